@@ -1,0 +1,140 @@
+"""Accounts: the people who sign in, staff and holders of API keys alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.urls import reverse
+from django.utils.crypto import salted_hmac
+
+from accounts.fields import NormalizedEmailField
+from accounts.managers import UserManager
+from accounts.validators import validate_encodable, validate_username
+from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_live
+
+
+def profile_image_path(user: User, filename: str) -> str:
+    return f"profile-images/{user.pk}/{filename}"
+
+
+class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin):
+    name = models.CharField(max_length=100, validators=[MinLengthValidator(2), validate_encodable])
+    username = models.CharField(
+        max_length=32,
+        validators=[MinLengthValidator(2), validate_username],
+        help_text="2 to 32 characters: lower-case letters a to z, digits, underscores.",
+        error_messages={"unique": "Another account has this user name. Choose another one."},
+    )
+    email = NormalizedEmailField("e-mail address", max_length=254)
+    profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
+    tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
+    is_active = models.BooleanField(
+        "active",
+        default=True,
+        db_default=True,
+        help_text="Unticked: the account is suspended, and its keys are refused.",
+    )
+    is_staff = models.BooleanField(
+        "staff",
+        default=False,
+        db_default=False,
+        help_text="May sign in to the staff pages and do what the groups allow.",
+    )
+    oauth_provider = models.CharField("sign-in provider", max_length=20, blank=True, db_default="", editable=False)
+    google_id = models.CharField("Google id", max_length=255, null=True, blank=True, editable=False)
+    github_id = models.CharField("GitHub id", max_length=255, null=True, blank=True, editable=False)
+    session_epoch = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Moved on to end every session and reset link."
+    )
+
+    objects = UserManager()
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "username"
+    REQUIRED_FIELDS = ["email", "name"]
+
+    class Meta:
+        db_table = "user"
+        ordering = ("-created_at", "-pk")
+        constraints = (
+            unique_among_live(
+                "username",
+                name="user_live_username_unique",
+                message="Another account has this user name. Choose another one.",
+            ),
+            unique_among_live(
+                "email", name="user_live_email_unique", message="Another account has this e-mail address."
+            ),
+            unique_among_live(
+                "google_id",
+                name="user_live_google_id_unique",
+                message="Another account is linked to this Google account.",
+            ),
+            unique_among_live(
+                "github_id",
+                name="user_live_github_id_unique",
+                message="Another account is linked to this GitHub account.",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tier", "deleted_at"), name="user_tier_live"),
+            models.Index(fields=("-created_at", "-id"), name="user_newest"),
+            models.Index(fields=("deleted_at",), name="user_deleted_at"),
+        )
+
+    def __str__(self) -> str:
+        return self.username
+
+    def natural_key(self) -> tuple[str]:
+        return (self.username,)
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:accounts_user_change", args=[self.pk])
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
+        return self.name.split()[0] if self.name.split() else self.username
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether the account may do something now: live and not suspended."""
+        return self.is_active and self.deleted_at is None
+
+    @property
+    def effective_tier(self) -> Any:
+        """The tier whose limits apply; None without a tier or on a deleted one, where the default limit holds."""
+        return self.tier if self.tier is not None and self.tier.deleted_at is None else None
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether only superusers may change this account."""
+        return self.is_staff or self.is_superuser
+
+    def end_sessions(self) -> None:
+        """End every session and every reset link of this account, from their next request on."""
+        type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
+        self.refresh_from_db(fields=["session_epoch"])
+
+    def suspend(self) -> None:
+        """Sign the account out everywhere and refuse its keys, until `reactivate()`."""
+        type(self).objects.filter(pk=self.pk).update(is_active=False, session_epoch=models.F("session_epoch") + 1)
+        self.refresh_from_db(fields=["is_active", "session_epoch"])
+
+    def reactivate(self) -> None:
+        type(self).objects.filter(pk=self.pk).update(is_active=True)
+        self.refresh_from_db(fields=["is_active"])
+
+    def set_password(self, raw_password: str | None) -> None:
+        super().set_password(raw_password)
+        if self.pk is not None:
+            self.session_epoch += 1
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        # Django's hash covers the password only; the epoch lets a session die without a new password.
+        salt = "accounts.models.User.get_session_auth_hash"
+        return salted_hmac(salt, f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256").hexdigest()

@@ -1,0 +1,38 @@
+"""Rules for what an account may hold. Each message says what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+
+validate_username = RegexValidator(
+    r"^[a-z0-9_]+\Z", "Use lower-case letters a to z, digits and underscores only.", code="invalid_username"
+)
+
+
+def validate_encodable(value: str) -> None:
+    """Refuse lone surrogates, which no database and no page can hold."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("This text has a broken character. Type it anew.", code="broken_unicode") from None
+
+
+class MaximumLengthValidator:
+    """A password validator: hashing time must not be the caller's to choose."""
+
+    def __init__(self, max_length: int = 128) -> None:
+        self.max_length = max_length
+
+    def validate(self, password: str, user: Any = None) -> None:
+        validate_encodable(password)
+        if len(password) > self.max_length:
+            raise ValidationError(
+                f"This password is too long. It may have at most {self.max_length} characters.",
+                code="password_too_long",
+            )
+
+    def get_help_text(self) -> str:
+        return f"Your password can have at most {self.max_length} characters."

@@ -1,0 +1,226 @@
+"""API keys, what each may do, and what each did."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.validators import validate_encodable
+from config.base_models import (
+    LIVE,
+    SoftDeleteModel,
+    SoftDeleteQuerySet,
+    TimestampedModel,
+    TimestampedQuerySet,
+    UUIDModel,
+)
+from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+
+
+class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
+    def effective(self) -> APIKeyQuerySet:
+        """The keys that are accepted now: live, usable, and held by an account that may act."""
+        return self.usable().filter(user__deleted_at__isnull=True, user__is_active=True)
+
+    def usable(self) -> APIKeyQuerySet:
+        """Live keys that are neither revoked, disabled nor expired, whoever holds them."""
+        unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(LIVE, unexpired, is_active=True, revoked_at__isnull=True)
+
+    def revoke(self, reason: str = "") -> int:
+        """Revoke for good those that are not revoked yet; returns how many. A revoked key keeps its first reason."""
+        return self.filter(revoked_at__isnull=True).update(revoked_at=timezone.now(), revoked_reason=reason)
+
+
+class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
+    """A key's settings and hashes. The secret itself is shown once, when made, and kept nowhere."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
+    name = models.CharField(
+        max_length=100,
+        validators=[MinLengthValidator(1), validate_encodable],
+        help_text="What the key is for, for example “nightly export”.",
+    )
+    # The start and the end of the secret, by which people tell keys apart.
+    prefix = models.CharField(max_length=40, editable=False, db_index=True)
+    last4 = models.CharField("last four", max_length=4, editable=False)
+    # HMAC-SHA-256 in hex, and which pepper made it (apikeys/secrets.py).
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    pepper_id = models.CharField(max_length=16, editable=False)
+    # The secret before the last rotation, good until previous_expires_at.
+    previous_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    previous_expires_at = models.DateTimeField(null=True, editable=False)
+    previous_last_used_at = models.DateTimeField(null=True, editable=False)
+    is_active = models.BooleanField(
+        "enabled", default=True, db_default=True, help_text="Unticked: the key is refused until it is enabled again."
+    )
+    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="UTC. Empty: never.")
+    revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
+    revoked_reason = models.CharField("reason", max_length=255, blank=True, db_default="", editable=False)
+    rate_limit = models.PositiveIntegerField(
+        "own limit",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_LIMIT)],
+        help_text="Requests this key may make per period, beside the limits of its holder's tier. Empty: no further limit.",
+    )
+    rate_period = models.PositiveIntegerField(
+        "own period",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_PERIOD)],
+        help_text="Seconds, 1 to 2,678,400 (31 days).",
+    )
+    allowed_ips = models.JSONField(
+        "allowed addresses", default=list, blank=True, help_text="Addresses or networks (CIDR, v4 or v6). Empty: any."
+    )
+    last_used_at = models.DateTimeField("last used", null=True, editable=False)
+    last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)
+    metadata = models.JSONField(default=dict, blank=True, help_text="Your own notes on the key, as a JSON object.")
+
+    objects = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_keys"
+        verbose_name = "API key"
+        ordering = ("-created_at", "-pk")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(rate_limit__isnull=True, rate_period__isnull=True)
+                | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=LONGEST_PERIOD),
+                name="api_keys_own_limit_complete",
+                violation_error_message="Give the own limit and the own period together, or neither.",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(name=""),
+                name="api_keys_name_not_empty",
+                violation_error_message="A key needs a name.",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("user", "is_active"), name="api_keys_user_active"),
+            models.Index(fields=("expires_at",), name="api_keys_expires_at"),
+            models.Index(fields=("deleted_at",), name="api_keys_deleted_at"),
+            models.Index(fields=("-created_at", "-id"), name="api_keys_newest"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…{self.last4})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:apikeys_apikey_change", args=[self.pk])
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def state(self) -> str:
+        """One word for people: deleted, revoked, disabled, expired or active; the first that holds."""
+        if self.deleted_at is not None:
+            return "deleted"
+        if self.revoked_at is not None:
+            return "revoked"
+        if not self.is_active:
+            return "disabled"
+        return "expired" if self.is_expired else "active"
+
+
+class KeyPermission(TimestampedModel):
+    """One thing that a key may do: an action on a resource. No row, no access."""
+
+    class Action(models.TextChoices):
+        READ = "read", "Read"
+        CREATE = "create", "Create"
+        UPDATE = "update", "Update"
+        DELETE = "delete", "Delete"
+        ANY = "*", "Everything"
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="permissions", verbose_name="API key")
+    resource = models.CharField(
+        max_length=255,
+        help_text="A path pattern such as /orders/* or a name such as orders. /* and * stand for everything.",
+    )
+    action = models.CharField(max_length=10, choices=Action)
+
+    class Meta:
+        db_table = "key_permissions"
+        verbose_name = "permission"
+        ordering = ("resource", "action")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("api_key", "resource", "action"),
+                name="key_permissions_unique",
+                violation_error_message="The key has this permission already.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(action__in=["read", "create", "update", "delete", "*"]),
+                name="key_permissions_action_known",
+                violation_error_message="The action must be read, create, update, delete or *.",
+            ),
+        )
+        indexes = (models.Index(fields=("resource", "action"), name="key_permissions_resource"),)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.resource}"
+
+
+class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
+    pass
+
+
+class KeyUsage(UUIDModel, TimestampedModel):
+    """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="usage", db_index=False, verbose_name="API key")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False)
+    # Kept as a bare number when the limit is purged: the ledger is not rewritten.
+    rate_limit = models.ForeignKey(
+        "ratelimits.RateLimit",
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    endpoint = models.CharField(max_length=255)
+    method = models.CharField(max_length=10)
+    status_code = models.PositiveSmallIntegerField("status")
+    reason = models.CharField(max_length=32, blank=True, db_default="")
+    tokens_used = models.BigIntegerField("tokens", null=True, blank=True)
+    cost_microcents = models.BigIntegerField("cost in microcents", null=True, blank=True)
+    response_time_ms = models.IntegerField("response time in ms", null=True, blank=True)
+    ip_address = models.GenericIPAddressField("address", null=True, blank=True)
+    user_agent = models.TextField(blank=True, db_default="")
+    error_message = models.TextField(blank=True, db_default="")
+    metadata = models.JSONField(null=True, blank=True)
+
+    objects = KeyUsageQuerySet.as_manager()
+
+    class Meta:
+        db_table = "key_usage"
+        verbose_name = "usage event"
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status_code__gte=100, status_code__lte=599), name="key_usage_status_code_in_range"
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(tokens_used__isnull=True) | models.Q(tokens_used__gte=0))
+                & (models.Q(cost_microcents__isnull=True) | models.Q(cost_microcents__gte=0))
+                & (models.Q(response_time_ms__isnull=True) | models.Q(response_time_ms__gte=0)),
+                name="key_usage_figures_not_negative",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("api_key", "-created_at"), name="key_usage_key_newest"),
+            models.Index(fields=("user", "-created_at"), name="key_usage_user_newest"),
+            models.Index(fields=("-created_at",), name="key_usage_newest"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.endpoint} → {self.status_code}"

@@ -1,0 +1,37 @@
+"""The admin's app configuration, which is also where the project hooks itself in at start-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.apps import AdminConfig
+from django.db import connections
+from django.db.models.signals import post_migrate, pre_migrate
+
+
+class GatehouseAdminConfig(AdminConfig):
+    default_site = "config.admin_site.GatehouseAdminSite"
+
+    def ready(self) -> None:
+        super().ready()
+        from config import checks  # noqa: F401, PLC0415  (system checks register themselves when apps are ready)
+
+        pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
+        post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
+
+
+def limit_lock_waits(using: str, **kwargs: Any) -> None:
+    """Let migrations fail soon rather than queue behind a long transaction, with every reader queueing behind them."""
+    set_lock_timeout(using, settings.MIGRATE_LOCK_TIMEOUT)
+
+
+def lift_lock_limit(using: str, **kwargs: Any) -> None:
+    set_lock_timeout(using, "0")
+
+
+def set_lock_timeout(using: str, value: str) -> None:
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [value])

@@ -1,0 +1,91 @@
+"""The history of changes: Django's LogEntry, written for every change, in the admin or outside it.
+
+An entry's message is Django's JSON list with one element, to which we add what the stock one lacks: the old and new
+value of each field, the address of the person who did it, and where (`via`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.http import HttpRequest
+
+from config.base_http import client_address
+
+__all__ = ["ADDITION", "CHANGE", "DELETION", "Change", "changes_between", "record", "snapshot"]
+
+# Fields whose values must not appear in any history.
+SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
+LONGEST_VALUE = 200
+
+
+class Change(TypedDict):
+    field: str
+    old: str
+    new: str
+
+
+def snapshot(row: models.Model) -> dict[str, str]:
+    """The row's fields by their names for people, as text; compare two with `changes_between`."""
+    return {
+        str(field.verbose_name): display(row, field)
+        for field in row._meta.concrete_fields
+        if field.name not in {"updated_at", "is_deleted"}
+    }
+
+
+def display(row: models.Model, field: Any) -> str:
+    if field.name in SECRET_FIELDS:
+        return "(hidden)"
+    if field.is_relation:
+        return str(getattr(row, field.name) or "–")
+    if field.choices:
+        return str(getattr(row, f"get_{field.name}_display")())
+    value = field.value_from_object(row)
+    return "–" if value in (None, "") else str(value)[:LONGEST_VALUE]
+
+
+def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Change]:
+    """What differs between two snapshots of a row."""
+    return [
+        Change(field=name, old=before.get(name, "–"), new=value)
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+
+
+def record(
+    row: models.Model,
+    flag: int,
+    *,
+    actor: Any,
+    changes: Iterable[Change] = (),
+    note: str = "",
+    request: HttpRequest | None = None,
+    via: str = "",
+) -> LogEntry:
+    """Write one history entry.
+
+    row: what was changed. flag: ADDITION, CHANGE or DELETION. actor: the User who did it; a command, which has none,
+    names the account concerned and says via="manage.py …". changes: old → new. note: a sentence such as “Suspended.”
+    """
+    changes = list(changes)
+    message: dict[str, Any] = {
+        ADDITION: {"added": {}},
+        CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
+        DELETION: {"deleted": {}},
+    }[flag]
+    extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
+    return LogEntry.objects.create(
+        user_id=actor.pk,
+        content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=flag,
+        change_message=json.dumps([message | {name: value for name, value in extras.items() if value}]),
+    )

@@ -1,0 +1,39 @@
+"""What every app needs to know of a request, and the one way to answer a machine with an error."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+
+
+def client_address(request: HttpRequest) -> str:
+    """The client's address: the peer's own, or what the TRUSTED_PROXY_HOPS proxies in front of us saw.
+
+    Each proxy appends the address it was called from to X-Forwarded-For, so only the last TRUSTED_PROXY_HOPS entries are
+    ours; whatever stands before them, the client wrote. An entry that is no address leaves us with the peer's.
+    """
+    peer = str(request.META.get("REMOTE_ADDR") or "")
+    hops = settings.TRUSTED_PROXY_HOPS
+    if hops < 1:
+        return peer
+    entries = [entry.strip() for entry in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    return valid_address(entries[-hops] if len(entries) >= hops else entries[0]) or peer
+
+
+def valid_address(text: str) -> str:
+    """`text` as a plain IPv4 or IPv6 address, an IPv4-mapped one as IPv4; empty if it is none."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def problem(status: int, title: str, detail: str = "", **members: Any) -> JsonResponse:
+    """An error for a machine, as RFC 9457 describes: application/problem+json, `type` about:blank unless given."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | members
+    return JsonResponse(body, status=status, content_type="application/problem+json")

@@ -1,0 +1,290 @@
+"""Gatehouse's only settings module: everything that differs between machines comes from the environment.
+
+`.env.example` explains each variable. A variable NAME that holds a secret may be given as NAME_FILE, the path of a
+file with the value (Docker and Kubernetes secrets).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.FileAwareEnv()
+ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+if ENV_FILE.is_file():
+    env.read_env(ENV_FILE)
+
+# --- What kind of process this is -----------------------------------------------------------------------------------
+
+DEBUG: bool = env.bool("DEBUG", default=False)
+ENVIRONMENT_NAME: str = env.str("ENVIRONMENT", default="development" if DEBUG else "production")
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+
+
+def secret(name: str) -> str:
+    """The secret called `name`; with DEBUG a throw-away one that is stable for this checkout, else a refusal."""
+    value: str = env.str(name, default="")
+    if value:
+        return value
+    if DEBUG:
+        return hashlib.sha256(f"throw-away {name} of {BASE_DIR}".encode()).hexdigest()
+    raise ImproperlyConfigured(
+        f"{name} is not set. Give it 50 or more random characters, for example from "
+        f"`python -c 'import secrets; print(secrets.token_urlsafe(50))'`, in the environment or in {ENV_FILE}."
+    )
+
+
+SECRET_KEY = secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+
+# HTTPS_ONLY=false is for a laptop, where nothing ends TLS: cookies and redirects then work over plain HTTP.
+HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", default=not DEBUG)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- Applications ---------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "config.apps.GatehouseAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.forms",
+    "django_filters",
+    "tiers",
+    "accounts",
+    "ratelimits",
+    "apikeys",
+]
+
+MIDDLEWARE = [
+    "config.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "config.middleware.SecurityHeadersMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.CleanQueryMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.middleware.NoStoreMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context_processors.site",
+            ],
+        },
+    },
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
+# --- Database -------------------------------------------------------------------------------------------------------
+
+
+def postgres_url() -> str:
+    """The URL that the FastAPI starter's POSTGRES_* variables describe; empty when none of them is set."""
+    if not (env.str("POSTGRES_SERVER", default="") or env.str("POSTGRES_DB", default="")):
+        return ""
+    user, password = env.str("POSTGRES_USER", default="postgres"), env.str("POSTGRES_PASSWORD", default="")
+    host, port = env.str("POSTGRES_SERVER", default="localhost"), env.int("POSTGRES_PORT", default=5432)
+    name = env.str("POSTGRES_DB", default="postgres")
+    return f"postgres://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(name, safe='')}"
+
+
+def database() -> dict[str, Any]:
+    """Django's DATABASES entry: DATABASE_URL, else POSTGRES_*, else SQLite in VAR_DIR."""
+    url = env.str("DATABASE_URL", default="") or postgres_url()
+    if not url:
+        return sqlite(str(VAR_DIR / "gatehouse.sqlite3"))
+    parsed: dict[str, Any] = environ.Env.db_url_config(url)
+    if parsed["ENGINE"] == "django.db.backends.sqlite3":
+        return sqlite(str(parsed["NAME"]))
+    return postgres(parsed)
+
+
+def sqlite(name: str) -> dict[str, Any]:
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        # WAL lets readers and one writer work together; IMMEDIATE takes the write lock at BEGIN, where waiting for it
+        # is possible. Read-then-write under the default mode fails at once with "database is locked".
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+        },
+        "CONN_MAX_AGE": 60,
+        "TEST": {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")},
+    }
+
+
+def postgres(parsed: dict[str, Any]) -> dict[str, Any]:
+    pool_size = env.int("POSTGRES_POOL_SIZE", default=0)
+    options = dict(parsed.get("OPTIONS", {}))
+    if pool_size:
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 5}
+    # The pool refuses a CONN_MAX_AGE other than 0. Without a pool a connection lives for a minute and is checked before
+    # use, which survived a restart of PostgreSQL without one error.
+    return parsed | {
+        "OPTIONS": options,
+        "CONN_MAX_AGE": 0 if pool_size else 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+DATABASES = {"default": database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# `manage.py migrate` gives up after this time instead of queueing behind a long transaction and stalling all readers.
+MIGRATE_LOCK_TIMEOUT: str = env.str("MIGRATE_LOCK_TIMEOUT", default="500ms")
+
+# --- Cache ----------------------------------------------------------------------------------------------------------
+
+REDIS_URL: str = env.str("REDIS_URL", default="")
+CACHES: dict[str, dict[str, Any]] = {
+    "default": (
+        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "gatehouse"}
+        if REDIS_URL
+        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    )
+}
+
+# --- Accounts -------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.LiveUserBackend"]
+PASSWORD_HASHERS = [
+    "accounts.hashers.OWASPArgon2PasswordHasher",
+    # Read only: accounts brought along from other Django projects are re-hashed at their next sign-in.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "accounts.validators.MaximumLengthValidator", "OPTIONS": {"max_length": 128}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "/"
+SIGNUP_OPEN: bool = env.bool("SIGNUP_OPEN", default=True)
+STAFF_MFA_REQUIRED: bool = env.bool("STAFF_MFA_REQUIRED", default=False)
+
+ADMIN_NAME: str = env.str("ADMIN_NAME", default="")
+ADMIN_EMAIL: str = env.str("ADMIN_EMAIL", default="")
+ADMIN_USERNAME: str = env.str("ADMIN_USERNAME", default="")
+ADMIN_PASSWORD: str = env.str("ADMIN_PASSWORD", default="")
+
+# --- Tiers and rate limits ------------------------------------------------------------------------------------------
+
+DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
+RATE_LIMITER_ENABLED: bool = env.bool("RATE_LIMITER_ENABLED", default=True)
+DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
+DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
+# How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
+TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
+
+# --- API keys and gateways ------------------------------------------------------------------------------------------
+
+API_KEY_PREFIX: str = env.str("API_KEY_PREFIX", default="gate")
+# Newest first: the first makes new hashes, the others still verify.
+API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[]) or [secret("API_KEY_PEPPERS")]
+GATEWAY_TRUSTED: list[str] = env.list("GATEWAY_TRUSTED", default=["127.0.0.0/8", "::1/128"])
+GATEWAY_SECRET: str = env.str("GATEWAY_SECRET", default="")
+ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
+
+# --- Mail -----------------------------------------------------------------------------------------------------------
+
+EMAIL_URL: str = env.str("EMAIL_URL", default="consolemail://")
+vars().update(environ.Env.email_url_config(EMAIL_URL))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="gatehouse@localhost")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- Security -------------------------------------------------------------------------------------------------------
+
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS_ONLY and TRUSTED_PROXY_HOPS else None
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+# Health checks and gateways ask over plain HTTP from inside.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^authz/"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
+SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SESSION_COOKIE_NAME = "__Host-session" if HTTPS_ONLY else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS_ONLY else "csrf"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+SILENCED_SYSTEM_CHECKS = [
+    # User.username is unique among live rows only, which the check cannot see; LiveUserBackend looks at live rows.
+    "auth.W004",
+]
+
+# --- Language, time, files ------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_THOUSAND_SEPARATOR = True
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_ROOT = VAR_DIR / "media"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": (
+            "django.contrib.staticfiles.storage.StaticFilesStorage"
+            if DEBUG
+            else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        )
+    },
+}
+
+# --- Logging --------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "config.middleware.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+    },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"django": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False}},
+}

@@ -1,0 +1,45 @@
+"""The cast that every test shares: Alice holds keys, Bob holds others, Charlie is an outsider; Sue is a superuser."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import User
+from tiers.models import Tier
+
+
+@pytest.fixture
+def free(db):
+    return Tier.objects.get_or_create(name="free")[0]
+
+
+def make_user(name, **fields):
+    return User.objects.create_user(
+        name.lower(), f"{name.lower()}@example.com", "correct horse 1", name=name.title(), **fields
+    )
+
+
+@pytest.fixture
+def alice(free):
+    return make_user("alice", tier=free)
+
+
+@pytest.fixture
+def bob(free):
+    return make_user("bob", tier=free)
+
+
+@pytest.fixture
+def charlie(free):
+    return make_user("charlie", tier=free)
+
+
+@pytest.fixture
+def sue(free):
+    return make_user("sue", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def staff_client(client, sue):
+    client.force_login(sue)
+    return client

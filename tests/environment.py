@@ -1,0 +1,33 @@
+"""The environment of the test run, set before Django's settings are read (a pytest plugin: see pyproject.toml).
+
+TEST_DATABASE_URL chooses the database (default: SQLite); the developer's own environment and .env play no part.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+CLEAN = ("POSTGRES_", "ADMIN_", "OAUTH_", "DEFAULT_", "GATEWAY_", "RATE_", "API_KEY_")
+KEPT = ("TEST_", "REQUIRE_")
+
+for name in list(os.environ):
+    if name.startswith(CLEAN) and not name.startswith(KEPT):
+        del os.environ[name]
+
+VAR_DIR = Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))
+(VAR_DIR / "static").mkdir()
+
+os.environ.update(
+    ENV_FILE=os.devnull,
+    DEBUG="true",
+    SECRET_KEY="only-for-tests-" + "x" * 50,
+    API_KEY_PEPPERS="only-for-tests-pepper-" + "y" * 30,
+    ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
+    DATABASE_URL=os.environ.get("TEST_DATABASE_URL", ""),
+    REDIS_URL="",
+    EMAIL_URL="memorymail://",
+    VAR_DIR=str(VAR_DIR),
+    DJANGO_ALLOW_ASYNC_UNSAFE="true",  # Playwright's event loop runs in the thread of the tests
+)

@@ -1,0 +1,116 @@
+"""Tiers: the plans that accounts are on. A tier carries rate limits; it says nothing about prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator, ProhibitNullCharactersValidator
+from django.db import models, transaction
+from django.urls import reverse
+
+from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+
+
+class TierInUse(ValidationError):
+    """Raised instead of deleting a tier that live users or live limits refer to; the message says how many."""
+
+
+class TierQuerySet(SoftDeleteQuerySet["Tier"]):
+    def in_use(self) -> TierQuerySet:
+        """The tiers that live users or live limits refer to."""
+        return self.filter(models.Exists(self._live_rows("users")) | models.Exists(self._live_rows("rate_limits")))
+
+    def with_use_counts(self) -> TierQuerySet:
+        """Annotate `user_count` and `limit_count`: the live users and the live limits of each tier."""
+        return self.annotate(user_count=self._live_count("users"), limit_count=self._live_count("rate_limits"))
+
+    def default(self) -> Tier | None:
+        """The tier that new accounts get: the live one called DEFAULT_TIER_NAME, if there is one."""
+        return self.live().filter(name=settings.DEFAULT_TIER_NAME).first()
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """As `SoftDeleteQuerySet.delete()`; raises TierInUse, and deletes nothing, if one of the tiers is in use."""
+        with transaction.atomic(using=self.db):
+            self._refuse_if_in_use()
+            return super().delete()
+
+    def hard_delete(self) -> tuple[int, dict[str, int]]:
+        """As `SoftDeleteQuerySet.hard_delete()`; raises TierInUse if one of the tiers is in use."""
+        with transaction.atomic(using=self.db):
+            self._refuse_if_in_use()
+            return super().hard_delete()
+
+    delete.alters_data = delete.queryset_only = True  # type: ignore[attr-defined]
+    hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def _refuse_if_in_use(self) -> None:
+        # The lock makes a concurrent assignment of one of these tiers wait: its foreign key check needs the row.
+        locked = self.model._default_manager.select_for_update().filter(pk__in=list(self.values_list("pk", flat=True)))
+        pks = [tier.pk for tier in locked]
+        tier = self.model._default_manager.filter(pk__in=pks).in_use().with_use_counts().first()
+        if tier is not None:
+            raise TierInUse(
+                f"The tier “{tier}” cannot be deleted: {counted(tier.user_count, 'account')} and "
+                f"{counted(tier.limit_count, 'rate limit')} use it. Move the accounts to another tier and delete the "
+                f"limits first.",
+                code="tier_in_use",
+            )
+
+    def _live_rows(self, relation: str) -> models.QuerySet[Any]:
+        # Reverse relations are looked up by name: tiers stand below the apps that refer to them.
+        related: Any = self.model._meta.get_field(relation).related_model
+        return related._default_manager.filter(LIVE, tier=models.OuterRef("pk"))
+
+    def _live_count(self, relation: str) -> models.functions.Coalesce:
+        counts = self._live_rows(relation).order_by().values("tier").annotate(total=models.Count("pk")).values("total")
+        return models.functions.Coalesce(models.Subquery(counts, output_field=models.IntegerField()), 0)
+
+
+def counted(number: int, noun: str) -> str:
+    """“1 account”, “3 accounts”: for nouns whose plural is an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class TierManager(models.Manager.from_queryset(TierQuerySet)):  # type: ignore[misc]
+    def get_by_natural_key(self, name: str) -> Tier:
+        tier: Tier = self.live().get(name=name)
+        return tier
+
+
+class Tier(TimestampedModel, SoftDeleteModel):
+    name = models.CharField(max_length=50, help_text="How staff and account holders call this tier, for example “pro”.")
+    description = models.TextField(
+        blank=True,
+        max_length=500,
+        validators=[MaxLengthValidator(500), ProhibitNullCharactersValidator()],
+        help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
+    )
+
+    objects = TierManager()
+
+    class Meta:
+        db_table = "tiers"
+        ordering = ("name",)
+        constraints = (
+            unique_among_live(
+                "name",
+                name="tiers_live_name_unique",
+                message="A tier with this name exists already. Choose another name.",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(name=""),
+                name="tiers_name_not_empty",
+                violation_error_message="A tier needs a name.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    def natural_key(self) -> tuple[str]:
+        return (self.name,)
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:tiers_tier_change", args=[self.pk])
