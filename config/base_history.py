@@ -75,11 +75,11 @@ def record(
     names the account concerned and says via="manage.py …". changes: old → new. note: a sentence such as “Suspended.”
     """
     changes = list(changes)
-    message: dict[str, Any] = {
+    messages: dict[int, dict[str, Any]] = {
         ADDITION: {"added": {}},
         CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
         DELETION: {"deleted": {}},
-    }[flag]
+    }
     extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
     return LogEntry.objects.create(
         user_id=actor.pk,
@@ -87,5 +87,5 @@ def record(
         object_id=str(row.pk),
         object_repr=str(row)[:200],
         action_flag=flag,
-        change_message=json.dumps([message | {name: value for name, value in extras.items() if value}]),
+        change_message=json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}]),
     )
