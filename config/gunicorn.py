@@ -21,6 +21,8 @@ max_requests_jitter = 2_000
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 # X-Forwarded-* is read by Django, as far as TRUSTED_PROXY_HOPS says; gunicorn itself trusts no header.
 forwarded_allow_ips = ""
+# One more thing that could be asked to stop the server; signals do.
+control_socket_disable = True
 accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in {"1", "true", "yes"} else None
 errorlog = "-"
 
