@@ -50,7 +50,7 @@ def why_not_remove(actor: User, target: User) -> str:
     if target.pk == actor.pk:
         return "You cannot suspend or delete your own account here: you would lock yourself out."
     reason = why_not_change(actor, target)
-    if not reason and would_remove_last_superuser([target]):
+    if not reason and target.is_superuser and would_remove_last_superuser([target]):
         return f"“{target}” is the last superuser who can sign in. Make somebody else a superuser first."
     return reason
 

@@ -42,11 +42,21 @@ class StrictJSONField(forms.JSONField):
         if isinstance(value, str) and len(value) > LONGEST_JSON:
             raise ValidationError(self.error_messages["too_long"], code="too_long")
         try:
+            # Not ValueError but ValidationError for broken JSON: that one passes.
             parsed = super().to_python(value)
             json.dumps(parsed, allow_nan=False, ensure_ascii=False).encode()
-            storable = "\\u0000" not in json.dumps(parsed)
+            refuse_nul(parsed)
         except (ValueError, RecursionError):
             raise ValidationError(self.error_messages["strict"], code="strict") from None
-        if not storable:
-            raise ValidationError(self.error_messages["strict"], code="strict")
         return parsed
+
+
+def refuse_nul(value: Any) -> None:
+    """Raise ValueError if a text anywhere in `value` has a NUL character, which PostgreSQL cannot store."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("NUL")
+    if isinstance(value, dict):
+        refuse_nul([*value, *value.values()])
+    if isinstance(value, list):
+        for item in value:
+            refuse_nul(item)
