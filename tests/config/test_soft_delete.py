@@ -12,25 +12,12 @@ from django.forms import modelform_factory
 
 from accounts.models import User
 from apikeys.models import APIKey
-from apikeys.secrets import display_prefix, hash_secret, last4, new_secret
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
+from tests.rows import make_key
 from tiers.models import Tier, TierInUse
 
 pytestmark = pytest.mark.django_db
-
-
-def make_key(user, name="a key", **fields):
-    secret = new_secret()
-    return APIKey.objects.create(
-        user=user,
-        name=name,
-        prefix=display_prefix(secret),
-        last4=last4(secret),
-        secret_hash=hash_secret(secret),
-        pepper_id="test",
-        **fields,
-    )
 
 
 def test_deleting_an_object_marks_its_row():
