@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 
 from config.base_models import SoftDeleteModel
 
@@ -31,6 +33,20 @@ def label_with_state(row: Any) -> str:
     return f"{row} (deleted)" if row.deleted_at is not None else str(row)
 
 
+class SafeAutocompleteSelect(AutocompleteSelect):
+    """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
+
+    def optgroups(self, name: str, value: list[str], attrs: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [text for text in value if self.is_a_row(text)], attrs)
+
+    def is_a_row(self, text: str) -> bool:
+        choices: Any = self.choices
+        try:
+            return bool(text) and choices.queryset.filter(pk=text).exists()
+        except (ValueError, ValidationError):
+            return False
+
+
 class StrictJSONField(forms.JSONField):
     """JSON as the standard has it and every database takes: no NaN or Infinity, no NUL, no broken characters."""
 
@@ -38,6 +54,14 @@ class StrictJSONField(forms.JSONField):
         "strict": "This JSON has a number or a character that cannot be stored (NaN, Infinity, NUL, a broken one).",
         "too_long": f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.",
     }
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, kept for the person who must mend it: as text if it is no JSON that can be stored."""
+        try:
+            self.to_python(data)
+        except ValidationError:
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > LONGEST_JSON:
