@@ -124,14 +124,14 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect("../?e=1")
         return self.csv(changelist.get_queryset(request))
 
-    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponseBase | None:
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
         for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
             try:
-                self.opts.pk.clean(text, None)  # type: ignore[arg-type]
+                self.opts.pk.clean(text, None)
             except ValidationError as error:
                 raise BadRequest("A selected row has no such id.") from error
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args)
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_export"
