@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -94,7 +94,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         help_text="Observe counts and reports, and never refuses.",
     )
 
-    objects = RateLimitManager()
+    objects: ClassVar[RateLimitManager] = RateLimitManager()
 
     class Meta:
         db_table = "rate_limits"
@@ -205,7 +205,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
                 code="never_wins",
             )
 
-    def save(self, **options: Any) -> None:  # type: ignore[override]
+    def save(self, **options: Any) -> None:
         self._normalise()
         super().save(**options)
 
