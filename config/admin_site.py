@@ -8,6 +8,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
@@ -19,6 +20,8 @@ class GatehouseAdminSite(AdminSite):
     site_header = "Gatehouse"
     index_title = "Overview"
     site_url = "/account/"
+    # templates/admin/base_site.html has a side bar of its own.
+    enable_nav_sidebar = False
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""
@@ -30,7 +33,7 @@ class GatehouseAdminSite(AdminSite):
         return access.may_enter(request)
 
     # never_cache: a browser that remembers this redirect would loop once its owner has signed in.
-    @never_cache
+    @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """No password is asked for here: staff come in by the same door as everybody, second factor included."""
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
