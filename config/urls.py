@@ -10,6 +10,6 @@ from config import health
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/", include("accounts.signin_urls")),
     path("admin/", admin.site.urls),
 ]
