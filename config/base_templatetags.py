@@ -85,9 +85,7 @@ STAFF_SECTIONS = (
         ("admin:ratelimits_ratelimit_changelist",),
         ("ratelimits.view_ratelimit", "ratelimits.change_ratelimit"),
     ),
-    Section(
-        "API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")
-    ),
+    Section("API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")),
     Section("Usage", "usage", ("/usage/", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
     Section("Groups", "groups", ("admin:auth_group_changelist",), ("auth.view_group", "auth.change_group")),
     Section("History", "history", ("admin:admin_logentry_changelist",), ("admin.view_logentry",)),
@@ -113,9 +111,7 @@ def staff_sections(context: Context) -> list[dict[str, Any]]:
     if user is None or not user.is_staff:
         return []
     may_see = [
-        section
-        for section in STAFF_SECTIONS
-        if not section.permissions or any(map(user.has_perm, section.permissions))
+        section for section in STAFF_SECTIONS if not section.permissions or any(map(user.has_perm, section.permissions))
     ]
     return entries(context["request"], may_see)
 

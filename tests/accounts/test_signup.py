@@ -152,7 +152,11 @@ def test_extra_fields_are_ignored(client, free):
     )
     user = User.objects.get(username="dora")
     assert (user.is_staff, user.is_superuser, user.tier, user.google_id, user.oauth_provider) == (
-        False, False, free, None, "",
+        False,
+        False,
+        free,
+        None,
+        "",
     )
     assert not addresses.is_verified(user)
 
@@ -186,9 +190,7 @@ class Race:
         return execute(sql, params, many, context)
 
 
-@pytest.mark.parametrize(
-    ("taken", "status"), [({"username": "dora"}, 200), ({"email": "dora@example.com"}, 302)]
-)
+@pytest.mark.parametrize(("taken", "status"), [({"username": "dora"}, 200), ({"email": "dora@example.com"}, 302)])
 def test_a_lost_race_is_answered_as_if_one_had_come_later(client, free, taken, status, caplog):
     from django.db import connection
 
