@@ -16,6 +16,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models.expressions import DatabaseDefault
 from django.http import HttpRequest
 from django.shortcuts import redirect
 
@@ -85,6 +86,14 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             messages.error(request, "Another account took this name or address just now. Try again.")
             raise ImmediateHttpResponse(redirect("account_login")) from None
         return user
+
+    def serialize_instance(self, instance: Any) -> Any:
+        """For the session: what the database itself will fill in cannot be written down yet, and is left out."""
+        bare = type(instance)()
+        bare.__dict__ = {
+            name: value for name, value in vars(instance).items() if not isinstance(value, DatabaseDefault)
+        }
+        return super().serialize_instance(bare)
 
     def get_signup_form_initial_data(self, sociallogin: SocialLogin) -> dict[str, str]:
         user = sociallogin.user

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account import views as account_views
 from allauth.account.forms import default_token_generator
@@ -12,11 +12,12 @@ from allauth.account.internal.flows.password_reset import request_password_reset
 from allauth.account.models import EmailAddress
 from allauth.core.internal.httpkit import authenticated_user
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
+from allauth.socialaccount.helpers import render_authentication_error
 from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -131,7 +132,11 @@ def provider_view(request: HttpRequest, provider: str, step: str) -> HttpRespons
     if not get_social_adapter().list_apps(request, provider=provider):
         raise Http404
     view = import_string(f"allauth.socialaccount.providers.{provider}.views.oauth2_{step}")
-    response: HttpResponse = view(request)
+    try:
+        response: HttpResponse = view(request)
+    except (ImproperlyConfigured, KeyError, ValueError) as error:
+        # What allauth makes of an answer without an id, or with one that is too long.
+        return cast("HttpResponse", render_authentication_error(request, provider, exception=error))
     if step == "login" and request.method == "POST" and isinstance(response, HttpResponseRedirect):
         return render(request, "socialaccount/leaving.html", {"url": response["Location"], "provider": provider})
     return response

@@ -9,7 +9,7 @@ import pytest
 from accounts import addresses
 from accounts.models import User
 from config.base_history import LogEntry
-from tests.accounts.signin import PASSWORD, is_signed_in, last_link, make_verified, sign_in, verified
+from tests.accounts.signin import PASSWORD, Race, is_signed_in, last_link, make_verified, sign_in, verified
 from tests.conftest import make_user
 from tiers.models import Tier
 
@@ -173,21 +173,6 @@ def test_the_history_begins_with_the_sign_up(client, free):
     sign_up(client)
     user = User.objects.get(username="dora")
     assert "Signed up." in LogEntry.objects.get(object_id=str(user.pk), user=user).change_message
-
-
-class Race:
-    """Somebody else takes the name after the form has asked whether it is free, and before the transaction begins."""
-
-    def __init__(self, **taken):
-        self.taken, self.asked = taken, False
-
-    def __call__(self, execute, sql, params, many, context):
-        self.asked = self.asked or '"user"."email" = ' in sql
-        if self.taken and self.asked and sql.startswith("SAVEPOINT"):
-            taken, self.taken = self.taken, {}
-            make_user("rival")
-            User.objects.filter(username="rival").update(**taken)
-        return execute(sql, params, many, context)
 
 
 @pytest.mark.parametrize(("taken", "status"), [({"username": "dora"}, 200), ({"email": "dora@example.com"}, 302)])
