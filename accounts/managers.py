@@ -30,6 +30,11 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         """Neither staff nor superusers: the accounts that staff who are not superusers may change."""
         return self.filter(is_staff=False, is_superuser=False)
 
+    def by_sign_in_name(self, name: str) -> User | None:
+        """The live account that signs in by `name`, a folded user name or e-mail address (accounts/names.py)."""
+        field = "email" if "@" in name else "username"
+        return self.live().filter(**{field: name}).first()
+
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.
         return super().deletion_values() | {"session_epoch": models.F("session_epoch") + 1}
