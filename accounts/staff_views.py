@@ -1,0 +1,246 @@
+"""The staff pages on accounts that show and edit: list, export, detail, create, edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts import mails, services
+from accounts.access import staff_page
+from accounts.actions import ACTIONS, BULK_ACTIONS
+from accounts.addresses import is_verified
+from accounts.filters import PAGE_SIZES, SORTS, UserFilter, query_with, query_without
+from accounts.managers import UserQuerySet
+from accounts.models import User
+from accounts.picture_views import picture_response
+from accounts.rights import may_change
+from accounts.services import Author
+from accounts.sessions import open_sessions
+from accounts.staff_forms import AccountForm, EditAccountForm
+from config.base_csv import stream_csv
+from config.base_history import snapshot
+from config.base_views import retry_on_conflict
+from tiers.models import Tier
+
+MOST_COUNTED = 100_000
+HISTORY_SHOWN = 50
+EVENTS_SHOWN = 10
+KEYS_SHOWN = 50
+COLUMNS = {
+    "name": "Name",
+    "username": "User name",
+    "email": "E-mail",
+    "tier": "Tier",
+    "joined": "Joined",
+    "seen": "Last seen",
+}
+
+
+def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """Render a staff page in the admin's shell."""
+    return render(request, template, admin.site.each_context(request) | context, status=status)
+
+
+class BoundedPaginator(Paginator[User]):
+    """A paginator that counts no further than MOST_COUNTED: the exact number of 3 million rows answers no question."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[: MOST_COUNTED + 1].count())
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_list(request: HttpRequest) -> HttpResponse:
+    found = UserFilter(request.GET, queryset=User.objects.all())
+    size = page_size(request)
+    page = BoundedPaginator(found.qs, size).get_page(request.GET.get("page"))
+    context = {
+        "title": "Users",
+        "filter": found,
+        "page": page,
+        "rows": rows_of(page.object_list),
+        "more_than": MOST_COUNTED if page.paginator.count > MOST_COUNTED else 0,
+        "pages": page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+        "columns": [column(request, found.sort, name) for name in COLUMNS],
+        "sizes": PAGE_SIZES,
+        "size": size,
+        "query": query_without(request.GET),
+        "page_query": query_without(request.GET, "page"),
+        "bulk_actions": [
+            action for action in BULK_ACTIONS.values() if request.user.has_perm(action.permission)
+        ],
+        "tiers": Tier.objects.live(),
+        "anybody": page.paginator.count > 0 or User.objects.exists(),
+    }
+    return staff_render(request, "accounts/users/list.html", context)
+
+
+def page_size(request: HttpRequest) -> int:
+    wanted = request.GET.get("size", "")
+    return int(wanted) if wanted in map(str, PAGE_SIZES) else PAGE_SIZES[1]
+
+
+def rows_of(users: Any) -> list[User]:
+    """The accounts of one page with their tiers and key counts: counted for these alone, not for all that were found."""
+    order = {user.pk: place for place, user in enumerate(users)}
+    rows = User.objects.filter(pk__in=order).select_related("tier").with_key_counts()
+    return sorted(rows, key=lambda user: order[user.pk])
+
+
+def column(request: HttpRequest, sort: str, name: str) -> dict[str, str]:
+    """A heading of the list: where it leads, and how the list is sorted by it now."""
+    ascending, descending = sort == name, sort == f"-{name}"
+    return {
+        "label": COLUMNS[name],
+        "query": query_with(request.GET, "sort", f"-{name}" if ascending else name),
+        "aria_sort": "ascending" if ascending else "descending" if descending else "",
+    }
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_export(request: HttpRequest) -> HttpResponse:
+    """The filtered list as CSV, streamed in the list's order."""
+    found = UserFilter(request.GET, queryset=User.objects.all())
+    return stream_csv("users.csv", EXPORT_HEAD, export_rows(found.qs))
+
+
+EXPORT_HEAD = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
+
+
+def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
+    for user in users.select_related("tier").iterator(chunk_size=2000):
+        yield (
+            user.pk,
+            user.name,
+            user.username,
+            user.email,
+            user.tier.name if user.tier else "",
+            user.state,
+            "yes" if user.is_staff else "no",
+            stamp(user.created_at),
+            stamp(user.last_login),
+            stamp(user.deleted_at),
+        )
+
+
+def stamp(moment: Any) -> str:
+    return moment.isoformat(timespec="seconds") if moment else ""
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
+    return staff_render(request, "accounts/users/detail.html", detail_context(request, user))
+
+
+def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
+    tier = user.effective_tier
+    day_ago = timezone.now() - timedelta(days=1)
+    keys = user.api_keys.live().order_by("-created_at")
+    return {
+        "title": user.name,
+        "person": user,
+        "verified": is_verified(user),
+        "tier": tier,
+        "limits": tier.rate_limits.live() if tier else [],
+        "keys": keys[:KEYS_SHOWN],
+        "usage": user.usage.filter(created_at__gte=day_ago).aggregate(
+            requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
+        ),
+        "events": user.usage.select_related("api_key").order_by("-created_at")[:EVENTS_SHOWN],
+        "sessions": open_sessions(user),
+        "history": history_of(user),
+        "actions": offered_actions(request.user, user),
+        "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
+        "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
+    }
+
+
+def allowed(actor: Any, user: User, permission: str) -> bool:
+    return bool(actor.has_perm(permission)) and may_change(actor, user)
+
+
+def offered_actions(actor: Any, user: User) -> list[Any]:
+    """The actions that would change this account and that `actor` may take."""
+    one = User.objects.filter(pk=user.pk)
+    return [
+        action
+        for action in ACTIONS.values()
+        if actor.has_perm(action.permission) and action.fits(action.may_touch(one, actor)).exists()
+    ]
+
+
+def history_of(user: User) -> Any:
+    return []
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_page("accounts.add_user")
+@retry_on_conflict
+def user_create(request: HttpRequest) -> HttpResponse:
+    form = AccountForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = services.create(form.save(commit=False), Author(request.user, request))
+        mails.send_invitation(request, user)
+        messages.success(request, f"The account “{user}” is there, and its holder has a mail to set a password.")
+        return redirect("users:detail", user.pk)
+    return staff_render(request, "accounts/users/form.html", {"title": "Add a user", "form": form})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_page("accounts.change_user")
+@retry_on_conflict
+def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
+    user = changeable_user(request, pk)
+    if user.deleted_at is not None:
+        messages.error(request, "This account is deleted. Restore it first, then edit it.")
+        return redirect("users:detail", user.pk)
+    before, old_email = snapshot(user), user.email
+    form = EditAccountForm(request.POST or None, instance=user, actor=request.user)
+    if request.method == "POST" and form.is_valid():
+        save_edit(request, form, before, old_email)
+        return redirect("users:detail", user.pk)
+    return staff_render(
+        request, "accounts/users/form.html", {"title": f"Edit {user.name}", "form": form, "person": user}
+    )
+
+
+def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str], old_email: str) -> None:
+    if not form.changed_data:
+        messages.info(request, "Nothing was changed.")
+        return
+    user = form.save(commit=False)
+    services.update(user, form.changed_data, before, Author(request.user, request))
+    if "email" in form.changed_data:
+        mails.tell_old_address(request, user, old_email)
+        mails.send_verification(request, user)
+    messages.success(request, f"The account “{user}” was changed.")
+
+
+def changeable_user(request: HttpRequest, pk: int) -> User:
+    """The account, if it exists (404) and the person who asks may change it (403)."""
+    user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
+    if not may_change(request.user, user):
+        raise PermissionDenied
+    return user
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_picture(request: HttpRequest, pk: int) -> FileResponse:
+    return picture_response(get_object_or_404(User, pk=pk))
