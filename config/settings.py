@@ -64,7 +64,15 @@ INSTALLED_APPS = [
     "django.forms",
     "django_filters",
     "tiers",
+    # Before allauth, so that our templates and management commands win.
     "accounts",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.github",
+    "allauth.usersessions",
     "ratelimits",
     "apikeys",
 ]
@@ -82,6 +90,7 @@ MIDDLEWARE = [
     "config.middleware.NoStoreMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -99,6 +108,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "config.context_processors.site",
             ],
+            "libraries": {"gatehouse": "config.base_templatetags"},
         },
     },
 ]
@@ -192,8 +202,11 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/account/"
+LOGOUT_REDIRECT_URL = "account_login"
+# Reset links and unfinished sign-ups are good for this long.
+PASSWORD_RESET_TIMEOUT = 24 * 3600
 SIGNUP_OPEN: bool = env.bool("SIGNUP_OPEN", default=True)
 STAFF_MFA_REQUIRED: bool = env.bool("STAFF_MFA_REQUIRED", default=False)
 
@@ -201,6 +214,12 @@ ADMIN_NAME: str = env.str("ADMIN_NAME", default="")
 ADMIN_EMAIL: str = env.str("ADMIN_EMAIL", default="")
 ADMIN_USERNAME: str = env.str("ADMIN_USERNAME", default="")
 ADMIN_PASSWORD: str = env.str("ADMIN_PASSWORD", default="")
+
+# --- Sign-in: django-allauth (docs/sign-in.md) --------------------------------------------------------------------------
+
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_UNIQUE_EMAIL = False
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 
 # --- Tiers and rate limits ------------------------------------------------------------------------------------------
 
