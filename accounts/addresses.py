@@ -1,33 +1,48 @@
-"""The rows in which allauth keeps whether an address was shown to be its holder's."""
+"""A person's e-mail address, and whether it was shown to be his: allauth's EmailAddress is the one place that knows.
+
+`User.email` is the address in use. An unverified EmailAddress beside it is the one he is moving to.
+"""
 
 from __future__ import annotations
 
 from allauth.account.models import EmailAddress
+from django.db import transaction
 
 from accounts.models import User
 
 
-def present_address(user: User) -> EmailAddress:
-    """The row of the account's present address, made if need be, and the primary one."""
-    address, _ = EmailAddress.objects.get_or_create(user=user, email=user.email)
-    if not address.primary:
-        EmailAddress.objects.filter(user=user).update(primary=False)
-        address.primary = True
-        address.save(update_fields=["primary"])
+def is_verified(user: User) -> bool:
+    """Whether the address in use was shown to be this person's."""
+    return EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=True).exists()
+
+
+def set_address(user: User, *, verified: bool) -> EmailAddress:
+    """Make `user.email`, already saved, the only address of the account, verified or not.
+
+    For staff and commands: accounts that they make are marked verified, an address that they change is not. Links that
+    were sent for other addresses are dead after this.
+    """
+    with transaction.atomic():
+        EmailAddress.objects.filter(user_id=user.pk).exclude(email=user.email).delete()
+        address, _ = EmailAddress.objects.update_or_create(
+            user=user, email=user.email, defaults={"primary": True, "verified": verified}
+        )
     return address
 
 
-def move_address(user: User) -> None:
-    """Begin anew after the account's address was changed: nothing known of the old one holds for the new one."""
-    EmailAddress.objects.filter(user=user).delete()
-    present_address(user)
+def pending_address(user: User) -> EmailAddress | None:
+    """The address that this person asked to move to and has not confirmed yet."""
+    return EmailAddress.objects.filter(user_id=user.pk, verified=False).exclude(email=user.email).last()
 
 
-def confirm_address(user: User) -> None:
-    address = present_address(user)
-    address.verified = True
-    address.save(update_fields=["verified"])
+def start_move(user: User, email: str) -> EmailAddress:
+    """Note that this person wants to move to `email` (normalised), in place of what he may have asked for before."""
+    with transaction.atomic():
+        EmailAddress.objects.filter(user_id=user.pk).exclude(email=user.email).delete()
+        return EmailAddress.objects.create(user=user, email=email)
 
 
-def is_verified(user: User) -> bool:
-    return EmailAddress.objects.filter(user=user, email=user.email, verified=True).exists()
+def is_taken(email: str, *, by_other_than: User | None = None) -> bool:
+    """Whether a live account has this address; those of deleted accounts are free again."""
+    others = User.objects.live().filter(email=email)
+    return (others.exclude(pk=by_other_than.pk) if by_other_than else others).exists()

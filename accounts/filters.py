@@ -44,8 +44,8 @@ class Chip:
     query: str
 
 
-def day_picker() -> forms.DateInput:
-    return forms.DateInput(attrs={"type": "date"})
+class DayPicker(forms.DateInput):
+    input_type = "date"
 
 
 class UserFilter(django_filters.FilterSet):
@@ -53,7 +53,7 @@ class UserFilter(django_filters.FilterSet):
         label="Search",
         method="filter_q",
         max_length=200,
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Name, user name or e-mail"}),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Name, user name or e-mail", "form": "filter-form"}),
     )
     state = django_filters.ChoiceFilter(
         label="State", method="filter_state", choices=STATES, empty_label="Live (not deleted)"
@@ -68,10 +68,10 @@ class UserFilter(django_filters.FilterSet):
         label="E-mail verified", method="filter_verified", choices=YES_NO, empty_label="Any"
     )
     keys = django_filters.ChoiceFilter(label="Has keys", method="filter_keys", choices=YES_NO, empty_label="Any")
-    joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=day_picker)
-    joined_to = django_filters.DateFilter(label="Joined until", method="filter_to", widget=day_picker)
-    seen_from = django_filters.DateFilter(label="Last seen from", method="filter_from", widget=day_picker)
-    seen_to = django_filters.DateFilter(label="Last seen until", method="filter_to", widget=day_picker)
+    joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=DayPicker)
+    joined_to = django_filters.DateFilter(label="Joined until", method="filter_to", widget=DayPicker)
+    seen_from = django_filters.DateFilter(label="Last seen from", method="filter_from", widget=DayPicker)
+    seen_to = django_filters.DateFilter(label="Last seen until", method="filter_to", widget=DayPicker)
 
     class Meta:
         model = User

@@ -5,10 +5,11 @@ from __future__ import annotations
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import default_token_generator
 from allauth.account.internal.flows.password_reset import request_password_reset
+from allauth.account.models import EmailAddress
 from allauth.account.utils import user_pk_to_url_str
 from django.http import HttpRequest
 
-from accounts.addresses import present_address
+from accounts.addresses import set_address
 from accounts.models import User
 
 
@@ -27,7 +28,8 @@ def send_invitation(request: HttpRequest, user: User) -> None:
 
 def send_verification(request: HttpRequest, user: User) -> None:
     """Mail a link that shows the account's present address to be its holder's."""
-    present_address(user).send_confirmation(request)
+    present = EmailAddress.objects.filter(user=user, email=user.email).first()
+    (present or set_address(user, verified=False)).send_confirmation(request)
 
 
 def tell_old_address(request: HttpRequest, user: User, old: str) -> None:

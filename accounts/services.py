@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest
 
-from accounts.addresses import confirm_address, move_address, present_address
+from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from config.base_history import (
@@ -167,7 +167,7 @@ def create(user: User, author: Author) -> User:
     user.set_unusable_password()
     with transaction.atomic():
         user.save(force_insert=True)
-        present_address(user)
+        set_address(user, verified=False)
         save_entries([entry(user, ADDITION, **author.as_entry())])
     return user
 
@@ -181,7 +181,7 @@ def update(user: User, fields: Collection[str], before: dict[str, str], author: 
     with transaction.atomic():
         user.save(update_fields=list(fields))
         if "email" in fields:
-            move_address(user)
+            set_address(user, verified=False)
         changes = changes_between(before, snapshot(user))
         save_entries([entry(user, CHANGE, changes=changes, **author.as_entry())])
 
@@ -191,7 +191,7 @@ def verify(users: UserQuerySet, author: Author) -> Outcome:
     outcome = Outcome()
     for user in users:
         with transaction.atomic():
-            confirm_address(user)
+            set_address(user, verified=True)
             note(user, "E-mail address marked as verified.", author)
         outcome.done += 1
     return outcome

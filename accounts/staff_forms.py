@@ -13,7 +13,7 @@ from tiers.models import Tier
 MOST_SELECTED = 1000
 
 
-class AccountForm(forms.ModelForm[User]):
+class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
     """A new account. There is no password to choose: its holder gets a mail with a link to set one."""
 
     class Meta:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -29,7 +30,7 @@ from accounts.services import Author
 from accounts.sessions import open_sessions
 from accounts.staff_forms import AccountForm, EditAccountForm
 from config.base_csv import stream_csv
-from config.base_history import snapshot
+from config.base_history import history_of, snapshot
 from config.base_views import retry_on_conflict
 from tiers.models import Tier
 
@@ -37,14 +38,14 @@ MOST_COUNTED = 100_000
 HISTORY_SHOWN = 50
 EVENTS_SHOWN = 10
 KEYS_SHOWN = 50
-COLUMNS = {
-    "name": "Name",
-    "username": "User name",
-    "email": "E-mail",
-    "tier": "Tier",
-    "joined": "Joined",
-    "seen": "Last seen",
-}
+# The columns that sort: a heading may hold two of them, as its cells hold two values.
+COLUMNS: tuple[dict[str, str], ...] = (
+    {"name": "Name", "username": "User name"},
+    {"email": "E-mail"},
+    {"tier": "Tier"},
+    {"joined": "Joined"},
+    {"seen": "Last seen"},
+)
 
 
 def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
@@ -52,7 +53,7 @@ def staff_render(request: HttpRequest, template: str, context: dict[str, Any], s
     return render(request, template, admin.site.each_context(request) | context, status=status)
 
 
-class BoundedPaginator(Paginator[User]):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """A paginator that counts no further than MOST_COUNTED: the exact number of 3 million rows answers no question."""
 
     @cached_property
@@ -74,7 +75,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "rows": rows_of(page.object_list),
         "more_than": MOST_COUNTED if page.paginator.count > MOST_COUNTED else 0,
         "pages": page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
-        "columns": [column(request, found.sort, name) for name in COLUMNS],
+        "columns": [column(request, found.sort, names) for names in COLUMNS],
         "sizes": PAGE_SIZES,
         "size": size,
         "query": query_without(request.GET),
@@ -100,13 +101,22 @@ def rows_of(users: Any) -> list[User]:
     return sorted(rows, key=lambda user: order[user.pk])
 
 
-def column(request: HttpRequest, sort: str, name: str) -> dict[str, str]:
-    """A heading of the list: where it leads, and how the list is sorted by it now."""
-    ascending, descending = sort == name, sort == f"-{name}"
+def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
+    """A heading of the list: where its words lead, and how the list is sorted by it now."""
+    directions = {f"-{name}": "descending" for name in names} | dict.fromkeys(names, "ascending")
     return {
-        "label": COLUMNS[name],
-        "query": query_with(request.GET, "sort", f"-{name}" if ascending else name),
-        "aria_sort": "ascending" if ascending else "descending" if descending else "",
+        "aria_sort": directions.get(sort, ""),
+        "links": [sort_link(request, sort, name, label) for name, label in names.items()],
+    }
+
+
+def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[str, str]:
+    """One word of a heading: a click sorts by it, another one the other way round."""
+    direction = {name: "up", f"-{name}": "down"}.get(sort, "")
+    return {
+        "label": label,
+        "direction": direction,
+        "query": query_with(request.GET, "sort", f"-{name}" if direction == "up" else name),
     }
 
 
@@ -164,7 +174,9 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         ),
         "events": user.usage.select_related("api_key").order_by("-created_at")[:EVENTS_SHOWN],
         "sessions": open_sessions(user),
-        "history": history_of(user),
+        "history": history_of(user, HISTORY_SHOWN),
+        "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
+        "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "actions": offered_actions(request.user, user),
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
@@ -183,10 +195,6 @@ def offered_actions(actor: Any, user: User) -> list[Any]:
         for action in ACTIONS.values()
         if actor.has_perm(action.permission) and action.fits(action.may_touch(one, actor)).exists()
     ]
-
-
-def history_of(user: User) -> Any:
-    return []
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

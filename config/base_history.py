@@ -108,3 +108,32 @@ def entry(
 def save_entries(entries: Iterable[LogEntry]) -> list[LogEntry]:
     """Write many entries in few statements: what a bulk action does to 10,000 rows is 10,000 entries."""
     return LogEntry.objects.bulk_create(entries, batch_size=500)
+
+
+class Line(TypedDict):
+    """An entry as a page shows it."""
+
+    time: Any
+    by: str
+    ip: str
+    note: str
+    values: list[Change]
+
+
+def history_of(row: models.Model, most: int) -> list[Line]:
+    """The newest `most` entries about a row."""
+    kind = ContentType.objects.get_for_model(row)
+    found = LogEntry.objects.filter(content_type=kind, object_id=str(row.pk)).select_related("user")
+    return [line(one) for one in found.order_by("-action_time", "-pk")[:most]]
+
+
+def line(one: LogEntry) -> Line:
+    try:
+        parts = json.loads(one.change_message)
+        extras: dict[str, Any] = parts[0]
+        values: list[Change] = [dict(change) for change in extras.get("values", [])]  # type: ignore[misc]
+        note, ip, via = (str(extras.get(name, "")) for name in ("note", "ip", "via"))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        values, note, ip, via = [], "", "", ""
+    spoken = note or ("" if values else str(one.get_change_message()))
+    return Line(time=one.action_time, by=via or str(one.user), ip=ip, note=spoken, values=values)

@@ -11,5 +11,6 @@ urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("accounts/", include("allauth.urls")),
+    path("users/", include("accounts.staff_urls")),
     path("admin/", admin.site.urls),
 ]
