@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.http import HttpRequest
 
 from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
 from accounts.models import User
+from accounts.pictures import remove_file
 from config.base_history import (
     ADDITION,
     CHANGE,
@@ -184,6 +186,20 @@ def update(user: User, fields: Collection[str], before: dict[str, str], author: 
             set_address(user, verified=False)
         changes = changes_between(before, snapshot(user))
         save_entries([entry(user, CHANGE, changes=changes, **author.as_entry())])
+
+
+def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
+    """Store a redrawn picture as the account's, or with None take the account's away; the old file goes."""
+    old, before = user.profile_image.name, bool(user.profile_image)
+    with transaction.atomic():
+        if picture is None:
+            user.profile_image = ""
+        else:
+            user.profile_image.save(picture.name, picture, save=False)
+        user.save(update_fields=["profile_image"])
+        change = Change(field="picture", old="set" if before else "–", new="set" if picture else "–")
+        save_entries([entry(user, CHANGE, changes=[change], **author.as_entry())])
+        remove_file(old)
 
 
 def verify(users: UserQuerySet, author: Author) -> Outcome:
