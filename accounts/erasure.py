@@ -21,8 +21,8 @@ from django.utils import timezone
 
 from accounts import pictures
 from accounts.models import User
-from accounts.services import Author, superusers_remain
-from config.base_history import DELETION, entry, save_entries
+from accounts.services import Author, refuse_last_superuser
+from config.base_history import DELETION, record
 
 ERASED = "(erased)"
 # The fields of an account, by the names under which its history has them, whose values are about the person.
@@ -44,8 +44,8 @@ def erase(user: User, author: Author) -> None:
             return
         known_as = {user.username, user.email, user.name}
         picture = user.profile_image.name
-        with superusers_remain([user]):
-            overwrite(user)
+        refuse_last_superuser([user])
+        overwrite(user)
         forget_sessions(user)
         forget_keys(user)
         for model in KINDS_ABOUT_A_PERSON:
@@ -53,7 +53,7 @@ def erase(user: User, author: Author) -> None:
         scrub_history(user, known_as)
         # A command has no person to name but the one concerned, under what is left of his name.
         actor = user if author.actor.pk == user.pk else author.actor
-        save_entries([entry(user, DELETION, actor=actor, request=author.request, via=author.via, note="Erased.")])
+        record(user, DELETION, actor=actor, request=author.request, via=author.via, note="Erased.")
         pictures.remove_file(picture)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +15,15 @@ from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.pictures import remove_file
+from accounts.rights import would_remove_last_superuser
 from config.base_history import (
     ADDITION,
     CHANGE,
     DELETION,
     Change,
     changes_between,
-    entry,
-    save_entries,
+    record,
+    record_many,
     snapshot,
 )
 from tiers.models import Tier
@@ -61,6 +61,7 @@ def suspend(users: UserQuerySet, author: Author) -> Outcome:
         flag=CHANGE,
         note="Suspended.",
         changes=lambda user: [Change(field="active", old="True", new="False")],
+        removes=True,
     )
 
 
@@ -100,7 +101,7 @@ def on_another_tier(users: UserQuerySet, tier: Tier | None) -> UserQuerySet:
 
 def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outcome:
     """Soft-delete the accounts. Raises ValidationError rather than leave no superuser."""
-    return change_all(users.live(), users.deletion_values(), author, flag=DELETION, note=note)
+    return change_all(users.live(), users.deletion_values(), author, flag=DELETION, note=note, removes=True)
 
 
 def restore(users: UserQuerySet, author: Author) -> Outcome:
@@ -110,7 +111,7 @@ def restore(users: UserQuerySet, author: Author) -> Outcome:
         try:
             with transaction.atomic():
                 user.restore()
-                save_entries([entry(user, CHANGE, note="Restored.", **author.as_entry())])
+                record(user, CHANGE, note="Restored.", **author.as_entry())
         except ValidationError as error:
             outcome.refused.extend(error.messages)
         else:
@@ -126,6 +127,7 @@ def change_all(
     flag: int,
     note: str = "",
     changes: Callable[[User], list[Change]] = lambda user: [],
+    removes: bool = False,
 ) -> Outcome:
     """Set `values` on all `users`, batch by batch, each with its history; stopped half-way it can simply be run again.
 
@@ -135,30 +137,39 @@ def change_all(
     for pks in batches(users):
         with transaction.atomic():
             rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))
-            with superusers_remain(rows):
-                User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
-            save_entries(
-                entry(user, flag, note=note, changes=changes(user), **author.as_entry()) for user in rows
-            )
+            if removes:
+                refuse_last_superuser(rows)
+            User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
+            for told, group in alike(rows, changes):
+                record_many(group, flag, note=note, changes=told, **author.as_entry())
         outcome.done += len(rows)
     return outcome
 
 
-@contextmanager
-def superusers_remain(rows: Iterable[User]) -> Iterator[None]:
-    """Refuse, by ValidationError, what would leave no superuser who can sign in.
+def batches(users: UserQuerySet) -> Iterator[list[int]]:
+    """The keys of `users`, read once, in slices that any database takes as parameters."""
+    pks = list(users.order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(pks), BATCH):
+        yield pks[start : start + BATCH]
 
-    Every superuser's row is locked first: of two who remove each other at the same moment the second is refused.
-    """
-    if not any(user.is_superuser for user in rows):
-        yield
-        return
-    before = len(User.objects.superusers().select_for_update())
-    yield
-    if before and not User.objects.superusers().exists():
+
+def refuse_last_superuser(rows: Iterable[User]) -> None:
+    """Raise ValidationError if nobody who is a superuser could sign in without `rows`."""
+    if would_remove_last_superuser(rows):
         raise ValidationError(
             "This is the last superuser who can sign in. Make somebody else a superuser first.", code="last_superuser"
         )
+
+
+def alike(
+    rows: Iterable[User], changes: Callable[[User], list[Change]]
+) -> Iterator[tuple[list[Change], list[User]]]:
+    """The rows in groups of the same history: those who leave the same tier, for example."""
+    groups: dict[str, list[User]] = {}
+    for user in rows:
+        groups.setdefault(repr(changes(user)), []).append(user)
+    for group in groups.values():
+        yield changes(group[0]), group
 
 
 def create(user: User, author: Author) -> User:
@@ -170,7 +181,7 @@ def create(user: User, author: Author) -> User:
     with transaction.atomic():
         user.save(force_insert=True)
         set_address(user, verified=False)
-        save_entries([entry(user, ADDITION, **author.as_entry())])
+        record(user, ADDITION, **author.as_entry())
     return user
 
 
@@ -185,7 +196,7 @@ def update(user: User, fields: Collection[str], before: dict[str, str], author: 
         if "email" in fields:
             set_address(user, verified=False)
         changes = changes_between(before, snapshot(user))
-        save_entries([entry(user, CHANGE, changes=changes, **author.as_entry())])
+        record(user, CHANGE, changes=changes, **author.as_entry())
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
@@ -198,7 +209,7 @@ def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) 
             user.profile_image.save(picture.name, picture, save=False)
         user.save(update_fields=["profile_image"])
         change = Change(field="picture", old="set" if before else "–", new="set" if picture else "–")
-        save_entries([entry(user, CHANGE, changes=[change], **author.as_entry())])
+        record(user, CHANGE, changes=[change], **author.as_entry())
         remove_file(old)
 
 
@@ -215,16 +226,9 @@ def verify(users: UserQuerySet, author: Author) -> Outcome:
 
 def note(user: User, text: str, author: Author) -> None:
     """Tell the account's history of something that changed no field."""
-    save_entries([entry(user, CHANGE, note=text, **author.as_entry())])
+    record(user, CHANGE, note=text, **author.as_entry())
 
 
 def close(user: User, author: Author) -> Outcome:
     """What account holders do to their own account: delete it, as staff would, and end its keys' work."""
     return delete(User.objects.filter(pk=user.pk), author, note="Closed by its holder.")
-
-
-def batches(users: UserQuerySet) -> Iterator[list[int]]:
-    """The keys of `users`, read once, in slices that any database takes as parameters."""
-    pks = list(users.order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(pks), BATCH):
-        yield pks[start : start + BATCH]

@@ -8,13 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import mails, services
@@ -29,12 +29,12 @@ from accounts.rights import may_change
 from accounts.services import Author
 from accounts.sessions import open_sessions
 from accounts.staff_forms import AccountForm, EditAccountForm
-from config.base_csv import stream_csv
-from config.base_history import history_of, snapshot
+from config.base_csv import csv_response
+from config.base_history import snapshot
+from config.base_paginator import BoundedPaginator
 from config.base_views import retry_on_conflict
 from tiers.models import Tier
 
-MOST_COUNTED = 100_000
 HISTORY_SHOWN = 50
 EVENTS_SHOWN = 10
 KEYS_SHOWN = 50
@@ -53,15 +53,6 @@ def staff_render(request: HttpRequest, template: str, context: dict[str, Any], s
     return render(request, template, admin.site.each_context(request) | context, status=status)
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """A paginator that counts no further than MOST_COUNTED: the exact number of 3 million rows answers no question."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[: MOST_COUNTED + 1].count())
-
-
 @require_safe
 @staff_page("accounts.view_user")
 def user_list(request: HttpRequest) -> HttpResponse:
@@ -73,7 +64,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "filter": found,
         "page": page,
         "rows": rows_of(page.object_list),
-        "more_than": MOST_COUNTED if page.paginator.count > MOST_COUNTED else 0,
+        "capped": page.paginator.is_capped,
         "pages": page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
         "columns": [column(request, found.sort, names) for names in COLUMNS],
         "sizes": PAGE_SIZES,
@@ -125,7 +116,7 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
 def user_export(request: HttpRequest) -> HttpResponse:
     """The filtered list as CSV, streamed in the list's order."""
     found = UserFilter(request.GET, queryset=User.objects.all())
-    return stream_csv("users.csv", EXPORT_HEAD, export_rows(found.qs))
+    return csv_response("users.csv", EXPORT_HEAD, export_rows(found.qs))
 
 
 EXPORT_HEAD = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
@@ -138,17 +129,13 @@ def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
             user.name,
             user.username,
             user.email,
-            user.tier.name if user.tier else "",
+            user.tier,
             user.state,
-            "yes" if user.is_staff else "no",
-            stamp(user.created_at),
-            stamp(user.last_login),
-            stamp(user.deleted_at),
+            user.is_staff,
+            user.created_at,
+            user.last_login,
+            user.deleted_at,
         )
-
-
-def stamp(moment: Any) -> str:
-    return moment.isoformat(timespec="seconds") if moment else ""
 
 
 @require_safe
@@ -181,6 +168,13 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }
+
+
+def history_of(user: User, most: int) -> Any:
+    """The newest entries about the account, with who made them."""
+    kind = ContentType.objects.get_for_model(User)
+    found = LogEntry.objects.filter(content_type=kind, object_id=str(user.pk)).select_related("user")
+    return found.order_by("-action_time", "-pk")[:most]
 
 
 def allowed(actor: Any, user: User, permission: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -13,6 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from accounts import access
+from config.history_admin import HistoryAdmin
 
 
 class GatehouseAdminSite(AdminSite):
@@ -22,6 +24,10 @@ class GatehouseAdminSite(AdminSite):
     site_url = "/account/"
     # templates/admin/base_site.html has a side bar of its own.
     enable_nav_sidebar = False
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.register(LogEntry, HistoryAdmin)
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""
