@@ -23,6 +23,8 @@ from accounts.staff_forms import BulkForm, EraseForm, TierForm
 from accounts.staff_views import changeable_user, staff_render
 from config.base_text import counted
 
+REASONS_SHOWN = 5
+
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @staff_page("accounts.view_user")
@@ -56,10 +58,11 @@ def attempt(request: HttpRequest, action: Action, users: UserQuerySet) -> Outcom
         outcome = action.perform(users, Author(request.user, request))
     except ValidationError as error:
         outcome = Outcome(refused=error.messages)
-    for reason in outcome.refused[:5]:
+    for reason in outcome.refused[:REASONS_SHOWN]:
         messages.error(request, reason)
-    if len(outcome.refused) > 5:
-        messages.error(request, f"{counted(len(outcome.refused) - 5, 'account')} more were refused for such reasons.")
+    more = len(outcome.refused) - REASONS_SHOWN
+    if more > 0:
+        messages.error(request, f"{counted(more, 'account')} more could not be changed for reasons like these.")
     return outcome
 
 
@@ -67,7 +70,7 @@ def done_message(action: Action, user: User) -> str:
     if not action.undo:
         return f"“{user}” was {action.done}."
     undo = reverse("users:act", args=[user.pk, action.undo])
-    return format_html("“{}” was {}. <a href=\"{}\">Undo</a>", user, action.done, undo)
+    return format_html('“{}” was {}. <a href="{}">Undo</a>', user, action.done, undo)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -109,25 +112,25 @@ def bulk(request: HttpRequest) -> HttpResponse:
     form = BulkForm(request.POST)
     if not form.is_valid():
         for errors in form.errors.values():
-            messages.error(request, errors[0])
+            messages.error(request, str(errors[0]))
         return back_to_list(request)
     action = form.chosen_action()
     if not request.user.has_perm(action.permission):
         raise PermissionDenied
     chosen = selection(request, form)
-    fitting = action.fits(chosen)
-    allowed = action.may_touch(fitting, request.user)
+    allowed = action.may_touch(action.fits(chosen), request.user)
     count = allowed.count()
     if count and form.cleaned_data["expected"] == count:
         return do_many(request, action, allowed)
-    return confirm_many(request, form, action, chosen, allowed, count)
+    return confirm_many(request, form.cleaned_data, chosen, (action, allowed, count))
 
 
 def selection(request: HttpRequest, form: BulkForm) -> UserQuerySet:
     if form.cleaned_data["everything"]:
         found: UserQuerySet = UserFilter(request.GET, queryset=User.objects.all()).qs
-        return found.order_by()
-    return User.objects.filter(pk__in=form.cleaned_data["pk"])
+        return found
+    ticked: UserQuerySet = User.objects.filter(pk__in=form.cleaned_data["pk"])
+    return ticked
 
 
 def do_many(request: HttpRequest, action: Action, users: UserQuerySet) -> HttpResponse:
@@ -138,19 +141,20 @@ def do_many(request: HttpRequest, action: Action, users: UserQuerySet) -> HttpRe
 
 
 def confirm_many(
-    request: HttpRequest, form: BulkForm, action: Action, chosen: UserQuerySet, allowed: UserQuerySet, count: int
+    request: HttpRequest, data: dict[str, Any], chosen: UserQuerySet, what: tuple[Action, UserQuerySet, int]
 ) -> HttpResponse:
+    action, allowed, count = what
     total = chosen.count()
     fitting = action.fits(chosen).count()
     context: dict[str, Any] = {
         "title": f"{action.label}: {counted(count, 'account')}",
         "action": action,
-        "data": form.cleaned_data,
+        "data": data,
         "count": count,
         "untouched": total - fitting,
         "forbidden": fitting - count,
         "effects": action.effects(allowed) if count else [],
-        "moved_on": form.cleaned_data["expected"] not in (None, count),
+        "moved_on": data["expected"] not in (None, count),
         "query": query_without(request.GET),
         "list_url": list_url(request),
     }

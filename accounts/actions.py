@@ -34,7 +34,7 @@ class Action:
     undo: str = ""
     bulk: bool = False
 
-    def may_touch(self, users: UserQuerySet, actor: User) -> UserQuerySet:
+    def may_touch(self, users: UserQuerySet, actor: Any) -> UserQuerySet:
         """Those of `users` to whom `actor` may do this, whether it would change them or not."""
         allowed = users.changeable_by(actor)
         return allowed.exclude(pk=actor.pk) if self.harmful else allowed
@@ -99,6 +99,10 @@ def to_tier(tier: Tier | None) -> Action:
         effects=moving,
         bulk=True,
     )
+
+
+def constant(effects: list[str]) -> Effects:
+    return lambda _users: effects
 
 
 def mail_each(send: Callable[[Any, User], None], note: str) -> Callable[[UserQuerySet, Author], Outcome]:
@@ -179,7 +183,7 @@ ACTIONS = {
             "accounts.change_user",
             UserQuerySet.effective,
             mail_each(mails.send_reset, "Reset mail sent."),
-            lambda users: ["A mail with a link to set a new password. The old password works until then."],
+            constant(["A mail with a link to set a new password. The old password works until then."]),
         ),
         Action(
             "verify",
@@ -188,7 +192,7 @@ ACTIONS = {
             "accounts.change_user",
             lambda users: users.live().verified(yes=False),
             services.verify,
-            lambda users: ["The e-mail address counts as the person's own from now on. Do this only if you are sure."],
+            constant(["The e-mail address counts as the person's own from now on. Do this only if you are sure."]),
         ),
         Action(
             "resend-verification",
@@ -197,7 +201,7 @@ ACTIONS = {
             "accounts.change_user",
             lambda users: users.effective().verified(yes=False),
             mail_each(mails.send_verification, "Verification mail sent."),
-            lambda users: ["A mail with a link that shows the address to be the person's own."],
+            constant(["A mail with a link that shows the address to be the person's own."]),
         ),
     )
 }

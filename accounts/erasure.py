@@ -20,6 +20,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from accounts import pictures
+from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.services import Author, refuse_last_superuser
 from config.base_history import DELETION, record
@@ -27,8 +28,9 @@ from config.base_history import DELETION, record
 ERASED = "(erased)"
 # The fields of an account, by the names under which its history has them, whose values are about the person.
 PERSONAL_FIELDS = frozenset(
-    str(User._meta.get_field(name).verbose_name)
-    for name in ("name", "username", "email", "profile_image", "google_id", "github_id")
+    str(field.verbose_name)
+    for field in User._meta.concrete_fields
+    if field.name in {"name", "username", "email", "profile_image", "google_id", "github_id"}
 )
 KINDS_ABOUT_A_PERSON = (EmailAddress, SocialAccount, Authenticator)
 
@@ -156,6 +158,12 @@ def without_names(value: Any, known_as: Collection[str]) -> Any:
     # An address is told from other words wherever it stands, a name only in the quotation marks of our own sentences.
     named = any((name if "@" in name else f"“{name}”") in value for name in known_as)
     return ERASED if named or value in known_as else value
+
+
+def purgeable(users: UserQuerySet) -> UserQuerySet:
+    """Those of deleted `users` with whom `purge` has something to do: a stub that must stay is done with."""
+    own_entries = LogEntry.objects.filter(user=models.OuterRef("pk"))
+    return users.exclude(models.Q(models.Exists(own_entries), erased_at__isnull=False))
 
 
 def purge(user: User) -> bool:

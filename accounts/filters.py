@@ -48,12 +48,14 @@ class DayPicker(forms.DateInput):
     input_type = "date"
 
 
-class UserFilter(django_filters.FilterSet):
+class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
     q = django_filters.CharFilter(
         label="Search",
         method="filter_q",
         max_length=200,
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": "Name, user name or e-mail", "form": "filter-form"}),
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": "Name, user name or e-mail", "form": "filter-form"}
+        ),
     )
     state = django_filters.ChoiceFilter(
         label="State", method="filter_state", choices=STATES, empty_label="Live (not deleted)"

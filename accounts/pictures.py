@@ -30,7 +30,9 @@ TOO_MANY_PIXELS = (
 )
 # A second nature inside a picture: markup or a program that another reader would run, or an archive at its end. Drawing
 # anew would make it harmless; who sends one is told, because it is no accident.
-FOREIGN = re.compile(rb"<script|<\?php|<html|<!doctype|<svg[\s>]|<iframe|javascript:|%PDF-\d|\x7fELF\x02", re.IGNORECASE)
+FOREIGN = re.compile(
+    rb"<script|<\?php|<html|<!doctype|<svg[\s>]|<iframe|javascript:|%PDF-\d|\x7fELF\x02", re.IGNORECASE
+)
 ZIP_END = b"PK\x05\x06"
 ZIP_TAIL = 65_557  # the end record of a ZIP archive and its longest comment
 

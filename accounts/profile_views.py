@@ -50,7 +50,8 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 
 def own_account(request: HttpRequest) -> User:
-    return User.objects.select_related("tier").get(pk=request.user.pk)
+    user: User = User.objects.select_related("tier").get(pk=request.user.pk)
+    return user
 
 
 def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
@@ -103,7 +104,7 @@ def has_no_password(request: HttpRequest) -> bool:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-@reauthentication_required(enabled=has_no_password)
+@reauthentication_required(enabled=has_no_password)  # type: ignore[untyped-decorator]
 def close(request: HttpRequest) -> HttpResponse:
     """Delete one's own account, after the password was given; without a password, after signing in anew."""
     user = own_account(request)

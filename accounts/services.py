@@ -60,7 +60,7 @@ def suspend(users: UserQuerySet, author: Author) -> Outcome:
         author,
         flag=CHANGE,
         note="Suspended.",
-        changes=lambda user: [Change(field="active", old="True", new="False")],
+        changes=constant(Change(field="active", old="True", new="False")),
         removes=True,
     )
 
@@ -72,15 +72,13 @@ def reactivate(users: UserQuerySet, author: Author) -> Outcome:
         author,
         flag=CHANGE,
         note="Reactivated.",
-        changes=lambda user: [Change(field="active", old="False", new="True")],
+        changes=constant(Change(field="active", old="False", new="True")),
     )
 
 
 def sign_out(users: UserQuerySet, author: Author) -> Outcome:
     """End every session and reset link of the accounts, from their next request on."""
-    return change_all(
-        users.live(), {"session_epoch": NEXT_EPOCH}, author, flag=CHANGE, note="Signed out everywhere."
-    )
+    return change_all(users.live(), {"session_epoch": NEXT_EPOCH}, author, flag=CHANGE, note="Signed out everywhere.")
 
 
 def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
@@ -126,7 +124,7 @@ def change_all(
     *,
     flag: int,
     note: str = "",
-    changes: Callable[[User], list[Change]] = lambda user: [],
+    changes: Callable[[User], list[Change]] | None = None,
     removes: bool = False,
 ) -> Outcome:
     """Set `values` on all `users`, batch by batch, each with its history; stopped half-way it can simply be run again.
@@ -140,10 +138,15 @@ def change_all(
             if removes:
                 refuse_last_superuser(rows)
             User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
-            for told, group in alike(rows, changes):
+            for told, group in alike(rows, changes or constant()):
                 record_many(group, flag, note=note, changes=told, **author.as_entry())
         outcome.done += len(rows)
     return outcome
+
+
+def constant(*changes: Change) -> Callable[[User], list[Change]]:
+    """The same changes for every account."""
+    return lambda _user: list(changes)
 
 
 def batches(users: UserQuerySet) -> Iterator[list[int]]:
@@ -161,9 +164,7 @@ def refuse_last_superuser(rows: Iterable[User]) -> None:
         )
 
 
-def alike(
-    rows: Iterable[User], changes: Callable[[User], list[Change]]
-) -> Iterator[tuple[list[Change], list[User]]]:
+def alike(rows: Iterable[User], changes: Callable[[User], list[Change]]) -> Iterator[tuple[list[Change], list[User]]]:
     """The rows in groups of the same history: those who leave the same tier, for example."""
     groups: dict[str, list[User]] = {}
     for user in rows:
@@ -206,7 +207,7 @@ def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) 
         if picture is None:
             user.profile_image = ""
         else:
-            user.profile_image.save(picture.name, picture, save=False)
+            user.profile_image.save(str(picture.name), picture, save=False)
         user.save(update_fields=["profile_image"])
         change = Change(field="picture", old="set" if before else "–", new="set" if picture else "–")
         record(user, CHANGE, changes=[change], **author.as_entry())

@@ -37,7 +37,7 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
 class EditAccountForm(AccountForm):
     """An existing account. Only superusers move an address, and nobody his own here: that takes his password."""
 
-    def __init__(self, *args: Any, actor: User, **options: Any) -> None:
+    def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         email = self.fields["email"]
         if actor.pk == self.instance.pk:
@@ -95,7 +95,8 @@ class BulkForm(forms.Form):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        pks = [value for value in self.data.getlist("pk")[:MOST_SELECTED] if value.isascii() and value.isdigit()]
+        data: Any = self.data
+        pks = [value for value in data.getlist("pk")[:MOST_SELECTED] if value.isascii() and value.isdigit()]
         self.fields["pk"].choices = [(value, value) for value in pks]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:

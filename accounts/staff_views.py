@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
@@ -21,7 +21,7 @@ from accounts import mails, services
 from accounts.access import staff_page
 from accounts.actions import ACTIONS, BULK_ACTIONS
 from accounts.addresses import is_verified
-from accounts.filters import PAGE_SIZES, SORTS, UserFilter, query_with, query_without
+from accounts.filters import PAGE_SIZES, UserFilter, query_with, query_without
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.picture_views import picture_response
@@ -58,22 +58,21 @@ def staff_render(request: HttpRequest, template: str, context: dict[str, Any], s
 def user_list(request: HttpRequest) -> HttpResponse:
     found = UserFilter(request.GET, queryset=User.objects.all())
     size = page_size(request)
-    page = BoundedPaginator(found.qs, size).get_page(request.GET.get("page"))
+    paginator = BoundedPaginator(found.qs, size)
+    page = paginator.get_page(request.GET.get("page"))
     context = {
         "title": "Users",
         "filter": found,
         "page": page,
         "rows": rows_of(page.object_list),
-        "capped": page.paginator.is_capped,
+        "capped": paginator.is_capped,
         "pages": page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
         "columns": [column(request, found.sort, names) for names in COLUMNS],
         "sizes": PAGE_SIZES,
         "size": size,
         "query": query_without(request.GET),
         "page_query": query_without(request.GET, "page"),
-        "bulk_actions": [
-            action for action in BULK_ACTIONS.values() if request.user.has_perm(action.permission)
-        ],
+        "bulk_actions": [action for action in BULK_ACTIONS.values() if request.user.has_perm(action.permission)],
         "tiers": Tier.objects.live(),
         "anybody": page.paginator.count > 0 or User.objects.exists(),
     }
@@ -113,7 +112,7 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
 
 @require_safe
 @staff_page("accounts.view_user")
-def user_export(request: HttpRequest) -> HttpResponse:
+def user_export(request: HttpRequest) -> Any:
     """The filtered list as CSV, streamed in the list's order."""
     found = UserFilter(request.GET, queryset=User.objects.all())
     return csv_response("users.csv", EXPORT_HEAD, export_rows(found.qs))
@@ -236,13 +235,14 @@ def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str
 
 def changeable_user(request: HttpRequest, pk: int) -> User:
     """The account, if it exists (404) and the person who asks may change it (403)."""
-    user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
-    if not may_change(request.user, user):
+    actor: Any = request.user
+    user: User = get_object_or_404(User.objects.select_related("tier"), pk=pk)
+    if not may_change(actor, user):
         raise PermissionDenied
     return user
 
 
 @require_safe
 @staff_page("accounts.view_user")
-def user_picture(request: HttpRequest, pk: int) -> FileResponse:
+def user_picture(request: HttpRequest, pk: int) -> Any:
     return picture_response(get_object_or_404(User, pk=pk))
