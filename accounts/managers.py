@@ -84,6 +84,11 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         """The API keys that are accepted as soon as these accounts may act again."""
         return key_model()._default_manager.usable().filter(user__in=self.order_by().values("pk"))
 
+    def by_sign_in_name(self, name: str) -> User | None:
+        """The live account that signs in by `name`, a folded user name or e-mail address (accounts/names.py)."""
+        field = "email" if "@" in name else "username"
+        return self.live().filter(**{field: name}).first()
+
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.
         return super().deletion_values() | {"session_epoch": models.F("session_epoch") + 1}

@@ -57,6 +57,9 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     objects = UserManager()
 
+    # Set by `set_password()` until the new password is saved, which ends all sessions and reset links.
+    _password_is_new = False
+
     EMAIL_FIELD = "email"
     USERNAME_FIELD = "username"
     REQUIRED_FIELDS = ["email", "name"]
@@ -153,8 +156,17 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     def set_password(self, raw_password: str | None) -> None:
         super().set_password(raw_password)
-        if self.pk is not None:
-            self.session_epoch += 1
+        self._password_is_new = self.pk is not None
+
+    def save(self, **options: Any) -> None:  # type: ignore[override]
+        super().save(**options)
+        if self._password_is_new:
+            self._password_is_new = False
+            self.end_sessions()
+
+    def _fields_of_a_full_save(self) -> set[str]:
+        # The epoch only ever moves on, by `end_sessions()` and its kin: a stale instance must not turn it back.
+        return super()._fields_of_a_full_save() - {"session_epoch"}
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         # Django's hash covers the password only; the epoch lets a session die without a new password.

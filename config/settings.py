@@ -91,6 +91,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.ThrottledAnswerMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -217,9 +218,68 @@ ADMIN_PASSWORD: str = env.str("ADMIN_PASSWORD", default="")
 
 # --- Sign-in: django-allauth (docs/sign-in.md) --------------------------------------------------------------------------
 
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+# By e-mail address too: our backend tells one from the other, and looks at live accounts only. Saying so here would
+# demand allauth's own rule for unique addresses, which we cannot use (see below).
 ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "username*", "password1*"]
+ACCOUNT_USERNAME_MIN_LENGTH = 2
+ACCOUNT_PRESERVE_USERNAME_CASING = False
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+# allauth's rule counts deleted accounts too, whose addresses may be used again here; our forms and the adapter ask the
+# live accounts instead.
 ACCOUNT_UNIQUE_EMAIL = False
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Gatehouse] "
+ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS_ONLY else "http"
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.tokens.ResetTokenGenerator"  # noqa: S105  (a class, no secret)
+# Ours are in accounts/throttle.py: allauth's live in the cache, which each process has for itself without Redis.
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
+ACCOUNT_FORMS = {
+    "signup": "accounts.signin_forms.SignupForm",
+    "login": "accounts.signin_forms.LoginForm",
+    "add_email": "accounts.signin_forms.ChangeEmailForm",
+    "change_password": "accounts.signin_forms.ChangePasswordForm",
+    "reset_password": "accounts.signin_forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.signin_forms.NewPasswordForm",
+    "reauthenticate": "accounts.signin_forms.PasswordConfirmationForm",
+}
+MFA_ADAPTER = "accounts.adapters.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Gatehouse"
+# One step of 30 s either way, for clocks that are a little off (RFC 6238, section 5.2).
+MFA_TOTP_TOLERANCE = 1
+# Browsers offer passkeys on http://localhost, which the server has to allow for itself.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS_ONLY
+MFA_FORMS = {
+    "authenticate": "accounts.signin_forms.AuthenticateForm",
+    "reauthenticate": "accounts.signin_forms.MFAReauthenticateForm",
+    "activate_totp": "accounts.signin_forms.ActivateTOTPForm",
+}
+SOCIALACCOUNT_ADAPTER = "accounts.providers.SocialAccountAdapter"
+SOCIALACCOUNT_FORMS = {"signup": "accounts.signin_forms.SocialSignupForm"}
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_EMAIL_VERIFICATION = "mandatory"
+SOCIALACCOUNT_STORE_TOKENS = False
+
+
+def oauth_provider(name: str, **options: Any) -> dict[str, Any]:
+    """allauth's entry for a provider: no app, hence no button, unless OAUTH_<NAME>_CLIENT_ID is set."""
+    client_id: str = env.str(f"OAUTH_{name}_CLIENT_ID", default="")
+    secret: str = env.str(f"OAUTH_{name}_CLIENT_SECRET", default="")
+    apps = [{"client_id": client_id, "secret": secret}] if client_id else []
+    return {"APPS": apps, "OAUTH_PKCE_ENABLED": True} | options
+
+
+SOCIALACCOUNT_PROVIDERS = {
+    "google": oauth_provider("GOOGLE", SCOPE=["openid", "profile", "email"]),
+    "github": oauth_provider("GITHUB", SCOPE=["read:user", "user:email"]),
+}
 
 # --- Tiers and rate limits ------------------------------------------------------------------------------------------
 
@@ -227,6 +287,10 @@ DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
 RATE_LIMITER_ENABLED: bool = env.bool("RATE_LIMITER_ENABLED", default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
+# Where counters live: redis, postgresql, sqlite or, for tests, memory. Empty: redis when REDIS_URL is set, else the database's
+# kind. What happens to API requests while that is away; sign-in is always refused then.
+RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
+RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
 # How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
 TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 

@@ -11,9 +11,9 @@ from config import health
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
-    path("accounts/", include("allauth.urls")),
     path("", home, name="home"),
     path("account/", include("accounts.profile_urls")),
     path("users/", include("accounts.staff_urls")),
+    path("accounts/", include("accounts.signin_urls")),
     path("admin/", admin.site.urls),
 ]
