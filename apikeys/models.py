@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
 from django.db import models
@@ -81,7 +83,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)
     metadata = models.JSONField(default=dict, blank=True, help_text="Your own notes on the key, as a JSON object.")
 
-    objects = APIKeyQuerySet.as_manager()
+    objects: ClassVar[Any] = APIKeyQuerySet.as_manager()
 
     class Meta:
         db_table = "api_keys"
@@ -199,7 +201,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
 
-    objects = KeyUsageQuerySet.as_manager()
+    objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
 
     class Meta:
         db_table = "key_usage"
