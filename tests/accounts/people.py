@@ -36,7 +36,13 @@ def make_key(user, name="export", **fields):
 
 
 def make_event(key, **fields):
-    values = {"endpoint": "/orders", "method": "GET", "status_code": 200, "ip_address": "192.0.2.7", "user_agent": "curl"}
+    values = {
+        "endpoint": "/orders",
+        "method": "GET",
+        "status_code": 200,
+        "ip_address": "192.0.2.7",
+        "user_agent": "curl",
+    }
     return KeyUsage.objects.create(api_key=key, user=key.user, **values | fields)
 
 

@@ -100,9 +100,7 @@ def test_the_newest_come_first_unless_another_order_is_asked_for(staff_client, s
     for place, name in enumerate(("anna", "carl", "berta")):
         user = make_user(name)
         seen = timezone.now() - timedelta(days=place) if name != "berta" else None
-        User.objects.filter(pk=user.pk).update(
-            created_at=timezone.now() + timedelta(hours=place + 1), last_login=seen
-        )
+        User.objects.filter(pk=user.pk).update(created_at=timezone.now() + timedelta(hours=place + 1), last_login=seen)
     assert names(staff_client, "?staff=no") == ["berta", "carl", "anna"]
     assert names(staff_client, "?staff=no&sort=username") == ["anna", "berta", "carl"]
     assert names(staff_client, "?staff=no&sort=-username") == ["carl", "berta", "anna"]
@@ -136,9 +134,7 @@ def test_active_filters_are_chips_each_with_the_way_back(staff_client, alice):
 
 
 def test_pages_have_the_chosen_size_and_keep_the_filters(staff_client):
-    User.objects.bulk_create(
-        User(username=f"u{n:03}", email=f"u{n}@example.com", name=f"User {n}") for n in range(60)
-    )
+    User.objects.bulk_create(User(username=f"u{n:03}", email=f"u{n}@example.com", name=f"User {n}") for n in range(60))
     first = staff_client.get("/users/?size=25&staff=no&sort=username")
     assert [user.username for user in first.context["rows"]][:2] == ["u000", "u001"]
     assert "60 accounts" in first.content.decode()
