@@ -70,6 +70,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apikeys.middleware.GatewayMiddleware",
     "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.SecurityHeadersMiddleware",
@@ -219,6 +220,8 @@ API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[]) or [secret(
 GATEWAY_TRUSTED: list[str] = env.list("GATEWAY_TRUSTED", default=["127.0.0.0/8", "::1/128"])
 GATEWAY_SECRET: str = env.str("GATEWAY_SECRET", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
+# For KeyRequiredMiddleware, which protects views of one's own in this process: the paths that need a key.
+API_KEY_REQUIRED: list[str] = env.list("API_KEY_REQUIRED", default=["/api/"])
 
 # --- Mail -----------------------------------------------------------------------------------------------------------
 
