@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 
 from apikeys.decision import Verdict
 from config.base_http import problem
@@ -54,30 +54,27 @@ def limit_headers(verdict: Verdict) -> dict[str, str]:
     return dict(rate_limit_headers(verdict.outcome)) if verdict.outcome is not None else {}
 
 
-def denial(verdict: Verdict) -> JsonResponse:
+def denial(verdict: Verdict) -> HttpResponse:
     """The refusal of a verdict as the client should see it: status, headers and problem+json body."""
-    response = quota_exceeded(verdict.outcome, reason=verdict.reason) if verdict.outcome else refused(verdict)
+    if verdict.outcome is not None:
+        response: HttpResponse = quota_exceeded(verdict.outcome, reason=verdict.reason)
+    else:
+        response = problem(verdict.status, TITLES[verdict.status], DETAILS[verdict.reason], reason=verdict.reason)
+    if verdict.status == 401:
+        response["WWW-Authenticate"] = challenge(verdict.reason)
     response["X-Auth-Status"] = str(verdict.status)
     response["X-Auth-Reason"] = verdict.reason
     response["Cache-Control"] = "no-store"
     return response
 
 
-def refused(verdict: Verdict) -> JsonResponse:
-    response = problem(verdict.status, TITLES[verdict.status], DETAILS[verdict.reason], reason=verdict.reason)
-    if verdict.status == 401:
-        # RFC 6750, section 3: no error code when the request carried no credentials at all.
-        error = "" if verdict.reason == "missing_key" else ', error="invalid_token"'
-        response["WWW-Authenticate"] = f'Bearer realm="api"{error}'
-    return response
+def challenge(reason: str) -> str:
+    """RFC 6750, section 3: no error code when the request carried no credentials at all."""
+    return 'Bearer realm="api"' if reason == "missing_key" else 'Bearer realm="api", error="invalid_token"'
 
 
 def approval(verdict: Verdict) -> HttpResponse:
     """Exactly 200, with whom it is for and what is left of his budgets."""
-    response = HttpResponse(b"ok\n", content_type="text/plain")
-    for name, value in identity_headers(verdict).items():
-        response.headers[name] = value
-    response.headers.update(limit_headers(verdict))
-    response.headers["X-Auth-Status"] = "200"
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    told = {"X-Auth-Status": "200", "Cache-Control": "no-store"}
+    headers = identity_headers(verdict) | limit_headers(verdict) | told
+    return HttpResponse(b"ok\n", content_type="text/plain", headers=headers)

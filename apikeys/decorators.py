@@ -31,7 +31,7 @@ def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Calla
         @functools.wraps(view)
         def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             refusal = admit(request, resource=resource, action=action, cost=cost)
-            return refusal or with_limits(view(request, *args, **kwargs), request)
+            return with_limits(view(request, *args, **kwargs), request) if refusal is None else refusal
 
         protected.requires_key = True  # type: ignore[attr-defined]
         return protected
@@ -68,5 +68,6 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
 def with_limits(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
     """The response of a protected view, with what is left of the caller's budgets."""
     verdict: Verdict = request.verdict  # type: ignore[attr-defined]
-    response.headers.update(limit_headers(verdict))
+    for name, value in limit_headers(verdict).items():
+        response.headers[name] = value
     return response

@@ -46,7 +46,9 @@ def unavailable(request: HttpRequest) -> HttpResponseBase:
     finally:
         request_id.reset(token)
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
-    response.headers.update({"X-Request-Id": incident, "Retry-After": "1", "Cache-Control": "no-store"})
+    response["X-Request-Id"] = incident
+    response["Retry-After"] = "1"
+    response["Cache-Control"] = "no-store"
     return response
 
 

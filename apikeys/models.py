@@ -206,6 +206,8 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
+    # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
+    reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
     objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
 
