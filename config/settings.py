@@ -209,6 +209,10 @@ DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
 RATE_LIMITER_ENABLED: bool = env.bool("RATE_LIMITER_ENABLED", default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
+# Where counters live: redis, postgresql, sqlite or, for tests, memory. Empty: redis when REDIS_URL is set, else the database's
+# kind. What happens to API requests while that is away; sign-in is always refused then.
+RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
+RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
 # How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
 TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 
