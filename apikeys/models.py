@@ -177,8 +177,14 @@ class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
 class KeyUsage(UUIDModel, TimestampedModel):
     """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
 
-    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="usage", db_index=False, verbose_name="API key")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False)
+    # No constraint in the database: checking it locks the key's and the owner's row for every request, and makes each
+    # insert a third dearer. Purging a key or an account removes its events all the same, through Django.
+    api_key = models.ForeignKey(
+        APIKey, models.CASCADE, related_name="usage", db_index=False, db_constraint=False, verbose_name="API key"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False, db_constraint=False
+    )
     # Kept as a bare number when the limit is purged: the ledger is not rewritten.
     rate_limit = models.ForeignKey(
         "ratelimits.RateLimit",
@@ -200,6 +206,8 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
+    # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
+    reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
     objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
 

@@ -15,5 +15,6 @@ urlpatterns = [
     path("account/", include("accounts.profile_urls")),
     path("users/", include("accounts.staff_urls")),
     path("accounts/", include("accounts.signin_urls")),
+    path("", include("apikeys.machine_urls")),
     path("admin/", admin.site.urls),
 ]
