@@ -1,0 +1,97 @@
+"""Form fields for what only keys have: a moment in UTC, a list of addresses, metadata."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from apikeys.validators import LONGEST_METADATA, normal_metadata, normal_networks
+
+LONGEST_MOMENT = 40
+LONGEST_LIST = 8_000
+SEPARATORS = re.compile(r"[\s,;]+")
+
+
+class MomentField(forms.CharField):
+    """A day (the moment it ends, in UTC) or an ISO 8601 time with its offset. A time without offset is refused: it would
+    mean something else to each reader.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_MOMENT, **options)
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return end_of_day(date.fromisoformat(text))
+        except ValueError:
+            return aware(text)
+        except OverflowError:
+            raise ValidationError("This day is too far off.", code="invalid") from None
+
+
+def end_of_day(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+
+
+def aware(text: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text)
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValidationError("Give a day, such as 2027-03-31.", code="invalid") from None
+    raise ValidationError(
+        "Give the offset from UTC with the time, such as 2027-03-31T18:00Z, or a day alone.", code="naive"
+    )
+
+
+class NetworksField(forms.CharField):
+    """Addresses and networks, one a line (or parted by spaces or commas)."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_LIST, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> Any:
+        return normal_networks([entry for entry in SEPARATORS.split(super().clean(value)) if entry])
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class MetadataField(forms.CharField):
+    """A JSON object. Django's own JSONField answers deep nesting and huge numbers with an error of the server."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_METADATA, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+        return value
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        try:
+            return normal_metadata(json.loads(text) if text else {})
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, ValidationError):
+                raise
+            raise ValidationError('This is not JSON. Right would be {"team": "billing"}.', code="not_json") from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)

@@ -1,0 +1,204 @@
+"""The pages of a key's life, for holders and staff alike: `desk` says whose keys these are and in which shell they show.
+
+A secret is shown in the answer to the POST that made it and nowhere else: no redirect, no session, no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_http_methods
+
+from apikeys import services
+from apikeys.desks import Desk
+from apikeys.forms import CreateKeyForm, ExpiryForm, KeyForm, RevokeForm, RotateForm
+from apikeys.models import APIKey
+
+
+def add_errors(form: forms.Form, error: ValidationError) -> None:
+    """Put what a service refused at the fields it names, as far as the form has them."""
+    if hasattr(error, "error_dict"):
+        for field, errors in error.error_dict.items():
+            form.add_error(field if field in form.fields else None, errors)
+    else:
+        form.add_error(None, error)
+
+
+@sensitive_variables()
+def secret_page(desk: Desk, key: APIKey, secret: str, title: str) -> HttpResponse:
+    response = desk.page("apikeys/secret.html", key=key, secret=secret, title=title)
+    response["Cache-Control"] = "no-store, max-age=0"
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@sensitive_variables()
+def create_key(desk: Desk, form: CreateKeyForm, owner: Any = None) -> HttpResponse:
+    """Show the form, or make the key it asks for and show its secret. `owner` None: the form has the field."""
+    if form.is_bound and form.is_valid():
+        made = APIKey.objects.filter(pk=form.cleaned_data["form_token"]).first()
+        if made is not None:
+            return made_already(desk, made)
+        try:
+            return issue(desk, form, owner or form.cleaned_data["owner"])
+        except ValidationError as error:
+            add_errors(form, error)
+        except IntegrityError:
+            # The same form, sent twice at once: the other request has made the key.
+            return made_already(desk, APIKey.objects.get(pk=form.cleaned_data["form_token"]))
+    return desk.page("apikeys/key_form.html", form=form, owner=owner, title="New API key", status=status_of(form))
+
+
+@sensitive_variables()
+def issue(desk: Desk, form: CreateKeyForm, owner: Any) -> HttpResponse:
+    desk.check_may_manage(owner)
+    key, secret = services.issue_key(owner, desk.author, **form.settings())
+    return secret_page(desk, key, secret, f"The secret of “{key.name}”")
+
+
+def made_already(desk: Desk, key: APIKey) -> HttpResponse:
+    desk.check_may_manage(key.user)
+    return desk.page("apikeys/made_already.html", key=key, title="This key exists already", status=409)
+
+
+def status_of(form: forms.Form) -> int:
+    return 400 if form.is_bound else 200
+
+
+def edit_key(desk: Desk, key_id: UUID) -> HttpResponse:
+    request, key = desk.request, desk.find(key_id)
+    form = KeyForm(request.POST or None, key=key)
+    if form.is_bound and form.is_valid():
+        try:
+            services.edit_key(key, desk.author, **form.settings())
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            return done(desk, key, f"“{key.name}” is saved.")
+    return desk.page("apikeys/key_form.html", form=form, key=key, title=f"Edit “{key.name}”", status=status_of(form))
+
+
+def done(desk: Desk, key: APIKey, text: str) -> HttpResponse:
+    messages.success(desk.request, text)
+    return redirect(desk.url("detail", key))
+
+
+@sensitive_variables()
+def rotate_key(desk: Desk, key_id: UUID) -> HttpResponse:
+    key = desk.find(key_id)
+    desk.check_may_manage(key.user)
+    form = RotateForm(desk.request.POST or None, key=key)
+    if form.is_bound and form.is_valid():
+        try:
+            secret = services.rotate_key(key, desk.author, grace=form.cleaned_data["grace"])
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            return secret_page(desk, key, secret, f"The new secret of “{key.name}”")
+    return step_page(desk, key, form, "rotate")
+
+
+def revoke_key(desk: Desk, key_id: UUID) -> HttpResponse:
+    return step(
+        desk,
+        key_id,
+        "revoke",
+        lambda key, data: RevokeForm(data),
+        lambda key, data: services.revoke_key(key, desk.author, reason=data["reason"]),
+        "“{}” is revoked: no request with it is let through any more.",
+    )
+
+
+def shorten_expiry(desk: Desk, key_id: UUID) -> HttpResponse:
+    return step(
+        desk,
+        key_id,
+        "expire",
+        lambda key, data: ExpiryForm(data, key=key),
+        lambda key, data: services.shorten_expiry(key, desk.author, expires_at=data["expires_at"]),
+        "The expiry of “{}” is brought forward.",
+    )
+
+
+def disable_key(desk: Desk, key_id: UUID) -> HttpResponse:
+    return step(
+        desk,
+        key_id,
+        "disable",
+        lambda key, data: forms.Form(data),
+        lambda key, data: services.set_enabled(key, desk.author, enabled=False),
+        "“{}” is disabled: it is refused until somebody enables it.",
+    )
+
+
+def enable_key(desk: Desk, key_id: UUID) -> HttpResponse:
+    return step(
+        desk,
+        key_id,
+        "enable",
+        lambda key, data: forms.Form(data),
+        lambda key, data: services.set_enabled(key, desk.author, enabled=True),
+        "“{}” is enabled again.",
+    )
+
+
+def step(
+    desk: Desk,
+    key_id: UUID,
+    name: str,
+    make_form: Callable[[APIKey, Any], forms.Form],
+    act: Callable[[APIKey, dict[str, Any]], None],
+    said: str,
+) -> HttpResponse:
+    """A page that says what will happen and asks once; sent, it happens."""
+    key = desk.find(key_id)
+    desk.check_may_manage(key.user)
+    form = make_form(key, desk.request.POST if desk.request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
+        try:
+            act(key, form.cleaned_data)
+        except ValidationError as error:
+            add_errors(form, error)
+        else:
+            return done(desk, key, said.format(key.name))
+    return step_page(desk, key, form, name)
+
+
+def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str) -> HttpResponse:
+    titles = {
+        "rotate": "Rotate “{}”",
+        "revoke": "Revoke “{}”",
+        "expire": "Bring forward the expiry of “{}”",
+        "disable": "Disable “{}”",
+        "enable": "Enable “{}”",
+    }
+    context = {"key": key, "form": form, "step": name, "title": titles[name].format(key.name)}
+    return desk.page("apikeys/step.html", status=status_of(form), **context)
+
+
+STEPS: dict[str, Callable[[Desk, UUID], HttpResponse]] = {
+    "rotate": rotate_key,
+    "revoke": revoke_key,
+    "expire": shorten_expiry,
+    "disable": disable_key,
+    "enable": enable_key,
+}
+
+
+def at(desk: type[Desk], view: Callable[[Desk, UUID], HttpResponse]) -> Callable[..., HttpResponse]:
+    """`view` as a view of Django's at that kind of desk."""
+
+    @require_http_methods(["GET", "HEAD", "POST"])
+    def served(request: HttpRequest, key_id: UUID) -> HttpResponse:
+        return view(desk(request), key_id)
+
+    return served
