@@ -10,3 +10,5 @@ class GatehouseAdminSite(AdminSite):
     site_header = "Gatehouse"
     index_title = "Overview"
     site_url = "/account/"
+    # templates/admin/base_site.html has a side bar of its own.
+    enable_nav_sidebar = False
