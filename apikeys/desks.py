@@ -17,6 +17,10 @@ from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.services import Author
 
 
+PAGES = ("list", "create")
+PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")
+
+
 @dataclass(frozen=True)
 class Desk:
     request: HttpRequest
@@ -43,7 +47,13 @@ class Desk:
         return key
 
     def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
-        return render(self.request, template, {"desk": self, "shell": self.shell, **context}, status=status)
+        urls = self.urls(context.get("key"))
+        return render(self.request, template, {"shell": self.shell, "urls": urls, **context}, status=status)
+
+    def urls(self, key: APIKey | None) -> dict[str, str]:
+        """The addresses of this desk's pages by name, those of one key only if there is one."""
+        names = [*PAGES, *(PAGES_OF_A_KEY if key is not None else ())]
+        return {name: self.url(name, key if name in PAGES_OF_A_KEY else None) for name in names}
 
 
 class HolderDesk(Desk):
@@ -63,7 +73,7 @@ class StaffDesk(Desk):
         return APIKey.objects.all()
 
     def url(self, page: str, key: APIKey | None = None) -> str:
-        page = {"list": "changelist", "detail": "change", "create": "add"}.get(page, page)
+        page = {"list": "changelist", "create": "add", "detail": "change", "edit": "change"}.get(page, page)
         return reverse(f"admin:apikeys_apikey_{page}", args=[key.pk] if key else [])
 
     def check_may_manage(self, owner: Any) -> None:

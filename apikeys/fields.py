@@ -17,18 +17,17 @@ LONGEST_LIST = 8_000
 SEPARATORS = re.compile(r"[\s,;]+")
 
 
-class MomentField(forms.CharField):
+class MomentField(forms.Field):
     """A day (the moment it ends, in UTC) or an ISO 8601 time with its offset. A time without offset is refused: it would
     mean something else to each reader.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=LONGEST_MOMENT, **options)
-
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = str(value or "").strip()
         if not text:
             return None
+        if len(text) > LONGEST_MOMENT:
+            raise ValidationError("Give a day, such as 2027-03-31.", code="invalid")
         try:
             return end_of_day(date.fromisoformat(text))
         except ValueError:

@@ -62,7 +62,7 @@ class PermissionForm(forms.Form):
         return [(action, self.cleaned_data["resource"]) for action in kept]
 
 
-class BasePermissionFormSet(BaseFormSet[PermissionForm]):
+class BasePermissionFormSet(BaseFormSet):  # type: ignore[type-arg]
     def pairs(self) -> list[Permission]:
         """The (action, resource) pairs of all filled rows."""
         return list(dict.fromkeys(pair for form in self.forms for pair in form.pairs()))

@@ -20,7 +20,8 @@ from django.views.decorators.http import require_http_methods
 
 from apikeys import services
 from apikeys.desks import Desk
-from apikeys.forms import CreateKeyForm, ExpiryForm, KeyForm, RevokeForm, RotateForm
+from apikeys.forms import CreateKeyForm, ExpiryForm, RevokeForm, RotateForm
+from apikeys.key_rows import key_rows
 from apikeys.models import APIKey
 
 
@@ -35,7 +36,7 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
 
 @sensitive_variables()
 def secret_page(desk: Desk, key: APIKey, secret: str, title: str) -> HttpResponse:
-    response = desk.page("apikeys/secret.html", key=key, secret=secret, title=title)
+    response = desk.page("apikeys/secret.html", key=key, secret=secret, heading=title)
     response["Cache-Control"] = "no-store, max-age=0"
     response["Referrer-Policy"] = "no-referrer"
     return response
@@ -55,7 +56,7 @@ def create_key(desk: Desk, form: CreateKeyForm, owner: Any = None) -> HttpRespon
         except IntegrityError:
             # The same form, sent twice at once: the other request has made the key.
             return made_already(desk, APIKey.objects.get(pk=form.cleaned_data["form_token"]))
-    return desk.page("apikeys/key_form.html", form=form, owner=owner, title="New API key", status=status_of(form))
+    return desk.page("apikeys/key_form.html", form=form, owner=owner, heading="New API key", status=status_of(form))
 
 
 @sensitive_variables()
@@ -67,24 +68,11 @@ def issue(desk: Desk, form: CreateKeyForm, owner: Any) -> HttpResponse:
 
 def made_already(desk: Desk, key: APIKey) -> HttpResponse:
     desk.check_may_manage(key.user)
-    return desk.page("apikeys/made_already.html", key=key, title="This key exists already", status=409)
+    return desk.page("apikeys/made_already.html", key=key, heading="This key exists already", status=409)
 
 
 def status_of(form: forms.Form) -> int:
     return 400 if form.is_bound else 200
-
-
-def edit_key(desk: Desk, key_id: UUID) -> HttpResponse:
-    request, key = desk.request, desk.find(key_id)
-    form = KeyForm(request.POST or None, key=key)
-    if form.is_bound and form.is_valid():
-        try:
-            services.edit_key(key, desk.author, **form.settings())
-        except ValidationError as error:
-            add_errors(form, error)
-        else:
-            return done(desk, key, f"“{key.name}” is saved.")
-    return desk.page("apikeys/key_form.html", form=form, key=key, title=f"Edit “{key.name}”", status=status_of(form))
 
 
 def done(desk: Desk, key: APIKey, text: str) -> HttpResponse:
@@ -181,7 +169,8 @@ def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str) -> HttpRespo
         "disable": "Disable “{}”",
         "enable": "Enable “{}”",
     }
-    context = {"key": key, "form": form, "step": name, "title": titles[name].format(key.name)}
+    use = key_rows([key])[0].use
+    context = {"key": key, "form": form, "step": name, "heading": titles[name].format(key.name), "use": use}
     return desk.page("apikeys/step.html", status=status_of(form), **context)
 
 
