@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.models import LogEntry
+
+from config.history_admin import HistoryAdmin
 
 
 class GatehouseAdminSite(AdminSite):
@@ -12,3 +15,7 @@ class GatehouseAdminSite(AdminSite):
     site_url = "/account/"
     # templates/admin/base_site.html has a side bar of its own.
     enable_nav_sidebar = False
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.register(LogEntry, HistoryAdmin)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django import template
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.template.context import Context
@@ -16,7 +17,7 @@ from django.urls import NoReverseMatch, is_valid_path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from config import base_text
+from config import base_history, base_text
 from config.base_charts import Chart, Figure, bar_chart
 from config.middleware import request_id as current_request_id
 
@@ -56,6 +57,12 @@ def request_id() -> str:
     return current_request_id.get()
 
 
+@register.simple_tag
+def told(entry: LogEntry) -> base_history.Told:
+    """What a history entry says: summary, values (old → new), ip, via."""
+    return base_history.told(entry)
+
+
 @register.inclusion_tag("charts/bars.html")
 def bars(title: str, figures: Sequence[Figure], *series: str) -> dict[str, Chart]:
     """{% bars "Requests" figures "Allowed" "Refused" %}: a chart, and the same figures in a table."""
@@ -85,9 +92,7 @@ STAFF_SECTIONS = (
         ("admin:ratelimits_ratelimit_changelist",),
         ("ratelimits.view_ratelimit", "ratelimits.change_ratelimit"),
     ),
-    Section(
-        "API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")
-    ),
+    Section("API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")),
     Section("Usage", "usage", ("/usage/", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
     Section("Groups", "groups", ("admin:auth_group_changelist",), ("auth.view_group", "auth.change_group")),
     Section("History", "history", ("admin:admin_logentry_changelist",), ("admin.view_logentry",)),
@@ -113,9 +118,7 @@ def staff_sections(context: Context) -> list[dict[str, Any]]:
     if user is None or not user.is_staff:
         return []
     may_see = [
-        section
-        for section in STAFF_SECTIONS
-        if not section.permissions or any(map(user.has_perm, section.permissions))
+        section for section in STAFF_SECTIONS if not section.permissions or any(map(user.has_perm, section.permissions))
     ]
     return entries(context["request"], may_see)
 
