@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
@@ -121,7 +123,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)
     metadata = models.JSONField(default=dict, blank=True, help_text="Your own notes on the key, as a JSON object.")
 
-    objects = APIKeyQuerySet.as_manager()
+    objects: ClassVar[Any] = APIKeyQuerySet.as_manager()
 
     class Meta:
         db_table = "api_keys"
@@ -250,8 +252,14 @@ class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
 class KeyUsage(UUIDModel, TimestampedModel):
     """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
 
-    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="usage", db_index=False, verbose_name="API key")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False)
+    # No constraint in the database: checking it locks the key's and the owner's row for every request, and makes each
+    # insert a third dearer. Purging a key or an account removes its events all the same, through Django.
+    api_key = models.ForeignKey(
+        APIKey, models.CASCADE, related_name="usage", db_index=False, db_constraint=False, verbose_name="API key"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False, db_constraint=False
+    )
     # Kept as a bare number when the limit is purged: the ledger is not rewritten.
     rate_limit = models.ForeignKey(
         "ratelimits.RateLimit",
@@ -273,8 +281,10 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
+    # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
+    reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
-    objects = KeyUsageQuerySet.as_manager()
+    objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
 
     class Meta:
         db_table = "key_usage"

@@ -70,6 +70,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "apikeys.middleware.GatewayMiddleware",
     "config.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.SecurityHeadersMiddleware",
@@ -209,6 +210,10 @@ DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
 RATE_LIMITER_ENABLED: bool = env.bool("RATE_LIMITER_ENABLED", default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
+# Where counters live: redis, postgresql, sqlite or, for tests, memory. Empty: redis when REDIS_URL is set, else the database's
+# kind. What happens to API requests while that is away; sign-in is always refused then.
+RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
+RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
 # How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
 TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 
@@ -220,6 +225,8 @@ API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[]) or [secret(
 GATEWAY_TRUSTED: list[str] = env.list("GATEWAY_TRUSTED", default=["127.0.0.0/8", "::1/128"])
 GATEWAY_SECRET: str = env.str("GATEWAY_SECRET", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
+# For KeyRequiredMiddleware, which protects views of one's own in this process: the paths that need a key.
+API_KEY_REQUIRED: list[str] = env.list("API_KEY_REQUIRED", default=["/api/"])
 
 # --- Mail -----------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from config import health
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("", include("apikeys.machine_urls")),
     path("account/keys/", include("apikeys.holder_urls")),
     path("admin/", admin.site.urls),
 ]

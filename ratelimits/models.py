@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -84,7 +84,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         help_text="Observe counts and reports, and never refuses.",
     )
 
-    objects = RateLimitManager()
+    objects: ClassVar[RateLimitManager] = RateLimitManager()
 
     class Meta:
         db_table = "rate_limits"
@@ -145,7 +145,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         super().clean()
         self._normalise()
 
-    def save(self, **options: Any) -> None:  # type: ignore[override]
+    def save(self, **options: Any) -> None:
         self._normalise()
         super().save(**options)
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import User
+from ratelimits.limiter import made_limiter
+from ratelimits.rules import forget_rules
 from tiers.models import Tier
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted_yet():
+    """Counters live outside the test's transaction, and rules stay compiled for seconds: both are forgotten after a test."""
+    yield
+    forget_rules()
+    used = made_limiter()
+    if used is not None:
+        used.store.clear()
 
 
 @pytest.fixture

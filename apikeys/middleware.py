@@ -1,0 +1,47 @@
+"""Answer gateways before anything else runs, and protect an adopter's own paths by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+
+from apikeys.decorators import admit, with_limits
+from apikeys.endpoints import endpoint_for
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class GatewayMiddleware:
+    """Answer /authz/ at once. Stands first: gateways send the client's Host, want no session and wait for every answer."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        return endpoint_for(path)(request) if path.startswith("/authz/") else self.get_response(request)
+
+
+class KeyRequiredMiddleware:
+    """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
+
+    Optional: add it to MIDDLEWARE behind CommonMiddleware. A view with `require_key` of its own is left to it, and a request
+    that meets no view (404, or a redirect to the path with a slash) costs nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        return with_limits(response, request) if hasattr(request, "verdict") else response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
+        if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
+            return None
+        request.csrf_processing_done = True  # type: ignore[attr-defined]  # a key is no cookie
+        return admit(request)

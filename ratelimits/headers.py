@@ -1,0 +1,66 @@
+"""How a caller is told: RateLimit fields, the older X-RateLimit-* beside them, and the answer to a refused request.
+
+The fields follow draft-ietf-httpapi-ratelimit-headers, revisions 08 to 11: lists of structured-field strings (RFC 9651)
+with parameters. Only this module knows their form.
+"""
+
+from __future__ import annotations
+
+from django.http import JsonResponse
+
+from config.base_http import problem
+from ratelimits.budgets import Budget, BudgetState, Outcome, month_bounds
+
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+EXPOSED = "RateLimit-Policy, RateLimit, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After"
+
+
+def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
+    """The header fields for an answer, allowed or refused. Budgets that only observe are not the caller's business."""
+    headers = {} if outcome.allowed else {"Retry-After": str(outcome.retry_after)}
+    states = [state for state in outcome.states if not state.budget.observe]
+    if states:
+        tightest = min(states, key=lambda state: (not state.exceeded, state.remaining, -state.reset_after))
+        headers |= {
+            "RateLimit-Policy": ", ".join(policy(state) for state in states),
+            "RateLimit": ", ".join(standing(state) for state in states),
+            "X-RateLimit-Limit": str(tightest.budget.limit),
+            "X-RateLimit-Remaining": str(tightest.remaining),
+            "X-RateLimit-Reset": str(tightest.resets_at),
+        }
+    return headers | {"Access-Control-Expose-Headers": EXPOSED} if headers else {}
+
+
+def policy(state: BudgetState) -> str:
+    return f"{quoted_name(state.budget)};q={state.budget.limit};w={window_seconds(state)}"
+
+
+def standing(state: BudgetState) -> str:
+    return f"{quoted_name(state.budget)};r={state.remaining};t={state.reset_after}"
+
+
+def window_seconds(state: BudgetState) -> int:
+    if state.budget.window != "month":
+        return state.budget.period
+    start, end = month_bounds((state.resets_at - 1) * 1_000_000)
+    return (end - start) // 1_000_000
+
+
+def quoted_name(budget: Budget) -> str:
+    """The name as a structured-field string: printable ASCII, quotes and backslashes escaped."""
+    name = "".join(letter if " " <= letter <= "~" else "?" for letter in budget.name or "limit")
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def quota_exceeded(outcome: Outcome) -> JsonResponse:
+    """The answer to a refused request: 429, problem+json (RFC 9457), never cached."""
+    names = [state.budget.name for state in outcome.states if state.exceeded and not state.budget.observe]
+    response = problem(
+        429,
+        "Too many requests",
+        f"Try again in {outcome.retry_after} second{'' if outcome.retry_after == 1 else 's'}.",
+        type=QUOTA_EXCEEDED,
+        **{"violated-policies": names},
+    )
+    response.headers.update({**rate_limit_headers(outcome), "Cache-Control": "no-store"})
+    return response

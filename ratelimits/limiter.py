@@ -1,0 +1,153 @@
+"""The limiter: may this request be made now, and how do the budgets stand?
+
+    outcome = limiter().hit([Budget("user:7/rule:3", limit=100, period=60)])
+
+One limiter a process. It is exact across threads, processes and hosts, because its store is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from ratelimits.breaker import Breaker
+from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state
+from ratelimits.stores import Store, StoreUnavailable
+from ratelimits.stores.memory import MemoryStore
+from ratelimits.stores.postgresql import PostgreSQLStore
+from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.sqlite import SQLiteStore
+
+__all__ = [
+    "Budget",
+    "BudgetState",
+    "Limiter",
+    "Outcome",
+    "forget_limiter",
+    "limiter",
+    "made_limiter",
+    "outcome",
+    "store_name",
+]
+
+logger = logging.getLogger(__name__)
+DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
+
+
+class Limiter:
+    """A store with manners: it is asked only while it answers, and every answer says how each budget stands.
+
+    Where a method takes closed=True, the store's absence means a refusal whatever RATE_LIMIT_FAIL_OPEN says, and
+    RATE_LIMITER_ENABLED does not switch it off: for sign-in.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.breaker = Breaker(store)
+
+    def hit(
+        self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
+    ) -> Outcome:
+        """Charge `cost` to all budgets, or to none if one that is enforced has no room. Cost 0 is always allowed."""
+        if cost < 0:
+            raise ValueError("The cost of a request is 0 or more.")
+        if cost == 0:
+            return self.peek(budgets, 0, closed=closed, clock=clock)
+        if not self._counts(budgets, closed=closed):
+            return Outcome(allowed=True)
+        try:
+            self._refuse_while_away()
+            reading = self.store.hit(budgets, cost, clock=clock)
+        except StoreUnavailable as error:
+            return self._degraded(error, closed=closed)
+        return outcome(budgets, reading, cost)
+
+    def peek(
+        self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
+    ) -> Outcome:
+        """What `hit` would answer; nothing is charged."""
+        if not self._counts(budgets, closed=closed):
+            return Outcome(allowed=True)
+        try:
+            self._refuse_while_away()
+            reading = self.store.peek(budgets, cost, clock=clock)
+        except StoreUnavailable as error:
+            return self._degraded(error, closed=closed)
+        return outcome(budgets, reading, cost)
+
+    def reset(self, keys: Collection[str]) -> None:
+        """Give these budgets (by key) back in full. Raises StoreUnavailable if the store is away."""
+        if keys:
+            self.store.reset(keys)
+
+    def _counts(self, budgets: Sequence[Budget], *, closed: bool) -> bool:
+        return bool(budgets) and (closed or settings.RATE_LIMITER_ENABLED)
+
+    def _refuse_while_away(self) -> None:
+        if self.breaker.is_open:
+            raise StoreUnavailable("not asked: the breaker is open")
+
+    def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
+        self.breaker.trip(error)
+        return DEGRADED[settings.RATE_LIMIT_FAIL_OPEN and not closed]
+
+
+def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
+    """A store's reading as an answer; for callers who ran a store's own statement (PostgreSQLStore.statement)."""
+    return Outcome(
+        allowed=reading.allowed or cost == 0,
+        states=tuple(
+            state(budget, counter, reading.now, cost, fits=fits or cost == 0)
+            for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
+        ),
+    )
+
+
+def store_name() -> str:
+    """RATE_LIMIT_STORE, or what suits: redis when REDIS_URL is set, else the kind of the database."""
+    if settings.RATE_LIMIT_STORE:
+        return str(settings.RATE_LIMIT_STORE)
+    return "redis" if settings.REDIS_URL else connections[DEFAULT_DB_ALIAS].vendor
+
+
+def make_store(name: str) -> Store:
+    if name == "redis":
+        return RedisStore(settings.REDIS_URL)
+    if name == "postgresql":
+        return PostgreSQLStore()
+    if name == "sqlite":
+        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3")
+    return MemoryStore()
+
+
+_made = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _limiter() -> Limiter:
+    return Limiter(make_store(store_name()))
+
+
+def limiter() -> Limiter:
+    """This process's limiter, made on first use."""
+    with _made:
+        return _limiter()
+
+
+def made_limiter() -> Limiter | None:
+    """This process's limiter if it was used yet."""
+    return _limiter() if _limiter.cache_info().currsize else None
+
+
+def forget_limiter() -> None:
+    """Throw this process's limiter away, so that the next use makes another: after a change of settings, in tests."""
+    thrown_away = made_limiter()
+    if thrown_away is not None:
+        _limiter.cache_clear()
+        thrown_away.breaker.stop()
+        thrown_away.store.close()

@@ -1,0 +1,225 @@
+"""Paths and patterns: which request path is meant, and which pattern on it wins.
+
+A pattern is a list of segments: literal, `{name}` for any one segment, and a last `*` for "this and everything below".
+Rate limits and key permissions use the same code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import quote, unquote_to_bytes
+
+from django.core.exceptions import ValidationError
+
+T = TypeVar("T")
+
+LONGEST_PATTERN = 255
+PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,;=:@-]+")
+BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# What is an escape still after decoding once, and would become a dot, a slash, a backslash or a control character for an
+# upstream that decodes twice (or thrice).
+ENCODED_AGAIN = re.compile(r"%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])", re.IGNORECASE)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+SLASHES = re.compile(r"/{2,}")
+
+
+class AmbiguousPath(ValueError):
+    """Upstreams would disagree about what this path means; the message says why. Such a request is refused."""
+
+
+def canonical_path(raw: str) -> str:
+    """The one form of the path in a raw request target such as `/a%62//c/?x=1`: here `/ab/c`.
+
+    raw: the target as the client sent it, still percent-encoded; characters outside ASCII stand for their UTF-8 bytes.
+    The result starts with a slash and ends in none (but for `/` itself); letter case is kept. Raises AmbiguousPath.
+    """
+    target = raw.partition("?")[0].partition("#")[0]
+    if not target.startswith("/"):
+        raise AmbiguousPath("The path does not start with a slash.")
+    path = decode_once(target) if "%" in target or not target.isascii() else target
+    refuse_ambiguous(path)
+    if "//" in path:
+        path = SLASHES.sub("/", path)
+    return path.removesuffix("/") or "/"
+
+
+def decode_once(target: str) -> str:
+    lowered = target.lower()
+    if "%2f" in lowered or "%5c" in lowered:
+        raise AmbiguousPath("The path has an encoded slash or backslash.")
+    if BROKEN_ESCAPE.search(target):
+        raise AmbiguousPath("The path has a percent sign that is not followed by two hexadecimal digits.")
+    try:
+        return unquote_to_bytes(target).decode()
+    except UnicodeError:
+        raise AmbiguousPath("The path is not valid UTF-8.") from None
+
+
+def refuse_ambiguous(path: str) -> None:
+    if "\\" in path:
+        raise AmbiguousPath("The path has a backslash.")
+    if CONTROL.search(path):
+        raise AmbiguousPath("The path has a control character.")
+    if "%" in path and ENCODED_AGAIN.search(path):
+        raise AmbiguousPath("The path is encoded twice.")
+    # `..;x` is a dot segment for servers that cut path parameters off before they look.
+    if "/." in path and any(segment.partition(";")[0] in {".", ".."} for segment in path.split("/")):
+        raise AmbiguousPath("The path has a dot segment.")
+
+
+def target_from_header(value: str) -> str:
+    """A raw request target from a WSGI header, whose characters are the bytes that were sent (Latin-1)."""
+    return quote(value.encode("latin-1"), safe=bytes(range(0x80)))
+
+
+def counted_method(method: str) -> str:
+    """The method that limits are looked up under: upper case, HEAD as GET."""
+    method = method.upper()
+    return "GET" if method == "HEAD" else method
+
+
+def validate_pattern(text: str) -> None:
+    """Raise ValidationError, in words a person understands, unless `text` is a path pattern."""
+    if len(text) > LONGEST_PATTERN:
+        raise ValidationError(f"A path has at most {LONGEST_PATTERN} characters; this one has {len(text):,}.")
+    if not text.startswith("/"):
+        raise ValidationError("A path starts with a slash, for example /orders/{id} or /orders/*.")
+    if "?" in text or "#" in text:
+        raise ValidationError("A path has no query (?) and no fragment (#): limits look at the path alone.")
+    if "//" in text:
+        raise ValidationError(
+            "Slashes stand alone: // is counted as / in requests, so a pattern with it never matches."
+        )
+    segments = pattern_segments(text)
+    for place, segment in enumerate(segments, start=1):
+        validate_segment(segment, last=place == len(segments))
+    names = [segment for segment in segments if is_parameter(segment)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValidationError(f"{name} stands in this path twice. Give each part its own name.")
+
+
+def validate_segment(segment: str, *, last: bool) -> None:
+    if segment == "*" and last:
+        return
+    if "*" in segment:
+        raise ValidationError(
+            "A * stands alone as the last part, for example /orders/*. For one part in the middle use {name}."
+        )
+    if segment in {".", ".."}:
+        raise ValidationError("A path has no . or .. parts: requests with them are refused.")
+    if "{" in segment or "}" in segment:
+        if not PARAMETER.fullmatch(segment):
+            raise ValidationError(
+                "A {name} fills a whole part between two slashes, and its name has letters, digits and _ only, "
+                "for example /orders/{id}."
+            )
+    elif not LITERAL.fullmatch(segment):
+        raise ValidationError(
+            "A path has letters a to z, digits and - . _ ~ ! $ & ' ( ) + , ; = : @ only: no spaces, no percent signs, "
+            "no accents. Use {name} for a part that has others."
+        )
+
+
+def normal_pattern(text: str) -> str:
+    """`text` as it is stored: without a last slash, which requests may or may not have."""
+    return text.removesuffix("/") or "/"
+
+
+def pattern_segments(pattern: str) -> list[str]:
+    stripped = pattern.strip("/")
+    return stripped.split("/") if stripped else []
+
+
+def is_parameter(segment: str) -> bool:
+    return segment.startswith("{")
+
+
+def pattern_shape(pattern: str) -> str:
+    """The pattern with its {names} taken out: two patterns of one shape match the same paths."""
+    return "/" + "/".join("{}" if is_parameter(segment) else segment for segment in pattern_segments(pattern))
+
+
+def pattern_matches(pattern: str, path: str) -> bool:
+    """Whether a valid pattern matches a canonical path; for one pattern, where a PatternTrie would not pay."""
+    wanted, given = pattern_segments(pattern), pattern_segments(path)
+    if wanted and wanted[-1] == "*":
+        wanted.pop()
+        given = given[: len(wanted)]
+    return len(wanted) == len(given) and all(
+        want == have or is_parameter(want) for want, have in zip(wanted, given, strict=True)
+    )
+
+
+class Match(NamedTuple, Generic[T]):
+    """A pattern that matches, and all values that were added under it and its method."""
+
+    method: str
+    pattern: str
+    values: tuple[T, ...]
+
+
+class Node(Generic[T]):
+    """One segment of all patterns that begin alike. `ends` and `stars` map a method (empty: any) to its match."""
+
+    __slots__ = ("ends", "literals", "parameter", "stars")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, Node[T]] = {}
+        self.parameter: Node[T] | None = None
+        self.ends: dict[str, Match[T]] = {}
+        self.stars: dict[str, Match[T]] = {}
+
+    def child(self, segment: str) -> Node[T]:
+        if not is_parameter(segment):
+            return self.literals.setdefault(segment, Node())
+        if self.parameter is None:
+            self.parameter = Node()
+        return self.parameter
+
+
+class PatternTrie(Generic[T]):
+    """Many (method, pattern, value) compiled, so that a match costs the segments of the path, not the patterns."""
+
+    def __init__(self) -> None:
+        self.root: Node[T] = Node()
+
+    def add(self, pattern: str, value: T, method: str = "") -> None:
+        """Add a valid pattern. Values under one method and one shape of pattern stay together, in order."""
+        node, segments = self.root, pattern_segments(pattern)
+        starred = bool(segments) and segments[-1] == "*"
+        for segment in segments[:-1] if starred else segments:
+            node = node.child(segment)
+        table = node.stars if starred else node.ends
+        known = table.get(method)
+        table[method] = Match(method, known.pattern if known else pattern, (*(known.values if known else ()), value))
+
+    def match(self, path: str, method: str = "") -> Match[T] | None:
+        """The most specific pattern that matches a canonical path and an upper-case method."""
+        return next(self.candidates(path, method), None)
+
+    def candidates(self, path: str, method: str = "") -> Iterator[Match[T]]:
+        """All patterns that match, the winner first: the order is literal, {name}, `*`, segment by segment from the left;
+        within one pattern a named method comes before any.
+        """
+        return self._walk(self.root, pattern_segments(path), 0, counted_method(method))
+
+    def _walk(self, node: Node[T], segments: list[str], depth: int, method: str) -> Iterator[Match[T]]:
+        if depth == len(segments):
+            yield from in_force(node.ends, method)
+        else:
+            literal = node.literals.get(segments[depth])
+            if literal is not None:
+                yield from self._walk(literal, segments, depth + 1, method)
+            if node.parameter is not None:
+                yield from self._walk(node.parameter, segments, depth + 1, method)
+        yield from in_force(node.stars, method)
+
+
+def in_force(table: dict[str, Match[T]], method: str) -> Iterator[Match[T]]:
+    for name in (method, "") if method else ("",):
+        if name in table:
+            yield table[name]

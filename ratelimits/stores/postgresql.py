@@ -1,0 +1,190 @@
+"""Counters in the project's PostgreSQL: a hit is one statement, committed at once.
+
+Never inside the request's own transaction, which would hold the budget's row, and everybody who shares it, until it ends:
+this store has a connection of its own, one a thread. The tables and the function are made by migration 0002.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg import errors
+
+from ratelimits.budgets import SECOND, Budget, Counter, Reading, weigh
+from ratelimits.stores import StoreUnavailable
+
+# The server gives a statement up a little before we do, so that the connection stays usable.
+STATEMENT_TIMEOUT_MS = 45
+TIMEOUT = 0.05
+CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+HIT = (
+    "SELECT allowed, now, fits, counter_at, counter_span, counter_used FROM rate_limit_hit("
+    '%s::text[], %s::"char"[], %s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[], %s::bigint)'
+)
+PEEK = f"""
+SELECT clock.now, c.key, c.at, c.span, c.used
+FROM (SELECT coalesce(%s::bigint, {CLOCK}) AS now) AS clock LEFT JOIN (
+    SELECT * FROM rate_counters WHERE key = ANY(%s::text[]) UNION ALL SELECT * FROM rate_quotas WHERE key = ANY(%s::text[])
+) AS c ON true
+"""
+SWEEP = f"""
+WITH page AS (SELECT key, at FROM %(table)s WHERE key > %%s ORDER BY key LIMIT %%s),
+dead AS (
+    DELETE FROM %(table)s AS c USING page WHERE c.key = page.key AND page.at <= coalesce(%%s::bigint, {CLOCK}) AND c.at = page.at
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM dead), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
+"""
+TABLES = ("rate_counters", "rate_quotas")
+
+
+class PostgreSQLStore:
+    name = "postgresql"
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._swept_up_to = dict.fromkeys(TABLES, "")
+
+    def statement(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> tuple[str, list[Any]]:
+        """The hit as SQL and its parameters, for a caller who charges and writes in one statement and one commit:
+
+            sql, values = store.statement(budgets)
+            WITH hit AS MATERIALIZED ({sql})
+            INSERT INTO … SELECT …, CASE WHEN (SELECT bool_and(allowed) FROM hit) THEN 200 ELSE 429 END …
+
+        `sql` is the same text for any number of budgets. It yields one row a budget (allowed, now, fits, counter_at,
+        counter_span, counter_used), in the order of `in_order(budgets)`, which must not be empty; `allowed` is the same in
+        all rows. Give the rows to `reading(budgets, rows, cost)` and that to `ratelimits.limiter.outcome`. Run it in
+        autocommit: until the commit, everybody who shares one of the budgets waits.
+        """
+        ordered = in_order(budgets)
+        return HIT, [
+            [budget.counter_key for budget in ordered],
+            [kind(budget) for budget in ordered],
+            [budget.share(cost) for budget in ordered],
+            [room(budget) for budget in ordered],
+            [0 if budget.window == "month" else span(budget) for budget in ordered],
+            [budget.observe for budget in ordered],
+            clock,
+        ]
+
+    def reading(self, budgets: Sequence[Budget], rows: Iterable[Sequence[Any]], cost: int = 1) -> Reading:
+        """What the rows of `statement(budgets, cost)` say, in the order of `budgets`."""
+        rows = list(rows)
+        allowed, now = rows[0][0], rows[0][1]
+        by_key = {budget.counter_key: row for budget, row in zip(in_order(budgets), rows, strict=True)}
+        ordered = [by_key[budget.counter_key] for budget in budgets]
+        counters = tuple(Counter(*row[3:6]) if row[3] is not None else None for row in ordered)
+        if not allowed:
+            return weigh(budgets, counters, cost, now)
+        return Reading(True, now, tuple(row[2] for row in ordered), counters)
+
+    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        sql, values = self.statement(budgets, cost, clock=clock)
+        return self.reading(budgets, self._run(sql, values), cost)
+
+    def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        keys = [budget.counter_key for budget in budgets]
+        rows = self._run(PEEK, [clock, keys, keys])
+        found = {key: Counter(at, span, used) for _, key, at, span, used in rows if key is not None}
+        return weigh(budgets, tuple(found.get(key) for key in keys), cost, rows[0][0])
+
+    def reset(self, keys: Collection[str]) -> None:
+        both = [*keys, *(f"{key}/quota" for key in keys)]
+        for table in TABLES:
+            self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [both])
+
+    def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
+        dead = 0
+        for table in TABLES:
+            removed, seen, last = self._run(SWEEP % {"table": table}, [self._swept_up_to[table], batch, clock])[0]
+            self._swept_up_to[table] = last if seen == batch else ""
+            dead += removed
+        return dead
+
+    def count(self) -> int:
+        return sum(int(self._run(f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES)
+
+    def clear(self) -> None:
+        for table in TABLES:
+            self._run(f"DELETE FROM {table} RETURNING 1")
+
+    def ping(self) -> None:
+        self._run("SELECT 1")
+
+    def close(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+        self._local = threading.local()
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            connection, is_new = self._connection()
+            try:
+                return connection.execute(sql, values).fetchall()
+            except errors.OperationalError:
+                if is_new or not connection.closed:
+                    raise
+            # PostgreSQL was restarted since the last hit: that shows at once, and only on an old connection.
+            return self._connection()[0].execute(sql, values).fetchall()
+        except errors._WaitTimeout as error:
+            self._local.connection.close()  # or the late answer would be read as the next one's
+            raise StoreUnavailable(f"PostgreSQL did not answer within {TIMEOUT * 1000:.0f} ms") from error
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"PostgreSQL: {error}") from error
+
+    def _connection(self) -> tuple[psycopg.Connection[Any], bool]:
+        connection = getattr(self._local, "connection", None)
+        # A forked worker must not use its parent's connection.
+        if connection is not None and not connection.closed and self._local.pid == os.getpid():
+            return connection, False
+        self._local.connection = connect()
+        self._local.pid = os.getpid()
+        return self._local.connection, True
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that waits TIMEOUT for an answer: a hung server does not notice its own statement_timeout."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, timeout=TIMEOUT if timeout is None else timeout)
+
+
+def connect() -> psycopg.Connection[Any]:
+    database = connections[DEFAULT_DB_ALIAS]
+    parameters = database.get_connection_params()  # type: ignore[attr-defined]
+    for django_only in ("context", "cursor_factory", "prepare_threshold"):
+        parameters.pop(django_only)
+    options = f"{parameters.pop('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    connection = ImpatientConnection.connect(
+        **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
+    )
+    connection.prepare_threshold = 2
+    return connection
+
+
+def in_order(budgets: Sequence[Budget]) -> list[Budget]:
+    """The one order in which all callers charge: two that share budgets never wait for each other in a circle."""
+    return sorted(budgets, key=lambda budget: budget.counter_key)
+
+
+def kind(budget: Budget) -> str:
+    if budget.is_rolling:
+        return "r"
+    if budget.window == "month":
+        return "m"
+    return "q" if budget.is_lasting else "f"
+
+
+def room(budget: Budget) -> int:
+    return span(budget) if budget.is_rolling else budget.limit
+
+
+def span(budget: Budget) -> int:
+    return budget.limit * budget.step if budget.is_rolling else budget.period * SECOND

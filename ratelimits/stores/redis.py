@@ -1,0 +1,210 @@
+"""Counters in Redis 5+ or Valkey: one Lua script a hit, the server's clock, and expiry instead of sweeping.
+
+Values are text (`at span used`), so that redis-cli shows what a counter says. A key with several budgets needs them on one
+server: Redis Cluster is not supported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, month_bounds
+from ratelimits.stores import StoreUnavailable, machine_clock
+
+PREFIX = "gatehouse:limit:"
+TIMEOUT = 0.05
+# The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to look, the clock or 0 for the
+# server's, then per budget: share, room, span (0: by month), 1 for rolling, 1 for observe; last the starts of the months around.
+# Answers: allowed, the clock, then per budget: fits, at, span, used (at 0: nothing counted).
+SCRIPT = f"""
+local now = tonumber(ARGV[2])
+if now == 0 then
+    local time = redis.call('TIME')
+    now = time[1] * {SECOND} + time[2]
+end
+local answer, allowed, after = {{1, now}}, 1, {{}}
+for i, key in ipairs(KEYS) do
+    local base = 5 * i - 2
+    local share, room, span = tonumber(ARGV[base]), tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
+    local rolling, observe = ARGV[base + 3] == '1', ARGV[base + 4] == '1'
+    local at, was_span, used = 0, 0, 0
+    local value = redis.call('GET', key)
+    if value then
+        at, was_span, used = string.match(value, '(%d+) (%d+) (%d+)')
+        at, was_span, used = tonumber(at), tonumber(was_span), tonumber(used)
+    end
+    local new_at, new_used, fits
+    local alive = value and at - now <= was_span + {CLOCK_SLACK}
+    if rolling then
+        local backlog = 0
+        if alive and at > now then
+            backlog = at - now
+            if was_span ~= span then backlog = math.min(span, math.floor(backlog * span / was_span) + 1) end
+        end
+        new_at, new_used = now + backlog + share, 0
+        fits = backlog + share <= room
+    else
+        local begins
+        if span == 0 then
+            local month = #ARGV
+            while tonumber(ARGV[month - 1]) > now do month = month - 1 end
+            begins = tonumber(ARGV[month - 1])
+            span = tonumber(ARGV[month]) - begins
+        else
+            begins = now - now % span
+        end
+        new_at, new_used = begins + span, share
+        if alive and at > begins then
+            new_used = used + share
+            if was_span == span then new_at = at end
+        end
+        fits = new_used <= room
+    end
+    after[i] = fits and {{new_at, span, new_used}}
+    if not fits and not observe then allowed = 0 end
+    local place = 4 * i - 1
+    answer[place], answer[place + 1], answer[place + 2], answer[place + 3] = fits and 1 or 0, at, was_span, used
+end
+answer[1] = allowed
+if allowed == 1 and ARGV[1] == '1' then
+    for i, key in ipairs(KEYS) do
+        local new = after[i]
+        if new then
+            local text = string.format('%.0f %.0f %.0f', new[1], new[2], new[3])
+            redis.call('SET', key, text, 'PX', string.format('%.0f', math.ceil((new[1] - now) / 1000) + 1000))
+            local place = 4 * i
+            answer[place], answer[place + 1], answer[place + 2] = new[1], new[2], new[3]
+        end
+    end
+end
+return answer
+"""
+SCRIPT_ID = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisStore:
+    name = "redis"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._local = threading.local()
+
+    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        return self._weigh(budgets, cost, clock, charge=True)
+
+    def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        return self._weigh(budgets, cost, clock, charge=False)
+
+    def reset(self, keys: Collection[str]) -> None:
+        self._ask("DEL", *(f"{PREFIX}{key}{kind}" for key in keys for kind in ("", "/quota")))
+
+    def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
+        """Nothing to do: every counter expires a second after it is dead."""
+        return 0
+
+    def count(self) -> int:
+        return sum(len(keys) for keys in self._pages())
+
+    def clear(self) -> None:
+        for keys in self._pages():
+            if keys:
+                self._ask("UNLINK", *keys)
+
+    def ping(self) -> None:
+        self._ask("PING")
+
+    def close(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.disconnect()
+        self._local = threading.local()
+
+    def _weigh(self, budgets: Sequence[Budget], cost: int, clock: int | None, *, charge: bool) -> Reading:
+        keys = [PREFIX + budget.counter_key for budget in budgets]
+        values: list[int] = [int(charge), clock or 0]
+        for budget in budgets:
+            values += terms(budget, cost)
+        if any(budget.window == "month" for budget in budgets):
+            values += months_around(machine_clock() if clock is None else clock)
+        answer = self._run_script(len(keys), *keys, *values)
+        rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
+        counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
+        return Reading(bool(answer[0]), answer[1], tuple(bool(row[0]) for row in rows), counters)
+
+    def _run_script(self, *arguments: Any) -> list[int]:
+        try:
+            return self._ask("EVALSHA", SCRIPT_ID, *arguments)
+        except redis.exceptions.NoScriptError:
+            return self._ask("EVAL", SCRIPT, *arguments)
+
+    def _pages(self) -> Iterator[list[bytes]]:
+        cursor: Any = "0"
+        while True:
+            cursor, keys = self._ask("SCAN", cursor, "MATCH", f"{PREFIX}*", "COUNT", 1000)
+            yield keys
+            if int(cursor) == 0:
+                return
+
+    def _ask(self, *command: Any) -> Any:
+        """One command on this thread's connection: half the cost of redis-py's pooled client."""
+        try:
+            return self._converse(command)
+        except redis.exceptions.NoScriptError:
+            raise
+        except redis.TimeoutError as error:
+            raise StoreUnavailable(f"Redis did not answer within {TIMEOUT * 1000:.0f} ms") from error
+        except (redis.RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis: {error}") from error
+
+    def _converse(self, command: tuple[Any, ...]) -> Any:
+        connection, is_new = self._connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        except redis.TimeoutError:
+            connection.disconnect()  # or the late answer would be read as the next one's
+            raise
+        except (redis.ConnectionError, OSError):
+            connection.disconnect()
+            if is_new:
+                raise
+        # The server closed an idle connection, or restarted: that shows at once, and only on an old connection.
+        connection.send_command(*command)
+        return connection.read_response()
+
+    def _connection(self) -> tuple[Any, bool]:
+        # A forked worker must not use its parent's connection.
+        if getattr(self._local, "pid", None) == os.getpid():
+            return self._local.connection, False
+        pool = redis.ConnectionPool.from_url(
+            self._url,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._local.connection = pool.make_connection()
+        self._local.pid = os.getpid()
+        return self._local.connection, True
+
+
+def terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
+    """A budget as the script wants it: share, room, span, rolling, observe."""
+    if budget.is_rolling:
+        span = budget.limit * budget.step
+        return budget.share(cost), span, span, 1, int(budget.observe)
+    span = 0 if budget.window == "month" else budget.period * SECOND
+    return budget.share(cost), budget.limit, span, 0, int(budget.observe)
+
+
+def months_around(now: int) -> list[int]:
+    """The starts of the month before `now`'s, of its own, and of the two after: the server's clock may differ a little."""
+    begins, ends = month_bounds(now)
+    return [month_bounds(begins - 1)[0], begins, ends, month_bounds(ends)[1]]

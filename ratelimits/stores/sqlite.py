@@ -1,0 +1,190 @@
+"""Counters in a SQLite file of their own: beside the main file's writers a hit would wait for their transactions.
+
+One statement per allowed hit, in autocommit: the write lock is held inside SQLite only, never while Python waits for its
+own lock. The clock is the machine's, which all processes on one file share.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, weigh
+from ratelimits.stores import StoreUnavailable, machine_clock
+
+LONGEST_WAIT = 0.05
+# `excess` is by how much a request went over; as it may never be positive, SQLite takes back the whole statement when
+# one of several budgets has no room.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS counter (
+    key TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL, span INTEGER NOT NULL, used INTEGER NOT NULL,
+    excess INTEGER NOT NULL CHECK (excess <= 0)
+) WITHOUT ROWID
+"""
+# The arithmetic of ratelimits/budgets.py, for a fresh counter in VALUES, for a known one after DO UPDATE. ?1 is the clock.
+# `excluded.used` is 0 for a rolling window, and then `excluded.at - ?1` is what the request adds.
+LEFT_OVER = f"(at - ?1 > span + {CLOCK_SLACK})"
+BACKLOG = f"""CASE WHEN excluded.used <> 0 OR at <= ?1 OR {LEFT_OVER} THEN 0 WHEN span = excluded.span THEN at - ?1
+    ELSE min(excluded.span, CAST((at - ?1) * 1.0 * excluded.span / span AS INTEGER) + 1) END"""
+SAME_WINDOW = f"(excluded.used <> 0 AND at > excluded.at - excluded.span AND NOT {LEFT_OVER})"
+HIT = f"""
+INSERT INTO counter (key, at, span, used, excess) VALUES %s
+ON CONFLICT (key) DO UPDATE SET
+    at = CASE WHEN {SAME_WINDOW} AND span = excluded.span THEN at ELSE excluded.at + {BACKLOG} END,
+    span = excluded.span,
+    used = excluded.used + iif({SAME_WINDOW}, used, 0),
+    excess = excluded.excess + iif({SAME_WINDOW}, used, {BACKLOG})
+RETURNING key, at, span, used
+"""
+COLUMNS = 5
+
+
+@lru_cache(maxsize=32)
+def hit_statement(count: int) -> str:
+    # Numbered from ?2: ?1 is the clock.
+    rows = (range(2 + row * COLUMNS, 2 + (row + 1) * COLUMNS) for row in range(count))
+    return HIT % ", ".join(f"({', '.join(f'?{number}' for number in row)})" for row in rows)
+
+
+def fresh(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
+    """The row that the request makes where there is none."""
+    begins, ends = budget.bounds(now)
+    share, span = budget.share(cost), ends - begins
+    if budget.is_rolling:
+        return budget.counter_key, now + share, span, 0, share - span
+    return budget.counter_key, ends, span, share, share - budget.limit
+
+
+class NoRoom(Exception):
+    """The statement was taken back because of a positive excess."""
+
+
+class SQLiteStore:
+    name = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._swept_up_to = ""
+
+    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        now = machine_clock() if clock is None else clock
+        enforced = [budget for budget in budgets if not budget.observe]
+        written = self._charge(enforced, cost, now) if enforced else []
+        if written is None:
+            return self.peek(budgets, cost, clock=now)
+        if len(enforced) == len(budgets):
+            return Reading(True, now, (True,) * len(budgets), tuple(written))
+        return self._with_observed(budgets, iter(written), cost, now)
+
+    def _with_observed(self, budgets: Sequence[Budget], written: Iterator[Counter], cost: int, now: int) -> Reading:
+        fits, counters = [], []
+        for budget in budgets:
+            if budget.observe:
+                charged = self._charge([budget], cost, now)
+                fits.append(charged is not None)
+                counters.append(charged[0] if charged else self.peek([budget], cost, clock=now).counters[0])
+            else:
+                fits.append(True)
+                counters.append(next(written))
+        return Reading(True, now, tuple(fits), tuple(counters))
+
+    def _charge(self, budgets: Sequence[Budget], cost: int, now: int) -> list[Counter] | None:
+        """Charge all of these; None, and nothing charged, if one has no room."""
+        values: list[Any] = [now]
+        for budget in budgets:
+            values += fresh(budget, cost, now)
+        try:
+            rows = self._run(hit_statement(len(budgets)), values)
+        except NoRoom:
+            return None
+        written = {key: Counter(at, span, used) for key, at, span, used in rows}
+        return [written[budget.counter_key] for budget in budgets]
+
+    def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+        now = machine_clock() if clock is None else clock
+        keys = [budget.counter_key for budget in budgets]
+        found = self._run(f"SELECT key, at, span, used FROM counter WHERE key IN ({marks(keys)})", keys)
+        counters = {key: Counter(at, span, used) for key, at, span, used in found}
+        return weigh(budgets, tuple(counters.get(key) for key in keys), cost, now)
+
+    def reset(self, keys: Collection[str]) -> None:
+        both = [*keys, *(f"{key}/quota" for key in keys)]
+        self._run(f"DELETE FROM counter WHERE key IN ({marks(both)})", both)
+
+    def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
+        now = machine_clock() if clock is None else clock
+        page = self._run("SELECT key, at FROM counter WHERE key > ? ORDER BY key LIMIT ?", [self._swept_up_to, batch])
+        self._swept_up_to = page[-1][0] if len(page) == batch else ""
+        dead = [key for key, at in page if at <= now]
+        if dead:
+            # `at` again: a counter may have been charged in between.
+            self._run(f"DELETE FROM counter WHERE key IN ({marks(dead)}) AND at <= ?", [*dead, now])
+        return len(dead)
+
+    def count(self) -> int:
+        return int(self._run("SELECT count(*) FROM counter")[0][0])
+
+    def clear(self) -> None:
+        self._run("DELETE FROM counter")
+
+    def ping(self) -> None:
+        self._run("SELECT 1")
+
+    def close(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+        self._local = threading.local()
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            connection = self._connection()
+            return patiently(lambda: connection.execute(sql, values).fetchall())
+        except sqlite3.IntegrityError as error:
+            raise NoRoom from error
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self.path.name}: {error}") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        # A forked worker must not use its parent's connection.
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.connection = patiently(lambda: connect(self.path))
+            self._local.pid = os.getpid()
+        connection: sqlite3.Connection = self._local.connection
+        return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=64)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(SCHEMA)
+    return connection
+
+
+def patiently(work: Callable[[], Any]) -> Any:
+    """`work()`, again and again for LONGEST_WAIT while the file is locked.
+
+    SQLite's own waiting sleeps for up to 25 ms at a time, where a hit holds the lock for some 20 µs.
+    """
+    deadline, pause = time.monotonic() + LONGEST_WAIT, 0.00005
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.001)
+
+
+def marks(values: Collection[Any]) -> str:
+    return ", ".join("?" * len(values))
