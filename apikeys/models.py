@@ -26,7 +26,6 @@ from config.base_models import (
 )
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
-
 __all__ = [
     "EVERYTHING",
     "APIKey",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, models, transaction
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
@@ -26,6 +26,16 @@ TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
     (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint")),
 )
 LET_THROUGH = models.Q(reason="")
+# A report may claim 2^63 − 1 tokens; a second one would break the sum, and with it every total. That much counts at most.
+MOST_PER_EVENT = 10**13
+
+
+def capped_sum(field: str) -> Any:
+    # The filter is for PostgreSQL, whose LEAST passes over NULL.
+    known = models.Q(**{f"{field}__isnull": False})
+    return Coalesce(models.Sum(Least(field, models.Value(MOST_PER_EVENT)), filter=known), 0)
+
+
 # The sums of a set of events, by the name of the roll-up's field.
 LEDGER_SUMS: dict[str, Any] = {
     "requests": models.Count("pk"),
@@ -34,8 +44,8 @@ LEDGER_SUMS: dict[str, Any] = {
     "ms_total": Coalesce(models.Sum("response_time_ms"), 0),
     "ms_count": models.Count("response_time_ms"),
     "ms_max": Coalesce(models.Max("response_time_ms"), 0),
-    "tokens": Coalesce(models.Sum("tokens_used"), 0),
-    "cost": Coalesce(models.Sum("cost_microcents"), 0),
+    "tokens": capped_sum("tokens_used"),
+    "cost": capped_sum("cost_microcents"),
 }
 
 Progress = Callable[[str], None]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apikeys import rollups
 from apikeys.analytics import Scope, Sums, Window, daily_requests, sums_by, totals
 from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
+from config.base_models import uuid7
 from tests.apikeys.usage_makers import event, make_key
 
 NOW = timezone.now
@@ -285,6 +286,23 @@ def test_a_fold_that_is_stopped_goes_on_where_it_was(alice):
         rollups.fold(stop_after_two)
     assert UsageHour.objects.count() == 2
     assert_totals_are_those_of_the_ledger()
+    assert rollups.fold() == 1
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_absurd_reports_do_not_break_the_totals(alice):
+    key = make_key(alice)
+    for _ in range(3):
+        event(key, 5 * HOURS, tokens_used=2**63 - 1, cost_microcents=2**63 - 1)
+    for _ in range(2):
+        assert totals(Scope(), window()).tokens == 3 * rollups.MOST_PER_EVENT
+        rollups.fold()
+
+
+def test_events_of_a_key_that_is_gone_are_folded_all_the_same(alice):
+    key = make_key(alice)
+    event(key, 5 * HOURS)
+    KeyUsage.objects.update(api_key_id=uuid7(), user_id=alice.pk + 1000)
     assert rollups.fold() == 1
     assert_totals_are_those_of_the_ledger()
 
