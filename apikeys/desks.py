@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.rights import why_not_change
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.services import Author
 
@@ -78,13 +78,11 @@ class StaffDesk(Desk):
 
     def check_may_manage(self, owner: Any) -> None:
         user = self.request.user
-        if not user.has_perm("apikeys.change_apikey") or not may_manage_keys_of(user, owner):
+        if not user.has_perm("apikeys.change_apikey"):
             raise PermissionDenied
+        reason = why_not_change(user, owner)
+        if reason:
+            raise PermissionDenied(reason)
 
     def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
         return super().page(template, status, **admin.site.each_context(self.request), **context)
-
-
-def may_manage_keys_of(staff: Any, owner: User) -> bool:
-    """A key acts for its holder: staff who are no superusers must not make one for superusers or other staff."""
-    return bool(staff.is_superuser or not owner.is_privileged or staff.pk == owner.pk)

@@ -1,8 +1,7 @@
-"""Form fields for what only keys have: a moment in UTC, a list of addresses, metadata."""
+"""Form fields for what only keys have: a moment in UTC, a list of addresses."""
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from apikeys.validators import LONGEST_METADATA, normal_metadata, normal_networks
+from apikeys.validators import normal_networks
 
 LONGEST_MOMENT = 40
 LONGEST_LIST = 8_000
@@ -65,32 +64,6 @@ class NetworksField(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         return normal_networks([entry for entry in SEPARATORS.split(super().clean(value)) if entry])
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return super().has_changed(self.prepare_value(initial), data)
-
-
-class MetadataField(forms.CharField):
-    """A JSON object. Django's own JSONField answers deep nesting and huge numbers with an error of the server."""
-
-    widget = forms.Textarea
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=LONGEST_METADATA, **options)
-
-    def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
-        return value
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        try:
-            return normal_metadata(json.loads(text) if text else {})
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, ValidationError):
-                raise
-            raise ValidationError('This is not JSON. Right would be {"team": "billing"}.', code="not_json") from None
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(self.prepare_value(initial), data)

@@ -10,10 +10,13 @@ from django import forms
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import Q
 from django.forms.formsets import BaseFormSet, formset_factory
 from django.utils import timezone
 
-from apikeys.fields import MetadataField, MomentField, NetworksField
+from accounts.models import User
+from accounts.rights import why_not_change
+from apikeys.fields import MomentField, NetworksField
 from apikeys.models import EVERYTHING, APIKey, KeyPermission
 from apikeys.secrets import is_well_formed
 from apikeys.services import MOST_PERMISSIONS, Permission
@@ -23,9 +26,16 @@ from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
 FORM_SALT = "apikeys.forms.one-key-per-form"
 FORM_LIFE = timedelta(days=7)
-EXPIRIES = (("30", "30 days"), ("90", "90 days"), ("365", "1 year"), ("never", "Never"), ("custom", "On a day I choose"))
+EXPIRIES = (
+    ("30", "30 days"),
+    ("90", "90 days"),
+    ("365", "1 year"),
+    ("never", "Never"),
+    ("custom", "On a day I choose"),
+)
 GRACES = (("0", "At once"), ("3600", "After 1 hour"), ("86400", "After 24 hours"), ("604800", "After 7 days"),
           ("2592000", "After 30 days"))  # fmt: skip
+SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_period")
 PRESETS = (("everything", "Everything"), ("listed", "Only what is listed"))
 
 
@@ -38,7 +48,10 @@ class PermissionForm(forms.Form):
         widget=forms.TextInput(attrs={"placeholder": "/orders/* or orders", "class": "mono"}),
     )
     actions = forms.MultipleChoiceField(
-        choices=KeyPermission.Action.choices, required=False, widget=forms.CheckboxSelectMultiple
+        choices=KeyPermission.Action.choices,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": "Tick only what is offered."},
     )
 
     def clean_resource(self) -> str:
@@ -124,7 +137,7 @@ class KeyForm(forms.Form):
         if key is None:
             return {"allow": "everything", "expiry": "90"}
         everything = any(permission.is_everything for permission in key.permissions.all())
-        fields = {name: getattr(key, name) for name in ("name", "allowed_ips", "rate_limit", "rate_period", "metadata")}
+        fields = {name: getattr(key, name) for name in SETTINGS}
         return fields | {"allow": "everything" if everything else "listed"}
 
     def clean_name(self) -> str:
@@ -157,8 +170,7 @@ class KeyForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The checked values for the services; `permissions` is None where those of the key stay as they are."""
-        names = {"name", "allowed_ips", "rate_limit", "rate_period", "metadata"} & self.fields.keys()
-        return {name: self.cleaned_data[name] for name in names} | {"permissions": self.permissions}
+        return {name: self.cleaned_data[name] for name in SETTINGS} | {"permissions": self.permissions}
 
 
 class CreateKeyForm(KeyForm):
@@ -214,6 +226,28 @@ class CreateKeyForm(KeyForm):
     def settings(self) -> dict[str, Any]:
         fields = super().settings()
         return fields | {"expires_at": self.cleaned_data["expires_at"], "key_id": self.cleaned_data["form_token"]}
+
+
+class StaffCreateKeyForm(CreateKeyForm):
+    """A key for the account that is named; its rights are checked like those of any change to that account."""
+
+    owner = forms.CharField(
+        label="For the account",
+        max_length=254,
+        help_text="User name or e-mail address of the holder.",
+        error_messages={"required": "Say for whom the key is: a user name or an e-mail address."},
+    )
+
+    def clean_owner(self) -> User:
+        text = self.cleaned_data["owner"]
+        named = Q(username=text.casefold()) | Q(email=text)
+        owner: User | None = User.objects.live().filter(named).first()
+        if owner is None:
+            raise ValidationError("There is no live account with this user name or address.", code="unknown_owner")
+        reason = why_not_change(self.maker, owner)
+        if reason:
+            raise ValidationError(reason, code="forbidden_owner")
+        return owner
 
 
 class RotateForm(forms.Form):

@@ -27,7 +27,9 @@ def key_list(request: HttpRequest) -> HttpResponse:
     desk = HolderDesk(request)
     tab = "ended" if request.GET.get("show") == "ended" else "in_use"
     keys = {"in_use": desk.keys().in_use(), "ended": desk.keys().ended()}
-    page = Paginator(keys[tab].select_related("user").prefetch_related("permissions"), PAGE_SIZE).get_page(request.GET.get("page"))
+    page = Paginator(keys[tab].select_related("user").prefetch_related("permissions"), PAGE_SIZE).get_page(
+        request.GET.get("page")
+    )
     counts = {name: page.paginator.count if name == tab else keys[name].count() for name in keys}
     tabs = [(name, label, counts[name], name == tab) for name, label in TABS]
     return desk.page("apikeys/holder_list.html", page=page, rows=key_rows(page), tabs=tabs, tab=tab, heading="API keys")

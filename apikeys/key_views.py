@@ -6,7 +6,8 @@ A secret is shown in the answer to the POST that made it and nowhere else: no re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django import forms
@@ -23,6 +24,7 @@ from apikeys.desks import Desk
 from apikeys.forms import CreateKeyForm, ExpiryForm, RevokeForm, RotateForm
 from apikeys.key_rows import key_rows
 from apikeys.models import APIKey
+from apikeys.services import Author
 
 
 def add_errors(form: forms.Form, error: ValidationError) -> None:
@@ -84,7 +86,7 @@ def done(desk: Desk, key: APIKey, text: str) -> HttpResponse:
 def rotate_key(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
     desk.check_may_manage(key.user)
-    form = RotateForm(desk.request.POST or None, key=key)
+    form = RotateForm(desk.request.POST if desk.request.method == "POST" else None, key=key)
     if form.is_bound and form.is_valid():
         try:
             secret = services.rotate_key(key, desk.author, grace=form.cleaned_data["grace"])
@@ -92,94 +94,83 @@ def rotate_key(desk: Desk, key_id: UUID) -> HttpResponse:
             add_errors(form, error)
         else:
             return secret_page(desk, key, secret, f"The new secret of “{key.name}”")
-    return step_page(desk, key, form, "rotate")
+    return step_page(desk, key, form, "rotate", "Rotate “{}”")
 
 
-def revoke_key(desk: Desk, key_id: UUID) -> HttpResponse:
-    return step(
-        desk,
-        key_id,
+class Step(NamedTuple):
+    """Something that is done to a key after a page has said what will happen."""
+
+    name: str
+    heading: str
+    said: str
+    form: Callable[[APIKey, Any], forms.Form]
+    act: Callable[[APIKey, Author, dict[str, Any]], None]
+
+
+def plain_form(key: APIKey, data: Any) -> forms.Form:
+    return forms.Form(data)
+
+
+def revoke(key: APIKey, author: Author, data: dict[str, Any]) -> None:
+    services.revoke_key(key, author, reason=data["reason"])
+
+
+def shorten(key: APIKey, author: Author, data: dict[str, Any]) -> None:
+    services.shorten_expiry(key, author, expires_at=data["expires_at"])
+
+
+def disable(key: APIKey, author: Author, data: dict[str, Any]) -> None:
+    services.set_enabled(key, author, enabled=False)
+
+
+def enable(key: APIKey, author: Author, data: dict[str, Any]) -> None:
+    services.set_enabled(key, author, enabled=True)
+
+
+PLAIN_STEPS = (
+    Step(
         "revoke",
-        lambda key, data: RevokeForm(data),
-        lambda key, data: services.revoke_key(key, desk.author, reason=data["reason"]),
+        "Revoke “{}”",
         "“{}” is revoked: no request with it is let through any more.",
-    )
-
-
-def shorten_expiry(desk: Desk, key_id: UUID) -> HttpResponse:
-    return step(
-        desk,
-        key_id,
+        lambda _key, data: RevokeForm(data),
+        revoke,
+    ),
+    Step(
         "expire",
-        lambda key, data: ExpiryForm(data, key=key),
-        lambda key, data: services.shorten_expiry(key, desk.author, expires_at=data["expires_at"]),
+        "Bring forward the expiry of “{}”",
         "The expiry of “{}” is brought forward.",
-    )
+        lambda key, data: ExpiryForm(data, key=key),
+        shorten,
+    ),
+    Step("disable", "Disable “{}”", "“{}” is disabled: it is refused until somebody enables it.", plain_form, disable),
+    Step("enable", "Enable “{}”", "“{}” is enabled again.", plain_form, enable),
+)
 
 
-def disable_key(desk: Desk, key_id: UUID) -> HttpResponse:
-    return step(
-        desk,
-        key_id,
-        "disable",
-        lambda key, data: forms.Form(data),
-        lambda key, data: services.set_enabled(key, desk.author, enabled=False),
-        "“{}” is disabled: it is refused until somebody enables it.",
-    )
-
-
-def enable_key(desk: Desk, key_id: UUID) -> HttpResponse:
-    return step(
-        desk,
-        key_id,
-        "enable",
-        lambda key, data: forms.Form(data),
-        lambda key, data: services.set_enabled(key, desk.author, enabled=True),
-        "“{}” is enabled again.",
-    )
-
-
-def step(
-    desk: Desk,
-    key_id: UUID,
-    name: str,
-    make_form: Callable[[APIKey, Any], forms.Form],
-    act: Callable[[APIKey, dict[str, Any]], None],
-    said: str,
-) -> HttpResponse:
+def take(step: Step, desk: Desk, key_id: UUID) -> HttpResponse:
     """A page that says what will happen and asks once; sent, it happens."""
     key = desk.find(key_id)
     desk.check_may_manage(key.user)
-    form = make_form(key, desk.request.POST if desk.request.method == "POST" else None)
+    form = step.form(key, desk.request.POST if desk.request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         try:
-            act(key, form.cleaned_data)
+            step.act(key, desk.author, form.cleaned_data)
         except ValidationError as error:
             add_errors(form, error)
         else:
-            return done(desk, key, said.format(key.name))
-    return step_page(desk, key, form, name)
+            return done(desk, key, step.said.format(key.name))
+    return step_page(desk, key, form, step.name, step.heading)
 
 
-def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str) -> HttpResponse:
-    titles = {
-        "rotate": "Rotate “{}”",
-        "revoke": "Revoke “{}”",
-        "expire": "Bring forward the expiry of “{}”",
-        "disable": "Disable “{}”",
-        "enable": "Enable “{}”",
-    }
+def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str, heading: str) -> HttpResponse:
     use = key_rows([key])[0].use
-    context = {"key": key, "form": form, "step": name, "heading": titles[name].format(key.name), "use": use}
+    context = {"key": key, "form": form, "step": name, "heading": heading.format(key.name), "use": use}
     return desk.page("apikeys/step.html", status=status_of(form), **context)
 
 
 STEPS: dict[str, Callable[[Desk, UUID], HttpResponse]] = {
     "rotate": rotate_key,
-    "revoke": revoke_key,
-    "expire": shorten_expiry,
-    "disable": disable_key,
-    "enable": enable_key,
+    **{step.name: partial(take, step) for step in PLAIN_STEPS},
 }
 
 

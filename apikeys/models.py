@@ -31,6 +31,7 @@ __all__ = [
     "APIKey",
     "APIKeyQuerySet",
     "EndpointHour",
+    "ExpiryNotice",
     "FoldState",
     "KeyPermission",
     "KeyUsage",
@@ -59,9 +60,7 @@ class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
 
     def ended(self) -> APIKeyQuerySet:
         """Live rows of keys that will never work again: revoked or expired."""
-        return self.filter(LIVE).filter(
-            models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now())
-        )
+        return self.filter(LIVE).filter(models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now()))
 
     @sensitive_variables()
     def with_secret(self, secret: str) -> APIKeyQuerySet:
@@ -242,6 +241,22 @@ class KeyPermission(TimestampedModel):
     @property
     def is_everything(self) -> bool:
         return (self.action, self.resource) in EVERYTHING
+
+
+class ExpiryNotice(models.Model):
+    """That a key's holder was told, so many days ahead, that it expires: once."""
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="expiry_notices")
+    days = models.PositiveSmallIntegerField()
+    claimed_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "key_expiry_notices"
+        constraints = (models.UniqueConstraint(fields=("api_key", "days"), name="key_expiry_notices_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.api_key}: {self.days} days"
 
 
 class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):

@@ -12,11 +12,16 @@ from django.db import models
 
 
 class Figures(models.Model):
-    """The sums over a set of events. No foreign key checks, as in the ledger: a key may be purged meanwhile. `refused`: denied by us. `errors`: let through, and answered with 4xx or 5xx."""
+    """The sums over a set of events. `refused`: denied by us. `errors`: let through, and answered with 4xx or 5xx.
+
+    The foreign keys are not checked, as those of the ledger are not: a key may be purged while its usage is folded.
+    """
 
     hour = models.DateTimeField()
     api_key = models.ForeignKey("apikeys.APIKey", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     reason = models.CharField(max_length=32, blank=True)
     requests = models.BigIntegerField()
     refused = models.BigIntegerField()
@@ -57,7 +62,8 @@ class EndpointHour(Figures):
         db_table = "key_usage_endpoint_hours"
         constraints = (
             models.UniqueConstraint(
-                fields=("hour", "api_key", "user", "reason", "method", "endpoint"), name="key_usage_endpoint_hours_unique"
+                fields=("hour", "api_key", "user", "reason", "method", "endpoint"),
+                name="key_usage_endpoint_hours_unique",
             ),
         )
         indexes = (

@@ -48,7 +48,11 @@ LEDGER_SUMS: dict[str, Any] = {
     "cost": capped_sum("cost_microcents"),
 }
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
+
+
+def silent(line: str) -> None:
+    """No progress wanted."""
 
 
 def floor_to_hour(moment: datetime) -> datetime:
@@ -59,7 +63,7 @@ def state() -> FoldState:
     return FoldState.objects.order_by("pk").first() or FoldState()
 
 
-def fold(progress: Progress = lambda line: None, before: datetime | None = None) -> int:
+def fold(progress: Progress = silent, before: datetime | None = None) -> int:
     """Fold every hour that ended long enough ago, or before `before`, and is not folded or was touched since.
 
     Each hour is a transaction of its own: stopped, it goes on where it was. Returns how many hours were folded.
@@ -115,7 +119,9 @@ def fold_hour(hour: datetime) -> None:
     """
     with transaction.atomic():
         pruned = locked_state().pruned_before
-        TouchedHour.objects.filter(pk__in=list(TouchedHour.objects.filter(hour=hour).values_list("pk", flat=True))).delete()
+        TouchedHour.objects.filter(
+            pk__in=list(TouchedHour.objects.filter(hour=hour).values_list("pk", flat=True))
+        ).delete()
         if pruned is None or hour >= pruned:
             for table, groups in TABLES:
                 table._default_manager.filter(hour=hour).delete()
@@ -136,7 +142,7 @@ def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -
         cursor.execute(statement, [connection.ops.adapt_datetimefield_value(hour), *parameters])
 
 
-def prune(before: datetime, progress: Progress = lambda line: None, *, keep_totals: bool = True) -> int:
+def prune(before: datetime, progress: Progress = silent, *, keep_totals: bool = True) -> int:
     """Remove the events before `before` (a whole hour), in batches; returns how many.
 
     Their hours are folded first and keep their sums, unless `keep_totals` is false. It can be stopped and run again.

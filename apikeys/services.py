@@ -7,7 +7,7 @@ hold a secret are marked `sensitive_variables()`: no error report shows what the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,9 +45,7 @@ class Author:
     via: str = ""
 
     def record(self, key: APIKey, flag: int, changes: Iterable[Change] = (), note: str = "") -> None:
-        base_history.record(
-            key, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via
-        )
+        base_history.record(key, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
 
 
 @sensitive_variables()
@@ -107,20 +105,21 @@ def rotate_key(key: APIKey, author: Author, *, grace: timedelta = timedelta(0)) 
     unchanged = models.Q(prefix=key.prefix, last4=key.last4, expires_at=key.expires_at)
     unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
     note = f"Rotated. The old secret works until {moment(replaced['previous_expires_at'])}." if grace else "Rotated."
-    change(key, author, USABLE & unchanged & unexpired, note, **replaced, **stored_form(secret))
+    change(key, author, USABLE & unchanged & unexpired, {**replaced, **stored_form(secret)}, note)
     return secret
 
 
 def set_enabled(key: APIKey, author: Author, *, enabled: bool) -> None:
     """Disable the key, or enable it again. A key that is in that state already stays as it is."""
     if key.is_active != enabled or key.revoked_at or key.deleted_at:
-        change(key, author, USABLE, "Enabled." if enabled else "Disabled.", is_active=enabled)
+        change(key, author, USABLE, {"is_active": enabled}, "Enabled." if enabled else "Disabled.")
 
 
 def revoke_key(key: APIKey, author: Author, *, reason: str) -> None:
     """Refuse the key for good; the row stays. Works on a deleted key too: restored, it stays revoked."""
-    now = timezone.now()
-    change(key, author, UNREVOKED, f"Revoked: {reason}", revoked_at=now, revoked_reason=clean_reason(reason))
+    reason = clean_reason(reason)
+    values = {"revoked_at": timezone.now(), "revoked_reason": reason}
+    change(key, author, UNREVOKED, values, f"Revoked: {reason}")
 
 
 def clean_reason(reason: str) -> str:
@@ -141,12 +140,10 @@ def shorten_expiry(key: APIKey, author: Author, *, expires_at: datetime) -> None
         models.When(previous_expires_at__gt=expires_at, then=models.Value(expires_at)), default="previous_expires_at"
     )
     note = f"Expiry brought forward to {moment(expires_at)}."
-    change(key, author, USABLE & later, note, expires_at=expires_at, previous_expires_at=shorter)
+    change(key, author, USABLE & later, {"expires_at": expires_at, "previous_expires_at": shorter}, note)
 
 
-def edit_key(
-    key: APIKey, author: Author, *, permissions: Iterable[Permission] | None = None, **fields: Any
-) -> None:
+def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] | None = None, **fields: Any) -> None:
     """Change the key's name, own limit, addresses or metadata; `permissions`, if given, replace those it has."""
     for name, value in fields.items():
         setattr(key, name, value)
@@ -154,7 +151,7 @@ def edit_key(
     values = {name: getattr(key, name) for name in fields}
     with transaction.atomic():
         changes = replace_permissions(key, permission_rows(key, permissions)) if permissions is not None else []
-        change(key, author, USABLE, "", changes, **values)
+        change(key, author, USABLE, values, changes=changes)
 
 
 def replace_permissions(key: APIKey, rows: list[KeyPermission]) -> list[Change]:
@@ -171,8 +168,7 @@ def replace_permissions(key: APIKey, rows: list[KeyPermission]) -> list[Change]:
 def permission_rows(key: APIKey, permissions: Iterable[Permission]) -> list[KeyPermission]:
     """Unsaved permissions of the key, each once. Raises ValidationError if one is not known or not well formed."""
     rows = [
-        KeyPermission(api_key=key, action=action, resource=resource)
-        for action, resource in dict.fromkeys(permissions)
+        KeyPermission(api_key=key, action=action, resource=resource) for action, resource in dict.fromkeys(permissions)
     ]
     if len(rows) > MOST_PERMISSIONS:
         raise ValidationError(f"A key holds at most {MOST_PERMISSIONS} permissions.", code="too_many_permissions")
@@ -193,7 +189,12 @@ def refuse_unfit_expiry(expires_at: datetime | None) -> None:
 
 
 def change(
-    key: APIKey, author: Author, condition: models.Q, note: str, changes: Iterable[Change] = (), **values: Any
+    key: APIKey,
+    author: Author,
+    condition: models.Q,
+    values: Mapping[str, Any],
+    note: str = "",
+    changes: Iterable[Change] = (),
 ) -> None:
     """Write `values` to the key's row if `condition` still holds for it, and the history; `key` then shows the row.
 

@@ -85,7 +85,9 @@ def normal_name(name: str) -> str:
 
 
 def normal_metadata(value: Any) -> dict[str, Any]:
-    """`value`, if it is a JSON object that both databases can hold. Raises ValidationError."""
+    """`value`, if it is a JSON object that both databases can hold; nothing is an empty one. Raises ValidationError."""
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise ValidationError('The metadata must be a JSON object, such as {"team": "billing"}.', code="not_an_object")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from apikeys import usage_views
 from config import health
 
 urlpatterns = [
@@ -12,5 +13,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("", include("apikeys.machine_urls")),
     path("account/keys/", include("apikeys.holder_urls")),
+    path("account/usage/", usage_views.holder_usage, name="holder_usage"),
+    path("admin/", include("apikeys.staff_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -168,7 +168,7 @@ BAD = [
     ({"name": "k", "allow": "everything"} | picker(("/a", "read")), "Choose one of the two"),
     ({"name": "k", "allow": "listed"} | picker(("/a",)), "Tick what may be done"),
     ({"name": "k", "allow": "listed"} | picker(("", "read")), "Say on what"),
-    ({"name": "k", "allow": "listed"} | picker(("/a", "fly")), "Select a valid choice"),
+    ({"name": "k", "allow": "listed"} | picker(("/a", "fly")), "Tick only what is offered"),
     ({"name": "k", "allow": "listed"} | picker(("/a b", "read")), "no spaces"),
     ({"name": "k", "allow": "listed"} | picker(("/a/*/b", "read")), "stands alone as the last part"),
     ({"name": "k", "allow": "listed"} | picker(("no name!", "read")), "is no resource"),
@@ -204,7 +204,7 @@ def test_fields_that_the_form_does_not_have_are_ignored(holder, alice, bob):
 
 def test_a_key_gets_the_permissions_addresses_and_limit_that_were_listed(holder):
     data = {"name": "k", "allow": "listed", "allowed_ips": "192.0.2.7, 2001:db8::/32\n::ffff:10.0.0.0/104"}
-    rows = picker(("/orders/*", "read", "create"), ("billing", "*", "read"), ("", ))
+    rows = picker(("/orders/*", "read", "create"), ("billing", "*", "read"), ("",))
     holder.post(NEW, data | rows | {"rate_limit": "10", "rate_period": "60"})
     key = APIKey.objects.get()
     assert {str(row) for row in key.permissions.all()} == {"read /orders/*", "create /orders/*", "* billing"}
@@ -220,7 +220,10 @@ def test_the_list_shows_keys_in_use_first_and_ended_ones_apart(holder, alice, bo
     make_key(alice, "removed").delete()
     make_key(bob, "foreign")
     in_use, ended = text(holder.get(LIST)), text(holder.get(LIST, {"show": "ended"}))
-    shown = {name: (name in in_use, name in ended) for name in ("working", "paused", "revoked one", "old one", "removed", "foreign")}
+    shown = {
+        name: (name in in_use, name in ended)
+        for name in ("working", "paused", "revoked one", "old one", "removed", "foreign")
+    }
     assert shown == {
         "working": (True, False),
         "paused": (True, False),
@@ -276,7 +279,7 @@ def test_the_edit_form_shows_what_the_key_has(holder, alice):
     assert 'value="b"' in shown
     assert "10.0.0.0/8" in shown
     assert re.search(r'value="listed"[^>]* checked', shown)
-    assert shown.count(' checked') == 4
+    assert shown.count(" checked") == 4
 
 
 def test_an_edit_without_the_picker_leaves_the_permissions_alone(holder, alice):
@@ -370,7 +373,12 @@ def test_expiry_is_brought_forward_and_never_put_off(holder, alice):
     key.refresh_from_db()
     assert key.expires_at < timezone.now() + timedelta(days=11)
     later = (timezone.now() + timedelta(days=50)).date().isoformat()
-    for day, said in ((later, "only be brought forward"), ("2020-01-01", "in the past"), ("", "Choose"), ("x", "Give a day")):
+    for day, said in (
+        (later, "only be brought forward"),
+        ("2020-01-01", "in the past"),
+        ("", "Choose"),
+        ("x", "Give a day"),
+    ):
         response = holder.post(page(key, "expire/"), {"expires_at": day})
         assert response.status_code == 400
         assert said in text(response)
@@ -380,7 +388,11 @@ def test_the_key_of_another_answers_as_one_that_is_missing(holder, bob):
     foreign = make_key(bob, permissions=[("read", "/a")])
     for name in PAGES_OF_A_KEY:
         for method in (holder.get, holder.post):
-            answer = method(page(foreign, name), {"name": "mine", "reason": "mine", "grace": "0"}) if method == holder.post else method(page(foreign, name))
+            answer = (
+                method(page(foreign, name), {"name": "mine", "reason": "mine", "grace": "0"})
+                if method == holder.post
+                else method(page(foreign, name))
+            )
             missing = method(f"{LIST}{uuid4()}/{name}")
             if name == "" and method == holder.post:
                 assert answer.status_code == missing.status_code

@@ -60,7 +60,16 @@ def by_hand(groups, rows):
 def assert_totals_are_those_of_the_ledger(scope=Scope(), **filters):
     rows = list(KeyUsage.objects.filter(created_at__range=window(), **filters))
     assert totals(scope, window()) == counted(rows)
-    for groups in (("day",), ("hour",), ("key",), ("user",), ("reason",), ("endpoint",), ("key", "day"), ("method", "endpoint")):
+    for groups in (
+        ("day",),
+        ("hour",),
+        ("key",),
+        ("user",),
+        ("reason",),
+        ("endpoint",),
+        ("key", "day"),
+        ("method", "endpoint"),
+    ):
         assert dict(sums_by(groups, scope, window())) == by_hand(groups, rows)
 
 
@@ -234,7 +243,9 @@ def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
 def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_window(alice):
     key = make_key(alice)
     rows = [
-        KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, cost_microcents=3, created_at=moment)
+        KeyUsage(
+            api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, cost_microcents=3, created_at=moment
+        )
         for moment in [NOW() - 6 * HOURS] * 250 + [NOW() - timedelta(days=9)] * 50
     ]
     KeyUsage.objects.bulk_create(rows)
