@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
@@ -185,7 +186,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return HttpResponseRedirect(self.url("changelist"))
         return bulk_page(StaffDesk(request), BulkForm(request.POST))
 
-    @sensitive_post_parameters("secret")
+    @method_decorator(sensitive_post_parameters("secret"))
     @sensitive_variables()
     def find_view(self, request: HttpRequest) -> HttpResponse:
         """A key by its whole secret, sent in the body: never in an address, never echoed."""
