@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from allauth.account.internal.flows.login import record_authentication
+from django.test import RequestFactory
 
 from accounts.models import User
 from tests.accounts.people import history, make_key, messages, signed_in
@@ -68,9 +68,10 @@ def test_who_has_no_password_signs_in_anew_first(alice):
     assert "sign in again first" in response.context["form"].non_field_errors()[0]
     alice.refresh_from_db()
     assert alice.deleted_at is None
-    session = client.session
-    session["account_authentication_methods"] = [{"method": "socialaccount", "at": time.time() - 10}]
-    session.save()
+    request = RequestFactory().get("/")
+    request.session = client.session
+    record_authentication(request, alice, "socialaccount")
+    request.session.save()
     client.post("/account/close/")
     alice.refresh_from_db()
     assert alice.deleted_at
