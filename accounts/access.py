@@ -34,12 +34,12 @@ def second_factor_used(request: HttpRequest) -> bool:
 
 
 def second_factor_enrolled(request: HttpRequest) -> bool:
-    return Authenticator.objects.filter(user_id=request.user.pk, type__in=SECOND_FACTORS).exists()
+    return bool(Authenticator.objects.filter(user_id=request.user.pk, type__in=SECOND_FACTORS).exists())
 
 
 def second_factor_missing(request: HttpRequest) -> bool:
     """Whether STAFF_MFA_REQUIRED keeps this session out. Removing the factor ends its use in every session."""
-    return settings.STAFF_MFA_REQUIRED and not (second_factor_used(request) and second_factor_enrolled(request))
+    return bool(settings.STAFF_MFA_REQUIRED) and not (second_factor_used(request) and second_factor_enrolled(request))
 
 
 def may_enter(request: HttpRequest) -> bool:

@@ -107,7 +107,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def pre_login(self, request: HttpRequest, user: User, **details: Any) -> HttpResponse | None:
         if not user.is_effective:
             clear_login(request)
-            return self.respond_user_inactive(request, user)
+            inactive: HttpResponse = self.respond_user_inactive(request, user)
+            return inactive
         request.session[EPOCH_AT_PASSWORD] = user.session_epoch
         response: HttpResponse | None = super().pre_login(request, user, **details)
         return response

@@ -13,7 +13,7 @@ from accounts.models import User
 
 def is_verified(user: User) -> bool:
     """Whether the address in use was shown to be this person's."""
-    return EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=True).exists()
+    return bool(EmailAddress.objects.filter(user_id=user.pk, email=user.email, verified=True).exists())
 
 
 def set_address(user: User, *, verified: bool) -> EmailAddress:
@@ -45,4 +45,4 @@ def start_move(user: User, email: str) -> EmailAddress:
 def is_taken(email: str, *, by_other_than: User | None = None) -> bool:
     """Whether a live account has this address; those of deleted accounts are free again."""
     others = User.objects.live().filter(email=email)
-    return (others.exclude(pk=by_other_than.pk) if by_other_than else others).exists()
+    return bool((others.exclude(pk=by_other_than.pk) if by_other_than else others).exists())

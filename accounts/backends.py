@@ -16,7 +16,7 @@ from accounts.validators import LONGEST_PASSWORD, validate_encodable
 class LiveUserBackend(ModelBackend):
     """Django's backend over live accounts only: a suspended or deleted account has no session and no rights."""
 
-    def authenticate(  # type: ignore[override]
+    def authenticate(
         self,
         request: HttpRequest | None,
         username: str | None = None,

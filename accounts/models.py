@@ -158,7 +158,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         super().set_password(raw_password)
         self._password_is_new = self.pk is not None
 
-    def save(self, **options: Any) -> None:  # type: ignore[override]
+    def save(self, **options: Any) -> None:
         super().save(**options)
         if self._password_is_new:
             self._password_is_new = False

@@ -7,6 +7,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthProcess, ProviderException
@@ -15,6 +16,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models.expressions import DatabaseDefault
 from django.http import HttpRequest
 from django.shortcuts import redirect
 
@@ -24,7 +26,8 @@ from accounts.models import User
 from accounts.validators import validate_encodable
 from config.base_history import ADDITION, CHANGE, record
 
-LONGEST_UID = SocialAccount._meta.get_field("uid").max_length
+LONGEST_UID = 191  # SocialAccount.uid
+LONGEST_ADDRESS = 254  # User.email
 ID_COLUMNS = {"google": "google_id", "github": "github_id"}
 # Of what a provider tells about a person, this is needed to show which account is connected.
 KEPT = ("login", "name", "email")
@@ -84,6 +87,14 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             raise ImmediateHttpResponse(redirect("account_login")) from None
         return user
 
+    def serialize_instance(self, instance: Any) -> Any:
+        """For the session: what the database itself will fill in cannot be written down yet, and is left out."""
+        bare = type(instance)()
+        bare.__dict__ = {
+            name: value for name, value in vars(instance).items() if not isinstance(value, DatabaseDefault)
+        }
+        return super().serialize_instance(bare)
+
     def get_signup_form_initial_data(self, sociallogin: SocialLogin) -> dict[str, str]:
         user = sociallogin.user
         return {"email": user.email, "username": user.username, "name": user.name}
@@ -108,7 +119,7 @@ def is_address(email: str) -> bool:
         validate_encodable(email)
     except ValidationError:
         return False
-    return len(normalize_email(email)) <= User._meta.get_field("email").max_length
+    return len(normalize_email(email)) <= LONGEST_ADDRESS
 
 
 def name_from(data: dict[str, Any]) -> str:
@@ -135,7 +146,7 @@ def claim(user: User, request: HttpRequest) -> None:
         user.set_unusable_password()
         user.save(update_fields=["password"])
         user.end_sessions()
-        user.authenticator_set.all().delete()
+        Authenticator.objects.filter(user=user).delete()
         UserSession.objects.filter(user=user).delete()
         addresses.set_address(user, verified=True)
         note = "Claimed through a provider that has verified the address; the old password and sessions ended."
@@ -162,7 +173,7 @@ def forget_sign_in(user: User) -> None:
     with transaction.atomic():
         EmailAddress.objects.filter(user=user).delete()
         SocialAccount.objects.filter(user=user).delete()
-        user.authenticator_set.all().delete()
+        Authenticator.objects.filter(user=user).delete()
         UserSession.objects.filter(user=user).delete()
         user.set_unusable_password()
         user.save(update_fields=["password"])

@@ -12,6 +12,7 @@ from allauth.mfa.totp import forms as totp_forms
 from allauth.socialaccount import forms as social_forms
 from django import forms
 from django.contrib.auth.hashers import make_password
+from django.db import transaction
 
 from accounts import addresses, throttle
 from accounts.fields import normalize_email
@@ -104,6 +105,11 @@ class SignupForm(SignupBase, account_forms.SignupForm):  # type: ignore[misc]
                 context.request, throttle.sign_ups(context.request), throttle.mails_to(self.cleaned_data["email"])
             )
         return cleaned
+
+    def save(self, request: Any) -> Any:
+        # Ends before mail is sent: a slow mail server must not hold a transaction open.
+        with transaction.atomic():
+            return super().save(request)
 
     def try_save(self, request: Any) -> Any:
         if self.account_already_exists:

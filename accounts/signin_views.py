@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from allauth.account import views as account_views
 from allauth.account.forms import default_token_generator
@@ -12,12 +12,13 @@ from allauth.account.internal.flows.password_reset import request_password_reset
 from allauth.account.models import EmailAddress
 from allauth.core.internal.httpkit import authenticated_user
 from allauth.socialaccount.adapter import get_adapter as get_social_adapter
+from allauth.socialaccount.helpers import render_authentication_error
 from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.module_loading import import_string
@@ -25,21 +26,27 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import addresses, throttle
+from accounts.models import User
 
 MAIL_SENT = "A mail with a link is on its way."
+
+
+def holder(request: HttpRequest) -> User:
+    """The signed-in person, for views that ask for one. Raises PermissionDenied otherwise."""
+    user: User = authenticated_user(request)
+    return user
 
 
 class SignupView(account_views.SignupView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
         """As allauth's; who lost a race for a name or an address sees the form again, as if he had come later."""
         try:
-            with transaction.atomic():
-                response: HttpResponse = super().form_valid(form)
+            response: HttpResponse = super().form_valid(form)
         except IntegrityError:
             self._cached_form = None
             late = self.get_form()
             late.full_clean()
-            return super().form_valid(late) if late.is_valid() else self.form_invalid(late)
+            response = super().form_valid(late) if late.is_valid() else self.form_invalid(late)
         return response
 
 
@@ -48,7 +55,7 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
 
     def form_valid(self, form: Any) -> HttpResponse:
         add_email(self.request, form)
-        address = addresses.pending_address(self.request.user)
+        address = addresses.pending_address(holder(self.request))
         if address is not None:
             self.tell_the_holder(address)
         messages.info(self.request, f"{MAIL_SENT} The address changes once you have confirmed it.")
@@ -56,7 +63,7 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
 
     def tell_the_holder(self, address: EmailAddress) -> None:
         """Mail the new address: a link to confirm it, or, if another account has it, that it has."""
-        taken = addresses.is_taken(address.email, by_other_than=self.request.user)
+        taken = addresses.is_taken(address.email, by_other_than=address.user)
         recipient = EmailAddress(user=None, email=address.email) if taken else address
         send_verification_email_to_address(self.request, recipient, signup=taken)
 
@@ -83,7 +90,7 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
         return redirect("account_email")
 
     def is_pending(self, request: HttpRequest) -> bool:
-        address = addresses.pending_address(request.user)
+        address = addresses.pending_address(holder(request))
         return address is not None and address.email == request.POST.get("email")
 
 
@@ -92,7 +99,7 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
 @require_http_methods(["GET", "HEAD", "POST"])
 def password_set(request: HttpRequest) -> HttpResponse:
     """A first password for an account that came through a provider: by mail, which proves more than an open session."""
-    user = authenticated_user(request)
+    user = holder(request)
     if user.has_usable_password():
         return redirect("account_change_password")
     if request.method == "POST":
@@ -125,7 +132,11 @@ def provider_view(request: HttpRequest, provider: str, step: str) -> HttpRespons
     if not get_social_adapter().list_apps(request, provider=provider):
         raise Http404
     view = import_string(f"allauth.socialaccount.providers.{provider}.views.oauth2_{step}")
-    response: HttpResponse = view(request)
+    try:
+        response: HttpResponse = view(request)
+    except (ImproperlyConfigured, KeyError, ValueError) as error:
+        # What allauth makes of an answer without an id, or with one that is too long.
+        return cast("HttpResponse", render_authentication_error(request, provider, exception=error))
     if step == "login" and request.method == "POST" and isinstance(response, HttpResponseRedirect):
         return render(request, "socialaccount/leaving.html", {"url": response["Location"], "provider": provider})
     return response

@@ -5,6 +5,7 @@ Every budget here is *closed*: while the limiter's store is away, the attempt is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 
@@ -14,7 +15,8 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_http import client_address
-from ratelimits.limiter import Budget, limiter
+from ratelimits.limiter import Budget, Outcome, limiter
+from ratelimits.stores import StoreUnavailable
 
 MINUTE, HOUR = 60, 3600
 # A network that one household or server is given; its holder has all of its 2^64 addresses to rotate through.
@@ -96,15 +98,17 @@ def is_left(*budgets: Budget) -> bool:
 
 
 def forgive(budget: Budget) -> None:
-    limiter().reset([budget.key])
+    """Give the budget back in full: who was right at last did not guess."""
+    with contextlib.suppress(StoreUnavailable):  # what stays counted only makes the next mistake dearer
+        limiter().reset([budget.key])
 
 
-def refuse_unless(request: HttpRequest, verdict: object) -> None:
-    if verdict.allowed:
+def refuse_unless(request: HttpRequest, outcome: Outcome) -> None:
+    if outcome.allowed:
         return
-    seconds = max(1, verdict.retry_after)
-    request.throttled_for = seconds  # type: ignore[attr-defined]
-    raise ValidationError(f"Too many attempts. Try again in {in_words(seconds)}.", code="throttled")
+    request.throttled_for = outcome.retry_after  # type: ignore[attr-defined]
+    reason = "This does not work at the moment." if outcome.degraded else "Too many attempts."
+    raise ValidationError(f"{reason} Try again in {in_words(outcome.retry_after)}.", code="throttled")
 
 
 def refused_for(request: HttpRequest) -> int:

@@ -49,5 +49,7 @@ class GatehouseAdminSite(AdminSite):
             return HttpResponseRedirect(wanted)
         return access.show_the_way_in(request, wanted)
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         return HttpResponseRedirect(reverse("account_change_password"))

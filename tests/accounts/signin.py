@@ -9,6 +9,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core import mail
 
 from accounts import addresses
+from accounts.models import User
 from tests.conftest import make_user
 
 PASSWORD = "correct horse 1"
@@ -68,3 +69,18 @@ def enrol(client, password=PASSWORD):
     response = client.post("/accounts/2fa/totp/activate/", {"code": code_for(secret, shift=-1)})
     assert response.status_code == 302, response.context["form"].errors
     return secret
+
+
+class Race:
+    """Somebody else takes the name after the form has asked whether it is free, and before the transaction begins."""
+
+    def __init__(self, **taken):
+        self.taken, self.asked = taken, False
+
+    def __call__(self, execute, sql, params, many, context):
+        self.asked = self.asked or '"user"."email" = ' in sql
+        if self.taken and self.asked and sql.startswith("SAVEPOINT"):
+            taken, self.taken = self.taken, {}
+            make_user("rival")
+            User.objects.filter(username="rival").update(**taken)
+        return execute(sql, params, many, context)

@@ -85,9 +85,12 @@ def test_a_sign_in_that_was_begun_before_everything_ended_is_not_finished_after(
     assert not is_signed_in(phone)
 
 
-def test_enrolling_and_removing_need_the_password_and_leave_history_and_mail(protected, alice, mailoutbox):
-    # `protected` has enrolled; removing it within five minutes needs no second confirmation
-    response = protected.post("/accounts/2fa/totp/deactivate/")
+@pytest.mark.django_db(transaction=True)  # the mail is sent when the transaction ends
+def test_enrolling_and_removing_leave_history_and_mail(client, alice, mailoutbox):
+    verified(alice)
+    sign_in(client, "alice")
+    enrol(client)
+    response = client.post("/accounts/2fa/totp/deactivate/")
     assert response["Location"] == "/accounts/2fa/"
     assert not Authenticator.objects.filter(user=alice).exists()
     notes = [entry.change_message for entry in LogEntry.objects.filter(object_id=str(alice.pk))]
@@ -161,9 +164,7 @@ class TestStaff:
         secret = enrol(client)
         response = client.get("/admin/", follow=True)
         assert response.redirect_chain[-1][0].startswith("/accounts/2fa/reauthenticate/")
-        response = client.post(
-            "/accounts/2fa/reauthenticate/", {"code": code_for(secret), "next": "/admin/"}
-        )
+        response = client.post("/accounts/2fa/reauthenticate/", {"code": code_for(secret), "next": "/admin/"})
         assert response["Location"] == "/admin/"
         assert client.get("/admin/").status_code == 200
 

@@ -99,7 +99,11 @@ def test_one_other_session_is_signed_out(client, alice):
     phone = Client()
     sign_in(phone, "alice")
     sign_in(client, "alice")
-    other = next(row for row in client.get("/accounts/sessions/").context["sessions"] if row.session_key == phone.session.session_key)
+    other = next(
+        row
+        for row in client.get("/accounts/sessions/").context["sessions"]
+        if row.session_key == phone.session.session_key
+    )
     assert client.post(f"/accounts/sessions/{other.pk}/end/")["Location"] == "/accounts/sessions/"
     assert not is_signed_in(phone)
     assert is_signed_in(client)

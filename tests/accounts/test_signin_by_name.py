@@ -98,7 +98,9 @@ def test_an_unverified_address_is_asked_to_be_verified_first(client, alice, mail
     assert not is_signed_in(client)
 
 
-@pytest.mark.parametrize("target", ["//evil.example/", "https://evil.example/", "javascript:alert(1)", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "target", ["//evil.example/", "https://evil.example/", "javascript:alert(1)", "/\\evil.example"]
+)
 def test_sign_in_never_leads_off_the_site(client, alice, target):
     verified(alice)
     response = client.post("/accounts/login/", {"login": "alice", "password": PASSWORD, "next": target})

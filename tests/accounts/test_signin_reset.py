@@ -74,7 +74,15 @@ def move_the_address(user):
 
 @pytest.mark.parametrize(
     "event",
-    [end_by_suspension, end_by_deletion, change_the_password, move_the_address, User.end_sessions, User.suspend, User.delete],
+    [
+        end_by_suspension,
+        end_by_deletion,
+        change_the_password,
+        move_the_address,
+        User.end_sessions,
+        User.suspend,
+        User.delete,
+    ],
 )
 def test_a_link_from_before_is_dead_after(client, alice, event):
     verified(alice)
@@ -94,7 +102,9 @@ def test_a_link_that_was_opened_in_time_is_dead_when_the_form_comes_late(client,
     assert alice.check_password(PASSWORD)
 
 
-@pytest.mark.parametrize("link", ["/accounts/password/reset/key/1-abc/", "/accounts/password/reset/key/zzzzzzzzzzzzz-x-y/"])
+@pytest.mark.parametrize(
+    "link", ["/accounts/password/reset/key/1-abc/", "/accounts/password/reset/key/zzzzzzzzzzzzz-x-y/"]
+)
 def test_a_made_up_link_is_refused(client, db, link):
     assert "no longer good" in client.get(link, follow=True).content.decode()
 
@@ -140,7 +150,9 @@ def test_a_hostile_host_gets_no_mail_sent(client, alice, mailoutbox):
 
 def test_a_forged_forwarded_host_is_not_in_the_link(client, alice):
     verified(alice)
-    client.post("/accounts/password/reset/", {"email": "alice@example.com"}, headers={"X-Forwarded-Host": "evil.example"})
+    client.post(
+        "/accounts/password/reset/", {"email": "alice@example.com"}, headers={"X-Forwarded-Host": "evil.example"}
+    )
     from django.core import mail
 
     assert "evil.example" not in mail.outbox[0].body

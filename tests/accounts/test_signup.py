@@ -9,7 +9,7 @@ import pytest
 from accounts import addresses
 from accounts.models import User
 from config.base_history import LogEntry
-from tests.accounts.signin import PASSWORD, is_signed_in, last_link, make_verified, sign_in, verified
+from tests.accounts.signin import PASSWORD, Race, is_signed_in, last_link, make_verified, sign_in, verified
 from tests.conftest import make_user
 from tiers.models import Tier
 
@@ -152,7 +152,11 @@ def test_extra_fields_are_ignored(client, free):
     )
     user = User.objects.get(username="dora")
     assert (user.is_staff, user.is_superuser, user.tier, user.google_id, user.oauth_provider) == (
-        False, False, free, None, "",
+        False,
+        False,
+        free,
+        None,
+        "",
     )
     assert not addresses.is_verified(user)
 
@@ -171,24 +175,7 @@ def test_the_history_begins_with_the_sign_up(client, free):
     assert "Signed up." in LogEntry.objects.get(object_id=str(user.pk), user=user).change_message
 
 
-class Race:
-    """Somebody else takes the name after the form has asked whether it is free, and before the transaction begins."""
-
-    def __init__(self, **taken):
-        self.taken, self.asked = taken, False
-
-    def __call__(self, execute, sql, params, many, context):
-        self.asked = self.asked or '"user"."email" = ' in sql
-        if self.taken and self.asked and sql.startswith("SAVEPOINT"):
-            taken, self.taken = self.taken, {}
-            make_user("rival")
-            User.objects.filter(username="rival").update(**taken)
-        return execute(sql, params, many, context)
-
-
-@pytest.mark.parametrize(
-    ("taken", "status"), [({"username": "dora"}, 200), ({"email": "dora@example.com"}, 302)]
-)
+@pytest.mark.parametrize(("taken", "status"), [({"username": "dora"}, 200), ({"email": "dora@example.com"}, 302)])
 def test_a_lost_race_is_answered_as_if_one_had_come_later(client, free, taken, status, caplog):
     from django.db import connection
 
