@@ -8,13 +8,17 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from accounts import access
+from config.base_admin import refusing_bad_values
 from config.history_admin import HistoryAdmin
+from config.overview import overview
+from config.search import LONGEST_QUERY, search
 
 
 class GatehouseAdminSite(AdminSite):
@@ -53,3 +57,22 @@ class GatehouseAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return HttpResponseRedirect(reverse("account_change_password"))
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        return super().index(request, overview(request) | (extra_context or {}))
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Everything that matches ?q=, of the kinds that the person may view."""
+        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
+        context = self.each_context(request) | {
+            "title": "Search",
+            "global_query": query,
+            "groups": search(self, request, query),
+        }
+        return TemplateResponse(request, "admin/search.html", context)
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        return refusing_bad_values(super().autocomplete_view)(request)
