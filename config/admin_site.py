@@ -33,6 +33,25 @@ class GatehouseAdminSite(AdminSite):
         super().__init__(name)
         self.register(LogEntry, HistoryAdmin)
 
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        return super().index(request, overview(request) | (extra_context or {}))
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Everything that matches ?q=, of the kinds that the person may view."""
+        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
+        context = self.each_context(request) | {
+            "title": "Search",
+            "global_query": query,
+            "groups": search(self, request, query),
+        }
+        return TemplateResponse(request, "admin/search.html", context)
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        return refusing_bad_values(super().autocomplete_view)(request)
+
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""
         models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
@@ -57,22 +76,3 @@ class GatehouseAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return HttpResponseRedirect(reverse("account_change_password"))
-
-    def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
-
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        return super().index(request, overview(request) | (extra_context or {}))
-
-    def search_view(self, request: HttpRequest) -> HttpResponse:
-        """Everything that matches ?q=, of the kinds that the person may view."""
-        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
-        context = self.each_context(request) | {
-            "title": "Search",
-            "global_query": query,
-            "groups": search(self, request, query),
-        }
-        return TemplateResponse(request, "admin/search.html", context)
-
-    def autocomplete_view(self, request: HttpRequest) -> Any:
-        return refusing_bad_values(super().autocomplete_view)(request)
