@@ -44,7 +44,8 @@ def storable_email(typed: str) -> str:
 
 
 def tidy(form: forms.Form) -> None:
-    """Take allauth's placeholders away: they repeat the labels, and vanish when they would be needed."""
+    """Labels stand above their fields: without a colon, and without allauth's placeholders, which only repeat them."""
+    form.label_suffix = ""
     for field in form.fields.values():
         field.widget.attrs.pop("placeholder", None)
 
@@ -216,12 +217,19 @@ class ThrottledCode:
 
 
 class AuthenticateForm(ThrottledCode, mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    pass
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        tidy(self)
 
 
 class MFAReauthenticateForm(ThrottledCode, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
-    pass
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        tidy(self)
 
 
 class ActivateTOTPForm(ThrottledCode, totp_forms.ActivateTOTPForm):  # type: ignore[misc]
-    pass
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["code"].label = "Code of the app"
+        tidy(self)
