@@ -9,6 +9,7 @@ from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp import forms as totp_forms
+from allauth.mfa.webauthn import forms as webauthn_forms
 from allauth.socialaccount import forms as social_forms
 from django import forms
 from django.contrib.auth.hashers import make_password
@@ -23,6 +24,7 @@ from accounts.validators import validate_encodable
 
 # Longer than any name or address, and short enough to be looked up.
 LONGEST_NAME = 254
+RULES = "At least 8 characters. Not a common one, not only digits, and nothing like your name or address."
 
 
 def name_field() -> forms.CharField:
@@ -55,6 +57,8 @@ class Plain(forms.Form):
         for name, field in self.fields.items():
             field.label = self.labels.get(name, field.label)
             field.widget.attrs.pop("placeholder", None)
+        if "password1" in self.fields:
+            self.fields["password1"].help_text = RULES
 
 
 class LoginForm(Plain, account_forms.LoginForm):  # type: ignore[misc]
@@ -177,6 +181,43 @@ class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignor
 
 
 class PasswordConfirmationForm(Plain, account_forms.ReauthenticateForm):  # type: ignore[misc]
+    pass
+
+
+# What the parsers of a credential raise at one that a browser would never send.
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+NOT_ACCEPTED = forms.ValidationError("This passkey was not accepted.", code="incorrect_code")
+
+
+class AddPasskeyForm(Plain, webauthn_forms.AddWebAuthnForm):  # type: ignore[misc]
+    def clean(self) -> Any:
+        try:
+            return super().clean()
+        except MALFORMED:
+            raise NOT_ACCEPTED from None
+
+
+class Passkey:
+    def clean_credential(self) -> Any:
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except MALFORMED:
+            raise NOT_ACCEPTED from None
+
+
+class LoginPasskeyForm(Passkey, webauthn_forms.LoginWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class AuthenticatePasskeyForm(Passkey, webauthn_forms.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class ReauthenticatePasskeyForm(Passkey, webauthn_forms.ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class RenamePasskeyForm(Plain, webauthn_forms.EditWebAuthnForm):  # type: ignore[misc]
     pass
 
 
