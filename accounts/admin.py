@@ -16,6 +16,7 @@ from accounts import rights
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
+from config.base_forms import LiveChoicesForm
 from config.base_text import counted
 from tiers.models import Tier
 
@@ -23,8 +24,21 @@ from tiers.models import Tier
 WORKING_KEYS = {"is_active": True, "revoked_at__isnull": True}
 
 
+class UserForm(LiveChoicesForm):
+    def clean(self) -> dict[str, Any]:
+        """Keep one superuser, also when two demote or suspend each other at once: the check locks their rows."""
+        cleaned: dict[str, Any] = super().clean()
+        removes = {name for name in ("is_active", "is_superuser") if cleaned.get(name) is False} & set(
+            self.changed_data
+        )
+        if removes and rights.would_remove_last_superuser([self.instance]):
+            raise ValidationError("Nobody else could sign in as a superuser.")
+        return cleaned
+
+
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
+    form = UserForm
     list_display = ("username", "name", "email", "tier", "state_column", "role_column", "last_seen", "created")
     list_filter = (
         "is_active",
@@ -84,16 +98,9 @@ class UserAdmin(SoftDeleteAdmin):
         """A new account has no password: its holder sets one by mail, staff never choose it."""
         if not change:
             obj.set_unusable_password()
-        elif {"is_active", "is_superuser"} & set(form.changed_data):
-            self.keep_a_superuser(obj)
         super().save_model(request, obj, form, change)
         if change and "is_active" in form.changed_data and not obj.is_active:
             obj.end_sessions()
-
-    def keep_a_superuser(self, user: User) -> None:
-        """Raise if this change leaves no superuser; the form has refused it before, unless two do it to each other."""
-        if not (user.is_superuser and user.is_active) and rights.would_remove_last_superuser([user]):
-            raise ValidationError("Nobody else could sign in as a superuser.")
 
     # --- Rights ---
 

@@ -267,6 +267,11 @@ MFA_FORMS = {
     "authenticate": "accounts.signin_forms.AuthenticateForm",
     "reauthenticate": "accounts.signin_forms.MFAReauthenticateForm",
     "activate_totp": "accounts.signin_forms.ActivateTOTPForm",
+    "add_webauthn": "accounts.signin_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.signin_forms.RenamePasskeyForm",
+    "login_webauthn": "accounts.signin_forms.LoginPasskeyForm",
+    "authenticate_webauthn": "accounts.signin_forms.AuthenticatePasskeyForm",
+    "reauthenticate_webauthn": "accounts.signin_forms.ReauthenticatePasskeyForm",
 }
 SOCIALACCOUNT_ADAPTER = "accounts.providers.SocialAccountAdapter"
 SOCIALACCOUNT_FORMS = {"signup": "accounts.signin_forms.SocialSignupForm"}
