@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 from django import forms
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 
 from config.base_models import SoftDeleteModel
 
@@ -17,17 +19,32 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
     """A model form whose foreign keys offer live rows, and the row that is chosen already: saving unchanged loses nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if isinstance(field, forms.ModelChoiceField) and issubclass(field.queryset.model, SoftDeleteModel):
-                current = getattr(self.instance, f"{name}_id", None)
-                queryset: Any = field.queryset
-                field.queryset = queryset.live_or_current(current)
-                field.label_from_instance = label_with_state  # type: ignore[method-assign]
+            queryset: Any = getattr(field, "queryset", None)
+            if queryset is not None and issubclass(queryset.model, SoftDeleteModel):
+                choice: Any = field
+                choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
+                choice.label_from_instance = label_with_state
 
 
 def label_with_state(row: Any) -> str:
     return f"{row} (deleted)" if row.deleted_at is not None else str(row)
+
+
+class SafeAutocompleteSelect(AutocompleteSelect):
+    """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
+
+    def optgroups(self, name: str, value: list[str], attrs: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [text for text in value if self.is_a_row(text)], attrs)
+
+    def is_a_row(self, text: str) -> bool:
+        choices: Any = self.choices
+        try:
+            return bool(text) and choices.queryset.filter(pk=text).exists()
+        except (ValueError, ValidationError):
+            return False
 
 
 class StrictJSONField(forms.JSONField):
@@ -37,6 +54,14 @@ class StrictJSONField(forms.JSONField):
         "strict": "This JSON has a number or a character that cannot be stored (NaN, Infinity, NUL, a broken one).",
         "too_long": f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.",
     }
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, kept for the person who must mend it: as text if it is no JSON that can be stored."""
+        try:
+            self.to_python(data)
+        except ValidationError:
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > LONGEST_JSON:

@@ -107,13 +107,13 @@ def record_many(
 
 
 def message_of(flag: int, changes: list[Change], note: str, request: HttpRequest | None, via: str) -> str:
-    message: dict[str, Any] = {
+    messages: dict[int, dict[str, Any]] = {
         ADDITION: {"added": {}},
         CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
         DELETION: {"deleted": {}},
-    }[flag]
+    }
     extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
-    return json.dumps([message | {name: value for name, value in extras.items() if value}])
+    return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
 
 
 def entry(row: models.Model, flag: int, actor: Any, message: str) -> LogEntry:

@@ -26,6 +26,8 @@ if ENV_FILE.is_file():
 
 DEBUG: bool = env.bool("DEBUG", default=False)
 ENVIRONMENT_NAME: str = env.str("ENVIRONMENT", default="development" if DEBUG else "production")
+# How many machines serve this installation.
+NODES: int = env.int("NODES", default=1)
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 
@@ -268,7 +270,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(VAR_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = VAR_DIR / "media"
 STORAGES = {
