@@ -69,11 +69,12 @@ class UsageForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         today = timezone.now().date()
+        for name in ("first", "last"):
+            if data.get(name) is not None and not EARLIEST <= data[name] <= LATEST:
+                self.add_error(name, "Choose a day between 2000 and 2200.")
         last = data.get("last") or today
         first = data.get("first") or last - timedelta(days=USUAL_RANGE - 1)
-        if not EARLIEST <= first <= LATEST or not EARLIEST <= last <= LATEST:
-            self.add_error(None, "Choose days between 2000 and 2200.")
-        elif first > last:
+        if first > last:
             self.add_error("first", "The first day lies after the last one.")
         elif (last - first).days >= LONGEST_RANGE:
             self.add_error("first", f"At most {LONGEST_RANGE} days at once.")
