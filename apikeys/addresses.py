@@ -39,6 +39,7 @@ def last_address(forwarded_for: str) -> str:
     return plain_address(forwarded_for.rpartition(",")[2])
 
 
+@lru_cache(maxsize=4096)
 def plain_address(text: str) -> str:
     """`text` as an address without port, brackets and zone; empty if it is none."""
     match = ADDRESS.fullmatch(text.strip())

@@ -65,4 +65,6 @@ def holds_key(query: str) -> bool:
 
 
 def is_key(name: str, value: str) -> bool:
-    return (bool(value) and name.strip().lower() in QUERY_NAMES) or is_well_formed(value.strip()) or is_well_formed(name)
+    return (
+        (bool(value) and name.strip().lower() in QUERY_NAMES) or is_well_formed(value.strip()) or is_well_formed(name)
+    )

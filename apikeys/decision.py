@@ -136,10 +136,11 @@ def refuse(inquiry: Inquiry, reason: str) -> Verdict:
 def count(inquiry: Inquiry) -> Verdict:
     """The verdict of a request that passed every check: its budgets decide, and it is recorded."""
     key, event_id = inquiry.holder, uuid7()
-    outcome = ledger.settle(entry_of(inquiry, event_id), budgets_of(inquiry), inquiry.facts.cost)
+    entry = entry_of(inquiry, event_id)
+    outcome = ledger.settle(entry, budgets_of(inquiry), inquiry.facts.cost)
     if not outcome.allowed:
         return Verdict(allowed=False, status=429, reason="rate_limited", key=key, outcome=outcome, event_id=event_id)
-    upkeep.note_use(key, inquiry.facts.address)
+    upkeep.note_use(key, entry["address"])
     upkeep.rehash(key, inquiry.facts.credential.secret)
     return Verdict(allowed=True, status=200, key=key, outcome=outcome, event_id=event_id)
 

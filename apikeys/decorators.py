@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from apikeys.answers import denial, limit_headers
@@ -16,7 +16,7 @@ from apikeys.endpoints import unavailable
 from apikeys.gateways import raw_uri
 from config.base_http import client_address
 
-View = Callable[..., HttpResponseBase]
+View = Callable[..., HttpResponse]
 
 
 def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Callable[[View], View]:
@@ -29,7 +29,7 @@ def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Calla
     def decorate(view: View) -> View:
         @csrf_exempt
         @functools.wraps(view)
-        def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             refusal = admit(request, resource=resource, action=action, cost=cost)
             return with_limits(view(request, *args, **kwargs), request) if refusal is None else refusal
 
@@ -39,7 +39,7 @@ def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Calla
     return decorate
 
 
-def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: int = 1) -> HttpResponseBase | None:
+def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: int = 1) -> HttpResponse | None:
     """Judge a request to this process: its refusal, or None with the verdict in `request.verdict`."""
     try:
         verdict = decide(facts_of(request, resource=resource, action=action, cost=cost))
@@ -52,9 +52,7 @@ def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: i
 def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> Facts:
     meta = request.META
     return Facts(
-        read_credential(
-            meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY"), meta.get("QUERY_STRING", "")
-        ),
+        read_credential(meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY"), meta.get("QUERY_STRING", "")),
         method=request.method or "",
         path=raw_uri(request),
         address=client_address(request),
@@ -65,7 +63,7 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
     )
 
 
-def with_limits(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
+def with_limits(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """The response of a protected view, with what is left of the caller's budgets."""
     verdict: Verdict = request.verdict  # type: ignore[attr-defined]
     for name, value in limit_headers(verdict).items():

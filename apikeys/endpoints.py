@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from apikeys import gateways, openapi, usage_report, verify
@@ -21,14 +21,14 @@ from config.middleware import request_id
 
 logger = logging.getLogger(__name__)
 
-View = Callable[..., HttpResponseBase]
+View = Callable[..., HttpResponse]
 
 
 def never_open(view: View) -> View:
     """Answer 503 when the view breaks, whatever the cause: a gateway takes any accidental 2xx for a yes."""
 
     @functools.wraps(view)
-    def guarded(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponseBase:
+    def guarded(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
         except Exception:
@@ -37,7 +37,7 @@ def never_open(view: View) -> View:
     return guarded
 
 
-def unavailable(request: HttpRequest) -> HttpResponseBase:
+def unavailable(request: HttpRequest) -> HttpResponse:
     """503, with an id that the log has too; nothing of the cause goes out."""
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
@@ -58,7 +58,7 @@ def for_gateways(view: View, *, method: str = "") -> View:
     @csrf_exempt
     @never_open
     @functools.wraps(view)
-    def endpoint(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponseBase:
+    def endpoint(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
         if not may_ask(request):
             logger.warning("A peer that is no trusted gateway asked %s", request.path)
             return problem(403, "Forbidden", "Only trusted gateways may ask.")
@@ -71,7 +71,7 @@ def for_gateways(view: View, *, method: str = "") -> View:
     return endpoint
 
 
-def nothing_here(request: HttpRequest) -> HttpResponseBase:
+def nothing_here(request: HttpRequest) -> HttpResponse:
     return problem(404, "Not found", "There is no such endpoint.")
 
 

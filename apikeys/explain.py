@@ -139,9 +139,7 @@ def about_permission(inquiry: Inquiry) -> str:
     return f"Asked: {wanted}. Held: {', '.join(held) or 'none'}."
 
 
-OF_THE_SECRET = frozenset(
-    {decision.credential_is_present, decision.credential_is_well_formed, decision.key_is_known}
-)
+OF_THE_SECRET = frozenset({decision.credential_is_present, decision.credential_is_well_formed, decision.key_is_known})
 DETAILS: dict[Callable[[Inquiry], str], Callable[[Inquiry], Any]] = {
     decision.key_is_known: about_key,
     decision.key_is_not_expired: about_expiry,

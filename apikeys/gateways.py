@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 from apikeys.addresses import last_address, plain_address
 from apikeys.answers import approval, denial
@@ -33,7 +33,7 @@ class Original(NamedTuple):
     address: str
 
 
-def nginx(request: HttpRequest) -> HttpResponseBase:
+def nginx(request: HttpRequest) -> HttpResponse:
     """auth_request: nginx turns everything but 2xx, 401 and 403 into 500, so a 429 travels as 403 with X-Auth-Status."""
     response = answer(request, described_to_nginx(request))
     if response.status_code == 429:
@@ -41,17 +41,17 @@ def nginx(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def forward_auth(request: HttpRequest) -> HttpResponseBase:
+def forward_auth(request: HttpRequest) -> HttpResponse:
     """Traefik's ForwardAuth and Caddy's forward_auth, which describe the request alike."""
     return answer(request, described_by_forwarded(request))
 
 
-def envoy(request: HttpRequest, path: str = "") -> HttpResponseBase:
+def envoy(request: HttpRequest, path: str = "") -> HttpResponse:
     """ext_authz over HTTP: the request is the client's own, under our prefix."""
     return answer(request, described_by_itself(request))
 
 
-def answer(request: HttpRequest, original: Original) -> HttpResponseBase:
+def answer(request: HttpRequest, original: Original) -> HttpResponse:
     if not original.method or not original.uri:
         return refuse_description(request)
     credential = credential_of(request, original.uri)
@@ -69,7 +69,7 @@ def answer(request: HttpRequest, original: Original) -> HttpResponseBase:
     return approval(verdict) if verdict.allowed else denial(verdict)
 
 
-def refuse_description(request: HttpRequest) -> HttpResponseBase:
+def refuse_description(request: HttpRequest) -> HttpResponse:
     # A guessed method or path could open the wrong door.
     logger.warning("The gateway did not say which request it asks about: %s lacks method or URI", request.path)
     return problem(403, "Forbidden", "The gateway did not describe the request.")

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 from apikeys.decorators import admit, with_limits
 from apikeys.endpoints import endpoint_for
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase]
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class GatewayMiddleware:
@@ -21,9 +21,14 @@ class GatewayMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         path = request.path_info
-        return endpoint_for(path)(request) if path.startswith("/authz/") else self.get_response(request)
+        if not path.startswith("/authz/"):
+            return self.get_response(request)
+        response = endpoint_for(path)(request)
+        # CommonMiddleware would do this; without it the answer would go out in chunks.
+        response.headers["Content-Length"] = str(len(response.content))
+        return response
 
 
 class KeyRequiredMiddleware:
@@ -36,11 +41,11 @@ class KeyRequiredMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         return with_limits(response, request) if hasattr(request, "verdict") else response
 
-    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
             return None
         request.csrf_processing_done = True  # type: ignore[attr-defined]  # a key is no cookie

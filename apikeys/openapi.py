@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apikeys.decision import STATUSES
 from apikeys.usage_report import LARGEST_BATCH, LARGEST_BIGINT, LARGEST_INT
@@ -13,7 +13,7 @@ from apikeys.verify import LARGEST_COST
 Schema = dict[str, Any]
 
 
-def document(request: HttpRequest) -> HttpResponseBase:
+def document(request: HttpRequest) -> HttpResponse:
     return JsonResponse(description())
 
 

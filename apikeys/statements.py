@@ -7,6 +7,8 @@ once a request, formats parameters on the client, and lets PostgreSQL plan the s
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +18,9 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+# Seconds. The longest wait for a lock is that of settings.sqlite.
+LONGEST_WAIT = 20
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.005
 NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
@@ -30,9 +35,32 @@ def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors:
         if connection.vendor == "postgresql":
             return run_on_postgresql(raw, sql, parameters)
-        # All rows are fetched: a statement left open would hold on to an old snapshot, and the next write would fail.
-        rows: list[tuple[Any, ...]] = raw.execute(sql, parameters).fetchall()
-        return rows
+        if connection.in_atomic_block:
+            return run_on_sqlite(raw, sql, parameters)
+        return run_patiently_on_sqlite(raw, sql, parameters)
+
+
+def run_on_sqlite(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    # All rows are fetched: a statement left open would hold on to an old snapshot, and the next write would fail.
+    rows: list[tuple[Any, ...]] = raw.execute(sql, parameters).fetchall()
+    return rows
+
+
+def run_patiently_on_sqlite(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """As SQLite's own waiting for a lock, but sleeping for as long as an insert takes, not for 1 to 100 ms at a time."""
+    raw.execute("PRAGMA busy_timeout=0")
+    deadline, pause = time.monotonic() + LONGEST_WAIT, SHORTEST_PAUSE
+    try:
+        while True:
+            try:
+                return run_on_sqlite(raw, sql, parameters)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={LONGEST_WAIT * 1000}")
 
 
 def run_on_postgresql(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apikeys import json_input
 from apikeys.json_input import InvalidInput
@@ -42,7 +42,7 @@ WHERE id = %s AND reported_at IS NULL AND reason = ''
 Report = dict[str, Any]
 
 
-def usage(request: HttpRequest) -> HttpResponseBase:
+def usage(request: HttpRequest) -> HttpResponse:
     try:
         reports = read_reports(request)
     except InvalidInput as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from apikeys import json_input
 from apikeys.credentials import MALFORMED, MISSING, Credential, checked, read_credential
@@ -21,7 +21,9 @@ FIELDS: dict[str, json_input.Reader] = {
     "key": json_input.text(16 * 1024),
     "method": json_input.matching(r"[A-Za-z-]{1,10}", "an HTTP method"),
     "path": json_input.text(16 * 1024),
-    "resource": json_input.matching(r"[^\x00-\x1f\x7f]{1,255}", "a resource: 1 to 255 characters, no control characters"),
+    "resource": json_input.matching(
+        r"[^\x00-\x1f\x7f]{1,255}", "a resource: 1 to 255 characters, no control characters"
+    ),
     "action": json_input.matching(r"read|create|update|delete", "read, create, update or delete"),
     "ip": json_input.address,
     "cost": json_input.whole_number(0, LARGEST_COST),
@@ -29,7 +31,7 @@ FIELDS: dict[str, json_input.Reader] = {
 }
 
 
-def verify(request: HttpRequest) -> HttpResponseBase:
+def verify(request: HttpRequest) -> HttpResponse:
     try:
         facts = read_facts(request)
     except InvalidInput as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from apikeys.decorators import require_key
@@ -11,7 +11,7 @@ from apikeys.verify import as_json
 
 @require_key()
 @require_safe
-def whoami(request: HttpRequest) -> HttpResponseBase:
+def whoami(request: HttpRequest) -> HttpResponse:
     facts = as_json(request.verdict)  # type: ignore[attr-defined]
     told = {name: facts[name] for name in ("user", "tier", "key", "limits", "event_id")}
     return JsonResponse(told, headers={"Cache-Control": "no-store"})
