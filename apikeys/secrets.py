@@ -77,3 +77,8 @@ def hash_secret(secret: str, pepper: str | None = None) -> str:
 def candidate_hashes(secret: str) -> dict[str, str]:
     """The hashes `secret` may be stored under, newest pepper first: {hash: pepper_id}."""
     return {hash_secret(secret, pepper): pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS}
+
+
+def newest_pepper_id() -> str:
+    """The pepper that `hash_secret` uses by default."""
+    return pepper_id(settings.API_KEY_PEPPERS[0])

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Self, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -23,13 +24,13 @@ M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 LIVE = models.Q(deleted_at__isnull=True)
 
 
-def uuid7() -> uuid.UUID:
-    """A version 7 UUID (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits.
+def uuid7(at: datetime | None = None) -> uuid.UUID:
+    """A version 7 UUID (RFC 9562, section 5.7) for the time `at` (default: now): Unix milliseconds, then 74 random bits.
 
     Ids made later sort later, so a B-tree on them grows at its right edge instead of all over.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    tail = int.from_bytes(os.urandom(10)) & ((1 << 80) - 1)
+    milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
+    tail = int.from_bytes(os.urandom(10))
     value = (milliseconds & ((1 << 48) - 1)) << 80 | tail
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62

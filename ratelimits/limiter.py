@@ -17,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from ratelimits.breaker import Breaker
 from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state
+from ratelimits.register import register
 from ratelimits.stores import Store, StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import PostgreSQLStore
@@ -65,7 +66,9 @@ class Limiter:
             reading = self.store.hit(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
-        return outcome(budgets, reading, cost)
+        verdict = outcome(budgets, reading, cost)
+        register.note(verdict)
+        return verdict
 
     def peek(
         self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
@@ -93,12 +96,17 @@ class Limiter:
             raise StoreUnavailable("not asked: the breaker is open")
 
     def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
-        self.breaker.trip(error)
-        return DEGRADED[settings.RATE_LIMIT_FAIL_OPEN and not closed]
+        allowed = settings.RATE_LIMIT_FAIL_OPEN and not closed
+        self.breaker.trip(error, allowed=allowed)
+        return DEGRADED[allowed]
 
 
 def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
-    """A store's reading as an answer; for callers who ran a store's own statement (PostgreSQLStore.statement)."""
+    """A store's reading as an answer.
+
+    A caller who ran a store's own statement (PostgreSQLStore.statement) hands a refusal to `register.note(…)` too, which
+    is what staff see as "being limited right now".
+    """
     return Outcome(
         allowed=reading.allowed or cost == 0,
         states=tuple(

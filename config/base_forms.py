@@ -1,0 +1,63 @@
+"""What all model forms need on top of Django's: choices that are live, JSON that every database can hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from config.base_models import SoftDeleteModel
+
+LONGEST_JSON = 20_000
+
+
+class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A model form whose foreign keys offer live rows, and the row that is chosen already: saving unchanged loses nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            queryset: Any = getattr(field, "queryset", None)
+            if queryset is not None and issubclass(queryset.model, SoftDeleteModel):
+                choice: Any = field
+                choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
+                choice.label_from_instance = label_with_state
+
+
+def label_with_state(row: Any) -> str:
+    return f"{row} (deleted)" if row.deleted_at is not None else str(row)
+
+
+class StrictJSONField(forms.JSONField):
+    """JSON as the standard has it and every database takes: no NaN or Infinity, no NUL, no broken characters."""
+
+    default_error_messages = {
+        "strict": "This JSON has a number or a character that cannot be stored (NaN, Infinity, NUL, a broken one).",
+        "too_long": f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.",
+    }
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > LONGEST_JSON:
+            raise ValidationError(self.error_messages["too_long"], code="too_long")
+        try:
+            # Not ValueError but ValidationError for broken JSON: that one passes.
+            parsed = super().to_python(value)
+            json.dumps(parsed, allow_nan=False, ensure_ascii=False).encode()
+            refuse_nul(parsed)
+        except (ValueError, RecursionError):
+            raise ValidationError(self.error_messages["strict"], code="strict") from None
+        return parsed
+
+
+def refuse_nul(value: Any) -> None:
+    """Raise ValueError if a text anywhere in `value` has a NUL character, which PostgreSQL cannot store."""
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("NUL")
+    if isinstance(value, dict):
+        refuse_nul([*value, *value.values()])
+    if isinstance(value, list):
+        for item in value:
+            refuse_nul(item)

@@ -1,0 +1,36 @@
+"""How numbers and times are put into words, in pages and messages alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+# Up to how many seconds a distance is told in which unit; beyond the last a date says more.
+UNITS = ((45, 1, "second"), (45 * MINUTE, MINUTE, "minute"), (22 * HOUR, HOUR, "hour"), (45 * DAY, DAY, "day"))
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """“1 account”, “3,000 accounts”; give `plural` when it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """How far `moment` is from now, in words: “3 hours ago”, “in 5 days”; a date beyond 45 days."""
+    distance = (now or datetime.now(UTC)) - moment
+    seconds = abs(distance.total_seconds())
+    for longest, size, noun in UNITS:
+        if seconds <= longest:
+            return in_words(round(seconds / size), size, noun, future=distance < timedelta(0))
+    return f"{moment.astimezone(UTC):%-d %b %Y}"
+
+
+def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
+    if size == 1:
+        return "in a moment" if future else "just now"
+    text = counted(max(number, 1), noun)
+    return f"in {text}" if future else f"{text} ago"
+
+
+def exact(moment: datetime) -> str:
+    """The moment to the second in UTC, as a person reads it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
