@@ -6,3 +6,12 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = "Accounts"
+
+    def ready(self) -> None:
+        # Models cannot be imported before the apps are ready.
+        from allauth.socialaccount.signals import social_account_added, social_account_removed  # noqa: PLC0415
+
+        from accounts.providers import on_social_account_changed  # noqa: PLC0415
+
+        social_account_added.connect(on_social_account_changed, dispatch_uid="fill_oauth_columns")
+        social_account_removed.connect(on_social_account_changed, dispatch_uid="clear_oauth_columns")

@@ -7,7 +7,7 @@ one of them able to sign in, but not lock themselves out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from django.db import transaction
 
@@ -60,7 +60,7 @@ def would_remove_last_superuser(targets: Iterable[User]) -> bool:
 
     Inside a transaction the superusers' rows are locked, so that two superusers cannot remove each other at once.
     """
-    gone: Collection[int] = {target.pk for target in targets}
+    gone = {target.pk for target in targets}
     superusers = User.objects.superusers().order_by("pk")
     if transaction.get_connection().in_atomic_block:
         superusers = superusers.select_for_update()

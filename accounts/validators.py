@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+LONGEST_PASSWORD = 128
+
 validate_username = RegexValidator(
     r"^[a-z0-9_]+\Z", "Use lower-case letters a to z, digits and underscores only.", code="invalid_username"
 )
@@ -23,7 +25,7 @@ def validate_encodable(value: str) -> None:
 class MaximumLengthValidator:
     """A password validator: hashing time must not be the caller's to choose."""
 
-    def __init__(self, max_length: int = 128) -> None:
+    def __init__(self, max_length: int = LONGEST_PASSWORD) -> None:
         self.max_length = max_length
 
     def validate(self, password: str, user: Any = None) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -106,6 +107,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return badge("danger", f"deleted {ago(row.deleted_at)}") if row.deleted_at else "–"
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        found: Any
         found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
         if request.path == reverse("admin:autocomplete"):
             found = found.live()
@@ -140,7 +142,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return next((reason for row in rows if (reason := self.why_not(request, row, verb))), "")
 
     def action_fields(self, rows: Iterable[Any], verb: str) -> list[tuple[str, Any]]:
-        selected = [(admin.helpers.ACTION_CHECKBOX_NAME, row.pk) for row in rows]
+        selected = [(ACTION_CHECKBOX_NAME, row.pk) for row in rows]
         return [*selected, ("action", f"{verb}_selected")]
 
     # --- One row ---
@@ -156,7 +158,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
     def confirm_one(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            raise Http404
         allowed = self.has_delete_permission if verb == DELETE else self.has_restore_permission
         if not allowed(request, row):
             raise PermissionDenied
@@ -215,7 +217,6 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             "back_url": self.url("change", rows[0].pk) if len(rows) == 1 else self.url("changelist"),
             **self.confirmation_extras(request, rows, verb),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
         return TemplateResponse(request, self.confirm_template, context)
 
     def confirmation_extras(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> dict[str, Any]:

@@ -17,13 +17,14 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
     """A model form whose foreign keys offer live rows, and the row that is chosen already: saving unchanged loses nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if isinstance(field, forms.ModelChoiceField) and issubclass(field.queryset.model, SoftDeleteModel):
-                current = getattr(self.instance, f"{name}_id", None)
-                queryset: Any = field.queryset
-                field.queryset = queryset.live_or_current(current)
-                field.label_from_instance = label_with_state  # type: ignore[method-assign]
+            queryset: Any = getattr(field, "queryset", None)
+            if queryset is not None and issubclass(queryset.model, SoftDeleteModel):
+                choice: Any = field
+                choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
+                choice.label_from_instance = label_with_state
 
 
 def label_with_state(row: Any) -> str:

@@ -17,14 +17,22 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """
 
     @cached_property
+    def _bounded(self) -> tuple[int, bool]:
+        return bounded_count(self.object_list)
+
+    @property
     def is_capped(self) -> bool:
         """Whether there are more rows than are counted."""
-        return self._rows()[MOST_COUNTED : MOST_COUNTED + 1].exists()
+        return self._bounded[1]
 
-    @cached_property
+    @property
     def count(self) -> int:
-        return MOST_COUNTED if self.is_capped else self._rows()[:MOST_COUNTED].count()
+        return self._bounded[0]
 
-    def _rows(self) -> Any:
-        queryset: Any = self.object_list
-        return queryset.order_by().values("pk")
+
+def bounded_count(queryset: Any) -> tuple[int, bool]:
+    """How many rows, but at most 10,000; and whether there are more."""
+    rows = queryset.order_by().values("pk")
+    if rows[MOST_COUNTED : MOST_COUNTED + 1].exists():
+        return MOST_COUNTED, True
+    return rows[:MOST_COUNTED].count(), False

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
+from accounts.profile_views import home
 from config import health
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("", home, name="home"),
+    path("account/", include("accounts.profile_urls")),
+    path("users/", include("accounts.staff_urls")),
+    path("accounts/", include("accounts.signin_urls")),
     path("admin/", admin.site.urls),
 ]

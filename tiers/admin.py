@@ -29,7 +29,8 @@ class TierAdmin(SoftDeleteAdmin):
     created = when("created_at", "Created")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).with_use_counts()
+        tiers: Any = super().get_queryset(request)
+        return tiers.with_use_counts()
 
     @admin.display(description="Users", ordering="user_count")
     def users(self, tier: Any) -> str:

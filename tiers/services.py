@@ -34,7 +34,7 @@ def delete_tier(
             moved = move_users(tier, move_users_to, actor=actor, request=request, via=via)
             notes.append(f"{counted(moved, 'account')} moved to “{move_users_to}”.")
         if delete_limits:
-            limits: Any = tier.rate_limits  # type: ignore[attr-defined]  # a reverse relation: tiers stand below limits
+            limits: Any = tier.rate_limits  # a reverse relation: tiers stand below limits
             rows = list(limits.live())
             limits.all().delete()
             record_many(rows, DELETION, actor=actor, note="Deleted with its tier.", request=request, via=via)
@@ -47,7 +47,7 @@ def move_users(source: Tier, target: Tier, *, actor: Any, request: HttpRequest |
     if target.pk == source.pk or not Tier.objects.live().filter(pk=target.pk).exists():
         raise ValidationError("Choose another tier, one that is not deleted.", code="bad_target")
     with transaction.atomic():
-        users: Any = source.users.live()  # type: ignore[attr-defined]  # as above
+        users: Any = source.users.live()  # as above
         rows = list(users)
         users.update(tier=target)
         change = Change(field="tier", old=str(source), new=str(target))

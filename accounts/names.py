@@ -1,0 +1,14 @@
+"""How what somebody typed as his name is brought to one form, for look-ups and for counting alike."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from accounts.fields import normalize_email
+
+
+def fold_sign_in_name(typed: str) -> str:
+    """The user name or e-mail address that `typed` means: no letter case, no full-width forms, no space around it."""
+    if "@" in typed:
+        return normalize_email(typed)
+    return unicodedata.normalize("NFKC", typed).casefold().strip()

@@ -1,0 +1,227 @@
+"""The forms of the sign-in pages: allauth's, with our names, our throttle, and live accounts as what counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account import forms as account_forms
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.totp import forms as totp_forms
+from allauth.socialaccount import forms as social_forms
+from django import forms
+from django.contrib.auth.hashers import make_password
+from django.db import transaction
+
+from accounts import addresses, throttle
+from accounts.fields import normalize_email
+from accounts.models import User
+from accounts.names import fold_sign_in_name
+from accounts.validators import LONGEST_PASSWORD, validate_encodable
+
+# Longer than any name or address, and short enough to be looked up.
+LONGEST_NAME = 254
+
+
+def name_field() -> forms.CharField:
+    return forms.CharField(
+        min_length=2,
+        max_length=100,
+        validators=[validate_encodable],
+        help_text="How you want to be addressed.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+
+
+def storable_email(typed: str) -> str:
+    """An address as it is stored. Raises ValidationError for one that an account cannot have."""
+    email = normalize_email(typed)
+    validate_encodable(email)
+    if len(email) > LONGEST_NAME:
+        raise forms.ValidationError(f"An address may have at most {LONGEST_NAME} characters.", code="max_length")
+    return email
+
+
+def tidy(form: forms.Form) -> None:
+    """Take allauth's placeholders away: they repeat the labels, and vanish when they would be needed."""
+    for field in form.fields.values():
+        field.widget.attrs.pop("placeholder", None)
+
+
+class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        login = self.fields["login"]
+        login.label, login.max_length = "User name or e-mail address", LONGEST_NAME
+        login.widget.attrs.update(autocomplete="username", autocapitalize="none", maxlength=str(LONGEST_NAME))
+        login.validators.append(validate_encodable)
+        self.fields["password"].help_text = ""
+        self.fields["remember"].label = "Keep me signed in for two weeks"
+        tidy(self)
+
+    def _clean_with_password(self, credentials: dict[str, Any]) -> Any:
+        cleaned = super()._clean_with_password(credentials)
+        # The address in use is what must be verified, whichever name was typed.
+        self._login.email = self.user.email
+        return cleaned
+
+
+class SignupBase(forms.Form):
+    """What sign-up by password and by provider have in common, apart from allauth's fields."""
+
+    def validate_unique_email(self, value: str) -> str:
+        # Nothing is said here: the address is sent a mail instead, in which only its holder reads that it is taken.
+        self.account_already_exists = addresses.is_taken(value)
+        return value
+
+    def clean_email(self) -> str:
+        self.cleaned_data["email"] = storable_email(self.cleaned_data["email"])
+        return str(super().clean_email())  # type: ignore[misc]
+
+    def clean_username(self) -> str:
+        self.cleaned_data["username"] = fold_sign_in_name(self.cleaned_data["username"])
+        return str(super().clean_username())  # type: ignore[misc]
+
+    def name_the_fields(self) -> None:
+        self.fields["name"] = name_field()
+        self.fields["username"].label = "User name"
+        self.fields["username"].help_text = User._meta.get_field("username").help_text
+        self.fields["username"].widget.attrs["autocapitalize"] = "none"
+        self.fields["email"].label = "E-mail address"
+        self.order_fields(["name", "username", "email", "password1"])
+        tidy(self)
+
+
+class SignupForm(SignupBase, account_forms.SignupForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.name_the_fields()
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        if not self.errors:
+            throttle.spend(
+                context.request, throttle.sign_ups(context.request), throttle.mails_to(self.cleaned_data["email"])
+            )
+        return cleaned
+
+    def save(self, request: Any) -> Any:
+        # Ends before mail is sent: a slow mail server must not hold a transaction open.
+        with transaction.atomic():
+            return super().save(request)
+
+    def try_save(self, request: Any) -> Any:
+        if self.account_already_exists:
+            make_password(self.cleaned_data["password1"])  # as long as for a free address
+        return super().try_save(request)
+
+
+class SocialSignupForm(SignupBase, social_forms.SignupForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.name_the_fields()
+        self.fields["name"].initial = self.sociallogin.user.name
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        if not self.errors:
+            throttle.spend(
+                context.request, throttle.sign_ups(context.request), throttle.mails_to(self.cleaned_data["email"])
+            )
+        return cleaned
+
+
+class ChangeEmailForm(account_forms.AddEmailForm):  # type: ignore[misc]
+    """Moves the account to another address, once its holder has confirmed it there.
+
+    An address that another account holds is not refused: its holder is told by mail, and the confirmation would fail.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["email"].label = "New e-mail address"
+        tidy(self)
+
+    def clean_email(self) -> str:
+        email = storable_email(self.cleaned_data["email"])
+        if email == self.user.email:
+            raise forms.ValidationError("This is your address already.", code="same_address")
+        if not self.user.has_usable_password():
+            raise forms.ValidationError(
+                "This account has no password, which is what proves that it is you. Set one first.", code="no_password"
+            )
+        throttle.spend(context.request, throttle.mails_to(email))
+        return email
+
+    def save(self, request: Any) -> EmailAddress:
+        return addresses.start_move(self.user, self.cleaned_data["email"])
+
+
+class ChangePasswordForm(account_forms.ChangePasswordForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["oldpassword"].label = "Current password"
+        self.fields["password1"].label = "New password"
+        self.fields["password2"].label = "New password (again)"
+        tidy(self)
+
+    def clean_oldpassword(self) -> str:
+        throttle.spend(context.request, throttle.password_changes(self.user))
+        return str(super().clean_oldpassword())
+
+
+class ResetPasswordForm(account_forms.ResetPasswordForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["email"].label = "E-mail address"
+        tidy(self)
+
+    def clean_email(self) -> str:
+        email = storable_email(self.cleaned_data["email"])
+        throttle.spend(context.request, throttle.reset_requests(context.request), throttle.mails_to(email))
+        self.users = list(User.objects.effective().filter(email=email))
+        return email
+
+
+class NewPasswordForm(account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["password1"].label = "New password"
+        self.fields["password2"].label = "New password (again)"
+        tidy(self)
+
+
+class PasswordConfirmationForm(account_forms.ReauthenticateForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["password"].max_length = LONGEST_PASSWORD
+        tidy(self)
+
+
+class ThrottledCode:
+    """A code of the authenticator app or from the recovery list: few tries, and each code once.
+
+    allauth counts neither while its own rate limits are off.
+    """
+
+    def clean_code(self) -> str:
+        request, user = context.request, self.user  # type: ignore[attr-defined]
+        throttle.spend(request, throttle.wrong_codes(user))
+        code = str(super().clean_code())  # type: ignore[misc]
+        if not throttle.is_left(throttle.code_reuse(user, code)):
+            raise forms.ValidationError("This code was used already. Wait for the next one.", code="code_used")
+        throttle.forgive(throttle.wrong_codes(user))
+        return code
+
+
+class AuthenticateForm(ThrottledCode, mfa_forms.AuthenticateForm):  # type: ignore[misc]
+    pass
+
+
+class MFAReauthenticateForm(ThrottledCode, mfa_forms.ReauthenticateForm):  # type: ignore[misc]
+    pass
+
+
+class ActivateTOTPForm(ThrottledCode, totp_forms.ActivateTOTPForm):  # type: ignore[misc]
+    pass
