@@ -312,6 +312,8 @@ API_KEY_PREFIX: str = env.str("API_KEY_PREFIX", default="gate")
 API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[]) or [secret("API_KEY_PEPPERS")]
 GATEWAY_TRUSTED: list[str] = env.list("GATEWAY_TRUSTED", default=["127.0.0.0/8", "::1/128"])
 GATEWAY_SECRET: str = env.str("GATEWAY_SECRET", default="")
+# Told, beside the holder, before a key expires (manage.py notify_expiring_keys).
+KEY_EXPIRY_TEAM_EMAIL: str = env.str("KEY_EXPIRY_TEAM_EMAIL", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
 # For KeyRequiredMiddleware, which protects views of one's own in this process: the paths that need a key.
 API_KEY_REQUIRED: list[str] = env.list("API_KEY_REQUIRED", default=["/api/"])
