@@ -7,7 +7,8 @@ One limiter a process. It is exact across threads, processes and hosts, because 
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import random
 import threading
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -36,7 +37,8 @@ __all__ = [
     "store_name",
 ]
 
-logger = logging.getLogger(__name__)
+# Hits between two sweeps, on average.
+SWEEP_EVERY = 250
 DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
 
 
@@ -67,7 +69,7 @@ class Limiter:
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
         verdict = outcome(budgets, reading, cost)
-        register.note(verdict)
+        self.settle(verdict)
         return verdict
 
     def peek(
@@ -88,6 +90,14 @@ class Limiter:
         if keys:
             self.store.reset(keys)
 
+    def settle(self, verdict: Outcome) -> None:
+        """What follows a hit: note a refusal for staff, and now and then sweep. For callers who ran a store's own statement."""
+        register.note(verdict)
+        # Twice as many counters are looked at as hits can make, so that dead ones never pile up.
+        if random.random() * SWEEP_EVERY < 1:  # noqa: S311  (nothing secret)
+            with contextlib.suppress(StoreUnavailable):
+                self.store.sweep(batch=2 * SWEEP_EVERY)
+
     def _counts(self, budgets: Sequence[Budget], *, closed: bool) -> bool:
         return bool(budgets) and (closed or settings.RATE_LIMITER_ENABLED)
 
@@ -104,8 +114,7 @@ class Limiter:
 def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
     """A store's reading as an answer.
 
-    A caller who ran a store's own statement (PostgreSQLStore.statement) hands a refusal to `register.note(…)` too, which
-    is what staff see as "being limited right now".
+    For callers who ran a store's own statement (PostgreSQLStore.statement); they give the result to `Limiter.settle`, too.
     """
     return Outcome(
         allowed=reading.allowed or cost == 0,

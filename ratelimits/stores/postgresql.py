@@ -15,7 +15,7 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors
 
-from ratelimits.budgets import SECOND, Budget, Counter, Reading, weigh
+from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
 from ratelimits.stores import StoreUnavailable
 
 # The server gives a statement up a little before we do, so that the connection stays usable.
@@ -95,9 +95,9 @@ class PostgreSQLStore:
         return weigh(budgets, tuple(found.get(key) for key in keys), cost, rows[0][0])
 
     def reset(self, keys: Collection[str]) -> None:
-        both = [*keys, *(f"{key}/quota" for key in keys)]
+        known = counter_keys(keys)
         for table in TABLES:
-            self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [both])
+            self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [known])
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         dead = 0
@@ -151,6 +151,10 @@ class PostgreSQLStore:
 
 class ImpatientConnection(psycopg.Connection[Any]):
     """A connection that waits TIMEOUT for an answer: a hung server does not notice its own statement_timeout."""
+
+    def __del__(self) -> None:
+        # A thread that ends lets its connection go; psycopg's own method would warn.
+        self.pgconn.finish()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         return super().wait(gen, interval, timeout=TIMEOUT if timeout is None else timeout)

@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, month_bounds
+from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, counter_keys, month_bounds
 from ratelimits.stores import StoreUnavailable, machine_clock
 
 PREFIX = "gatehouse:limit:"
@@ -104,7 +104,7 @@ class RedisStore:
         return self._weigh(budgets, cost, clock, charge=False)
 
     def reset(self, keys: Collection[str]) -> None:
-        self._ask("DEL", *(f"{PREFIX}{key}{kind}" for key in keys for kind in ("", "/quota")))
+        self._ask("DEL", *(PREFIX + key for key in counter_keys(keys)))
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         """Nothing to do: every counter expires a second after it is dead."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, weigh
+from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
 from ratelimits.stores import StoreUnavailable, machine_clock
 
 LONGEST_WAIT = 0.05
@@ -115,8 +115,8 @@ class SQLiteStore:
         return weigh(budgets, tuple(counters.get(key) for key in keys), cost, now)
 
     def reset(self, keys: Collection[str]) -> None:
-        both = [*keys, *(f"{key}/quota" for key in keys)]
-        self._run(f"DELETE FROM counter WHERE key IN ({marks(both)})", both)
+        known = counter_keys(keys)
+        self._run(f"DELETE FROM counter WHERE key IN ({marks(known)})", known)
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         now = machine_clock() if clock is None else clock
