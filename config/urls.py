@@ -7,13 +7,16 @@ from django.urls import include, path
 
 from accounts.profile_views import home
 from config import health
+from ratelimits.views import account_limits
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("", home, name="home"),
+    path("account/limits/", account_limits, name="account_limits"),
     path("account/", include("accounts.profile_urls")),
     path("users/", include("accounts.staff_urls")),
     path("accounts/", include("accounts.signin_urls")),
+    path("admin/ratelimits/", include("ratelimits.urls")),
     path("admin/", admin.site.urls),
 ]

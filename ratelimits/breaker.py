@@ -49,12 +49,13 @@ class Breaker:
         self._stopped.set()
 
     def _probe(self, outage: OutageLog, error: str) -> None:
-        outage.update(error, ended=False)
-        while not self._stopped.wait(PROBE_INTERVAL):
+        while not self._stopped.is_set():
+            # The first look comes at once: a single late answer is no outage.
             try:
                 self._store.ping()
             except StoreUnavailable:
                 outage.update(error, ended=False)
+                self._stopped.wait(PROBE_INTERVAL)
                 continue
             with self._lock:
                 self._outage = None
