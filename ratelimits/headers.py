@@ -62,5 +62,6 @@ def quota_exceeded(outcome: Outcome) -> JsonResponse:
         type=QUOTA_EXCEEDED,
         **{"violated-policies": names},
     )
-    response.headers.update({**rate_limit_headers(outcome), "Cache-Control": "no-store"})
+    for name, value in {**rate_limit_headers(outcome), "Cache-Control": "no-store"}.items():
+        response[name] = value
     return response

@@ -31,8 +31,8 @@ def plan_copy(source: Tier, target: Tier) -> CopyPlan:
     """What `copy_limits` would do now."""
     new: list[RateLimit] = []
     left_out: list[tuple[RateLimit, str]] = []
-    there = {sameness(limit) for limit in target.rate_limits.live()}  # type: ignore[attr-defined]
-    for limit in source.rate_limits.live().order_by("path", "method", "period"):  # type: ignore[attr-defined]
+    there = {sameness(limit) for limit in target.rate_limits.live()}
+    for limit in source.rate_limits.live().order_by("path", "method", "period"):
         if sameness(limit) in there:
             left_out.append((limit, f"“{target}” has a limit for the same path, method, window and period."))
         else:

@@ -100,7 +100,7 @@ def limited_now(request: HttpRequest) -> HttpResponse:
         store=store_name(),
         away=limiter().breaker.is_open,
         fail_open=settings.RATE_LIMIT_FAIL_OPEN,
-        may_reset=request.user.has_perm("ratelimits.change_ratelimit"),  # type: ignore[union-attr]
+        may_reset=request.user.has_perm("ratelimits.change_ratelimit"),
     )
 
 
@@ -191,7 +191,7 @@ def account_limits(request: HttpRequest) -> HttpResponse:
     tier, owner = user.effective_tier, owner_of_user(user.pk)
     limits = [] if tier is None else tier.rate_limits.live().filter(mode=RateLimit.Mode.ENFORCE)[:MOST_SHOWN_TO_HOLDER]
     default = default_budget(owner)
-    places = {limit.budget(owner): " ".join((limit.method, limit.path)).strip() for limit in limits}
+    places = {limit.budget(owner): f"{limit.method} {limit.path}".strip() for limit in limits}
     outcome = limiter().peek([*places, default])
     states = {state.budget: state for state in outcome.states}
     rows = [standing(place, budget, states) for budget, place in places.items()]

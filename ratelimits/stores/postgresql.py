@@ -17,12 +17,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors
 
 from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
-from ratelimits.stores import StoreUnavailable
+from ratelimits.stores import TIMEOUT, StoreUnavailable
 
-# How long we wait for any answer. The server gives a statement up before that and says so, which tells a server that hangs
-# from a counter that many ask for at once.
-TIMEOUT = 0.055
-STATEMENT_TIMEOUT_MS = 30
+# The server gives a statement up in this share of the time that we wait for an answer, and says so: that tells a server that
+# hangs from a counter that many ask for at once.
+SERVER_SHARE = 0.6
 # Seconds that a hit may wait its turn at a counter, and that housekeeping may take.
 LONGEST_TURN = 2.0
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -48,17 +47,17 @@ TABLES = ("rate_counters", "rate_quotas")
 IS_BARRED = """
 SELECT EXISTS (
     SELECT FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'
-    AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
 )
 """
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that waits TIMEOUT for an answer: a hung server does not notice its own statement_timeout."""
+    """A connection that waits `patience` seconds for an answer: a hung server does not notice its own statement_timeout."""
 
     patience = TIMEOUT
 
-    def __del__(self) -> None:
+    def __del__(self) -> None:  # type: ignore[override]
         # A thread that ends lets its connection go; psycopg's own method would warn.
         self.pgconn.finish()
 
@@ -69,7 +68,8 @@ class ImpatientConnection(psycopg.Connection[Any]):
 class PostgreSQLStore:
     name = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
         self._local = threading.local()
         self._swept_up_to = dict.fromkeys(TABLES, "")
 
@@ -147,7 +147,7 @@ class PostgreSQLStore:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
-        self._local = threading.local()
+        vars(self._local).clear()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         deadline = time.monotonic() + LONGEST_TURN
@@ -161,7 +161,7 @@ class PostgreSQLStore:
                         raise
         except errors._WaitTimeout as error:
             self._local.connection.close()  # or the late answer would be read as the next one's
-            raise StoreUnavailable(f"PostgreSQL did not answer within {TIMEOUT * 1000:.0f} ms") from error
+            raise StoreUnavailable(f"PostgreSQL did not answer within {self._timeout * 1000:.0f} ms") from error
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
@@ -179,35 +179,37 @@ class PostgreSQLStore:
         """Housekeeping that may look at a whole table."""
         try:
             connection, _ = self._connection()
-            connection.patience = LONGEST_TURN
+            connection.patience = max(LONGEST_TURN, self._timeout)
             with connection.transaction():
                 connection.execute(f"SET LOCAL statement_timeout = {LONGEST_TURN * 1000:.0f}")
                 return connection.execute(sql).fetchall()
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
         finally:
-            connection.patience = TIMEOUT
+            connection.patience = self._timeout
 
     def _connection(self) -> tuple[ImpatientConnection, bool]:
         connection = getattr(self._local, "connection", None)
         # A forked worker must not use its parent's connection.
         if connection is not None and not connection.closed and self._local.pid == os.getpid():
             return connection, False
-        self._local.connection = connect()
+        self._local.connection = connect(self._timeout)
         self._local.pid = os.getpid()
         return self._local.connection, True
 
 
-def connect() -> ImpatientConnection:
+def connect(timeout: float) -> ImpatientConnection:
     database = connections[DEFAULT_DB_ALIAS]
-    parameters = database.get_connection_params()  # type: ignore[attr-defined]
+    parameters = database.get_connection_params()
     for django_only in ("context", "cursor_factory", "prepare_threshold"):
         parameters.pop(django_only)
-    options = f"{parameters.pop('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    # A hit does not wait for the disk: a crash of PostgreSQL may take back what quotas counted in its last second.
+    options = f"{parameters.pop('options', '')} -c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c synchronous_commit=off"
     connection = ImpatientConnection.connect(
         **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
     )
     connection.prepare_threshold = 2
+    connection.patience = timeout
     return connection
 
 
