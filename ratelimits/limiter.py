@@ -11,7 +11,6 @@ import contextlib
 import random
 import threading
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -133,38 +132,37 @@ def store_name() -> str:
 
 
 def make_store(name: str) -> Store:
+    timeout = settings.RATE_LIMIT_STORE_TIMEOUT / 1000
     if name == "redis":
-        return RedisStore(settings.REDIS_URL)
+        return RedisStore(settings.REDIS_URL, timeout=timeout)
     if name == "postgresql":
-        return PostgreSQLStore()
+        return PostgreSQLStore(timeout=timeout)
     if name == "sqlite":
-        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3")
+        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3", timeout=timeout)
     return MemoryStore()
 
 
-_made = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _limiter() -> Limiter:
-    return Limiter(make_store(store_name()))
+_making = threading.Lock()
+_made: list[Limiter] = []  # one or none
 
 
 def limiter() -> Limiter:
     """This process's limiter, made on first use."""
-    with _made:
-        return _limiter()
+    if not _made:
+        with _making:
+            if not _made:
+                _made.append(Limiter(make_store(store_name())))
+    return _made[0]
 
 
 def made_limiter() -> Limiter | None:
     """This process's limiter if it was used yet."""
-    return _limiter() if _limiter.cache_info().currsize else None
+    return _made[0] if _made else None
 
 
 def forget_limiter() -> None:
     """Throw this process's limiter away, so that the next use makes another: after a change of settings, in tests."""
-    thrown_away = made_limiter()
-    if thrown_away is not None:
-        _limiter.cache_clear()
+    while _made:
+        thrown_away = _made.pop()
         thrown_away.breaker.stop()
         thrown_away.store.close()
