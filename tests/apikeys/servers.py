@@ -177,7 +177,16 @@ def caddy_command(text, directory):
 def envoy_command(text, directory):
     (directory / "envoy.yaml").write_text(text)
     # The base id keeps two Envoys on one machine apart.
-    return ["envoy", "-c", directory / "envoy.yaml", "--log-level", "warning", "--concurrency", "1", "--use-dynamic-base-id"]
+    return [
+        "envoy",
+        "-c",
+        directory / "envoy.yaml",
+        "--log-level",
+        "warning",
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+    ]
 
 
 COMMANDS = {
