@@ -171,6 +171,7 @@ def test_an_address_that_the_provider_has_not_verified_links_to_nothing(client, 
 
 
 def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, alice, provider):
+    addresses.set_address(alice, verified=False)
     mallory = Client()
     mallory.force_login(alice)
     Authenticator.objects.create(user=alice, type="totp", data={"secret": "x"})
