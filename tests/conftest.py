@@ -65,3 +65,7 @@ def sue(free):
 def staff_client(client, sue):
     client.force_login(sue)
     return client
+
+
+# The fixtures of tests that drive a real browser.
+from tests.chromium import chromium, visit  # noqa: E402, F401
