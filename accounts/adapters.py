@@ -21,6 +21,7 @@ from django.shortcuts import redirect
 from accounts import addresses, throttle
 from accounts.encryption import decrypt, encrypt
 from accounts.fields import normalize_email
+from accounts.middleware import note_the_time
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_history import ADDITION, CHANGE, record
@@ -71,8 +72,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.name = form.cleaned_data["name"]
         with transaction.atomic():
             super().save_user(request, user, form, commit=commit)
-            if commit:
-                record(user, ADDITION, actor=user, note="Signed up.", request=request)
+            record(user, ADDITION, actor=user, note="Signed up.", request=request)
         return user
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -126,6 +126,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             messages.error(request, "This sign-in was ended meanwhile. Sign in again.")
             raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
+        note_the_time(request)
 
     # --- what an account holds
 

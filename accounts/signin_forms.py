@@ -151,7 +151,8 @@ class ChangeEmailForm(Plain, account_forms.AddEmailForm):  # type: ignore[misc]
         return email
 
     def save(self, request: Any) -> EmailAddress:
-        return addresses.start_move(self.user, self.cleaned_data["email"])
+        self.address = addresses.start_move(self.user, self.cleaned_data["email"])
+        return self.address
 
 
 class ChangePasswordForm(Plain, account_forms.ChangePasswordForm):  # type: ignore[misc]
