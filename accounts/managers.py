@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.auth.models import BaseUserManager
 from django.db import models
 
+from accounts.fields import normalize_email
 from config.base_models import LIVE, SoftDeleteQuerySet
 from tiers.models import Tier
 
 if TYPE_CHECKING:
     from accounts.models import User
+
+
+def key_model() -> Any:
+    # Found by the reverse relation's name: keys stand above accounts, which must not import them.
+    return apps.get_model("accounts", "User")._meta.get_field("api_keys").related_model
+
+
+def name_contains(word: str) -> models.Q:
+    """A name is kept as typed, and SQLite folds ASCII letters only: try the common spellings of other letters."""
+    spellings = {word} if word.isascii() else {word, word.upper(), word.title()}
+    return models.Q(*(models.Q(name__icontains=spelling) for spelling in sorted(spellings)), _connector=models.Q.OR)
 
 
 class UserQuerySet(SoftDeleteQuerySet["User"]):
@@ -22,6 +35,10 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
     def suspended(self) -> UserQuerySet:
         return self.filter(LIVE, is_active=False)
 
+    def erased(self) -> UserQuerySet:
+        """The deleted accounts whose personal data is overwritten for good."""
+        return self.filter(erased_at__isnull=False)
+
     def superusers(self) -> UserQuerySet:
         """The superusers who can sign in; the last of them may not be removed."""
         return self.effective().filter(is_superuser=True)
@@ -29,6 +46,43 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
     def ordinary(self) -> UserQuerySet:
         """Neither staff nor superusers: the accounts that staff who are not superusers may change."""
         return self.filter(is_staff=False, is_superuser=False)
+
+    def changeable_by(self, actor: User) -> UserQuerySet:
+        """The accounts that `actor` may change at all, as `accounts.rights.may_change` decides for one."""
+        return self if actor.is_superuser else self.ordinary()
+
+    def matching(self, text: str) -> UserQuerySet:
+        """The accounts whose name, user name or e-mail address contains each word of `text`, in any letter case."""
+        found = self
+        for word in normalize_email(text).split():
+            found = found.filter(
+                models.Q(username__contains=word) | models.Q(email__contains=word) | name_contains(word)
+            )
+        return found
+
+    def with_keys(self, *, held: bool = True) -> UserQuerySet:
+        """The accounts that hold (or do not hold) a live key that is not revoked."""
+        keys = key_model()._default_manager.live().filter(user=models.OuterRef("pk"), revoked_at__isnull=True)
+        return self.filter(models.Exists(keys) if held else ~models.Exists(keys))
+
+    def with_key_counts(self) -> UserQuerySet:
+        """Annotate `key_count`: how many live keys that are not revoked each account holds."""
+        counted = models.Q(api_keys__deleted_at__isnull=True, api_keys__revoked_at__isnull=True)
+        return self.annotate(key_count=models.Count("api_keys", filter=counted))
+
+    def verified(self, *, yes: bool = True) -> UserQuerySet:
+        """The accounts whose present address was (or was not) shown to be theirs."""
+        address: Any = self.model._meta.get_field("emailaddress").related_model
+        rows = address.objects.filter(user=models.OuterRef("pk"), email=models.OuterRef("email"), verified=True)
+        return self.filter(models.Exists(rows) if yes else ~models.Exists(rows))
+
+    def effective_keys(self) -> Any:
+        """The API keys that are accepted now and would stop with these accounts."""
+        return key_model()._default_manager.effective().filter(user__in=self.order_by().values("pk"))
+
+    def keys_that_return(self) -> Any:
+        """The API keys that are accepted as soon as these accounts may act again."""
+        return key_model()._default_manager.usable().filter(user__in=self.order_by().values("pk"))
 
     def by_sign_in_name(self, name: str) -> User | None:
         """The live account that signs in by `name`, a folded user name or e-mail address (accounts/names.py)."""

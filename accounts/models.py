@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from pathlib import Path
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.core.validators import MinLengthValidator
 from django.db import models
 from django.urls import reverse
@@ -17,7 +20,8 @@ from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_l
 
 
 def profile_image_path(user: User, filename: str) -> str:
-    return f"profile-images/{user.pk}/{filename}"
+    """Where a picture is kept: a random name, so that nothing of the uploaded one is."""
+    return f"profile-images/{user.pk}/{secrets.token_hex(16)}{Path(filename).suffix}"
 
 
 class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin):
@@ -49,8 +53,9 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     session_epoch = models.PositiveIntegerField(
         default=0, db_default=0, editable=False, help_text="Moved on to end every session and reset link."
     )
+    erased_at = models.DateTimeField("erased", null=True, editable=False)
 
-    objects = UserManager()
+    objects: ClassVar[UserManager] = UserManager()
 
     # Set by `set_password()` until the new password is saved, which ends all sessions and reset links.
     _password_is_new = False
@@ -95,7 +100,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return (self.username,)
 
     def get_absolute_url(self) -> str:
-        return reverse("admin:accounts_user_change", args=[self.pk])
+        return reverse("users:detail", args=[self.pk])
 
     def get_full_name(self) -> str:
         return self.name
@@ -114,9 +119,26 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return self.tier if self.tier is not None and self.tier.deleted_at is None else None
 
     @property
+    def state(self) -> str:
+        """One word for people: erased, deleted, suspended or active; the first that holds."""
+        if self.erased_at is not None:
+            return "erased"
+        if self.deleted_at is not None:
+            return "deleted"
+        return "active" if self.is_active else "suspended"
+
+    @property
     def is_privileged(self) -> bool:
         """Whether only superusers may change this account."""
         return self.is_staff or self.is_superuser
+
+    def restore(self, using: str | None = None) -> None:
+        """As `SoftDeleteModel.restore()`; an erased account has nothing left to bring back."""
+        if self.erased_at is not None:
+            raise ValidationError(
+                "The personal data of this account was erased: it cannot be restored.", code="restore_erased"
+            )
+        super().restore(using)
 
     def end_sessions(self) -> None:
         """End every session and every reset link of this account, from their next request on."""

@@ -19,6 +19,8 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43
 CHECKSUM_LENGTH = 6
 SHOWN_LENGTH = 6
+# So many characters after the prefix are more than anybody types to search by the start of a key.
+LEAST_OF_A_SECRET = 16
 BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
@@ -49,6 +51,11 @@ def is_well_formed(text: str) -> bool:
     return checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a secret of ours, or most of one, stands somewhere in `text`: such a text must not be kept or shown."""
+    return re.search(rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{LEAST_OF_A_SECRET},}}", text) is not None
+
+
 def display_prefix(secret: str) -> str:
     """The start of a secret by which people tell keys apart: the prefix and the first 6 characters."""
     return secret[: len(settings.API_KEY_PREFIX) + 1 + SHOWN_LENGTH]
@@ -77,3 +84,8 @@ def hash_secret(secret: str, pepper: str | None = None) -> str:
 def candidate_hashes(secret: str) -> dict[str, str]:
     """The hashes `secret` may be stored under, newest pepper first: {hash: pepper_id}."""
     return {hash_secret(secret, pepper): pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS}
+
+
+def newest_pepper_id() -> str:
+    """The pepper that `hash_secret` uses by default."""
+    return pepper_id(settings.API_KEY_PEPPERS[0])

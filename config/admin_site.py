@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from accounts import access
+from config.base_admin import refusing_bad_values
+from config.history_admin import HistoryAdmin
+from config.overview import overview
+from config.search import LONGEST_QUERY, search
 
 
 class GatehouseAdminSite(AdminSite):
@@ -22,6 +28,29 @@ class GatehouseAdminSite(AdminSite):
     site_url = "/account/"
     # templates/admin/base_site.html has a side bar of its own.
     enable_nav_sidebar = False
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.register(LogEntry, HistoryAdmin)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        return super().index(request, overview(request) | (extra_context or {}))
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Everything that matches ?q=, of the kinds that the person may view."""
+        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
+        context = self.each_context(request) | {
+            "title": "Search",
+            "global_query": query,
+            "groups": search(self, request, query),
+        }
+        return TemplateResponse(request, "admin/search.html", context)
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        return refusing_bad_values(super().autocomplete_view)(request)
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""

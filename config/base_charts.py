@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 720, 180
+WIDTH, HEIGHT = 960, 200
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24
 STEPS = 4
 MOST_LABELS = 8

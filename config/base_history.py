@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -17,7 +18,18 @@ from django.http import HttpRequest
 
 from config.base_http import client_address
 
-__all__ = ["ADDITION", "CHANGE", "DELETION", "Change", "changes_between", "record", "snapshot"]
+__all__ = [
+    "ADDITION",
+    "CHANGE",
+    "DELETION",
+    "Change",
+    "Told",
+    "changes_between",
+    "record",
+    "record_many",
+    "snapshot",
+    "told",
+]
 
 # Fields whose values must not appear in any history.
 SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
@@ -74,18 +86,70 @@ def record(
     row: what was changed. flag: ADDITION, CHANGE or DELETION. actor: the User who did it; a command, which has none,
     names the account concerned and says via="manage.py …". changes: old → new. note: a sentence such as “Suspended.”
     """
-    changes = list(changes)
-    message: dict[str, Any] = {
+    made = entry(row, flag, actor, message_of(flag, list(changes), note, request, via))
+    made.save(force_insert=True)
+    return made
+
+
+def record_many(
+    rows: Iterable[models.Model],
+    flag: int,
+    *,
+    actor: Any,
+    changes: Iterable[Change] = (),
+    note: str = "",
+    request: HttpRequest | None = None,
+    via: str = "",
+) -> None:
+    """Write the same history entry for each of `rows`, a thousand at a time; the arguments are those of `record`."""
+    message = message_of(flag, list(changes), note, request, via)
+    LogEntry.objects.bulk_create([entry(row, flag, actor, message) for row in rows], batch_size=1000)
+
+
+def message_of(flag: int, changes: list[Change], note: str, request: HttpRequest | None, via: str) -> str:
+    messages: dict[int, dict[str, Any]] = {
         ADDITION: {"added": {}},
         CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
         DELETION: {"deleted": {}},
-    }[flag]
+    }
     extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
-    return LogEntry.objects.create(
+    return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
+
+
+def entry(row: models.Model, flag: int, actor: Any, message: str) -> LogEntry:
+    return LogEntry(
         user_id=actor.pk,
         content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
         object_id=str(row.pk),
         object_repr=str(row)[:200],
         action_flag=flag,
-        change_message=json.dumps([message | {name: value for name, value in extras.items() if value}]),
+        change_message=message,
     )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a history entry says, for a page."""
+
+    summary: str
+    values: list[Change]
+    ip: str = ""
+    via: str = ""
+
+
+def told(logged: LogEntry) -> Told:
+    """Read an entry, one of ours or a stock one of Django's."""
+    extras = extras_of(logged)
+    summary = extras.get("note") or {ADDITION: "Added.", DELETION: "Deleted."}.get(logged.action_flag, "Changed.")
+    if "values" not in extras and "note" not in extras and logged.change_message:
+        summary = logged.get_change_message()
+    return Told(summary, extras.get("values", []), extras.get("ip", ""), extras.get("via", ""))
+
+
+def extras_of(logged: LogEntry) -> dict[str, Any]:
+    try:
+        message = json.loads(logged.change_message)
+    except ValueError:
+        return {}
+    first = message[0] if isinstance(message, list) and message else {}
+    return first if isinstance(first, dict) else {}

@@ -13,14 +13,15 @@ def client_address(request: HttpRequest) -> str:
     """The client's address: the peer's own, or what the TRUSTED_PROXY_HOPS proxies in front of us saw.
 
     Each proxy appends the address it was called from to X-Forwarded-For, so only the last TRUSTED_PROXY_HOPS entries are
-    ours; whatever stands before them, the client wrote. An entry that is no address leaves us with the peer's.
+    ours; whatever stands before them, the client wrote. With fewer entries, or one that is no address, a proxy was passed
+    by or is set up wrongly: then only the peer's address is certain.
     """
     peer = str(request.META.get("REMOTE_ADDR") or "")
     hops = settings.TRUSTED_PROXY_HOPS
-    if hops < 1:
+    entries = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    if not 0 < hops <= len(entries):
         return peer
-    entries = [entry.strip() for entry in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-    return valid_address(entries[-hops] if len(entries) >= hops else entries[0]) or peer
+    return valid_address(entries[-hops].strip()) or peer
 
 
 def valid_address(text: str) -> str:

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Self, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -23,13 +24,13 @@ M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 LIVE = models.Q(deleted_at__isnull=True)
 
 
-def uuid7() -> uuid.UUID:
-    """A version 7 UUID (RFC 9562, section 5.7): 48 bits of Unix milliseconds, then 74 random bits.
+def uuid7(at: datetime | None = None) -> uuid.UUID:
+    """A version 7 UUID (RFC 9562, section 5.7) for the time `at` (default: now): Unix milliseconds, then 74 random bits.
 
     Ids made later sort later, so a B-tree on them grows at its right edge instead of all over.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    tail = int.from_bytes(os.urandom(10)) & ((1 << 80) - 1)
+    milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
+    tail = int.from_bytes(os.urandom(10))
     value = (milliseconds & ((1 << 48) - 1)) << 80 | tail
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
@@ -54,12 +55,10 @@ class TimestampedQuerySet(models.QuerySet[M_co]):
 
     update.alters_data = True  # type: ignore[attr-defined]
 
-    def bulk_create(  # type: ignore[override]
-        self, objs: Iterable[Any], *args: Any, update_fields: Collection[str] | None = None, **options: Any
-    ) -> list[Any]:
-        if update_fields:
-            update_fields = {*update_fields, "updated_at"}
-        return super().bulk_create(objs, *args, update_fields=update_fields, **options)
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        if options.get("update_fields"):
+            options["update_fields"] = {*options["update_fields"], "updated_at"}
+        return super().bulk_create(objs, *args, **options)
 
 
 class TimestampedModel(models.Model):
@@ -73,7 +72,7 @@ class TimestampedModel(models.Model):
     class Meta:
         abstract = True
 
-    def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:  # type: ignore[override]
+    def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:
         if update_fields:
             update_fields = {*update_fields, "updated_at"}
         super().save(update_fields=update_fields, **options)
@@ -114,7 +113,7 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
         Raises ValidationError, naming the live row, if one of them would break a unique constraint.
         """
         with transaction.atomic(using=self.db):
-            rows = list(self.deleted())
+            rows: list[Any] = list(self.deleted())
             for row in rows:
                 row.restore()
         return len(rows)
@@ -144,9 +143,7 @@ class SoftDeleteModel(models.Model):
     class Meta:
         abstract = True
 
-    def save(  # type: ignore[override]
-        self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any
-    ) -> None:
+    def save(self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any) -> None:
         """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row."""
         if update_fields is None and not force_insert and not self._state.adding:
             update_fields = self._fields_of_a_full_save()
@@ -162,13 +159,14 @@ class SoftDeleteModel(models.Model):
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Soft-delete this row. Deleting it twice keeps the first time and reports 0 rows."""
-        result = self._as_queryset(using).delete()
+        result: tuple[int, dict[str, int]] = self._as_queryset(using).delete()
         self._refresh_state(using)
         return result
 
     def hard_delete(self, using: str | None = None) -> tuple[int, dict[str, int]]:
         """Remove this row for good, with everything that cascades from it."""
-        return self._as_queryset(using).hard_delete()
+        result: tuple[int, dict[str, int]] = self._as_queryset(using).hard_delete()
+        return result
 
     def restore(self, using: str | None = None) -> None:
         """Bring this row back.
@@ -209,7 +207,7 @@ class SoftDeleteModel(models.Model):
 
     def _refuse_conflict(self) -> None:
         for constraint, row in self._live_conflicts():
-            fields = " and ".join(str(self._meta.get_field(name).verbose_name) for name in constraint.fields)
+            fields = " and ".join(label(self._meta.get_field(name)) for name in constraint.fields)
             kind = self._meta.verbose_name
             raise ValidationError(
                 f"{capfirst(str(kind))} “{self}” cannot be restored: the {kind} “{row}” has the same {fields}. "
@@ -226,6 +224,10 @@ class SoftDeleteModel(models.Model):
             row = live.filter(constraint.condition, **values).first()
             if row is not None:
                 yield constraint, row
+
+
+def label(field: Any) -> str:
+    return str(field.verbose_name)
 
 
 def live_unique_constraints(model: type[models.Model]) -> Sequence[models.UniqueConstraint]:

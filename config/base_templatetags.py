@@ -9,6 +9,7 @@ from typing import Any
 
 from django import template
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.template.context import Context
@@ -16,7 +17,7 @@ from django.urls import NoReverseMatch, is_valid_path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from config import base_text
+from config import base_history, base_text
 from config.base_charts import Chart, Figure, bar_chart
 from config.middleware import request_id as current_request_id
 
@@ -56,9 +57,21 @@ def request_id() -> str:
     return current_request_id.get()
 
 
+@register.simple_tag
+def told(entry: LogEntry) -> base_history.Told:
+    """What a history entry says: summary, values (old → new), ip, via."""
+    return base_history.told(entry)
+
+
 @register.inclusion_tag("charts/bars.html")
 def bars(title: str, figures: Sequence[Figure], *series: str) -> dict[str, Chart]:
     """{% bars "Requests" figures "Allowed" "Refused" %}: a chart, and the same figures in a table."""
+    return {"chart": bar_chart(title, figures, series)}
+
+
+@register.inclusion_tag("charts/bars.html")
+def bar_series(title: str, figures: Sequence[Figure], series: Sequence[str]) -> dict[str, Chart]:
+    """As `bars`, for series whose names are data: {% bar_series "By key" figures names %}."""
     return {"chart": bar_chart(title, figures, series)}
 
 
@@ -85,8 +98,12 @@ STAFF_SECTIONS = (
         ("admin:ratelimits_ratelimit_changelist",),
         ("ratelimits.view_ratelimit", "ratelimits.change_ratelimit"),
     ),
-    Section("API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")),
-    Section("Usage", "usage", ("/usage/", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
+    Section("API keys",
+        "keys",
+        ("admin:apikeys_apikey_changelist",),
+        ("apikeys.view_apikey", "apikeys.change_apikey"),
+        within=("/admin/apikeys/hygiene/",),),
+    Section("Usage", "usage", ("staff_usage", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
     Section("Groups", "groups", ("admin:auth_group_changelist",), ("auth.view_group", "auth.change_group")),
     Section("History", "history", ("admin:admin_logentry_changelist",), ("admin.view_logentry",)),
 )

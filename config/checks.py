@@ -1,3 +1,121 @@
-"""System checks: what must hold before Gatehouse may start, or go into production. Each says what to set."""
+"""System checks: what must hold before Gatehouse may start, or go into production. Each says what to set.
+
+Errors of the deployment checks stop gunicorn from starting (gunicorn.conf.py); `manage.py check --deploy` shows all.
+"""
 
 from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
+from django.db import connection
+
+SHORTEST_SECRET = 50
+SHORTEST_PEPPER = 32
+FEWEST_CHARACTERS = 10
+# Values that stand in examples, ours and the FastAPI starter's.
+KNOWN_SECRETS = re.compile(r"change|insecure|secret-?key|example|password|your[-_ ]", re.IGNORECASE)
+KEY_PREFIX = re.compile(r"[a-z][a-z0-9]{1,15}")
+MAKE_ONE = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+
+Check = Callable[..., list[CheckMessage]]
+
+
+def found(generator: Callable[[], Iterator[CheckMessage]]) -> Check:
+    """Let a check be written as a generator of messages."""
+
+    def check(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+        return list(generator())
+
+    check.__name__ = generator.__name__
+    return check
+
+
+@register
+@found
+def settings_make_sense() -> Iterator[CheckMessage]:
+    if not KEY_PREFIX.fullmatch(settings.API_KEY_PREFIX):
+        yield Error(
+            "API_KEY_PREFIX must be 2 to 16 lower-case letters and digits, a letter first.", id="gatehouse.E001"
+        )
+    for name in ("DEFAULT_RATE_LIMIT_LIMIT", "DEFAULT_RATE_LIMIT_PERIOD"):
+        if getattr(settings, name) < 1:
+            yield Error(f"{name} must be 1 or more.", id="gatehouse.E002")
+    if settings.TRUSTED_PROXY_HOPS < 0:
+        yield Error(
+            "TRUSTED_PROXY_HOPS must be 0 or more: the number of proxies of yours in front.", id="gatehouse.E003"
+        )
+    for network in settings.GATEWAY_TRUSTED:
+        if not is_network(network):
+            yield Error(
+                f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8.",
+                id="gatehouse.E004",
+            )
+
+
+@register(Tags.security, deploy=True)
+@found
+def secrets_are_secret() -> Iterator[CheckMessage]:
+    if is_weak(settings.SECRET_KEY, SHORTEST_SECRET):
+        yield Error(
+            "SECRET_KEY is too short or a value from an example: whoever guesses it can forge sessions.",
+            hint=f"Set SECRET_KEY to at least {SHORTEST_SECRET} random characters. {MAKE_ONE}",
+            id="gatehouse.E010",
+        )
+    if any(is_weak(pepper, SHORTEST_PEPPER) for pepper in settings.API_KEY_PEPPERS):
+        yield Error(
+            "API_KEY_PEPPERS has a value that is too short or from an example.",
+            hint=f"Set each pepper to at least {SHORTEST_PEPPER} random characters. {MAKE_ONE}",
+            id="gatehouse.E011",
+        )
+
+
+@register(Tags.security, deploy=True)
+@found
+def this_is_production() -> Iterator[CheckMessage]:
+    if settings.DEBUG:
+        yield Error(
+            "DEBUG is on: error pages would show settings and source to everyone.",
+            hint="Set DEBUG=false.",
+            id="gatehouse.E012",
+        )
+    if any(host.strip() in {"*", ".", ""} for host in settings.ALLOWED_HOSTS):
+        yield Error(
+            "ALLOWED_HOSTS lets any host name in: an attacker's would end up in password reset mails.",
+            hint="Set ALLOWED_HOSTS to the names that people use, for example ALLOWED_HOSTS=admin.example.com.",
+            id="gatehouse.E013",
+        )
+    if settings.NODES > 1 and connection.vendor == "sqlite":
+        yield Error(
+            "SQLite holds the data of one machine, and NODES says there are several.",
+            hint="Set DATABASE_URL to a PostgreSQL database that all nodes share, or NODES=1.",
+            id="gatehouse.E014",
+        )
+
+
+@register(Tags.security, deploy=True)
+@found
+def gateways_are_known() -> Iterator[CheckMessage]:
+    if not settings.GATEWAY_SECRET:
+        yield CheckWarning(
+            "GATEWAY_SECRET is not set: every process on a trusted address may ask about keys.",
+            hint="Set GATEWAY_SECRET to a random value, and let the gateways send it in X-Gateway-Secret.",
+            id="gatehouse.W020",
+        )
+
+
+def is_weak(secret: str, shortest: int) -> bool:
+    return len(secret) < shortest or len(set(secret)) < FEWEST_CHARACTERS or bool(KNOWN_SECRETS.search(secret))
+
+
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -61,7 +61,8 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
     def _live_rows(self, relation: str) -> models.QuerySet[Any]:
         # Reverse relations are looked up by name: tiers stand below the apps that refer to them.
         related: Any = self.model._meta.get_field(relation).related_model
-        return related._default_manager.filter(LIVE, tier=models.OuterRef("pk"))
+        rows: models.QuerySet[Any] = related._default_manager.filter(LIVE, tier=models.OuterRef("pk"))
+        return rows
 
     def _live_count(self, relation: str) -> models.functions.Coalesce:
         counts = self._live_rows(relation).order_by().values("tier").annotate(total=models.Count("pk")).values("total")
@@ -88,7 +89,7 @@ class Tier(TimestampedModel, SoftDeleteModel):
         help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
     )
 
-    objects = TierManager()
+    objects: ClassVar[TierManager] = TierManager()
 
     class Meta:
         db_table = "tiers"

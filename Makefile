@@ -1,0 +1,60 @@
+# `make run` and `make test` are all that a newcomer needs. Both work from a clean clone with Python 3.11+ and make.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+export BIND ?= 127.0.0.1:$(PORT)
+
+.PHONY: run setup demo test test-sqlite test-postgresql lint format lock clean
+
+run: setup
+	@echo
+	@echo "  Gatehouse is at  http://$(BIND)/        staff sign in at  http://$(BIND)/admin/"
+	@echo "  Sample data: make demo        Stop: Ctrl-C"
+	@echo
+	@$(BIN)/gunicorn -c python:config.gunicorn config.wsgi
+
+# Everything up to the server: packages, .env, database, default tier, first superuser, static files.
+setup: $(VENV)/.run
+	@$(BIN)/python -m config.write_env .env
+	@$(BIN)/python manage.py migrate --noinput -v0
+	@$(BIN)/python manage.py bootstrap
+	@$(BIN)/python manage.py collectstatic --noinput -v0
+
+demo: setup
+	@$(BIN)/python manage.py demo
+
+# TEST_POSTGRES_URL: a PostgreSQL whose role may create databases. Without one that half is skipped, loudly, unless
+# REQUIRE_SERVICES=1.
+test: $(VENV)/.test
+	@$(BIN)/python -m tests.run $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/djlint --check --lint --quiet templates
+	DEBUG=true $(BIN)/mypy .
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	-$(BIN)/djlint --reformat --quiet templates
+
+# Pin every package, with hashes, after a change of requirements*.in.
+lock: $(VENV)/.test
+	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+
+$(VENV)/.run: requirements.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing packages …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements-dev.txt
+	@echo "Installing test tools …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis htmlcov .coverage*

@@ -1,0 +1,150 @@
+"""The Users and Groups sections of the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import rights
+from accounts.models import User
+from config.base_admin import GatehouseModelAdmin, badge, when
+from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
+from config.base_forms import LiveChoicesForm
+from config.base_text import counted
+from tiers.models import Tier
+
+# Keys that work now, seen from their holders; usable() of apikeys, which stand above.
+WORKING_KEYS = {"is_active": True, "revoked_at__isnull": True}
+
+
+class UserForm(LiveChoicesForm):
+    def clean(self) -> dict[str, Any]:
+        """Keep one superuser, also when two demote or suspend each other at once: the check locks their rows."""
+        cleaned: dict[str, Any] = super().clean()
+        removes = {name for name in ("is_active", "is_superuser") if cleaned.get(name) is False} & set(
+            self.changed_data
+        )
+        if removes and rights.would_remove_last_superuser([self.instance]):
+            raise ValidationError("Nobody else could sign in as a superuser.")
+        return cleaned
+
+
+@admin.register(User)
+class UserAdmin(SoftDeleteAdmin):
+    form = UserForm
+    list_display = ("username", "name", "email", "tier", "state_column", "role_column", "last_seen", "created")
+    list_filter = (
+        "is_active",
+        "is_staff",
+        "tier",
+        ("created_at", admin.DateFieldListFilter),
+        ("last_login", admin.DateFieldListFilter),
+    )
+    list_select_related = ("tier",)
+    search_fields = ("username", "email", "name")
+    ordering = ("-created_at", "-pk")
+    autocomplete_fields = ("tier",)
+    filter_horizontal = ("groups", "user_permissions")
+    empty_advice = "An account signs in, is on a tier and holds API keys."
+    csv_fields = (
+        "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
+        "deleted_at",
+    )  # fmt: skip
+    created = when("created_at", "Created")
+    last_seen = when("last_login", "Last sign-in")
+
+    @admin.display(description="State", ordering="is_active")
+    def state_column(self, user: User) -> str:
+        return badge("ok", "active") if user.is_active else badge("warn", "suspended")
+
+    @admin.display(description="Role", ordering="is_staff")
+    def role_column(self, user: User) -> str:
+        if user.is_superuser:
+            return badge("accent", "superuser")
+        return badge("accent", "staff") if user.is_staff else "–"
+
+    @admin.display(description="password")
+    def password_column(self, user: User) -> str:
+        return "set" if user.has_usable_password() else "not set: no sign-in by password"
+
+    # --- Form ---
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        who: tuple[Any, ...] = (None, {"fields": ("name", "username", "email", "tier")})
+        if obj is None:
+            return (who,)
+        return (
+            who,
+            ("Access", {"fields": ("is_active", "password_column", "last_login")}),
+            ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        actor: Any = request.user
+        return ("password_column", "last_login", *sorted(rights.protected_fields(actor, obj)))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        default = Tier.objects.default()
+        return ({"tier": default.pk} if default else {}) | super().get_changeform_initial_data(request)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """A new account has no password: its holder sets one by mail, staff never choose it."""
+        if not change:
+            obj.set_unusable_password()
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data and not obj.is_active:
+            obj.end_sessions()
+
+    # --- Rights ---
+
+    def why_not(self, request: HttpRequest, row: User, verb: str) -> str:
+        actor: Any = request.user
+        return rights.why_not_remove(actor, row) if verb == DELETE else rights.why_not_change(actor, row)
+
+    def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
+        unexpired = Q(api_keys__expires_at__isnull=True) | Q(api_keys__expires_at__gt=timezone.now())
+        holders = User.objects.filter(unexpired, pk__in=[row.pk for row in rows])
+        keys = counted(live_related(holders, "api_keys", **WORKING_KEYS), "key")
+        if verb == RESTORE:
+            return [f"{keys} will work again.", "Sessions from before stay ended."]
+        return [
+            f"{keys} will stop working at once.",
+            "Every session ends, and links to reset the password die.",
+            "The user name and the e-mail address can be used for another account.",
+            "Nothing is removed: you can restore the account, unless somebody has taken its name or address by then.",
+        ]
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(GatehouseModelAdmin):
+    """Groups carry rights, so only superusers may touch them; others see them if they have the permission."""
+
+    list_display = ("name",)
+    search_fields = ("name",)
+    ordering = ("name",)
+    filter_horizontal = ("permissions",)
+    empty_advice = "A group bundles permissions for staff."
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "permissions":
+            kwargs["queryset"] = db_field.remote_field.model.objects.select_related("content_type")
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)

@@ -1,0 +1,55 @@
+"""manage.py erase_user USERNAME: overwrite a person's data; the row and its history stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.erasure import erase
+from accounts.models import User
+from accounts.services import Author
+
+
+class Command(BaseCommand):
+    help = (
+        "Overwrite everything that tells who an account belonged to: name, user name, e-mail address, picture, linked "
+        "sign-ins, sessions, addresses in the history and the usage. Keys are revoked. This cannot be undone."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "username", help="The account's user name; for a deleted account, or one of several, its id."
+        )
+        parser.add_argument("--yes", action="store_true", help="Do it. Without this, only say what would be done.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = account(options["username"])
+        if user.erased_at is not None:
+            self.stdout.write(f"Account {user.pk} was erased already.")
+            return
+        keys = user.api_keys.live().count()
+        if not options["yes"]:
+            self.stdout.write(
+                f"Would erase account {user.pk} ({user.username}) and revoke {keys} keys. Add --yes to do it."
+            )
+            return
+        try:
+            erase(user, Author(user, via="manage.py erase_user"))
+        except ValidationError as error:
+            raise CommandError(error.messages[0]) from error
+        self.stdout.write(f"Account {user.pk} was erased, and {keys} keys revoked.")
+
+
+def account(wanted: str) -> User:
+    """The live account of this user name, else the only deleted one, else the one of this id. Raises CommandError."""
+    users = list(User.objects.live().filter(username=wanted)) or list(User.objects.deleted().filter(username=wanted))
+    if not users and wanted.isascii() and wanted.isdigit():
+        users = list(User.objects.filter(pk=int(wanted)))
+    if not users:
+        raise CommandError(f"There is no account with the user name or id {wanted}.")
+    if len(users) > 1:
+        ids = ", ".join(str(user.pk) for user in users)
+        raise CommandError(f"Several deleted accounts had the user name {wanted}. Give one of their ids: {ids}.")
+    return users[0]

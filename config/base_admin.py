@@ -1,0 +1,239 @@
+"""What every section of the admin has: bounded lists, search that stays cheap, history with values, CSV, no 5xx.
+
+The soft-deleting models build on config/base_admin_soft_delete.py, which stands on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from itertools import chain, islice
+from typing import Any, ParamSpec, TypeVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db import DataError, IntegrityError, models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+
+from config.base_csv import csv_response
+from config.base_forms import LiveChoicesForm, SafeAutocompleteSelect, StrictJSONField
+from config.base_history import (
+    ADDITION,
+    CHANGE,
+    DELETION,
+    SECRET_FIELDS,
+    Change,
+    changes_between,
+    record,
+    record_many,
+    snapshot,
+)
+from config.base_paginator import BoundedPaginator
+from config.base_templatetags import ago
+
+P = ParamSpec("P")
+R = TypeVar("R")
+CHUNK = 2000
+
+
+def refusing_bad_values(view: Callable[P, R]) -> Callable[P, R]:
+    """Answer 400, not 500, when a value in the request is beyond what the database can hold (an id of 10^30)."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return view(*args, **kwargs)
+        except (OverflowError, DataError) as error:
+            raise BadRequest("A value is out of range.") from error
+
+    return guarded
+
+
+def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
+    """A list column: a time in relative words, sorted by `field`, the exact UTC time on hover."""
+
+    @admin.display(description=description, ordering=field)
+    def column(self: Any, row: Any) -> str:
+        return ago(getattr(row, field), empty)
+
+    return column
+
+
+def badge(kind: str, text: str) -> SafeString:
+    """A word with a colour. kind: ok, warn, danger, accent or muted."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+
+
+class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    form = LiveChoicesForm
+    formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 200
+    view_on_site = False
+    actions: Any = ("export_selected",)
+    # What an empty list says under “Nothing here yet.”
+    empty_advice = ""
+    # The columns of the CSV export, by field name; empty: all but secrets.
+    csv_fields: Sequence[str] = ()
+
+    # --- Views ---
+
+    @refusing_bad_values
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, "model_admin": self} | (extra_context or {}))
+
+    @refusing_bad_values
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As Django's; when another request takes a unique value first, the second pass shows the form error."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except IntegrityError:
+            uploads: Any = request.FILES.values()
+            for upload in uploads:
+                upload.seek(0)
+            return super().changeform_view(request, *args, **kwargs)
+
+    @refusing_bad_values
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return super().delete_view(request, object_id, extra_context)
+
+    @refusing_bad_values
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return super().history_view(request, object_id, extra_context)
+
+    @refusing_bad_values
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The whole filtered list as CSV, under the same query string as the list itself."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect("../?e=1")
+        return self.csv(changelist.get_queryset(request))
+
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
+        """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
+        for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.opts.pk.clean(text, None)
+            except ValidationError as error:
+                raise BadRequest("A selected row has no such id.") from error
+        return super().response_action(request, queryset, *args)
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        return [path("export/", self.admin_site.admin_view(self.export_view), name=name), *super().get_urls()]
+
+    # --- Export ---
+
+    @admin.action(description="Export selected as CSV", permissions=("view",))
+    def export_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponseBase:
+        return self.csv(queryset)
+
+    def csv(self, queryset: models.QuerySet[Any]) -> StreamingHttpResponse:
+        fields = self.exported_fields()
+        header = [str(field.verbose_name) for field in fields]
+        rows = self.csv_rows(queryset, fields)
+        # The first row is fetched here: a query that fails must do so before the answer has begun.
+        return csv_response(f"{self.opts.model_name}s.csv", header, chain(list(islice(rows, 1)), rows))
+
+    def exported_fields(self) -> list[models.Field[Any, Any]]:
+        return [
+            field
+            for field in self.opts.concrete_fields
+            if (field.name in self.csv_fields if self.csv_fields else field.name not in SECRET_FIELDS)
+        ]
+
+    def csv_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
+        related = [field.name for field in fields if field.is_relation]
+        for row in queryset.select_related(*related).iterator(chunk_size=CHUNK):
+            yield [getattr(row, field.name) for field in fields]
+
+    # --- Form ---
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", SafeAutocompleteSelect(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """As Django's, without the four icons beside each choice: the side bar leads there."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(getattr(field, "widget", None), RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget  # type: ignore[union-attr]
+        return field
+
+    # --- History ---
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and request.method == "POST":
+            row._before_change = self.snapshot(row)
+        return row
+
+    def snapshot(self, row: Any) -> dict[str, str]:
+        """The row as `base_history.snapshot` has it, and its many-to-many relations."""
+        relations = {
+            str(field.verbose_name): ", ".join(sorted(map(str, getattr(row, field.name).all()))) or "–"
+            for field in self.opts.many_to_many
+        }
+        return snapshot(row) | relations
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        changes = [change for change in changes_between({}, self.snapshot(obj)) if is_worth_telling(change)]
+        return record(obj, ADDITION, actor=request.user, changes=changes, request=request, via="admin")
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        changes = changes_between(getattr(obj, "_before_change", {}), self.snapshot(obj))
+        note = inline_note(message)
+        if not changes and not note:
+            return None
+        return record(obj, CHANGE, actor=request.user, changes=changes, note=note, request=request, via="admin")
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        return record_many(queryset, DELETION, actor=request.user, note="Removed.", request=request, via="admin")
+
+    def tell(self, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
+        self.message_user(request, text, level)
+
+
+def is_worth_telling(change: Change) -> bool:
+    return change["new"] not in {"–", "(hidden)"} and change["field"] not in {"ID", "id", "created"}
+
+
+def inline_note(message: Any) -> str:
+    """What happened to the rows of the inlines, as a sentence; the message is Django's list of dictionaries."""
+    parts = message if isinstance(message, list) else []
+    sentences = []
+    for part in parts:
+        for verb, done in (("added", "Added"), ("changed", "Changed"), ("deleted", "Removed")):
+            detail = part.get(verb, {})
+            if "object" in detail:
+                sentences.append(f"{done} {detail['name']} “{detail['object']}”.")
+    return " ".join(sentences)
+
+
+class ReadOnlyAdmin(GatehouseModelAdmin):
+    """A section to look at: nothing can be added, changed or deleted here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

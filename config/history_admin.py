@@ -1,0 +1,66 @@
+"""The History section: every change on the site, read only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch
+from django.utils.html import format_html
+
+from config.base_admin import ReadOnlyAdmin, when
+from config.base_history import told
+
+
+class PersonFilter(admin.SimpleListFilter):
+    """Changes by one person; offered are those who made changes, at most a hundred of them."""
+
+    title = "person"
+    parameter_name = "by"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        people = LogEntry.objects.order_by().values_list("user_id", "user__username").distinct()[:100]
+        return sorted(((str(pk), name) for pk, name in people), key=lambda person: person[1])
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        if value is None:
+            return queryset
+        return queryset.filter(user_id=int(value)) if value.isascii() and value.isdecimal() else queryset.none()
+
+
+class HistoryAdmin(ReadOnlyAdmin):
+    list_display = ("when_column", "user", "model_column", "object_column", "what_column", "ip_column")
+    list_display_links = None
+    list_filter = (PersonFilter, "content_type", "action_flag", ("action_time", admin.DateFieldListFilter))
+    list_select_related = ("user", "content_type")
+    search_fields = ("object_repr", "object_id")
+    ordering = ("-action_time", "-pk")
+    actions = None
+    empty_advice = "Every change that a person or a command makes will be listed here, with old and new values."
+    csv_fields = ("action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message")
+    when_column = when("action_time", "When")
+
+    @admin.display(description="Kind")
+    def model_column(self, entry: LogEntry) -> str:
+        return str(entry.content_type.name).capitalize() if entry.content_type else "–"
+
+    @admin.display(description="Of")
+    def object_column(self, entry: LogEntry) -> str:
+        try:
+            url = entry.get_admin_url()
+        except NoReverseMatch:
+            url = None
+        return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
+
+    @admin.display(description="What")
+    def what_column(self, entry: LogEntry) -> str:
+        return render_to_string("partials/told.html", {"entry": entry})
+
+    @admin.display(description="From")
+    def ip_column(self, entry: LogEntry) -> str:
+        what = told(entry)
+        return " · ".join(part for part in (what.ip, what.via) if part) or "–"

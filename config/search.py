@@ -1,0 +1,51 @@
+"""Search over everything that staff look for, on one page: what the person may view, a few of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.urls import reverse
+
+from accounts.models import User
+from apikeys.models import APIKey
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+LONGEST_QUERY = 200
+MOST_FOUND = 6
+
+
+def search(site: AdminSite, request: HttpRequest, query: str) -> list[dict[str, Any]]:
+    """What matches, by kind: label, rows (at most 6 live ones), whether there are more, and the URL of the full list."""
+    return list(groups(site, request, query)) if query else []
+
+
+def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[str, Any]]:
+    for model in (User, APIKey, Tier, RateLimit):
+        section: Any = site.get_model_admin(model)
+        if section.has_view_permission(request):
+            live = section.get_queryset(request).live().select_related(*(section.list_select_related or ()))
+            found, _ = section.get_search_results(request, live, query)
+            rows = list(found.distinct()[: MOST_FOUND + 1])
+            full_list = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+            yield {
+                "label": str(model._meta.verbose_name_plural),
+                "rows": [(row, about(row)) for row in rows[:MOST_FOUND]],
+                "has_more": len(rows) > MOST_FOUND,
+                "url": f"{full_list}?{urlencode({'q': query})}",
+            }
+
+
+def about(row: Any) -> str:
+    """A few words that tell the row from others of its name."""
+    if isinstance(row, User):
+        return f"{row.name} · {row.email}"
+    if isinstance(row, APIKey):
+        return f"{row.prefix}…{row.last4} · {row.user} · {row.state}"
+    if isinstance(row, RateLimit):
+        return f"{row.method or 'any method'} {row.path} · {row.tier}"
+    return str(row.description)

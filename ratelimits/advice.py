@@ -1,0 +1,70 @@
+"""What staff should know about a limit beside its neighbours: that it can never apply, or takes requests from another.
+
+A pattern wins somewhere if it wins for a path made of its own literals and, for everything that it leaves open, segments
+that stand in no pattern: any other path only lets more specific patterns in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from ratelimits.matching import PatternTrie, is_parameter, pattern_segments, pattern_shape
+
+# No pattern may contain it, so it matches {name} and * only.
+UNHEARD_OF = "\x00"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+Rule = tuple[str, str]  # method (empty: any) and pattern
+
+
+def rule_in_words(rule: Rule) -> str:
+    """“GET /orders”, “/orders/{id}”."""
+    return " ".join(part for part in rule if part)
+
+
+def sample_paths(pattern: str, deepest: int) -> Iterator[str]:
+    """Paths that the pattern matches and few others do; for a `*`, of every length up to one beyond the deepest pattern."""
+    segments = [UNHEARD_OF if is_parameter(segment) else segment for segment in pattern_segments(pattern)]
+    if not segments or segments[-1] != "*":
+        yield "/" + "/".join(segments)
+        return
+    fixed = segments[:-1]
+    for more in range(deepest - len(fixed) + 2):
+        yield "/" + "/".join(fixed + [UNHEARD_OF] * more)
+
+
+def compiled(rules: Iterable[Rule]) -> PatternTrie[Rule]:
+    trie: PatternTrie[Rule] = PatternTrie()
+    for method, pattern in rules:
+        trie.add(pattern, (method, pattern), method)
+    return trie
+
+
+def winners(rule: Rule, others: Collection[Rule], trie: PatternTrie[Rule]) -> Iterator[Rule | None]:
+    """Who wins in `trie` for each request that `rule` stands for; None: nobody."""
+    method, pattern = rule
+    deepest = max(len(pattern_segments(path)) for _, path in [rule, *others])
+    for path in sample_paths(pattern, deepest):
+        for name in [method] if method else METHODS:
+            match = trie.match(path, name)
+            yield (match.method, match.pattern) if match else None
+
+
+def never_wins(rule: Rule, others: Collection[Rule]) -> list[str]:
+    """The more specific rules that leave nothing for `rule`, in words; empty if something is left for it."""
+    method, shape = rule[0], pattern_shape(rule[1])
+    found = dict.fromkeys(winners(rule, others, compiled([rule, *others])))
+    if any(winner and winner[0] == method and pattern_shape(winner[1]) == shape for winner in found):
+        return []
+    return [rule_in_words(winner) for winner in found if winner]
+
+
+def takes_over_from(rule: Rule, others: Collection[Rule]) -> dict[str, bool]:
+    """The rules, in words, that lose requests to `rule`; True if they lose all of them."""
+    found = dict.fromkeys(winners(rule, others, compiled(others)))
+    shape = pattern_shape(rule[1])
+    losers = [loser for loser in found if loser and not (loser[0] == rule[0] and pattern_shape(loser[1]) == shape)]
+    return {
+        rule_in_words(loser): bool(never_wins(loser, [rule, *(other for other in others if other != loser)]))
+        for loser in losers
+    }

@@ -1,0 +1,101 @@
+"""`manage.py bootstrap` makes what a fresh installation needs, once, and promotes nobody."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+
+from accounts.models import User
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def run(capsys):
+    call_command("bootstrap")
+    return capsys.readouterr().out
+
+
+def test_a_fresh_installation_gets_tier_groups_and_a_superuser(capsys):
+    output = run(capsys)
+    assert "Tier “free” made" in output
+    admin = User.objects.get()
+    assert (admin.username, admin.is_superuser, admin.is_staff) == ("admin", True, True)
+    assert admin.tier == Tier.objects.get(name="free")
+    assert set(Group.objects.values_list("name", flat=True)) == {"Support", "Auditor"}
+
+
+def test_the_generated_password_is_printed_and_works(capsys):
+    password = run(capsys).split("shown this once: ")[1].strip()
+    assert User.objects.get().check_password(password)
+
+
+def test_a_second_run_makes_nothing_and_prints_nothing(capsys):
+    run(capsys)
+    before = User.objects.get().password
+    assert run(capsys) == ""
+    assert User.objects.get().password == before
+
+
+def test_the_first_superuser_comes_from_the_settings(capsys, settings):
+    settings.ADMIN_USERNAME, settings.ADMIN_EMAIL = "root_1", "Root@Example.com"
+    settings.ADMIN_NAME, settings.ADMIN_PASSWORD = "Ruth Root", "a long enough pass phrase"
+    output = run(capsys)
+    admin = User.objects.get()
+    assert (admin.username, admin.email, admin.name) == ("root_1", "root@example.com", "Ruth Root")
+    assert admin.check_password("a long enough pass phrase")
+    assert "a long enough pass phrase" not in output
+    assert "shown this once" not in output
+
+
+def test_an_ordinary_account_with_the_name_is_not_promoted(free, settings):
+    settings.ADMIN_USERNAME = "mallory"
+    make_user("mallory")
+    with pytest.raises(CommandError, match="Set ADMIN_USERNAME"):
+        call_command("bootstrap")
+    assert not User.objects.filter(is_superuser=True).exists()
+
+
+def test_a_weak_admin_password_is_refused(settings):
+    settings.ADMIN_PASSWORD = "password"
+    with pytest.raises(CommandError, match="too common"):
+        call_command("bootstrap")
+    assert not User.objects.exists()
+    assert not Tier.objects.exists()
+
+
+def test_a_tier_that_staff_deleted_stays_deleted(capsys):
+    run(capsys)
+    User.objects.update(tier=None)
+    Tier.objects.get(name="free").delete()
+    run(capsys)
+    assert Tier.objects.live().count() == 0
+
+
+def test_a_group_that_staff_changed_is_left_as_it_is(capsys):
+    run(capsys)
+    Group.objects.get(name="Support").permissions.clear()
+    run(capsys)
+    assert Group.objects.get(name="Support").permissions.count() == 0
+
+
+def test_auditors_may_see_everything_and_change_nothing(capsys):
+    run(capsys)
+    codenames = set(Group.objects.get(name="Auditor").permissions.values_list("codename", flat=True))
+    assert {"view_user", "view_tier", "view_ratelimit", "view_apikey", "view_keyusage", "view_logentry"} <= codenames
+    assert all(codename.startswith("view_") for codename in codenames)
+
+
+def test_support_may_also_change_accounts_and_keys(capsys):
+    run(capsys)
+    codenames = Group.objects.get(name="Support").permissions.exclude(codename__startswith="view_")
+    assert set(codenames.values_list("codename", flat=True)) == {"change_user", "change_apikey"}
+
+
+def test_the_history_tells_where_the_superuser_came_from(capsys):
+    run(capsys)
+    entry = LogEntry.objects.get()
+    assert "manage.py bootstrap" in entry.change_message

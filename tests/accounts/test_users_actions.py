@@ -1,0 +1,217 @@
+"""/users/<pk>/<action>/: what staff do to one account."""
+
+from __future__ import annotations
+
+import pytest
+from django.core import mail
+
+from accounts.addresses import is_verified, set_address
+from accounts.models import User
+from tests.accounts.people import EVERY_RIGHT, history, make_key, make_staff, messages, signed_in
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+HARMLESS = ("sign-out", "send-reset", "verify", "resend-verification")
+ALL = ("suspend", "reactivate", "delete", "restore", *HARMLESS)
+
+
+def act(client, user, action, **options):
+    return client.post(f"/users/{user.pk}/{action}/", **options)
+
+
+def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
+    make_key(alice, "one")
+    make_key(alice, "two")
+    page = staff_client.get(f"/users/{alice.pk}/suspend/").content.decode()
+    assert "2 API keys will stop working" in page
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
+def test_a_suspended_person_is_out_on_his_next_request_and_his_keys_with_him(staff_client, alice):
+    key = make_key(alice)
+    his = signed_in(alice)
+    assert his.get("/account/").status_code == 200
+    act(staff_client, alice, "suspend")
+    assert his.get("/account/").status_code == 302
+    assert not type(key).objects.effective().exists()
+
+
+def test_reactivating_brings_back_the_keys_but_no_old_session(staff_client, alice):
+    key = make_key(alice)
+    his = signed_in(alice)
+    act(staff_client, alice, "suspend")
+    act(staff_client, alice, "reactivate")
+    assert his.get("/account/").status_code == 302
+    assert type(key).objects.effective().exists()
+
+
+def test_restoring_brings_back_just_the_keys_that_were_live(staff_client, alice):
+    make_key(alice, "stays")
+    gone = make_key(alice, "gone")
+    gone.delete()
+    his = signed_in(alice)
+    act(staff_client, alice, "delete")
+    assert his.get("/account/").status_code == 302
+    page = staff_client.get(f"/users/{alice.pk}/restore/").content.decode()
+    assert "1 API key will work again" in page
+    act(staff_client, alice, "restore")
+    assert [key.name for key in type(gone).objects.effective()] == ["stays"]
+    assert his.get("/account/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("action", "summary", "undo"),
+    [("suspend", "Suspended.", "reactivate"), ("delete", "Deleted.", "restore")],
+)
+def test_harm_can_be_undone_from_the_message(staff_client, alice, action, summary, undo):
+    response = act(staff_client, alice, action, follow=True)
+    assert f'<a href="/users/{alice.pk}/{undo}/">Undo</a>' in messages(response)[0]
+    assert history(alice)[0].summary == summary
+    assert staff_client.get(f"/users/{alice.pk}/{undo}/").status_code == 200
+
+
+def test_signing_out_everywhere_ends_sessions_and_reset_links_but_not_keys(staff_client, alice):
+    make_key(alice)
+    his = signed_in(alice)
+    act(staff_client, alice, "sign-out")
+    assert his.get("/account/").status_code == 302
+    assert User.objects.filter(pk=alice.pk).effective_keys().count() == 1
+    assert history(alice)[0].summary == "Signed out everywhere."
+
+
+def test_a_reset_mail_goes_to_the_person_with_a_link_and_no_password(staff_client, alice):
+    act(staff_client, alice, "send-reset")
+    (message,) = mail.outbox
+    assert message.to == ["alice@example.com"]
+    assert "/accounts/password/reset/key/" in message.body
+    assert "correct horse 1" not in message.body
+    assert history(alice)[0].summary == "Reset mail sent."
+
+
+def test_marking_an_address_as_verified(staff_client, alice):
+    act(staff_client, alice, "verify")
+    assert is_verified(alice)
+    assert history(alice)[0].summary == "E-mail address marked as verified."
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_verification_mail_can_be_sent_again(staff_client, alice, known):
+    if known:
+        set_address(alice, verified=False)
+    act(staff_client, alice, "resend-verification")
+    assert "/accounts/confirm-email/" in mail.outbox[0].body
+    assert history(alice)[0].summary == "Verification mail sent."
+
+
+@pytest.mark.parametrize(
+    ("action", "prepare"),
+    [
+        ("suspend", User.suspend),
+        ("reactivate", User.refresh_from_db),
+        ("delete", User.delete),
+        ("restore", User.refresh_from_db),
+        ("send-reset", User.suspend),
+        ("verify", lambda user: set_address(user, verified=True)),
+    ],
+)
+def test_what_fits_no_more_is_said_and_not_done(staff_client, alice, action, prepare):
+    prepare(alice)
+    response = act(staff_client, alice, action, follow=True)
+    assert messages(response)[0].startswith("Nothing to do")
+    assert history(alice) == []
+
+
+def test_restoring_an_account_whose_name_is_taken_names_the_other_one(staff_client, alice):
+    alice.delete()
+    make_user("alice")
+    response = act(staff_client, alice, "restore", follow=True)
+    assert "User “alice” cannot be restored: the user “alice” has the same username" in messages(response)[0]
+
+
+@pytest.mark.parametrize("action", ALL)
+def test_staff_touch_neither_superusers_nor_other_staff_nor_themselves(sue, action):
+    steve = make_staff("steve", *EVERY_RIGHT)
+    other = make_staff("olga", "view_user")
+    client = signed_in(steve)
+    for target in (sue, other, steve):
+        assert act(client, target, action).status_code == 403
+        assert client.get(f"/users/{target.pk}/{action}/").status_code == 403
+
+
+@pytest.mark.parametrize("action", ["suspend", "delete"])
+def test_nobody_locks_himself_out(staff_client, sue, action):
+    make_user("sam", is_staff=True, is_superuser=True)
+    assert act(staff_client, sue, action).status_code == 403
+    sue.refresh_from_db()
+    assert sue.is_effective
+
+
+def test_a_superuser_removes_another_one(staff_client, sue):
+    sam = make_user("sam", is_staff=True, is_superuser=True)
+    act(staff_client, sam, "suspend")
+    sam.refresh_from_db()
+    assert not sam.is_active
+
+
+@pytest.mark.parametrize(
+    ("action", "right"), [("suspend", "change_user"), ("delete", "delete_user"), ("verify", "change_user")]
+)
+def test_each_action_asks_for_its_right(alice, action, right):
+    without = {"change_user", "delete_user"} - {right}
+    assert act(signed_in(make_staff("steve", "view_user", *without)), alice, action).status_code == 403
+    assert act(signed_in(make_staff("olga", "view_user", right)), alice, action).status_code == 302
+
+
+def test_a_right_that_was_taken_away_is_gone_on_the_next_request(alice):
+    steve = make_staff("steve", *EVERY_RIGHT)
+    client = signed_in(steve)
+    assert client.get("/users/").status_code == 200
+    steve.user_permissions.clear()
+    assert act(client, alice, "suspend").status_code == 403
+    assert client.get("/users/").status_code == 403
+
+
+def test_setting_the_tier_is_told_with_old_and_new(staff_client, alice):
+    pro = Tier.objects.create(name="pro")
+    assert staff_client.get(f"/users/{alice.pk}/tier/").context["form"].initial == {"tier": alice.tier_id}
+    staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk})
+    alice.refresh_from_db()
+    assert alice.tier == pro
+    assert history(alice)[0].values == [{"field": "tier", "old": "free", "new": "pro"}]
+    staff_client.post(f"/users/{alice.pk}/tier/", {"tier": ""})
+    alice.refresh_from_db()
+    assert alice.tier is None
+
+
+def test_a_deleted_tier_cannot_be_assigned(staff_client, alice):
+    gone = Tier.objects.create(name="gone")
+    gone.delete()
+    response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": gone.pk})
+    assert response.context["form"].errors["tier"]
+
+
+def test_setting_the_same_tier_leaves_no_history(staff_client, alice):
+    staff_client.post(f"/users/{alice.pk}/tier/", {"tier": alice.tier_id})
+    assert history(alice) == []
+
+
+@pytest.mark.parametrize("action", [*ALL, "tier", "erase", "edit"])
+def test_an_account_that_does_not_exist_is_not_found(staff_client, action):
+    for pk in ("0", "999999", "9" * 30):
+        assert staff_client.post(f"/users/{pk}/{action}/").status_code == 404
+
+
+def test_an_unknown_action_is_not_found(staff_client, alice):
+    assert act(staff_client, alice, "promote").status_code == 404
+
+
+@pytest.mark.parametrize("action", ALL)
+def test_without_the_token_of_the_form_nothing_is_done(sue, alice, action):
+    from django.test import Client
+
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(sue)
+    assert act(client, alice, action).status_code == 403

@@ -1,0 +1,193 @@
+"""/users/bulk/: one action on many accounts, after a page that counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import User
+from tests.accounts.people import EVERY_RIGHT, history, make_key, make_staff, messages, signed_in
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pro(db):
+    return Tier.objects.create(name="pro")
+
+
+def pks(*users):
+    return [str(user.pk) for user in users]
+
+
+def effects(response):
+    return " ".join(response.context["effects"])
+
+
+def test_the_first_post_only_counts(staff_client, alice, bob, charlie):
+    make_key(alice)
+    bob.suspend()
+    response = staff_client.post("/users/bulk/", {"action": "suspend", "pk": pks(alice, bob)})
+    assert response.status_code == 200
+    assert response.context["count"] == 1
+    assert response.context["untouched"] == 1
+    assert "1 API key will stop working" in effects(response)
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
+def test_the_second_post_does_it_and_leaves_history(staff_client, sue, alice, bob, charlie):
+    data = {"action": "suspend", "pk": pks(alice, bob), "expected": "2"}
+    response = staff_client.post("/users/bulk/?sort=username", data, follow=True, REMOTE_ADDR="192.0.2.9")
+    assert response.redirect_chain == [("/users/?sort=username", 302)]
+    assert messages(response) == ["2 accounts suspended."]
+    assert set(User.objects.suspended()) == {alice, bob}
+    for user in (alice, bob):
+        (entry,) = history(user)
+        assert entry.summary == "Suspended."
+        assert entry.values == [{"field": "active", "old": "True", "new": "False"}]
+        assert entry.ip == "192.0.2.9"
+
+
+def test_the_whole_filtered_result_moves_to_another_tier_with_old_and_new_in_the_history(staff_client, free, pro):
+    gold = Tier.objects.create(name="gold")
+    for n in range(7):
+        make_user(f"mover{n}", tier=gold if n == 0 else free)
+    stays = make_user("stays", tier=free)
+    data = {"action": "tier", "tier": str(pro.pk), "everything": "1"}
+    asked = staff_client.post("/users/bulk/?q=mover", data)
+    assert asked.context["count"] == 7
+    assert asked.context["effects"] == ["6 accounts from free", "1 account from gold"]
+    done = staff_client.post("/users/bulk/?q=mover", data | {"expected": "7"}, follow=True)
+    assert messages(done) == ["7 accounts moved to pro."]
+    assert User.objects.filter(tier=pro).count() == 7
+    stays.refresh_from_db()
+    assert stays.tier == free
+    first = User.objects.get(username="mover0")
+    assert history(first)[0].values == [{"field": "tier", "old": "gold", "new": "pro"}]
+
+
+def test_everything_wins_over_the_ticks(staff_client, alice, bob, pro):
+    data = {"action": "tier", "tier": str(pro.pk), "everything": "1", "pk": pks(alice), "expected": "2"}
+    staff_client.post("/users/bulk/?staff=no", data)
+    assert User.objects.filter(tier=pro).count() == 2
+
+
+def test_no_tier_is_a_tier_to_move_to(staff_client, alice):
+    staff_client.post("/users/bulk/", {"action": "tier", "tier": "", "pk": pks(alice), "expected": "1"})
+    alice.refresh_from_db()
+    assert alice.tier is None
+    assert history(alice)[0].values == [{"field": "tier", "old": "free", "new": "–"}]
+
+
+def test_a_result_that_changed_since_it_was_counted_is_counted_again(staff_client, alice, bob):
+    data = {"action": "delete", "everything": "1", "expected": "1"}
+    response = staff_client.post("/users/bulk/?staff=no", data)
+    assert "Meanwhile other accounts fit." in response.content.decode()
+    assert response.context["count"] == 2
+    assert User.objects.deleted().count() == 0
+
+
+def test_deleted_accounts_come_back_and_one_whose_name_was_taken_is_named(staff_client, alice, bob):
+    alice.delete()
+    bob.delete()
+    make_user("bob")
+    data = {"action": "restore", "everything": "1", "expected": "2"}
+    response = staff_client.post("/users/bulk/?state=deleted", data, follow=True)
+    told = messages(response)
+    assert any("User “bob” cannot be restored" in message for message in told)
+    assert "1 account restored." in told
+    alice.refresh_from_db()
+    assert alice.deleted_at is None
+    assert history(alice)[0].summary == "Restored."
+
+
+def test_many_refusals_are_summed_up(staff_client, free):
+    for n in range(8):
+        make_user(f"twin{n}").delete()
+        make_user(f"twin{n}")
+    data = {"action": "restore", "everything": "1", "expected": "8"}
+    told = messages(staff_client.post("/users/bulk/?state=deleted", data, follow=True))
+    assert len(told) == 6
+    assert told[-1].startswith("3 accounts more could not be changed")
+
+
+def test_staff_move_no_other_staff_and_the_page_says_how_many_stay(alice, sue):
+    steve = make_staff("steve", *EVERY_RIGHT)
+    data = {"action": "suspend", "everything": "1"}
+    client = signed_in(steve)
+    asked = client.post("/users/bulk/", data)
+    assert (asked.context["count"], asked.context["forbidden"]) == (1, 2)
+    client.post("/users/bulk/", data | {"expected": "1"})
+    assert list(User.objects.suspended()) == [alice]
+
+
+def test_a_superuser_does_not_suspend_or_delete_himself_in_a_sweep(staff_client, sue, alice):
+    for action in ("suspend", "delete"):
+        staff_client.post("/users/bulk/?state=all", {"action": action, "everything": "1", "expected": "1"})
+    sue.refresh_from_db()
+    assert sue.is_effective
+    alice.refresh_from_db()
+    assert not alice.is_active
+    assert alice.deleted_at
+
+
+@pytest.mark.parametrize(
+    ("right", "action", "status"),
+    [
+        ("change_user", "suspend", 200),
+        ("change_user", "delete", 403),
+        ("change_user", "restore", 403),
+        ("delete_user", "delete", 200),
+        ("delete_user", "suspend", 403),
+        ("delete_user", "tier", 403),
+    ],
+)
+def test_each_action_asks_for_its_right(alice, right, action, status):
+    client = signed_in(make_staff("steve", "view_user", right))
+    assert client.post("/users/bulk/", {"action": action, "pk": pks(alice)}).status_code == status
+
+
+def test_a_deleted_tier_cannot_be_chosen(staff_client, alice, pro):
+    pro.delete()
+    data = {"action": "tier", "tier": str(pro.pk), "pk": pks(alice), "expected": "1"}
+    response = staff_client.post("/users/bulk/", data, follow=True)
+    assert messages(response) == ["Choose a tier from the list."]
+    alice.refresh_from_db()
+    assert alice.tier.name == "free"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {}, {"action": "suspend"}, {"action": "erase", "everything": "1"}, {"action": "suspend", "pk": "x"},
+        {"action": "suspend", "pk": "99999999999999999999999999"}, {"action": "suspend", "pk": "-1"},
+        {"action": "suspend", "pk": "１"}, {"action": "suspend", "pk": "1", "expected": "x"},
+        {"action": "suspend", "pk": "1", "expected": "-1"}, {"action": "tier", "tier": "x", "everything": "1"},
+        {"action": "suspend", "pk": "9" * 5000}, {"action": "\x00", "everything": "1"},
+    ],
+)  # fmt: skip
+def test_bad_input_changes_nothing_and_is_no_server_error(staff_client, alice, data):
+    assert staff_client.post("/users/bulk/?q=x", data).status_code in {200, 302}
+    assert not User.objects.suspended().exists()
+
+
+def test_a_get_does_nothing(staff_client):
+    assert staff_client.get("/users/bulk/").status_code == 405
+
+
+def test_the_page_says_when_there_is_nothing_to_do(staff_client, alice):
+    page = staff_client.post("/users/bulk/", {"action": "restore", "pk": pks(alice)}).content.decode()
+    assert "There is nothing to do." in page
+    assert "1 account stays as it is" in page
+
+
+def test_five_hundred_accounts_move_in_few_statements(staff_client, free, pro, django_assert_max_num_queries):
+    User.objects.bulk_create(
+        User(username=f"u{n}", email=f"u{n}@example.com", name=f"User {n}", tier=free) for n in range(500)
+    )
+    data = {"action": "tier", "tier": str(pro.pk), "everything": "1", "expected": "500"}
+    with django_assert_max_num_queries(20):
+        staff_client.post("/users/bulk/?staff=no", data)
+    assert User.objects.filter(tier=pro).count() == 500

@@ -1,0 +1,215 @@
+"""Delete and restore in the admin: pages that tell the truth, refusals that explain, nothing half done."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey
+from config import base_admin_soft_delete
+from config.base_history import told
+from ratelimits.models import RateLimit
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_staff
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+MAKERS = {
+    "accounts/user": lambda: make_user("someone"),
+    "tiers/tier": lambda: Tier.objects.create(name="some tier"),
+    "ratelimits/ratelimit": lambda: make_limit(Tier.objects.create(name="other"), name="some limit"),
+    "apikeys/apikey": lambda: make_key(make_user("holder"), "some key"),
+}
+
+
+def messages_of(response):
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.fixture(params=MAKERS)
+def place(request):
+    return request.param
+
+
+def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, place):
+    row = MAKERS[place]()
+    url = f"/admin/{place}/{row.pk}"
+    page = staff_client.get(f"{url}/delete/")
+    assert f"Delete {row._meta.verbose_name} “{row}”?" in page.content.decode()
+    row.refresh_from_db()
+    assert row.deleted_at is None
+    page = staff_client.post(f"{url}/delete/", {"post": "yes"}, follow=True)
+    assert page.redirect_chain == [(f"/admin/{place}/", 302)]
+    assert messages_of(page) == [f"Deleted: {row._meta.verbose_name} “{row}”."]
+    row.refresh_from_db()
+    assert row.deleted_at is not None
+
+    assert "Deleted just now" not in page.content.decode()
+    page = staff_client.get(f"{url}/change/").content.decode()
+    assert "It cannot be changed until it is restored" in page
+    assert f"{url}/restore/" in page
+    assert staff_client.get(f"{url}/delete/").status_code == 403
+    assert "Restore" in staff_client.get(f"{url}/restore/").content.decode()
+    page = staff_client.post(f"{url}/restore/", {"post": "yes"}, follow=True)
+    assert page.redirect_chain == [(f"{url}/change/", 302)]
+    row.refresh_from_db()
+    assert row.deleted_at is None
+    assert staff_client.get(f"{url}/restore/").status_code == 403
+
+    entries = LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")
+    assert [told(entry).summary for entry in entries] == ["Deleted.", "Restored."]
+    assert {told(entry).ip for entry in entries} == {"127.0.0.1"}
+    assert {told(entry).via for entry in entries} == {"admin"}
+
+
+def test_many_rows_are_deleted_and_restored_by_actions_that_ask_first(staff_client, place):
+    rows = [MAKERS[place]()]
+    model = type(rows[0])
+    data = {"action": "delete_selected", "_selected_action": [row.pk for row in rows]}
+    page = staff_client.post(f"/admin/{place}/", data)
+    assert page.status_code == 200
+    assert model.objects.live().filter(pk=rows[0].pk).exists()
+    staff_client.post(f"/admin/{place}/", data | {"post": "yes"})
+    assert model.objects.deleted().filter(pk=rows[0].pk).exists()
+    page = staff_client.post(f"/admin/{place}/", data | {"post": "yes"}, follow=True)
+    assert "Nothing to delete" in messages_of(page)[-1]
+    restore = data | {"action": "restore_selected"}
+    assert staff_client.post(f"/admin/{place}/?state=deleted", restore).status_code == 200
+    staff_client.post(f"/admin/{place}/?state=deleted", restore | {"post": "yes"})
+    assert model.objects.live().filter(pk=rows[0].pk).exists()
+
+
+def test_a_bulk_action_over_all_pages_respects_the_filter(staff_client):
+    for number in range(3):
+        Tier.objects.create(name=f"old {number}")
+    Tier.objects.create(name="new")
+    data = {
+        "action": "delete_selected",
+        "select_across": "1",
+        "_selected_action": [Tier.objects.first().pk],
+        "post": "yes",
+    }
+    staff_client.post("/admin/tiers/tier/?q=old", data)
+    assert {tier.name for tier in Tier.objects.live()} == {"free", "new"}
+
+
+def test_a_bulk_confirmation_names_the_first_and_counts_the_others(staff_client):
+    tiers = [Tier.objects.create(name=f"tier {number:02}") for number in range(25)]
+    data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers]}
+    page = staff_client.post("/admin/tiers/tier/", data).content.decode()
+    assert "Delete 25 tiers?" in page
+    assert "tier 19</a>" in page
+    assert "tier 20</a>" not in page
+    assert "and 5 others" in page
+    assert page.count('name="_selected_action"') == 25
+
+
+def test_too_many_rows_at_once_are_refused(staff_client, monkeypatch):
+    monkeypatch.setattr(base_admin_soft_delete, "MOST_AT_ONCE", 2)
+    tiers = [Tier.objects.create(name=name) for name in "abc"]
+    data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers], "post": "yes"}
+    page = staff_client.post("/admin/tiers/tier/", data, follow=True)
+    assert messages_of(page) == ["At most 2 tiers at once. Narrow the list with filters."]
+    assert Tier.objects.live().filter(name__in="abc").count() == 3
+
+
+def test_deleting_an_account_tells_how_many_keys_will_stop(staff_client, alice):
+    make_key(alice, "one")
+    make_key(alice, "two", expires_at=timezone.now() + timedelta(days=1))
+    make_key(alice, "expired", expires_at=timezone.now() - timedelta(days=1))
+    make_key(alice, "off", is_active=False)
+    make_key(alice, "revoked", revoked_at=timezone.now())
+    make_key(alice, "gone").delete()
+    page = staff_client.get(f"/admin/accounts/user/{alice.pk}/delete/").content.decode()
+    assert "2 keys will stop working at once." in page
+    assert "cascade" not in page
+    staff_client.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"})
+    assert APIKey.objects.live().count() == 5
+    page = staff_client.get(f"/admin/accounts/user/{alice.pk}/restore/").content.decode()
+    assert "2 keys will work again." in page
+
+
+def test_deleting_keys_tells_how_many_work_now(staff_client, alice):
+    keys = [make_key(alice, "one"), make_key(alice, "off", is_active=False)]
+    data = {"action": "delete_selected", "_selected_action": [key.pk for key in keys]}
+    assert "1 key that works now will be refused" in staff_client.post("/admin/apikeys/apikey/", data).content.decode()
+    page = staff_client.get(f"/admin/apikeys/apikey/{keys[1].pk}/delete/").content.decode()
+    assert "0 keys that work now" in page
+
+
+def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alice):
+    alice.delete()
+    User.objects.create_user("alice", "new@example.com", name="New")
+    page = staff_client.post(f"/admin/accounts/user/{alice.pk}/restore/", {"post": "yes"})
+    assert page.status_code == 200
+    (message,) = messages_of(page)
+    assert "cannot be restored: the user “alice” has the same username" in message
+    data = {"action": "restore_selected", "_selected_action": [alice.pk], "post": "yes"}
+    page = staff_client.post("/admin/accounts/user/?state=deleted", data, follow=True)
+    assert "cannot be restored" in messages_of(page)[0]
+    alice.refresh_from_db()
+    assert alice.deleted_at is not None
+
+
+def test_saving_an_account_unchanged_keeps_its_deleted_tier(staff_client, alice, free):
+    pro = Tier.objects.create(name="pro")
+    User.objects.filter(pk=alice.pk).update(tier=pro)
+    Tier.objects.filter(pk=pro.pk).update(deleted_at=timezone.now())
+    url = f"/admin/accounts/user/{alice.pk}/change/"
+    page = staff_client.get(url)
+    assert "pro (deleted)" in page.content.decode()
+    data = {name: value for name, value in page.context["adminform"].form.initial.items() if value is not None}
+    response = staff_client.post(url, data | {"groups": [], "user_permissions": []})
+    assert response.status_code == 302
+    alice.refresh_from_db()
+    assert alice.tier == pro
+
+
+def test_a_deleted_tier_cannot_be_assigned(staff_client, alice):
+    gone = Tier.objects.create(name="gone")
+    gone.delete()
+    data = {"name": "Alice", "username": "alice", "email": "alice@example.com", "tier": gone.pk, "is_active": "on"}
+    page = staff_client.post(f"/admin/accounts/user/{alice.pk}/change/", data)
+    assert "tier" in page.context["adminform"].form.errors
+
+
+def test_a_deleted_row_cannot_be_edited(staff_client):
+    tier = Tier.objects.create(name="gone")
+    tier.delete()
+    assert staff_client.post(f"/admin/tiers/tier/{tier.pk}/change/", {"name": "alive"}).status_code == 403
+    tier.refresh_from_db()
+    assert tier.name == "gone"
+
+
+@pytest.mark.parametrize("verb", ["delete", "restore"])
+def test_unknown_rows_are_not_found(staff_client, place, verb):
+    for pk in ("0", "-1", "10" * 30, "nonsense", "00000000-0000-0000-0000-000000000000"):
+        assert staff_client.get(f"/admin/{place}/{pk}/{verb}/").status_code == 404
+
+
+def test_deleting_and_restoring_take_their_own_rights(client):
+    tier = Tier.objects.create(name="x")
+    rights = {"delete": "tiers.delete_tier", "restore": "tiers.change_tier"}
+    client.force_login(make_staff("vera", "tiers.view_tier"))
+    page = client.get("/admin/tiers/tier/")
+    assert "delete_selected" not in page.content.decode()
+    assert "restore_selected" not in page.content.decode()
+    for verb, right in rights.items():
+        client.force_login(User.objects.get(username="vera"))
+        assert client.post(f"/admin/tiers/tier/{tier.pk}/{verb}/", {"post": "yes"}).status_code == 403
+        client.force_login(make_staff(f"{verb}r", "tiers.view_tier", right))
+        assert client.post(f"/admin/tiers/tier/{tier.pk}/{verb}/", {"post": "yes"}).status_code == 302
+
+
+def test_limits_say_when_a_change_is_in_force(staff_client, free):
+    limit = make_limit(free)
+    assert "Within 5 seconds" in staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/delete/").content.decode()
+    limit.delete()
+    page = staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/restore/").content.decode()
+    assert "applies again within 5 seconds" in page
+    assert RateLimit.objects.deleted().get() == limit

@@ -1,0 +1,254 @@
+"""Admin lists: bounded queries, live rows first, filters and chips, search, export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey, KeyUsage
+from config import base_paginator
+from config.base_history import CHANGE, record
+from config.base_paginator import BoundedPaginator
+from config.base_templatetags import active_filters
+from ratelimits.models import RateLimit
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_staff, make_usage
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+LISTS = {
+    "accounts/user": lambda n: make_user(f"user{n}"),
+    "tiers/tier": lambda n: Tier.objects.create(name=f"tier {n}"),
+    "ratelimits/ratelimit": lambda n: make_limit(Tier.objects.create(name=f"t{n}"), f"/p{n}"),
+    "apikeys/apikey": lambda n: make_key(make_user(f"holder{n}")),
+    "apikeys/keyusage": lambda n: make_usage(make_key(make_user(f"holder{n}"))),
+    "admin/logentry": lambda n: record(Tier.objects.create(name=f"t{n}"), CHANGE, actor=make_user(f"by{n}"), note="x"),
+    "auth/group": lambda n: Group.objects.create(name=f"group {n}"),
+}
+
+
+def queries(client, url):
+    with CaptureQueriesContext(connection) as captured:
+        response = client.get(url)
+        if response.streaming:
+            response.getvalue()
+    assert response.status_code == 200
+    return [query["sql"] for query in captured.captured_queries]
+
+
+@pytest.mark.parametrize("place", LISTS)
+def test_a_list_takes_as_many_queries_for_fifty_rows_as_for_one(staff_client, place):
+    LISTS[place](0)
+    staff_client.get(f"/admin/{place}/")
+    one = queries(staff_client, f"/admin/{place}/")
+    for number in range(1, 50):
+        LISTS[place](number)
+    many = queries(staff_client, f"/admin/{place}/")
+    assert len(many) == len(one)
+    assert len(many) <= 14
+
+
+@pytest.mark.parametrize("place", ["accounts/user", "tiers/tier", "ratelimits/ratelimit", "apikeys/apikey"])
+def test_deleted_rows_are_hidden_and_one_click_away(staff_client, place):
+    LISTS[place](1)
+    gone = LISTS[place](2)
+    gone.delete()
+    model = type(gone)
+
+    def shown(query=""):
+        return set(staff_client.get(f"/admin/{place}/{query}").context["cl"].result_list)
+
+    assert shown() == set(model.objects.live())
+    assert shown("?state=deleted") == {gone}
+    assert shown("?state=all") == set(model.objects.all())
+    assert shown("?state=nonsense") == set(model.objects.live())
+    page = staff_client.get(f"/admin/{place}/").content.decode()
+    assert '?state=deleted"' in page
+    assert '?state=all"' in page
+    assert "deleted just now" in staff_client.get(f"/admin/{place}/?state=all").content.decode()
+
+
+def test_usage_over_many_rows_is_never_counted(staff_client, alice, monkeypatch):
+    monkeypatch.setattr(base_paginator, "MOST_COUNTED", 60)
+    key = make_key(alice)
+    KeyUsage.objects.bulk_create(
+        [KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200) for _ in range(200)]
+    )
+    for url in ("/admin/apikeys/keyusage/", "/admin/apikeys/keyusage/?answer=allowed", "/admin/apikeys/keyusage/?p=2"):
+        sent = queries(staff_client, url)
+        assert not [sql for sql in sent if "COUNT(" in sql and "key_usage" in sql and "LIMIT" not in sql]
+        assert not [sql for sql in sent if "DISTINCT" in sql and "key_usage" in sql]
+    page = staff_client.get("/admin/apikeys/keyusage/").content.decode()
+    assert "More than 60 usage events" in page
+    assert staff_client.get("/admin/apikeys/keyusage/?p=3").status_code == 302
+
+
+def test_a_short_table_is_counted_exactly(alice):
+    paginator = BoundedPaginator(User.objects.all(), 10)
+    assert (paginator.count, paginator.is_capped) == (1, False)
+    assert paginator.num_pages == 1
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("allowed", {200}), ("refused", {429}), ("odd", {200, 429})])
+def test_usage_is_filtered_by_answer_and_method(staff_client, alice, answer, expected):
+    key = make_key(alice)
+    make_usage(key)
+    make_usage(key, status_code=429, reason="rate_limited", method="POST")
+    rows = staff_client.get(f"/admin/apikeys/keyusage/?answer={answer}").context["cl"].result_list
+    assert {row.status_code for row in rows} == expected
+    rows = staff_client.get("/admin/apikeys/keyusage/?method=POST").context["cl"].result_list
+    assert {row.method for row in rows} == {"POST"}
+
+
+def test_usage_of_one_key_and_one_path_can_be_asked_for(staff_client, alice, bob):
+    make_usage(make_key(alice), endpoint="/a")
+    other = make_usage(make_key(bob), endpoint="/b")
+    rows = staff_client.get(f"/admin/apikeys/keyusage/?api_key__id__exact={other.api_key_id}").context["cl"].result_list
+    assert list(rows) == [other]
+
+
+def test_usage_and_history_are_read_only_even_for_a_superuser(staff_client, alice):
+    event = make_usage(make_key(alice))
+    for place, pk in (("apikeys/keyusage", event.pk), ("admin/logentry", record(alice, CHANGE, actor=alice).pk)):
+        assert staff_client.get(f"/admin/{place}/add/").status_code == 403
+        assert staff_client.get(f"/admin/{place}/{pk}/delete/").status_code == 403
+        assert staff_client.post(f"/admin/{place}/{pk}/change/", {}).status_code == 403
+        assert staff_client.get(f"/admin/{place}/{pk}/change/").status_code == 200
+
+
+def test_active_filters_are_chips_that_can_be_removed_one_by_one(staff_client, alice):
+    page = staff_client.get("/admin/accounts/user/?is_active__exact=1&state=all&q=alice")
+    chips = {chip["label"]: chip for chip in active_filters(page.context["cl"])}
+    assert {label: chip["value"] for label, chip in chips.items()} == {
+        "Search": "alice",
+        "State": "Live and deleted",
+        "Active": "Yes",
+    }
+    assert "is_active__exact=1" in chips["Search"]["url"]
+    assert "q=" not in chips["Search"]["url"]
+    assert "state" not in chips["State"]["url"]
+    assert "Clear all" in page.content.decode()
+    page = staff_client.get("/admin/accounts/user/")
+    assert active_filters(page.context["cl"]) == []
+    assert 'class="chips"' not in page.content.decode()
+
+
+def test_an_empty_list_says_what_the_thing_is_for_and_offers_the_first_step(staff_client):
+    page = staff_client.get("/admin/ratelimits/ratelimit/").content.decode()
+    assert "A rate limit says how many requests" in page
+    assert "Add the first rate limit" in page
+    page = staff_client.get("/admin/ratelimits/ratelimit/?q=nothing").content.decode()
+    assert "Nothing matches." in page
+    assert "Add the first" not in page
+
+
+@pytest.mark.parametrize("term", ["alice", "ALICE", "alice@example", "xample.com"])
+def test_users_are_found_by_name_and_address(staff_client, alice, term):
+    assert alice in staff_client.get("/admin/accounts/user/", {"q": term}).context["cl"].result_list
+
+
+def test_hostile_names_are_escaped_in_lists(staff_client, free):
+    User.objects.create_user("evil", "e@example.com", name="<script>alert(1)</script>")
+    Tier.objects.create(name="<b>tier", description='"><img src=x>')
+    make_limit(free, "/<script>")
+    make_key(User.objects.get(username="evil"), "<script>key")
+    for place in ("accounts/user", "tiers/tier", "ratelimits/ratelimit", "apikeys/apikey"):
+        page = staff_client.get(f"/admin/{place}/").content.decode()
+        assert "<script>alert" not in page
+        assert "<b>tier" not in page
+        assert "<img src=x" not in page
+        assert "<script>key" not in page
+
+
+def read(response):
+    return list(csv.reader(io.StringIO(response.getvalue().decode())))
+
+
+def test_the_filtered_list_is_exported(staff_client, alice, bob):
+    bob.delete()
+    User.objects.filter(pk=alice.pk).update(name="=cmd()")
+    header, *rows = read(staff_client.get("/admin/accounts/user/export/?q=alice"))
+    assert header[:4] == ["ID", "name", "username", "e-mail address"] or "username" in header
+    assert [row[header.index("username")] for row in rows] == ["alice"]
+    assert "'=cmd()" in rows[0]
+    assert "free" in rows[0]
+    deleted = read(staff_client.get("/admin/accounts/user/export/?state=deleted"))
+    assert [row[header.index("username")] for row in deleted[1:]] == ["bob"]
+
+
+@pytest.mark.parametrize("place", LISTS)
+def test_no_export_holds_a_secret_and_its_queries_do_not_grow(staff_client, place):
+    LISTS[place](0)
+    one = len(queries(staff_client, f"/admin/{place}/export/"))
+    for number in range(1, 6):
+        LISTS[place](number)
+    response = staff_client.get(f"/admin/{place}/export/")
+    text = response.getvalue().decode()
+    assert "argon2" not in text
+    assert not any(key.secret_hash in text for key in APIKey.objects.all())
+    with CaptureQueriesContext(connection) as captured:
+        read(staff_client.get(f"/admin/{place}/export/"))
+    assert len(captured) <= one + 2
+
+
+def test_selected_rows_are_exported_by_action(staff_client, alice, bob):
+    data = {"action": "export_selected", "_selected_action": [alice.pk]}
+    header, *rows = read(staff_client.post("/admin/accounts/user/", data))
+    assert [row[header.index("username")] for row in rows] == ["alice"]
+
+
+def test_an_export_takes_the_right_to_view(client, free):
+    client.force_login(make_staff("vera", "tiers.view_tier"))
+    assert "free" in read(client.get("/admin/tiers/tier/export/"))[1]
+    assert client.get("/admin/accounts/user/export/").status_code == 403
+
+
+def test_an_export_with_broken_filters_goes_back_to_the_list(staff_client):
+    assert staff_client.get("/admin/accounts/user/export/?is_active__exact=odd")["Location"] == "../?e=1"
+
+
+def test_autocomplete_offers_live_rows_only(staff_client, free):
+    Tier.objects.create(name="freeze").delete()
+    url = "/admin/autocomplete/?app_label=accounts&model_name=user&field_name=tier&term=fre"
+    assert [row["text"] for row in staff_client.get(url).json()["results"]] == ["free"]
+
+
+def test_tiers_show_how_many_use_them_and_lead_there(staff_client, free, alice, bob):
+    bob.delete()
+    make_limit(free)
+    tier = staff_client.get("/admin/tiers/tier/").context["cl"].result_list[0]
+    assert (tier.user_count, tier.limit_count) == (2, 1)  # alice and sue
+    page = staff_client.get("/admin/tiers/tier/").content.decode()
+    link = f"/admin/accounts/user/?tier__id__exact={free.pk}"
+    assert f'href="{link}"' in page
+    assert set(staff_client.get(link).context["cl"].result_list) == set(User.objects.live())
+
+
+def test_states_are_words(staff_client, alice, bob, free):
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    make_user("tom", is_staff=True)
+    page = staff_client.get("/admin/accounts/user/").content.decode()
+    for word in ("active", "suspended", "superuser", "staff"):
+        assert f">{word}</span>" in page
+    make_key(alice, "old", expires_at=timezone.now() - timedelta(days=1))
+    make_key(alice, "off", is_active=False)
+    make_key(alice, "dead", revoked_at=timezone.now())
+    make_key(alice, "fine")
+    page = staff_client.get("/admin/apikeys/apikey/").content.decode()
+    for word in ("expired", "disabled", "revoked", "active"):
+        assert f">{word}</span>" in page
+    make_limit(free, "/a", mode="observe")
+    make_limit(free, "/b", method="GET")
+    page = staff_client.get("/admin/ratelimits/ratelimit/").content.decode()
+    assert "observed only" in page
+    assert ">enforced</span>" in page
+    assert RateLimit.objects.count() == 2

@@ -1,0 +1,151 @@
+"""Settings come from the environment; .env.example names every variable, and a first run writes its own .env."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.write_env import write_env
+
+ROOT = Path(__file__).parents[2]
+PRODUCTION = {
+    "PATH": os.environ["PATH"],
+    "ENV_FILE": os.devnull,
+    "SECRET_KEY": "Wq3_Zr9-Ty1.Lk5~Mn7+Pb2=Xc8*Vd4" * 2,
+    "API_KEY_PEPPERS": "Gh6_Jf0-Sa2.Qe4~Ru8+Io1=Kz5*Nw3" * 2,
+    "GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6+Fl0=Dp3*Og8",
+    "ALLOWED_HOSTS": "gatehouse.test",
+}
+
+
+def manage(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in (PRODUCTION | environment).items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_env_example_names_every_variable_that_the_settings_read():
+    source = (ROOT / "config/settings.py").read_text() + (ROOT / "config/gunicorn.py").read_text()
+    read = set(re.findall(r"""(?:env(?:\.\w+)?|secret|environ\.get)\(\s*"([A-Z_0-9]+)\"""", source))
+    listed = set(re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert read <= listed, f"missing in .env.example: {sorted(read - listed)}"
+    assert listed <= read, f"nobody reads: {sorted(listed - read)}"
+
+
+def test_production_settings_pass_the_deployment_checks():
+    result = manage("check", "--deploy", "--fail-level", "WARNING", TRUSTED_PROXY_HOPS="1")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY_PEPPERS"])
+def test_production_does_not_start_without_a_secret(name):
+    result = manage("check", **{name: None})
+    assert result.returncode != 0
+    assert f"{name} is not set. Give it 50 or more random characters" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"SECRET_KEY": "change-me"}, "Set SECRET_KEY to at least 50 random characters"),
+        ({"SECRET_KEY": "a" * 80}, "Set SECRET_KEY to at least 50 random characters"),
+        ({"API_KEY_PEPPERS": "short"}, "Set each pepper to at least 32 random characters"),
+        ({"DEBUG": "true"}, "Set DEBUG=false"),
+        ({"ALLOWED_HOSTS": "*"}, "Set ALLOWED_HOSTS to the names that people use"),
+        ({"NODES": "2"}, "Set DATABASE_URL to a PostgreSQL database that all nodes share"),
+        ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must be 2 to 16 lower-case letters"),
+        ({"DEFAULT_RATE_LIMIT_LIMIT": "0"}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 or more"),
+        ({"TRUSTED_PROXY_HOPS": "-1"}, "TRUSTED_PROXY_HOPS must be 0 or more"),
+        ({"GATEWAY_TRUSTED": "10.0.0.0/8,gateway"}, "neither an address nor a network"),
+    ],
+)
+def test_a_dangerous_setting_is_refused_with_what_to_set(changes, sentence):
+    result = manage("check", "--deploy", **changes)
+    assert result.returncode != 0
+    assert sentence in result.stderr
+
+
+def test_a_missing_gateway_secret_is_a_warning():
+    result = manage("check", "--deploy", GATEWAY_SECRET="")
+    assert result.returncode == 0
+    assert "GATEWAY_SECRET is not set" in result.stderr
+
+
+def test_a_secret_may_come_from_a_file(tmp_path):
+    path = tmp_path / "key"
+    path.write_text(PRODUCTION["SECRET_KEY"] + "\n")
+    assert manage("check", "--deploy", SECRET_KEY=None, SECRET_KEY_FILE=str(path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "django.db.backends.sqlite3 gatehouse.sqlite3"),
+        ({"DATABASE_URL": "sqlite:////tmp/other.sqlite3"}, "django.db.backends.sqlite3 other.sqlite3"),
+        ({"POSTGRES_SERVER": "db"}, "django.db.backends.postgresql postgres"),
+        ({"POSTGRES_SERVER": "db", "POSTGRES_DB": "gh"}, "django.db.backends.postgresql gh"),
+        ({"POSTGRES_SERVER": "db", "DATABASE_URL": "postgres://a:b@c/wins"}, "django.db.backends.postgresql wins"),
+    ],
+)
+def test_the_database_follows_from_the_environment(environment, expected, tmp_path):
+    code = (
+        "from django.conf import settings; d = settings.DATABASES['default'];"
+        "print(d['ENGINE'], str(d['NAME']).rsplit('/')[-1])"
+    )
+    result = manage("shell", "-v0", "-c", code, VAR_DIR=str(tmp_path), **environment)
+    assert result.stdout.strip() == expected, result.stderr
+
+
+def test_special_characters_in_postgres_variables_survive():
+    code = "from django.conf import settings; d = settings.DATABASES['default']; print(d['USER'], d['PASSWORD'], d['PORT'])"
+    result = manage("shell", "-v0", "-c", code, POSTGRES_SERVER="db", POSTGRES_USER="a@b", POSTGRES_PASSWORD="p/w:%#")
+    assert result.stdout.strip() == "a@b p/w:%# 5432", result.stderr
+
+
+def test_a_pool_takes_the_place_of_lasting_connections():
+    code = "from django.conf import settings; d = settings.DATABASES['default']; print(d['CONN_MAX_AGE'], d['OPTIONS'])"
+    result = manage("shell", "-v0", "-c", code, POSTGRES_SERVER="db", POSTGRES_POOL_SIZE="7")
+    assert result.stdout.startswith("0 "), result.stderr
+    assert "'max_size': 7" in result.stdout
+
+
+def test_gunicorn_refuses_to_start_with_debug_on():
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"],
+        cwd=ROOT,
+        env=PRODUCTION | {"DEBUG": "true", "BIND": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 3
+    assert "Gatehouse does not start with these settings" in result.stderr
+    assert "Set DEBUG=false" in result.stderr
+
+
+def test_a_first_run_writes_an_env_that_only_its_owner_reads(tmp_path):
+    path = tmp_path / ".env"
+    assert write_env(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    written = dict(line.split("=", 1) for line in path.read_text().splitlines() if line and line[0] != "#")
+    assert len(written["SECRET_KEY"]) > 50
+    assert written["SECRET_KEY"] != written["API_KEY_PEPPERS"]
+
+
+def test_a_second_run_leaves_the_env_alone(tmp_path):
+    path = tmp_path / ".env"
+    path.write_text("SECRET_KEY=mine\n")
+    assert not write_env(path)
+    assert path.read_text() == "SECRET_KEY=mine\n"

@@ -1,0 +1,63 @@
+"""Each change is in the history: who, what, old → new, from where; never a secret."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from config import base_history as history
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_entry_holds_old_and_new_values_address_and_place(alice, sue, rf):
+    before = history.snapshot(alice)
+    alice.name = "Alice Cooper"
+    alice.save()
+    changes = history.changes_between(before, history.snapshot(alice))
+    entry = history.record(
+        alice, history.CHANGE, actor=sue, changes=changes, note="Renamed.", request=rf.get("/"), via="staff page"
+    )
+    (message,) = json.loads(entry.change_message)
+    assert message == {
+        "changed": {"fields": ["name"]},
+        "values": [{"field": "name", "old": "Alice", "new": "Alice Cooper"}],
+        "note": "Renamed.",
+        "ip": "127.0.0.1",
+        "via": "staff page",
+    }
+    assert entry.user == sue
+    assert entry.get_edited_object() == alice
+
+
+def test_django_can_read_the_message(alice, sue):
+    entry = history.record(alice, history.CHANGE, actor=sue, changes=[{"field": "name", "old": "a", "new": "b"}])
+    assert entry.get_change_message() == "Changed name."
+    assert history.record(alice, history.ADDITION, actor=sue).get_change_message() == "Added."
+
+
+def test_a_change_of_password_shows_no_hash(alice):
+    before = history.snapshot(alice)
+    alice.set_password("another horse 2")
+    after = history.snapshot(alice)
+    assert not any("argon2" in value for value in [*before.values(), *after.values()])
+
+
+def test_a_foreign_key_reads_as_its_name_and_an_empty_value_as_a_dash(alice, free):
+    pro = Tier.objects.create(name="pro")
+    before = history.snapshot(alice)
+    alice.tier = pro
+    assert history.changes_between(before, history.snapshot(alice)) == [{"field": "tier", "old": "free", "new": "pro"}]
+    alice.tier = None
+    assert history.snapshot(alice)["tier"] == "–"
+
+
+def test_a_long_value_is_cut(free):
+    free.description = "x" * 500
+    assert len(history.snapshot(free)["description"]) == history.LONGEST_VALUE
+
+
+def test_nothing_changed_gives_no_changes(alice):
+    assert history.changes_between(history.snapshot(alice), history.snapshot(alice)) == []

@@ -1,0 +1,44 @@
+"""Every page carries an id and the security headers; hostile queries are refused; pages for somebody are not stored."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from config.middleware import RequestIdFilter
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_answer_has_an_id_of_its_own(client):
+    ids = {client.get("/livez")["X-Request-Id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_outside_a_request_the_log_shows_a_dash():
+    record = logging.LogRecord("x", logging.INFO, "", 0, "", (), None)
+    assert RequestIdFilter().filter(record)
+    assert record.request_id == "-"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/admin/login/", "/no-such-page"])
+def test_every_answer_has_the_security_headers(client, path):
+    response = client.get(path, follow=True)
+    policy = response["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert response["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["X-Frame-Options"] == "DENY"
+    assert "camera=()" in response["Permissions-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/admin/?q=%00", "/admin/%00", "/livez?a=1&b=%00"])
+def test_a_nul_character_is_a_bad_request_and_no_error(client, path):
+    assert client.get(path).status_code == 400
+
+
+def test_pages_for_somebody_are_not_stored(staff_client):
+    assert "no-store" in staff_client.get("/admin/")["Cache-Control"]

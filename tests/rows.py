@@ -1,0 +1,43 @@
+"""Rows that many tests need: keys, limits, usage, staff with given permissions."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Permission
+
+from apikeys.models import APIKey, KeyPermission, KeyUsage
+from apikeys.secrets import display_prefix, hash_secret, last4, new_secret
+from ratelimits.models import RateLimit
+from tests.conftest import make_user
+
+
+def make_key(user, name="a key", **fields):
+    secret = new_secret()
+    key = APIKey.objects.create(
+        user=user,
+        name=name,
+        prefix=display_prefix(secret),
+        last4=last4(secret),
+        secret_hash=hash_secret(secret),
+        pepper_id="test",
+        **fields,
+    )
+    KeyPermission.objects.create(api_key=key, resource="*", action="*")
+    return key
+
+
+def make_limit(tier, path="/orders/*", **fields):
+    return RateLimit.objects.create(tier=tier, path=path, **{"limit": 100, **fields})
+
+
+def make_usage(key, **fields):
+    values = {"endpoint": "/orders", "method": "GET", "status_code": 200, **fields}
+    return KeyUsage.objects.create(api_key=key, user=key.user, **values)
+
+
+def make_staff(name, *permissions, **fields):
+    """A member of staff with just these permissions, given as "app.codename"."""
+    user = make_user(name, is_staff=True, **fields)
+    for permission in permissions:
+        app, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    return user

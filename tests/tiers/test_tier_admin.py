@@ -1,0 +1,155 @@
+"""A tier in use is not deleted, but its accounts can be moved and its limits deleted in the same transaction."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ValidationError
+
+from accounts.models import User
+from config.base_history import told
+from ratelimits.models import RateLimit
+from tests.conftest import make_user
+from tests.rows import make_limit, make_staff
+from tiers.models import Tier, TierInUse
+from tiers.services import delete_tier, move_users
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def pro(db):
+    return Tier.objects.create(name="pro")
+
+
+@pytest.fixture
+def used(pro):
+    make_user("petra", tier=pro)
+    make_user("paul", tier=pro)
+    make_user("gone", tier=pro).delete()
+    make_limit(pro, name="pro orders")
+    return pro
+
+
+def delete_page(client, tier, **data):
+    url = f"/admin/tiers/tier/{tier.pk}/delete/"
+    return client.post(url, {"post": "yes", **data}, follow=True) if data else client.get(url)
+
+
+def test_the_page_says_who_uses_the_tier_and_offers_to_move_them(staff_client, used):
+    page = delete_page(staff_client, used).content.decode()
+    assert "2 accounts" in page
+    assert "petra" in page
+    assert "1 rate limit" in page
+    assert "pro orders" in page
+    assert "Move 2 accounts to" in page
+    assert "Delete 1 rate limit of this tier" in page
+    assert "Move the accounts and delete" in page
+
+
+def test_without_an_answer_nothing_happens(staff_client, used):
+    page = delete_page(staff_client, used, nothing="")
+    assert page.status_code == 200
+    assert "Say below what shall become" in page.content.decode()
+    assert "This field is required." in page.content.decode()
+    used.refresh_from_db()
+    assert used.deleted_at is None
+
+
+def test_users_are_moved_and_limits_deleted_with_the_tier(staff_client, used, free):
+    page = delete_page(staff_client, used, move_users_to=free.pk, delete_limits="on")
+    assert page.redirect_chain
+    used.refresh_from_db()
+    assert used.is_deleted
+    assert {user.tier for user in User.objects.live()} == {free}
+    assert not RateLimit.objects.live().exists()
+    assert User.objects.get(username="gone").tier == used  # a deleted account keeps what it had
+    summaries = {entry.object_repr: told(entry) for entry in LogEntry.objects.all()}
+    assert summaries["pro"].summary == "Deleted. 2 accounts moved to “free”."
+    assert summaries["petra"].values == [{"field": "tier", "old": "pro", "new": "free"}]
+    assert summaries["pro orders"].summary == "Deleted with its tier."
+
+
+def test_moving_to_the_tier_itself_or_a_deleted_one_is_no_choice(staff_client, used):
+    gone = Tier.objects.create(name="gone")
+    gone.delete()
+    for bad in (used.pk, gone.pk, 0, -1, 10**30, "x"):
+        page = delete_page(staff_client, used, move_users_to=bad, delete_limits="on")
+        assert "Select a valid choice" in page.content.decode()
+    assert User.objects.live().filter(tier=used).count() == 2
+    assert RateLimit.objects.live().exists()
+
+
+def test_an_unused_tier_is_deleted_without_questions(staff_client, pro):
+    page = delete_page(staff_client, pro).content.decode()
+    assert "Move" not in page
+    delete_page(staff_client, pro, sure="yes")
+    pro.refresh_from_db()
+    assert pro.is_deleted
+
+
+def test_moving_accounts_takes_the_right_to_change_them(client, used, free):
+    client.force_login(make_staff("tina", "tiers.delete_tier", "tiers.view_tier", "ratelimits.delete_ratelimit"))
+    page = delete_page(client, used, move_users_to=free.pk, delete_limits="on")
+    assert "takes the right to change users" in page.content.decode()
+    client.force_login(make_staff("tom", "tiers.delete_tier", "tiers.view_tier", "accounts.change_user"))
+    page = delete_page(client, used, move_users_to=free.pk, delete_limits="on")
+    assert "takes the right to delete rate limits" in page.content.decode()
+    used.refresh_from_db()
+    assert not used.is_deleted
+    assert RateLimit.objects.live().exists()
+
+
+def test_tiers_in_use_stop_a_bulk_deletion_with_an_explanation(staff_client, used):
+    idle = Tier.objects.create(name="idle")
+    data = {"action": "delete_selected", "_selected_action": [used.pk, idle.pk]}
+    page = staff_client.post("/admin/tiers/tier/", data).content.decode()
+    assert "In use: “pro” (2 accounts, 1 rate limit)" in page
+    assert '<button type="submit" class="button button-danger">' not in page
+    page = staff_client.post("/admin/tiers/tier/", data | {"post": "yes"}, follow=True).content.decode()
+    assert "The tier “pro” cannot be deleted" in page
+    assert set(Tier.objects.live().values_list("name", flat=True)) == {"free", "idle", "pro"}
+
+
+def test_a_single_selected_tier_in_use_is_refused_too(staff_client, used):
+    data = {"action": "delete_selected", "_selected_action": [used.pk]}
+    assert staff_client.post("/admin/tiers/tier/", data).status_code == 200
+    page = staff_client.post("/admin/tiers/tier/", data | {"post": "yes"}, follow=True).content.decode()
+    assert "The tier “pro” cannot be deleted" in page
+
+
+def test_restoring_a_tier(staff_client, pro):
+    pro.delete()
+    page = staff_client.get(f"/admin/tiers/tier/{pro.pk}/restore/").content.decode()
+    assert "can be given to accounts again" in page
+    staff_client.post(f"/admin/tiers/tier/{pro.pk}/restore/", {"post": "yes"})
+    pro.refresh_from_db()
+    assert not pro.is_deleted
+
+
+def test_the_service_is_all_or_nothing(used, free, sue):
+    with pytest.raises(TierInUse):
+        delete_tier(used, actor=sue, move_users_to=free)  # the limit is still there
+    assert User.objects.live().filter(tier=used).count() == 2
+    assert not LogEntry.objects.exists()
+
+
+def test_moving_users_refuses_a_target_that_is_no_use(used, free, sue):
+    Tier.objects.filter(pk=free.pk).update(deleted_at="2026-01-01T00:00Z")
+    for target in (used, free):
+        with pytest.raises(ValidationError, match="Choose another tier"):
+            move_users(used, target, actor=sue)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", "This field is required."),
+        ("x" * 51, "at most 50 characters"),
+        ("x" * 10**6, "at most 50"),
+        ("a\0b", "Null"),
+    ],
+)
+def test_bad_names_are_form_errors(staff_client, name, expected):
+    page = staff_client.post("/admin/tiers/tier/add/", {"name": name, "description": ""})
+    assert expected in str(page.context["adminform"].form.errors["name"])
