@@ -17,6 +17,7 @@ from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from accounts import addresses, throttle
 from accounts.encryption import decrypt, encrypt
@@ -126,6 +127,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             messages.error(request, "This sign-in was ended meanwhile. Sign in again.")
             raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Where a sign-in leads that came from nowhere in particular: staff to their overview."""
+        if request.user.is_staff:
+            return reverse("admin:index")
+        url: str = super().get_login_redirect_url(request)
+        return url
 
     # --- what an account holds
 

@@ -71,6 +71,11 @@ class KeyForm(LiveChoicesForm):
         help_text="Addresses or networks, IPv4 or IPv6, one a line. Empty: from anywhere.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metadata" in self.fields:
+            self.fields["metadata"].widget.attrs["rows"] = 3
+
 
 class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
     model = KeyPermission
@@ -97,17 +102,7 @@ class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):
     form = KeyForm
-    list_display = (
-        "name",
-        "user",
-        "secret_column",
-        "state_column",
-        "last_used",
-        "last_used_ip",
-        "use",
-        "expires",
-        "created",
-    )
+    list_display = ("key", "user", "state_column", "last_use", "use", "expires")
     list_filter = (
         KeyStateFilter,
         ("expires_at", admin.EmptyFieldListFilter),
@@ -127,9 +122,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip
     empty_advice = "A key lets a program use the API in the name of an account."
-    created = when("created_at", "Created")
     expires = when("expires_at", "Expires")
-    last_used = when("last_used_at", "Last used")
 
     # --- The list ---
 
@@ -153,13 +146,17 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return queryset.filter(prefix=start, last4=end), False
         return super().get_search_results(request, queryset, search_term)
 
-    @admin.display(description="Secret", ordering="prefix")
-    def secret_column(self, key: APIKey) -> str:
-        return format_html('<span class="mono">{}</span>', key.shown_as)
+    @admin.display(description="Key", ordering="name")
+    def key(self, key: APIKey) -> str:
+        return format_html('{}<br><span class="mono muted">{}</span>', key.name, key.shown_as)
 
     @admin.display(description="State")
     def state_column(self, key: APIKey) -> str:
         return badge(STATE_BADGES[key.state], key.state)
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def last_use(self, key: APIKey) -> str:
+        return render_to_string("apikeys/last_used.html", {"key": key})
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:
@@ -231,6 +228,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
                 "key": key,
                 "row": key_rows([key])[0],
                 "urls": StaffDesk(request).urls(key),
+                "show_save_and_add_another": False,
                 "may_step": may and not self.why_not(request, key, "change") and key.deleted_at is None,
             }
         return super().render_change_form(request, context, *args, **kwargs)

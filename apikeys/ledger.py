@@ -10,10 +10,8 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from apikeys.lookup import KeyRecord
-from apikeys.statements import identifier, run
+from apikeys.statements import identifier, run, vendor
 from apikeys.addresses import plain_address
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
@@ -64,7 +62,7 @@ def write(row: Entry, status: int, reason: str = "") -> None:
 def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
     counting = limiter()
-    if budgets and cost and isinstance(counting.store, PostgreSQLStore) and connection.vendor == "postgresql":
+    if budgets and cost and isinstance(counting.store, PostgreSQLStore) and vendor() == "postgresql":
         return settle_at_once(row, budgets, cost, counting.store)
     outcome = counting.hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}

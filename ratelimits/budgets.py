@@ -8,7 +8,7 @@ the end of the window. `span` is what `at` was measured in, so that a change of 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,8 +54,10 @@ class Budget:
 
     @property
     def counter_key(self) -> str:
-        """The key in the store. The two kinds of counter do not read each other's."""
-        return self.key if self.is_rolling else f"{self.key}/quota"
+        """The key in the store. Counters of different kinds do not read each other's."""
+        if self.is_rolling:
+            return self.key
+        return f"{self.key}/quota" if self.is_lasting else f"{self.key}/fixed"
 
     def bounds(self, now: int) -> tuple[int, int]:
         """Start and end of the window that `now` lies in. A rolling one starts now and ends when all is refilled."""
@@ -76,6 +78,11 @@ def month_bounds(now: int) -> tuple[int, int]:
 
 def microseconds(moment: dt.datetime) -> int:
     return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def counter_keys(keys: Iterable[str]) -> list[str]:
+    """All keys in the store that budgets with these keys may have."""
+    return [f"{key}{kind}" for key in keys for kind in ("", "/fixed", "/quota")]
 
 
 class Counter(NamedTuple):

@@ -32,8 +32,9 @@ def make_key(user, *, allow=("* *",), **fields):
     return key
 
 
-@pytest.fixture(autouse=True)
-def _fresh_counters(db):
+@pytest.fixture
+def counters(db):
+    """Empty budgets, and rules as they are in the database now."""
     forget_rules()
     limiter().store.clear()
     yield
@@ -41,7 +42,7 @@ def _fresh_counters(db):
 
 
 @pytest.fixture
-def key(alice):
+def key(alice, counters):
     return make_key(alice)
 
 
