@@ -37,7 +37,11 @@ TRACES = ("alice", "wonder", "198.51.100.4", "lynx", "github-77", "google-77")
 
 def tables():
     names = connection.introspection.table_names()
-    return [name for name in names if not name.startswith(("django_migrations", "auth_permission", "sqlite_", "django_content"))]
+    return [
+        name
+        for name in names
+        if not name.startswith(("django_migrations", "auth_permission", "sqlite_", "django_content"))
+    ]
 
 
 def whole_database():
@@ -71,7 +75,11 @@ def wonder(free):
     browser.post("/account/picture/change/", {"picture": SimpleUploadedFile("alice.png", target.getvalue())})
     browser.post("/account/", {"name": "Alice Wonder II", "username": "alice_w"})
     key = make_key(
-        user, "export", last_used_ip="198.51.100.4", allowed_ips=["198.51.100.4"], metadata={"mail": "alice@example.com"}
+        user,
+        "export",
+        last_used_ip="198.51.100.4",
+        allowed_ips=["198.51.100.4"],
+        metadata={"mail": "alice@example.com"},
     )
     make_event(key, ip_address="198.51.100.4", user_agent="Lynx/2.9 alice")
     user.refresh_from_db()
@@ -90,7 +98,9 @@ def test_no_trace_of_the_person_is_left_in_the_whole_database(wonder, sue):
     assert all(trace in before for trace in TRACES)
     erase(wonder, Author(sue))
     after = whole_database()
-    assert [after[max(0, after.index(trace) - 200) : after.index(trace) + 100] for trace in TRACES if trace in after] == []
+    assert [
+        after[max(0, after.index(trace) - 200) : after.index(trace) + 100] for trace in TRACES if trace in after
+    ] == []
 
 
 def test_the_row_its_usage_and_the_course_of_events_stay(wonder, sue):

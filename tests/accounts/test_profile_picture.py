@@ -27,9 +27,7 @@ def drawn(kind="PNG", size=(800, 600), mode="RGB", **options):
 
 
 def upload(client, content, name="me.png", kind="image/png", follow=True):
-    return client.post(
-        "/account/picture/change/", {"picture": SimpleUploadedFile(name, content, kind)}, follow=follow
-    )
+    return client.post("/account/picture/change/", {"picture": SimpleUploadedFile(name, content, kind)}, follow=follow)
 
 
 def stored(user):
