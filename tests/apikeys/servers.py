@@ -113,7 +113,7 @@ class Echo(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer)
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  (http.server names them so)
 
     def read_chunks(self):
         text = ""
@@ -177,7 +177,16 @@ def caddy_command(text, directory):
 def envoy_command(text, directory):
     (directory / "envoy.yaml").write_text(text)
     # The base id keeps two Envoys on one machine apart.
-    return ["envoy", "-c", directory / "envoy.yaml", "--log-level", "warning", "--concurrency", "1", "--use-dynamic-base-id"]
+    return [
+        "envoy",
+        "-c",
+        directory / "envoy.yaml",
+        "--log-level",
+        "warning",
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+    ]
 
 
 COMMANDS = {
