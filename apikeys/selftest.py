@@ -65,16 +65,22 @@ class Tester:
     results: list[Result] = field(default_factory=list)
 
     def ask(self, path: str, headers: dict[str, str], method: str = "GET") -> Answer:
-        connection = self.connection()
+        try:
+            connection = self.connection()
+        except OSError as error:
+            raise self.unreachable(error) from error
         try:
             connection.request(method, path, headers={"Host": self.url.netloc, "Accept": "*/*", **headers})
             response = connection.getresponse()
             body = response.read(LONGEST_BODY)
             return Answer(response.status, response.headers.get("Retry-After", ""), MARK.encode() in body)
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.url.netloc} does not answer ({type(error).__name__}).") from error
+            raise self.unreachable(error) from error
         finally:
             connection.close()
+
+    def unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"{self.url.netloc} does not answer ({type(error).__name__}).")
 
     def connection(self) -> http.client.HTTPConnection:
         secure = self.url.scheme == "https"

@@ -89,6 +89,8 @@ def gatehouse(tmp_path, *arguments, port=None, **environment):
         **environment,
     }
     with running(command, tmp_path / "gatehouse.log", port=port, env=env) as process:
+        # gunicorn listens before its workers have loaded anything.
+        assert call(port, path="/livez", timeout=30).status == 200
         yield process
 
 
