@@ -114,7 +114,9 @@ def test_the_store_is_the_one_that_is_set(settings, named, redis_url, expected):
 
 def test_without_redis_the_store_is_the_kind_of_the_database(settings, db):
     settings.RATE_LIMIT_STORE = settings.REDIS_URL = ""
-    assert store_name() == ("postgresql" if configured.DATABASES["default"]["ENGINE"].endswith("postgresql") else "sqlite")
+    assert store_name() == (
+        "postgresql" if configured.DATABASES["default"]["ENGINE"].endswith("postgresql") else "sqlite"
+    )
 
 
 @pytest.mark.parametrize("name", ["redis", "postgresql", "sqlite", "memory"])
