@@ -55,9 +55,7 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
 
     def form_valid(self, form: Any) -> HttpResponse:
         add_email(self.request, form)
-        address = addresses.pending_address(holder(self.request))
-        if address is not None:
-            self.tell_the_holder(address)
+        self.tell_the_holder(form.address)
         messages.info(self.request, f"{MAIL_SENT} The address changes once you have confirmed it.")
         return redirect("account_email")
 

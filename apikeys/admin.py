@@ -1,68 +1,273 @@
-"""The API keys and Usage sections of the admin."""
+"""The API keys section of the admin: the list, the key's own page, and the steps of its life."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from django.contrib import admin
-from django.db.models import Q
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from apikeys.models import APIKey, KeyPermission, KeyUsage
-from config.base_admin import ReadOnlyAdmin, badge, when
-from config.base_admin_soft_delete import DELETE, SoftDeleteAdmin
+from accounts.rights import why_not_change
+from apikeys import usage_admin  # noqa: F401  (registers the ledger)
+from apikeys.bulk import BulkForm, bulk_page
+from apikeys.desks import StaffDesk
+from apikeys.fields import NetworksField
+from apikeys.forms import FindForm, StaffCreateKeyForm
+from apikeys.key_rows import key_rows
+from apikeys.key_views import STEPS, at, create_key, status_of
+from apikeys.models import APIKey, KeyPermission
+from apikeys.secrets import holds_secret
+from apikeys.services import USABLE
+from config.base_admin import GatehouseTabularInline, badge, when
+from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base_forms import LiveChoicesForm
 from config.base_text import counted
 
-FIRST_REFUSAL = 400
 STATE_BADGES = {"active": "ok", "disabled": "warn", "expired": "muted", "revoked": "danger", "deleted": "danger"}
 
 
-class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
+class KeyStateFilter(admin.SimpleListFilter):
+    title = "works"
+    parameter_name = "works"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
+        return (("yes", "Active"), ("disabled", "Disabled"), ("expired", "Expired"), ("revoked", "Revoked"))
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        now = timezone.now()
+        unrevoked = queryset.filter(revoked_at__isnull=True)
+        choices = {
+            "yes": lambda: queryset.usable(),
+            "disabled": lambda: unrevoked.filter(is_active=False),
+            "expired": lambda: unrevoked.filter(expires_at__lte=now),
+            "revoked": lambda: queryset.filter(revoked_at__isnull=False),
+        }
+        return choices.get(self.value() or "", lambda: queryset)()
+
+
+class KeyChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        for row in key_rows(self.result_list):
+            row.key.month_use = row.use
+
+
+class KeyForm(LiveChoicesForm):
+    allowed_ips = NetworksField(
+        label="Allowed addresses",
+        required=False,
+        widget=admin.widgets.AdminTextareaWidget(attrs={"rows": 3, "class": "mono"}),
+        help_text="Addresses or networks, IPv4 or IPv6, one a line. Empty: from anywhere.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metadata" in self.fields:
+            self.fields["metadata"].widget.attrs["rows"] = 3
+
+
+class KeyPermissionInline(GatehouseTabularInline):
     model = KeyPermission
-    extra = 0
     fields = ("action", "resource")
+
+    # A permission belongs to its key: who may change the key may change what it allows.
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_change(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_change(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may_change(request, obj)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("apikeys.view_apikey") or self.may_change(request, obj)
+
+    def may_change(self, request: HttpRequest, key: APIKey | None) -> bool:
+        return self.admin_site.get_model_admin(APIKey).has_change_permission(request, key)
 
 
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):
-    list_display = ("name", "user", "secret_column", "state_column", "expires", "last_used", "last_used_ip", "created")
+    form = KeyForm
+    list_display = ("key", "user", "state_column", "last_use", "use", "expires")
     list_filter = (
-        "is_active",
-        ("revoked_at", admin.EmptyFieldListFilter),
-        ("expires_at", admin.DateFieldListFilter),
+        KeyStateFilter,
+        ("expires_at", admin.EmptyFieldListFilter),
         ("last_used_at", admin.DateFieldListFilter),
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("user",)
-    search_fields = ("name", "prefix", "user__username", "user__email")
-    autocomplete_fields = ("user",)
+    search_fields = ("name", "prefix__startswith", "last4__exact", "user__username", "user__email")
+    search_help_text = "By name, holder, start of the secret or its last four characters."
+    actions = ("disable_selected", "revoke_selected", "delete_selected", "restore_selected", "export_selected")
     inlines = (KeyPermissionInline,)
-    fields = (
-        "name", "user", "secret_column", "is_active", "expires_at", "revoked_at", "revoked_reason", "rate_limit",
-        "rate_period", "allowed_ips", "metadata", "last_used_at", "last_used_ip",
-    )  # fmt: skip
-    readonly_fields = ("user", "secret_column", "revoked_at", "revoked_reason", "last_used_at", "last_used_ip")
+    fields = ("name", "allowed_ips", "rate_limit", "rate_period", "metadata")
+    change_form_template = "admin/apikeys/apikey/change_form.html"
+    change_list_template = "admin/apikeys/apikey/change_list.html"
     csv_fields = (
         "id", "user", "name", "prefix", "last4", "is_active", "expires_at", "revoked_at", "revoked_reason",
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip
     empty_advice = "A key lets a program use the API in the name of an account."
-    created = when("created_at", "Created")
     expires = when("expires_at", "Expires")
-    last_used = when("last_used_at", "Last used")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    # --- The list ---
 
-    @admin.display(description="Secret", ordering="prefix")
-    def secret_column(self, key: APIKey) -> str:
-        return format_html('<span class="mono">{}…{}</span>', key.prefix, key.last4)
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return KeyChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if any(map(holds_secret, request.GET.values())):
+            self.tell(
+                request,
+                "That was a secret. It must not stand in an address, where logs keep it: find keys by secret here, and rotate "
+                "the key whose secret you searched for.",
+                messages.WARNING,
+            )
+            return HttpResponseRedirect(self.url("find"))
+        return super().changelist_view(request, extra_context)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        start, dots, end = search_term.strip().partition("…")
+        if dots:
+            return queryset.filter(prefix=start, last4=end), False
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description="Key", ordering="name")
+    def key(self, key: APIKey) -> str:
+        return format_html('{}<br><span class="mono muted">{}</span>', key.name, key.shown_as)
 
     @admin.display(description="State")
     def state_column(self, key: APIKey) -> str:
         return badge(STATE_BADGES[key.state], key.state)
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def last_use(self, key: APIKey) -> str:
+        return render_to_string("apikeys/last_used.html", {"key": key})
+
+    @admin.display(description="Last 30 days")
+    def use(self, key: APIKey) -> str:
+        return render_to_string("apikeys/sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
+
+    @admin.action(description="Disable selected API keys", permissions=("change",))
+    def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self.preview(request, queryset, "disable")
+
+    @admin.action(description="Revoke selected API keys", permissions=("change",))
+    def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        return self.preview(request, queryset, "revoke")
+
+    def preview(self, request: HttpRequest, queryset: Any, verb: str) -> HttpResponse | None:
+        keys = list(queryset.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        if len(keys) > MOST_AT_ONCE:
+            self.tell(request, f"At most {MOST_AT_ONCE:,} keys at once. Narrow the list with filters.", messages.ERROR)
+            return None
+        return bulk_page(StaffDesk(request), BulkForm(initial={"verb": verb, "keys": keys}))
+
+    def bulk_view(self, request: HttpRequest) -> HttpResponse:
+        self.check_may_change(request)
+        if request.method != "POST":
+            return HttpResponseRedirect(self.url("changelist"))
+        return bulk_page(StaffDesk(request), BulkForm(request.POST))
+
+    @method_decorator(sensitive_post_parameters("secret"))
+    @sensitive_variables()
+    def find_view(self, request: HttpRequest) -> HttpResponse:
+        """A key by its whole secret, sent in the body: never in an address, never echoed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = FindForm(request.POST if request.method == "POST" else None)
+        if form.is_bound and form.is_valid():
+            key = APIKey.objects.with_secret(form.cleaned_data["secret"]).first()
+            if key is not None:
+                return HttpResponseRedirect(self.url("change", key.pk))
+            form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
+        return StaffDesk(request).page(
+            "apikeys/find.html", status_of(form), form=form, heading="Find a key by its secret"
+        )
+
+    # --- One key ---
+
+    def why_not(self, request: HttpRequest, row: Any, verb: str) -> str:
+        return why_not_change(request.user, row.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or obj.revoked_at is None)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except ValidationError as error:
+            # The key was revoked or deleted while the form was open.
+            self.tell(request, " ".join(error.messages), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        values = {name: getattr(obj, name) for name in self.fields}
+        if not APIKey.objects.filter(USABLE, pk=obj.pk).update(**values):
+            raise ValidationError("This key was revoked or deleted meanwhile. Nothing was changed.")
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        key = context.get("original")
+        if key is not None:
+            may = self.has_view_or_change_permission(request) and request.user.has_perm("apikeys.change_apikey")
+            context |= {
+                "key": key,
+                "row": key_rows([key])[0],
+                "urls": StaffDesk(request).urls(key),
+                "show_save_and_add_another": False,
+                "may_step": may and not self.why_not(request, key, "change") and key.deleted_at is None,
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @sensitive_variables()
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        data = request.POST if request.method == "POST" else None
+        form = StaffCreateKeyForm(data, maker=request.user)
+        form.initial["owner"] = request.GET.get("user", "")[:254]
+        return create_key(StaffDesk(request), form)
+
+    def check_may_change(self, request: HttpRequest) -> None:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
+        steps = [
+            path(f"<uuid:key_id>/{step}/", wrap(self.step_view(view)), name=f"{name}_{step}")
+            for step, view in STEPS.items()
+        ]
+        return [
+            path("find/", wrap(self.find_view), name=f"{name}_find"),
+            path("bulk/", wrap(self.bulk_view), name=f"{name}_bulk"),
+            *steps,
+            *super().get_urls(),
+        ]
+
+    def step_view(self, view: Any) -> Any:
+        served = at(StaffDesk, view)
+
+        def checked(request: HttpRequest, key_id: UUID) -> HttpResponse:
+            self.check_may_change(request)
+            return served(request, key_id)
+
+        return checked
+
+    # --- Delete and restore ---
 
     def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
         pks = [row.pk for row in rows]
@@ -75,51 +280,3 @@ class APIKeyAdmin(SoftDeleteAdmin):
         return [
             "Keys that are neither revoked, disabled nor expired will be accepted again; revoked ones stay revoked."
         ]
-
-
-class MethodFilter(admin.SimpleListFilter):
-    """The methods that clients use; asking the table for its distinct ones would read all of it."""
-
-    title = "method"
-    parameter_name = "method"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(method=self.value()) if self.value() else queryset
-
-
-class AnswerFilter(admin.SimpleListFilter):
-    title = "answer"
-    parameter_name = "answer"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("allowed", "Allowed"), ("refused", "Refused")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() not in {"allowed", "refused"}:
-            return queryset
-        refused = Q(status_code__gte=FIRST_REFUSAL)
-        return queryset.filter(refused if self.value() == "refused" else ~refused)
-
-
-@admin.register(KeyUsage)
-class KeyUsageAdmin(ReadOnlyAdmin):
-    list_display = (
-        "when_column", "key_column", "user", "method", "endpoint", "outcome", "reason", "response_time_ms", "ip_address",
-    )  # fmt: skip
-    list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
-    list_select_related = ("api_key", "user")
-    ordering = ("-id",)
-    sortable_by = ()
-    empty_advice = "Each decision on a known key, allowed or refused, will be listed here."
-    when_column = when("created_at", "When")
-
-    @admin.display(description="Key")
-    def key_column(self, event: KeyUsage) -> str:
-        return event.api_key.name
-
-    @admin.display(description="Answer")
-    def outcome(self, event: KeyUsage) -> str:
-        return badge("ok" if event.status_code < FIRST_REFUSAL else "danger", str(event.status_code))

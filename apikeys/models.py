@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from accounts.validators import validate_encodable
+from apikeys.rollup_models import EndpointHour, FoldState, TouchedHour, UsageHour
+from apikeys.secrets import candidate_hashes, is_well_formed
+from apikeys.validators import normal_metadata, normal_name, normal_networks, validate_resource
 from config.base_models import (
     LIVE,
     SoftDeleteModel,
@@ -20,6 +25,23 @@ from config.base_models import (
     UUIDModel,
 )
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+
+__all__ = [
+    "EVERYTHING",
+    "APIKey",
+    "APIKeyQuerySet",
+    "EndpointHour",
+    "ExpiryNotice",
+    "FoldState",
+    "KeyPermission",
+    "KeyUsage",
+    "KeyUsageQuerySet",
+    "TouchedHour",
+    "UsageHour",
+]
+
+# What stands for everything, as (action, resource): any action on any path.
+EVERYTHING = (("*", "*"), ("*", "/*"))
 
 
 class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
@@ -31,6 +53,22 @@ class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
         """Live keys that are neither revoked, disabled nor expired, whoever holds them."""
         unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=timezone.now())
         return self.filter(LIVE, unexpired, is_active=True, revoked_at__isnull=True)
+
+    def in_use(self) -> APIKeyQuerySet:
+        """Live keys that work or can be made to work again: neither revoked nor expired."""
+        return self.filter(LIVE, revoked_at__isnull=True).exclude(expires_at__lte=timezone.now())
+
+    def ended(self) -> APIKeyQuerySet:
+        """Live rows of keys that will never work again: revoked or expired."""
+        return self.filter(LIVE).filter(models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now()))
+
+    @sensitive_variables()
+    def with_secret(self, secret: str) -> APIKeyQuerySet:
+        """The key whose current or replaced secret this is; nothing, without asking the database, if it cannot be one."""
+        if not is_well_formed(secret):
+            return self.none()
+        hashes = list(candidate_hashes(secret))
+        return self.filter(models.Q(secret_hash__in=hashes) | models.Q(previous_hash__in=hashes))
 
     def revoke(self, reason: str = "") -> int:
         """Revoke for good those that are not revoked yet; returns how many. A revoked key keeps its first reason."""
@@ -110,10 +148,34 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         )
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…{self.last4})"
+        return f"{self.name} ({self.shown_as})"
 
     def get_absolute_url(self) -> str:
         return reverse("admin:apikeys_apikey_change", args=[self.pk])
+
+    def clean(self) -> None:
+        super().clean()
+        errors: dict[str, list[ValidationError]] = {}
+        for field, rule in (("name", normal_name), ("allowed_ips", normal_networks), ("metadata", normal_metadata)):
+            try:
+                setattr(self, field, rule(getattr(self, field)))
+            except ValidationError as error:
+                errors[field] = error.error_list
+        if (self.rate_limit is None) != (self.rate_period is None):
+            missing = "rate_limit" if self.rate_limit is None else "rate_period"
+            errors[missing] = [ValidationError("Give the own limit and the own period together, or neither.")]
+        if errors:
+            raise ValidationError(errors)
+
+    @property
+    def shown_as(self) -> str:
+        """The start and end of the secret, by which people tell keys apart."""
+        return f"{self.prefix}…{self.last4}"
+
+    @property
+    def previous_works(self) -> bool:
+        """Whether the secret before the last rotation is still accepted, as far as its own time goes."""
+        return self.previous_expires_at is not None and self.previous_expires_at > timezone.now()
 
     @property
     def is_expired(self) -> bool:
@@ -169,6 +231,33 @@ class KeyPermission(TimestampedModel):
     def __str__(self) -> str:
         return f"{self.action} {self.resource}"
 
+    def clean(self) -> None:
+        super().clean()
+        try:
+            validate_resource(self.resource)
+        except ValidationError as error:
+            raise ValidationError({"resource": error}) from None
+
+    @property
+    def is_everything(self) -> bool:
+        return (self.action, self.resource) in EVERYTHING
+
+
+class ExpiryNotice(models.Model):
+    """That a key's holder was told, so many days ahead, that it expires: once."""
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="expiry_notices")
+    days = models.PositiveSmallIntegerField()
+    claimed_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "key_expiry_notices"
+        constraints = (models.UniqueConstraint(fields=("api_key", "days"), name="key_expiry_notices_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.api_key}: {self.days} days"
+
 
 class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
     pass
@@ -177,8 +266,14 @@ class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
 class KeyUsage(UUIDModel, TimestampedModel):
     """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
 
-    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="usage", db_index=False, verbose_name="API key")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False)
+    # No constraint in the database: checking it locks the key's and the owner's row for every request, and makes each
+    # insert a third dearer. Purging a key or an account removes its events all the same, through Django.
+    api_key = models.ForeignKey(
+        APIKey, models.CASCADE, related_name="usage", db_index=False, db_constraint=False, verbose_name="API key"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False, db_constraint=False
+    )
     # Kept as a bare number when the limit is purged: the ledger is not rewritten.
     rate_limit = models.ForeignKey(
         "ratelimits.RateLimit",
@@ -200,6 +295,8 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
+    # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
+    reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
     objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
 

@@ -19,6 +19,8 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43
 CHECKSUM_LENGTH = 6
 SHOWN_LENGTH = 6
+# So many characters after the prefix are more than anybody types to search by the start of a key.
+LEAST_OF_A_SECRET = 16
 BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
@@ -47,6 +49,11 @@ def is_well_formed(text: str) -> bool:
     if not separator or prefix != settings.API_KEY_PREFIX or not BODY.fullmatch(body):
         return False
     return checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a secret of ours, or most of one, stands somewhere in `text`: such a text must not be kept or shown."""
+    return re.search(rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{LEAST_OF_A_SECRET},}}", text) is not None
 
 
 def display_prefix(secret: str) -> str:

@@ -69,6 +69,12 @@ def bars(title: str, figures: Sequence[Figure], *series: str) -> dict[str, Chart
     return {"chart": bar_chart(title, figures, series)}
 
 
+@register.inclusion_tag("charts/bars.html")
+def bar_series(title: str, figures: Sequence[Figure], series: Sequence[str]) -> dict[str, Chart]:
+    """As `bars`, for series whose names are data: {% bar_series "By key" figures names %}."""
+    return {"chart": bar_chart(title, figures, series)}
+
+
 @dataclass(frozen=True)
 class Section:
     """An entry of the side bar. `places` are tried in turn, so that a page can come later than its section."""
@@ -92,8 +98,14 @@ STAFF_SECTIONS = (
         ("admin:ratelimits_ratelimit_changelist",),
         ("ratelimits.view_ratelimit", "ratelimits.change_ratelimit"),
     ),
-    Section("API keys", "keys", ("admin:apikeys_apikey_changelist",), ("apikeys.view_apikey", "apikeys.change_apikey")),
-    Section("Usage", "usage", ("/usage/", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
+    Section(
+        "API keys",
+        "keys",
+        ("admin:apikeys_apikey_changelist",),
+        ("apikeys.view_apikey", "apikeys.change_apikey"),
+        within=("/admin/apikeys/hygiene/",),
+    ),
+    Section("Usage", "usage", ("staff_usage", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
     Section("Groups", "groups", ("admin:auth_group_changelist",), ("auth.view_group", "auth.change_group")),
     Section("History", "history", ("admin:admin_logentry_changelist",), ("admin.view_logentry",)),
 )

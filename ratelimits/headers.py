@@ -6,6 +6,8 @@ with parameters. Only this module knows their form.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import JsonResponse
 
 from config.base_http import problem
@@ -52,8 +54,8 @@ def quoted_name(budget: Budget) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def quota_exceeded(outcome: Outcome) -> JsonResponse:
-    """The answer to a refused request: 429, problem+json (RFC 9457), never cached."""
+def quota_exceeded(outcome: Outcome, **members: Any) -> JsonResponse:
+    """The answer to a refused request: 429, problem+json (RFC 9457) with further `members`, never cached."""
     names = [state.budget.name for state in outcome.states if state.exceeded and not state.budget.observe]
     response = problem(
         429,
@@ -61,7 +63,8 @@ def quota_exceeded(outcome: Outcome) -> JsonResponse:
         f"Try again in {outcome.retry_after} second{'' if outcome.retry_after == 1 else 's'}.",
         type=QUOTA_EXCEEDED,
         **{"violated-policies": names},
+        **members,
     )
     for name, value in {**rate_limit_headers(outcome), "Cache-Control": "no-store"}.items():
-        response[name] = value
+        response.headers[name] = value
     return response

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
+from django.utils import timezone
 
+from accounts.middleware import SEEN_AT, SEEN_EVERY
 from accounts.models import User
 from tests.accounts.signin import PASSWORD, is_signed_in, sign_in, verified
 
@@ -115,6 +120,22 @@ def test_ending_the_own_session_leads_to_the_sign_in_page(client, alice):
     own = client.get("/accounts/sessions/").context["sessions"][0]
     assert client.post(f"/accounts/sessions/{own.pk}/end/")["Location"] == "/accounts/login/"
     assert not is_signed_in(client)
+
+
+def test_the_list_tells_when_and_from_where_a_session_was_last_used(client, alice):
+    verified(alice)
+    sign_in(client, "alice")
+    long_ago = timezone.now() - timedelta(hours=2)
+    UserSession.objects.update(last_seen_at=long_ago)
+    is_signed_in(client)
+    assert UserSession.objects.get().last_seen_at == long_ago  # five minutes have not passed
+    session = client.session
+    session[SEEN_AT] -= SEEN_EVERY + 1
+    session.save()
+    client.get("/accounts/email/", REMOTE_ADDR="203.0.113.9")
+    row = UserSession.objects.get()
+    assert timezone.now() - row.last_seen_at < timedelta(minutes=1)
+    assert row.ip == "203.0.113.9"
 
 
 def test_all_other_sessions_are_signed_out_at_once(client, alice):

@@ -7,7 +7,7 @@ import os
 import pytest
 from django.test import Client
 
-from accounts import throttle
+from accounts import addresses, throttle
 from ratelimits.limiter import forget_limiter
 from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, verified
 
@@ -209,9 +209,15 @@ def test_sign_ups_from_one_address_are_throttled(client, free):
             "/accounts/signup/",
             {"name": "Dora", "username": f"dora_{n}", "email": f"dora{n}@example.com", "password1": PASSWORD},
         ).status_code
-        for n in range(21)
+        for n in range(31)
     ]
-    assert answers == [302] * 20 + [429]
+    assert answers == [302] * 30 + [429]
+
+
+def test_trying_out_which_user_names_are_taken_is_throttled(client, alice):
+    form = {"name": "Dora", "username": "alice", "email": "dora@example.com", "password1": PASSWORD}
+    answers = [client.post("/accounts/signup/", form).status_code for _ in range(31)]
+    assert answers == [200] * 30 + [429]
 
 
 def test_setting_a_first_password_is_throttled(client, alice):
@@ -223,6 +229,7 @@ def test_setting_a_first_password_is_throttled(client, alice):
 
 
 def test_signing_in_sends_the_verification_mail_again_a_few_times_only(client, alice, mailoutbox):
+    addresses.set_address(alice, verified=False)
     for _ in range(8):
         assert sign_in(client, "alice")["Location"] == "/accounts/confirm-email/"
     assert len(mailoutbox) == 5

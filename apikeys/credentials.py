@@ -1,0 +1,70 @@
+"""Find the one API key in a request, without a database: absent, malformed, or a secret that can be one of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from django.conf import settings
+
+from apikeys.secrets import is_well_formed
+
+# Longer than any secret; the rest of a 9 kB credential is not worth a look.
+LONGEST_CREDENTIAL = 200
+BEARER = re.compile(r"bearer(?:[ \t]+(.*))?", re.IGNORECASE | re.DOTALL)
+# Parameters that people send keys in. A key in a URL ends up in logs and in histories, so it is refused.
+QUERY_NAMES = frozenset({"api_key", "apikey", "api-key", "x-api-key", "access_token"})
+
+
+class Credential(NamedTuple):
+    """What a request carried: `secret`, or `problem`, which is missing_key or malformed_key."""
+
+    secret: str = ""
+    problem: str = ""
+
+    def __repr__(self) -> str:
+        # The secret must not reach a log or an error page by way of a printed value.
+        return f"Credential(problem={self.problem!r})"
+
+
+MISSING = Credential(problem="missing_key")
+MALFORMED = Credential(problem="malformed_key")
+
+
+def read_credential(authorization: str, api_key: str | None, query: str = "") -> Credential:
+    """The credential of a request.
+
+    authorization: the Authorization header, empty without one; schemes other than Bearer are not ours and are passed
+    over. api_key: the X-API-Key header, None without one. query: the raw query string of the original request.
+    """
+    if query and holds_key(query):
+        return MALFORMED
+    bearer = BEARER.fullmatch(authorization) if authorization else None
+    given = {text.strip(" \t") for text in (bearer and (bearer[1] or ""), api_key) if text is not None}
+    if not given:
+        return MISSING
+    if len(given) > 1:
+        return MALFORMED
+    return checked(given.pop())
+
+
+def checked(text: str) -> Credential:
+    """`text` as a credential: malformed unless it has the form of a secret, checksum included."""
+    if len(text) > LONGEST_CREDENTIAL or not is_well_formed(text):
+        return MALFORMED
+    return Credential(secret=text)
+
+
+def holds_key(query: str) -> bool:
+    """Whether a raw query string carries a key: under a name that people use for keys, or a secret under any name."""
+    if f"{settings.API_KEY_PREFIX}_" not in query and not any(name in query.lower() for name in ("key", "token", "%")):
+        return False
+    pairs = (part.partition("=") for part in query.replace(";", "&").split("&"))
+    return any(is_key(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs)
+
+
+def is_key(name: str, value: str) -> bool:
+    return (
+        (bool(value) and name.strip().lower() in QUERY_NAMES) or is_well_formed(value.strip()) or is_well_formed(name)
+    )

@@ -1,0 +1,88 @@
+"""Where keys are managed: a holder's own on the account pages, anybody's on the staff pages. The views serve both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from accounts.rights import why_not_change
+from apikeys.models import APIKey, APIKeyQuerySet
+from apikeys.services import Author
+
+
+PAGES = ("list", "create")
+PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")
+
+
+@dataclass(frozen=True)
+class Desk:
+    request: HttpRequest
+    shell = ""
+
+    @property
+    def author(self) -> Author:
+        return Author(self.request.user, self.request)
+
+    def keys(self) -> APIKeyQuerySet:
+        """The keys that may be managed here; any other answers as one that does not exist."""
+        raise NotImplementedError
+
+    def url(self, page: str, key: APIKey | None = None) -> str:
+        raise NotImplementedError
+
+    def check_may_manage(self, owner: Any) -> None:
+        """Raise PermissionDenied unless the person who asks may change keys of `owner`."""
+
+    def find(self, key_id: UUID) -> APIKey:
+        key = self.keys().select_related("user").filter(pk=key_id).first()
+        if key is None:
+            raise Http404("There is no such key.")
+        return key
+
+    def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
+        urls = self.urls(context.get("key"))
+        return render(self.request, template, {"shell": self.shell, "urls": urls, **context}, status=status)
+
+    def urls(self, key: APIKey | None) -> dict[str, str]:
+        """The addresses of this desk's pages by name, those of one key only if there is one."""
+        names = [*PAGES, *(PAGES_OF_A_KEY if key is not None else ())]
+        return {name: self.url(name, key if name in PAGES_OF_A_KEY else None) for name in names}
+
+
+class HolderDesk(Desk):
+    shell = "base_account.html"
+
+    def keys(self) -> APIKeyQuerySet:
+        return APIKey.objects.live().filter(user=self.request.user)  # type: ignore[misc]
+
+    def url(self, page: str, key: APIKey | None = None) -> str:
+        return reverse(f"keys:{page}", args=[key.pk] if key else [])
+
+
+class StaffDesk(Desk):
+    shell = "base_staff.html"
+
+    def keys(self) -> APIKeyQuerySet:
+        return APIKey.objects.all()
+
+    def url(self, page: str, key: APIKey | None = None) -> str:
+        page = {"list": "changelist", "create": "add", "detail": "change", "edit": "change"}.get(page, page)
+        return reverse(f"admin:apikeys_apikey_{page}", args=[key.pk] if key else [])
+
+    def check_may_manage(self, owner: Any) -> None:
+        user = self.request.user
+        if not user.has_perm("apikeys.change_apikey"):
+            raise PermissionDenied
+        reason = why_not_change(user, owner)
+        if reason:
+            raise PermissionDenied(reason)
+
+    def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
+        return super().page(template, status, **admin.site.each_context(self.request), **context)

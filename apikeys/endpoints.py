@@ -1,0 +1,101 @@
+"""The machine endpoints under /authz/: who may ask, by which method, and what happens when something breaks inside.
+
+They are answered before the rest of the middleware runs (apikeys/middleware.py), so everything that holds for them stands
+here: no sessions, no CSRF, no redirects, no look at the Host header, and never a 2xx by accident.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from apikeys import gateways, openapi, usage_report, verify
+from apikeys.peers import may_ask
+from config.base_http import problem
+from config.middleware import request_id
+
+logger = logging.getLogger(__name__)
+
+View = Callable[..., HttpResponse]
+
+
+def never_open(view: View) -> View:
+    """Answer 503 when the view breaks, whatever the cause: a gateway takes any accidental 2xx for a yes."""
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001  (told in the log, with an id)
+            return unavailable(request, error)
+
+    return guarded
+
+
+def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+    """503, with an id that the log has too; nothing of the cause goes out."""
+    incident = uuid.uuid4().hex[:12]
+    token = request_id.set(incident)
+    try:
+        logger.error("%s could not be answered (id %s)", request.path, incident, exc_info=error)
+    finally:
+        request_id.reset(token)
+    response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
+    response["X-Request-Id"] = incident
+    response["Retry-After"] = "1"
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def for_gateways(view: View, *, method: str = "") -> View:
+    """Make `view` a machine endpoint, for trusted peers only; with `method`, for that method only."""
+
+    @csrf_exempt
+    @never_open
+    @functools.wraps(view)
+    def endpoint(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+        if not may_ask(request):
+            logger.warning("A peer that is no trusted gateway asked %s", request.path)
+            return problem(403, "Forbidden", "Only trusted gateways may ask.")
+        if method and request.method != method:
+            response = problem(405, "Method not allowed", f"Use {method}.")
+            response["Allow"] = method
+            return response
+        return view(request, *args, **kwargs)
+
+    return endpoint
+
+
+def nothing_here(request: HttpRequest) -> HttpResponse:
+    return problem(404, "Not found", "There is no such endpoint.")
+
+
+nginx = for_gateways(gateways.nginx)
+traefik = for_gateways(gateways.forward_auth)
+caddy = for_gateways(gateways.forward_auth)
+envoy = for_gateways(gateways.envoy)
+verify_key = for_gateways(verify.verify, method="POST")
+report_usage = for_gateways(usage_report.usage, method="POST")
+schema = for_gateways(openapi.document, method="GET")
+missing = for_gateways(nothing_here)
+
+ROUTES: dict[str, View] = {
+    "/authz/nginx": nginx,
+    "/authz/traefik": traefik,
+    "/authz/caddy": caddy,
+    "/authz/verify": verify_key,
+    "/authz/usage": report_usage,
+    "/authz/openapi.json": schema,
+}
+
+
+def endpoint_for(path: str) -> View:
+    """The endpoint at a path under /authz/: by its exact name, or anything below Envoy's prefix."""
+    if path.startswith(f"{gateways.ENVOY_PREFIX}/"):
+        return envoy
+    return ROUTES.get(path, missing)

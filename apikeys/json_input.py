@@ -1,0 +1,136 @@
+"""Read the JSON that services send, and say precisely what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from apikeys.addresses import plain_address
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class InvalidInput(ValueError):
+    """What a service sent cannot be used; the message says where and why, and never repeats what was sent."""
+
+    status = 400
+
+
+class InputTooLarge(InvalidInput):
+    status = 413
+
+
+class NotJSON(InvalidInput):
+    status = 415
+
+
+class Invalid(ValueError):
+    """A value breaks its field's rule, which the message states."""
+
+
+Reader = Callable[[Any], Any]
+
+
+def read_json(request: HttpRequest, longest: int) -> Any:
+    """The request's body, parsed. longest: its limit in bytes. Raises InvalidInput."""
+    if request.content_type != "application/json":
+        raise NotJSON("Send the body as application/json.")
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal() or int(length) > longest:
+        raise InputTooLarge(f"The body may have at most {longest:,} bytes, and its length must be given.")
+    try:
+        return json.loads(request.body, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        # From the body's text, which may hold a secret: the cause stays out of the answer and of the log.
+        raise InvalidInput("The body is not valid JSON.") from None
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise Invalid(name)
+
+
+def read_fields(data: Any, readers: Mapping[str, Reader], *, where: str = "") -> dict[str, Any]:
+    """The fields of a JSON object, each through its reader; null counts as absent. Raises InvalidInput.
+
+    An unknown field is refused: a misspelt one would be a question that was never asked.
+    """
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{where or 'The body'} must be a JSON object.")
+    unknown = data.keys() - readers.keys()
+    if unknown:
+        known = ", ".join(readers)
+        raise InvalidInput(f"{where or 'The body'} has a field that is not known. Known are: {known}.")
+    return {name: read_field(name, readers[name], value, where) for name, value in data.items() if value is not None}
+
+
+def read_field(name: str, reader: Reader, value: Any, where: str) -> Any:
+    try:
+        return reader(value)
+    except Invalid as error:
+        place = f"{where}: {name}" if where else name
+        raise InvalidInput(f"{place} {error}") from None
+
+
+def text(longest: int) -> Reader:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > longest:
+            raise Invalid(f"must be a text of at most {longest:,} characters.")
+        return value
+
+    return read
+
+
+def matching(pattern: str, description: str) -> Reader:
+    compiled = re.compile(pattern)
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise Invalid(f"must be {description}.")
+        return value
+
+    return read
+
+
+def whole_number(smallest: int, largest: int) -> Reader:
+    def read(value: Any) -> int:
+        number = int(value) if isinstance(value, float) and value.is_integer() else value
+        if not isinstance(number, int) or isinstance(value, bool) or not smallest <= number <= largest:
+            raise Invalid(f"must be a whole number from {smallest:,} to {largest:,}.")
+        return number
+
+    return read
+
+
+def address(value: Any) -> str:
+    plain = plain_address(value) if isinstance(value, str) else ""
+    if not plain:
+        raise Invalid("must be an IPv4 or IPv6 address.")
+    return plain
+
+
+def uuid(value: Any) -> UUID:
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise Invalid("must be a UUID.") from None
+
+
+def json_object(longest: int) -> Reader:
+    """A JSON object that both databases can hold: as text at most `longest` characters, no NUL, no half surrogates."""
+
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise Invalid("must be a JSON object.")
+        written = json.dumps(value, ensure_ascii=False)
+        if len(written) > longest:
+            raise Invalid(f"must have at most {longest:,} characters as JSON.")
+        if "\\u0000" in written or SURROGATE.search(written):
+            raise Invalid("must not contain NUL characters or halves of surrogate pairs.")
+        return value
+
+    return read

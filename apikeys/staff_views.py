@@ -1,0 +1,39 @@
+"""Staff pages about keys that are no part of the admin's own lists: hygiene."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from apikeys import hygiene
+from apikeys.bulk import VERBS
+from apikeys.desks import StaffDesk
+from apikeys.key_rows import key_rows
+
+PAGE_SIZE = 50
+
+
+@admin.site.admin_view
+@require_safe
+def hygiene_page(request: HttpRequest) -> HttpResponse:
+    if not request.user.has_perms(["apikeys.view_apikey"]):
+        raise PermissionDenied
+    chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
+    lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
+    counts = {slug: keys.count() for slug, keys in lists.items()}
+    keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
+    page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
+    idle = hygiene.unexercised_permissions([key.pk for key in page]) if chosen.slug == "unexercised" else {}
+    return StaffDesk(request).page(
+        "apikeys/hygiene.html",
+        problems=[(problem, counts[problem.slug]) for problem in hygiene.PROBLEMS],
+        chosen=chosen,
+        page=page,
+        rows=[(row, idle.get(row.key.pk, [])) for row in key_rows(page)],
+        verbs=[verb for verb in VERBS if verb[0] != "trim" or chosen.slug == "unexercised"],
+        may_change=request.user.has_perm("apikeys.change_apikey"),
+        heading="Key hygiene",
+    )

@@ -1,0 +1,62 @@
+"""The ledger in the admin: each decision on a known key, to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q
+from django.http import HttpRequest
+
+from apikeys.models import KeyUsage
+from config.base_admin import ReadOnlyAdmin, badge, when
+
+FIRST_ERROR = 400
+
+
+class MethodFilter(admin.SimpleListFilter):
+    """The methods that clients use; asking the table for its distinct ones would read all of it."""
+
+    title = "method"
+    parameter_name = "method"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(method=self.value()) if self.value() else queryset
+
+
+class AnswerFilter(admin.SimpleListFilter):
+    title = "answer"
+    parameter_name = "answer"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("allowed", "Allowed"), ("refused", "Refused")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() not in {"allowed", "refused"}:
+            return queryset
+        let_through = Q(reason="")
+        return queryset.filter(let_through if self.value() == "allowed" else ~let_through)
+
+
+@admin.register(KeyUsage)
+class KeyUsageAdmin(ReadOnlyAdmin):
+    list_display = (
+        "when_column", "key_column", "user", "method", "endpoint", "outcome", "reason", "response_time_ms", "ip_address",
+    )  # fmt: skip
+    list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
+    list_select_related = ("api_key", "user")
+    ordering = ("-id",)
+    sortable_by = ()
+    empty_advice = "Each decision on a known key, allowed or refused, will be listed here."
+    when_column = when("created_at", "When")
+
+    @admin.display(description="Key")
+    def key_column(self, event: KeyUsage) -> str:
+        return event.api_key.name
+
+    @admin.display(description="Answer")
+    def outcome(self, event: KeyUsage) -> str:
+        return badge("ok" if event.status_code < FIRST_ERROR else "danger", str(event.status_code))

@@ -1,0 +1,70 @@
+"use strict";
+// Comforts of the key pages only: each of them works without this file.
+
+// A second click must not send a form twice: the answer to the first, with the secret in it, would be lost.
+document.querySelectorAll("form[data-once]").forEach((form) => {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+});
+window.addEventListener("pageshow", () => {
+  document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent);
+});
+
+// The secret: Copy comes first, and leaving without it asks.
+const secret = document.querySelector("[data-secret]");
+if (secret) {
+  const value = secret.querySelector("[data-value]");
+  const copy = secret.querySelector("[data-copy]");
+  const said = secret.querySelector("[data-copied]");
+  let saved = false;
+  copy.hidden = false;
+  copy.focus();
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(value.textContent);
+      saved = true;
+      said.textContent = "Copied.";
+    } catch {
+      secret.querySelector("[data-reveal]").open = true;
+      getSelection().selectAllChildren(value);
+      said.textContent = "Selected: press Ctrl+C.";
+    }
+  });
+  document.addEventListener("copy", () => {
+    if (String(getSelection()).includes(value.textContent)) saved = true;
+  });
+  document.querySelector("[data-done]").addEventListener("click", () => { saved = true; });
+  window.addEventListener("beforeunload", (event) => {
+    if (!saved) event.preventDefault();
+  });
+}
+
+// The permission picker: more rows, and a filled row means that the list counts.
+const picker = document.querySelector("[data-picker]");
+if (picker) {
+  const prefix = picker.dataset.picker;
+  const total = document.getElementById(`id_${prefix}-TOTAL_FORMS`);
+  const add = document.querySelector("[data-add-row]");
+  const listed = document.querySelector('input[name="allow"][value="listed"]');
+  add.hidden = false;
+  add.addEventListener("click", () => {
+    const number = Number(total.value);
+    const row = picker.tBodies[0].lastElementChild.cloneNode(true);
+    const renumber = (text) => text.replace(/-\d+-/, `-${number}-`);
+    row.querySelectorAll(".errorlist").forEach((list) => list.remove());
+    row.querySelectorAll("input").forEach((input) => {
+      input.name = renumber(input.name);
+      input.id = renumber(input.id);
+      if (input.type === "checkbox") input.checked = false; else input.value = "";
+    });
+    row.querySelectorAll("label").forEach((label) => { label.htmlFor = renumber(label.htmlFor); });
+    picker.tBodies[0].append(row);
+    total.value = number + 1;
+    row.querySelector("input").focus();
+  });
+  picker.addEventListener("input", (event) => {
+    if (listed && (event.target.checked || event.target.type === "text")) listed.checked = true;
+  });
+}

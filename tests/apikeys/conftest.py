@@ -1,0 +1,71 @@
+"""Keys of the cast, and the three ways of asking that most tests need."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from apikeys.models import APIKey, KeyPermission
+from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, pepper_id
+from django.conf import settings
+from ratelimits.limiter import forget_limiter, limiter
+from ratelimits.rules import forget_rules
+
+
+def make_key(user, *, allow=("* *",), **fields):
+    """A key of `user`; the secret is on the instance as `key.secret`, for the test alone."""
+    secret = fields.pop("secret", None) or new_secret()
+    key = APIKey.objects.create(
+        user=user,
+        name=fields.pop("name", "test key"),
+        prefix=display_prefix(secret),
+        last4=last4(secret),
+        secret_hash=fields.pop("secret_hash", None) or hash_secret(secret),
+        pepper_id=pepper_id(settings.API_KEY_PEPPERS[0]),
+        **fields,
+    )
+    for permission in allow:
+        action, resource = permission.split(" ", 1)
+        KeyPermission.objects.create(api_key=key, action=action, resource=resource)
+    key.secret = secret
+    return key
+
+
+@pytest.fixture
+def counters(db):
+    """Empty budgets, and rules as they are in the database now."""
+    forget_rules()
+    limiter().store.clear()
+    yield
+    forget_limiter()
+
+
+@pytest.fixture
+def key(alice, counters):
+    return make_key(alice)
+
+
+@pytest.fixture
+def ask(client):
+    """Ask as nginx does, for a GET of /orders unless told otherwise."""
+
+    def ask(secret=None, *, method="GET", uri="/orders", address="203.0.113.9", **headers):
+        sent = {"X-Original-Method": method, "X-Original-URI": uri, "X-Real-IP": address, **headers}
+        if secret is not None:
+            sent["X-API-Key"] = secret
+        return client.get("/authz/nginx", headers={k: v for k, v in sent.items() if v is not None})
+
+    return ask
+
+
+@pytest.fixture
+def verify(client):
+    """Ask as a service does; returns the answer's JSON."""
+
+    def verify(**question):
+        response = client.post("/authz/verify", json.dumps(question), content_type="application/json")
+        assert response.status_code == 200, response.content
+        return response.json()
+
+    return verify

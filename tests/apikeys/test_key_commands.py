@@ -1,0 +1,232 @@
+"""create_key, revoke_key, notify_expiring_keys, fold_usage, prune_usage."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from apikeys.models import APIKey, ExpiryNotice, KeyUsage, UsageHour
+from apikeys.secrets import hash_secret
+from tests.apikeys.usage_makers import event, make_key
+
+DAY = timedelta(days=1)
+
+
+def run(command, /, *args, **options):
+    out = StringIO()
+    call_command(command, *args, stdout=out, stderr=StringIO(), **options)
+    return out.getvalue()
+
+
+def test_create_key_prints_the_secret_this_once(alice):
+    made = json.loads(run("create_key", "alice", name="nightly"))
+    key = APIKey.objects.get()
+    assert made["id"] == str(key.pk)
+    assert key.secret_hash == hash_secret(made["secret"])
+    assert (key.user, key.name, key.expires_at, made["expires_at"]) == (alice, "nightly", None, None)
+    assert made["permissions"] == ["* *"]
+    entry = LogEntry.objects.get()
+    assert "manage.py create_key" in entry.change_message
+    assert made["secret"] not in entry.change_message
+
+
+def test_create_key_takes_permissions_and_expiry(alice):
+    made = json.loads(run("create_key", "ALICE", name="k", allow=["read /orders/*", "* billing"], expires=30))
+    assert made["permissions"] == ["* billing", "read /orders/*"]
+    assert timedelta(days=29) < APIKey.objects.get().expires_at - timezone.now() <= 30 * DAY
+
+
+@pytest.mark.parametrize(
+    ("username", "options", "said"),
+    [
+        ("nobody", {}, "no live account"),
+        ("alice", {"allow": ["read"]}, "an action and a resource"),
+        ("alice", {"allow": ["read /a /b"]}, "an action and a resource"),
+        ("alice", {"allow": ["fly /a"]}, "not a valid choice"),
+        ("alice", {"allow": ["read /a b"]}, "an action and a resource"),
+        ("alice", {"allow": ["read /a*"]}, "stands alone"),
+        ("alice", {"expires": 0}, "number of days"),
+        ("alice", {"expires": 10**9}, "number of days"),
+        ("alice", {"name": "  "}, "name"),
+        ("alice", {"name": "x" * 101}, "100"),
+    ],
+)
+def test_create_key_says_what_is_wrong(alice, username, options, said):
+    with pytest.raises(CommandError, match=said):
+        run("create_key", username, **({"name": "k"} | options))
+    assert not APIKey.objects.exists()
+
+
+def test_create_key_refuses_a_deleted_account(alice):
+    alice.delete()
+    with pytest.raises(CommandError):
+        run("create_key", "alice", name="k")
+
+
+def test_revoke_key_is_final_and_may_be_repeated(alice):
+    key = make_key(alice)
+    assert "is revoked" in run("revoke_key", str(key.pk), reason="leaked")
+    assert "revoked already" in run("revoke_key", str(key.pk), reason="again")
+    key.refresh_from_db()
+    assert (key.state, key.revoked_reason) == ("revoked", "leaked")
+
+
+@pytest.mark.parametrize("key_id", ["", "1", "x", str(uuid4())])
+def test_revoke_key_of_an_unknown_id_fails(db, key_id):
+    with pytest.raises(CommandError, match="no key"):
+        run("revoke_key", key_id, reason="x")
+
+
+def test_revoke_key_needs_a_reason(alice):
+    with pytest.raises(CommandError, match="why"):
+        run("revoke_key", str(make_key(alice).pk), reason=" ")
+
+
+def expiring(owner, days, **options):
+    return make_key(
+        owner, f"in {days} days", expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1), **options
+    )
+
+
+def told():
+    return [(message.to[0], message.subject) for message in mail.outbox]
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(1, True), (7, True), (14, True), (30, True), (31, False), (200, False)])
+def test_holders_are_told_thirty_days_ahead_and_nearer(alice, days, is_told):
+    expiring(alice, days)
+    run("notify_expiring_keys")
+    noun = "day" if days == 1 else "days"
+    assert told() == ([("alice@example.com", f"API key “in {days} days” expires in {days} {noun}")] if is_told else [])
+
+
+def test_a_notice_goes_out_once_and_again_at_the_next_mark(alice):
+    key = expiring(alice, 30)
+    for days, count in ((30, 1), (30, 1), (20, 1), (14, 2), (13, 2), (7, 3), (1, 4), (1, 4)):
+        APIKey.objects.update(expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1))
+        run("notify_expiring_keys")
+        assert len(mail.outbox) == count, days
+    assert sorted(ExpiryNotice.objects.filter(api_key=key).values_list("days", flat=True)) == [1, 7, 14, 30]
+
+
+def test_marks_that_were_missed_are_not_made_up_for(alice):
+    expiring(alice, 5)
+    run("notify_expiring_keys")
+    APIKey.objects.update(expires_at=timezone.now() + timedelta(days=6))
+    run("notify_expiring_keys")
+    assert len(mail.outbox) == 1
+
+
+def test_the_team_is_told_too(alice, settings):
+    settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
+    key = expiring(alice, 7)
+    run("notify_expiring_keys")
+    assert told() == [
+        ("alice@example.com", "API key “in 7 days” expires in 7 days"),
+        ("keys@example.com", "API key “in 7 days” expires in 7 days (alice)"),
+    ]
+    assert key.shown_as in mail.outbox[0].body
+    assert "Last used: never" in mail.outbox[0].body
+
+
+def test_only_keys_that_are_accepted_are_told_of(alice, bob, charlie):
+    for number, change in enumerate(
+        ({"is_active": False}, {"revoked_at": timezone.now()}, {"deleted_at": timezone.now()})
+    ):
+        APIKey.objects.filter(pk=expiring(alice, 5 + number).pk).update(**change)
+    expiring(bob, 5)
+    bob.suspend()
+    expiring(charlie, 5)
+    charlie.delete()
+    APIKey.objects.filter(pk=make_key(alice).pk).update(expires_at=timezone.now() - DAY)
+    run("notify_expiring_keys")
+    assert mail.outbox == []
+
+
+def test_a_dry_run_tells_nobody(alice):
+    expiring(alice, 5)
+    assert "would tell alice" in run("notify_expiring_keys", dry_run=True)
+    assert mail.outbox == []
+    assert not ExpiryNotice.objects.exists()
+
+
+class DeadMail:
+    def send_messages(self, messages):
+        raise ConnectionRefusedError("no mail server")
+
+
+def test_a_mail_that_cannot_be_sent_is_due_again(alice, monkeypatch):
+    key = expiring(alice, 5)
+    APIKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
+    with monkeypatch.context() as patched:
+        patched.setattr("apikeys.expiry_notices.get_connection", DeadMail)
+        with pytest.raises(CommandError, match="1 notice could not be sent"):
+            run("notify_expiring_keys")
+    run("notify_expiring_keys")
+    assert len(mail.outbox) == 1
+
+
+def test_the_claim_of_a_running_command_is_respected_and_a_stale_one_taken_over(alice):
+    key = expiring(alice, 5)
+    claim = ExpiryNotice.objects.create(api_key=key, days=7, claimed_at=timezone.now())
+    run("notify_expiring_keys")
+    assert mail.outbox == []
+    ExpiryNotice.objects.filter(pk=claim.pk).update(claimed_at=timezone.now() - timedelta(hours=2))
+    run("notify_expiring_keys")
+    assert len(mail.outbox) == 1
+
+
+def test_two_runs_at_once_send_one_mail(alice):
+    from apikeys.expiry_notices import due_notices, send
+
+    expiring(alice, 5)
+    ((key, days),) = list(due_notices())
+    assert [send(key, days), send(key, days)] == [True, False]
+    assert len(mail.outbox) == 1
+
+
+def test_a_notice_of_another_run_is_told_so(alice, monkeypatch):
+    from apikeys.management.commands import notify_expiring_keys
+
+    key = expiring(alice, 5)
+    run("notify_expiring_keys")
+    monkeypatch.setattr(notify_expiring_keys, "due_notices", lambda: [(key, 7)])
+    assert "told by another run" in run("notify_expiring_keys")
+
+
+def test_fold_usage_adds_up_what_has_ended(alice):
+    event(make_key(alice), timedelta(hours=5))
+    assert "1 hour folded" in run("fold_usage", verbosity=2)
+    assert "0 hours folded" in run("fold_usage")
+    assert UsageHour.objects.count() == 1
+
+
+def test_prune_usage_removes_old_events_and_keeps_their_totals(alice):
+    key = make_key(alice)
+    event(key, 100 * DAY)
+    event(key)
+    assert "1 event from before" in run("prune_usage", dry_run=True)
+    assert KeyUsage.objects.count() == 2
+    assert "1 event from before" in run("prune_usage")
+    assert (KeyUsage.objects.count(), UsageHour.objects.count()) == (1, 1)
+    assert "0 events" in run("prune_usage", days=90)
+
+
+def test_prune_usage_can_remove_totals_too(alice):
+    event(make_key(alice), 100 * DAY)
+    run("prune_usage", days=30, without_totals=True)
+    assert (KeyUsage.objects.count(), UsageHour.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize("days", [0, -1, 10**9])
+def test_prune_usage_refuses_a_senseless_number_of_days(db, days):
+    with pytest.raises(CommandError, match="Give --days"):
+        run("prune_usage", days=days)

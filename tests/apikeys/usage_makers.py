@@ -1,0 +1,24 @@
+"""Events for the tests of usage: `event()` writes one row of the ledger, back-dated as the test likes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
+
+from apikeys.models import KeyUsage
+from apikeys.services import Author, issue_key
+
+
+def make_key(owner, name="a key", **options):
+    return issue_key(owner, Author(owner), name=name, **options)[0]
+
+
+def event(key, ago=timedelta(0), *, at=None, **fields):
+    defaults = {"endpoint": "/orders", "method": "GET", "status_code": 200}
+    moment = at or timezone.now() - ago
+    return KeyUsage.objects.create(api_key=key, user_id=key.user_id, created_at=moment, **(defaults | fields))
+
+
+def day(*parts):
+    return datetime(*parts, tzinfo=UTC)
