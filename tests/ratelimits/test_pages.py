@@ -318,6 +318,11 @@ def test_what_if_knows_the_neighbours(staff_client, busy_alice, free):
     assert "No request of the last 7 days" in text(staff_client.get(url("what_if"), asked(free)))
 
 
+def test_what_if_the_limit_that_is_there_had_other_figures(staff_client, busy_alice, free):
+    limit(free, "/orders/{id}", period=3600, number=99)
+    assert "<strong>15 requests</strong>" in text(staff_client.get(url("what_if"), asked(free)))
+
+
 def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
     row = limit(free, "/orders/{id}", number=5)
     page = text(
