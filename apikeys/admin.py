@@ -26,7 +26,6 @@ from apikeys.forms import FindForm, StaffCreateKeyForm
 from apikeys.key_rows import key_rows
 from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
-from apikeys.secrets import holds_secret
 from apikeys.services import USABLE
 from config.base_admin import badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
@@ -128,17 +127,6 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyChangeList
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if any(map(holds_secret, request.GET.values())):
-            self.tell(
-                request,
-                "That was a secret. It must not stand in an address, where logs keep it: find keys by secret here, and rotate "
-                "the key whose secret you searched for.",
-                messages.WARNING,
-            )
-            return HttpResponseRedirect(self.url("find"))
-        return super().changelist_view(request, extra_context)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         start, dots, end = search_term.strip().partition("…")
