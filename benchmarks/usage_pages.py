@@ -88,7 +88,9 @@ def sparklines():
 
 def row(count, state):
     total = page()["sums"].requests
-    print(f"| {count:>10,} | {state:<8} | {milliseconds(page):>9,.0f} | {milliseconds(sparklines):>10,.0f} | {total:>10,} |")
+    print(
+        f"| {count:>10,} | {state:<8} | {milliseconds(page):>9,.0f} | {milliseconds(sparklines):>10,.0f} | {total:>10,} |"
+    )
 
 
 def measure(count):
