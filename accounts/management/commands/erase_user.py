@@ -44,7 +44,9 @@ class Command(BaseCommand):
 
 def account(wanted: str) -> User:
     """The live account of this user name, else the only deleted one, else the one of this id. Raises CommandError."""
-    users = list(User.objects.live().filter(username=wanted)) or list(User.objects.deleted().filter(username=wanted))
+    users: list[User] = list(User.objects.live().filter(username=wanted)) or list(
+        User.objects.deleted().filter(username=wanted)
+    )
     if not users and wanted.isascii() and wanted.isdigit():
         users = list(User.objects.filter(pk=int(wanted)))
     if not users:
