@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import User
-from tests.accounts.signin import PASSWORD, is_signed_in, make_verified, sign_in, verified
+from tests.accounts.signin import PASSWORD, is_signed_in, make_verified, sign_in, unverified, verified
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", " Alice ", "alice@example.com", "Alice@EXAMPLE.com", "ａｌｉｃｅ"])
@@ -92,6 +92,7 @@ def test_an_account_without_a_password_cannot_be_signed_in_to_by_one(client, ali
 
 
 def test_an_unverified_address_is_asked_to_be_verified_first(client, alice, mailoutbox):
+    unverified(alice)
     response = sign_in(client, "alice")
     assert response["Location"] == "/accounts/confirm-email/"
     assert [message.to for message in mailoutbox] == [["alice@example.com"]]
