@@ -52,7 +52,6 @@ class UserAdmin(SoftDeleteAdmin):
     search_fields = ("username", "email", "name")
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
-    filter_horizontal = ("groups", "user_permissions")
     empty_advice = "An account signs in, is on a tier and holds API keys."
     csv_fields = (
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
@@ -138,13 +137,7 @@ class GroupAdmin(GatehouseModelAdmin):
     list_display = ("name",)
     search_fields = ("name",)
     ordering = ("name",)
-    filter_horizontal = ("permissions",)
     empty_advice = "A group bundles permissions for staff."
-
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "permissions":
-            kwargs["queryset"] = db_field.remote_field.model.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

@@ -27,7 +27,6 @@ from tests.accounts.signin import (
     last_link,
     make_verified,
     sign_in,
-    unverified,
     verified,
 )
 from tests.conftest import make_user
@@ -172,7 +171,7 @@ def test_an_address_that_the_provider_has_not_verified_links_to_nothing(client, 
 
 
 def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, alice, provider):
-    unverified(alice)
+    addresses.set_address(alice, verified=False)
     mallory = Client()
     mallory.force_login(alice)
     Authenticator.objects.create(user=alice, type="totp", data={"secret": "x"})

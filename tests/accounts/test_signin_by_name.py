@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from accounts import addresses
 from accounts.models import User
-from tests.accounts.signin import PASSWORD, is_signed_in, make_verified, sign_in, unverified, verified
+from tests.accounts.signin import PASSWORD, is_signed_in, make_verified, sign_in, verified
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", " Alice ", "alice@example.com", "Alice@EXAMPLE.com", "ａｌｉｃｅ"])
@@ -92,7 +93,7 @@ def test_an_account_without_a_password_cannot_be_signed_in_to_by_one(client, ali
 
 
 def test_an_unverified_address_is_asked_to_be_verified_first(client, alice, mailoutbox):
-    unverified(alice)
+    addresses.set_address(alice, verified=False)
     response = sign_in(client, "alice")
     assert response["Location"] == "/accounts/confirm-email/"
     assert [message.to for message in mailoutbox] == [["alice@example.com"]]

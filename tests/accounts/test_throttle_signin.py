@@ -7,9 +7,9 @@ import os
 import pytest
 from django.test import Client
 
-from accounts import throttle
+from accounts import addresses, throttle
 from ratelimits.limiter import forget_limiter
-from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, unverified, verified
+from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, verified
 
 CLOSED_PORT = "redis://127.0.0.1:1/0"
 
@@ -229,7 +229,7 @@ def test_setting_a_first_password_is_throttled(client, alice):
 
 
 def test_signing_in_sends_the_verification_mail_again_a_few_times_only(client, alice, mailoutbox):
-    unverified(alice)
+    addresses.set_address(alice, verified=False)
     for _ in range(8):
         assert sign_in(client, "alice")["Location"] == "/accounts/confirm-email/"
     assert len(mailoutbox) == 5

@@ -183,7 +183,12 @@ def test_the_export_adds_up_to_the_totals(staff_client, traffic, folded):
     assert sum(int(record["requests"]) for record in records) == 7
     assert sum(int(record["tokens"]) for record in records) == 1000
     failed = next(record for record in records if record["errors"] == "1")
-    assert (failed["key"], failed["endpoint"], failed["average_ms"], failed["slowest_ms"]) == ("first", "/orders", "200", "300")
+    assert (failed["key"], failed["endpoint"], failed["average_ms"], failed["slowest_ms"]) == (
+        "first",
+        "/orders",
+        "200",
+        "300",
+    )
 
 
 def test_the_export_of_a_holder_is_his_own(holder, traffic):
