@@ -21,6 +21,11 @@ def verified(user):
     return user
 
 
+def unverified(user):
+    addresses.set_address(user, verified=False)
+    return user
+
+
 def make_verified(name, **fields):
     return verified(make_user(name, **fields))
 
