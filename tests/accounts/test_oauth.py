@@ -182,6 +182,7 @@ def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, ali
     assert not is_signed_in(mallory)
     alice.refresh_from_db()
     assert not alice.has_usable_password()
+    assert alice.session_epoch > 0
     assert addresses.is_verified(alice)
     assert not Authenticator.objects.filter(user=alice).exists()
     sign_in(mallory, "alice")
