@@ -12,7 +12,8 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import rights
+from accounts import mails, rights
+from accounts.addresses import set_address
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
@@ -51,7 +52,6 @@ class UserAdmin(SoftDeleteAdmin):
     search_fields = ("username", "email", "name")
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
-    filter_horizontal = ("groups", "user_permissions")
     empty_advice = "An account signs in, is on a tier and holds API keys."
     csv_fields = (
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
@@ -99,6 +99,11 @@ class UserAdmin(SoftDeleteAdmin):
         if not change:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+        if not change:
+            set_address(obj, verified=False)
+            mails.send_invitation(request, obj)
+        elif "email" in form.changed_data:
+            mails.move_address(request, obj, form.initial["email"])
         if change and "is_active" in form.changed_data and not obj.is_active:
             obj.end_sessions()
 
@@ -132,13 +137,7 @@ class GroupAdmin(GatehouseModelAdmin):
     list_display = ("name",)
     search_fields = ("name",)
     ordering = ("name",)
-    filter_horizontal = ("permissions",)
     empty_advice = "A group bundles permissions for staff."
-
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "permissions":
-            kwargs["queryset"] = db_field.remote_field.model.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

@@ -189,13 +189,10 @@ def create(user: User, author: Author) -> User:
 def update(user: User, fields: Collection[str], before: dict[str, str], author: Author) -> None:
     """Save `fields` of a changed account; `before` is its snapshot before they were set.
 
-    A moved address counts as unverified, and reset links to the old one are dead. Raises IntegrityError if a live
-    account took the name or the address meanwhile.
+    Raises IntegrityError if a live account took the name or the address meanwhile.
     """
     with transaction.atomic():
         user.save(update_fields=list(fields))
-        if "email" in fields:
-            set_address(user, verified=False)
         changes = changes_between(before, snapshot(user))
         record(user, CHANGE, changes=changes, **author.as_entry())
 

@@ -101,7 +101,9 @@ class StaffUsageForm(UsageForm):
         text = self.cleaned_data["user"]
         if not text:
             return None
-        user: User | None = User.objects.filter(Q(username=text.casefold()) | Q(email=text)).order_by("is_deleted", "-pk").first()
+        user: User | None = (
+            User.objects.filter(Q(username=text.casefold()) | Q(email=text)).order_by("is_deleted", "-pk").first()
+        )
         if user is None:
             raise ValidationError("There is no account with this user name or address.")
         return user

@@ -30,7 +30,6 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
                 choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
                 choice.label_from_instance = label_with_state
 
-
     def clean(self) -> dict[str, Any]:
         """Make sure that what was chosen is still live, and stays so until this transaction ends.
 

@@ -177,7 +177,9 @@ def test_an_owner_on_no_tier_or_a_deleted_one_is_let_in_without_a_tier(ask, veri
     assert verify(key=key.secret, method="GET", path="/orders")["tier"] is None
 
 
-@pytest.mark.parametrize(("name", "sent"), [("Größe 100%", "Gr%C3%B6%C3%9Fe 100%25"), ("a\nb", "a%0Ab"), ("pro+", "pro+")])
+@pytest.mark.parametrize(
+    ("name", "sent"), [("Größe 100%", "Gr%C3%B6%C3%9Fe 100%25"), ("a\nb", "a%0Ab"), ("pro+", "pro+")]
+)
 def test_a_tier_name_travels_percent_encoded(ask, key, free, name, sent):
     type(free).objects.filter(pk=free.pk).update(name=name)
     assert ask(key.secret)["X-Auth-Tier"] == sent

@@ -56,7 +56,12 @@ def test_headers_of_other_dialects_change_nothing(client, alice, counters, diale
     key = make_key(alice, allow=["read /public"])
     forged = {
         name: value
-        for text in ("X-Original-URI: /public", "X-Forwarded-Uri: /public", "Forwarded: for=192.0.2.1", "X-Rewrite-URL: /public")
+        for text in (
+            "X-Original-URI: /public",
+            "X-Forwarded-Uri: /public",
+            "Forwarded: for=192.0.2.1",
+            "X-Rewrite-URL: /public",
+        )
         for name, value in [text.split(": ")]
     } | {"X-HTTP-Method-Override": "GET", "X-Original-Method": "GET", "X-Forwarded-Method": "GET"}
     own = described(dialect) if "/" not in dialect else {}

@@ -28,7 +28,9 @@ def by_sue(sue):
 
 
 def history(key):
-    return [json.loads(entry.change_message)[0] for entry in LogEntry.objects.filter(object_id=str(key.pk)).order_by("pk")]
+    return [
+        json.loads(entry.change_message)[0] for entry in LogEntry.objects.filter(object_id=str(key.pk)).order_by("pk")
+    ]
 
 
 def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue):
@@ -84,7 +86,9 @@ def test_what_a_key_cannot_hold_is_refused_at_its_field(alice, by_sue, fields, f
     assert not APIKey.objects.exists()
 
 
-@pytest.mark.parametrize("pair", [("fly", "/a"), ("read", "/a b"), ("read", ""), ("read", "a" * 256), ("read", "no name")])
+@pytest.mark.parametrize(
+    "pair", [("fly", "/a"), ("read", "/a b"), ("read", ""), ("read", "a" * 256), ("read", "no name")]
+)
 def test_a_permission_that_is_none_is_refused(alice, by_sue, pair):
     with pytest.raises(ValidationError):
         services.issue_key(alice, by_sue, name="k", permissions=[pair])
@@ -106,7 +110,12 @@ def test_rotating_keeps_the_key_and_replaces_its_secret(alice, by_sue):
     old, pk = key.secret_hash, key.pk
     secret = services.rotate_key(key, by_sue)
     key.refresh_from_db()
-    assert (key.pk, key.secret_hash, key.previous_hash, key.previous_expires_at) == (pk, hash_secret(secret), None, None)
+    assert (key.pk, key.secret_hash, key.previous_hash, key.previous_expires_at) == (
+        pk,
+        hash_secret(secret),
+        None,
+        None,
+    )
     assert (key.prefix, key.last4) == (secret[:11], secret[-4:])
     assert old != key.secret_hash
     assert [str(row) for row in key.permissions.all()] == ["read /a"]
@@ -287,7 +296,9 @@ def test_of_two_rotations_at_once_one_wins(alice):
         key = make_key(alice)
         views = [APIKey.objects.get(pk=key.pk) for _ in range(2)]
         secrets = []
-        caught = run_at_once(*(lambda view=view: secrets.append(services.rotate_key(view, Author(alice))) for view in views))
+        caught = run_at_once(
+            *(lambda view=view: secrets.append(services.rotate_key(view, Author(alice))) for view in views)
+        )
         key.refresh_from_db()
         assert len(caught) == 1
         assert key.secret_hash == hash_secret(secrets[0])

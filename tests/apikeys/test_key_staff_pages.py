@@ -142,7 +142,12 @@ def test_the_page_of_a_key_answers_before_it_offers_fields(staff_client, alice):
     key = make_key(alice, "exporter", permissions=[("read", "/orders/*")])
     event(key)
     shown = text(staff_client.get(page(key)))
-    for part in ("1 request in 30 days", "read /orders/*", "alice", *(f"/{step}/" for step in ("rotate", "disable", "expire"))):
+    for part in (
+        "1 request in 30 days",
+        "read /orders/*",
+        "alice",
+        *(f"/{step}/" for step in ("rotate", "disable", "expire")),
+    ):
         assert part in shown
     assert key.secret_hash not in shown
 
@@ -327,7 +332,12 @@ def test_keys_are_found_by_start_end_name_and_holder(staff_client, alice, bob):
 
 
 def test_the_list_is_filtered_by_state(staff_client, alice):
-    states = {"yes": {}, "disabled": {"is_active": False}, "expired": {"expires_at": timezone.now()}, "revoked": {"revoked_at": timezone.now()}}
+    states = {
+        "yes": {},
+        "disabled": {"is_active": False},
+        "expired": {"expires_at": timezone.now()},
+        "revoked": {"revoked_at": timezone.now()},
+    }
     for name, fields in states.items():
         APIKey.objects.filter(pk=make_key(alice, f"name-{name}").pk).update(**fields)
     for name in states:
@@ -368,7 +378,9 @@ def untidy_keys(alice):
     }
     keys = {}
     for slug, values in fields.items():
-        permissions = [("*", "*")] if slug == "unrestricted" else restricted if slug == "unexercised" else [("read", "/orders")]
+        permissions = (
+            [("*", "*")] if slug == "unrestricted" else restricted if slug == "unexercised" else [("read", "/orders")]
+        )
         key = keys[slug] = make_key(alice, f"name-{slug}", permissions=permissions)
         APIKey.objects.filter(pk=key.pk).update(**values)
         if values.get("last_used_at") == now:

@@ -48,7 +48,15 @@ def test_trust_is_a_list_of_networks(ask, client, settings, trusted, peer, expec
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("s3cret", 401), (None, 403), ("", 403), ("S3cret", 403), ("s3cret ", 403), ("s\xe9cret", 403), ("s3cret,s3cret", 403)],
+    [
+        ("s3cret", 401),
+        (None, 403),
+        ("", 403),
+        ("S3cret", 403),
+        ("s3cret ", 403),
+        ("s\xe9cret", 403),
+        ("s3cret,s3cret", 403),
+    ],
 )
 def test_with_a_secret_set_the_gateway_must_know_it(ask, settings, given, expected):
     settings.GATEWAY_SECRET = "s3cret"

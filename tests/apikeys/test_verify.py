@@ -54,7 +54,10 @@ def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
 def test_a_refusal_is_http_200_too(verify, key):
     answer = verify(key=new_secret(), method="GET", path="/orders")
     assert (answer["allowed"], answer["status"], answer["reason"]) == (False, 401, "unknown_key")
-    assert (answer["key"], answer["user"], answer["tier"], answer["limits"], answer["event_id"]) == (None,) * 3 + ([], None)
+    assert (answer["key"], answer["user"], answer["tier"], answer["limits"], answer["event_id"]) == (None,) * 3 + (
+        [],
+        None,
+    )
 
 
 def test_a_used_up_budget_says_when_to_come_back(verify, alice, counters):

@@ -62,7 +62,7 @@ def test_inline_rows_are_told(staff_client, alice):
     key = make_key(alice, "k")
     permission = key.permissions.get()
     data = {
-        "name": "k", "is_active": "on", "allowed_ips": "[]", "metadata": "{}",
+        "name": "k", "is_active": "on", "allowed_ips": "", "metadata": "{}",
         "permissions-TOTAL_FORMS": "2", "permissions-INITIAL_FORMS": "1",
         "permissions-0-id": permission.pk, "permissions-0-api_key": key.pk,
         "permissions-0-action": "read", "permissions-0-resource": "/orders/*",

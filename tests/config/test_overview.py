@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
+from apikeys.secrets import new_secret
 from config.base_history import CHANGE, record
 from config.overview import requests_by_hour
 from tests.conftest import make_user
@@ -173,6 +174,12 @@ def test_a_search_shows_only_what_the_person_may_view(client, alice, free):
     assert set(find(client, "a")) == {"tiers"}
     client.force_login(make_staff("none"))
     assert "You may not view anything" in client.get("/admin/search/?q=a").content.decode()
+
+
+def test_a_secret_is_not_searched_for_but_led_to_its_own_form(staff_client):
+    response = staff_client.get("/admin/search/", {"q": f" {new_secret()}"})
+    assert response.status_code == 302
+    assert response["Location"] == "/admin/apikeys/apikey/find/"
 
 
 def test_a_search_escapes_what_was_typed(staff_client):
