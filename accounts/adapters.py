@@ -22,6 +22,7 @@ from django.urls import reverse
 from accounts import addresses, throttle
 from accounts.encryption import decrypt, encrypt
 from accounts.fields import normalize_email
+from accounts.middleware import note_the_time
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_history import ADDITION, CHANGE, record
@@ -72,8 +73,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.name = form.cleaned_data["name"]
         with transaction.atomic():
             super().save_user(request, user, form, commit=commit)
-            if commit:
-                record(user, ADDITION, actor=user, note="Signed up.", request=request)
+            record(user, ADDITION, actor=user, note="Signed up.", request=request)
         return user
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -127,6 +127,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             messages.error(request, "This sign-in was ended meanwhile. Sign in again.")
             raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
+        note_the_time(request)
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """Where a sign-in leads that came from nowhere in particular: staff to their overview."""

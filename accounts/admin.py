@@ -12,7 +12,8 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import rights
+from accounts import mails, rights
+from accounts.addresses import set_address
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
@@ -98,6 +99,11 @@ class UserAdmin(SoftDeleteAdmin):
         if not change:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+        if not change:
+            set_address(obj, verified=False)
+            mails.send_invitation(request, obj)
+        elif "email" in form.changed_data:
+            mails.move_address(request, obj, form.initial["email"])
         if change and "is_active" in form.changed_data and not obj.is_active:
             obj.end_sessions()
 

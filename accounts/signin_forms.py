@@ -57,6 +57,8 @@ class Plain(forms.Form):
         for name, field in self.fields.items():
             field.label = self.labels.get(name, field.label)
             field.widget.attrs.pop("placeholder", None)
+        for name in {"password", "oldpassword"} & set(self.fields):
+            self.fields[name].help_text = ""  # a link, too close to the field to be hit; the page has it below
         if "password1" in self.fields:
             self.fields["password1"].help_text = RULES
 
@@ -69,7 +71,6 @@ class LoginForm(Plain, account_forms.LoginForm):  # type: ignore[misc]
         login = self.fields["login"]
         login.widget.attrs.update(autocomplete="username", autocapitalize="none", maxlength=str(LONGEST_NAME))
         login.validators += [validate_encodable, MaxLengthValidator(LONGEST_NAME)]
-        self.fields["password"].help_text = ""
 
     def _clean_with_password(self, credentials: dict[str, Any]) -> Any:
         cleaned = super()._clean_with_password(credentials)
@@ -151,7 +152,8 @@ class ChangeEmailForm(Plain, account_forms.AddEmailForm):  # type: ignore[misc]
         return email
 
     def save(self, request: Any) -> EmailAddress:
-        return addresses.start_move(self.user, self.cleaned_data["email"])
+        self.address = addresses.start_move(self.user, self.cleaned_data["email"])
+        return self.address
 
 
 class ChangePasswordForm(Plain, account_forms.ChangePasswordForm):  # type: ignore[misc]
@@ -178,6 +180,11 @@ class ResetPasswordForm(Plain, account_forms.ResetPasswordForm):  # type: ignore
 
 class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     labels: ClassVar = {"password1": "New password", "password2": "New password (again)"}
+
+    def save(self) -> None:
+        """Whoever has the link has the mailbox: it goes to the address in use and dies with it."""
+        super().save()
+        addresses.confirm(self.user)
 
 
 class PasswordConfirmationForm(Plain, account_forms.ReauthenticateForm):  # type: ignore[misc]

@@ -22,7 +22,7 @@ class Places:
 
     gatehouse: str = "gatehouse.internal:8000"
     upstream: str = "api.internal:9000"
-    listen: str = "0.0.0.0:8080"  # noqa: S104  (a gateway that listens on no public address is of no use)
+    listen: str = "0.0.0.0:8080"
     secret: str = "<GATEWAY_SECRET>"  # noqa: S105  (says what to put there)
 
 

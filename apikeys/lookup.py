@@ -53,7 +53,7 @@ class KeyRecord(NamedTuple):
     permissions: Sequence[str]
 
 
-ALLOWED_IPS = KeyRecord._fields.index("allowed_ips") - 1
+ALLOWED_IPS = KeyRecord._fields.index("allowed_ips")
 
 # previous_hash is consulted in the same statement: a rotated secret works for its grace, and costs no second probe.
 SELECT = """
@@ -132,10 +132,10 @@ def read(parameters: Mapping[str, Any], sql: str) -> list[tuple[Any, ...]]:
 
 def as_record(row: tuple[Any, ...]) -> KeyRecord:
     """A row as the record it is; SQLite has ids as hex and lists as JSON."""
-    key_id, *between, permissions = row
-    between[ALLOWED_IPS] = json.loads(between[ALLOWED_IPS]) if between[ALLOWED_IPS] != "[]" else ()
-    return KeyRecord(
-        key_id if isinstance(key_id, UUID) else UUID(key_id),
-        *between,
-        permissions if isinstance(permissions, list) else json.loads(permissions),
-    )
+    record = list(row)
+    if not isinstance(row[0], UUID):
+        record[0] = UUID(row[0])
+        record[-1] = json.loads(row[-1])
+    # PostgreSQL's jsonb comes as text too: Django has it so.
+    record[ALLOWED_IPS] = json.loads(row[ALLOWED_IPS]) if row[ALLOWED_IPS] != "[]" else ()
+    return KeyRecord._make(record)

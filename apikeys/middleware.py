@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
 from typing import Any
 
 from django.conf import settings
@@ -34,7 +33,7 @@ class GatewayMiddleware:
 class KeyRequiredMiddleware:
     """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
 
-    Optional: add it to MIDDLEWARE behind CommonMiddleware. A view with `require_key` of its own is left to it, and a request
+    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is left to it, and a request
     that meets no view (404, or a redirect to the path with a slash) costs nothing.
     """
 

@@ -97,6 +97,7 @@ STAFF_SECTIONS = (
         "limits",
         ("admin:ratelimits_ratelimit_changelist",),
         ("ratelimits.view_ratelimit", "ratelimits.change_ratelimit"),
+        within=("/admin/ratelimits/",),
     ),
     Section(
         "API keys",

@@ -76,3 +76,6 @@ class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["tier"].queryset = Tier.objects.live_or_current(self.instance.tier_id)  # type: ignore[attr-defined]
+
+    def validate_constraints(self) -> None:
+        """A limit that is there already may be tried with other figures; the rest is checked by the fields."""

@@ -38,6 +38,7 @@ __all__ = [
 
 # Hits between two sweeps, on average.
 SWEEP_EVERY = 250
+AWAY = StoreUnavailable("not asked: the breaker is open")
 DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
 
 
@@ -60,10 +61,11 @@ class Limiter:
             raise ValueError("The cost of a request is 0 or more.")
         if cost == 0:
             return self.peek(budgets, 0, closed=closed, clock=clock)
-        if not self._counts(budgets, closed=closed):
+        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        if self.breaker.is_open:
+            return self._degraded(AWAY, closed=closed)
         try:
-            self._refuse_while_away()
             reading = self.store.hit(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
@@ -75,10 +77,11 @@ class Limiter:
         self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
     ) -> Outcome:
         """What `hit` would answer; nothing is charged."""
-        if not self._counts(budgets, closed=closed):
+        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        if self.breaker.is_open:
+            return self._degraded(AWAY, closed=closed)
         try:
-            self._refuse_while_away()
             reading = self.store.peek(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
@@ -97,13 +100,6 @@ class Limiter:
             with contextlib.suppress(StoreUnavailable):
                 self.store.sweep(batch=2 * SWEEP_EVERY)
 
-    def _counts(self, budgets: Sequence[Budget], *, closed: bool) -> bool:
-        return bool(budgets) and (closed or settings.RATE_LIMITER_ENABLED)
-
-    def _refuse_while_away(self) -> None:
-        if self.breaker.is_open:
-            raise StoreUnavailable("not asked: the breaker is open")
-
     def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not closed
         self.breaker.trip(error, allowed=allowed)
@@ -115,13 +111,12 @@ def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outco
 
     For callers who ran a store's own statement (PostgreSQLStore.statement); they give the result to `Limiter.settle`, too.
     """
-    return Outcome(
-        allowed=reading.allowed or cost == 0,
-        states=tuple(
-            state(budget, counter, reading.now, cost, fits=fits or cost == 0)
-            for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
-        ),
-    )
+    free = cost == 0
+    states = [
+        state(budget, counter, reading.now, cost, fits=fits or free)
+        for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
+    ]
+    return Outcome(reading.allowed or free, tuple(states))
 
 
 def store_name() -> str:

@@ -59,8 +59,8 @@ def what_if(limit: RateLimit) -> Replay:
         if number == MOST_EVENTS:
             replay.cut_off = True
             break
-        match = trie.match(event.path, counted_method(event.method))
-        if match is not None and limit in match.values:
+        match = trie.match(event.path, counted_method(event.method)) if event is not None else None
+        if event is not None and match is not None and limit in match.values:
             count(replay, limit, event, counters)
     return replay
 
@@ -84,8 +84,8 @@ def with_neighbours(limit: RateLimit) -> PatternTrie[RateLimit]:
     return trie
 
 
-def events(tier_id: int) -> Iterator[Event]:
-    """The ledger of the tier's present accounts, oldest first."""
+def events(tier_id: int) -> Iterator[Event | None]:
+    """The ledger of the tier's present accounts, oldest first; None for a request that no limit could have met."""
     # The ledger stands above this app: it is reached through the account's reverse relation, not imported.
     ledger: Any = get_user_model()._meta.get_field("usage").related_model
     counted = Q(reason="") | Q(reason="rate_limited")
@@ -96,5 +96,6 @@ def events(tier_id: int) -> Iterator[Event]:
         try:
             path = canonical_path(endpoint)
         except AmbiguousPath:
+            yield None
             continue
         yield Event(user_id, microseconds(created_at), method, path)

@@ -6,11 +6,17 @@ from contextlib import suppress
 
 import pytest
 
+from accounts.hashers import OWASPArgon2PasswordHasher
 from accounts.models import User
 from ratelimits.limiter import made_limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
 from tiers.models import Tier
+
+# Hundreds of tests make people: the same algorithm, with costs of a thousandth. tests/accounts/test_hashers.py reads the
+# real ones.
+OWASP_COSTS = (OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost)
+OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 8
 
 
 @pytest.fixture(autouse=True)

@@ -85,19 +85,23 @@ BEGIN
         EXIT WHEN refused;
     END LOOP;
     FOR i IN 1..n LOOP
-        -- A counter that was not there yet may be another's by now: ours is taken off, and the rest left.
-        IF refused AND fitted[i] AND kinds[i] IN ('r', 'f') THEN
+        CONTINUE WHEN NOT (refused AND fitted[i]);
+        -- A counter that was not there yet may be another's by now: ours is taken off, and it goes if nothing is left.
+        IF kinds[i] IN ('r', 'f') THEN
             UPDATE rate_counters AS c SET
                 at = coalesce(old_ats[i], c.at - CASE kinds[i] WHEN 'r' THEN shares[i] ELSE 0 END),
                 span = coalesce(old_spans[i], c.span),
                 used = coalesce(old_useds[i], c.used - CASE kinds[i] WHEN 'r' THEN 0 ELSE shares[i] END)
             WHERE c.key = keys[i];
-        ELSIF refused AND fitted[i] THEN
+            DELETE FROM rate_counters AS c
+            WHERE c.key = keys[i] AND old_ats[i] IS NULL AND (c.at <= t OR (kinds[i] = 'f' AND c.used = 0));
+        ELSE
             UPDATE rate_quotas AS c SET
                 at = coalesce(old_ats[i], c.at),
                 span = coalesce(old_spans[i], c.span),
                 used = coalesce(old_useds[i], c.used - shares[i])
             WHERE c.key = keys[i];
+            DELETE FROM rate_quotas AS c WHERE c.key = keys[i] AND old_ats[i] IS NULL AND c.used = 0;
         END IF;
     END LOOP;
     FOR i IN 1..n LOOP

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from ratelimits.budgets import Budget, Reading
 
-
 # Seconds that a hit waits for an answer, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
 TIMEOUT = 0.04
 

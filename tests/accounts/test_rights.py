@@ -62,14 +62,16 @@ def test_who_may_remove_whom(cast, actor, target, allowed):
 
 
 def test_the_fields_that_make_an_account_more_than_ordinary_are_superusers_matter(cast):
-    assert rights.protected_fields(cast["staff"], cast["ordinary"]) == rights.PRIVILEGE_FIELDS
+    assert rights.protected_fields(cast["staff"], cast["ordinary"]) == rights.PRIVILEGE_FIELDS | {"email"}
     assert rights.protected_fields(cast["staff"], None) == rights.PRIVILEGE_FIELDS
     assert rights.protected_fields(cast["superuser"], cast["ordinary"]) == frozenset()
     assert rights.protected_fields(cast["superuser"], None) == frozenset()
 
 
 def test_nobody_takes_his_own_access(cast):
-    assert {"is_active", "is_superuser", "is_staff"} <= rights.protected_fields(cast["superuser"], cast["superuser"])
+    assert {"is_active", "is_superuser", "is_staff", "email"} <= rights.protected_fields(
+        cast["superuser"], cast["superuser"]
+    )
 
 
 def test_the_last_superuser_who_can_sign_in_stays(cast):

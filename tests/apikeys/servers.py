@@ -89,6 +89,8 @@ def gatehouse(tmp_path, *arguments, port=None, **environment):
         **environment,
     }
     with running(command, tmp_path / "gatehouse.log", port=port, env=env) as process:
+        # gunicorn listens before its workers have loaded anything.
+        assert call(port, path="/livez", timeout=30).status == 200
         yield process
 
 
@@ -113,7 +115,7 @@ class Echo(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer)
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  (http.server names them so)
 
     def read_chunks(self):
         text = ""
