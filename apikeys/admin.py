@@ -26,9 +26,8 @@ from apikeys.forms import FindForm, StaffCreateKeyForm
 from apikeys.key_rows import key_rows
 from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
-from apikeys.secrets import holds_secret
 from apikeys.services import USABLE
-from config.base_admin import badge, when
+from config.base_admin import GatehouseTabularInline, badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
 from config.base_text import counted
@@ -47,7 +46,7 @@ class KeyStateFilter(admin.SimpleListFilter):
         now = timezone.now()
         unrevoked = queryset.filter(revoked_at__isnull=True)
         choices = {
-            "yes": lambda: queryset.usable(),
+            "yes": queryset.usable,
             "disabled": lambda: unrevoked.filter(is_active=False),
             "expired": lambda: unrevoked.filter(expires_at__lte=now),
             "revoked": lambda: queryset.filter(revoked_at__isnull=False),
@@ -60,7 +59,7 @@ class KeyChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         for row in key_rows(self.result_list):
-            row.key.month_use = row.use
+            row.key.month_use = row.use  # type: ignore[attr-defined]
 
 
 class KeyForm(LiveChoicesForm):
@@ -71,10 +70,14 @@ class KeyForm(LiveChoicesForm):
         help_text="Addresses or networks, IPv4 or IPv6, one a line. Empty: from anywhere.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "metadata" in self.fields:
+            self.fields["metadata"].widget.attrs["rows"] = 3
 
-class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
+
+class KeyPermissionInline(GatehouseTabularInline):
     model = KeyPermission
-    extra = 0
     fields = ("action", "resource")
 
     # A permission belongs to its key: who may change the key may change what it allows.
@@ -97,17 +100,7 @@ class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):
     form = KeyForm
-    list_display = (
-        "name",
-        "user",
-        "secret_column",
-        "state_column",
-        "last_used",
-        "last_used_ip",
-        "use",
-        "expires",
-        "created",
-    )
+    list_display = ("key", "user", "state_column", "last_use", "use", "expires")
     list_filter = (
         KeyStateFilter,
         ("expires_at", admin.EmptyFieldListFilter),
@@ -127,25 +120,12 @@ class APIKeyAdmin(SoftDeleteAdmin):
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip
     empty_advice = "A key lets a program use the API in the name of an account."
-    created = when("created_at", "Created")
     expires = when("expires_at", "Expires")
-    last_used = when("last_used_at", "Last used")
 
     # --- The list ---
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyChangeList
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        if any(map(holds_secret, request.GET.values())):
-            self.tell(
-                request,
-                "That was a secret. It must not stand in an address, where logs keep it: find keys by secret here, and rotate "
-                "the key whose secret you searched for.",
-                messages.WARNING,
-            )
-            return HttpResponseRedirect(self.url("find"))
-        return super().changelist_view(request, extra_context)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         start, dots, end = search_term.strip().partition("…")
@@ -153,13 +133,17 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return queryset.filter(prefix=start, last4=end), False
         return super().get_search_results(request, queryset, search_term)
 
-    @admin.display(description="Secret", ordering="prefix")
-    def secret_column(self, key: APIKey) -> str:
-        return format_html('<span class="mono">{}</span>', key.shown_as)
+    @admin.display(description="Key", ordering="name")
+    def key(self, key: APIKey) -> str:
+        return format_html('{}<br><span class="mono muted">{}</span>', key.name, key.shown_as)
 
     @admin.display(description="State")
     def state_column(self, key: APIKey) -> str:
         return badge(STATE_BADGES[key.state], key.state)
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def last_use(self, key: APIKey) -> str:
+        return render_to_string("apikeys/last_used.html", {"key": key})
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:
@@ -205,7 +189,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
     # --- One key ---
 
     def why_not(self, request: HttpRequest, row: Any, verb: str) -> str:
-        return why_not_change(request.user, row.user)
+        return why_not_change(request.user, row.user)  # type: ignore[arg-type]  # admin_view lets only staff in
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.revoked_at is None)
@@ -231,6 +215,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
                 "key": key,
                 "row": key_rows([key])[0],
                 "urls": StaffDesk(request).urls(key),
+                "show_save_and_add_another": False,
                 "may_step": may and not self.why_not(request, key, "change") and key.deleted_at is None,
             }
         return super().render_change_form(request, context, *args, **kwargs)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from config.base_text import counted
 
-BAR, GAP, HEIGHT = 3, 1, 20
+BAR, GAP, HEIGHT = 2, 1, 20
 
 
 class SparkBar(NamedTuple):

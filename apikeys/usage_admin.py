@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -12,8 +11,7 @@ from django.http import HttpRequest
 from apikeys.models import KeyUsage
 from config.base_admin import ReadOnlyAdmin, badge, when
 
-
-FIRST_REFUSAL = 400
+FIRST_ERROR = 400
 
 
 class MethodFilter(admin.SimpleListFilter):
@@ -39,8 +37,8 @@ class AnswerFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() not in {"allowed", "refused"}:
             return queryset
-        refused = Q(status_code__gte=FIRST_REFUSAL)
-        return queryset.filter(refused if self.value() == "refused" else ~refused)
+        let_through = Q(reason="")
+        return queryset.filter(let_through if self.value() == "allowed" else ~let_through)
 
 
 @admin.register(KeyUsage)
@@ -51,7 +49,7 @@ class KeyUsageAdmin(ReadOnlyAdmin):
     list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
     list_select_related = ("api_key", "user")
     ordering = ("-id",)
-    sortable_by: Sequence[str] = ()
+    sortable_by = ()
     empty_advice = "Each decision on a known key, allowed or refused, will be listed here."
     when_column = when("created_at", "When")
 
@@ -61,4 +59,4 @@ class KeyUsageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Answer")
     def outcome(self, event: KeyUsage) -> str:
-        return badge("ok" if event.status_code < FIRST_REFUSAL else "danger", str(event.status_code))
+        return badge("ok" if event.status_code < FIRST_ERROR else "danger", str(event.status_code))

@@ -9,6 +9,7 @@ from uuid import UUID
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
+from django.http import QueryDict
 from django.utils import timezone
 
 from accounts.models import User
@@ -46,8 +47,8 @@ class UsageForm(forms.Form):
         max_length=255, required=False, widget=forms.TextInput(attrs={"placeholder": "/orders", "class": "mono"})
     )
 
-    def __init__(self, data: Any, *, keys: APIKeyQuerySet) -> None:
-        super().__init__(data)
+    def __init__(self, data: QueryDict, *, keys: APIKeyQuerySet) -> None:
+        super().__init__(with_usual_days(data))
         self.visible_keys = keys
         self.chosen_keys: list[APIKey] = []
 
@@ -69,11 +70,12 @@ class UsageForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         today = timezone.now().date()
+        for name in ("first", "last"):
+            if data.get(name) is not None and not EARLIEST <= data[name] <= LATEST:
+                self.add_error(name, "Choose a day between 2000 and 2200.")
         last = data.get("last") or today
         first = data.get("first") or last - timedelta(days=USUAL_RANGE - 1)
-        if not EARLIEST <= first <= LATEST or not EARLIEST <= last <= LATEST:
-            self.add_error(None, "Choose days between 2000 and 2200.")
-        elif first > last:
+        if first > last:
             self.add_error("first", "The first day lies after the last one.")
         elif (last - first).days >= LONGEST_RANGE:
             self.add_error("first", f"At most {LONGEST_RANGE} days at once.")
@@ -99,7 +101,9 @@ class StaffUsageForm(UsageForm):
         text = self.cleaned_data["user"]
         if not text:
             return None
-        user: User | None = User.objects.filter(Q(username=text.casefold()) | Q(email=text)).order_by("is_deleted", "-pk").first()
+        user: User | None = (
+            User.objects.filter(Q(username=text.casefold()) | Q(email=text)).order_by("is_deleted", "-pk").first()
+        )
         if user is None:
             raise ValidationError("There is no account with this user name or address.")
         return user
@@ -112,6 +116,15 @@ class StaffUsageForm(UsageForm):
             user_id=user.pk if user else None,
             tier_id=tier.pk if tier else None,
         )
+
+
+def with_usual_days(query: QueryDict) -> QueryDict:
+    """The query with the days that it leaves open, so that the form shows what is shown."""
+    data = query.copy()
+    if not data.get("first") and not data.get("last"):
+        window = usual_window(timezone.now().date())
+        data["first"], data["last"] = window.days[0].isoformat(), window.days[-1].isoformat()
+    return data
 
 
 def usual_window(today: date) -> Window:

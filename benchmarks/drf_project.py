@@ -48,8 +48,8 @@ settings.configure(
 
 if __name__ == "__main__":
     django.setup()
-    from django.core.management import call_command  # noqa: PLC0415  (after setup)
-    from rest_framework_api_key.models import APIKey  # noqa: PLC0415  (after setup)
+    from django.core.management import call_command
+    from rest_framework_api_key.models import APIKey
 
     call_command("migrate", verbosity=0)
     sys.stdout.write(APIKey.objects.create_key(name="benchmark")[1])

@@ -111,7 +111,7 @@ def drf_database(options: argparse.Namespace, directory: Path) -> str:
     """Tables of another project: in PostgreSQL they need a database of their own, made on the same server."""
     if not options.database:
         return f"sqlite:///{directory}/drf.sqlite3"
-    import psycopg  # noqa: PLC0415  (only PostgreSQL needs it)
+    import psycopg
 
     with psycopg.connect(options.database, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS gatehouse_bench_drf")

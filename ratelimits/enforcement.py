@@ -80,7 +80,7 @@ def owner_and_tier(request: HttpRequest) -> tuple[str, int | None]:
     user = request.user
     if user.is_authenticated:
         # A property of the project's User, which stands beside this app: not imported.
-        tier = user.effective_tier  # type: ignore[union-attr]
+        tier = user.effective_tier
         return owner_of_user(user.pk), tier.pk if tier else None
     return owner_of_address(client_address(request)), None
 
@@ -100,5 +100,6 @@ def ambiguous(error: AmbiguousPath) -> HttpResponse:
 def with_headers(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     outcome = outcome_of(request)
     if outcome is not None:
-        response.headers.update(rate_limit_headers(outcome))
+        for name, value in rate_limit_headers(outcome).items():
+            response[name] = value
     return response

@@ -6,10 +6,10 @@ import json
 import time
 
 import pytest
+from django.conf import settings
 
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, pepper_id
-from django.conf import settings
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable

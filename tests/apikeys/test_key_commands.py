@@ -91,7 +91,9 @@ def test_revoke_key_needs_a_reason(alice):
 
 
 def expiring(owner, days, **options):
-    return make_key(owner, f"in {days} days", expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1), **options)
+    return make_key(
+        owner, f"in {days} days", expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1), **options
+    )
 
 
 def told():
@@ -136,7 +138,9 @@ def test_the_team_is_told_too(alice, settings):
 
 
 def test_only_keys_that_are_accepted_are_told_of(alice, bob, charlie):
-    for number, change in enumerate(({"is_active": False}, {"revoked_at": timezone.now()}, {"deleted_at": timezone.now()})):
+    for number, change in enumerate(
+        ({"is_active": False}, {"revoked_at": timezone.now()}, {"deleted_at": timezone.now()})
+    ):
         APIKey.objects.filter(pk=expiring(alice, 5 + number).pk).update(**change)
     expiring(bob, 5)
     bob.suspend()

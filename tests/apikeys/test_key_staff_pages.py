@@ -142,7 +142,12 @@ def test_the_page_of_a_key_answers_before_it_offers_fields(staff_client, alice):
     key = make_key(alice, "exporter", permissions=[("read", "/orders/*")])
     event(key)
     shown = text(staff_client.get(page(key)))
-    for part in ("1 request in 30 days", "read /orders/*", "alice", *(f"/{step}/" for step in ("rotate", "disable", "expire"))):
+    for part in (
+        "1 request in 30 days",
+        "read /orders/*",
+        "alice",
+        *(f"/{step}/" for step in ("rotate", "disable", "expire")),
+    ):
         assert part in shown
     assert key.secret_hash not in shown
 
@@ -236,7 +241,7 @@ def test_a_key_revoked_between_check_and_write_is_left_alone(staff_client, alice
     APIKey.objects.filter(pk=key.pk).revoke("leaked")
     from apikeys.admin import APIKeyAdmin
 
-    monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *args: True)
+    monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *_: True)
     response = staff_client.post(page(key), change_data(key, name="late"), follow=True)
     assert "revoked or deleted meanwhile" in text(response)
     key.refresh_from_db()
@@ -306,13 +311,23 @@ def test_a_secret_of_no_key_is_told_so_and_not_echoed(staff_client, alice):
     assert secret not in text(response)
 
 
-def test_a_secret_in_the_search_is_refused_and_taken_out_of_the_address(staff_client, alice):
+@pytest.mark.parametrize("place", [LIST, "/admin/search/", "/users/", "/admin/usage/"])
+def test_a_secret_in_a_search_is_refused_and_taken_out_of_the_address(staff_client, alice, place):
     _, secret = services.issue_key(alice, Author(alice), name="k")
-    response = staff_client.get(LIST, {"q": secret})
+    response = staff_client.get(place, {"q": f" {secret}"})
     assert (response.status_code, response.url) == (302, FIND)
     shown = text(staff_client.get(FIND))
     assert "must not stand in an address" in shown
     assert secret not in shown
+
+
+def test_a_holder_is_told_the_same(client, alice):
+    _, secret = services.issue_key(alice, Author(alice), name="k")
+    client.force_login(alice)
+    response = client.get("/account/keys/", {"show": secret}, follow=True)
+    assert response.redirect_chain == [("/account/keys/", 302)]
+    assert "must not stand in an address" in text(response)
+    assert client.get("/account/keys/", {"show": "gate_short"}).status_code == 200
 
 
 def rows_shown(client, **query):
@@ -327,7 +342,12 @@ def test_keys_are_found_by_start_end_name_and_holder(staff_client, alice, bob):
 
 
 def test_the_list_is_filtered_by_state(staff_client, alice):
-    states = {"yes": {}, "disabled": {"is_active": False}, "expired": {"expires_at": timezone.now()}, "revoked": {"revoked_at": timezone.now()}}
+    states = {
+        "yes": {},
+        "disabled": {"is_active": False},
+        "expired": {"expires_at": timezone.now()},
+        "revoked": {"revoked_at": timezone.now()},
+    }
     for name, fields in states.items():
         APIKey.objects.filter(pk=make_key(alice, f"name-{name}").pk).update(**fields)
     for name in states:
@@ -368,7 +388,9 @@ def untidy_keys(alice):
     }
     keys = {}
     for slug, values in fields.items():
-        permissions = [("*", "*")] if slug == "unrestricted" else restricted if slug == "unexercised" else [("read", "/orders")]
+        permissions = (
+            [("*", "*")] if slug == "unrestricted" else restricted if slug == "unexercised" else [("read", "/orders")]
+        )
         key = keys[slug] = make_key(alice, f"name-{slug}", permissions=permissions)
         APIKey.objects.filter(pk=key.pk).update(**values)
         if values.get("last_used_at") == now:

@@ -60,15 +60,17 @@ TROUBLES = {
 @pytest.mark.parametrize(("trouble", "arguments"), TROUBLES.values(), ids=TROUBLES)
 def test_every_acknowledged_decision_has_its_row(tmp_path, alice, bob, counters, trouble, arguments):
     keys = [make_key(alice), make_key(bob)]
-    with gatehouse(
-        tmp_path, "-w", "2", "-k", "gthread", "--threads", "2", *arguments, DEFAULT_RATE_LIMIT_LIMIT="1000000000"
-    ) as server:
-        with Clients(server.port, [key.secret for key in keys]) as clients:
-            clients.wait_for(20)
-            trouble(server, clients)
-            if trouble is not stop:
-                clients.wait_for(60)
-            time.sleep(0.05)
+    with (
+        gatehouse(
+            tmp_path, "-w", "2", "-k", "gthread", "--threads", "2", *arguments, DEFAULT_RATE_LIMIT_LIMIT="1000000000"
+        ) as server,
+        Clients(server.port, [key.secret for key in keys]) as clients,
+    ):
+        clients.wait_for(20)
+        trouble(server, clients)
+        if trouble is not stop:
+            clients.wait_for(60)
+        time.sleep(0.05)
     acknowledged = [uuid.UUID(answer.event) for answer in clients.answers if answer.status == 200]
     assert len(acknowledged) >= 60
     assert {answer.status for answer in clients.answers} <= {200, 503}

@@ -13,6 +13,7 @@ from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
+from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
 
 # The PostgreSQL store needs PostgreSQL as the project's database: the suite runs on both (tests/run.py).
@@ -30,12 +31,12 @@ def make_store(request, tmp_path):
         if name == "memory":
             store = MemoryStore()
         elif name == "sqlite":
-            store = SQLiteStore(tmp_path / "counters.sqlite3")
+            store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=PATIENCE)
         elif name == "redis":
-            store = RedisStore(redis_url())
+            store = RedisStore(redis_url(), timeout=PATIENCE)
         else:
             request.getfixturevalue("db")
-            store = PostgreSQLStore()
+            store = PostgreSQLStore(timeout=PATIENCE)
         if not made:
             store.clear()
         made.append(store)
@@ -72,7 +73,7 @@ def use_store(monkeypatch):
     def use(store):
         replacement = Limiter(store)
         used.append(replacement)
-        monkeypatch.setattr(limiter_module, "_limiter", lambda: replacement)
+        monkeypatch.setattr(limiter_module, "_made", [replacement])
         return replacement
 
     yield use

@@ -11,6 +11,9 @@ from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
 
+# Seconds. What these tests are about is exactness, and a busy test machine is no outage.
+PATIENCE = 5.0
+
 
 def address_of(store):
     """What another process needs to open the same store."""
@@ -23,11 +26,11 @@ def address_of(store):
 
 def opened(name, address):
     if name == "sqlite":
-        return SQLiteStore(Path(address))
+        return SQLiteStore(Path(address), timeout=PATIENCE)
     if name == "redis":
-        return RedisStore(address)
+        return RedisStore(address, timeout=PATIENCE)
     connections["default"].settings_dict["NAME"] = address
-    return PostgreSQLStore()
+    return PostgreSQLStore(timeout=PATIENCE)
 
 
 def hammer(address, budgets, hits, start_at):

@@ -227,7 +227,7 @@ def test_a_small_step_back_hands_nothing_out(store):
 
 
 @EACH_WINDOW
-@pytest.mark.parametrize("new", [1, 50, 99, 101, 200, 10_000])
+@pytest.mark.parametrize("new", [1, 50, 99, 101, 200])
 def test_a_changed_limit_hands_out_no_fresh_quota(store, window, new):
     admitted(store, [hundred(window=window)], 100, NOON)
     at_once = admitted(store, [hundred(window=window, limit=new)], new + 1, NOON)
@@ -394,9 +394,7 @@ def test_eight_processes_hammering_one_budget_admit_exactly_its_limit(shared_sto
     for run in range(10):
         budget = hundred(key=f"run:{run}", limit=100, period=36000, window=window)
         start_at = time.time() + 0.1
-        work = [
-            eight_processes.submit(hammer, address_of(shared_store), [budget], 40, start_at) for _ in range(8)
-        ]
+        work = [eight_processes.submit(hammer, address_of(shared_store), [budget], 40, start_at) for _ in range(8)]
         assert sum(done.result() for done in work) == 100
 
 

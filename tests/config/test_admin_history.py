@@ -1,0 +1,149 @@
+"""Every change made in the admin is told with old and new values, the person and the address."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
+
+from apikeys.models import KeyPermission
+from config.base_admin import inline_note
+from config.base_history import CHANGE, record, record_many, told
+from tests.rows import make_key, make_staff
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def entries(row):
+    return [told(entry) for entry in LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")]
+
+
+def user_data(**changes):
+    return {"name": "Alice", "username": "alice", "email": "alice@example.com", "is_active": "on", **changes}
+
+
+def test_a_change_is_told_with_old_and_new_values(staff_client, alice, free):
+    url = f"/admin/accounts/user/{alice.pk}/change/"
+    group = Group.objects.create(name="Support")
+    data = user_data(name="Alice Cooper", tier=free.pk, groups=[group.pk])
+    assert staff_client.post(url, data).status_code == 302
+    (what,) = entries(alice)
+    assert {change["field"]: (change["old"], change["new"]) for change in what.values} == {
+        "name": ("Alice", "Alice Cooper"),
+        "groups": ("–", "Support"),
+    }
+    assert (what.ip, what.via) == ("127.0.0.1", "admin")
+    page = staff_client.get(f"/admin/accounts/user/{alice.pk}/history/").content.decode()
+    assert "<del>" in page
+    assert "<ins>Alice Cooper</ins>" in page
+    assert "127.0.0.1" in page
+    assert "sue" in page
+
+
+def test_saving_without_a_change_leaves_no_trace(staff_client, alice, free):
+    staff_client.post(f"/admin/accounts/user/{alice.pk}/change/", user_data(tier=free.pk))
+    assert entries(alice) == []
+    page = staff_client.get(f"/admin/accounts/user/{alice.pk}/history/").content.decode()
+    assert "No changes yet." in page
+
+
+def test_an_addition_tells_what_was_given(staff_client):
+    staff_client.post("/admin/tiers/tier/add/", {"name": "pro", "description": "For teams"})
+    (what,) = entries(Tier.objects.get(name="pro"))
+    assert what.summary == "Added."
+    assert {change["field"]: change["new"] for change in what.values} == {"name": "pro", "description": "For teams"}
+
+
+def test_inline_rows_are_told(staff_client, alice):
+    key = make_key(alice, "k")
+    permission = key.permissions.get()
+    data = {
+        "name": "k", "is_active": "on", "allowed_ips": "", "metadata": "{}",
+        "permissions-TOTAL_FORMS": "2", "permissions-INITIAL_FORMS": "1",
+        "permissions-0-id": permission.pk, "permissions-0-api_key": key.pk,
+        "permissions-0-action": "read", "permissions-0-resource": "/orders/*",
+        "permissions-1-api_key": key.pk, "permissions-1-action": "create", "permissions-1-resource": "orders",
+    }  # fmt: skip
+    url = f"/admin/apikeys/apikey/{key.pk}/change/"
+    assert staff_client.post(url, data).status_code == 302
+    assert KeyPermission.objects.count() == 2
+    (what,) = entries(key)
+    assert "Added permission “create orders”." in what.summary
+    assert "Changed permission “read /orders/*”." in what.summary
+    data |= {"permissions-TOTAL_FORMS": "1", "permissions-0-DELETE": "on"}
+    staff_client.post(url, data)
+    assert "Removed permission" in entries(key)[-1].summary
+
+
+def test_removed_groups_are_told(staff_client):
+    group = Group.objects.create(name="Old")
+    assert staff_client.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert LogEntry.objects.get(object_repr="Old").action_flag == 3
+    assert told(LogEntry.objects.get(object_repr="Old")).summary == "Removed."
+
+
+def test_history_of_an_unknown_row_is_no_error(staff_client):
+    assert staff_client.get(f"/admin/accounts/user/{10**30}/history/").status_code == 302
+
+
+def test_the_history_section_shows_who_changed_what(staff_client, alice, bob, free):
+    record(alice, CHANGE, actor=bob, changes=[{"field": "name", "old": "<b>a", "new": "<i>b"}], via="manage.py x")
+    record(free, CHANGE, actor=alice, note="Moved.")
+    page = staff_client.get("/admin/admin/logentry/").content.decode()
+    assert "&lt;b&gt;a" in page
+    assert "<b>a" not in page
+    assert "manage.py x" in page
+    assert f"/admin/accounts/user/{alice.pk}/change/" in page
+
+    def shown(query):
+        return {
+            entry.object_repr for entry in staff_client.get(f"/admin/admin/logentry/{query}").context["cl"].result_list
+        }
+
+    assert shown(f"?by={bob.pk}") == {"alice"}
+    assert shown(f"?content_type__id__exact={ContentType.objects.get_for_model(Tier).pk}") == {"free"}
+    assert shown("?q=fre") == {"free"}
+    for odd in ("x", "-1", "²", "1e309"):
+        assert shown(f"?by={odd}") == set()
+    assert staff_client.get(f"/admin/admin/logentry/?by={10**30}").status_code in {200, 400}  # as the database takes it
+
+
+def test_history_of_something_without_an_admin_page_or_type_is_shown_as_text(staff_client, alice):
+    entry = record(make_key(alice).permissions.get(), CHANGE, actor=alice)
+    LogEntry.objects.create(user=alice, object_id="1", object_repr="orphan", action_flag=CHANGE)
+    page = staff_client.get("/admin/admin/logentry/").content.decode()
+    assert entry.object_repr in page
+    assert "orphan" in page
+
+
+def test_stock_entries_are_told_in_djangos_words(alice):
+    entry = LogEntry(user=alice, action_flag=CHANGE, change_message=json.dumps([{"changed": {"fields": ["Name"]}}]))
+    assert told(entry).summary == "Changed Name."
+    assert told(LogEntry(action_flag=CHANGE, change_message="Plain words.")).summary == "Plain words."
+    assert told(LogEntry(action_flag=CHANGE, change_message="[]")).summary
+    assert told(LogEntry(action_flag=CHANGE, change_message='["odd"]')).values == []
+    assert told(LogEntry(action_flag=CHANGE, change_message='{"odd": 1}')).values == []
+
+
+def test_many_rows_share_one_message_in_few_statements(alice, bob, django_assert_max_num_queries):
+    ContentType.objects.get_for_model(Tier)
+    tiers = [Tier.objects.create(name=f"t{number}") for number in range(20)]
+    with django_assert_max_num_queries(3):
+        record_many(tiers, CHANGE, actor=alice, note="Together.")
+    assert LogEntry.objects.filter(user=alice).count() == 20
+
+
+def test_only_those_with_the_right_see_the_section(client):
+    client.force_login(make_staff("vera", "tiers.view_tier"))
+    assert client.get("/admin/admin/logentry/").status_code == 403
+    client.force_login(make_staff("hilda", "admin.view_logentry"))
+    assert client.get("/admin/admin/logentry/").status_code == 200
+
+
+def test_a_message_that_is_no_list_makes_no_note():
+    assert inline_note("text") == ""
+    assert inline_note([{"changed": {"fields": ["x"]}}]) == ""
