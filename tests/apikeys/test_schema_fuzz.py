@@ -18,7 +18,16 @@ def test_a_fuzz_run_finds_no_5xx_and_no_answer_beside_the_schema(tmp_path, alice
     key = make_key(alice)
     with gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "4") as server:
         command = [SCRIPTS / "schemathesis", "run", f"http://127.0.0.1:{server.port}/authz/openapi.json"]
-        command += ["--checks", CHECKS, "-n", "80", "--phases", "examples,coverage,fuzzing", "--no-shrink", "--no-color"]
+        command += [
+            "--checks",
+            CHECKS,
+            "-n",
+            "80",
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--no-shrink",
+            "--no-color",
+        ]
         # A good key on every request: half of them get as far as a verdict.
         command += ["-H", f"X-API-Key: {key.secret}", "--generation-deterministic", "--warnings", "off"]
         command += ["--suppress-health-check", "all"]
