@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.verification_load import Target, flood, paced
@@ -82,8 +83,8 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Iterator[T
         "X-Original-URI": "/orders/7",
         "X-Real-IP": "203.0.113.9",
     }
-    yield serving("empty view", "benchmarks.empty_view", "/", {}, {}, options)
-    yield serving("Gatehouse", "config.wsgi", "/authz/nginx", asked, ours, options)
+    yield serving(Target("empty view", "/", {}), "benchmarks.empty_view", {}, options)
+    yield serving(Target("Gatehouse", "/authz/nginx", asked), "config.wsgi", ours, options)
     if not options.without_drf:
         theirs = {
             "DATABASE_URL": drf_database(options, directory),
@@ -91,7 +92,7 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Iterator[T
         }
         key = python(["-m", "benchmarks.drf_project"], theirs)
         headers = {"Authorization": f"Api-Key {key}"}
-        yield serving("DRF API key", "benchmarks.drf_project", "/", headers, theirs, options)
+        yield serving(Target("DRF API key", "/", headers), "benchmarks.drf_project", theirs, options)
 
 
 def gatehouse_environment(options: argparse.Namespace, directory: Path) -> dict[str, str]:
@@ -128,9 +129,7 @@ def python(arguments: list[str], environment: dict[str, str]) -> str:
 
 
 @contextmanager
-def serving(
-    name: str, module: str, path: str, headers: dict[str, str], environment: dict[str, str], options: argparse.Namespace
-) -> Iterator[Target]:
+def serving(target: Target, module: str, environment: dict[str, str], options: argparse.Namespace) -> Iterator[Target]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -139,7 +138,7 @@ def serving(
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment)
     try:
         wait_for(port)
-        yield Target(name, f"http://127.0.0.1:{port}{path}", headers)
+        yield replace(target, url=f"http://127.0.0.1:{port}{target.url}")
     finally:
         process.terminate()
         process.wait()

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Self
 from urllib.parse import urlsplit
 
 
@@ -96,7 +97,7 @@ class Asker:
         self.target, self.path = target, parts.path or "/"
         self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -71,9 +71,15 @@ def test_only_a_place_gets_into_a_configuration(staff_client, place):
         "gopher://x/",
         "http://",
         "http://user:pw@api.example.com/",
-    ]
-    + ["http://api.example.com/?x=1", "http://api.example.com/#x", "http://a b/", "http://[::1/", "http://x:99999/"]
-    + ["http://api.example.com/\r\nX: y", "javascript:alert(1)", "http://münchen.example/"],
+        "http://api.example.com/?x=1",
+        "http://api.example.com/#x",
+        "http://a b/",
+        "http://[::1/",
+        "http://x:99999/",
+        "http://api.example.com/\r\nX: y",
+        "javascript:alert(1)",
+        "http://münchen.example/",
+    ],
 )
 def test_a_url_that_is_no_api_is_refused_at_the_field(staff_client, url):
     response = staff_client.post(TEST, {"url": url})
