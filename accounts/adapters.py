@@ -11,15 +11,18 @@ from allauth.account.internal.stagekit import clear_login
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from accounts import addresses, throttle
 from accounts.encryption import decrypt, encrypt
 from accounts.fields import normalize_email
+from accounts.middleware import note_the_time
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_history import ADDITION, CHANGE, record
@@ -70,8 +73,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.name = form.cleaned_data["name"]
         with transaction.atomic():
             super().save_user(request, user, form, commit=commit)
-            if commit:
-                record(user, ADDITION, actor=user, note="Signed up.", request=request)
+            record(user, ADDITION, actor=user, note="Signed up.", request=request)
         return user
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -125,6 +127,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             messages.error(request, "This sign-in was ended meanwhile. Sign in again.")
             raise ImmediateHttpResponse(redirect("account_login"))
         super().login(request, user)
+        note_the_time(request)
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Where a sign-in leads that came from nowhere in particular: staff to their overview."""
+        if request.user.is_staff:
+            return reverse("admin:index")
+        url: str = super().get_login_redirect_url(request)
+        return url
 
     # --- what an account holds
 
@@ -172,6 +182,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     def encrypt(self, text: str) -> str:
         return encrypt(text)
+
+    def generate_authenticator_name(self, user: User, type: str) -> str:  # noqa: A002  (allauth's name)
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
 
     def build_totp_svg(self, url: str) -> str:
         """The QR code as an <svg> that stands in the page itself: our pages may not load `data:` images."""

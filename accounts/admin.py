@@ -12,10 +12,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import rights
+from accounts import mails, rights
+from accounts.addresses import set_address
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
+from config.base_forms import LiveChoicesForm
 from config.base_text import counted
 from tiers.models import Tier
 
@@ -23,8 +25,21 @@ from tiers.models import Tier
 WORKING_KEYS = {"is_active": True, "revoked_at__isnull": True}
 
 
+class UserForm(LiveChoicesForm):
+    def clean(self) -> dict[str, Any]:
+        """Keep one superuser, also when two demote or suspend each other at once: the check locks their rows."""
+        cleaned: dict[str, Any] = super().clean()
+        removes = {name for name in ("is_active", "is_superuser") if cleaned.get(name) is False} & set(
+            self.changed_data
+        )
+        if removes and rights.would_remove_last_superuser([self.instance]):
+            raise ValidationError("Nobody else could sign in as a superuser.")
+        return cleaned
+
+
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
+    form = UserForm
     list_display = ("username", "name", "email", "tier", "state_column", "role_column", "last_seen", "created")
     list_filter = (
         "is_active",
@@ -37,7 +52,6 @@ class UserAdmin(SoftDeleteAdmin):
     search_fields = ("username", "email", "name")
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
-    filter_horizontal = ("groups", "user_permissions")
     empty_advice = "An account signs in, is on a tier and holds API keys."
     csv_fields = (
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
@@ -84,16 +98,14 @@ class UserAdmin(SoftDeleteAdmin):
         """A new account has no password: its holder sets one by mail, staff never choose it."""
         if not change:
             obj.set_unusable_password()
-        elif {"is_active", "is_superuser"} & set(form.changed_data):
-            self.keep_a_superuser(obj)
         super().save_model(request, obj, form, change)
+        if not change:
+            set_address(obj, verified=False)
+            mails.send_invitation(request, obj)
+        elif "email" in form.changed_data:
+            mails.move_address(request, obj, form.initial["email"])
         if change and "is_active" in form.changed_data and not obj.is_active:
             obj.end_sessions()
-
-    def keep_a_superuser(self, user: User) -> None:
-        """Raise if this change leaves no superuser; the form has refused it before, unless two do it to each other."""
-        if not (user.is_superuser and user.is_active) and rights.would_remove_last_superuser([user]):
-            raise ValidationError("Nobody else could sign in as a superuser.")
 
     # --- Rights ---
 
@@ -125,13 +137,7 @@ class GroupAdmin(GatehouseModelAdmin):
     list_display = ("name",)
     search_fields = ("name",)
     ordering = ("name",)
-    filter_horizontal = ("permissions",)
     empty_advice = "A group bundles permissions for staff."
-
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "permissions":
-            kwargs["queryset"] = db_field.remote_field.model.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

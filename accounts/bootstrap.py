@@ -10,6 +10,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from accounts.addresses import set_address
 from accounts.groups import bootstrap_groups
 from accounts.models import User
 from config import base_history as history
@@ -62,6 +63,7 @@ def make_first_superuser(done: Bootstrapped) -> None:
     user.set_password(settings.ADMIN_PASSWORD or done.password)
     refuse_unusable(user)
     user.save()
+    set_address(user, verified=True)
     history.record(user, history.ADDITION, actor=user, note="First superuser.", via="manage.py bootstrap")
 
 

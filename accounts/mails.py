@@ -32,7 +32,13 @@ def send_verification(request: HttpRequest, user: User) -> None:
     (present or set_address(user, verified=False)).send_confirmation(request)
 
 
+def move_address(request: HttpRequest, user: User, old: str) -> None:
+    """After staff moved an account to another address: what was known of the old one holds no more, and both hear of it."""
+    set_address(user, verified=False)
+    tell_old_address(request, user, old)
+    send_verification(request, user)
+
+
 def tell_old_address(request: HttpRequest, user: User, old: str) -> None:
     """Warn the address that was the account's until now."""
-    context = {"from_email": old, "to_email": user.email}
-    get_adapter(request).send_notification_mail("account/email/email_changed", user, context, email=old)
+    get_adapter(request).send_mail("account/email/address_moved", old, {"user": user, "request": request})

@@ -1,13 +1,21 @@
-"""How a throttled form is answered."""
+"""How a throttled form is answered, and when a session was last seen."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 
+from allauth.usersessions.models import UserSession
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from accounts.throttle import refused_for
+from config.base_http import client_address
+
+SEEN_AT = "seen_at"
+# How exact "last seen" is: a row is written no more often than this, in seconds.
+SEEN_EVERY = 300
 
 
 class ThrottledAnswerMiddleware:
@@ -23,3 +31,23 @@ class ThrottledAnswerMiddleware:
             response.status_code = HTTPStatus.TOO_MANY_REQUESTS
             response["Retry-After"] = str(seconds)
         return response
+
+
+class LastSeenMiddleware:
+    """Keep the list of sessions true: when and from where each was last used, to within five minutes."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        seen_at = request.session.get(SEEN_AT)
+        if seen_at and time.time() - seen_at > SEEN_EVERY and request.user.is_authenticated:
+            UserSession.objects.filter(session_key=request.session.session_key).update(
+                last_seen_at=timezone.now(), ip=client_address(request)
+            )
+            note_the_time(request)
+        return self.get_response(request)
+
+
+def note_the_time(request: HttpRequest) -> None:
+    request.session[SEEN_AT] = int(time.time())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.decorators import reauthentication_required
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
@@ -98,17 +97,12 @@ def picture(request: HttpRequest) -> FileResponse:
     return picture_response(own_account(request))
 
 
-def has_no_password(request: HttpRequest) -> bool:
-    return request.user.is_authenticated and not request.user.has_usable_password()
-
-
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
-@reauthentication_required(enabled=has_no_password)  # type: ignore[untyped-decorator]
 def close(request: HttpRequest) -> HttpResponse:
-    """Delete one's own account, after the password was given; without a password, after signing in anew."""
+    """Delete one's own account, after the password was given; without one, after a fresh sign-in."""
     user = own_account(request)
-    form = CloseForm(request.POST if request.method == "POST" else None, user=user)
+    form = CloseForm(request.POST if request.method == "POST" else None, request=request, user=user)
     if form.is_valid():
         try:
             services.close(user, Author(user, request))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
@@ -166,19 +165,6 @@ def sync_columns(user: User) -> None:
     """Bring the OAuth columns in line with the accounts that are connected now."""
     fill_columns(user, list(SocialAccount.objects.filter(user_id=user.pk).order_by("pk")))
     user.save(update_fields=["oauth_provider", *ID_COLUMNS.values()])
-
-
-def forget_sign_in(user: User) -> None:
-    """Remove everything that this account signs in by, for an erasure: addresses, providers, second factors, sessions."""
-    with transaction.atomic():
-        EmailAddress.objects.filter(user=user).delete()
-        SocialAccount.objects.filter(user=user).delete()
-        Authenticator.objects.filter(user=user).delete()
-        UserSession.objects.filter(user=user).delete()
-        user.set_unusable_password()
-        user.save(update_fields=["password"])
-        sync_columns(user)
-        user.end_sessions()
 
 
 def on_social_account_changed(sender: Any, sociallogin: SocialLogin | None = None, **details: Any) -> None:

@@ -17,6 +17,9 @@ from accounts.models import User
 PRIVILEGE_FIELDS = frozenset({"is_staff", "is_superuser", "groups", "user_permissions"})
 # What a superuser may not take from himself.
 OWN_ACCESS_FIELDS = frozenset({"is_active", "is_staff", "is_superuser"})
+# Whoever sets the address can have a link mailed there that sets the password. Only superusers move somebody's, and
+# nobody his own without giving his password, which his account's pages ask for.
+TAKE_OVER_FIELDS = frozenset({"email"})
 
 
 def may_change(actor: User, target: User) -> bool:
@@ -31,9 +34,11 @@ def may_remove(actor: User, target: User) -> bool:
 
 def protected_fields(actor: User, target: User | None) -> frozenset[str]:
     """The fields of `target` (None: of a new account) that `actor` may see but not set."""
+    if target is None:
+        return frozenset() if actor.is_superuser else PRIVILEGE_FIELDS
     if not actor.is_superuser:
-        return PRIVILEGE_FIELDS
-    return OWN_ACCESS_FIELDS if target is not None and target.pk == actor.pk else frozenset()
+        return PRIVILEGE_FIELDS | TAKE_OVER_FIELDS
+    return OWN_ACCESS_FIELDS | TAKE_OVER_FIELDS if target.pk == actor.pk else frozenset()
 
 
 def why_not_change(actor: User, target: User) -> str:

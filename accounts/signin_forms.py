@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account import forms as account_forms
 from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp import forms as totp_forms
+from allauth.mfa.webauthn import forms as webauthn_forms
 from allauth.socialaccount import forms as social_forms
 from django import forms
 from django.contrib.auth.hashers import make_password
+from django.core.validators import MaxLengthValidator
 from django.db import transaction
 
 from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
-from accounts.validators import LONGEST_PASSWORD, validate_encodable
+from accounts.validators import validate_encodable
 
 # Longer than any name or address, and short enough to be looked up.
 LONGEST_NAME = 254
+RULES = "At least 8 characters. Not a common one, not only digits, and nothing like your name or address."
 
 
 def name_field() -> forms.CharField:
@@ -43,22 +46,31 @@ def storable_email(typed: str) -> str:
     return email
 
 
-def tidy(form: forms.Form) -> None:
-    """Take allauth's placeholders away: they repeat the labels, and vanish when they would be needed."""
-    for field in form.fields.values():
-        field.widget.attrs.pop("placeholder", None)
+class Plain(forms.Form):
+    """Labels in our words, above their fields: no colon, and no placeholders, which only repeat them."""
+
+    labels: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.label_suffix = ""
+        for name, field in self.fields.items():
+            field.label = self.labels.get(name, field.label)
+            field.widget.attrs.pop("placeholder", None)
+        for name in {"password", "oldpassword"} & set(self.fields):
+            self.fields[name].help_text = ""  # a link, too close to the field to be hit; the page has it below
+        if "password1" in self.fields:
+            self.fields["password1"].help_text = RULES
 
 
-class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
+class LoginForm(Plain, account_forms.LoginForm):  # type: ignore[misc]
+    labels: ClassVar = {"login": "User name or e-mail address", "remember": "Keep me signed in for two weeks"}
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         login = self.fields["login"]
-        login.label, login.max_length = "User name or e-mail address", LONGEST_NAME
         login.widget.attrs.update(autocomplete="username", autocapitalize="none", maxlength=str(LONGEST_NAME))
-        login.validators.append(validate_encodable)
-        self.fields["password"].help_text = ""
-        self.fields["remember"].label = "Keep me signed in for two weeks"
-        tidy(self)
+        login.validators += [validate_encodable, MaxLengthValidator(LONGEST_NAME)]
 
     def _clean_with_password(self, credentials: dict[str, Any]) -> Any:
         cleaned = super()._clean_with_password(credentials)
@@ -67,8 +79,17 @@ class LoginForm(account_forms.LoginForm):  # type: ignore[misc]
         return cleaned
 
 
-class SignupBase(forms.Form):
+class SignupBase(Plain):
     """What sign-up by password and by provider have in common, apart from allauth's fields."""
+
+    labels: ClassVar = {"username": "User name", "email": "E-mail address"}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["name"] = name_field()
+        self.fields["username"].help_text = User._meta.get_field("username").help_text
+        self.fields["username"].widget.attrs["autocapitalize"] = "none"
+        self.order_fields(["name", "username", "email", "password1"])
 
     def validate_unique_email(self, value: str) -> str:
         # Nothing is said here: the address is sent a mail instead, in which only its holder reads that it is taken.
@@ -83,29 +104,17 @@ class SignupBase(forms.Form):
         self.cleaned_data["username"] = fold_sign_in_name(self.cleaned_data["username"])
         return str(super().clean_username())  # type: ignore[misc]
 
-    def name_the_fields(self) -> None:
-        self.fields["name"] = name_field()
-        self.fields["username"].label = "User name"
-        self.fields["username"].help_text = User._meta.get_field("username").help_text
-        self.fields["username"].widget.attrs["autocapitalize"] = "none"
-        self.fields["email"].label = "E-mail address"
-        self.order_fields(["name", "username", "email", "password1"])
-        tidy(self)
+    def clean(self) -> Any:
+        """Counts every attempt, since a refused one tells which user names are taken."""
+        request, budgets = context.request, [throttle.sign_ups(context.request)]
+        cleaned = super().clean()
+        if not self.errors:
+            budgets.append(throttle.mails_to(self.cleaned_data["email"]))
+        throttle.spend(request, *budgets)
+        return cleaned
 
 
 class SignupForm(SignupBase, account_forms.SignupForm):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.name_the_fields()
-
-    def clean(self) -> Any:
-        cleaned = super().clean()
-        if not self.errors:
-            throttle.spend(
-                context.request, throttle.sign_ups(context.request), throttle.mails_to(self.cleaned_data["email"])
-            )
-        return cleaned
-
     def save(self, request: Any) -> Any:
         # Ends before mail is sent: a slow mail server must not hold a transaction open.
         with transaction.atomic():
@@ -120,28 +129,16 @@ class SignupForm(SignupBase, account_forms.SignupForm):  # type: ignore[misc]
 class SocialSignupForm(SignupBase, social_forms.SignupForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.name_the_fields()
         self.fields["name"].initial = self.sociallogin.user.name
 
-    def clean(self) -> Any:
-        cleaned = super().clean()
-        if not self.errors:
-            throttle.spend(
-                context.request, throttle.sign_ups(context.request), throttle.mails_to(self.cleaned_data["email"])
-            )
-        return cleaned
 
-
-class ChangeEmailForm(account_forms.AddEmailForm):  # type: ignore[misc]
+class ChangeEmailForm(Plain, account_forms.AddEmailForm):  # type: ignore[misc]
     """Moves the account to another address, once its holder has confirmed it there.
 
     An address that another account holds is not refused: its holder is told by mail, and the confirmation would fail.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["email"].label = "New e-mail address"
-        tidy(self)
+    labels: ClassVar = {"email": "New e-mail address"}
 
     def clean_email(self) -> str:
         email = storable_email(self.cleaned_data["email"])
@@ -155,27 +152,24 @@ class ChangeEmailForm(account_forms.AddEmailForm):  # type: ignore[misc]
         return email
 
     def save(self, request: Any) -> EmailAddress:
-        return addresses.start_move(self.user, self.cleaned_data["email"])
+        self.address = addresses.start_move(self.user, self.cleaned_data["email"])
+        return self.address
 
 
-class ChangePasswordForm(account_forms.ChangePasswordForm):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["oldpassword"].label = "Current password"
-        self.fields["password1"].label = "New password"
-        self.fields["password2"].label = "New password (again)"
-        tidy(self)
+class ChangePasswordForm(Plain, account_forms.ChangePasswordForm):  # type: ignore[misc]
+    labels: ClassVar = {
+        "oldpassword": "Current password",
+        "password1": "New password",
+        "password2": "New password (again)",
+    }
 
     def clean_oldpassword(self) -> str:
         throttle.spend(context.request, throttle.password_changes(self.user))
         return str(super().clean_oldpassword())
 
 
-class ResetPasswordForm(account_forms.ResetPasswordForm):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["email"].label = "E-mail address"
-        tidy(self)
+class ResetPasswordForm(Plain, account_forms.ResetPasswordForm):  # type: ignore[misc]
+    labels: ClassVar = {"email": "E-mail address"}
 
     def clean_email(self) -> str:
         email = storable_email(self.cleaned_data["email"])
@@ -184,22 +178,57 @@ class ResetPasswordForm(account_forms.ResetPasswordForm):  # type: ignore[misc]
         return email
 
 
-class NewPasswordForm(account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["password1"].label = "New password"
-        self.fields["password2"].label = "New password (again)"
-        tidy(self)
+class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    labels: ClassVar = {"password1": "New password", "password2": "New password (again)"}
+
+    def save(self) -> None:
+        """Whoever has the link has the mailbox: it goes to the address in use and dies with it."""
+        super().save()
+        addresses.confirm(self.user)
 
 
-class PasswordConfirmationForm(account_forms.ReauthenticateForm):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["password"].max_length = LONGEST_PASSWORD
-        tidy(self)
+class PasswordConfirmationForm(Plain, account_forms.ReauthenticateForm):  # type: ignore[misc]
+    pass
 
 
-class ThrottledCode:
+# What the parsers of a credential raise at one that a browser would never send.
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+NOT_ACCEPTED = forms.ValidationError("This passkey was not accepted.", code="incorrect_code")
+
+
+class AddPasskeyForm(Plain, webauthn_forms.AddWebAuthnForm):  # type: ignore[misc]
+    def clean(self) -> Any:
+        try:
+            return super().clean()
+        except MALFORMED:
+            raise NOT_ACCEPTED from None
+
+
+class Passkey:
+    def clean_credential(self) -> Any:
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except MALFORMED:
+            raise NOT_ACCEPTED from None
+
+
+class LoginPasskeyForm(Passkey, webauthn_forms.LoginWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class AuthenticatePasskeyForm(Passkey, webauthn_forms.AuthenticateWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class ReauthenticatePasskeyForm(Passkey, webauthn_forms.ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class RenamePasskeyForm(Plain, webauthn_forms.EditWebAuthnForm):  # type: ignore[misc]
+    pass
+
+
+class ThrottledCode(Plain):
     """A code of the authenticator app or from the recovery list: few tries, and each code once.
 
     allauth counts neither while its own rate limits are off.
@@ -224,4 +253,4 @@ class MFAReauthenticateForm(ThrottledCode, mfa_forms.ReauthenticateForm):  # typ
 
 
 class ActivateTOTPForm(ThrottledCode, totp_forms.ActivateTOTPForm):  # type: ignore[misc]
-    pass
+    labels: ClassVar = {"code": "Code of the app"}

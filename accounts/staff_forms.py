@@ -9,6 +9,7 @@ from django import forms
 
 from accounts.actions import BULK_ACTIONS, Action, to_tier
 from accounts.models import User
+from accounts.rights import protected_fields
 from tiers.models import Tier
 
 MOST_SELECTED = 1000
@@ -43,14 +44,13 @@ class EditAccountForm(AccountForm):
     def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         email = self.fields["email"]
-        if actor.pk == self.instance.pk:
-            email.disabled = True
-            email.help_text = "You change your own address on your account's pages."
-        elif not actor.is_superuser:
-            email.disabled = True
-            email.help_text = "Only a superuser or its holder can change the address."
-        else:
+        email.disabled = "email" in protected_fields(actor, self.instance)
+        if not email.disabled:
             email.help_text = "A new address counts as unverified; the old one is told."
+        elif actor.pk == self.instance.pk:
+            email.help_text = "You change your own address on your account's pages."
+        else:
+            email.help_text = "Only a superuser or its holder can change the address."
 
 
 class TierForm(forms.Form):

@@ -228,8 +228,7 @@ def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str
     user = form.save(commit=False)
     services.update(user, form.changed_data, before, Author(request.user, request))
     if "email" in form.changed_data:
-        mails.tell_old_address(request, user, old_email)
-        mails.send_verification(request, user)
+        mails.move_address(request, user, old_email)
     messages.success(request, f"The account “{user}” was changed.")
 
 

@@ -57,7 +57,8 @@ def wrong_codes(user: User) -> Budget:
 
 def code_reuse(user: User, code: str) -> Budget:
     """One use of a code, for longer than it is valid: allauth remembers used codes in the cache of one process."""
-    return Budget(f"code-used:{user.pk}:{digest(code)}", 1, 5 * MINUTE)
+    bare = "".join(filter(str.isalnum, code)).casefold()  # allauth takes 123-456 for 123456
+    return Budget(f"code-used:{user.pk}:{digest(bare)}", 1, 5 * MINUTE)
 
 
 def password_changes(user: User) -> Budget:
@@ -65,7 +66,7 @@ def password_changes(user: User) -> Budget:
 
 
 def sign_ups(request: HttpRequest) -> Budget:
-    return Budget(f"sign-up:{address_key(request)}", 20, HOUR)
+    return Budget(f"sign-up:{address_key(request)}", 30, HOUR)
 
 
 def reset_requests(request: HttpRequest) -> Budget:

@@ -27,7 +27,7 @@ from apikeys.key_rows import key_rows
 from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
 from apikeys.services import USABLE
-from config.base_admin import badge, when
+from config.base_admin import GatehouseTabularInline, badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
 from config.base_text import counted
@@ -76,9 +76,8 @@ class KeyForm(LiveChoicesForm):
             self.fields["metadata"].widget.attrs["rows"] = 3
 
 
-class KeyPermissionInline(admin.TabularInline):  # type: ignore[type-arg]
+class KeyPermissionInline(GatehouseTabularInline):
     model = KeyPermission
-    extra = 0
     fields = ("action", "resource")
 
     # A permission belongs to its key: who may change the key may change what it allows.

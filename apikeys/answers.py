@@ -5,6 +5,7 @@ A denial reaches the public, so it holds the documented reason and nothing else:
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import quote
 
 from django.http import HttpResponse
@@ -60,7 +61,7 @@ def denial(verdict: Verdict) -> HttpResponse:
         response: HttpResponse = quota_exceeded(verdict.outcome, reason=verdict.reason)
     else:
         response = problem(verdict.status, TITLES[verdict.status], DETAILS[verdict.reason], reason=verdict.reason)
-    if verdict.status == 401:
+    if verdict.status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = challenge(verdict.reason)
     response["X-Auth-Status"] = str(verdict.status)
     response["X-Auth-Reason"] = verdict.reason
@@ -75,6 +76,7 @@ def challenge(reason: str) -> str:
 
 def approval(verdict: Verdict) -> HttpResponse:
     """Exactly 200, with whom it is for and what is left of his budgets."""
-    told = {"X-Auth-Status": "200", "Cache-Control": "no-store"}
-    headers = identity_headers(verdict) | limit_headers(verdict) | told
+    headers = identity_headers(verdict) | limit_headers(verdict) | {"Cache-Control": "no-store"}
+    # For browsers, which never see this answer: the gateway does.
+    headers.pop("Access-Control-Expose-Headers", None)
     return HttpResponse(b"ok\n", content_type="text/plain", headers=headers)

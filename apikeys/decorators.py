@@ -43,8 +43,8 @@ def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: i
     """Judge a request to this process: its refusal, or None with the verdict in `request.verdict`."""
     try:
         verdict = decide(facts_of(request, resource=resource, action=action, cost=cost))
-    except Exception:  # noqa: BLE001  (whatever breaks, the door stays shut; the log has it)
-        return unavailable(request)
+    except Exception as error:  # noqa: BLE001  (whatever breaks, the door stays shut; the log has it)
+        return unavailable(request, error)
     request.verdict = verdict  # type: ignore[attr-defined]
     return None if verdict.allowed else denial(verdict)
 

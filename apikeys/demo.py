@@ -192,14 +192,16 @@ def events_of(key: APIKey, chance: random.Random) -> Iterator[KeyUsage]:
     for day in range(DAYS):
         date = today - timedelta(days=day)
         busy = 0.4 if date.isoweekday() > 5 else 1.0
-        for _ in range(int(chance.gauss(a_day * busy, 1))):
-            yield event(key, moment(date, chance), address, agent, chance)
+        for at in moments(date, int(chance.gauss(a_day * busy, 1)), chance):
+            yield event(key, at, address, agent, chance)
 
 
-def moment(date: datetime, chance: random.Random) -> datetime:
-    hour = chance.choices(range(24), HOURS)[0]
-    at = date.replace(hour=hour, minute=chance.randint(0, 59), second=chance.randint(0, 59))
-    return min(at, timezone.now())
+def moments(date: datetime, number: int, chance: random.Random) -> Iterator[datetime]:
+    """So many times of that day, but none that is still to come."""
+    for hour in chance.choices(range(24), HOURS, k=max(number, 0)):
+        at = date.replace(hour=hour, minute=chance.randint(0, 59), second=chance.randint(0, 59))
+        if at <= timezone.now():
+            yield at
 
 
 def event(key: APIKey, at: datetime, address: str, agent: str, chance: random.Random) -> KeyUsage:

@@ -31,18 +31,18 @@ def never_open(view: View) -> View:
     def guarded(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
-        except Exception:
-            return unavailable(request)
+        except Exception as error:  # noqa: BLE001  (told in the log, with an id)
+            return unavailable(request, error)
 
     return guarded
 
 
-def unavailable(request: HttpRequest) -> HttpResponse:
+def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     """503, with an id that the log has too; nothing of the cause goes out."""
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
     try:
-        logger.exception("%s could not be answered (id %s)", request.path, incident)
+        logger.error("%s could not be answered (id %s)", request.path, incident, exc_info=error)
     finally:
         request_id.reset(token)
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)

@@ -79,6 +79,8 @@ def step_of(check: decision.Check, inquiry: Inquiry, *, undecided: bool, by_id: 
 def cannot_be_judged(check: decision.Check, inquiry: Inquiry) -> bool:
     if check.failure is decision.key_is_known:
         return bool(inquiry.facts.credential.problem)
+    if check.failure is decision.key_has_permission and not (inquiry.path or inquiry.resource):
+        return True
     return inquiry.key is None and check.failure not in {*OF_THE_SECRET, decision.path_is_unambiguous}
 
 

@@ -7,6 +7,7 @@ never come from the query. The request's body is never read. docs/gateways/ has 
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -36,8 +37,8 @@ class Original(NamedTuple):
 def nginx(request: HttpRequest) -> HttpResponse:
     """auth_request: nginx turns everything but 2xx, 401 and 403 into 500, so a 429 travels as 403 with X-Auth-Status."""
     response = answer(request, described_to_nginx(request))
-    if response.status_code == 429:
-        response.status_code = 403
+    if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        response.status_code = HTTPStatus.FORBIDDEN
     return response
 
 

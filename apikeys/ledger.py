@@ -10,11 +10,9 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
-from apikeys.lookup import KeyRecord
-from apikeys.statements import identifier, run
 from apikeys.addresses import plain_address
+from apikeys.lookup import KeyRecord
+from apikeys.statements import identifier, run, vendor
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.limiter import outcome as outcome_of
@@ -64,7 +62,7 @@ def write(row: Entry, status: int, reason: str = "") -> None:
 def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
     counting = limiter()
-    if budgets and cost and isinstance(counting.store, PostgreSQLStore) and connection.vendor == "postgresql":
+    if budgets and cost and isinstance(counting.store, PostgreSQLStore) and vendor() == "postgresql":
         return settle_at_once(row, budgets, cost, counting.store)
     outcome = counting.hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}
@@ -95,8 +93,12 @@ def hit_and_insert(hit: str) -> str:
     """One statement around the store's own: charge, write the row with the outcome, and return what the store returns."""
     pieces = hit.split("%s")
     named = pieces[0] + "".join(f":value{number}{piece}" for number, piece in enumerate(pieces[1:]))
-    return f"""
-WITH hit AS MATERIALIZED ({named}),
+    # Only our own text goes in: values stand as parameters.
+    return HIT_AND_INSERT.replace("{hit}", named)
+
+
+HIT_AND_INSERT = """
+WITH hit AS MATERIALIZED ({hit}),
 numbered AS (SELECT allowed, fits, row_number() OVER () AS place FROM hit),
 verdict AS (
     SELECT bool_and(allowed) AS allowed,

@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from apikeys.secrets import candidate_hashes
-from apikeys.statements import identifier, moment, run
+from apikeys.statements import identifier, moment, run, vendor
 
 # `last_used_at` moves forward at most this often for each key: true to the minute, and no hot row.
 USE_INTERVAL = timedelta(minutes=1)
@@ -53,6 +53,8 @@ class KeyRecord(NamedTuple):
     permissions: Sequence[str]
 
 
+ALLOWED_IPS = KeyRecord._fields.index("allowed_ips")
+
 # previous_hash is consulted in the same statement: a rotated secret works for its grace, and costs no second probe.
 SELECT = """
 SELECT k.id, k.name, k.prefix, k.last4, k.is_active,
@@ -81,12 +83,12 @@ def find_key(secret: str) -> KeyRecord | None:
     """The live key that `secret` opens, by its current or its previous secret, in one statement; None without one."""
     hashes = list(candidate_hashes(secret))
     parameters = {f"hash{number}": value for number, value in enumerate(hashes)}
-    return first_record(sql_by_secret(len(hashes), connection.vendor), parameters)
+    return first_record(sql_by_secret(len(hashes), vendor()), parameters)
 
 
 def find_key_by_id(key_id: UUID) -> KeyRecord | None:
     """As `find_key`, by the key's id: for staff who ask what a key may do without having its secret."""
-    return first_record(sql_by_id(connection.vendor), {"id": identifier(key_id)})
+    return first_record(sql_by_id(vendor()), {"id": identifier(key_id)})
 
 
 @lru_cache(maxsize=8)
@@ -120,18 +122,20 @@ def first_record(sql: str, parameters: Mapping[str, Any]) -> KeyRecord | None:
 def read(parameters: Mapping[str, Any], sql: str) -> list[tuple[Any, ...]]:
     """Run a look-up; if the connection proves dead, as after a restart of PostgreSQL, once more on a new one."""
     try:
-        return run(sql, parameters)
+        return run(sql, parameters, reads=True)
     except (DatabaseError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        return run(sql, parameters)
+        return run(sql, parameters, reads=True)
 
 
 def as_record(row: tuple[Any, ...]) -> KeyRecord:
-    record = KeyRecord._make(row)
-    return record._replace(
-        id=record.id if isinstance(record.id, UUID) else UUID(record.id),
-        allowed_ips=json.loads(record.allowed_ips) if record.allowed_ips != "[]" else (),
-        permissions=record.permissions if isinstance(record.permissions, list) else json.loads(record.permissions),
-    )
+    """A row as the record it is; SQLite has ids as hex and lists as JSON."""
+    record = list(row)
+    if not isinstance(row[0], UUID):
+        record[0] = UUID(row[0])
+        record[-1] = json.loads(row[-1])
+    # PostgreSQL's jsonb comes as text too: Django has it so.
+    record[ALLOWED_IPS] = json.loads(row[ALLOWED_IPS]) if row[ALLOWED_IPS] != "[]" else ()
+    return KeyRecord._make(record)

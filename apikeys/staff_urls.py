@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apikeys import staff_views, usage_views
+from apikeys import staff_views, tool_views, usage_views
 
 urlpatterns = [
     path("apikeys/hygiene/", staff_views.hygiene_page, name="key_hygiene"),
+    path("apikeys/explain/", tool_views.explain_page, name="explain_decision"),
+    path("apikeys/connect/", tool_views.connect_page, name="connect_gateway"),
+    path("apikeys/connect/test/", tool_views.self_test, name="test_gateway"),
     path("usage/", usage_views.staff_usage, name="staff_usage"),
 ]

@@ -10,13 +10,13 @@ import re
 import sqlite3
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 # Seconds. The longest wait for a lock is that of settings.sqlite.
 LONGEST_WAIT = 20
@@ -24,18 +24,20 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.005
 NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
-def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def run(sql: str, parameters: Mapping[str, Any], *, reads: bool = False) -> list[tuple[Any, ...]]:
     """Execute `sql`, whose parameters stand as `:name`, on the default database, and return its rows.
 
     Outside a transaction the statement commits on its own. Values must be in the database's form (see `moment`,
-    `identifier`). Raises django.db.DatabaseError and its kin.
+    `identifier`). reads: it writes nothing. Raises django.db.DatabaseError and its kin.
     """
-    connection.ensure_connection()
-    raw: Any = connection.connection
-    with connection.wrap_database_errors:
-        if connection.vendor == "postgresql":
+    # Looked up once: each use of django.db.connection goes through two layers of thread-local look-ups.
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    raw: Any = database.connection
+    with database.wrap_database_errors:
+        if database.vendor == "postgresql":
             return run_on_postgresql(raw, sql, parameters)
-        if connection.in_atomic_block:
+        if reads or database.in_atomic_block:
             return run_on_sqlite(raw, sql, parameters)
         return run_patiently_on_sqlite(raw, sql, parameters)
 
@@ -76,10 +78,16 @@ def postgresql_text(sql: str) -> str:
     return NAMED_PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
 
 
+@lru_cache(maxsize=1)
+def vendor() -> str:
+    """postgresql or sqlite: which of the two dialects the default database speaks."""
+    return connections[DEFAULT_DB_ALIAS].vendor
+
+
 def moment(value: datetime) -> datetime | str:
-    """An aware time as the database compares it: SQLite holds naive UTC text."""
-    return value if connection.vendor == "postgresql" else str(value.astimezone(UTC).replace(tzinfo=None))
+    """A UTC time as the database compares it: SQLite holds naive text."""
+    return value if vendor() == "postgresql" else str(value.replace(tzinfo=None))
 
 
 def identifier(value: UUID) -> UUID | str:
-    return value if connection.vendor == "postgresql" else value.hex
+    return value if vendor() == "postgresql" else value.hex

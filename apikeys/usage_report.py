@@ -9,12 +9,13 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 
 from apikeys import json_input
 from apikeys.json_input import InvalidInput
 from apikeys.ledger import storable
 from apikeys.models import KeyUsage
-from apikeys.statements import identifier
+from apikeys.statements import identifier, moment
 from config.base_http import problem
 
 LARGEST_BATCH = 1_000
@@ -35,7 +36,7 @@ FIELDS: dict[str, json_input.Reader] = {
 RECORD = """
 UPDATE key_usage SET
     status_code = COALESCE(%s, status_code), response_time_ms = %s, tokens_used = %s, cost_microcents = %s,
-    error_message = %s, metadata = %s, reported_at = CURRENT_TIMESTAMP, updated_at = CURRENT_TIMESTAMP
+    error_message = %s, metadata = %s, reported_at = %s, updated_at = %s
 WHERE id = %s AND reported_at IS NULL AND reason = ''
 """
 
@@ -77,7 +78,8 @@ def record(reports: Sequence[Report]) -> dict[str, Any]:
     """
     # The first report of an event in a batch counts, too; sorted, so that two batches never wait for each other in a ring.
     by_event = {report["event_id"]: report for report in reversed(reports)}
-    rows = [as_row(by_event[event_id]) for event_id in sorted(by_event)]
+    now = moment(timezone.now())
+    rows = [as_row(by_event[event_id], now) for event_id in sorted(by_event)]
     with transaction.atomic():
         known = set(KeyUsage.objects.filter(pk__in=by_event).values_list("pk", flat=True))
         recorded = update(rows)
@@ -93,7 +95,7 @@ def update(rows: Sequence[tuple[Any, ...]]) -> int:
         return int(cursor.rowcount)
 
 
-def as_row(report: Mapping[str, Any]) -> tuple[Any, ...]:
+def as_row(report: Mapping[str, Any], now: Any) -> tuple[Any, ...]:
     event_id: UUID = report["event_id"]
     metadata = report.get("metadata")
     return (
@@ -103,5 +105,7 @@ def as_row(report: Mapping[str, Any]) -> tuple[Any, ...]:
         report.get("cost_microcents"),
         storable(report.get("error_message", "")),
         None if metadata is None else json.dumps(metadata),
+        now,
+        now,
         identifier(event_id),
     )

@@ -65,7 +65,7 @@ def credential_of(request: HttpRequest, given: dict[str, Any]) -> Credential:
     if "key" not in given or found.problem == "malformed_key":
         return found
     stated = checked(given["key"])
-    return stated if found == MISSING or found == stated else MALFORMED
+    return stated if found in {MISSING, stated} else MALFORMED
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

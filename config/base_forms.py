@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.forms.fields import InvalidJSONInput
 
-from config.base_models import SoftDeleteModel
+from config.base_models import LIVE, SoftDeleteModel
 
 LONGEST_JSON = 20_000
 
@@ -28,6 +30,25 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
                 choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
                 choice.label_from_instance = label_with_state
 
+    def clean(self) -> dict[str, Any]:
+        """Make sure that what was chosen is still live, and stays so until this transaction ends.
+
+        Validation has seen it live, but it may have been deleted since; the lock makes a later deletion wait, and see us.
+        """
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in self.changed_data:
+            row = cleaned.get(name)
+            if isinstance(row, SoftDeleteModel) and not is_live_and_locked(row):
+                self.add_error(name, f"“{row}” was deleted just now. Choose another one.")
+        return cleaned
+
+
+def is_live_and_locked(row: SoftDeleteModel) -> bool:
+    rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
+    if transaction.get_connection().in_atomic_block:
+        rows = rows.select_for_update(no_key=True)
+    return rows.values_list("pk").first() is not None
+
 
 def label_with_state(row: Any) -> str:
     return f"{row} (deleted)" if row.deleted_at is not None else str(row)
@@ -36,7 +57,7 @@ def label_with_state(row: Any) -> str:
 class SafeAutocompleteSelect(AutocompleteSelect):
     """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
 
-    def optgroups(self, name: str, value: list[str], attrs: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attrs: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, [text for text in value if self.is_a_row(text)], attrs)
 
     def is_a_row(self, text: str) -> bool:

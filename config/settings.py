@@ -91,10 +91,12 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.NoStoreMiddleware",
+    "ratelimits.enforcement.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "apikeys.query_guard.SecretInQueryMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.LastSeenMiddleware",
     "accounts.middleware.ThrottledAnswerMiddleware",
 ]
 
@@ -268,6 +270,11 @@ MFA_FORMS = {
     "authenticate": "accounts.signin_forms.AuthenticateForm",
     "reauthenticate": "accounts.signin_forms.MFAReauthenticateForm",
     "activate_totp": "accounts.signin_forms.ActivateTOTPForm",
+    "add_webauthn": "accounts.signin_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.signin_forms.RenamePasskeyForm",
+    "login_webauthn": "accounts.signin_forms.LoginPasskeyForm",
+    "authenticate_webauthn": "accounts.signin_forms.AuthenticatePasskeyForm",
+    "reauthenticate_webauthn": "accounts.signin_forms.ReauthenticatePasskeyForm",
 }
 SOCIALACCOUNT_ADAPTER = "accounts.providers.SocialAccountAdapter"
 SOCIALACCOUNT_FORMS = {"signup": "accounts.signin_forms.SocialSignupForm"}
@@ -300,6 +307,10 @@ DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60
 # kind. What happens to API requests while that is away; sign-in is always refused then.
 RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
 RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
+# Milliseconds that a request waits for the store, after which it counts as down.
+RATE_LIMIT_STORE_TIMEOUT: int = env.int("RATE_LIMIT_STORE_TIMEOUT", default=40)
+# Path patterns of views of one's own that RateLimitMiddleware charges, for example /shop/*.
+RATE_LIMITED_PATHS: list[str] = env.list("RATE_LIMITED_PATHS", default=[])
 # How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
 TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 

@@ -8,11 +8,13 @@ from django.urls import include, path
 from accounts.profile_views import home
 from apikeys import usage_views
 from config import health
+from ratelimits.views import account_limits
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("", home, name="home"),
+    path("account/limits/", account_limits, name="account_limits"),
     path("account/", include("accounts.profile_urls")),
     path("users/", include("accounts.staff_urls")),
     path("accounts/", include("accounts.signin_urls")),
@@ -20,5 +22,6 @@ urlpatterns = [
     path("account/keys/", include("apikeys.holder_urls")),
     path("account/usage/", usage_views.holder_usage, name="holder_usage"),
     path("admin/", include("apikeys.staff_urls")),
+    path("admin/ratelimits/", include("ratelimits.urls")),
     path("admin/", admin.site.urls),
 ]

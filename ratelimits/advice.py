@@ -63,9 +63,7 @@ def takes_over_from(rule: Rule, others: Collection[Rule]) -> dict[str, bool]:
     """The rules, in words, that lose requests to `rule`; True if they lose all of them."""
     found = dict.fromkeys(winners(rule, others, compiled(others)))
     shape = pattern_shape(rule[1])
-    losers = [
-        loser for loser in found if loser and not (loser[0] == rule[0] and pattern_shape(loser[1]) == shape)
-    ]
+    losers = [loser for loser in found if loser and not (loser[0] == rule[0] and pattern_shape(loser[1]) == shape)]
     return {
         rule_in_words(loser): bool(never_wins(loser, [rule, *(other for other in others if other != loser)]))
         for loser in losers

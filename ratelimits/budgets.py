@@ -8,7 +8,7 @@ the end of the window. `span` is what `at` was measured in, so that a change of 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,8 +54,10 @@ class Budget:
 
     @property
     def counter_key(self) -> str:
-        """The key in the store. The two kinds of counter do not read each other's."""
-        return self.key if self.is_rolling else f"{self.key}/quota"
+        """The key in the store. Counters of different kinds do not read each other's."""
+        if self.is_rolling:
+            return self.key
+        return f"{self.key}/quota" if self.is_lasting else f"{self.key}/fixed"
 
     def bounds(self, now: int) -> tuple[int, int]:
         """Start and end of the window that `now` lies in. A rolling one starts now and ends when all is refilled."""
@@ -76,6 +78,11 @@ def month_bounds(now: int) -> tuple[int, int]:
 
 def microseconds(moment: dt.datetime) -> int:
     return (moment - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def counter_keys(keys: Iterable[str]) -> list[str]:
+    """All keys in the store that budgets with these keys may have."""
+    return [f"{key}{kind}" for key in keys for kind in ("", "/fixed", "/quota")]
 
 
 class Counter(NamedTuple):
@@ -99,6 +106,10 @@ class Reading(NamedTuple):
 
 def current(budget: Budget, counter: Counter | None, now: int) -> Counter:
     """The counter as it stands now under this budget's limit, period and window."""
+    if budget.window == "rolling" and counter is not None:
+        span = budget.limit * -(-budget.period * SECOND // budget.limit)
+        if counter.span == span and now <= counter.at <= now + span:
+            return counter
     start, end = budget.bounds(now)
     span = end - start
     if counter is None or counter.at - now > counter.span + CLOCK_SLACK:
@@ -136,8 +147,7 @@ def weigh(budgets: Sequence[Budget], counters: tuple[Counter | None, ...], cost:
     return Reading(allowed, now, fits, counters)
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetState:
+class BudgetState(NamedTuple):
     """How a budget stands. Times are whole seconds from now, rounded up; `resets_at` is the same as Unix time.
 
     remaining: requests of cost 1 that would be allowed now. reset_after: until all of it is there again, if nothing more
@@ -153,31 +163,26 @@ class BudgetState:
 
 
 def state(budget: Budget, counter: Counter | None, now: int, cost: int, *, fits: bool) -> BudgetState:
-    counter = current(budget, counter, now)
+    at, span, used = current(budget, counter, now)
     if budget.is_rolling:
-        remaining = max(0, (counter.span - (counter.at - now)) // budget.step)
-        wait = counter.at + budget.share(cost) - counter.span - now
+        remaining = max(0, (span - (at - now)) // budget.step)
     else:
-        remaining = max(0, budget.limit - counter.used)
-        wait = counter.at - now
-    untouched = not budget.is_rolling and counter.used == 0
-    reset = 0 if untouched else counter.at - now
-    return BudgetState(
-        budget=budget,
-        remaining=remaining,
-        reset_after=whole_seconds(reset),
-        retry_after=0 if fits else max(1, whole_seconds(wait)),
-        exceeded=not fits,
-        resets_at=whole_seconds(now + reset),
-    )
+        remaining = max(0, budget.limit - used)
+        at = at if used else now
+    if fits:
+        retry_after = 0
+    elif budget.is_rolling:
+        retry_after = max(1, whole_seconds(at + budget.share(cost) - span - now))
+    else:
+        retry_after = max(1, whole_seconds(at - now))
+    return BudgetState(budget, remaining, whole_seconds(at - now), retry_after, not fits, whole_seconds(at))
 
 
 def whole_seconds(microseconds: int) -> int:
     return -(-microseconds // SECOND)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The verdict on a request. degraded: the store was away, so nothing was counted and `states` is empty."""
 
     allowed: bool

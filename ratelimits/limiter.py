@@ -7,10 +7,10 @@ One limiter a process. It is exact across threads, processes and hosts, because 
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import random
 import threading
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -36,7 +36,9 @@ __all__ = [
     "store_name",
 ]
 
-logger = logging.getLogger(__name__)
+# Hits between two sweeps, on average.
+SWEEP_EVERY = 250
+AWAY = StoreUnavailable("not asked: the breaker is open")
 DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
 
 
@@ -59,25 +61,27 @@ class Limiter:
             raise ValueError("The cost of a request is 0 or more.")
         if cost == 0:
             return self.peek(budgets, 0, closed=closed, clock=clock)
-        if not self._counts(budgets, closed=closed):
+        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        if self.breaker.is_open:
+            return self._degraded(AWAY, closed=closed)
         try:
-            self._refuse_while_away()
             reading = self.store.hit(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
         verdict = outcome(budgets, reading, cost)
-        register.note(verdict)
+        self.settle(verdict)
         return verdict
 
     def peek(
         self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
     ) -> Outcome:
         """What `hit` would answer; nothing is charged."""
-        if not self._counts(budgets, closed=closed):
+        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        if self.breaker.is_open:
+            return self._degraded(AWAY, closed=closed)
         try:
-            self._refuse_while_away()
             reading = self.store.peek(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
@@ -88,12 +92,13 @@ class Limiter:
         if keys:
             self.store.reset(keys)
 
-    def _counts(self, budgets: Sequence[Budget], *, closed: bool) -> bool:
-        return bool(budgets) and (closed or settings.RATE_LIMITER_ENABLED)
-
-    def _refuse_while_away(self) -> None:
-        if self.breaker.is_open:
-            raise StoreUnavailable("not asked: the breaker is open")
+    def settle(self, verdict: Outcome) -> None:
+        """What follows a hit: note a refusal for staff, and now and then sweep. For callers who ran a store's own statement."""
+        register.note(verdict)
+        # Twice as many counters are looked at as hits can make, so that dead ones never pile up.
+        if random.random() * SWEEP_EVERY < 1:  # noqa: S311  (nothing secret)
+            with contextlib.suppress(StoreUnavailable):
+                self.store.sweep(batch=2 * SWEEP_EVERY)
 
     def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not closed
@@ -104,16 +109,14 @@ class Limiter:
 def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
     """A store's reading as an answer.
 
-    A caller who ran a store's own statement (PostgreSQLStore.statement) hands a refusal to `register.note(…)` too, which
-    is what staff see as "being limited right now".
+    For callers who ran a store's own statement (PostgreSQLStore.statement); they give the result to `Limiter.settle`, too.
     """
-    return Outcome(
-        allowed=reading.allowed or cost == 0,
-        states=tuple(
-            state(budget, counter, reading.now, cost, fits=fits or cost == 0)
-            for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
-        ),
-    )
+    free = cost == 0
+    states = [
+        state(budget, counter, reading.now, cost, fits=fits or free)
+        for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
+    ]
+    return Outcome(reading.allowed or free, tuple(states))
 
 
 def store_name() -> str:
@@ -124,38 +127,37 @@ def store_name() -> str:
 
 
 def make_store(name: str) -> Store:
+    timeout = settings.RATE_LIMIT_STORE_TIMEOUT / 1000
     if name == "redis":
-        return RedisStore(settings.REDIS_URL)
+        return RedisStore(settings.REDIS_URL, timeout=timeout)
     if name == "postgresql":
-        return PostgreSQLStore()
+        return PostgreSQLStore(timeout=timeout)
     if name == "sqlite":
-        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3")
+        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3", timeout=timeout)
     return MemoryStore()
 
 
-_made = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _limiter() -> Limiter:
-    return Limiter(make_store(store_name()))
+_making = threading.Lock()
+_made: list[Limiter] = []  # one or none
 
 
 def limiter() -> Limiter:
     """This process's limiter, made on first use."""
-    with _made:
-        return _limiter()
+    if not _made:
+        with _making:
+            if not _made:
+                _made.append(Limiter(make_store(store_name())))
+    return _made[0]
 
 
 def made_limiter() -> Limiter | None:
     """This process's limiter if it was used yet."""
-    return _limiter() if _limiter.cache_info().currsize else None
+    return _made[0] if _made else None
 
 
 def forget_limiter() -> None:
     """Throw this process's limiter away, so that the next use makes another: after a change of settings, in tests."""
-    thrown_away = made_limiter()
-    if thrown_away is not None:
-        _limiter.cache_clear()
+    while _made:
+        thrown_away = _made.pop()
         thrown_away.breaker.stop()
         thrown_away.store.close()

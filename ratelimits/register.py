@@ -119,29 +119,45 @@ def prune(batch: int = 1000) -> int:
 
 
 class OutageLog:
-    """The outage that this process sees, kept up to date in the database by the breaker's own thread."""
+    """The outage that this process sees, kept up to date in the database by a thread of its own: that may be slow, or away
+    itself, and nobody waits for it.
+    """
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, reason: str) -> None:
         self._store = store
+        self._reason = reason
         self._pk: int | None = None
         self._began_at = timezone.now()
+        self._over = threading.Event()
+        self._ended_at: dt.datetime | None = None
         self.let_through = 0
         self.refused = 0
 
-    def update(self, error: str, *, ended: bool) -> None:
-        """Write how things stand. Never raises: the database may be what is away."""
-        try:
-            self._write(error, ended_at=timezone.now() if ended else None)
-        except Exception:
-            logger.exception("The outage of the rate limit store could not be noted.")
-        finally:
-            connections[DEFAULT_DB_ALIAS].close()
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="rate-limit-outage-log", daemon=True).start()
 
-    def _write(self, error: str, ended_at: dt.datetime | None) -> None:
-        figures = {"let_through": self.let_through, "refused": self.refused, "ended_at": ended_at}
+    def end(self) -> None:
+        self._ended_at = timezone.now()
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._try_to_write()
+            self._over.wait(WRITE_INTERVAL)
+        self._try_to_write()
+        connections[DEFAULT_DB_ALIAS].close()
+
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not end the thread)
+            logger.error("The outage of the rate limit store could not be noted: %s", error)  # noqa: TRY400
+
+    def _write(self) -> None:
+        figures = {"let_through": self.let_through, "refused": self.refused, "ended_at": self._ended_at}
         if self._pk is None:
             self._pk = Outage.objects.create(
-                store=self._store, node=node_name(), error=error[:500], began_at=self._began_at, **figures
+                store=self._store, node=node_name(), error=self._reason[:500], began_at=self._began_at, **figures
             ).pk
         else:
             Outage.objects.filter(pk=self._pk).update(**figures)

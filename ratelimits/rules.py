@@ -12,6 +12,7 @@ from django.db.models import Count, Max
 from ratelimits.budgets import Budget
 from ratelimits.matching import PatternTrie
 from ratelimits.models import RateLimit
+from ratelimits.wording import rate_in_words
 
 # A change must be in force everywhere within 5 seconds.
 KEPT_FOR = 3.0
@@ -27,6 +28,10 @@ class Rule(NamedTuple):
     period: int
     window: str
     observe: bool
+
+    @property
+    def in_words(self) -> str:
+        return rate_in_words(self.limit, self.period, self.window)
 
     def budget(self, owner: str) -> Budget:
         return Budget(f"{owner}/rule:{self.id}", self.limit, self.period, self.window, self.name, self.observe, self.id)

@@ -16,8 +16,8 @@ CREATE TABLE rate_quotas (
 """
 
 # The arithmetic of ratelimits/budgets.py; times in microseconds. Callers pass the budgets in one order everywhere (no
-# deadlocks). Each is charged by one INSERT … ON CONFLICT … WHERE. When one has no room, what the earlier ones were charged
-# is given back in the same transaction, whose row locks keep others from ever seeing it.
+# deadlocks). Each is charged by one INSERT … ON CONFLICT … WHERE. When one has no room, the earlier ones are put back as
+# they were, in the same transaction, whose row locks keep others from ever seeing the charge.
 FUNCTION = """
 CREATE FUNCTION rate_limit_hit(
     keys text[], kinds "char"[], shares bigint[], rooms bigint[], spans bigint[], observed boolean[], clock bigint
@@ -31,6 +31,9 @@ DECLARE
     ats bigint[] := array_fill(NULL::bigint, ARRAY[n]);
     new_spans bigint[] := ats;
     useds bigint[] := ats;
+    old_ats bigint[] := ats;
+    old_spans bigint[] := ats;
+    old_useds bigint[] := ats;
     refused boolean := false;
     month timestamp;
     begins bigint;
@@ -41,6 +44,14 @@ BEGIN
     FOR i IN 1..n LOOP
         new_span := spans[i];
         CONTINUE WHEN shares[i] > rooms[i] AND observed[i];
+        IF n > 1 AND kinds[i] IN ('r', 'f') THEN
+            SELECT c.at, c.span, c.used INTO new_at, begins, new_used FROM rate_counters AS c WHERE c.key = keys[i] FOR UPDATE;
+        ELSIF n > 1 THEN
+            SELECT c.at, c.span, c.used INTO new_at, begins, new_used FROM rate_quotas AS c WHERE c.key = keys[i] FOR UPDATE;
+        END IF;
+        old_ats[i] := new_at;
+        old_spans[i] := begins;
+        old_useds[i] := new_used;
         IF shares[i] > rooms[i] THEN
             refused := true;
         ELSIF kinds[i] = 'r' THEN
@@ -74,12 +85,23 @@ BEGIN
         EXIT WHEN refused;
     END LOOP;
     FOR i IN 1..n LOOP
-        IF refused AND fitted[i] AND kinds[i] = 'r' THEN
-            UPDATE rate_counters AS c SET at = c.at - shares[i] WHERE c.key = keys[i];
-        ELSIF refused AND fitted[i] AND kinds[i] = 'f' THEN
-            UPDATE rate_counters AS c SET used = c.used - shares[i] WHERE c.key = keys[i];
-        ELSIF refused AND fitted[i] THEN
-            UPDATE rate_quotas AS c SET used = c.used - shares[i] WHERE c.key = keys[i];
+        CONTINUE WHEN NOT (refused AND fitted[i]);
+        -- A counter that was not there yet may be another's by now: ours is taken off, and it goes if nothing is left.
+        IF kinds[i] IN ('r', 'f') THEN
+            UPDATE rate_counters AS c SET
+                at = coalesce(old_ats[i], c.at - CASE kinds[i] WHEN 'r' THEN shares[i] ELSE 0 END),
+                span = coalesce(old_spans[i], c.span),
+                used = coalesce(old_useds[i], c.used - CASE kinds[i] WHEN 'r' THEN 0 ELSE shares[i] END)
+            WHERE c.key = keys[i];
+            DELETE FROM rate_counters AS c
+            WHERE c.key = keys[i] AND old_ats[i] IS NULL AND (c.at <= t OR (kinds[i] = 'f' AND c.used = 0));
+        ELSE
+            UPDATE rate_quotas AS c SET
+                at = coalesce(old_ats[i], c.at),
+                span = coalesce(old_spans[i], c.span),
+                used = coalesce(old_useds[i], c.used - shares[i])
+            WHERE c.key = keys[i];
+            DELETE FROM rate_quotas AS c WHERE c.key = keys[i] AND old_ats[i] IS NULL AND c.used = 0;
         END IF;
     END LOOP;
     FOR i IN 1..n LOOP

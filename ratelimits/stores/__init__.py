@@ -8,6 +8,9 @@ from typing import Protocol
 
 from ratelimits.budgets import Budget, Reading
 
+# Seconds that a hit waits for an answer, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
+TIMEOUT = 0.04
+
 
 class StoreUnavailable(Exception):
     """The store is down, or did not answer in time. Nothing is known of the counters."""
@@ -16,7 +19,7 @@ class StoreUnavailable(Exception):
 class Store(Protocol):
     """Exact across threads and processes. The store's own clock decides; `clock` (microseconds) stands in for it in tests.
 
-    Every method but `sweep` takes at most 50 ms, and raises StoreUnavailable when that is not enough.
+    `hit`, `peek`, `reset` and `ping` wait `timeout` seconds for an answer, then raise StoreUnavailable.
     """
 
     name: str

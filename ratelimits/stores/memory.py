@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from ratelimits.budgets import Budget, Counter, Reading, charged, weigh
+from ratelimits.budgets import Budget, Counter, Reading, charged, counter_keys, weigh
 from ratelimits.stores import machine_clock
 
 
@@ -39,9 +39,8 @@ class MemoryStore:
 
     def reset(self, keys: Collection[str]) -> None:
         with self._lock:
-            for key in keys:
+            for key in counter_keys(keys):
                 self._counters.pop(key, None)
-                self._counters.pop(f"{key}/quota", None)
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         now = machine_clock() if clock is None else clock

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors
 
-from ratelimits.budgets import SECOND, Budget, Counter, Reading, weigh
-from ratelimits.stores import StoreUnavailable
+from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
+from ratelimits.stores import TIMEOUT, StoreUnavailable
 
-# The server gives a statement up a little before we do, so that the connection stays usable.
-STATEMENT_TIMEOUT_MS = 45
-TIMEOUT = 0.05
+# The server gives a statement up in this share of the time that we wait for an answer, and says so: that tells a server that
+# hangs from a counter that many ask for at once.
+SERVER_SHARE = 0.6
+# Seconds that a hit may wait its turn at a counter, and that housekeeping may take.
+LONGEST_TURN = 2.0
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 HIT = (
     "SELECT allowed, now, fits, counter_at, counter_span, counter_used FROM rate_limit_hit("
@@ -41,12 +44,32 @@ dead AS (
 SELECT (SELECT count(*) FROM dead), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
 """
 TABLES = ("rate_counters", "rate_quotas")
+IS_BARRED = """
+SELECT EXISTS (
+    SELECT FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
+)
+"""
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that waits `patience` seconds for an answer: a hung server does not notice its own statement_timeout."""
+
+    patience = TIMEOUT
+
+    def __del__(self) -> None:  # type: ignore[override]
+        # A thread that ends lets its connection go; psycopg's own method would warn.
+        self.pgconn.finish()
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, timeout=self.patience if timeout is None else timeout)
 
 
 class PostgreSQLStore:
     name = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
         self._local = threading.local()
         self._swept_up_to = dict.fromkeys(TABLES, "")
 
@@ -95,77 +118,98 @@ class PostgreSQLStore:
         return weigh(budgets, tuple(found.get(key) for key in keys), cost, rows[0][0])
 
     def reset(self, keys: Collection[str]) -> None:
-        both = [*keys, *(f"{key}/quota" for key in keys)]
+        known = counter_keys(keys)
         for table in TABLES:
-            self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [both])
+            self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [known])
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         dead = 0
         for table in TABLES:
-            removed, seen, last = self._run(SWEEP % {"table": table}, [self._swept_up_to[table], batch, clock])[0]
+            values = [self._swept_up_to[table], batch, clock]
+            removed, seen, last = self._run(SWEEP % {"table": table}, values)[0]
             self._swept_up_to[table] = last if seen == batch else ""
             dead += removed
         return dead
 
     def count(self) -> int:
-        return sum(int(self._run(f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES)
+        return sum(int(self._run_long(f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES)
 
     def clear(self) -> None:
         for table in TABLES:
-            self._run(f"DELETE FROM {table} RETURNING 1")
+            self._run_long(f"DELETE FROM {table} RETURNING 1")
 
     def ping(self) -> None:
-        self._run("SELECT 1")
+        for table in TABLES:
+            # A write: a table that is locked would answer to SELECT 1.
+            self._run(f"DELETE FROM {table} WHERE key = '' RETURNING 1")
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
-        self._local = threading.local()
+        vars(self._local).clear()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        deadline = time.monotonic() + LONGEST_TURN
         try:
-            connection, is_new = self._connection()
-            try:
-                return connection.execute(sql, values).fetchall()
-            except errors.OperationalError:
-                if is_new or not connection.closed:
-                    raise
-            # PostgreSQL was restarted since the last hit: that shows at once, and only on an old connection.
-            return self._connection()[0].execute(sql, values).fetchall()
+            while True:
+                try:
+                    return self._execute(sql, values)
+                except errors.QueryCanceled:
+                    # The server answers, so it is the row that others hold just now, unless the whole table is barred.
+                    if time.monotonic() > deadline or self._execute(IS_BARRED, ())[0][0]:
+                        raise
         except errors._WaitTimeout as error:
             self._local.connection.close()  # or the late answer would be read as the next one's
-            raise StoreUnavailable(f"PostgreSQL did not answer within {TIMEOUT * 1000:.0f} ms") from error
+            raise StoreUnavailable(f"PostgreSQL did not answer within {self._timeout * 1000:.0f} ms") from error
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
-    def _connection(self) -> tuple[psycopg.Connection[Any], bool]:
+    def _execute(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        connection, is_new = self._connection()
+        try:
+            return connection.execute(sql, values).fetchall()
+        except errors.OperationalError:
+            if is_new or not connection.closed:
+                raise
+        # PostgreSQL was restarted since the last hit: that shows at once, and only on an old connection.
+        return self._connection()[0].execute(sql, values).fetchall()
+
+    def _run_long(self, sql: str) -> list[Any]:
+        """Housekeeping that may look at a whole table."""
+        try:
+            connection, _ = self._connection()
+            connection.patience = max(LONGEST_TURN, self._timeout)
+            with connection.transaction():
+                connection.execute(f"SET LOCAL statement_timeout = {LONGEST_TURN * 1000:.0f}")
+                return connection.execute(sql).fetchall()
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"PostgreSQL: {error}") from error
+        finally:
+            connection.patience = self._timeout
+
+    def _connection(self) -> tuple[ImpatientConnection, bool]:
         connection = getattr(self._local, "connection", None)
         # A forked worker must not use its parent's connection.
         if connection is not None and not connection.closed and self._local.pid == os.getpid():
             return connection, False
-        self._local.connection = connect()
+        self._local.connection = connect(self._timeout)
         self._local.pid = os.getpid()
         return self._local.connection, True
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that waits TIMEOUT for an answer: a hung server does not notice its own statement_timeout."""
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, timeout=TIMEOUT if timeout is None else timeout)
-
-
-def connect() -> psycopg.Connection[Any]:
+def connect(timeout: float) -> ImpatientConnection:
     database = connections[DEFAULT_DB_ALIAS]
-    parameters = database.get_connection_params()  # type: ignore[attr-defined]
+    parameters = database.get_connection_params()
     for django_only in ("context", "cursor_factory", "prepare_threshold"):
         parameters.pop(django_only)
-    options = f"{parameters.pop('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+    # A hit does not wait for the disk: a crash of PostgreSQL may take back what quotas counted in its last second.
+    options = f"{parameters.pop('options', '')} -c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c synchronous_commit=off"
     connection = ImpatientConnection.connect(
         **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
     )
     connection.prepare_threshold = 2
+    connection.patience = timeout
     return connection
 
 

@@ -16,11 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, month_bounds
-from ratelimits.stores import StoreUnavailable, machine_clock
+from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, counter_keys, month_bounds
+from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock
 
 PREFIX = "gatehouse:limit:"
-TIMEOUT = 0.05
 # The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to look, the clock or 0 for the
 # server's, then per budget: share, room, span (0: by month), 1 for rolling, 1 for observe; last the starts of the months around.
 # Answers: allowed, the clock, then per budget: fits, at, span, used (at 0: nothing counted).
@@ -93,8 +92,9 @@ SCRIPT_ID = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 class RedisStore:
     name = "redis"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         self._url = url
+        self._timeout = timeout
         self._local = threading.local()
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
@@ -104,7 +104,7 @@ class RedisStore:
         return self._weigh(budgets, cost, clock, charge=False)
 
     def reset(self, keys: Collection[str]) -> None:
-        self._ask("DEL", *(f"{PREFIX}{key}{kind}" for key in keys for kind in ("", "/quota")))
+        self._ask("DEL", *(PREFIX + key for key in counter_keys(keys)))
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         """Nothing to do: every counter expires a second after it is dead."""
@@ -125,7 +125,7 @@ class RedisStore:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.disconnect()
-        self._local = threading.local()
+        vars(self._local).clear()
 
     def _weigh(self, budgets: Sequence[Budget], cost: int, clock: int | None, *, charge: bool) -> Reading:
         keys = [PREFIX + budget.counter_key for budget in budgets]
@@ -139,7 +139,7 @@ class RedisStore:
         counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
         return Reading(bool(answer[0]), answer[1], tuple(bool(row[0]) for row in rows), counters)
 
-    def _run_script(self, *arguments: Any) -> list[int]:
+    def _run_script(self, *arguments: Any) -> Any:
         try:
             return self._ask("EVALSHA", SCRIPT_ID, *arguments)
         except redis.exceptions.NoScriptError:
@@ -160,7 +160,7 @@ class RedisStore:
         except redis.exceptions.NoScriptError:
             raise
         except redis.TimeoutError as error:
-            raise StoreUnavailable(f"Redis did not answer within {TIMEOUT * 1000:.0f} ms") from error
+            raise StoreUnavailable(f"Redis did not answer within {self._timeout * 1000:.0f} ms") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {error}") from error
 
@@ -186,9 +186,12 @@ class RedisStore:
             return self._local.connection, False
         pool = redis.ConnectionPool.from_url(
             self._url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
             retry=Retry(NoBackoff(), 0),
+            # Nothing to say before the first command: each exchange could be the one that hangs.
+            protocol=2,
+            driver_info=None,
         )
         self._local.connection = pool.make_connection()
         self._local.pid = os.getpid()

@@ -15,10 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, weigh
-from ratelimits.stores import StoreUnavailable, machine_clock
+from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
+from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock
 
-LONGEST_WAIT = 0.05
+# In how many looks nothing may have moved in the file; and the seconds that a hit may wait its turn at most.
+FEWEST_LOOKS = 30
+LONGEST_TURN = 2.0
 # `excess` is by how much a request went over; as it may never be positive, SQLite takes back the whole statement when
 # one of several budgets has no room.
 SCHEMA = """
@@ -54,11 +56,13 @@ def hit_statement(count: int) -> str:
 
 def fresh(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
     """The row that the request makes where there is none."""
+    if budget.window == "rolling":
+        span = budget.limit * budget.step
+        share = budget.share(cost)
+        return budget.key, now + share, span, 0, share - span
     begins, ends = budget.bounds(now)
-    share, span = budget.share(cost), ends - begins
-    if budget.is_rolling:
-        return budget.counter_key, now + share, span, 0, share - span
-    return budget.counter_key, ends, span, share, share - budget.limit
+    share = budget.share(cost)
+    return budget.counter_key, ends, ends - begins, share, share - budget.limit
 
 
 class NoRoom(Exception):
@@ -68,8 +72,9 @@ class NoRoom(Exception):
 class SQLiteStore:
     name = "sqlite"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, timeout: float = TIMEOUT) -> None:
         self.path = path
+        self._timeout = timeout
         self._local = threading.local()
         self._swept_up_to = ""
 
@@ -104,7 +109,9 @@ class SQLiteStore:
             rows = self._run(hit_statement(len(budgets)), values)
         except NoRoom:
             return None
-        written = {key: Counter(at, span, used) for key, at, span, used in rows}
+        if len(rows) == 1:
+            return [Counter(*rows[0][1:])]
+        written = {row[0]: Counter(*row[1:]) for row in rows}
         return [written[budget.counter_key] for budget in budgets]
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
@@ -115,8 +122,8 @@ class SQLiteStore:
         return weigh(budgets, tuple(counters.get(key) for key in keys), cost, now)
 
     def reset(self, keys: Collection[str]) -> None:
-        both = [*keys, *(f"{key}/quota" for key in keys)]
-        self._run(f"DELETE FROM counter WHERE key IN ({marks(both)})", both)
+        known = counter_keys(keys)
+        self._run(f"DELETE FROM counter WHERE key IN ({marks(known)})", known)
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         now = machine_clock() if clock is None else clock
@@ -135,55 +142,109 @@ class SQLiteStore:
         self._run("DELETE FROM counter")
 
     def ping(self) -> None:
-        self._run("SELECT 1")
+        # A write: a file that is locked would answer to a SELECT.
+        self._run("DELETE FROM counter WHERE key = ''")
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
-        self._local = threading.local()
+        vars(self._local).clear()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
-            connection = self._connection()
-            return patiently(lambda: connection.execute(sql, values).fetchall())
+            cursor = self._cursor()
+            try:
+                return cursor.execute(sql, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+            rows: list[Any] = patiently(cursor, lambda: cursor.execute(sql, values).fetchall(), self._timeout)
         except sqlite3.IntegrityError as error:
             raise NoRoom from error
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
+        return rows
 
-    def _connection(self) -> sqlite3.Connection:
-        # A forked worker must not use its parent's connection.
+    def _cursor(self) -> sqlite3.Cursor:
+        # One cursor a thread: making one is a tenth of a hit. A forked worker must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
-            self._local.connection = patiently(lambda: connect(self.path))
+            self._local.connection = connect(self.path, self._timeout)
+            self._local.cursor = self._local.connection.cursor()
             self._local.pid = os.getpid()
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+        cursor: sqlite3.Cursor = self._local.cursor
+        return cursor
 
 
-def connect(path: Path) -> sqlite3.Connection:
+# Small pages make small writes; a longer log makes fewer checkpoints, each of which waits for the disk.
+PREPARATIONS = (
+    "PRAGMA page_size = 1024",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    SCHEMA,
+)
+
+
+def connect(path: Path, timeout: float) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=64)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(SCHEMA)
+    cursor = connection.cursor()
+    for statement in PREPARATIONS:
+        patiently(cursor, lambda statement=statement: cursor.execute(statement), timeout)  # type: ignore[misc]
     return connection
 
 
-def patiently(work: Callable[[], Any]) -> Any:
-    """`work()`, again and again for LONGEST_WAIT while the file is locked.
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
-    SQLite's own waiting sleeps for up to 25 ms at a time, where a hit holds the lock for some 20 µs.
+
+def patiently(cursor: sqlite3.Cursor, work: Callable[[], Any], timeout: float) -> Any:
+    """`work()`, again and again while the file is locked, until nothing has moved in it for `timeout` seconds.
+
+    As long as others' hits go through it is only a queue, and our turn comes. SQLite's own waiting sleeps for up to 25 ms
+    at a time, where a hit holds the lock for some 20 µs.
     """
-    deadline, pause = time.monotonic() + LONGEST_WAIT, 0.00005
+    queue = Queue(cursor.connection, timeout)
     while True:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not is_busy(error) or not queue.moves():
                 raise
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.001)
+            time.sleep(queue.pause)
+
+
+class Queue:
+    """Whether others get their turn while we wait for ours."""
+
+    def __init__(self, connection: sqlite3.Connection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._began = time.monotonic()
+        self._version: int | None = None
+        self._still_since, self._looks = self._began, 0
+        self.pause = 0.00005
+
+    def moves(self) -> bool:
+        """False once the file did not change for `timeout`, in many looks: a process that got no processor time in the
+        meantime has seen too little to tell. False after LONGEST_TURN in any case.
+        """
+        self.pause = min(self.pause * 1.5, 0.001)
+        self._looks += 1
+        now = time.monotonic()
+        if self._looks % 8 == 0:
+            self._look(now)
+        return now < self._began + max(LONGEST_TURN, self._timeout) and (
+            now < self._still_since + self._timeout or self._looks < FEWEST_LOOKS
+        )
+
+    def _look(self, now: float) -> None:
+        # Changes with every commit of another connection; reading it takes no lock that writers hold.
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if self._version is not None and version != self._version:
+            self._still_since, self._looks = now, 0
+        self._version = version
 
 
 def marks(values: Collection[Any]) -> str:

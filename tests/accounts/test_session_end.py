@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
+from django.utils import timezone
 
+from accounts.middleware import SEEN_AT, SEEN_EVERY
 from accounts.models import User
 from tests.accounts.signin import PASSWORD, is_signed_in, sign_in, verified
 
@@ -117,6 +122,22 @@ def test_ending_the_own_session_leads_to_the_sign_in_page(client, alice):
     assert not is_signed_in(client)
 
 
+def test_the_list_tells_when_and_from_where_a_session_was_last_used(client, alice):
+    verified(alice)
+    sign_in(client, "alice")
+    long_ago = timezone.now() - timedelta(hours=2)
+    UserSession.objects.update(last_seen_at=long_ago)
+    is_signed_in(client)
+    assert UserSession.objects.get().last_seen_at == long_ago  # five minutes have not passed
+    session = client.session
+    session[SEEN_AT] -= SEEN_EVERY + 1
+    session.save()
+    client.get("/accounts/email/", REMOTE_ADDR="203.0.113.9")
+    row = UserSession.objects.get()
+    assert timezone.now() - row.last_seen_at < timedelta(minutes=1)
+    assert row.ip == "203.0.113.9"
+
+
 def test_all_other_sessions_are_signed_out_at_once(client, alice):
     verified(alice)
     others = [Client(), Client()]
@@ -146,11 +167,18 @@ def test_ending_a_session_takes_a_post_and_somebody_signed_in(client, alice):
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_the_list_of_sessions_says_how_many_queries_it_makes(client, alice, count, django_assert_max_num_queries):
+def test_the_list_of_sessions_makes_as_many_queries_for_one_as_for_six(client, alice, count, django_assert_num_queries):
     verified(alice)
     for _ in range(count - 1):
         sign_in(Client(), "alice")
     sign_in(client, "alice")
-    # allauth looks at the store and the account of each session, to leave out those that are dead already.
-    with django_assert_max_num_queries(4 + 3 * count):
+    with django_assert_num_queries(5):  # session, account, sessions known, sessions stored, providers configured
         assert client.get("/accounts/sessions/").context["session_count"] == count
+
+
+def test_dead_sessions_are_not_listed(client, alice):
+    verified(alice)
+    sign_in(Client(), "alice")
+    alice.end_sessions()
+    sign_in(client, "alice")
+    assert client.get("/accounts/sessions/").context["session_count"] == 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
 from django.test import Client
 
 from accounts import addresses
 from accounts.models import User
-from tests.accounts.signin import confirm_identity, is_signed_in, last_link, sign_in, verified
+from tests.accounts.signin import Race, confirm_identity, is_signed_in, last_link, sign_in, verified
 
 NEW = "alice@new.example"
 
@@ -82,6 +83,16 @@ def test_an_address_that_was_taken_meanwhile_cannot_be_confirmed(at_home, alice,
     assert response.status_code in {200, 302}
     alice.refresh_from_db()
     assert alice.email == "alice@example.com"
+
+
+def test_a_lost_race_for_an_address_is_a_refusal(at_home, alice, mailoutbox):
+    ask_to_move(at_home)
+    link = last_link()
+    with connection.execute_wrapper(Race(email=NEW)):
+        assert at_home.post(link).status_code in {200, 302}
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.com"
+    assert User.objects.get(email=NEW).name == "Rival"
 
 
 def test_the_address_of_a_deleted_account_is_free(at_home, alice, bob, mailoutbox):

@@ -65,6 +65,7 @@ def test_an_unusable_password_is_shown_for_what_it_is(staff_client, alice):
 
 
 def test_verified_and_not_verified_are_words(staff_client, alice):
+    set_address(alice, verified=False)
     assert "Not verified" in page(staff_client, alice)
     set_address(alice, verified=True)
     assert "Not verified" not in page(staff_client, alice)
@@ -78,6 +79,7 @@ def test_a_deleted_tier_is_called_deleted(staff_client, alice):
 
 
 def test_only_what_fits_and_is_allowed_is_offered(staff_client, alice):
+    set_address(alice, verified=False)
     assert offered(staff_client, alice) == [
         "suspend", "delete", "sign-out", "send-reset", "verify", "resend-verification",
     ]  # fmt: skip

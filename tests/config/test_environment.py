@@ -38,6 +38,7 @@ def manage(*arguments, **environment):
 def test_env_example_names_every_variable_that_the_settings_read():
     source = (ROOT / "config/settings.py").read_text() + (ROOT / "config/gunicorn.py").read_text()
     read = set(re.findall(r"""(?:env(?:\.\w+)?|secret|environ\.get)\(\s*"([A-Z_0-9]+)\"""", source))
+    read |= {f"OAUTH_{name}_CLIENT_{half}" for name in ("GOOGLE", "GITHUB") for half in ("ID", "SECRET")}
     listed = set(re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read <= listed, f"missing in .env.example: {sorted(read - listed)}"
     assert listed <= read, f"nobody reads: {sorted(listed - read)}"

@@ -1,0 +1,81 @@
+"""Forms of the staff pages about limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
+from ratelimits.matching import AmbiguousPath, canonical_path
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class MatchForm(forms.Form):
+    """A request as it would come in, and who would make it."""
+
+    method = forms.ChoiceField(choices=[(name, name) for name in METHODS])
+    path = forms.CharField(
+        max_length=2000,
+        initial="/",
+        strip=False,
+        help_text="As a client sends it, percent-encoded; a query is ignored.",
+    )
+    tier = forms.ModelChoiceField(Tier.objects.live(), required=False, help_text="Or name an account below.")
+    user = forms.CharField(
+        max_length=254, required=False, label="Account", help_text="User name or e-mail address: his tier applies."
+    )
+
+    def clean_path(self) -> str:
+        path: str = self.cleaned_data["path"]
+        try:
+            self.canonical = canonical_path(path)
+        except AmbiguousPath as error:
+            raise ValidationError(f"Such a request is refused (ambiguous_path): {error}") from error
+        return path
+
+    def clean_user(self) -> Any:
+        text = self.cleaned_data["user"].strip().casefold()
+        if not text:
+            return None
+        field = "email" if "@" in text else "username"
+        user = get_user_model()._default_manager.filter(**{field: text, "deleted_at": None}).first()
+        if user is None:
+            raise ValidationError("There is no such account.")
+        return user
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors and data.get("tier") is None and data.get("user") is None:
+            raise ValidationError("Choose a tier, or name an account.")
+        return data
+
+
+class CopyForm(forms.Form):
+    source = forms.ModelChoiceField(Tier.objects.live(), label="From tier")
+    target = forms.ModelChoiceField(Tier.objects.live(), label="To tier")
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("source") is not None and data.get("source") == data.get("target"):
+            raise ValidationError({"target": "Choose another tier than the one the limits come from."})
+        return data
+
+
+class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The fields of a limit that decide whom it refuses. Checked like the limit's own form, saved never."""
+
+    class Meta:
+        model = RateLimit
+        fields = ("tier", "path", "method", "limit", "period", "window")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["tier"].queryset = Tier.objects.live_or_current(self.instance.tier_id)  # type: ignore[attr-defined]
+
+    def validate_constraints(self) -> None:
+        """A limit that is there already may be tried with other figures; the rest is checked by the fields."""

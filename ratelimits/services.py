@@ -1,0 +1,112 @@
+"""What staff do to limits and counters: copy a tier's limits, switch modes, give somebody his budgets back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+
+from config.base_history import ADDITION, CHANGE, changes_between, record, snapshot
+from ratelimits.limiter import limiter
+from ratelimits.matching import pattern_shape
+from ratelimits.models import RateLimit, Refusal
+from ratelimits.rules import default_budget, forget_rules
+from tiers.models import Tier
+
+COPIED = ("path", "method", "limit", "period", "window", "mode")
+
+
+class CopyPlan(NamedTuple):
+    """What copying would do: the new limits (not saved), and those left out, with the reason."""
+
+    new: list[RateLimit]
+    left_out: list[tuple[RateLimit, str]]
+
+
+def plan_copy(source: Tier, target: Tier) -> CopyPlan:
+    """What `copy_limits` would do now."""
+    new: list[RateLimit] = []
+    left_out: list[tuple[RateLimit, str]] = []
+    there = {sameness(limit) for limit in target.rate_limits.live()}
+    for limit in source.rate_limits.live().order_by("path", "method", "period"):
+        if sameness(limit) in there:
+            left_out.append((limit, f"“{target}” has a limit for the same path, method, window and period."))
+        else:
+            copy = RateLimit(tier=target, **{name: getattr(limit, name) for name in COPIED})
+            copy.name = copied_name(limit, target)
+            new.append(copy)
+    return CopyPlan(new, left_out)
+
+
+def copied_name(limit: RateLimit, target: Tier) -> str:
+    """The limit's name with the tier's behind it; empty, so that one is made up, if that is taken or too long."""
+    name = f"{limit.name}-{target.name}"
+    longest = RateLimit._meta.get_field("name").max_length or 0
+    return "" if len(name) > longest or RateLimit.objects.live().filter(name=name).exists() else name
+
+
+def sameness(limit: RateLimit) -> tuple[Any, ...]:
+    return pattern_shape(limit.path), limit.method, limit.window, limit.period
+
+
+def copy_limits(source: Tier, target: Tier, *, actor: Any, request: HttpRequest) -> CopyPlan:
+    """Give `target` the live limits of `source` that it does not have; returns what was done.
+
+    A limit that could never apply beside those of `target` is left out.
+    """
+    plan = plan_copy(source, target)
+    done = CopyPlan([], plan.left_out)
+    with transaction.atomic():
+        # The least specific last: a limit that never wins is told by the others that are there then.
+        for copy in plan.new:
+            try:
+                copy.full_clean()
+            except ValidationError as error:
+                done.left_out.append((copy, " ".join(error.messages)))
+                continue
+            copy.save()
+            done.new.append(copy)
+            changes = changes_between({}, snapshot(copy))
+            record(copy, ADDITION, actor=actor, changes=changes, note=f"Copied from “{source}”.", request=request)
+    forget_rules()
+    return done
+
+
+def set_mode(limits: Iterable[RateLimit], mode: str, *, actor: Any, request: HttpRequest) -> int:
+    """Let these limits only observe, or enforce them; returns how many were changed."""
+    changed = 0
+    with transaction.atomic():
+        for limit in limits:
+            if limit.mode != mode:
+                before = snapshot(limit)
+                limit.mode = mode
+                limit.save(update_fields=["mode"])
+                record(limit, CHANGE, actor=actor, changes=changes_between(before, snapshot(limit)), request=request)
+                changed += 1
+    forget_rules()
+    return changed
+
+
+def reset_owner(owner: str, *, actor: Any, request: HttpRequest) -> int:
+    """Give this owner all budgets back in full; returns how many were given back. Raises StoreUnavailable."""
+    refusals = Refusal.objects.filter(owner=owner)
+    keys = {*refusals.values_list("key", flat=True), default_budget(owner).key}
+    user = user_of(owner)
+    if user is not None:
+        limits = RateLimit.objects.live().filter(tier_id=user.tier_id)
+        keys |= {f"{owner}/rule:{pk}" for pk in limits.values_list("pk", flat=True)}
+    limiter().reset(keys)
+    reset = refusals.delete()[0]
+    if user is not None:
+        record(user, CHANGE, actor=actor, note="Rate limit counters reset.", request=request)
+    return reset
+
+
+def user_of(owner: str) -> Any:
+    """The account behind an owner such as `user:7`; None for an address."""
+    kind, _, pk = owner.partition(":")
+    return get_user_model()._default_manager.filter(pk=pk).first() if kind == "user" and pk.isdigit() else None

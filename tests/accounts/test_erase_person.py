@@ -1,0 +1,286 @@
+"""Erasing: nothing that tells who it was is left anywhere, and everything else stays."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from PIL import Image
+
+from accounts.addresses import set_address
+from accounts.erasure import erase
+from accounts.models import User
+from accounts.services import Author
+from config.base_history import CHANGE, record
+from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, make_staff, messages, signed_in
+from tests.accounts.signin import sign_in
+from tests.conftest import make_user
+
+pytestmark = pytest.mark.django_db
+
+TRACES = ("alice", "wonder", "198.51.100.4", "lynx", "github-77", "google-77")
+
+
+def tables():
+    names = connection.introspection.table_names()
+    return [
+        name
+        for name in names
+        if not name.startswith(("django_migrations", "auth_permission", "sqlite_", "django_content"))
+    ]
+
+
+def whole_database():
+    """Every value of every row of every table, as one text in lower case."""
+    parts = []
+    with connection.cursor() as cursor:
+        for table in tables():
+            cursor.execute(f'SELECT * FROM "{table}"')
+            parts += [str(value) for row in cursor.fetchall() for value in row]
+    return " ".join(parts).lower()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path
+
+
+@pytest.fixture
+def wonder(free):
+    """A person who left traces wherever one can."""
+    user = make_user("alice", google_id="google-77", github_id="github-77", oauth_provider="github")
+    User.objects.filter(pk=user.pk).update(name="Alice Wonder")
+    set_address(user, verified=True)
+    EmailAddress.objects.create(user=user, email="wonder@example.net")
+    SocialAccount.objects.create(user=user, provider="github", uid="github-77", extra_data={"login": "alice"})
+    browser = Client(REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Lynx/2.9")
+    sign_in(browser, "alice")
+    Authenticator.objects.create(user=user, type="totp", data={"secret": "s"})
+    target = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(target, "PNG")
+    browser.post("/account/picture/change/", {"picture": SimpleUploadedFile("alice.png", target.getvalue())})
+    browser.post("/account/", {"name": "Alice Wonder II", "username": "alice_w"})
+    key = make_key(
+        user,
+        "export",
+        last_used_ip="198.51.100.4",
+        allowed_ips=["198.51.100.4"],
+        metadata={"mail": "alice@example.com"},
+    )
+    make_event(key, ip_address="198.51.100.4", user_agent="Lynx/2.9 alice")
+    user.refresh_from_db()
+    return user
+
+
+def test_no_trace_of_the_person_is_left_in_the_whole_database(wonder, sue):
+    record(wonder, CHANGE, actor=sue, note="Wrote to alice@example.com about it.")
+    record(wonder.api_keys.get(), CHANGE, actor=sue, changes=[{"field": "user", "old": "–", "new": "alice_w"}])
+    record(wonder.api_keys.get(), CHANGE, actor=sue, note="Handed to “alice_w”.")
+    LogEntry.objects.create(
+        user=sue, content_type=ContentType.objects.get_for_model(User), object_id=str(wonder.pk),
+        object_repr="alice_w", action_flag=CHANGE, change_message="Changed alice@example.com by hand",
+    )  # fmt: skip
+    before = whole_database()
+    assert all(trace in before for trace in TRACES)
+    erase(wonder, Author(sue))
+    after = whole_database()
+    assert [
+        after[max(0, after.index(trace) - 200) : after.index(trace) + 100] for trace in TRACES if trace in after
+    ] == []
+
+
+def test_the_row_its_usage_and_the_course_of_events_stay(wonder, sue):
+    entries = LogEntry.objects.count()
+    erase(wonder, Author(sue))
+    wonder.refresh_from_db()
+    assert (wonder.username, wonder.name) == (f"erased_{wonder.pk}", "Erased account")
+    assert wonder.email == f"erased-{wonder.pk}@erased.invalid"
+    assert wonder.state == "erased"
+    assert wonder.tier.name == "free"
+    event = wonder.usage.get()
+    assert (event.endpoint, event.status_code, event.ip_address, event.user_agent) == ("/orders", 200, None, "")
+    assert LogEntry.objects.count() == entries + 1
+    assert history(wonder)[0].summary == "Erased."
+    changed = {change["field"]: (change["old"], change["new"]) for told in history(wonder) for change in told.values}
+    assert changed["username"] == ("(erased)", "(erased)")
+
+
+def test_keys_are_revoked_for_good(wonder, sue):
+    erase(wonder, Author(sue))
+    key = wonder.api_keys.get()
+    assert key.revoked_at
+    assert key.revoked_reason == "The account was erased."
+    assert (key.last_used_ip, key.allowed_ips, key.metadata) == (None, [], {})
+
+
+def test_sign_ins_sessions_rights_and_the_picture_go(wonder, sue):
+    wonder.groups.add(Group.objects.create(name="support"))
+    wonder.user_permissions.add(Permission.objects.first())
+    assert Session.objects.exists()
+    erase(wonder, Author(sue))
+    wonder.refresh_from_db()
+    for model in (EmailAddress, SocialAccount, Authenticator, UserSession):
+        assert not model.objects.filter(user=wonder).exists()
+    assert not Session.objects.exists()
+    assert not wonder.groups.exists()
+    assert not wonder.user_permissions.exists()
+    assert not wonder.has_usable_password()
+    assert wonder.profile_image.name == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_file_of_the_picture_goes_with_the_transaction(wonder):
+    sue = make_user("sue", is_staff=True, is_superuser=True)
+    name = wonder.profile_image.name
+    assert default_storage.exists(name)
+    erase(wonder, Author(sue))
+    assert not default_storage.exists(name)
+
+
+def test_an_erased_account_is_not_restored(wonder, sue):
+    erase(wonder, Author(sue))
+    wonder.refresh_from_db()
+    with pytest.raises(ValidationError, match="erased"):
+        wonder.restore()
+    with pytest.raises(ValidationError, match="erased"):
+        User.objects.filter(pk=wonder.pk).restore()
+
+
+def test_erasing_works_after_deletion_and_a_second_time_does_nothing(alice, sue):
+    alice.delete()
+    deleted_at = alice.deleted_at
+    erase(alice, Author(sue))
+    alice.refresh_from_db()
+    first = (alice.erased_at, LogEntry.objects.count())
+    erase(alice, Author(sue))
+    alice.refresh_from_db()
+    assert (alice.erased_at, LogEntry.objects.count()) == first
+    assert alice.deleted_at == deleted_at
+
+
+def test_others_of_the_same_name_keep_theirs(alice, sue):
+    alice.delete()
+    other = make_user("alice")
+    record(other, CHANGE, actor=sue, note="Hello “alice”.")
+    erase(alice, Author(sue))
+    other.refresh_from_db()
+    assert other.username == "alice"
+    assert history(other)[0].summary == "Hello “alice”."
+
+
+def test_the_last_superuser_is_not_erased(sue):
+    with pytest.raises(ValidationError, match="last superuser"):
+        erase(sue, Author(sue))
+    sue.refresh_from_db()
+    assert sue.username == "sue"
+
+
+# --- The page
+
+
+def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
+    make_key(alice)
+    page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
+    assert "1 API key will be revoked for good" in page
+    wrong = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "Alice"})
+    assert "This is not the user name" in wrong.context["form"].errors["username"][0]
+    assert wrong.context["form"]["username"].value() == "Alice"
+    done = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
+    assert messages(done) == ["The personal data of this account was erased."]
+    assert "Erased" in done.content.decode()
+    again = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
+    assert messages(again) == ["This account was erased already."]
+
+
+def test_staff_with_every_right_but_superuser_do_not_erase(alice):
+    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+    assert client.get(f"/users/{alice.pk}/erase/").status_code == 403
+    assert client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}).status_code == 403
+    alice.refresh_from_db()
+    assert alice.erased_at is None
+
+
+def test_a_superuser_does_not_erase_himself(staff_client, sue):
+    make_user("sam", is_staff=True, is_superuser=True)
+    assert staff_client.post(f"/users/{sue.pk}/erase/", {"username": "sue"}).status_code == 403
+
+
+# --- The command
+
+
+def command(*args):
+    out = io.StringIO()
+    call_command("erase_user", *args, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_says_what_it_would_do_first(alice):
+    make_key(alice)
+    assert "Would erase account" in command("alice", "--dry-run")
+    alice.refresh_from_db()
+    assert alice.erased_at is None
+    assert "was erased, and 1 keys revoked" in command("alice", "--yes")
+    alice.refresh_from_db()
+    assert alice.erased_at
+    assert history(alice)[0].via == "manage.py erase_user"
+    assert "was erased already" in command(str(alice.pk), "--yes")
+
+
+@pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
+def test_at_a_terminal_the_command_asks_for_the_user_name(alice, monkeypatch, typed, erased):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: typed)
+    if erased:
+        command("alice")
+    else:
+        with pytest.raises(CommandError, match="Nothing was erased"):
+            command("alice")
+    alice.refresh_from_db()
+    assert bool(alice.erased_at) is erased
+
+
+def test_a_script_is_not_asked(alice):
+    command("alice")
+    alice.refresh_from_db()
+    assert alice.erased_at
+
+
+def test_the_command_finds_a_deleted_account_by_name_or_id(alice, bob):
+    alice.delete()
+    bob.delete()
+    command("alice", "--yes")
+    command(str(bob.pk), "--yes")
+    assert User.objects.erased().count() == 2
+
+
+def test_the_command_asks_which_of_several_deleted_ones(alice):
+    alice.delete()
+    twin = make_user("alice")
+    twin.delete()
+    with pytest.raises(CommandError, match=f"{alice.pk}|{twin.pk}"):
+        command("alice", "--yes")
+
+
+@pytest.mark.parametrize("name", ["nobody", "999999999999999999999", "", "１"])
+def test_the_command_refuses_an_unknown_account(db, name):
+    with pytest.raises(CommandError, match="There is no account"):
+        command(name)
+
+
+def test_the_command_does_not_erase_the_last_superuser(sue):
+    with pytest.raises(CommandError, match="last superuser"):
+        command("sue", "--yes")

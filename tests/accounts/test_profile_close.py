@@ -1,0 +1,94 @@
+"""/account/close/: account holders leave by themselves."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.account.internal.flows.login import record_authentication
+from django.test import RequestFactory
+
+from accounts.models import User
+from tests.accounts.people import history, make_key, messages, signed_in
+from tests.conftest import make_user
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct horse 1"
+
+
+def test_the_page_says_how_many_keys_will_stop(alice):
+    client = signed_in(alice)
+    assert "You hold no API key that works now" in client.get("/account/close/").content.decode()
+    make_key(alice, "one")
+    make_key(alice, "two")
+    make_key(alice, "revoked", revoked_at="2026-01-01T00:00Z")
+    assert "2 API keys will stop working" in client.get("/account/close/").content.decode()
+
+
+def test_closing_deletes_the_account_ends_every_session_and_stops_the_keys(alice):
+    key = make_key(alice)
+    here, elsewhere = signed_in(alice), signed_in(alice)
+    response = here.post("/account/close/", {"password": PASSWORD}, follow=True)
+    assert messages(response) == ["Your account is closed."]
+    assert response.redirect_chain[-1][0] == "/accounts/login/"
+    alice.refresh_from_db()
+    assert alice.deleted_at
+    assert history(alice)[0].summary == "Closed by its holder."
+    assert elsewhere.get("/account/").status_code == 302
+    assert not type(key).objects.effective().exists()
+
+
+@pytest.mark.parametrize("password", ["", "wrong", "correct horse 1 ", "x" * 129, "nul\0"])
+def test_without_the_password_nothing_happens(alice, password):
+    client = signed_in(alice)
+    response = client.post("/account/close/", {"password": password})
+    assert response.context["form"].errors["password"]
+    if password:
+        assert password not in response.content.decode()
+    alice.refresh_from_db()
+    assert alice.deleted_at is None
+    assert client.get("/account/").status_code == 200
+
+
+def test_guessing_the_password_here_is_throttled(alice):
+    client = signed_in(alice)
+    for _ in range(5):
+        client.post("/account/close/", {"password": "wrong"})
+    response = client.post("/account/close/", {"password": PASSWORD})
+    assert response.status_code == 429
+    alice.refresh_from_db()
+    assert alice.deleted_at is None
+
+
+def test_who_has_no_password_signs_in_anew_first(alice):
+    alice.set_unusable_password()
+    alice.save()
+    client = signed_in(alice)
+    assert "Your password" not in client.get("/account/close/").content.decode()
+    response = client.post("/account/close/")
+    assert "sign in again first" in response.context["form"].non_field_errors()[0]
+    alice.refresh_from_db()
+    assert alice.deleted_at is None
+    request = RequestFactory().get("/")
+    request.session = client.session
+    record_authentication(request, alice, "socialaccount")
+    request.session.save()
+    client.post("/account/close/")
+    alice.refresh_from_db()
+    assert alice.deleted_at
+
+
+def test_the_last_superuser_cannot_close_his_account(sue):
+    client = signed_in(sue)
+    response = client.post("/account/close/", {"password": PASSWORD})
+    assert "This is the last superuser" in response.context["form"].non_field_errors()[0]
+    sue.refresh_from_db()
+    assert sue.deleted_at is None
+    make_user("sam", is_staff=True, is_superuser=True)
+    client.post("/account/close/", {"password": PASSWORD})
+    assert not User.objects.live().filter(pk=sue.pk).exists()
+
+
+def test_an_other_account_cannot_be_closed_by_naming_it(alice, bob):
+    signed_in(alice).post("/account/close/", {"password": PASSWORD, "user": bob.pk, "pk": bob.pk})
+    bob.refresh_from_db()
+    assert bob.deleted_at is None

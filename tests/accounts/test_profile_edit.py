@@ -1,0 +1,103 @@
+"""/account/: what account holders see of themselves and change."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import User
+from ratelimits.models import RateLimit
+from tests.accounts.people import history, make_staff, messages, signed_in
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_front_door_leads_everybody_to_his_own_page(client, alice, sue):
+    assert client.get("/")["Location"] == "/accounts/login/"
+    assert signed_in(alice).get("/")["Location"] == "/account/"
+    assert signed_in(sue).get("/")["Location"] == "/admin/"
+    assert client.post("/").status_code == 405
+
+
+def test_a_visitor_is_asked_to_sign_in_and_led_back(client, db):
+    response = client.get("/account/")
+    assert response["Location"] == "/accounts/login/?next=/account/"
+
+
+def test_a_holder_changes_his_name_and_user_name(alice):
+    response = signed_in(alice).post("/account/", {"name": "Alice Two", "username": "alice_2"}, follow=True)
+    assert messages(response) == ["Your profile was changed."]
+    alice.refresh_from_db()
+    assert (alice.name, alice.username) == ("Alice Two", "alice_2")
+    assert {change["field"] for change in history(alice)[0].values} == {"name", "username"}
+
+
+def test_the_session_survives_a_change_of_name(alice):
+    client = signed_in(alice)
+    client.post("/account/", {"name": "Alice Two", "username": "alice"})
+    assert client.get("/account/").status_code == 200
+
+
+def test_nothing_changed_leaves_no_history(alice):
+    response = signed_in(alice).post("/account/", {"name": "Alice", "username": "alice"}, follow=True)
+    assert messages(response) == []
+    assert history(alice) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", ""), ("name", "x"), ("name", "nul\0"), ("username", "bob"), ("username", "Bob"), ("username", "a b")],
+)
+def test_a_bad_value_is_an_error_at_its_field_and_the_frame_keeps_the_old_name(alice, bob, field, value):
+    client = signed_in(alice)
+    response = client.post("/account/", {"name": "Alice", "username": "alice"} | {field: value})
+    assert list(response.context["form"].errors) == [field]
+    assert response.context["user"].username == "alice"
+    alice.refresh_from_db()
+    assert (alice.name, alice.username) == ("Alice", "alice")
+
+
+@pytest.mark.parametrize("field", ["tier", "tier_id", "is_staff", "is_superuser", "user", "pk", "email", "password"])
+def test_fields_that_are_not_on_the_form_are_ignored(alice, bob, field):
+    pro = Tier.objects.create(name="pro")
+    value = {"email": "x@example.com", "user": str(bob.pk), "pk": str(bob.pk)}.get(field, str(pro.pk))
+    signed_in(alice).post("/account/", {"name": "Alice Two", "username": "alice", field: value})
+    alice.refresh_from_db()
+    bob.refresh_from_db()
+    assert (alice.name, alice.email, alice.tier.name) == ("Alice Two", "alice@example.com", "free")
+    assert not alice.is_privileged
+    assert alice.check_password("correct horse 1")
+    assert bob.name == "Bob"
+
+
+def test_plan_and_limits_are_told(alice):
+    RateLimit.objects.create(tier=alice.tier, path="/orders/*", limit=1234, period=60)
+    page = signed_in(alice).get("/account/").content.decode()
+    assert "1,234" in page
+    assert "/orders/*" in page
+    assert "100 requests per 60 s" in page
+
+
+def test_a_deleted_tier_reads_as_none(alice):
+    User.objects.filter(pk=alice.pk).update(tier=None)
+    assert "No tier: the default limit applies." in signed_in(alice).get("/account/").content.decode()
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_the_number_of_queries_does_not_grow_with_the_limits(alice, django_assert_num_queries, count):
+    for n in range(count):
+        RateLimit.objects.create(tier=alice.tier, path=f"/p{n}", limit=1, period=60)
+    client = signed_in(alice)
+    with django_assert_num_queries(6):
+        client.get("/account/")
+
+
+def test_nothing_of_a_page_that_was_made_for_somebody_is_cached(alice):
+    assert signed_in(alice).get("/account/")["Cache-Control"] == "no-store"
+
+
+def test_staff_see_to_their_own_profile_here(free):
+    steve = make_staff("steve")
+    signed_in(steve).post("/account/", {"name": "Steven", "username": "steve"})
+    steve.refresh_from_db()
+    assert steve.name == "Steven"

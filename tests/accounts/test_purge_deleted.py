@@ -1,0 +1,127 @@
+"""manage.py purge_deleted: what was deleted long ago goes for good, what history needs stays as a stub."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from accounts.management.commands import purge_deleted
+from accounts.models import User
+from apikeys.models import APIKey, KeyUsage
+from config.base_history import CHANGE, record
+from ratelimits.models import RateLimit
+from tests.accounts.people import history, make_event, make_key
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def purge(*args):
+    out = io.StringIO()
+    call_command("purge_deleted", *args, stdout=out)
+    return out.getvalue()
+
+
+def deleted(row, days=100):
+    """`row`, deleted this many days ago."""
+    type(row)._default_manager.filter(pk=row.pk).update(deleted_at=timezone.now() - timedelta(days=days))
+    return row
+
+
+def test_a_dry_run_counts_and_removes_nothing(alice):
+    deleted(alice)
+    text = purge()
+    assert "users: 1 would be removed" in text
+    assert "Nothing was removed." in text
+    assert User.objects.filter(pk=alice.pk).exists()
+
+
+def test_only_what_was_deleted_longer_ago_than_n_days_goes(alice, bob, charlie):
+    deleted(alice, 40)
+    deleted(bob, 20)
+    purge("--days", "30", "--yes")
+    assert set(User.objects.all()) == {bob, charlie}
+
+
+def test_keys_and_their_usage_go_with_their_holder(alice, bob):
+    make_event(make_key(alice))
+    kept = make_event(make_key(bob))
+    deleted(alice)
+    purge("--yes")
+    assert list(KeyUsage.objects.all()) == [kept]
+    assert APIKey.objects.count() == 1
+
+
+def test_limits_go_before_tiers_and_a_tier_in_use_stays(alice, free):
+    old = Tier.objects.create(name="old")
+    RateLimit.objects.create(tier=old, path="/x", limit=1, period=1)
+    deleted(old)
+    deleted(RateLimit.objects.get())
+    deleted(free)
+    text = purge("--yes")
+    assert not Tier.objects.filter(name="old").exists()
+    assert Tier.objects.filter(name="free").exists()
+    assert "tiers: 1 removed, 1 stay" in text
+
+
+def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
+    record(bob, CHANGE, actor=alice, note="Did something.")
+    deleted(alice)
+    text = purge("--yes")
+    assert "users: 0 removed, 1 stay" in text
+    alice.refresh_from_db()
+    assert alice.erased_at
+    assert alice.username == f"erased_{alice.pk}"
+    assert history(bob)[0].summary == "Did something."
+    assert history(alice)[0].via == "manage.py purge_deleted"
+    assert "users: 0 would be removed" in purge()
+
+
+def test_what_the_history_says_of_a_removed_account_names_nobody(alice, sue):
+    record(alice, CHANGE, actor=sue, changes=[{"field": "name", "old": "Alice", "new": "Alicia"}])
+    deleted(alice)
+    purge("--yes")
+    entry = LogEntry.objects.get(object_id=str(alice.pk))
+    assert entry.object_repr == f"erased_{alice.pk}"
+    assert "Alic" not in entry.change_message
+
+
+def test_it_goes_on_where_it_was_stopped(free, monkeypatch):
+    monkeypatch.setattr(purge_deleted, "BATCH", 2)
+    for n in range(5):
+        deleted(make_user(f"user{n}"))
+    real, seen = purge_deleted.purge_batch, []
+
+    def interrupted(model, pks):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(pks)
+        return real(model, pks)
+
+    monkeypatch.setattr(purge_deleted, "purge_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        purge("--yes")
+    assert User.objects.count() == 3
+    monkeypatch.setattr(purge_deleted, "purge_batch", real)
+    text = purge("--yes")
+    assert "users: 2 of 3" in text
+    assert "users: 3 of 3" in text
+    assert User.objects.count() == 0
+
+
+def test_those_who_refer_go_before_those_who_are_referred_to():
+    order = [model.__name__ for model in purge_deleted.in_dependency_order()]
+    assert order.index("APIKey") < order.index("User") < order.index("Tier")
+    assert order.index("RateLimit") < order.index("Tier")
+
+
+@pytest.mark.parametrize("days", ["-1", "99999999999"])
+def test_a_senseless_number_of_days_is_refused(db, days):
+    with pytest.raises(CommandError, match="--days"):
+        purge("--days", days, "--yes")

@@ -1,0 +1,241 @@
+"""The Users section: the seven attacks of staff on accounts above theirs, and what staff may do."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+
+from accounts.models import User
+from tests.conftest import make_user
+from tests.rows import make_staff
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def mallory(free):
+    """Staff with every right over users and groups, but no superuser."""
+    actions = ("add", "change", "delete", "view")
+    return make_staff("mallory", *(f"accounts.{a}_user" for a in actions), *(f"auth.{a}_group" for a in actions))
+
+
+@pytest.fixture
+def attacker(client, mallory):
+    client.force_login(mallory)
+    return client
+
+
+def form_data(user, **changes):
+    values = {"name": user.name, "username": user.username, "email": user.email, "is_active": "on"}
+    values |= {"tier": user.tier_id or "", **changes}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def post(client, user, **changes):
+    return client.post(f"/admin/accounts/user/{user.pk}/change/", form_data(user, **changes))
+
+
+def test_attack_1_nobody_makes_himself_superuser(attacker, mallory):
+    assert post(attacker, mallory, is_superuser="on").status_code == 403
+    mallory.refresh_from_db()
+    assert not mallory.is_superuser
+
+
+def test_attack_2_nobody_raises_an_ordinary_account(attacker, alice):
+    every = Permission.objects.all()
+    group = Group.objects.create(name="Powers")
+    data = {"is_superuser": "on", "is_staff": "on", "groups": [group.pk], "user_permissions": [every.first().pk]}
+    assert post(attacker, alice, name="Alice B", **data).status_code == 302
+    alice.refresh_from_db()
+    assert alice.name == "Alice B"
+    assert not alice.is_privileged
+    assert not alice.groups.exists()
+    assert not alice.user_permissions.exists()
+
+
+def test_attack_3_nobody_adds_an_account_above_his_own(attacker):
+    data = {"name": "Puppet", "username": "puppet", "email": "p@example.com", "is_superuser": "on", "is_staff": "on"}
+    assert attacker.post("/admin/accounts/user/add/", data).status_code == 302
+    puppet = User.objects.get(username="puppet")
+    assert not puppet.is_privileged
+
+
+def test_attack_4_nobody_sets_a_password(attacker, alice, sue):
+    before = sue.password, alice.password
+    for user in (sue, alice):
+        assert attacker.get(f"/admin/accounts/user/{user.pk}/password/").status_code == 302  # no such page
+        post(
+            attacker,
+            user,
+            password="taken over",
+            password1="taken over",
+            password2="taken over",
+            usable_password="true",
+        )
+    assert (User.objects.get(pk=sue.pk).password, User.objects.get(pk=alice.pk).password) == before
+
+
+def test_attack_5_nobody_moves_the_address_of_a_superuser_or_of_staff(attacker, sue):
+    colleague = make_user("colleague", is_staff=True)
+    for user in (sue, colleague):
+        assert post(attacker, user, email="mallory@example.com").status_code == 403
+        assert User.objects.get(pk=user.pk).email == user.email
+
+
+def test_attack_6_nobody_suspends_deletes_or_restores_those_above_him(attacker, sue):
+    colleague = make_user("colleague", is_staff=True)
+    for user in (sue, colleague):
+        assert post(attacker, user, is_active=None).status_code == 403
+        assert attacker.post(f"/admin/accounts/user/{user.pk}/delete/", {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [sue.pk, colleague.pk], "post": "yes"}
+    page = attacker.post("/admin/accounts/user/", data, follow=True).content.decode()
+    assert "Only superusers may change" in page
+    assert User.objects.effective().filter(pk__in=[sue.pk, colleague.pk]).count() == 2
+    colleague.delete()
+    assert attacker.post(f"/admin/accounts/user/{colleague.pk}/restore/", {"post": "yes"}).status_code == 403
+    assert User.objects.deleted().get() == colleague
+
+
+def test_attack_6_a_bulk_with_one_forbidden_row_does_nothing(attacker, alice, sue):
+    data = {"action": "delete_selected", "_selected_action": [alice.pk, sue.pk], "post": "yes"}
+    attacker.post("/admin/accounts/user/", data)
+    assert User.objects.live().filter(pk__in=[alice.pk, sue.pk]).count() == 2
+
+
+def test_attack_7_nobody_gives_his_group_more_rights(attacker, mallory):
+    group = Group.objects.create(name="Mallory's")
+    mallory.groups.add(group)
+    every = [permission.pk for permission in Permission.objects.all()]
+    assert attacker.get(f"/admin/auth/group/{group.pk}/change/").status_code == 200  # to look at
+    page = attacker.post(f"/admin/auth/group/{group.pk}/change/", {"name": "Mallory's", "permissions": every})
+    assert page.status_code == 403
+    assert attacker.post("/admin/auth/group/add/", {"name": "New", "permissions": every}).status_code == 403
+    assert attacker.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert not group.permissions.exists()
+
+
+def test_the_last_superuser_stays(staff_client, sue):
+    assert staff_client.post(f"/admin/accounts/user/{sue.pk}/delete/", {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [sue.pk], "post": "yes"}
+    assert "lock yourself out" in staff_client.post("/admin/accounts/user/", data, follow=True).content.decode()
+    post(staff_client, sue, is_active=None)  # neither is_active, is_staff nor is_superuser is a field of his form
+    sue.refresh_from_db()
+    assert sue.is_effective
+    assert sue.is_superuser
+    assert sue.is_staff
+
+
+def test_a_superuser_may_demote_suspend_and_delete_another(staff_client):
+    other = make_user("other", is_staff=True, is_superuser=True)
+    assert post(staff_client, other, is_staff=None, is_superuser=None).status_code == 302
+    other.refresh_from_db()
+    assert not other.is_privileged
+    assert post(staff_client, other, is_active=None).status_code == 302
+    other.refresh_from_db()
+    assert not other.is_active
+    assert other.session_epoch == 1
+    staff_client.post(f"/admin/accounts/user/{other.pk}/delete/", {"post": "yes"})
+    assert User.objects.deleted().get() == other
+
+
+def test_two_superusers_who_demote_each_other_at_once_leave_one(staff_client, sue, monkeypatch):
+    other = make_user("other", is_staff=True, is_superuser=True)
+    from accounts import rights
+
+    # What the lock shows the second of them: the first is gone already.
+    monkeypatch.setattr(rights, "would_remove_last_superuser", lambda _: True)
+    page = post(staff_client, other, is_superuser=None, is_staff="on")
+    assert page.status_code == 200
+    assert "Nobody else could sign in as a superuser." in page.content.decode()
+    assert User.objects.superusers().count() == 2
+
+
+def test_staff_may_do_their_work(attacker, alice):
+    assert post(attacker, alice, name="Alice Cooper").status_code == 302
+    assert attacker.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert attacker.post(f"/admin/accounts/user/{alice.pk}/restore/", {"post": "yes"}).status_code == 302
+    alice.refresh_from_db()
+    assert alice.name == "Alice Cooper"
+    assert alice.deleted_at is None
+
+
+def test_a_new_account_has_no_password_and_the_default_tier(staff_client, free):
+    page = staff_client.get("/admin/accounts/user/add/")
+    form = page.context["adminform"].form
+    assert "password" not in form.fields
+    assert form.initial["tier"] == free.pk
+    data = {"name": "Dora", "username": "dora", "email": "Dora@Example.com", "tier": free.pk}
+    assert staff_client.post("/admin/accounts/user/add/", data).status_code == 302
+    dora = User.objects.get(username="dora")
+    assert not dora.has_usable_password()
+    assert dora.email == "dora@example.com"
+    assert dora.tier == free
+    page = staff_client.get(f"/admin/accounts/user/{dora.pk}/change/").content.decode()
+    assert "not set: no sign-in by password" in page
+
+
+def test_without_a_default_tier_the_add_form_opens(staff_client, free):
+    User.objects.update(tier=None)
+    free.delete()
+    assert staff_client.get("/admin/accounts/user/add/").status_code == 200
+
+
+def test_the_page_of_an_account_shows_no_hash(staff_client, alice):
+    page = staff_client.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
+    assert "argon2" not in page
+    assert ">set<" in page
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+def test_a_live_duplicate_is_a_form_error_a_deleted_one_is_none(staff_client, alice, bob, field):
+    data = form_data(bob, **{field: getattr(alice, field)})
+    page = staff_client.post(f"/admin/accounts/user/{bob.pk}/change/", data)
+    assert field in page.context["adminform"].form.errors
+    alice.delete()
+    assert staff_client.post(f"/admin/accounts/user/{bob.pk}/change/", data).status_code == 302
+
+
+@pytest.mark.parametrize("permission", ["view_user", "add_user", "change_user", "delete_user"])
+def test_one_permission_opens_just_its_own_doors(client, alice, permission):
+    client.force_login(make_staff("one", f"accounts.{permission}"))
+    sees = permission in {"view_user", "change_user"}
+    assert (client.get("/admin/accounts/user/").status_code == 200) is sees
+    assert (client.get(f"/admin/accounts/user/{alice.pk}/change/").status_code == 200) is sees
+    assert (client.get("/admin/accounts/user/add/").status_code == 200) is (permission == "add_user")
+    assert (post(client, alice, name="Changed").status_code == 302) is (permission == "change_user")
+    deleted = client.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert deleted is (permission == "delete_user")
+    alice.refresh_from_db()
+    assert (alice.name == "Changed") is (permission == "change_user")
+    assert (alice.deleted_at is not None) is (permission == "delete_user")
+    for other in (
+        "tiers/tier",
+        "ratelimits/ratelimit",
+        "apikeys/apikey",
+        "apikeys/keyusage",
+        "admin/logentry",
+        "auth/group",
+    ):
+        assert client.get(f"/admin/{other}/").status_code == 403
+
+
+def test_visitors_and_account_holders_stay_outside(client, alice):
+    for _ in range(2):
+        for url in ("/admin/", "/admin/accounts/user/", "/admin/search/?q=a", "/admin/accounts/user/export/"):
+            assert client.get(url).status_code == 302
+        client.force_login(alice)
+
+
+def test_permissions_of_our_sections_are_offered_and_others_that_are_held_are_kept(staff_client, alice):
+    odd = Permission.objects.get(codename="add_session")
+    alice.user_permissions.add(odd)
+    url = f"/admin/accounts/user/{alice.pk}/change/"
+    offered = staff_client.get(url).context["adminform"].form.fields["user_permissions"]
+    names = [offered.label_from_instance(permission) for permission in offered.queryset]
+    assert {"Change rate limit", "View API key", "Add session"} <= set(names)
+    assert "Delete session" not in names
+    assert len(names) == len(set(names)) < 50
+    assert post(staff_client, alice, user_permissions=[odd.pk]).status_code == 302
+    assert list(alice.user_permissions.all()) == [odd]
+    fresh = staff_client.get("/admin/auth/group/add/").context["adminform"].form.fields["permissions"]
+    assert not fresh.queryset.filter(pk=odd.pk).exists()

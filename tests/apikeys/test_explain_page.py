@@ -1,0 +1,202 @@
+"""Explain: every check in order and the one that decides, for a request that is not made."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.utils import timezone
+
+from apikeys.models import APIKey, KeyPermission, KeyUsage
+from apikeys.secrets import hash_secret, new_secret
+from ratelimits.limiter import limiter
+from ratelimits.models import RateLimit
+from ratelimits.rules import budgets_for, forget_rules
+from tests.apikeys.conftest import make_key
+from tests.conftest import make_user
+
+PAGE = "/admin/apikeys/explain/"
+
+
+@pytest.fixture
+def explain(staff_client):
+    def explain(key, path="/orders", method="GET", address="203.0.113.9"):
+        sent = {"key": key, "path": path, "method": method, "address": address}
+        response = staff_client.post(PAGE, sent)
+        assert response.status_code == 200
+        return response
+
+    return explain
+
+
+def results(response):
+    return {step.title: (step.result, step.reason) for step in response.context["explanation"].steps}
+
+
+def decider(response):
+    found = [step.reason for step in response.context["explanation"].steps if step.decides]
+    assert len(found) <= 1
+    return found[0] if found else ""
+
+
+def test_a_good_key_passes_every_check(explain, key):
+    response = explain(key.secret)
+    assert set(results(response).values()) == {("passed", "")}
+    assert len(results(response)) == 11
+    assert "Allowed" in response.text
+    assert "“* *”" in response.text
+    assert f"/admin/apikeys/apikey/{key.pk}/" in response.text
+
+
+def test_by_the_id_the_checks_of_the_secret_are_skipped(explain, key):
+    response = explain(str(key.pk))
+    assert [result for result, _ in results(response).values()][:3] == ["skipped"] * 3
+    assert decider(response) == ""
+    assert str(key.pk) in response.text
+
+
+def test_nothing_is_counted_and_nothing_recorded(explain, alice, counters):
+    key = make_key(alice, rate_limit=1, rate_period=60)
+    for _ in range(3):
+        assert decider(explain(key.secret)) == ""
+    assert not KeyUsage.objects.exists()
+    key.refresh_from_db()
+    assert key.last_used_at is None
+
+
+@pytest.mark.parametrize("given", ["secret", "malformed", "unknown"])
+def test_the_secret_is_nowhere_in_the_page(explain, key, given):
+    secret = {"secret": key.secret, "malformed": f"{key.secret}x", "unknown": new_secret()}[given]
+    response = explain(secret)
+    assert secret not in response.text
+    assert secret not in str(response.headers)
+
+
+def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, key):
+    sent = {"key": key.secret, "path": "/", "method": "GET", "address": "nowhere"}
+    response = staff_client.post(PAGE, sent)
+    assert key.secret not in response.text
+    assert "This is no IPv4 or IPv6 address." in response.text
+    assert 'value="nowhere"' in response.text
+    assert "explanation" not in response.context
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"key": "", "path": "/", "method": "GET"},
+        {"key": "x" * 300, "path": "/", "method": "GET"},
+        {"key": "\x00"},
+        {"key": "k", "path": "/", "method": "STEAL"},
+        {"key": "k", "path": "", "method": "GET"},
+    ],
+)
+def test_bad_input_is_told_at_the_field(staff_client, sent):
+    response = staff_client.post(PAGE, sent)
+    assert response.status_code == 200
+    assert "errorlist" in response.text
+
+
+def test_all_that_is_wrong_is_shown_and_the_first_decides(explain, key, alice):
+    APIKey.objects.filter(pk=key.pk).update(
+        is_active=False, revoked_at=timezone.now(), expires_at=timezone.now(), allowed_ips=["192.0.2.1"]
+    )
+    KeyPermission.objects.filter(api_key=key).delete()
+    alice.suspend()
+    response = explain(key.secret)
+    assert decider(response) == "revoked_key"
+    failed = [reason for result, reason in results(response).values() if result == "failed"]
+    assert failed == [
+        "revoked_key",
+        "disabled_key",
+        "expired_key",
+        "owner_inactive",
+        "address_not_allowed",
+        "permission_denied",
+    ]
+    assert "alice is suspended." in response.text
+    assert "203.0.113.9; allowed: 192.0.2.1" in response.text
+    assert "Asked: read /orders. Held: none." in response.text
+
+
+def test_an_ambiguous_path_is_explained(explain, key):
+    response = explain(key.secret, path="/a/../b")
+    assert decider(response) == "ambiguous_path"
+    assert "The path has a dot segment." in response.text
+    assert results(response)["The key has the permission"] == ("skipped", "")
+    assert results(response)["The limits have room"] == ("skipped", "")
+
+
+@pytest.mark.parametrize(("given", "reason"), [("nonsense", "malformed_key"), (new_secret(), "unknown_key")])
+def test_without_a_key_what_needs_one_is_not_judged(explain, counters, given, reason):
+    response = explain(given)
+    assert decider(response) == reason
+    assert results(response)["The key is enabled"] == ("skipped", "")
+    assert results(response)["The path is unambiguous"] == ("passed", "")
+
+
+def test_an_unknown_id_is_said_to_be_unknown(explain, counters):
+    assert "No key has this id." in explain(str(uuid.uuid4())).text
+
+
+def test_deleted_owners_and_old_secrets_are_named(explain, key, alice):
+    old, key.previous_hash = key.secret, key.secret_hash
+    key.secret_hash, key.previous_expires_at = hash_secret(new_secret()), timezone.now() + timedelta(hours=1)
+    key.save()
+    assert "This is the secret before the last rotation." in explain(old).text
+    APIKey.objects.filter(pk=key.pk).update(previous_expires_at=timezone.now())
+    alice.delete()
+    response = explain(old)
+    assert "its grace is over" in response.text
+    assert "alice is deleted." in response.text
+    assert decider(response) == "expired_key"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_used_up_limit_decides_and_its_figures_are_shown(explain, key, free):
+    RateLimit.objects.create(tier=free, name="orders a minute", path="/orders/*", limit=5, period=60)
+    forget_rules()
+    limiter().hit(budgets_for(f"user:{key.user_id}", free.pk, "GET", "/orders/7"), 5)
+    response = explain(key.secret, path="/orders/7")
+    assert decider(response) == "rate_limited"
+    assert "orders a minute" in response.text
+    assert results(explain(key.secret, path="/invoices"))["The limits have room"] == ("passed", "")
+
+
+def test_with_the_limiter_off_no_limit_applies(explain, key, settings):
+    settings.RATE_LIMITER_ENABLED = False
+    assert "No limit applies." in explain(key.secret).text
+
+
+def test_an_id_may_come_by_a_link_and_is_only_filled_in(staff_client, key):
+    response = staff_client.get(PAGE, {"id": str(key.pk)})
+    assert f'value="{key.pk}"' in response.text
+    assert "explanation" not in response.context
+
+
+def test_hostile_names_are_escaped(explain, key, free):
+    APIKey.objects.filter(pk=key.pk).update(name="<script>alert(1)</script>")
+    free.users.update(name="x")
+    response = explain(key.secret, path="/<script>")
+    assert "<script>alert" not in response.text
+    assert not re.search(r"<td>[^<]*/<script>", response.text)
+
+
+def test_staff_need_the_right_to_view_keys(client, free, key):
+    clerk = make_user("clerk", is_staff=True)
+    client.force_login(clerk)
+    assert client.get(PAGE).status_code == 403
+    clerk.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    assert client.get(PAGE).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["explain/", "connect/", "connect/test/"])
+def test_account_holders_and_strangers_are_kept_out(client, alice, name):
+    assert client.post(f"/admin/apikeys/{name}").status_code in {302, 405}
+    client.force_login(alice)
+    assert client.post(f"/admin/apikeys/{name}").status_code in {403, 405}
+    assert client.get(f"/admin/apikeys/{name}").status_code in {403, 405}

@@ -1,0 +1,279 @@
+"""One URL for each way a gateway describes the original request; headers of other dialects never matter."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from apikeys.models import APIKey, KeyUsage
+from tests.apikeys.conftest import make_key
+
+# What Traefik 3 sends to its ForwardAuth address, as its documentation lists it, beside the client's own headers.
+TRAEFIK = {
+    "Host": "gatehouse:8000",
+    "User-Agent": "curl/8.5.0",
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip",
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Host": "api.example.com",
+    "X-Forwarded-Method": "POST",
+    "X-Forwarded-Port": "443",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Server": "traefik-7d9c",
+    "X-Forwarded-Uri": "/orders?page=2",
+    "X-Real-Ip": "203.0.113.9",
+}
+
+
+def asked():
+    event = KeyUsage.objects.get()
+    return event.method, event.endpoint, event.ip_address
+
+
+def described(dialect):
+    """The headers that describe POST /orders by 203.0.113.9 in a dialect."""
+    if dialect == "nginx":
+        return {"X-Original-Method": "POST", "X-Original-URI": "/orders?x=1", "X-Real-IP": "203.0.113.9"}
+    return {"X-Forwarded-Method": "POST", "X-Forwarded-Uri": "/orders?x=1", "X-Forwarded-For": "203.0.113.9"}
+
+
+@pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
+def test_each_gateway_is_understood_in_its_own_dialect(client, key, dialect):
+    response = client.get(f"/authz/{dialect}", headers={**described(dialect), "X-API-Key": key.secret})
+    assert response.status_code == 200
+    assert asked() == ("POST", "/orders", "203.0.113.9")
+
+
+def test_envoy_sends_the_clients_own_method_and_path(client, key):
+    response = client.patch("/authz/envoy/orders/7?x=1", headers={"X-API-Key": key.secret, "X-Real-IP": "203.0.113.9"})
+    assert response.status_code == 200
+    assert asked() == ("PATCH", "/orders/7", "203.0.113.9")
+
+
+@pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy", "envoy/orders"])
+def test_headers_of_other_dialects_change_nothing(client, alice, counters, dialect):
+    key = make_key(alice, allow=["read /public"])
+    forged = {
+        name: value
+        for text in (
+            "X-Original-URI: /public",
+            "X-Forwarded-Uri: /public",
+            "Forwarded: for=192.0.2.1",
+            "X-Rewrite-URL: /public",
+        )
+        for name, value in [text.split(": ")]
+    } | {"X-HTTP-Method-Override": "GET", "X-Original-Method": "GET", "X-Forwarded-Method": "GET"}
+    own = described(dialect) if "/" not in dialect else {}
+    response = client.post(f"/authz/{dialect}", headers={**forged, **own, "X-API-Key": key.secret})
+    assert response.status_code == 403
+    assert asked()[:2] == ("POST", "/orders")
+
+
+@pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_request_that_is_not_described_is_refused(client, key, dialect, missing):
+    headers = described(dialect)
+    del headers[list(headers)[missing]]
+    response = client.get(f"/authz/{dialect}", headers={**headers, "X-API-Key": key.secret})
+    assert response.status_code == 403
+    assert not KeyUsage.objects.exists()
+
+
+def test_options_in_the_query_of_the_question_are_none(client, key):
+    headers = {**described("nginx"), "X-API-Key": key.secret}
+    response = client.get("/authz/nginx?method=GET&path=/&allow=1", headers=headers)
+    assert response.status_code == 200
+    assert asked() == ("POST", "/orders", "203.0.113.9")
+
+
+def test_nginx_hears_403_where_the_client_should_hear_429(ask, alice, counters):
+    key = make_key(alice, rate_limit=1, rate_period=60)
+    assert ask(key.secret).status_code == 200
+    response = ask(key.secret)
+    assert (response.status_code, response["X-Auth-Status"], response["X-Auth-Reason"]) == (403, "429", "rate_limited")
+    assert int(response["Retry-After"]) >= 1
+    assert '"key";q=1;w=60' in response["RateLimit-Policy"]
+    assert response.json()["status"] == 429
+    assert KeyUsage.objects.filter(status_code=429, reason="rate_limited").count() == 1
+
+
+@pytest.mark.parametrize("dialect", ["traefik", "caddy"])
+def test_the_others_hear_429(client, alice, counters, dialect):
+    key = make_key(alice, rate_limit=1, rate_period=60)
+    answers = [
+        client.get(f"/authz/{dialect}", headers={**described(dialect), "X-API-Key": key.secret}) for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1]["Content-Type"] == "application/problem+json"
+    assert answers[1].json()["type"].endswith("#quota-exceeded")
+    assert answers[1].json()["reason"] == "rate_limited"
+    assert "Retry-After" in answers[1].headers
+
+
+def test_traefiks_documented_request_is_understood(client, key):
+    response = client.get("/authz/traefik", headers={**TRAEFIK, "Authorization": f"Bearer {key.secret}"})
+    assert response.status_code == 200
+    assert asked() == ("POST", "/orders", "203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("192.0.2.1, 203.0.113.9", "203.0.113.9"),
+        ("evil, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9:51234", "203.0.113.9"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, ", None),
+        ("unknown", None),
+        ("", None),
+        ("999.1.1.1", None),
+        ("%", None),
+    ],
+)
+def test_the_entry_that_the_gateway_wrote_is_the_address(client, key, sent, stored):
+    headers = {**described("caddy"), "X-Forwarded-For": sent, "X-API-Key": key.secret, "X-Real-IP": "192.0.2.99"}
+    assert client.get("/authz/caddy", headers=headers).status_code == 200
+    assert asked()[2] == stored
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "localhost", "evil..example", "a b", ""])
+def test_any_host_header_will_do(client, key, host):
+    response = client.get("/authz/caddy", headers={**described("caddy"), "X-API-Key": key.secret, "Host": host})
+    assert response.status_code == 200
+
+
+def test_no_session_no_cookie_no_redirect(key, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    client = Client(enforce_csrf_checks=True)
+    headers = {**described("nginx"), "X-API-Key": key.secret, "Cookie": "session=abc"}
+    for response in (client.get("/authz/nginx", headers=headers), client.post("/authz/nginx", headers=headers)):
+        assert response.status_code == 200
+        assert not response.cookies
+        assert "Vary" not in response.headers
+        assert response["Cache-Control"] == "no-store"
+    missing = client.get("/authz/nginx/", headers=headers)
+    assert missing.status_code == 404
+
+
+def test_the_body_is_never_read(client, key):
+    class Unreadable:
+        def read(self, *size):
+            raise AssertionError("the body was read")
+
+        readline = read
+
+    environ = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "1000000", "CONTENT_TYPE": "application/json"}
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in described("nginx").items()}
+    response = client.request(
+        REQUEST_METHOD="POST", PATH_INFO="/authz/nginx", HTTP_X_API_KEY=key.secret, **headers, **environ
+    )
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/authz/", "/authz/unknown", "/authz/nginx/x", "/authz/NGINX", "/authz/envoy"])
+def test_an_unknown_endpoint_is_404_without_a_redirect(client, path):
+    response = client.get(path)
+    assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("authz_nginx", "/authz/nginx"),
+        ("authz_traefik", "/authz/traefik"),
+        ("authz_caddy", "/authz/caddy"),
+        ("authz_verify", "/authz/verify"),
+        ("authz_usage", "/authz/usage"),
+        ("whoami", "/api/v1/whoami"),
+    ],
+)
+def test_the_endpoints_can_be_reversed(name, path):
+    assert reverse(name) == path
+
+
+def test_the_url_configuration_answers_like_the_middleware(client, key, settings):
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "GatewayMiddleware" not in name]
+    headers = {**described("nginx"), "X-API-Key": key.secret}
+    assert client.get("/authz/nginx", headers=headers).status_code == 200
+    assert client.get("/authz/envoy/orders", headers=headers).status_code == 200
+
+
+class TestRawPaths:
+    """gunicorn tells the path as it was sent; without it, the decoded one is encoded again."""
+
+    def ask(self, client, key, path, **environ):
+        return client.get(path, headers={"X-API-Key": key.secret}, **environ)
+
+    def test_the_path_is_taken_as_it_was_sent(self, client, key):
+        response = self.ask(client, key, "/authz/envoy/a/b", RAW_URI="/authz/envoy/a%2Fb")
+        assert response["X-Auth-Reason"] == "ambiguous_path"
+
+    def test_a_prefix_that_envoy_would_not_write_is_refused(self, client, key):
+        response = self.ask(client, key, "/authz/envoy/a", RAW_URI="/authz%2Fenvoy/a")
+        assert response.status_code == 403
+        assert not KeyUsage.objects.exists()
+
+    def test_without_it_dot_segments_are_still_seen(self, client, key):
+        assert self.ask(client, key, "/authz/envoy/a/%2e%2e/b")["X-Auth-Reason"] == "ambiguous_path"
+
+    def test_without_it_the_query_is_still_seen(self, client, key):
+        assert self.ask(client, key, f"/authz/envoy/a?api_key={key.secret}")["X-Auth-Reason"] == "malformed_key"
+
+    def test_bytes_beyond_ascii_are_utf_8(self, client, key):
+        assert self.ask(client, key, "/authz/envoy/caf%C3%A9", RAW_URI="/authz/envoy/caf\xc3\xa9").status_code == 200
+        assert asked()[1] == "/café"
+
+
+class TestPreflight:
+    headers = {
+        "X-Original-Method": "OPTIONS",
+        "X-Original-URI": "/orders",
+        "Access-Control-Request-Method": "POST",
+        "Origin": "https://app.example.com",
+    }
+
+    def test_is_refused_unless_switched_on(self, client):
+        assert client.get("/authz/nginx", headers=self.headers).status_code == 401
+
+    def test_passes_without_identity_and_uncounted(self, client, settings, key):
+        settings.ALLOW_CORS_PREFLIGHT = True
+        response = client.get("/authz/nginx", headers=self.headers)
+        assert response.status_code == 200
+        assert not [name for name in response.headers if name.startswith(("X-Auth", "RateLimit", "X-RateLimit"))]
+        assert not KeyUsage.objects.exists()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"X-Original-Method": "GET"},
+            {"X-Original-Method": "POST"},
+            {"Access-Control-Request-Method": None},
+            {"X-API-Key": "nonsense"},
+            {"Authorization": "Bearer nonsense"},
+            {"X-Original-URI": "/orders?api_key=abc"},
+        ],
+    )
+    def test_nothing_else_slips_through_with_it(self, client, settings, change):
+        settings.ALLOW_CORS_PREFLIGHT = True
+        headers = {name: value for name, value in (self.headers | change).items() if value is not None}
+        assert client.get("/authz/nginx", headers=headers).status_code == 401
+
+    def test_with_a_key_it_is_judged_like_any_request(self, client, settings, key):
+        settings.ALLOW_CORS_PREFLIGHT = True
+        response = client.get("/authz/nginx", headers={**self.headers, "X-API-Key": key.secret})
+        assert response["X-Auth-Key-Id"] == str(key.pk)
+
+
+def test_a_key_bound_to_an_address_holds_in_every_dialect(client, key):
+    APIKey.objects.filter(pk=key.pk).update(allowed_ips=["203.0.113.0/24"])
+    for dialect in ("nginx", "traefik", "caddy"):
+        headers = {**described(dialect), "X-API-Key": key.secret}
+        assert client.get(f"/authz/{dialect}", headers=headers).status_code == 200
+        elsewhere = headers | {"X-Real-IP": "192.0.2.1", "X-Forwarded-For": "203.0.113.9, 192.0.2.1"}
+        assert client.get(f"/authz/{dialect}", headers=elsewhere)["X-Auth-Reason"] == "address_not_allowed"

@@ -1,0 +1,241 @@
+"""The admin in a real Chromium: no violation of the CSP, nothing that axe-core finds, no page wider than a phone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey
+from config.base_history import CHANGE, record
+from ratelimits.models import RateLimit
+from tests.chromium import axe_findings
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_usage
+from tiers.models import Tier
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def site(transactional_db):
+    """A small site with something on every page; returns its superuser and the paths of its pages."""
+    free = Tier.objects.create(
+        name="free", description="What everybody starts with, in a sentence that is rather long."
+    )
+    root = make_user("root", is_staff=True, is_superuser=True)
+    alice = make_user("alice", tier=free)
+    gone = make_user("gone")
+    gone.delete()
+    limit = make_limit(free, name="orders")
+    key = make_key(alice, "nightly export", expires_at=timezone.now() + timedelta(days=3))
+    make_usage(key)
+    make_usage(key, status_code=429, reason="rate_limited")
+    record(alice, CHANGE, actor=root, changes=[{"field": "name", "old": "Al", "new": "Alice"}], via="admin")
+    pages = [
+        "/admin/",
+        "/admin/search/?q=a",
+        "/admin/accounts/user/?state=all&is_active__exact=1&q=a",
+        f"/admin/accounts/user/{alice.pk}/change/",
+        f"/admin/accounts/user/{gone.pk}/change/",
+        f"/admin/accounts/user/{alice.pk}/delete/",
+        f"/admin/accounts/user/{alice.pk}/history/",
+        "/admin/accounts/user/add/",
+        "/admin/tiers/tier/",
+        f"/admin/tiers/tier/{free.pk}/change/",
+        f"/admin/tiers/tier/{free.pk}/delete/",
+        "/admin/ratelimits/ratelimit/",
+        "/admin/ratelimits/ratelimit/?q=nothing",
+        f"/admin/ratelimits/ratelimit/{limit.pk}/change/",
+        "/admin/apikeys/apikey/",
+        f"/admin/apikeys/apikey/{key.pk}/change/",
+        "/admin/apikeys/keyusage/",
+        "/admin/auth/group/",
+        "/admin/auth/group/add/",
+        "/admin/admin/logentry/",
+    ]
+    return root, pages
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_breaks_the_csp_or_has_a_fault_that_axe_finds(visit, site, scheme):
+    root, pages = site
+    findings = {}
+    with visit(root, scheme=scheme) as page:
+        for path in pages:
+            page.goto(path)
+            found = [*page.errors, *axe_findings(page)]
+            page.errors.clear()
+            if found:
+                findings[path] = found
+    assert not findings, "\n".join(f"{path}: {fault}" for path, faults in findings.items() for fault in faults)
+
+
+def test_no_page_is_wider_than_a_phone(visit, site):
+    root, pages = site
+    with visit(root, width=375) as page:
+        wide = []
+        for path in pages:
+            page.goto(path)
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                wide.append(path)
+    assert wide == []
+
+
+def test_filters_stand_open_on_a_desk_and_fold_on_a_phone(visit, site):
+    root, _ = site
+    with visit(root) as page:
+        page.goto("/admin/accounts/user/")
+        assert page.locator("#changelist-filter").is_visible()
+        assert not page.locator(".filter-fold > summary").is_visible()
+    with visit(root, width=375) as page:
+        page.goto("/admin/accounts/user/")
+        assert not page.locator("#changelist-filter").is_visible()
+        page.locator(".filter-fold > summary").click()
+        assert page.locator("#changelist-filter").is_visible()
+
+
+def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
+    root, _ = site
+    with visit(root) as page:
+        page.goto("/admin/")
+        page.keyboard.press("/")
+        page.keyboard.type("ali/ce")
+        assert page.locator("#global-search").input_value() == "ali/ce"
+        page.locator("#global-search").fill("alice")
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="alice", exact=True).click()
+        page.wait_for_url("**/users/**")
+        page.goto("/admin/")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.locator(".theme-toggle").click()
+        page.locator(".theme-toggle").click()
+        page.goto("/admin/tiers/tier/")
+        themes = {page.evaluate("document.documentElement.dataset.theme")}
+        assert themes <= {"light", "dark"}
+        assert (page.evaluate("getComputedStyle(document.body).backgroundColor") != ground) is (themes == {"dark"})
+        page.locator(".menu > summary").click()
+        assert page.get_by_role("button", name="Sign out").is_visible()
+        page.keyboard.press("Escape")
+        assert not page.get_by_role("button", name="Sign out").is_visible()
+        page.locator(".menu > summary").click()
+        page.locator("h1").click()
+        assert not page.get_by_role("button", name="Sign out").is_visible()
+        assert page.errors == []
+
+
+def test_the_table_head_stays_in_sight(visit, site):
+    root, _ = site
+    for number in range(60):
+        Tier.objects.create(name=f"tier {number}")
+    with visit(root) as page:
+        page.goto("/admin/tiers/tier/")
+        page.locator("#result_list tbody tr").last.scroll_into_view_if_needed()
+        table, head = (page.locator(place).first.bounding_box() for place in (".results", "#result_list thead th"))
+        assert head["y"] == pytest.approx(table["y"], abs=2)
+
+
+def test_a_page_works_without_javascript(visit, site):
+    root, _ = site
+    with visit(root, javascript=False) as page:
+        page.goto("/admin/tiers/tier/")
+        page.get_by_role("link", name="Add tier").click()
+        page.get_by_label("Name").fill("made without a script")
+        page.get_by_role("button", name="Save", exact=True).click()
+        assert page.locator(".messagelist .success").is_visible()
+        page.get_by_role("link", name="made without a script").first.click()
+        page.get_by_role("link", name="Delete").click()
+        page.get_by_role("button", name="Delete").click()
+    assert Tier.objects.deleted().get().name == "made without a script"
+
+
+def delete_and_restore(page, path, name):
+    page.goto(path)
+    page.locator("#result_list").get_by_role("link", name=name).first.click()
+    page.get_by_role("link", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete").click()
+    assert f"“{name}" in page.locator(".messagelist").inner_text()
+    page.get_by_role("link", name="Deleted", exact=True).click()
+    page.locator("#result_list").get_by_role("link", name=name).first.click()
+    page.get_by_role("link", name="Restore").click()
+    page.get_by_role("button", name="Restore").click()
+    assert "Restored" in page.locator(".messagelist").inner_text()
+
+
+def choose(page, field, text):
+    page.locator(f".field-{field} .select2-selection").click()
+    page.locator(".select2-search__field").fill(text)
+    page.locator(".select2-results__option", has_text=text).first.click()
+
+
+def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, site):
+    root, _ = site
+    with visit(root) as page:
+        page.goto("/admin/")
+        page.locator(".sidebar").get_by_role("link", name="Tiers").click()
+        page.get_by_role("link", name="Add tier").click()
+        page.get_by_label("Name").fill("pro")
+        page.get_by_role("button", name="Save and continue editing").click()
+        page.get_by_label("Description").fill("For teams")
+        page.get_by_role("button", name="Save", exact=True).click()
+        delete_and_restore(page, "/admin/tiers/tier/", "pro")
+
+        page.locator(".sidebar").get_by_role("link", name="Rate limits").click()
+        page.get_by_role("link", name="Add rate limit").click()
+        choose(page, "tier", "pro")
+        page.get_by_label("Path").fill("/v1/*")
+        page.get_by_label("Limit", exact=True).fill("10")
+        page.get_by_label("Name").fill("ten a minute")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_role("link", name="ten a minute").first.click()
+        page.get_by_label("Limit", exact=True).fill("20")
+        page.get_by_role("button", name="Save", exact=True).click()
+        delete_and_restore(page, "/admin/ratelimits/ratelimit/", "ten a minute")
+
+        page.goto("/admin/accounts/user/")
+        page.get_by_role("link", name="Add user").click()
+        page.get_by_label("Name", exact=True).fill("Dora")
+        page.get_by_label("Username").fill("dora")
+        page.get_by_label("E-mail address").fill("dora@example.com")
+        choose(page, "tier", "pro")
+        page.get_by_role("button", name="Save and continue editing").click()
+        page.get_by_label("Name", exact=True).fill("Dora Doe")
+        page.get_by_role("button", name="Save", exact=True).click()
+        delete_and_restore(page, "/admin/accounts/user/", "dora")
+        delete_and_restore(page, "/admin/apikeys/apikey/", "nightly export")
+        assert page.errors == []
+    assert RateLimit.objects.live().get(name="ten a minute").limit == 20
+    dora = User.objects.live().get(username="dora")
+    assert (dora.name, dora.tier.name) == ("Dora Doe", "pro")
+    assert APIKey.objects.live().get(name="nightly export")
+
+
+def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
+    root, _ = site
+    pro = Tier.objects.create(name="pro")
+    free = Tier.objects.get(name="free")
+    with visit(root) as page:
+        page.goto(f"/admin/tiers/tier/{free.pk}/delete/")
+        page.get_by_label("Move 2 accounts to").select_option("pro")
+        page.get_by_label("Delete 1 rate limit of this tier").check()
+        page.get_by_role("button", name="Move the accounts and delete").click()
+        assert "Deleted" in page.locator(".messagelist").inner_text()
+    assert {user.tier for user in User.objects.live()} == {pro}
+
+
+def test_many_rows_are_deleted_by_an_action_that_asks(visit, site):
+    root, _ = site
+    for number in range(3):
+        Tier.objects.create(name=f"old {number}")
+    with visit(root) as page:
+        page.goto("/admin/tiers/tier/?q=old")
+        page.locator("#action-toggle").check()
+        page.locator("select[name=action]").select_option("delete_selected")
+        page.get_by_role("button", name="Go").click()
+        assert "Delete 3 tiers?" in page.locator("h1").inner_text()
+        page.get_by_role("button", name="Delete").click()
+        assert "Deleted: 3 tiers" in page.locator(".messagelist").inner_text()
+        assert page.errors == []
+    assert Tier.objects.deleted().count() == 3

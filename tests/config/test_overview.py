@@ -1,0 +1,205 @@
+"""The Overview: what there is, what needs somebody soon, what changed; to each what he may see."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from apikeys.models import KeyUsage
+from apikeys.secrets import new_secret
+from config.base_history import CHANGE, record
+from config.overview import requests_by_hour
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_staff, make_usage
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def days(number):
+    return timezone.now() + timedelta(days=number)
+
+
+def test_the_figures_count_what_is_live_and_works(staff_client, alice, bob, free):
+    bob.delete()
+    make_key(alice)
+    make_key(alice, "expired", expires_at=days(-1))
+    make_limit(free)
+    make_limit(free, "/x").delete()
+    stats = {stat["label"]: (stat["value"], stat["url"]) for stat in staff_client.get("/admin/").context["stats"]}
+    assert {label: value for label, (value, _) in stats.items()} == {
+        "accounts": "2",
+        "keys that work": "1",
+        "tiers": "1",
+        "rate limits": "1",
+    }
+    for _, url in stats.values():
+        assert staff_client.get(url).status_code == 200
+
+
+def test_keys_that_expire_soon_come_first(staff_client, alice):
+    make_key(alice, "in three", expires_at=days(3))
+    make_key(alice, "in one", expires_at=days(1))
+    make_key(alice, "far off", expires_at=days(90))
+    make_key(alice, "gone by", expires_at=days(-1))
+    make_key(alice, "revoked", expires_at=days(1), revoked_at=timezone.now())
+    page = staff_client.get("/admin/")
+    assert [key.name for key in page.context["expiring"]] == ["in one", "in three"]
+    assert "in 1 day</time>" in page.content.decode()
+
+
+def test_recent_changes_are_told(staff_client, alice, sue):
+    record(alice, CHANGE, actor=sue, changes=[{"field": "name", "old": "<i>A", "new": "B"}])
+    page = staff_client.get("/admin/").content.decode()
+    assert "“alice”" in page
+    assert "&lt;i&gt;A" in page
+
+
+def test_requests_of_the_last_day_are_drawn_by_the_hour(staff_client, alice):
+    key = make_key(alice)
+    make_usage(key)
+    make_usage(key, status_code=429)
+    old = make_usage(key, status_code=403)
+    KeyUsage.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(hours=30))
+    figures = requests_by_hour()
+    assert len(figures) == 24
+    assert figures[-1][1:] == (1, 1)
+    assert sum(figure[1] + figure[2] for figure in figures) == 2
+    page = staff_client.get("/admin/").content.decode()
+    assert "<svg viewBox=" in page
+    assert "The figures" in page
+
+
+def test_an_empty_site_says_what_comes_first(staff_client):
+    page = staff_client.get("/admin/").content.decode()
+    assert "No requests yet." in page
+    assert "No changes yet." in page
+    assert "Keys are listed here thirty days before they stop working." in page
+    assert "/admin/accounts/user/add/" in page
+
+
+@pytest.mark.parametrize(
+    ("permission", "shown"),
+    [
+        ("accounts.view_user", "accounts"),
+        ("tiers.view_tier", "tiers"),
+        ("ratelimits.view_ratelimit", "rate limits"),
+        ("apikeys.view_apikey", "keys that work"),
+    ],
+)
+def test_staff_see_the_parts_of_their_permissions_only(client, permission, shown):
+    client.force_login(make_staff("one", permission))
+    context = client.get("/admin/").context
+    assert [stat["label"] for stat in context["stats"]] == [shown]
+    assert ("expiring" in context) is (permission == "apikeys.view_apikey")
+    assert "recent_changes" not in context
+    assert "figures" not in context
+
+
+def test_staff_without_any_permission_are_told_what_to_do(client):
+    client.force_login(make_staff("none"))
+    assert "Ask a superuser" in client.get("/admin/").content.decode()
+
+
+def test_the_overview_takes_as_many_queries_for_fifty_rows_as_for_one(staff_client, alice, free, sue):
+    def fill(start, end):
+        for number in range(start, end):
+            user = make_user(f"user{number}")
+            make_usage(make_key(user, expires_at=days(2)))
+            make_limit(Tier.objects.create(name=f"t{number}"))
+            record(user, CHANGE, actor=sue, note="x")
+
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            assert staff_client.get("/admin/").status_code == 200
+        return len(captured)
+
+    fill(0, 1)
+    queries()
+    one = queries()
+    fill(1, 50)
+    assert queries() == one
+    assert one <= 18
+
+
+def find(client, query):
+    groups = client.get("/admin/search/", {"q": query}).context["groups"]
+    return {group["label"]: [str(row) for row, _ in group["rows"]] for group in groups}
+
+
+def test_one_search_finds_users_keys_tiers_and_limits(staff_client, alice, free):
+    Tier.objects.create(name="alice's tier")
+    make_limit(free, "/alice/*", name="alice limit")
+    key = make_key(alice, "for alice")
+    assert find(staff_client, "alice") == {
+        "users": ["alice"],
+        "API keys": [str(key)],
+        "tiers": ["alice's tier"],
+        "rate limits": ["alice limit"],
+    }
+    assert find(staff_client, key.prefix)["API keys"] == [str(key)]
+    page = staff_client.get("/admin/search/?q=alice").content.decode()
+    assert "alice@example.com" in page
+    assert "/alice/*" in page
+    assert 'value="alice"' in page
+
+
+def test_a_search_shows_a_few_and_leads_to_all(staff_client):
+    for number in range(8):
+        make_user(f"maria{number}")
+    page = staff_client.get("/admin/search/?q=maria")
+    users = page.context["groups"][0]
+    assert len(users["rows"]) == 6
+    assert users["has_more"]
+    assert users["url"] == "/admin/accounts/user/?q=maria"
+    assert "All that match" in page.content.decode()
+
+
+def test_a_search_leaves_deleted_rows_out_and_offers_them(staff_client, alice):
+    alice.delete()
+    assert find(staff_client, "alice")["users"] == []
+    assert "q=alice&amp;state=all" in staff_client.get("/admin/search/?q=alice").content.decode()
+
+
+def test_a_search_for_nothing_asks_what_for(staff_client):
+    assert "What are you looking for?" in staff_client.get("/admin/search/?q=+").content.decode()
+
+
+def test_a_search_shows_only_what_the_person_may_view(client, alice, free):
+    client.force_login(make_staff("vera", "tiers.view_tier"))
+    assert set(find(client, "a")) == {"tiers"}
+    client.force_login(make_staff("none"))
+    assert "You may not view anything" in client.get("/admin/search/?q=a").content.decode()
+
+
+def test_a_secret_is_not_searched_for_but_led_to_its_own_form(staff_client):
+    response = staff_client.get("/admin/search/", {"q": f" {new_secret()}"})
+    assert response.status_code == 302
+    assert response["Location"] == "/admin/apikeys/apikey/find/"
+
+
+def test_a_search_escapes_what_was_typed(staff_client):
+    page = staff_client.get("/admin/search/", {"q": '"><script>alert(1)</script>'}).content.decode()
+    assert "<script>alert" not in page
+
+
+def test_a_search_takes_a_fixed_number_of_queries(staff_client, free):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            staff_client.get("/admin/search/?q=row")
+        return len(captured)
+
+    def fill(start, end):
+        for number in range(start, end):
+            make_key(make_user(f"row{number}"), f"row {number}")
+            make_limit(Tier.objects.create(name=f"row {number}"), f"/row{number}")
+
+    fill(0, 1)
+    queries()
+    one = queries()
+    fill(1, 50)
+    assert queries() == one

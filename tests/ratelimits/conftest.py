@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from django.conf import settings
+
+from ratelimits import limiter as limiter_module
+from ratelimits.limiter import Limiter, limiter
+from ratelimits.stores.memory import MemoryStore
+from ratelimits.stores.postgresql import PostgreSQLStore
+from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.sqlite import SQLiteStore
+from tests.ratelimits.hammering import PATIENCE
+from tests.services import redis_url
+
+# The PostgreSQL store needs PostgreSQL as the project's database: the suite runs on both (tests/run.py).
+ON_POSTGRESQL = ("postgresql",) if os.environ["DATABASE_URL"].startswith("postgres") else ()
+STORES = ("memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis), *ON_POSTGRESQL)
+SHARED_STORES = STORES[1:]
+
+
+@pytest.fixture
+def make_store(request, tmp_path):
+    """Build a store by name, and another view of the same counters with each further call; empty at first."""
+    made = []
+
+    def make(name):
+        if name == "memory":
+            store = MemoryStore()
+        elif name == "sqlite":
+            store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=PATIENCE)
+        elif name == "redis":
+            store = RedisStore(redis_url(), timeout=PATIENCE)
+        else:
+            request.getfixturevalue("db")
+            store = PostgreSQLStore(timeout=PATIENCE)
+        if not made:
+            store.clear()
+        made.append(store)
+        return store
+
+    yield make
+    for store in made:
+        store.clear()
+        store.close()
+
+
+@pytest.fixture(params=STORES)
+def store(request, make_store):
+    return make_store(request.param)
+
+
+@pytest.fixture(params=SHARED_STORES)
+def shared_store(request, make_store):
+    """A store that other processes can reach."""
+    return make_store(request.param)
+
+
+@pytest.fixture(scope="session")
+def eight_processes():
+    with ProcessPoolExecutor(8, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def use_store(monkeypatch):
+    """Make the process's limiter work with another store."""
+    used = []
+
+    def use(store):
+        replacement = Limiter(store)
+        used.append(replacement)
+        monkeypatch.setattr(limiter_module, "_made", [replacement])
+        return replacement
+
+    yield use
+    for replacement in used:
+        replacement.breaker.stop()
+
+
+@pytest.fixture
+def memory(use_store):
+    """The process's limiter counts in memory: for tests that are not about stores."""
+    use_store(MemoryStore())
+    assert settings.RATE_LIMITER_ENABLED
+    return limiter()

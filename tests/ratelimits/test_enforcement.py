@@ -1,0 +1,131 @@
+"""Limits on an adopter's own views: the decorator, the middleware, and the starter's behaviours."""
+
+from __future__ import annotations
+
+import pytest
+
+from ratelimits.models import RateLimit
+from ratelimits.rules import forget_rules
+
+pytestmark = pytest.mark.usefixtures("memory")
+
+
+@pytest.fixture(autouse=True)
+def _project(settings, db):
+    settings.ROOT_URLCONF = "tests.ratelimits.urls"
+    settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 3, 60
+
+
+def statuses(client, path, times, **options):
+    return [client.get(path, **options).status_code for _ in range(times)]
+
+
+def test_the_request_after_the_last_is_refused(client):
+    assert statuses(client, "/decorated/", 4) == [200, 200, 200, 429]
+
+
+def test_every_answer_carries_the_figures(client):
+    assert [client.get("/decorated/")["X-RateLimit-Remaining"] for _ in range(4)] == ["2", "1", "0", "0"]
+    refused = client.get("/decorated/")
+    assert refused["Retry-After"] == "20"
+    assert refused.json()["violated-policies"] == ["default"]
+
+
+def test_a_tiers_limit_beats_the_default_for_its_path_only(client, alice, free):
+    RateLimit.objects.create(tier=free, path="/decorated/{item}", limit=1)
+    client.force_login(alice)
+    assert statuses(client, "/decorated/1/", 2) == [200, 429]
+    assert statuses(client, "/decorated/", 4) == [200, 200, 200, 429]
+
+
+def test_a_limit_cannot_be_escaped_by_writing_the_path_otherwise(client, alice, free):
+    RateLimit.objects.create(tier=free, path="/decorated/{item}", limit=2)
+    client.force_login(alice)
+    assert statuses(client, "/decorated/1/", 2) == [200, 200]
+    for path in ("/decorated/2/", "/decorated/%32/", "/decorated/%7e/", "/%64ecorated/1/", "/decorated/１/"):
+        assert client.get(path).status_code == 429
+    assert client.get("/decorated/%252e%252e/").status_code == 403
+    assert client.get("/decorated/%252e%252e/").json()["reason"] == "ambiguous_path"
+
+
+def test_a_deleted_limit_no_longer_applies(client, alice, free):
+    limit = RateLimit.objects.create(tier=free, path="/decorated", limit=1)
+    client.force_login(alice)
+    assert statuses(client, "/decorated/", 2) == [200, 429]
+    limit.delete()
+    forget_rules()
+    assert client.get("/decorated/").status_code == 200
+
+
+def test_the_switch_lets_all_through(client, settings):
+    settings.RATE_LIMITER_ENABLED = False
+    response = [client.get("/decorated/") for _ in range(5)][-1]
+    assert response.status_code == 200
+    assert "RateLimit" not in response
+
+
+def test_anonymous_callers_are_told_apart_by_address(client):
+    assert statuses(client, "/decorated/", 4, REMOTE_ADDR="192.0.2.1")[-1] == 429
+    assert statuses(client, "/decorated/", 1, REMOTE_ADDR="192.0.2.2") == [200]
+
+
+def test_an_ipv6_caller_is_his_network(client):
+    assert statuses(client, "/decorated/", 3, REMOTE_ADDR="2001:db8::1") == [200] * 3
+    assert statuses(client, "/decorated/", 1, REMOTE_ADDR="2001:db8::ffff:2") == [429]
+    assert statuses(client, "/decorated/", 1, REMOTE_ADDR="2001:db8:0:1::1") == [200]
+
+
+def test_a_forged_address_changes_nothing_unless_a_proxy_of_ours_wrote_it(client, settings):
+    statuses(client, "/decorated/", 3)
+    assert client.get("/decorated/", HTTP_X_FORWARDED_FOR="192.0.2.9").status_code == 429
+    settings.TRUSTED_PROXY_HOPS = 1
+    assert client.get("/decorated/", HTTP_X_FORWARDED_FOR="6.6.6.6, 192.0.2.9").status_code == 200
+    assert statuses(client, "/decorated/", 3, HTTP_X_FORWARDED_FOR="7.7.7.7, 192.0.2.9") == [200, 200, 429]
+
+
+def test_two_people_at_one_address_have_a_budget_each(client, alice, bob):
+    client.force_login(alice)
+    assert statuses(client, "/decorated/", 4)[-1] == 429
+    client.force_login(bob)
+    assert client.get("/decorated/").status_code == 200
+
+
+def test_an_expensive_view_costs_more(client, settings):
+    settings.DEFAULT_RATE_LIMIT_LIMIT = 10
+    assert statuses(client, "/costly/", 3) == [200, 200, 429]
+
+
+# --- The middleware ---
+
+
+def test_the_middleware_limits_the_paths_it_is_given_and_no_others(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/shop/*"]
+    assert statuses(client, "/shop/1/", 4) == [200, 200, 200, 429]
+    assert statuses(client, "/livez", 6) == [200] * 6
+
+
+def test_without_paths_the_middleware_does_nothing(client):
+    assert statuses(client, "/shop/", 6) == [200] * 6
+    assert "RateLimit" not in client.get("/shop/")
+
+
+def test_a_redirect_for_a_missing_slash_costs_nothing(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/shop/*"]
+    assert statuses(client, "/shop", 5) == [301] * 5
+    assert client.get("/shop", follow=True)["X-RateLimit-Remaining"] == "2"
+
+
+def test_a_request_that_meets_both_is_charged_once(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/shop-decorated"]
+    assert client.get("/shop-decorated/")["X-RateLimit-Remaining"] == "2"
+
+
+def test_a_page_that_is_not_there_costs_nothing(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/*"]
+    assert statuses(client, "/nothing/here/at/all/", 5) == [404] * 5
+
+
+def test_the_middleware_refuses_an_ambiguous_path(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/shop/*"]
+    assert client.get("/shop/%252e%252e/").status_code == 403
+    assert client.get("/shop/%5cx/").status_code == 403

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import http_sfv
+import pytest
+
+from ratelimits.budgets import Budget, microseconds
+from ratelimits.headers import quota_exceeded, rate_limit_headers
+
+NOON = microseconds(dt.datetime(2026, 2, 14, 12, tzinfo=dt.UTC))
+
+
+def parsed(text):
+    found = http_sfv.List()
+    found.parse(text.encode())
+    return [(item.value, dict(item.params)) for item in found]
+
+
+@pytest.mark.parametrize("window", ["rolling", "fixed", "month"])
+def test_the_figures_are_true_at_every_step_of_a_count_down(memory, db, window):
+    budget, w = Budget("k", 5, 60, window, "five"), 28 * 86400 if window == "month" else 60
+    for used in range(1, 6):
+        outcome = memory.hit([budget], clock=NOON)
+        headers = rate_limit_headers(outcome)
+        assert parsed(headers["RateLimit-Policy"]) == [("five", {"q": 5, "w": w})]
+        [(name, standing)] = parsed(headers["RateLimit"])
+        assert (name, standing["r"]) == ("five", 5 - used)
+        later = NOON + standing["t"] * 1_000_000
+        assert memory.peek([budget], clock=later).states[0].remaining == 5
+        assert memory.peek([budget], clock=later - 1_000_000).states[0].remaining < 5
+        assert headers["X-RateLimit-Limit"] == "5"
+        assert headers["X-RateLimit-Remaining"] == str(5 - used)
+        assert headers["X-RateLimit-Reset"] == str(later // 1_000_000)
+        assert "Retry-After" not in headers
+    headers = rate_limit_headers(memory.hit([budget], clock=NOON))
+    assert parsed(headers["RateLimit"])[0][1]["r"] == 0
+    retry = int(headers["Retry-After"])
+    assert not memory.peek([budget], clock=NOON + (retry - 1) * 1_000_000).allowed
+    assert memory.peek([budget], clock=NOON + retry * 1_000_000).allowed
+
+
+def test_all_budgets_are_told_and_the_tightest_in_the_older_fields(memory, db):
+    budgets = [Budget("a", 10, 1, name="burst"), Budget("b", 3, 86400, "fixed", "quota")]
+    headers = rate_limit_headers(memory.hit(budgets, clock=NOON))
+    assert headers["RateLimit-Policy"] == '"burst";q=10;w=1, "quota";q=3;w=86400'
+    assert [(name, figures["r"]) for name, figures in parsed(headers["RateLimit"])] == [("burst", 9), ("quota", 2)]
+    assert headers["X-RateLimit-Limit"] == "3"
+
+
+def test_browsers_may_read_all_of_them(memory, db):
+    headers = rate_limit_headers(memory.hit([Budget("a", 1, 60)]))
+    exposed = headers.pop("Access-Control-Expose-Headers").split(", ")
+    assert set(headers) | {"Retry-After"} == set(exposed)
+
+
+def test_a_budget_that_only_observes_is_not_told(memory, db):
+    watched = Budget("a", 1, 60, name="watched", observe=True)
+    assert rate_limit_headers(memory.hit([watched])) == {}
+    assert "watched" not in rate_limit_headers(memory.hit([watched, Budget("b", 5, 60)]))["RateLimit"]
+
+
+def test_without_limits_there_is_nothing_to_tell(memory, db):
+    assert rate_limit_headers(memory.hit([])) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [('a"b\\c', 'a"b\\c'), ("größe", "gr??e"), ("a\nb", "a?b"), ("", "limit"), ("x" * 100, "x" * 100)]
+)
+def test_any_name_makes_a_valid_field(memory, db, name, told):
+    headers = rate_limit_headers(memory.hit([Budget("a", 1, 60, name=name)]))
+    assert parsed(headers["RateLimit"])[0][0] == told
+    assert parsed(headers["RateLimit-Policy"])[0][0] == told
+
+
+def test_a_refusal_is_a_problem_that_names_the_policies(memory, db):
+    budgets = [
+        Budget("a", 1, 60, name="one"),
+        Budget("b", 5, 60, name="five"),
+        Budget("c", 1, 60, name="o", observe=True),
+    ]
+    memory.hit(budgets, clock=NOON)
+    response = quota_exceeded(memory.hit(budgets, clock=NOON))
+    assert (response.status_code, response["Content-Type"]) == (429, "application/problem+json")
+    assert (response["Retry-After"], response["Cache-Control"]) == ("60", "no-store")
+    body = json.loads(response.content)
+    assert body["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    assert (body["status"], body["violated-policies"]) == (429, ["one"])
+    assert body["detail"] == "Try again in 60 seconds."

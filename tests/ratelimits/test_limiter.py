@@ -1,0 +1,425 @@
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+import redis
+from django.conf import settings as configured
+
+from ratelimits import limiter as limiter_module
+from ratelimits.limiter import Budget, forget_limiter, limiter, made_limiter, make_store, store_name
+from ratelimits.models import Outage, Refusal
+from ratelimits.register import Register, register
+from ratelimits.stores import StoreUnavailable
+from ratelimits.stores.memory import MemoryStore
+from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.sqlite import SQLiteStore
+from tests.services import require
+
+PORT = 8121
+ONE = [Budget("user:1/rule:1", 1, 60, name="one")]
+
+
+def wait_until(condition, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def timed(work):
+    began = time.perf_counter()
+    result = work()
+    return result, (time.perf_counter() - began) * 1000
+
+
+# --- Answers ---
+
+
+def test_an_outcome_tells_how_each_budget_stands(memory, db):
+    budgets = [Budget("a", 2, 60, name="two"), Budget("b", 10, 3600, "fixed", "ten")]
+    outcome = memory.hit(budgets)
+    assert outcome.allowed
+    assert not outcome.degraded
+    assert [(state.budget.name, state.remaining, state.exceeded, state.retry_after) for state in outcome.states] == [
+        ("two", 1, False, 0),
+        ("ten", 9, False, 0),
+    ]
+    assert outcome.retry_after == 0
+
+
+def test_a_refusal_waits_for_the_slowest_budget(memory, db):
+    budgets = [Budget("a", 1, 60), Budget("b", 1, 600)]
+    memory.hit(budgets)
+    outcome = memory.hit(budgets)
+    assert not outcome.allowed
+    assert [state.retry_after for state in outcome.states] == [60, 600]
+    assert outcome.retry_after == 600
+
+
+def test_an_observed_budget_does_not_make_a_refusal_wait_longer(memory, db):
+    budgets = [Budget("a", 1, 60), Budget("b", 1, 600, observe=True)]
+    memory.hit(budgets)
+    assert memory.hit(budgets).retry_after == 60
+
+
+def test_cost_nothing_is_always_allowed_and_charges_nothing(memory, db):
+    memory.hit(ONE)
+    assert memory.hit(ONE, 0).allowed
+    assert not memory.hit(ONE, 0).states[0].exceeded
+    assert memory.hit([Budget("other", 1, 60)], 0).states[0].remaining == 1
+
+
+def test_a_negative_cost_is_an_error(memory):
+    with pytest.raises(ValueError, match="0 or more"):
+        memory.hit(ONE, -1)
+
+
+def test_no_budgets_no_limit(memory):
+    assert memory.hit([]).allowed
+    assert memory.peek([]).states == ()
+    memory.reset([])
+
+
+def test_reset_gives_all_back(memory, db):
+    memory.hit(ONE)
+    memory.reset([ONE[0].key])
+    assert memory.hit(ONE).allowed
+
+
+def test_the_switch_lets_all_through_but_not_at_sign_in(memory, settings, db):
+    settings.RATE_LIMITER_ENABLED = False
+    assert [memory.hit(ONE).allowed for _ in range(3)] == [True] * 3
+    assert memory.peek(ONE).states == ()
+    assert [memory.hit(ONE, closed=True).allowed for _ in range(2)] == [True, False]
+
+
+# --- Which store ---
+
+
+@pytest.mark.parametrize(
+    ("named", "redis_url", "expected"),
+    [("", "redis://localhost/1", "redis"), ("sqlite", "redis://localhost/1", "sqlite"), ("memory", "", "memory")],
+)
+def test_the_store_is_the_one_that_is_set(settings, named, redis_url, expected):
+    settings.RATE_LIMIT_STORE, settings.REDIS_URL = named, redis_url
+    assert store_name() == expected
+
+
+def test_without_redis_the_store_is_the_kind_of_the_database(settings, db):
+    settings.RATE_LIMIT_STORE = settings.REDIS_URL = ""
+    assert store_name() == (
+        "postgresql" if configured.DATABASES["default"]["ENGINE"].endswith("postgresql") else "sqlite"
+    )
+
+
+@pytest.mark.parametrize("name", ["redis", "postgresql", "sqlite", "memory"])
+def test_a_store_knows_its_name(settings, name):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    assert make_store(name).name == name
+
+
+def test_one_limiter_a_process_until_it_is_forgotten(db):
+    forget_limiter()
+    assert made_limiter() is None
+    forget_limiter()
+    first = limiter()
+    assert limiter() is first
+    forget_limiter()
+    assert limiter() is not first
+
+
+# --- A store that is away ---
+
+
+class FlakyStore(MemoryStore):
+    """A memory store that can be taken away; not a stand-in for ours, but a way to have an outage at will."""
+
+    away = False
+
+    def hit(self, *args, **options):
+        self.ping()
+        return super().hit(*args, **options)
+
+    def peek(self, *args, **options):
+        self.ping()
+        return super().peek(*args, **options)
+
+    def ping(self):
+        if self.away:
+            raise StoreUnavailable("taken away")
+
+
+@pytest.fixture
+def flaky(use_store):
+    store = FlakyStore()
+    use_store(store)
+    yield store
+    store.away = False
+    wait_until(lambda: not limiter().breaker.is_open)
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_while_the_store_is_away_the_setting_decides(flaky, settings, fail_open, transactional_db):
+    settings.RATE_LIMIT_FAIL_OPEN = fail_open
+    flaky.away = True
+    for ask in (limiter().hit, limiter().peek):
+        outcome = ask(ONE)
+        assert (outcome.allowed, outcome.degraded, outcome.states) == (fail_open, True, ())
+    assert limiter().hit(ONE).retry_after == (0 if fail_open else 1)
+
+
+def test_sign_in_is_refused_while_the_store_is_away(flaky, settings):
+    settings.RATE_LIMIT_FAIL_OPEN = True
+    flaky.away = True
+    assert not limiter().hit(ONE, closed=True).allowed
+    assert not limiter().peek(ONE, closed=True).allowed
+    assert limiter().hit(ONE).allowed
+
+
+def test_it_recovers_by_itself(flaky, caplog):
+    flaky.away = True
+    assert limiter().hit(ONE).degraded
+    assert limiter().breaker.is_open
+    flaky.away = False
+    wait_until(lambda: not limiter().breaker.is_open)
+    assert not limiter().hit(ONE).degraded
+    messages = [record.getMessage() for record in caplog.records if record.name == "ratelimits.breaker"]
+    assert messages[0] == "The rate limit store (memory) is away: taken away"
+    assert "is back" in messages[-1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_staff_can_see_an_outage_and_what_was_let_through(flaky, settings):
+    flaky.away = True
+    for _ in range(3):
+        limiter().hit(ONE)
+    limiter().hit(ONE, closed=True)
+    wait_until(lambda: Outage.objects.filter(ended_at=None).exists())
+    flaky.away = False
+    wait_until(lambda: Outage.objects.exclude(ended_at=None).exists())
+    outage = Outage.objects.get()
+    assert (outage.store, outage.let_through, outage.refused, outage.error) == ("memory", 3, 1, "taken away")
+    assert str(os.getpid()) in outage.node
+    assert str(outage) == f"memory away from {outage.node}"
+
+
+def test_an_outage_that_cannot_be_noted_still_ends(flaky, caplog):
+    """No database in this test: what the breaker's thread writes fails."""
+    flaky.away = True
+    limiter().hit(ONE)
+    wait_until(lambda: "could not be noted" in caplog.text)
+    flaky.away = False
+    wait_until(lambda: not limiter().breaker.is_open)
+
+
+def test_a_stopped_breaker_leaves_the_store_alone(use_store):
+    store = FlakyStore()
+    store.away = True
+    stopped = use_store(store)
+    stopped.hit(ONE)
+    stopped.breaker.stop()
+    wait_until(lambda: not any(thread.name == "rate-limit-store-probe" for thread in threads()))
+
+
+def threads():
+    import threading
+
+    return threading.enumerate()
+
+
+# --- Real servers that hang ---
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of our own, to stop and to kill."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    require(program, "No redis-server here: install redis-server or valkey.")
+    command = [program, "--port", str(PORT), "--save", "", "--dir", str(tmp_path), "--bind", "127.0.0.1"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(lambda: answers(PORT))
+    yield server
+    server.send_signal(signal.SIGCONT)
+    server.kill()
+    server.wait()
+
+
+def answers(port):
+    try:
+        with redis.Redis(port=port, socket_timeout=1) as client:
+            return client.ping()
+    except redis.RedisError:
+        return False
+
+
+def first_hit_on_a_hung(server, store, use_store):
+    """Milliseconds of the first hit after the server stopped; the outcome must not depend on it."""
+    counting = use_store(store)
+    server.send_signal(signal.SIGSTOP)
+    outcome, milliseconds = timed(lambda: counting.hit(ONE))
+    assert outcome.degraded
+    return milliseconds
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_hung_redis_delays_one_request_by_60_ms_and_then_none(own_redis, use_store, connected, transactional_db):
+    delays = []
+    for _ in range(3):  # the best of three: a busy test machine adds to it
+        store = RedisStore(f"redis://127.0.0.1:{PORT}/0")
+        if connected:
+            store.ping()
+        delays.append(first_hit_on_a_hung(own_redis, store, use_store))
+        counting = limiter()
+        later = [timed(lambda: limiter().hit(ONE))[1] for _ in range(100) if not time.sleep(0.01)]
+        assert not counting.hit(ONE, closed=True).allowed
+        assert sorted(later)[90] < 5
+        own_redis.send_signal(signal.SIGCONT)
+        wait_until(lambda counting=counting: not counting.breaker.is_open)
+        fresh = [Budget(f"fresh:{len(delays)}", 1, 60)]
+        assert [counting.hit(fresh).allowed for _ in range(2)] == [True, False]
+    assert min(delays) <= 60
+
+
+@pytest.mark.redis
+def test_a_restarted_redis_costs_no_request(own_redis, use_store):
+    counting = use_store(RedisStore(f"redis://127.0.0.1:{PORT}/0"))
+    counting.hit(ONE)
+    with redis.Redis(port=PORT) as client:
+        client.client_kill_filter(skipme=True, _type="normal")
+        client.script_flush()
+    outcome = counting.hit([Budget("x", 100, 60)])
+    assert (outcome.allowed, outcome.degraded) == (True, False)
+
+
+@pytest.mark.redis
+def test_a_dead_redis_is_noticed_and_its_return_too(own_redis, use_store):
+    counting = use_store(RedisStore(f"redis://127.0.0.1:{PORT}/0"))
+    counting.hit(ONE)
+    own_redis.kill()
+    own_redis.wait()
+    assert counting.hit(ONE).degraded
+    assert counting.breaker.is_open
+
+
+@pytest.mark.redis
+def test_a_redis_that_answers_with_an_error_is_away(own_redis):
+    store = RedisStore(f"redis://127.0.0.1:{PORT}/0")
+    with redis.Redis(port=PORT) as client:
+        client.lpush("gatehouse:limit:wrong", 1)
+    with pytest.raises(StoreUnavailable, match="Redis"):
+        store.hit([Budget("wrong", 1, 60)])
+    store.close()
+
+
+def test_a_locked_sqlite_file_delays_a_request_by_60_ms(tmp_path):
+    other = sqlite3.connect(tmp_path / "counters.sqlite3", isolation_level=None)
+    store = SQLiteStore(tmp_path / "counters.sqlite3")
+    store.ping()
+    other.execute("BEGIN IMMEDIATE")
+    assert min(milliseconds_until_unavailable(store) for _ in range(3)) <= 60
+    other.close()
+    store.close()
+
+
+def milliseconds_until_unavailable(store):
+    began = time.perf_counter()
+    with pytest.raises(StoreUnavailable):
+        store.hit(ONE)
+    return (time.perf_counter() - began) * 1000
+
+
+def test_a_locked_sqlite_file_is_an_outage_that_ends(tmp_path, use_store):
+    counting = use_store(SQLiteStore(tmp_path / "counters.sqlite3"))
+    counting.hit([Budget("x", 100, 60)])
+    other = sqlite3.connect(tmp_path / "counters.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert counting.hit(ONE).degraded
+    assert min(timed(lambda: counting.hit(ONE))[1] for _ in range(5)) < 5
+    other.execute("COMMIT")
+    other.close()
+    wait_until(lambda: not counting.breaker.is_open)
+    assert not counting.hit(ONE).degraded
+
+
+def test_a_sqlite_file_that_is_none_is_away(tmp_path):
+    (tmp_path / "counters.sqlite3").write_bytes(b"not a database, not a database, not a database" * 100)
+    with pytest.raises(StoreUnavailable, match=r"counters\.sqlite3"):
+        SQLiteStore(tmp_path / "counters.sqlite3").hit(ONE)
+
+
+# --- What staff see ---
+
+
+def test_a_refusal_is_noted_once_and_counted_up(memory, db):
+    register.forget()
+    for _ in range(4):
+        memory.hit(ONE)
+    refusal = Refusal.objects.get()
+    assert (refusal.owner, refusal.key, refusal.name, refusal.count) == ("user:1", "user:1/rule:1", "one", 1)
+    assert refusal.in_words == "1 per minute"
+    assert refusal.budget == ONE[0]
+    assert str(refusal) == "user:1 at one"
+    assert list(Refusal.objects.recent()) == [refusal]
+
+
+def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypatch):
+    register.forget()
+    for _ in range(4):
+        memory.hit(ONE)
+    monkeypatch.setattr("ratelimits.register.WRITE_INTERVAL", -1.0)
+    memory.hit(ONE)
+    assert Refusal.objects.get().count == 4
+
+
+def test_an_observed_limit_reports_whom_it_would_refuse(memory, db):
+    register.forget()
+    watched = [Budget("user:2/rule:9", 1, 60, name="watched", observe=True)]
+    assert [memory.hit(watched).allowed for _ in range(2)] == [True, True]
+    assert Refusal.objects.get().observed
+
+
+def test_a_flood_of_refused_addresses_does_not_become_a_flood_of_writes(memory, db, monkeypatch):
+    monkeypatch.setattr("ratelimits.register.MOST_WRITES", 3)
+    noting = Register()
+    for number in range(10):
+        budget = [Budget(f"addr:10.0.0.{number}/default", 1, 60)]
+        memory.store.hit(budget)
+        noting.note(limiter_module.outcome(budget, memory.store.hit(budget)))
+    assert Refusal.objects.count() == 3
+
+
+def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog, monkeypatch):
+    register.forget()
+    too_long = [Budget("user:1/" + "x" * 100_000, 2**62, 60, name="n" * 100_000)]
+    memory.hit(too_long, 2**62)
+    monkeypatch.setattr(Refusal._meta, "db_table", "no_such_table")
+    assert not memory.hit(too_long, 2**62).allowed
+    assert "could not be noted" in caplog.text
+
+
+def test_hits_sweep_now_and_then(memory, db, monkeypatch):
+    monkeypatch.setattr(limiter_module, "SWEEP_EVERY", 1)
+    memory.hit([Budget("dead", 1, 1)], clock=1)
+    memory.hit(ONE)
+    assert memory.store.count() == 1
+
+
+def test_a_sweep_that_fails_harms_no_request(flaky, db, monkeypatch):
+    monkeypatch.setattr(limiter_module, "SWEEP_EVERY", 1)
+    monkeypatch.setattr(FlakyStore, "sweep", lambda self, batch: self._fail())
+    monkeypatch.setattr(FlakyStore, "_fail", lambda self: (_ for _ in ()).throw(StoreUnavailable("x")), raising=False)
+    assert limiter().hit(ONE).allowed
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted():
+    register.forget()
+    logging.getLogger("ratelimits").setLevel(logging.NOTSET)

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratelimits.matching import (
+    AmbiguousPath,
+    PatternTrie,
+    canonical_path,
+    normal_pattern,
+    pattern_matches,
+    pattern_segments,
+    pattern_shape,
+    target_from_header,
+    validate_pattern,
+)
+
+# --- Paths ---
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ("/", "/"),
+        ("//", "/"),
+        ("/orders", "/orders"),
+        ("/orders/", "/orders"),
+        ("/orders//", "/orders"),
+        ("//orders///5//", "/orders/5"),
+        ("/orders?x=1", "/orders"),
+        ("/orders/?next=/../%2f#frag", "/orders"),
+        ("/orders#frag?x", "/orders"),
+        ("?x=1", None),
+        ("/%6frders/%35", "/orders/5"),
+        ("/caf%C3%a9", "/café"),
+        ("/caf%c3%A9", "/café"),
+        ("/café", "/café"),
+        ("/Orders/ABC", "/Orders/ABC"),
+        ("/a%20b", "/a b"),
+        ("/a+b", "/a+b"),
+        ("/100%25", "/100%"),
+        ("/a%2541", "/a%41"),
+        ("/a.b/..c/d../.well-known", "/a.b/..c/d../.well-known"),
+        ("/.../x", "/.../x"),
+        ("/a;v=1/b", "/a;v=1/b"),
+        ("/%F0%9F%98%80", "/😀"),
+    ],
+)
+def test_a_path_has_one_form(raw, path):
+    if path is None:
+        with pytest.raises(AmbiguousPath):
+            canonical_path(raw)
+    else:
+        assert canonical_path(raw) == path
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "*",
+        "orders",
+        "http://example.com/orders",
+        "/../x",
+        "/info/../private",
+        "/a/.",
+        "/./a",
+        "/a/..",
+        "/%2e%2e/x",
+        "/%2E./x",
+        "/a/..;/b",
+        "/a/.;x=1",
+        "/a\\b",
+        "/a%5Cb",
+        "/a%2fb",
+        "/a%2Fb/../c?x=1",
+        "/a%252fb",
+        "/%252e%252e/x",
+        "/%25252e/x",
+        "/a%2500",
+        "/a%00b",
+        "/a%0d%0aX: y",
+        "/a%7f",
+        "/a\x00",
+        "/a\tb",
+        "/a%C2%85",
+        "/a%ff",
+        "/a%c0%af",
+        "/a%ed%a0%80",
+        "/a\ud800",
+        "/a%",
+        "/a%4",
+        "/a%zz",
+    ],
+)
+def test_an_ambiguous_path_is_refused_with_a_reason(raw):
+    with pytest.raises(AmbiguousPath, match=r"^The path .*\.$"):
+        canonical_path(raw)
+
+
+def test_a_header_is_read_as_the_bytes_that_were_sent():
+    assert canonical_path(target_from_header("/caf\xc3\xa9/%41?q")) == "/café/A"
+    with pytest.raises(AmbiguousPath, match="UTF-8"):
+        canonical_path(target_from_header("/caf\xe9"))
+
+
+@given(st.text(max_size=40))
+def test_the_form_of_a_path_is_final_or_the_path_is_refused(text):
+    try:
+        path = canonical_path("/" + text)
+    except AmbiguousPath:
+        return
+    assert path.startswith("/")
+    assert path == "/" or not path.endswith("/")
+    assert "//" not in path
+    assert not {".", ".."} & set(path.split("/"))
+    if "%" not in path and "?" not in path and "#" not in path:
+        assert canonical_path(path) == path
+
+
+# --- Patterns ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/", "/*", "/orders", "/orders/", "/orders/{id}", "/orders/{id}/lines/{line_2}", "/a/*", "/{a}/{b}/*", "/v1.0/~x-y_z",
+     "/a;b=c,d@e:f!$&'()+", "/" + "a" * 254],
+)  # fmt: skip
+def test_a_pattern_is_accepted(text):
+    validate_pattern(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "starts with a slash"),
+        ("orders", "starts with a slash"),
+        ("/a/*/b", "alone as the last part"),
+        ("/a*", "alone as the last part"),
+        ("/*a", "alone as the last part"),
+        ("/**", "alone as the last part"),
+        ("/{}", "letters, digits and _ only"),
+        ("/{1a}", "letters, digits and _ only"),
+        ("/{a b}", "letters, digits and _ only"),
+        ("/{a}x", "letters, digits and _ only"),
+        ("/{a", "letters, digits and _ only"),
+        ("/a}", "letters, digits and _ only"),
+        ("/{é}", "letters, digits and _ only"),
+        ("/{id}/x/{id}", "stands in this path twice"),
+        ("/a b", "no spaces"),
+        ("/a\n", "no spaces"),
+        ("/a%20b", "no percent signs"),
+        ("/café", "no accents"),
+        ("/a\x00", "no spaces"),
+        ("/a?x=1", "no query"),
+        ("/a#x", "no fragment"),
+        ("/a//b", "Slashes stand alone"),
+        ("/a/../b", "no . or .. parts"),
+        ("/" + "a" * 4096, "at most 255 characters; this one has 4,097"),
+    ],
+)
+def test_a_bad_pattern_is_refused_in_words(text, message):
+    with pytest.raises(ValidationError) as refusal:
+        validate_pattern(text)
+    assert message in refusal.value.messages[0]
+
+
+def test_a_pattern_is_stored_without_its_last_slash():
+    assert [normal_pattern(text) for text in ("/", "/a", "/a/", "/a/*")] == ["/", "/a", "/a", "/a/*"]
+
+
+def test_patterns_that_differ_in_names_only_have_one_shape():
+    assert pattern_shape("/orders/{id}/*") == pattern_shape("/orders/{order}/*") != pattern_shape("/orders/x/*")
+
+
+# --- Matching ---
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("/", ["/"], ["/a"]),
+        ("/*", ["/", "/a", "/a/b"], []),
+        ("/orders", ["/orders"], ["/", "/Orders", "/orders/5", "/order"]),
+        ("/orders/{id}", ["/orders/5", "/orders/{id}"], ["/orders", "/orders/5/lines"]),
+        ("/orders/*", ["/orders", "/orders/5", "/orders/5/lines"], ["/", "/ordersx"]),
+        ("/{a}/x/*", ["/1/x", "/1/x/y"], ["/1", "/1/y"]),
+    ],
+)
+def test_what_a_pattern_matches(pattern, matching, others):
+    trie = PatternTrie()
+    trie.add(pattern, 1)
+    for path in matching:
+        assert pattern_matches(pattern, path)
+        assert trie.match(path)
+    for path in others:
+        assert not pattern_matches(pattern, path)
+        assert trie.match(path) is None
+
+
+def winner(patterns, path, method="GET"):
+    trie = PatternTrie()
+    for entry in patterns:
+        name, _, pattern = entry.rpartition(" ")
+        trie.add(pattern, entry, name)
+    match = trie.match(path, method)
+    return match and list(match.values)
+
+
+def test_a_literal_beats_a_name_and_a_name_beats_a_star():
+    patterns = ["/*", "/orders/*", "/orders/{id}", "/orders/new", "/{x}/new"]
+    assert winner(patterns, "/orders/new") == ["/orders/new"]
+    assert winner(patterns, "/orders/5") == ["/orders/{id}"]
+    assert winner(patterns, "/orders/5/lines") == ["/orders/*"]
+    assert winner(patterns, "/orders") == ["/orders/*"]
+    assert winner(patterns, "/users/new") == ["/{x}/new"]
+    assert winner(patterns, "/users/5") == ["/*"]
+
+
+def test_the_leftmost_difference_decides():
+    assert winner(["/{a}/b/c", "/a/{b}/{c}"], "/a/b/c") == ["/a/{b}/{c}"]
+
+
+def test_a_dead_end_is_left_again():
+    assert winner(["/a/b/c", "/a/{x}/d"], "/a/b/d") == ["/a/{x}/d"]
+    assert winner(["/a/b/{x}/z", "/a/*"], "/a/b/c/d") == ["/a/*"]
+
+
+def test_a_named_method_beats_any_on_the_same_pattern_only():
+    patterns = ["/orders/{id}", "POST /orders/{id}", "GET /orders/*"]
+    assert winner(patterns, "/orders/5", "POST") == ["POST /orders/{id}"]
+    assert winner(patterns, "/orders/5", "GET") == ["/orders/{id}"]
+    assert winner(patterns, "/orders", "GET") == ["GET /orders/*"]
+    assert winner(patterns, "/orders", "PUT") is None
+
+
+def test_a_more_specific_pattern_for_another_method_does_not_stand_in_the_way():
+    assert winner(["POST /orders/{id}", "/orders/*"], "/orders/5", "GET") == ["/orders/*"]
+
+
+def test_head_counts_as_get():
+    assert winner(["GET /orders"], "/orders", "HEAD") == ["GET /orders"]
+    assert winner(["GET /orders"], "/orders", "head") == ["GET /orders"]
+
+
+def test_values_on_one_shape_and_method_stay_together():
+    assert winner(["/orders/{id}", "/orders/{order}", "/orders/*"], "/orders/5") == ["/orders/{id}", "/orders/{order}"]
+
+
+# --- Against a naive reference ---
+
+SEGMENTS = st.sampled_from(["a", "b", "{x}", "{y}"])
+PATTERNS = st.builds(
+    lambda segments, star: "/" + "/".join([*segments, *(["*"] if star else [])]),
+    st.lists(SEGMENTS, max_size=4),
+    st.booleans(),
+)
+RULES = st.lists(st.tuples(st.sampled_from(["", "GET", "POST"]), PATTERNS), max_size=12)
+PATHS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=5).map(lambda segments: "/" + "/".join(segments))
+
+
+def rank(pattern, method):
+    """The order of the design, as a key to sort by: literal 0, {name} 1, * 2; an end beats a *."""
+    kinds = [2 if segment == "*" else 1 if segment.startswith("{") else 0 for segment in pattern_segments(pattern)]
+    return [*kinds, -1], method == ""
+
+
+def naive_match(rules, path, method):
+    found = [(name, pattern) for name, pattern in rules if name in {"", method} and pattern_matches(pattern, path)]
+    if not found:
+        return None
+    best = min(rank(pattern, name) for name, pattern in found)
+    return [rule for rule in found if rank(rule[1], rule[0]) == best]
+
+
+@given(RULES, PATHS, st.sampled_from(["GET", "POST", "PUT"]))
+def test_the_trie_finds_what_a_naive_search_finds(rules, path, method):
+    trie = PatternTrie()
+    for name, pattern in rules:
+        trie.add(pattern, (name, pattern), name)
+    match = trie.match(path, method)
+    assert (list(match.values) if match else None) == naive_match(rules, path, method)
+
+
+@given(RULES, PATHS)
+def test_candidates_are_all_matches_the_winner_first(rules, path):
+    trie = PatternTrie()
+    for name, pattern in rules:
+        trie.add(pattern, (name, pattern), name)
+    found = [rule for match in trie.candidates(path, "GET") for rule in match.values]
+    expected = [rule for rule in rules if rule[0] in {"", "GET"} and pattern_matches(rule[1], path)]
+    assert sorted(found) == sorted(expected)
+    assert [rank(pattern, name) for name, pattern in found] == sorted(rank(pattern, name) for name, pattern in found)

@@ -1,0 +1,460 @@
+"""The pages about limits, for staff and for account holders."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils import timezone
+
+from apikeys.models import APIKey, KeyUsage
+from ratelimits.limiter import limiter
+from ratelimits.models import Outage, RateLimit, Refusal
+from ratelimits.register import register
+from ratelimits.rules import budgets_for
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.usefixtures("memory")
+PAGES = ("match_tester", "limited_now", "copy", "what_if")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted():
+    register.forget()
+
+
+@pytest.fixture
+def pro(db):
+    return Tier.objects.create(name="pro")
+
+
+def url(name):
+    return reverse(f"ratelimits:{name}")
+
+
+def limit(tier, path, *, number=10, **fields):
+    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
+
+
+def text(response):
+    return " ".join(response.content.decode().split())
+
+
+def exhaust(user, path="/x"):
+    budgets = budgets_for(f"user:{user.pk}", user.tier_id, "GET", path)
+    while limiter().hit(budgets).allowed:
+        pass
+
+
+# --- Who may see them ---
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_staff_pages_are_behind_the_admins_door(client, alice, page):
+    assert client.get(url(page)).status_code == 302
+    client.force_login(alice)
+    assert client.get(url(page)).status_code == 302
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_staff_without_the_right_are_refused(client, alice, page):
+    alice.is_staff = True
+    alice.save()
+    client.force_login(alice)
+    assert client.get(url(page)).status_code == 403
+
+
+def test_a_viewer_looks_and_changes_nothing(client, alice, free):
+    alice.is_staff = True
+    alice.save()
+    alice.user_permissions.add(Permission.objects.get(codename="view_ratelimit"))
+    client.force_login(alice)
+    assert client.get(url("limited_now")).status_code == 200
+    assert client.get(url("copy")).status_code == 403
+    assert client.post(url("reset"), {"owner": "user:1"}).status_code == 403
+
+
+def test_a_reset_takes_a_post(staff_client):
+    assert staff_client.get(url("reset")).status_code == 405
+
+
+# --- Match tester ---
+
+
+def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
+    for path in ("/orders/{id}", "/orders/*", "/*"):
+        limit(free, path, name=f"limit on {path}")
+    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
+    assert "any /orders/{id} wins" in page
+    assert "GET /orders/5" in page
+    assert page.index("limit on /orders/{id}") < page.index("limit on /orders/*") < page.index("limit on /*")
+    assert "10 per minute" in page
+
+
+def test_the_match_tester_takes_an_account_and_shows_what_is_left(staff_client, alice, free):
+    limit(free, "/orders", name="orders")
+    limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders"))
+    for typed in ("alice", "ALICE@example.com"):
+        page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders", "user": typed}))
+        assert "9 of 10" in page
+
+
+def test_the_match_tester_says_when_only_the_default_applies(staff_client, free):
+    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "tier": free.pk}))
+    assert "the default applies" in page
+    assert "100 per minute" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"path": "/a/../b"}, "ambiguous_path"),
+        ({"path": "/a\x00"}, None),
+        ({"path": ""}, "This field is required"),
+        ({"path": "/x", "user": "nobody"}, "There is no such account"),
+        ({"path": "/x"}, "Choose a tier, or name an account"),
+        ({"path": "/x", "tier": "999999999999999999999999"}, "Select a valid choice"),
+        ({"path": "/x", "method": "BREW"}, "Select a valid choice"),
+        ({"path": "/" + "x" * 3000}, "at most 2000"),
+    ],
+)
+def test_bad_input_to_the_match_tester_is_an_error_at_the_field(staff_client, query, message):
+    response = staff_client.get(url("match_tester"), {"method": "GET"} | query)
+    assert response.status_code == (200 if message else 400)
+    assert message is None or message in text(response)
+
+
+def test_a_person_without_a_tier_meets_the_default(staff_client, sue):
+    type(sue).objects.update(tier=None)
+    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "user": "sue"}))
+    assert "none, so only the default applies" in page
+    assert "100 of 100" in page
+
+
+# --- Limited right now ---
+
+
+def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, settings):
+    settings.DEFAULT_RATE_LIMIT_LIMIT = 2
+    exhaust(alice)
+    page = text(staff_client.get(url("limited_now")))
+    assert "alice" in page
+    assert "2 per minute" in page
+    assert "full for 30 seconds" in page
+
+
+def test_an_empty_list_says_so(staff_client):
+    page = text(staff_client.get(url("limited_now")))
+    assert "Nobody was refused in the last 5 minutes" in page
+    assert "None in the last 7 days" in page
+
+
+def test_an_address_is_listed_as_such_and_old_refusals_are_not(staff_client):
+    now = timezone.now()
+    row = {"name": "default", "limit": 5, "period": 60, "window": "rolling", "first_at": now, "count": 3}
+    Refusal.objects.create(key="addr:192.0.2.1/default", owner="addr:192.0.2.1", last_at=now, **row)
+    old = now - dt.timedelta(minutes=6)
+    Refusal.objects.create(key="addr:192.0.2.2/default", owner="addr:192.0.2.2", last_at=old, **row)
+    page = text(staff_client.get(url("limited_now")))
+    assert "addr:192.0.2.1" in page
+    assert "addr:192.0.2.2" not in page
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, django_assert_num_queries, number):
+    rule, now = limit(free, "/x"), timezone.now()
+    for one in range(number):
+        user = make_user(f"user{one}")
+        Refusal.objects.create(
+            key=f"user:{user.pk}/rule:{rule.pk}", owner=f"user:{user.pk}", rate_limit=rule, name="x", limit=5, period=60,
+            window="rolling", first_at=now, last_at=now, count=1,
+        )  # fmt: skip
+    staff_client.get(url("limited_now"))
+    with django_assert_num_queries(6):  # session, user, count, refusals, accounts, outages
+        assert "user0" in text(staff_client.get(url("limited_now")))
+
+
+def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_client, alice, free, settings):
+    settings.DEFAULT_RATE_LIMIT_LIMIT = 2
+    limit(free, "/orders", number=1)
+    exhaust(alice)
+    exhaust(alice, "/orders")
+    response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
+    assert "All counters of alice are reset" in text(response)
+    for path in ("/x", "/orders"):
+        assert limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", path)).allowed
+    assert "Rate limit counters reset" in LogEntry.objects.get().change_message
+    assert not Refusal.objects.exists()
+
+
+def test_an_address_can_be_reset_too(staff_client):
+    budgets = budgets_for("addr:192.0.2.1", None, "GET", "/x")
+    while limiter().hit(budgets).allowed:
+        pass
+    staff_client.post(url("reset"), {"owner": "addr:192.0.2.1"})
+    assert limiter().hit(budgets).allowed
+
+
+@pytest.mark.parametrize("owner", ["", "user:1", "user:99999999999999999999999", "x" * 10_000])
+def test_whoever_is_not_limited_cannot_be_reset(staff_client, owner):
+    assert staff_client.post(url("reset"), {"owner": owner}).status_code == 404
+
+
+def test_outages_are_shown(staff_client):
+    Outage.objects.create(store="redis", node="web1, process 7", error="no <b>answer</b>", began_at=timezone.now(),
+                          let_through=1234)  # fmt: skip
+    page = text(staff_client.get(url("limited_now")))
+    assert "web1, process 7" in page
+    assert "1,234" in page
+    assert "still away" in page
+    assert "no &lt;b&gt;answer" in page
+
+
+# --- Copying ---
+
+
+def test_copying_shows_first_and_then_adds_what_is_missing(staff_client, free, pro):
+    limit(free, "/orders/{id}", name="orders")
+    limit(free, "/users", name="users")
+    limit(pro, "/users", number=99)
+    tiers = {"source": free.pk, "target": pro.pk}
+    page = text(staff_client.get(url("copy"), tiers))
+    assert "1 limit will be added" in page
+    assert "1 limit will be left out" in page
+    assert pro.rate_limits.count() == 1
+    staff_client.post(url("copy"), tiers)
+    copied = pro.rate_limits.get(path="/orders/{id}")
+    assert (copied.name, copied.limit) == ("orders-pro", 10)
+    assert pro.rate_limits.get(path="/users").limit == 99
+    assert LogEntry.objects.filter(object_id=str(copied.pk)).exists()
+
+
+def test_copying_twice_changes_nothing(staff_client, free, pro):
+    limit(free, "/orders")
+    for _ in range(2):
+        staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk})
+    assert pro.rate_limits.count() == 1
+    assert "has all of these limits already" in text(
+        staff_client.get(url("copy"), {"source": free.pk, "target": pro.pk})
+    )
+
+
+def test_a_name_that_is_taken_or_too_long_is_made_up(staff_client, free, pro):
+    limit(free, "/a", name="a")
+    limit(free, "/b", name="b" * 99)
+    limit(free, "/c", name="a-pro")
+    staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk})
+    assert sorted(name[:10] for name in pro.rate_limits.values_list("name", flat=True))[-2:] == [
+        "rate_limit",
+        "rate_limit",
+    ]
+
+
+def test_what_would_never_apply_there_is_left_out(staff_client, free, pro):
+    limit(free, "/a/*")
+    limit(pro, "/a")
+    limit(pro, "/a/{x}/*")
+    response = staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk}, follow=True)
+    assert "would never apply" in text(response)
+    assert pro.rate_limits.count() == 2
+
+
+@pytest.mark.parametrize("target", ["same", "999", "x", ""])
+def test_bad_tiers_are_an_error_at_the_field(staff_client, free, target):
+    tiers = {"source": free.pk, "target": free.pk if target == "same" else target}
+    for response in (staff_client.get(url("copy"), tiers), staff_client.post(url("copy"), tiers)):
+        assert response.status_code == 200
+        assert "errorlist" in text(response)
+
+
+# --- What if ---
+
+
+@pytest.fixture
+def busy_alice(alice):
+    """20 requests within 20 seconds yesterday, two of another path, one refused for another reason."""
+    key = APIKey.objects.create(user=alice, name="k", prefix="gate_x", last4="abcd", secret_hash="h", pepper_id="p")
+    start = timezone.now() - dt.timedelta(days=1)
+
+    def used(seconds, endpoint="/orders/5", reason=""):
+        moment = start + dt.timedelta(seconds=seconds)
+        row = KeyUsage.objects.create(
+            api_key=key, user=alice, endpoint=endpoint, method="GET", status_code=200, reason=reason
+        )
+        KeyUsage.objects.filter(pk=row.pk).update(created_at=moment)
+
+    for second in range(20):
+        used(second)
+    used(1, "/users")
+    used(2, "/a/../b")
+    used(3, reason="permission_denied")
+    return alice
+
+
+def asked(tier, **fields):
+    return {
+        "tier": tier.pk,
+        "path": "/orders/{id}",
+        "method": "",
+        "limit": 5,
+        "period": 3600,
+        "window": "rolling",
+    } | fields
+
+
+def test_what_if_counts_whom_a_limit_would_have_refused(staff_client, busy_alice, free):
+    page = text(staff_client.get(url("what_if"), asked(free)))
+    assert "would have refused <strong>15 requests</strong> of 20, made by <strong>1 account</strong> of 1" in page
+    assert "alice" in page
+    assert not RateLimit.objects.exists()
+
+
+def test_what_if_knows_the_neighbours(staff_client, busy_alice, free):
+    limit(free, "/orders/5")
+    assert "No request of the last 7 days" in text(staff_client.get(url("what_if"), asked(free)))
+
+
+def test_what_if_the_limit_that_is_there_had_other_figures(staff_client, busy_alice, free):
+    limit(free, "/orders/{id}", period=3600, number=99)
+    assert "<strong>15 requests</strong>" in text(staff_client.get(url("what_if"), asked(free)))
+
+
+def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
+    row = limit(free, "/orders/{id}", number=5)
+    page = text(
+        staff_client.post(f"{url('what_if')}?limit_id={row.pk}", asked(free, limit=18, mode="enforce", name="x"))
+    )
+    assert "<strong>2 requests</strong>" in page
+    row.refresh_from_db()
+    assert row.limit == 5
+
+
+def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
+    monkeypatch.setattr("ratelimits.whatif.MOST_EVENTS", 10)
+    page = text(staff_client.get(url("what_if"), asked(free)))
+    assert "Only the first" in page
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"path": "/a/*/b"}, {"limit": 0}, {"limit": 2**63}, {"period": "NaN"}, {"tier": 0}, {"window": "x"}]
+)
+def test_bad_input_to_what_if_is_an_error_at_the_field(staff_client, free, wrong):
+    response = staff_client.get(url("what_if"), asked(free) | wrong)
+    assert response.status_code == 200
+    assert "errorlist" in text(response)
+
+
+def test_what_if_of_a_limit_that_is_not_there(staff_client, db):
+    assert staff_client.get(url("what_if"), {"limit_id": 999}).status_code == 404
+
+
+# --- The admin ---
+
+
+def admin_form(tier, **fields):
+    return {"tier": tier.pk, "path": "/orders/{id}", "method": "", "limit": 5, "period": 60, "window": "rolling",
+            "mode": "enforce", "name": ""} | fields  # fmt: skip
+
+
+def test_saving_tells_which_limits_lose_requests(staff_client, free):
+    limit(free, "/orders/*")
+    limit(free, "/orders")
+    response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free), follow=True)
+    assert "no longer count for /orders/*" in text(response)
+    response = staff_client.post(
+        reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/{id}/*", mode="observe"), follow=True
+    )
+    assert "/orders/* never applies any more" in text(response)
+    assert "are not limited at all" in text(response)
+
+
+def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):
+    limit(free, "/orders")
+    limit(free, "/orders/{id}/*")
+    response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/*"))
+    assert "would never apply" in text(response)
+    assert "/orders/*" in text(response)
+
+
+def test_the_list_shows_limits_as_people_say_them(staff_client, free):
+    limit(free, "/orders", number=100)
+    assert "100 per minute" in text(staff_client.get(reverse("admin:ratelimits_ratelimit_changelist")))
+
+
+def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free):
+    row = limit(free, "/orders")
+    changelist = reverse("admin:ratelimits_ratelimit_changelist")
+    for mode in ("observe", "enforce"):
+        chosen = {"action": f"{mode}_selected", "_selected_action": row.pk}
+        assert "Within 5 seconds" in text(staff_client.post(changelist, chosen))
+        assert "1 rate limit now" in text(staff_client.post(changelist, chosen | {"post": "yes"}, follow=True))
+        row.refresh_from_db()
+        assert row.mode == mode
+    assert LogEntry.objects.count() == 2
+    assert "None of the selected would change" in text(
+        staff_client.post(changelist, {"action": "enforce_selected", "_selected_action": row.pk}, follow=True)
+    )
+
+
+def test_deleting_in_the_admin_is_in_force_at_once_in_this_process(staff_client, free):
+    row = limit(free, "/orders", name="orders")
+    assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "orders"
+    staff_client.post(reverse("admin:ratelimits_ratelimit_delete", args=[row.pk]), {"post": "yes"})
+    assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "default"
+
+
+# --- The holder ---
+
+
+def test_holders_see_their_limits_and_what_is_left(client, alice, free):
+    limit(free, "/orders/{id}", method="GET", number=10)
+    limit(free, "/hidden", mode="observe")
+    limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders/5"), 3)
+    client.force_login(alice)
+    page = text(client.get("/account/limits/"))
+    assert "GET /orders/{id}" in page
+    assert "7 of 10" in page
+    assert "100 of 100" in page
+    assert "everything else" in page
+    assert "/hidden" not in page
+
+
+def test_a_holder_sees_nothing_of_others(client, alice, bob, free):
+    limit(free, "/orders", number=10)
+    limiter().hit(budgets_for(f"user:{bob.pk}", free.pk, "GET", "/orders"), 10)
+    client.force_login(alice)
+    page = text(client.get("/account/limits/"))
+    assert "10 of 10" in page
+    assert "used up" not in page
+
+
+def test_a_holder_without_a_tier_sees_the_default(client, sue):
+    type(sue).objects.update(tier=None)
+    client.force_login(sue)
+    page = text(client.get("/account/limits/"))
+    assert "You are on no plan" in page
+    assert "100 per minute" in page
+
+
+def test_holders_sign_in_first(client, db):
+    assert client.get("/account/limits/").status_code == 302
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_the_holders_page_takes_as_many_queries_for_many_limits(client, alice, free, django_assert_num_queries, number):
+    for one in range(number):
+        limit(free, f"/path{one}")
+    client.force_login(alice)
+    client.get("/account/limits/")
+    with django_assert_num_queries(4):  # session, user, tier, limits
+        client.get("/account/limits/")
+
+
+def test_while_the_store_is_away_the_page_says_so(client, alice, memory, monkeypatch, transactional_db):
+    monkeypatch.setattr(type(memory.breaker), "is_open", True)
+    client.force_login(alice)
+    assert "cannot be shown just now" in text(client.get("/account/limits/"))

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from ratelimits import rules
+from ratelimits.advice import never_wins, takes_over_from
+from ratelimits.models import RateLimit
+from ratelimits.rules import budgets_for, forget_rules, owner_of_address, rules_for_tier
+from ratelimits.wording import rate_in_words
+
+
+def limit(tier, path, *, number=10, **fields):
+    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
+
+
+def names(budgets):
+    return [budget.name for budget in budgets]
+
+
+# --- Budgets ---
+
+
+def test_the_limits_of_the_winning_pattern_apply_together(free):
+    second = limit(free, "/orders/{id}", period=1, name="burst")
+    limit(free, "/orders/{id}", period=86400, window="fixed", name="quota", number=1000)
+    limit(free, "/orders/*", name="wide")
+    budgets = budgets_for("user:7", free.pk, "GET", "/orders/5")
+    assert names(budgets) == ["burst", "quota"]
+    assert budgets[0] == second.budget("user:7")
+    assert budgets[0].key == f"user:7/rule:{second.pk}"
+
+
+def test_the_counter_is_the_same_whatever_stands_for_the_name(free):
+    limit(free, "/orders/{id}")
+    assert budgets_for("user:7", free.pk, "GET", "/orders/5") == budgets_for("user:7", free.pk, "GET", "/orders/6")
+
+
+def test_changing_the_limit_does_not_change_the_counter(free):
+    row = limit(free, "/orders")
+    before = budgets_for("user:7", free.pk, "GET", "/orders")[0].key
+    row.limit = 20
+    row.save()
+    forget_rules()
+    after = budgets_for("user:7", free.pk, "GET", "/orders")[0]
+    assert (after.key, after.limit) == (before, 20)
+
+
+def test_what_no_limit_matches_shares_one_default_budget(free, settings):
+    settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 5, 30
+    limit(free, "/orders")
+    first, second = (budgets_for("user:7", free.pk, "GET", path)[0] for path in ("/a", "/b"))
+    assert first == second
+    assert (first.key, first.limit, first.period, first.name) == ("user:7/default", 5, 30, "default")
+
+
+def test_without_a_tier_the_default_applies(db):
+    assert names(budgets_for("user:7", None, "GET", "/orders")) == ["default"]
+
+
+@pytest.mark.parametrize("end", ["the limit", "the tier"])
+def test_a_deleted_limit_or_tier_no_longer_applies(free, end):
+    row = limit(free, "/orders", name="orders")
+    if end == "the limit":
+        row.delete()
+    else:
+        type(free).objects.filter(pk=free.pk).update(deleted_at=row.updated_at)
+    assert names(budgets_for("user:7", free.pk, "GET", "/orders")) == ["default"]
+
+
+def test_a_change_is_seen_within_seconds_and_costs_one_query_meanwhile(free, monkeypatch, django_assert_num_queries):
+    now = [1000.0]
+    monkeypatch.setattr(rules.time, "monotonic", lambda: now[0])
+    row = limit(free, "/orders", name="orders")
+    with django_assert_num_queries(2):
+        first = rules_for_tier(free.pk)
+    with django_assert_num_queries(0):
+        assert rules_for_tier(free.pk) is first
+    now[0] += rules.KEPT_FOR
+    with django_assert_num_queries(1):
+        assert rules_for_tier(free.pk) is first
+    row.delete()
+    now[0] += rules.KEPT_FOR
+    assert rules.KEPT_FOR < 5
+    assert rules_for_tier(free.pk).match("/orders", "GET") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"),
+    [
+        ("192.0.2.7", "addr:192.0.2.7"),
+        ("::ffff:192.0.2.7", "addr:192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "addr:2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "addr:2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "addr:2001:db8:1:3::/64"),
+        ("", "addr:unknown"),
+        ("nonsense", "addr:unknown"),
+    ],
+)
+def test_who_an_address_is(address, owner):
+    assert owner_of_address(address) == owner
+
+
+# --- Words ---
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ((100, 60), "100 per minute"),
+        ((1, 1), "1 per second"),
+        ((10_000, 86400), "10,000 per day"),
+        ((5, 604800), "5 per week"),
+        ((5, 90), "5 per 90 seconds"),
+        ((5, 7200), "5 per 2 hours"),
+        ((5, 86400, "fixed"), "5 per day, by the UTC clock"),
+        ((5, 1, "month"), "5 per calendar month"),
+    ],
+)
+def test_limits_in_words(figures, words):
+    assert rate_in_words(*figures) == words
+
+
+# --- Validation ---
+
+
+def refusal(tier, path, **fields):
+    row = RateLimit(**{"tier": tier, "path": path, "limit": 5, "period": 60} | fields)
+    with pytest.raises(ValidationError) as error:
+        row.full_clean()
+    return error.value.message_dict
+
+
+@pytest.mark.parametrize(("field", "value"), [("limit", 0), ("limit", -1), ("limit", 2**63), ("period", 0),
+                                              ("period", 2_678_401), ("period", -5)])  # fmt: skip
+def test_a_number_out_of_range_is_refused_at_its_field(free, field, value):
+    assert field in refusal(free, "/orders", **{field: value})
+
+
+def test_a_bad_pattern_is_refused_at_the_path(free):
+    assert "alone as the last part" in refusal(free, "/a/*/b")["path"][0]
+
+
+def test_a_limit_that_would_never_apply_is_refused_and_says_why(free):
+    for path in ("/orders", "/orders/{id}/*"):
+        limit(free, path)
+    message = refusal(free, "/orders/*")["path"][0]
+    assert "would never apply" in message
+    assert "/orders, /orders/{id}/*" in message
+
+
+def test_the_same_pattern_under_another_name_is_refused(free):
+    limit(free, "/orders/{id}")
+    assert "matches the same requests as /orders/{id}" in refusal(free, "/orders/{order}")["path"][0]
+    RateLimit(tier=free, path="/orders/{order}", limit=5, period=3600).full_clean()
+
+
+def test_a_limit_can_be_saved_again_unchanged(free):
+    row = limit(free, "/orders/")
+    row.full_clean()
+    assert row.path == "/orders"
+
+
+@pytest.mark.parametrize(
+    ("rule", "others", "beaten_by"),
+    [
+        (("", "/a/*"), [("", "/a")], []),
+        (("", "/a/*"), [("", "/a"), ("", "/a/{x}"), ("", "/a/{x}/{y}/*")], ["/a", "/a/{x}", "/a/{x}/{y}/*"]),
+        (("GET", "/a/*"), [("POST", "/a"), ("POST", "/a/{x}/*")], []),
+        (("", "/a"), [(name, "/a") for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")],
+         ["GET /a", "POST /a", "PUT /a", "PATCH /a", "DELETE /a", "OPTIONS /a"]),
+        (("", "/a"), [("GET", "/a")], []),
+        (("", "/{x}"), [("", "/a"), ("", "/b")], []),
+        (("", "/*"), [], []),
+    ],
+)  # fmt: skip
+def test_what_never_wins(rule, others, beaten_by):
+    assert never_wins(rule, others) == beaten_by
+
+
+def test_what_is_taken_over():
+    others = [("", "/orders/*"), ("", "/users/*"), ("GET", "/orders/5"), ("", "/orders")]
+    assert takes_over_from(("", "/orders/{id}"), others) == {"/orders/*": False}
+    assert takes_over_from(("", "/orders/{id}/*"), others) == {"/orders/*": True}
+    assert takes_over_from(("GET", "/users"), others) == {"/users/*": False}
+    assert takes_over_from(("", "/elsewhere"), others) == {}

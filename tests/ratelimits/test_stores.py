@@ -1,0 +1,412 @@
+"""What every store has to do; the same tests for all of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ratelimits.budgets import Budget, microseconds
+from ratelimits.limiter import Limiter, outcome
+from ratelimits.stores.memory import MemoryStore
+from tests.ratelimits.hammering import address_of, hammer
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+NOON = microseconds(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC))
+EACH_WINDOW = pytest.mark.parametrize("window", ["rolling", "fixed", "month"])
+
+
+def hundred(**changes):
+    return Budget(**{"key": "user:1/rule:1", "limit": 100, "period": 60} | changes)
+
+
+def admitted(store, budgets, times, clock):
+    return sum(store.hit(budgets, clock=clock).allowed for _ in range(times))
+
+
+# --- One budget ---
+
+
+@EACH_WINDOW
+def test_as_many_as_the_limit_are_admitted_and_no_more(store, window):
+    assert admitted(store, [hundred(limit=7, window=window)], 10, NOON) == 7
+
+
+@EACH_WINDOW
+def test_budgets_with_different_keys_do_not_share(store, window):
+    admitted(store, [hundred(limit=2, window=window)], 2, NOON)
+    assert store.hit([hundred(key="user:2/rule:1", limit=2, window=window)], clock=NOON).allowed
+
+
+def test_a_rolling_budget_refills_evenly(store):
+    budget = hundred(limit=6)  # one every 10 seconds
+    admitted(store, [budget], 6, NOON)
+    assert not store.hit([budget], clock=NOON + 10 * SECOND - 1).allowed
+    assert store.hit([budget], clock=NOON + 10 * SECOND).allowed
+    assert not store.hit([budget], clock=NOON + 10 * SECOND).allowed
+
+
+def test_a_fixed_window_ends_at_a_multiple_of_its_period(store):
+    budget = hundred(limit=2, window="fixed")
+    assert admitted(store, [budget], 3, NOON + 59 * SECOND) == 2
+    assert admitted(store, [budget], 3, NOON + 60 * SECOND) == 2
+    assert admitted(store, [budget], 3, NOON + 119_999_999) == 0
+
+
+@pytest.mark.parametrize(
+    ("last", "first"),
+    [
+        ("2026-02-28T23:59:59.999999", "2026-03-01T00:00:00"),
+        ("2028-02-29T23:59:59.999999", "2028-03-01T00:00:00"),
+        ("2026-12-31T23:59:59.999999", "2027-01-01T00:00:00"),
+        ("2026-04-30T23:59:59.999999", "2026-05-01T00:00:00"),
+    ],
+)
+def test_a_month_ends_with_the_calendar_month_in_utc(store, last, first):
+    budget = hundred(limit=2, window="month")
+    last, first = (microseconds(dt.datetime.fromisoformat(f"{text}+00:00")) for text in (last, first))
+    assert admitted(store, [budget], 3, last) == 2
+    assert admitted(store, [budget], 3, first) == 2
+    assert not store.hit([budget], clock=first + 20 * 24 * HOUR).allowed
+
+
+@EACH_WINDOW
+def test_a_cost_counts_as_that_many_requests(store, window):
+    budget = hundred(limit=10, window=window)
+    assert store.hit([budget], 7, clock=NOON).allowed
+    assert not store.hit([budget], 4, clock=NOON).allowed
+    assert store.hit([budget], 3, clock=NOON).allowed
+
+
+@EACH_WINDOW
+def test_a_cost_above_the_limit_never_fits_and_costs_nothing(store, window):
+    budget = hundred(limit=10, window=window)
+    assert not store.hit([budget], 11, clock=NOON).allowed
+    assert not store.hit([budget], 2**62, clock=NOON).allowed
+    assert store.hit([budget], 10, clock=NOON).allowed
+
+
+@EACH_WINDOW
+def test_a_refused_request_costs_nothing(store, window):
+    budget = hundred(limit=2, window=window)
+    admitted(store, [budget], 2, NOON)
+    before = store.peek([budget], clock=NOON).counters
+    admitted(store, [budget], 50, NOON)
+    assert store.peek([budget], clock=NOON).counters == before
+
+
+@EACH_WINDOW
+def test_a_look_costs_nothing(store, window):
+    budget = hundred(limit=1, window=window)
+    assert [store.peek([budget], clock=NOON).allowed for _ in range(3)] == [True] * 3
+    assert store.hit([budget], clock=NOON).allowed
+    assert not store.peek([budget], clock=NOON).allowed
+
+
+@EACH_WINDOW
+def test_a_reset_gives_all_back(store, window):
+    budget = hundred(limit=1, window=window)
+    store.hit([budget], clock=NOON)
+    store.reset(["somebody else", budget.key])
+    assert store.hit([budget], clock=NOON).allowed
+
+
+@EACH_WINDOW
+def test_largest_limit_and_period_are_counted(store, window):
+    budget = hundred(limit=2**31 - 1, period=2_678_400, window=window)
+    assert store.hit([budget], clock=NOON).allowed
+    assert store.hit([budget], 2**31 - 2, clock=NOON).allowed
+    assert not store.hit([budget], clock=NOON).allowed
+
+
+def test_the_key_may_hold_anything(store):
+    budget = hundred(key="addr:2001:db8::/64/%s'; DROP TABLE counter; -- {} é \\ \" \n", limit=1)
+    assert store.hit([budget], clock=NOON).allowed
+    assert not store.hit([budget], clock=NOON).allowed
+
+
+# --- Honest answers ---
+
+
+@pytest.mark.parametrize(
+    ("limit", "period", "window"), [(100, 60, "rolling"), (7, 61, "rolling"), (5, 60, "fixed"), (3, 1, "month")]
+)
+def test_a_retry_at_the_promised_second_succeeds_and_one_second_earlier_fails(store, limit, period, window):
+    budget, clock, lucky = hundred(limit=limit, period=period, window=window), NOON + 123_457, random.Random(4)
+    for _ in range(20):
+        while (reading := store.hit([budget], clock=clock)).allowed:
+            clock += lucky.randrange(1000)
+        promised = outcome([budget], reading).retry_after
+        assert promised >= 1
+        assert not store.peek([budget], clock=clock + (promised - 1) * SECOND).allowed
+        clock += promised * SECOND
+        assert store.hit([budget], clock=clock).allowed
+
+
+@EACH_WINDOW
+def test_what_is_said_to_remain_is_what_remains(store, window):
+    budget = hundred(limit=5, window=window)
+    said = [outcome([budget], store.hit([budget], clock=NOON)).states[0].remaining for _ in range(6)]
+    assert said == [4, 3, 2, 1, 0, 0]
+
+
+# --- The promise, over time ---
+
+
+def test_no_stretch_of_time_admits_more_than_the_promise(make_store):
+    """Never more than N + ceil(N·Δ/P) in any stretch Δ, for a client that asks all the time."""
+    store, limit, period = make_store("memory"), 20, 10
+    budget, clock, times, lucky = hundred(limit=limit, period=period), NOON, [], random.Random(1)
+    for _ in range(20_000):
+        clock += lucky.choice([0, 1000, 20_000, 700_000])
+        if store.hit([budget], clock=clock).allowed:
+            times.append(clock)
+    for first in range(0, len(times), 7):
+        for last in range(first, min(first + 200, len(times))):
+            stretch = times[last] - times[first]
+            assert last - first + 1 <= limit + -(-limit * stretch // (period * SECOND))
+
+
+@pytest.mark.parametrize(("burst", "every"), [(30, 20.7), (50, 30.5), (100, 60.5)])
+def test_a_bursty_client_that_keeps_the_rule_is_never_refused(make_store, burst, every):
+    store, budget, lucky = make_store("memory"), hundred(), random.Random(2)
+    refused = 0
+    for number in range(100_000 // burst):
+        clock = NOON + round(number * every * SECOND)
+        for _ in range(burst):
+            refused += not store.hit([budget], clock=clock).allowed
+            clock += lucky.randrange(1000)
+    assert refused == 0
+
+
+@pytest.mark.parametrize("window", ["fixed", "month"])
+def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
+    store, budget, lucky = make_store("memory"), hundred(limit=10, period=3600, window=window), random.Random(3)
+    clock, counted = NOON, {}
+    for _ in range(5000):
+        clock += lucky.choice([0, SECOND, 200 * SECOND, 5 * HOUR])
+        if store.hit([budget], clock=clock).allowed:
+            counted[budget.bounds(clock)] = counted.get(budget.bounds(clock), 0) + 1
+    assert max(counted.values()) == 10
+
+
+# --- A clock that steps ---
+
+
+@EACH_WINDOW
+@pytest.mark.parametrize("back", [1, SECOND, 60 * SECOND, HOUR, 400 * 24 * HOUR])
+def test_a_clock_that_steps_back_locks_nobody_out(store, window, back):
+    budget = hundred(limit=3, window=window)
+    admitted(store, [budget], 3, NOON)
+    patience = 2 * max(60 * SECOND, 31 * 24 * HOUR if window == "month" else 0)
+    clock = NOON - back
+    assert store.hit([budget], clock=clock).allowed or store.hit([budget], clock=clock + patience).allowed
+
+
+def test_after_an_hour_back_a_minute_suffices(store):
+    for window in ("rolling", "fixed"):
+        budget = hundred(key=window, limit=3, window=window)
+        admitted(store, [budget], 3, NOON)
+        assert admitted(store, [budget], 4, NOON - HOUR + 60 * SECOND) == 3
+
+
+def test_a_small_step_back_hands_nothing_out(store):
+    for window in ("rolling", "fixed"):
+        budget = hundred(key=window, limit=3, window=window)
+        admitted(store, [budget], 3, NOON)
+        assert admitted(store, [budget], 3, NOON - SECOND // 2) == 0
+
+
+# --- Limits that change ---
+
+
+@EACH_WINDOW
+@pytest.mark.parametrize("new", [1, 50, 99, 101, 200])
+def test_a_changed_limit_hands_out_no_fresh_quota(store, window, new):
+    admitted(store, [hundred(window=window)], 100, NOON)
+    at_once = admitted(store, [hundred(window=window, limit=new)], new + 1, NOON)
+    assert at_once == (0 if window == "rolling" else max(0, new - 100))
+    assert admitted(store, [hundred(window=window)], 100, NOON) == 0
+
+
+def test_a_rolling_limit_keeps_the_share_that_is_used(store):
+    admitted(store, [hundred()], 50, NOON)
+    assert outcome([hundred(limit=10)], store.peek([hundred(limit=10)], clock=NOON)).states[0].remaining == 5
+    longer = hundred(limit=10, period=3600)
+    assert outcome([longer], store.peek([longer], clock=NOON)).states[0].remaining in {4, 5}
+    assert admitted(store, [longer], 10, NOON) in {4, 5}
+
+
+@pytest.mark.parametrize(("old", "new"), [(60, 3600), (3600, 60), (86400, 60), (60, 86400)])
+@pytest.mark.parametrize("window", ["rolling", "fixed"])
+def test_a_changed_period_hands_out_no_fresh_quota(store, window, old, new):
+    if window == "fixed" and {old, new} == {60, 86400}:
+        # Quotas of a day and more are counters of another kind, which outlive a crash.
+        old, new = min(old, 7200), min(new, 7200)
+    admitted(store, [hundred(limit=10, period=old, window=window)], 10, NOON)
+    assert admitted(store, [hundred(limit=10, period=new, window=window)], 1, NOON) == 0
+
+
+# --- Several budgets ---
+
+
+def per_second_and_day(**changes):
+    return [
+        hundred(key="user:1/rule:1", limit=3, period=1, **changes),
+        hundred(key="user:1/rule:2", limit=5, period=86400, window="fixed"),
+        hundred(key="user:1/rule:3", limit=100, window="month"),
+    ]
+
+
+def test_several_budgets_admit_what_the_tightest_admits(store):
+    budgets = per_second_and_day()
+    assert admitted(store, budgets, 5, NOON) == 3
+    assert admitted(store, budgets, 5, NOON + 2 * SECOND) == 2
+    assert admitted(store, budgets, 5, NOON + 4 * SECOND) == 0
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_when_one_budget_refuses_no_other_is_charged(store, reverse):
+    full = hundred(key="b", limit=1)
+    others = [hundred(key="a"), hundred(key="c", window="fixed"), hundred(key="d", window="month")]
+    store.hit([full], clock=NOON)
+    store.hit(others, clock=NOON)
+    before = outcome(others, store.peek(others, clock=NOON)).states
+    budgets = [*others[:1], full, *others[1:]]
+    reading = store.hit(budgets[::-1] if reverse else budgets, clock=NOON)
+    assert not reading.allowed
+    assert sorted(reading.fits) == [False, True, True, True]
+    assert outcome(others, store.peek(others, clock=NOON)).states == before
+
+
+def test_readings_come_in_the_order_of_the_budgets(store):
+    budgets = [hundred(key=key, limit=limit) for key, limit in (("z", 5), ("a", 7), ("m", 3))]
+    states = outcome(budgets, store.hit(budgets, clock=NOON)).states
+    assert [(state.budget.key, state.remaining) for state in states] == [("z", 4), ("a", 6), ("m", 2)]
+
+
+# --- Observing ---
+
+
+@EACH_WINDOW
+def test_an_observed_budget_counts_and_never_refuses(store, window):
+    watched, enforced = hundred(key="w", limit=2, observe=True, window=window), hundred(key="e", limit=4)
+    fits = [store.hit([watched, enforced], clock=NOON).fits for _ in range(4)]
+    assert fits == [(True, True), (True, True), (False, True), (False, True)]
+    assert not store.hit([watched, enforced], clock=NOON).allowed
+    assert store.hit([watched], 5, clock=NOON).allowed
+
+
+def test_a_refused_request_is_not_counted_where_it_is_observed(store):
+    watched, enforced = hundred(key="a", observe=True), hundred(key="e", limit=1)
+    admitted(store, [watched, enforced], 5, NOON)
+    assert outcome([watched], store.peek([watched], clock=NOON)).states[0].remaining == 99
+
+
+# --- Sweeping ---
+
+
+def test_dead_counters_are_swept_in_batches_and_live_ones_kept(store):
+    if store.name == "redis":
+        pytest.skip("Redis expires its keys itself.")
+    for number in range(50):
+        store.hit([hundred(key=f"dead:{number}", period=1)], clock=NOON)
+        store.hit([hundred(key=f"live:{number}", limit=1, period=3600)], clock=NOON)
+    removed = [store.sweep(batch=30, clock=NOON + 60 * SECOND) for _ in range(4)]
+    assert sum(removed) == 50
+    assert max(removed) <= 30
+    assert store.count() == 50
+    assert not store.hit([hundred(key="live:7", limit=1, period=3600)], clock=NOON + 60 * SECOND).allowed
+
+
+@pytest.mark.redis
+def test_redis_forgets_dead_counters_by_itself(make_store):
+    store = make_store("redis")
+    store.hit([hundred(limit=1, period=1), hundred(key="longer", limit=1)])
+    assert store.count() == 2
+    time.sleep(2.3)
+    assert store.count() == 1
+    assert store.sweep() == 0
+
+
+# --- All stores calculate alike ---
+
+
+@st.composite
+def histories(draw):
+    """Requests over time, under limits that change, on a clock that steps back now and then."""
+    moves = st.one_of(
+        st.integers(0, 3 * SECOND), st.integers(0, 100 * HOUR), st.integers(-2 * SECOND, 0), st.just(-HOUR)
+    )
+    budgets = st.builds(
+        Budget,
+        key=st.sampled_from(["a", "b", "c"]),
+        limit=st.sampled_from([1, 2, 3, 7, 10**6]),
+        period=st.sampled_from([1, 7, 60, 3600]),
+        window=st.sampled_from(["rolling", "rolling", "fixed", "month"]),
+        observe=st.sampled_from([False, False, False, True]),
+    )
+    several = st.lists(budgets, min_size=1, max_size=3, unique_by=lambda budget: budget.key)
+    return draw(st.lists(st.tuples(moves, several, st.sampled_from([1, 1, 1, 2, 5])), min_size=1, max_size=25))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories())
+def test_every_store_answers_as_the_reference(shared_store, history):
+    shared_store.clear()
+    reference, clock = MemoryStore(), NOON
+    for move, budgets, cost in history:
+        clock += move
+        expected = reference.hit(budgets, cost, clock=clock)
+        found = shared_store.hit(budgets, cost, clock=clock)
+        assert found.allowed == expected.allowed
+        assert found.fits == expected.fits
+        assert outcome(budgets, found, cost) == outcome(budgets, expected, cost)
+        assert outcome(budgets, shared_store.peek(budgets, cost, clock=clock), cost) == outcome(
+            budgets, reference.peek(budgets, cost, clock=clock), cost
+        )
+
+
+# --- Many at once ---
+
+
+def test_the_store_has_a_clock_of_its_own(store):
+    before = time.time_ns() // 1000
+    now = store.hit([hundred()]).now
+    assert before - SECOND <= now <= time.time_ns() // 1000 + SECOND
+
+
+def test_threads_share_a_budget_exactly(store):
+    budget = hundred(limit=60, period=3600)
+    with ThreadPoolExecutor(6) as threads:
+        work = [threads.submit(lambda: [store.hit([budget]).allowed for _ in range(40)]) for _ in range(6)]
+        assert sum(sum(done.result()) for done in work) == 60
+
+
+@pytest.mark.parametrize("window", ["rolling", "fixed"])
+def test_eight_processes_hammering_one_budget_admit_exactly_its_limit(shared_store, eight_processes, window):
+    for run in range(10):
+        budget = hundred(key=f"run:{run}", limit=100, period=36000, window=window)
+        start_at = time.time() + 0.1
+        work = [eight_processes.submit(hammer, address_of(shared_store), [budget], 40, start_at) for _ in range(8)]
+        assert sum(done.result() for done in work) == 100
+
+
+def test_eight_processes_with_budgets_in_any_order_neither_deadlock_nor_leak(shared_store, eight_processes):
+    wide, narrow = hundred(key="a", limit=1000, period=36000), hundred(key="b", limit=100, period=36000)
+    quota = hundred(key="c", limit=1000, window="month")
+    orders = [[wide, narrow, quota], [quota, narrow, wide]]
+    start_at = time.time() + 0.1
+    work = [
+        eight_processes.submit(hammer, address_of(shared_store), orders[number % 2], 40, start_at)
+        for number in range(8)
+    ]
+    assert sum(done.result() for done in work) == 100
+    states = Limiter(shared_store).peek([wide, quota]).states
+    assert [state.remaining for state in states] == [900, 900]

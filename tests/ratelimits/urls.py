@@ -1,0 +1,23 @@
+"""Views of an adopter, for the tests of enforcement."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+from django.urls import include, path
+
+from ratelimits.enforcement import rate_limited
+
+
+def shop(request, item=""):
+    return HttpResponse("ok")
+
+
+urlpatterns = [
+    path("shop/", shop),
+    path("shop/<item>/", shop),
+    path("decorated/", rate_limited(shop)),
+    path("decorated/<item>/", rate_limited(shop)),
+    path("costly/", rate_limited(cost=5)(shop)),
+    path("shop-decorated/", rate_limited(shop)),
+    path("", include("config.urls")),
+]

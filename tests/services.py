@@ -1,0 +1,27 @@
+"""Services that some tests need. A missing one skips them with a reason; with REQUIRE_SERVICES=1 it fails them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import redis
+
+
+def require(available: object, advice: str) -> None:
+    """Skip (or fail) the test unless the service is available. advice: what to install or start."""
+    if not available:
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(advice)
+        pytest.skip(advice)
+
+
+def redis_url() -> str:
+    """The Redis to test with, one database for this run; the test is skipped when none answers."""
+    url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/2")
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
+            client.ping()
+    except redis.RedisError:
+        require(False, f"No Redis or Valkey answers at {url}: start redis-server, or set TEST_REDIS_URL.")
+    return url

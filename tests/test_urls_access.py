@@ -1,0 +1,292 @@
+"""Every URL of the project, and what each kind of person gets there. A URL that is not in the list fails the test.
+
+A line: the pattern, then the answer to a GET by a visitor, an account holder, staff who may only view accounts, and a
+superuser. `in`: sent to the sign-in. `to`: sent elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+
+from accounts.models import User
+from config.base_history import CHANGE, record
+from ratelimits.models import RateLimit
+from tests.accounts.people import make_event, make_key, make_staff, signed_in
+from tests.conftest import make_user
+
+pytestmark = pytest.mark.django_db
+
+DOORS = ("/accounts/login/", "/admin/login/")
+PEOPLE = ("visitor", "holder", "viewer", "superuser")
+
+EXPECTED = r"""
+/                                                                        in  to  to  to
+/^authz/envoy/(?P<path>.*)$                                              401 401 401 401
+/account/                                                                in  ok  ok  ok
+/account/close/                                                          in  ok  ok  ok
+/account/keys/                                                           in  ok  ok  ok
+/account/keys/<uuid:key_id>/                                             in  404 404 404
+/account/keys/<uuid:key_id>/disable/                                     in  404 404 404
+/account/keys/<uuid:key_id>/edit/                                        in  404 404 404
+/account/keys/<uuid:key_id>/enable/                                      in  404 404 404
+/account/keys/<uuid:key_id>/expire/                                      in  404 404 404
+/account/keys/<uuid:key_id>/revoke/                                      in  404 404 404
+/account/keys/<uuid:key_id>/rotate/                                      in  404 404 404
+/account/keys/new/                                                       in  ok  ok  ok
+/account/limits/                                                         in  ok  ok  ok
+/account/picture/                                                        in  404 404 404
+/account/picture/change/                                                 405 405 405 405
+/account/picture/remove/                                                 405 405 405 405
+/account/usage/                                                          in  ok  ok  ok
+/accounts/2fa/                                                           in  ok  ok  ok
+/accounts/2fa/authenticate/                                              in  to  to  to
+/accounts/2fa/reauthenticate/                                            in  to  to  to
+/accounts/2fa/recovery-codes/                                            in  404 404 404
+/accounts/2fa/recovery-codes/download/                                   in  404 404 404
+/accounts/2fa/recovery-codes/generate/                                   in  to  to  to
+/accounts/2fa/totp/activate/                                             in  to  to  to
+/accounts/2fa/totp/deactivate/                                           in  404 404 404
+/accounts/2fa/webauthn/                                                  in  ok  ok  ok
+/accounts/2fa/webauthn/add/                                              in  to  to  to
+/accounts/2fa/webauthn/keys/<int:pk>/edit/                               in  to  to  to
+/accounts/2fa/webauthn/keys/<int:pk>/remove/                             in  to  to  to
+/accounts/2fa/webauthn/login/                                            in  to  to  to
+/accounts/2fa/webauthn/reauthenticate/                                   in  to  to  to
+/accounts/3rdparty/                                                      in  ok  ok  ok
+/accounts/3rdparty/login/cancelled/                                      ok  ok  ok  ok
+/accounts/3rdparty/login/error/                                          401 401 401 401
+/accounts/3rdparty/signup/                                               in  in  in  in
+/accounts/^confirm-email/(?P<key>[-:\w]+)/$                              ok  ok  ok  ok
+/accounts/^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$     ok  ok  ok  ok
+/accounts/confirm-email/                                                 ok  ok  ok  ok
+/accounts/email/                                                         in  ok  ok  ok
+/accounts/github/login/                                                  404 404 404 404
+/accounts/github/login/callback/                                         404 404 404 404
+/accounts/google/login/                                                  404 404 404 404
+/accounts/google/login/callback/                                         404 404 404 404
+/accounts/inactive/                                                      ok  ok  ok  ok
+/accounts/login/                                                         ok  to  to  to
+/accounts/login/code/confirm/                                            in  to  to  to
+/accounts/logout/                                                        in  ok  ok  ok
+/accounts/password/change/                                               in  ok  ok  ok
+/accounts/password/reset/                                                ok  ok  ok  ok
+/accounts/password/reset/done/                                           ok  ok  ok  ok
+/accounts/password/reset/key/done/                                       ok  ok  ok  ok
+/accounts/password/set/                                                  in  to  to  to
+/accounts/reauthenticate/                                                in  ok  ok  ok
+/accounts/sessions/                                                      in  ok  ok  ok
+/accounts/sessions/<int:pk>/end/                                         in  405 405 405
+/accounts/signup/                                                        ok  to  to  to
+/admin/                                                                  in  in  ok  ok
+/admin/(?P<url>.*)$                                                      in  in  404 404
+/admin/^(?P<app_label>admin|tiers|accounts|auth|ratelimits|apikeys)/$    in  in  ok  ok
+/admin/accounts/user/                                                    in  in  ok  ok
+/admin/accounts/user/<path:object_id>/                                   in  in  to  to
+/admin/accounts/user/<path:object_id>/change/                            in  in  ok  ok
+/admin/accounts/user/<path:object_id>/delete/                            in  in  403 ok
+/admin/accounts/user/<path:object_id>/history/                           in  in  ok  ok
+/admin/accounts/user/<path:object_id>/restore/                           in  in  403 403
+/admin/accounts/user/add/                                                in  in  403 ok
+/admin/accounts/user/export/                                             in  in  ok  ok
+/admin/admin/logentry/                                                   in  in  403 ok
+/admin/admin/logentry/<path:object_id>/                                  in  in  to  to
+/admin/admin/logentry/<path:object_id>/change/                           in  in  403 ok
+/admin/admin/logentry/<path:object_id>/delete/                           in  in  403 403
+/admin/admin/logentry/<path:object_id>/history/                          in  in  403 ok
+/admin/admin/logentry/add/                                               in  in  403 403
+/admin/admin/logentry/export/                                            in  in  403 ok
+/admin/apikeys/apikey/                                                   in  in  403 ok
+/admin/apikeys/apikey/<path:object_id>/                                  in  in  to  to
+/admin/apikeys/apikey/<path:object_id>/change/                           in  in  403 ok
+/admin/apikeys/apikey/<path:object_id>/delete/                           in  in  403 ok
+/admin/apikeys/apikey/<path:object_id>/history/                          in  in  403 ok
+/admin/apikeys/apikey/<path:object_id>/restore/                          in  in  403 403
+/admin/apikeys/apikey/<uuid:key_id>/disable/                             in  in  403 ok
+/admin/apikeys/apikey/<uuid:key_id>/enable/                              in  in  403 ok
+/admin/apikeys/apikey/<uuid:key_id>/expire/                              in  in  403 ok
+/admin/apikeys/apikey/<uuid:key_id>/revoke/                              in  in  403 ok
+/admin/apikeys/apikey/<uuid:key_id>/rotate/                              in  in  403 ok
+/admin/apikeys/apikey/add/                                               in  in  403 ok
+/admin/apikeys/apikey/bulk/                                              in  in  403 to
+/admin/apikeys/apikey/export/                                            in  in  403 ok
+/admin/apikeys/apikey/find/                                              in  in  403 ok
+/admin/apikeys/hygiene/                                                  in  in  403 ok
+/admin/apikeys/keyusage/                                                 in  in  403 ok
+/admin/apikeys/keyusage/<path:object_id>/                                in  in  to  to
+/admin/apikeys/keyusage/<path:object_id>/change/                         in  in  403 ok
+/admin/apikeys/keyusage/<path:object_id>/delete/                         in  in  403 403
+/admin/apikeys/keyusage/<path:object_id>/history/                        in  in  403 ok
+/admin/apikeys/keyusage/add/                                             in  in  403 403
+/admin/apikeys/keyusage/export/                                          in  in  403 ok
+/admin/auth/group/                                                       in  in  403 ok
+/admin/auth/group/<path:object_id>/                                      in  in  to  to
+/admin/auth/group/<path:object_id>/change/                               in  in  403 ok
+/admin/auth/group/<path:object_id>/delete/                               in  in  403 ok
+/admin/auth/group/<path:object_id>/history/                              in  in  403 ok
+/admin/auth/group/add/                                                   in  in  403 ok
+/admin/auth/group/export/                                                in  in  403 ok
+/admin/autocomplete/                                                     in  in  403 403
+/admin/jsi18n/                                                           in  in  ok  ok
+/admin/login/                                                            in  403 to  to
+/admin/logout/                                                           to  to  405 405
+/admin/password_change/                                                  in  in  to  to
+/admin/password_change/done/                                             in  in  ok  ok
+/admin/r/<path:content_type_id>/<path:object_id>/                        in  in  404 404
+/admin/ratelimits/copy/                                                  in  in  403 ok
+/admin/ratelimits/limited/                                               in  in  403 ok
+/admin/ratelimits/limited/reset/                                         in  in  403 405
+/admin/ratelimits/match/                                                 in  in  403 ok
+/admin/ratelimits/ratelimit/                                             in  in  403 ok
+/admin/ratelimits/ratelimit/<path:object_id>/                            in  in  to  to
+/admin/ratelimits/ratelimit/<path:object_id>/change/                     in  in  403 ok
+/admin/ratelimits/ratelimit/<path:object_id>/delete/                     in  in  403 ok
+/admin/ratelimits/ratelimit/<path:object_id>/history/                    in  in  403 ok
+/admin/ratelimits/ratelimit/<path:object_id>/restore/                    in  in  403 403
+/admin/ratelimits/ratelimit/add/                                         in  in  403 ok
+/admin/ratelimits/ratelimit/export/                                      in  in  403 ok
+/admin/ratelimits/what-if/                                               in  in  403 ok
+/admin/search/                                                           in  in  ok  ok
+/admin/tiers/tier/                                                       in  in  403 ok
+/admin/tiers/tier/<path:object_id>/                                      in  in  to  to
+/admin/tiers/tier/<path:object_id>/change/                               in  in  403 ok
+/admin/tiers/tier/<path:object_id>/delete/                               in  in  403 ok
+/admin/tiers/tier/<path:object_id>/history/                              in  in  403 ok
+/admin/tiers/tier/<path:object_id>/restore/                              in  in  403 403
+/admin/tiers/tier/add/                                                   in  in  403 ok
+/admin/tiers/tier/export/                                                in  in  403 ok
+/admin/usage/                                                            in  in  403 ok
+/api/v1/whoami                                                           401 401 401 401
+/authz/caddy                                                             403 403 403 403
+/authz/nginx                                                             403 403 403 403
+/authz/openapi.json                                                      ok  ok  ok  ok
+/authz/traefik                                                           403 403 403 403
+/authz/usage                                                             405 405 405 405
+/authz/verify                                                            405 405 405 405
+/livez                                                                   ok  ok  ok  ok
+/readyz                                                                  ok  ok  ok  ok
+/users/                                                                  in  403 ok  ok
+/users/<int:pk>/                                                         in  403 ok  ok
+/users/<int:pk>/<account_action:slug>/                                   in  403 403 ok
+/users/<int:pk>/edit/                                                    in  403 403 ok
+/users/<int:pk>/erase/                                                   in  403 403 ok
+/users/<int:pk>/picture/                                                 in  403 404 404
+/users/<int:pk>/tier/                                                    in  403 403 ok
+/users/add/                                                              in  403 403 ok
+/users/bulk/                                                             405 405 405 405
+/users/export.csv                                                        in  403 ok  ok
+"""
+
+
+def patterns(resolver: Any, prefix: str = "") -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        path = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from patterns(entry, path)
+        else:
+            yield path
+
+
+def expected() -> dict[str, tuple[str, ...]]:
+    lines = [line.split() for line in EXPECTED.strip().splitlines()]
+    return {line[0].removeprefix("/"): tuple(line[1:]) for line in lines}
+
+
+def all_patterns() -> set[str]:
+    return set(patterns(get_resolver()))
+
+
+def test_no_url_is_missing_from_the_list_and_none_is_left_over() -> None:
+    listed, present = set(expected()), all_patterns()
+    assert sorted(present - listed) == [], "new URLs: add them to EXPECTED, with who may open them"
+    assert sorted(listed - present) == [], "URLs that are gone: take them out of EXPECTED"
+
+
+@pytest.fixture
+def world(free):
+    """One of each thing that a URL can name, none of them the person's own who asks."""
+    owner = make_user("owner")
+    key = make_key(owner)
+    limit = RateLimit.objects.create(tier=free, path="/x", limit=1, period=1)
+    sue = make_user("sue", is_staff=True, is_superuser=True)
+    record(owner, CHANGE, actor=sue, note="Hello.")
+    return {
+        "user": owner.pk,
+        "group": Group.objects.create(name="support").pk,
+        "tier": free.pk,
+        "ratelimit": limit.pk,
+        "apikey": key.pk,
+        "keyusage": make_event(key).pk,
+        "logentry": LogEntry.objects.get().pk,
+        "people": {
+            "visitor": Client(),
+            "holder": signed_in(make_user("holder")),
+            "viewer": signed_in(make_staff("viewer", "view_user")),
+            "superuser": signed_in(sue),
+        },
+    }
+
+
+def filled(pattern: str, world: dict[str, Any]) -> str:
+    """The pattern as a path: with ids of things that exist, words that fit elsewhere."""
+    model = pattern.split("/")[2] if pattern.startswith("admin/") and pattern.count("/") > 2 else "user"
+    path = pattern
+    for parameter, value in {
+        "<path:object_id>": world.get(model, 1),
+        "<path:content_type_id>": 1,
+        "<account_action:slug>": "suspend",
+        "<int:pk>": world["user"],
+        "<uuid:key_id>": world["apikey"],
+        r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",
+        "^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$": "password/reset/key/1-wrong/",
+        "^authz/envoy/(?P<path>.*)$": "authz/envoy/x",
+        "^(?P<app_label>admin|tiers|accounts|auth|ratelimits|apikeys)/$": "accounts/",
+        "(?P<url>.*)$": "nowhere/",
+    }.items():
+        path = path.replace(parameter, str(value))
+    assert "<" not in path, f"{pattern}: give filled() a value for its parameter"
+    return f"/{path}"
+
+
+def read_to_the_end(response: Any) -> None:
+    """A streamed answer that nobody reads keeps its query open."""
+    if response.streaming:
+        list(response)
+
+
+def answer(client: Client, path: str) -> str:
+    response = client.get(path)
+    read_to_the_end(response)
+    if response.status_code in {301, 302}:
+        return "in" if response["Location"].startswith(DOORS) else "to"
+    return "ok" if response.status_code == 200 else str(response.status_code)
+
+
+def test_each_kind_of_person_gets_what_the_list_says(world) -> None:
+    differences = []
+    for pattern, answers in expected().items():
+        path = filled(pattern, world)
+        found = tuple(answer(client, path) for client in world["people"].values())
+        if found != answers:
+            differences.append(f"{path}: {dict(zip(PEOPLE, found, strict=True))}, not {answers}")
+    assert differences == []
+
+
+def test_a_post_opens_no_staff_page_that_a_get_does_not(world) -> None:
+    opened = []
+    for pattern in (name for name in expected() if name.startswith(("admin/", "users/"))):
+        path = filled(pattern, world)
+        for person in ("visitor", "holder"):
+            response = world["people"][person].post(path)
+            read_to_the_end(response)
+            if response.status_code not in {302, 403, 404, 405}:
+                opened.append(f"{person} at {path}: {response.status_code}")
+    assert opened == []
+    assert not User.objects.deleted().exists()
+    assert not User.objects.suspended().exists()
