@@ -47,5 +47,6 @@ class KeyRequiredMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
             return None
-        request.csrf_processing_done = True  # type: ignore[attr-defined]  # a key is no cookie
+        # A key is no cookie: no browser sends it by itself.
+        request.csrf_processing_done = True  # type: ignore[attr-defined]
         return admit(request)

@@ -22,7 +22,6 @@ from config.history_admin import HistoryAdmin
 from config.overview import overview
 from config.search import LONGEST_QUERY, search
 
-
 SEARCH_WARNING = (
     "That was a secret. It must not stand in an address, where logs keep it: find its key here, and rotate it."
 )

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch
 from django.utils.html import format_html
 
 from config.base_admin import ReadOnlyAdmin, when
@@ -50,10 +49,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Of")
     def object_column(self, entry: LogEntry) -> str:
-        try:
-            url = entry.get_admin_url()
-        except NoReverseMatch:
-            url = None
+        url = entry.get_admin_url()
         return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
 
     @admin.display(description="What")

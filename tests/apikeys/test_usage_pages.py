@@ -33,8 +33,7 @@ def stats(response):
 
 def table(response, caption):
     body = text(response).split(f">{caption}<")[-1].split("</table>")[0]
-    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("<tr>")[2:]]
-    return rows
+    return [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("<tr>")[2:]]
 
 
 def lines(response):

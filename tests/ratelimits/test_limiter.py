@@ -13,7 +13,7 @@ import redis
 from django.conf import settings as configured
 
 from ratelimits import limiter as limiter_module
-from ratelimits.limiter import Budget, forget_limiter, limiter, make_store, made_limiter, store_name
+from ratelimits.limiter import Budget, forget_limiter, limiter, made_limiter, make_store, store_name
 from ratelimits.models import Outage, Refusal
 from ratelimits.register import Register, register
 from ratelimits.stores import StoreUnavailable
