@@ -33,8 +33,8 @@ class GatewayMiddleware:
 class KeyRequiredMiddleware:
     """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
 
-    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is left to it, and a request
-    that meets no view (404, or a redirect to the path with a slash) costs nothing.
+    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is
+    left to it, and a request that meets no view (404, or a redirect to the path with a slash) costs nothing.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
