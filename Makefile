@@ -23,6 +23,7 @@ setup: $(VENV)/.run
 
 demo: setup
 	@$(BIN)/python manage.py demo
+	@$(BIN)/python manage.py fold_usage
 
 # TEST_POSTGRES_URL: a PostgreSQL whose role may create databases. Without one that half is skipped, loudly, unless
 # REQUIRE_SERVICES=1.

@@ -85,7 +85,9 @@ def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: Post
         "observed": [budget.observe for budget in ordered],
     }
     rows = run(hit_and_insert(sql), parameters)
-    return outcome_of(budgets, store.reading(budgets, rows, cost), cost)
+    outcome = outcome_of(budgets, store.reading(budgets, rows, cost), cost)
+    limiter().settle(outcome)  # staff see who is refused, and dead counters are swept
+    return outcome
 
 
 @lru_cache(maxsize=4)

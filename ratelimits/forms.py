@@ -8,7 +8,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from ratelimits.matching import AmbiguousPath, canonical_path
+from ratelimits.matching import AmbiguousPath, canonical_path, normal_pattern
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
@@ -77,5 +77,11 @@ class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.fields["tier"].queryset = Tier.objects.live_or_current(self.instance.tier_id)  # type: ignore[attr-defined]
 
-    def validate_constraints(self) -> None:
-        """A limit that is there already may be tried with other figures; the rest is checked by the fields."""
+    def clean(self) -> dict[str, Any]:
+        """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""
+        data = super().clean() or {}
+        kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
+        if self.instance.pk is None and None not in kind.values():
+            kind["path"] = normal_pattern(str(kind["path"]))
+            self.instance = RateLimit.objects.live().filter(**kind).first() or self.instance
+        return data

@@ -117,6 +117,9 @@ EXPECTED = r"""
 /admin/apikeys/apikey/bulk/                                              in  in  403 to
 /admin/apikeys/apikey/export/                                            in  in  403 ok
 /admin/apikeys/apikey/find/                                              in  in  403 ok
+/admin/apikeys/connect/                                                  in  403 403 ok
+/admin/apikeys/connect/test/                                             405 405 405 405
+/admin/apikeys/explain/                                                  in  403 403 ok
 /admin/apikeys/hygiene/                                                  in  in  403 ok
 /admin/apikeys/keyusage/                                                 in  in  403 ok
 /admin/apikeys/keyusage/<path:object_id>/                                in  in  to  to

@@ -47,7 +47,8 @@ TABLES = ("rate_counters", "rate_quotas")
 IS_BARRED = """
 SELECT EXISTS (
     SELECT FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
 )
 """
 

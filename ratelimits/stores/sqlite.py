@@ -196,7 +196,8 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    # PROTOCOL: several open a new file at once.
+    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
 
 
 def patiently(cursor: sqlite3.Cursor, work: Callable[[], Any], timeout: float) -> Any:
@@ -240,8 +241,12 @@ class Queue:
         )
 
     def _look(self, now: float) -> None:
-        # Changes with every commit of another connection; reading it takes no lock that writers hold.
-        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        # Changes with every commit of another connection; reading it takes no lock that writers hold. While a file is being
+        # made, by one of several processes that open it at once, even that is refused.
+        try:
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.OperationalError:
+            return
         if self._version is not None and version != self._version:
             self._still_since, self._looks = now, 0
         self._version = version

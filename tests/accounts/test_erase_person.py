@@ -243,7 +243,7 @@ def test_the_command_says_what_it_would_do_first(alice):
 @pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
 def test_at_a_terminal_the_command_asks_for_the_user_name(alice, monkeypatch, typed, erased):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda prompt: typed)
+    monkeypatch.setattr("builtins.input", lambda _prompt: typed)
     if erased:
         command("alice")
     else:

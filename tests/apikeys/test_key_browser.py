@@ -9,6 +9,7 @@ from django.conf import settings
 
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
+from tests.services import require
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
@@ -19,8 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 def chromium():
     from playwright.sync_api import sync_playwright
 
-    if not CHROMIUM:
-        pytest.skip("Chromium is missing: apt-get install chromium")
+    require(CHROMIUM, "Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-component-update"])
         yield browser

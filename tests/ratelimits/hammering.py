@@ -41,3 +41,12 @@ def hammer(address, budgets, hits, start_at):
     admitted = sum(store.hit(budgets).allowed for _ in range(hits))
     store.close()
     return admitted
+
+
+def open_and_hammer(address, budget, hits, start_at):
+    """As `hammer`, but the store is first opened at the moment when everybody starts."""
+    store = opened(*address)
+    time.sleep(max(0, start_at - time.time()))
+    admitted = sum(store.hit([budget]).allowed for _ in range(hits))
+    store.close()
+    return admitted

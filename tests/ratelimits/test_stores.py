@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ratelimits.budgets import Budget, microseconds
 from ratelimits.limiter import Limiter, outcome
 from ratelimits.stores.memory import MemoryStore
-from tests.ratelimits.hammering import address_of, hammer
+from tests.ratelimits.hammering import address_of, hammer, open_and_hammer
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -410,3 +410,11 @@ def test_eight_processes_with_budgets_in_any_order_neither_deadlock_nor_leak(sha
     assert sum(done.result() for done in work) == 100
     states = Limiter(shared_store).peek([wide, quota]).states
     assert [state.remaining for state in states] == [900, 900]
+
+
+def test_processes_that_make_the_sqlite_file_at_once_count_exactly(tmp_path, eight_processes):
+    for run in range(5):
+        address = "sqlite", str(tmp_path / f"run{run}.sqlite3")
+        start_at = time.time() + 0.1
+        work = [eight_processes.submit(open_and_hammer, address, hundred(limit=50), 30, start_at) for _ in range(8)]
+        assert sum(done.result() for done in work) == 50
