@@ -98,8 +98,12 @@ def erase(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("users:detail", user.pk)
     form = EraseForm(request.POST if request.method == "POST" else None, user=user)
     if form.is_valid():
-        erasure.erase(user, Author(request.user, request))
-        messages.success(request, "The personal data of this account was erased.")
+        try:
+            erasure.erase(user, Author(request.user, request))
+        except ValidationError as error:
+            messages.error(request, error.messages[0])
+        else:
+            messages.success(request, "The personal data of this account was erased.")
         return redirect("users:detail", user.pk)
     context = {"title": f"Erase {user.name}", "person": user, "form": form, "keys": user.api_keys.live().count()}
     return staff_render(request, "accounts/users/erase.html", context)

@@ -30,6 +30,12 @@ def set_address(user: User, *, verified: bool) -> EmailAddress:
     return address
 
 
+def confirm(user: User) -> None:
+    """Take the address in use as shown to be this person's; one that he is moving to stays pending."""
+    EmailAddress.objects.filter(user_id=user.pk).exclude(email=user.email).update(primary=False)
+    EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"primary": True, "verified": True})
+
+
 def pending_address(user: User) -> EmailAddress | None:
     """The address that this person asked to move to and has not confirmed yet."""
     return EmailAddress.objects.filter(user_id=user.pk, verified=False).exclude(email=user.email).last()

@@ -41,12 +41,12 @@ def erase(user: User, author: Author) -> None:
     Works on a live or a deleted account; erasing again does nothing. Raises ValidationError for the last superuser.
     """
     with transaction.atomic():
+        refuse_last_superuser([user])
         user = User.objects.select_for_update().get(pk=user.pk)
         if user.erased_at is not None:
             return
         known_as = {user.username, user.email, user.name}
         picture = user.profile_image.name
-        refuse_last_superuser([user])
         overwrite(user)
         forget_sessions(user)
         forget_keys(user)

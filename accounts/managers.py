@@ -123,7 +123,9 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
             user.save(using=self._db)
             if verified:
                 # By way of the reverse relation: allauth's models need this one to be there first.
-                user.emailaddress_set.create(email=user.email, verified=True, primary=True)
+                user.emailaddress_set.create(  # type: ignore[attr-defined]
+                    email=user.email, verified=True, primary=True
+                )
         return user
 
     def create_superuser(self, username: str, email: str, password: str | None = None, **fields: Any) -> User:

@@ -134,9 +134,9 @@ def change_all(
     outcome = Outcome()
     for pks in batches(users):
         with transaction.atomic():
-            rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))
             if removes:
-                refuse_last_superuser(rows)
+                refuse_last_superuser(users.filter(pk__in=pks, is_superuser=True))
+            rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))
             User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
             for told, group in alike(rows, changes or constant()):
                 record_many(group, flag, note=note, changes=told, **author.as_entry())
@@ -156,9 +156,14 @@ def batches(users: UserQuerySet) -> Iterator[list[int]]:
         yield pks[start : start + BATCH]
 
 
-def refuse_last_superuser(rows: Iterable[User]) -> None:
-    """Raise ValidationError if nobody who is a superuser could sign in without `rows`."""
-    if would_remove_last_superuser(rows):
+def refuse_last_superuser(users: Iterable[User]) -> None:
+    """Raise ValidationError if nobody who is a superuser could sign in without `users`.
+
+    Call it before any of their rows is locked: it locks all superusers, in one order for everybody, or two who remove
+    each other would wait for each other.
+    """
+    superusers = [user for user in users if user.is_superuser]
+    if superusers and would_remove_last_superuser(superusers):
         raise ValidationError(
             "This is the last superuser who can sign in. Make somebody else a superuser first.", code="last_superuser"
         )

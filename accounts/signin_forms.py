@@ -181,6 +181,11 @@ class ResetPasswordForm(Plain, account_forms.ResetPasswordForm):  # type: ignore
 class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     labels: ClassVar = {"password1": "New password", "password2": "New password (again)"}
 
+    def save(self) -> None:
+        """Whoever has the link has the mailbox: it goes to the address in use and dies with it."""
+        super().save()
+        addresses.confirm(self.user)
+
 
 class PasswordConfirmationForm(Plain, account_forms.ReauthenticateForm):  # type: ignore[misc]
     pass

@@ -12,6 +12,7 @@ urlpatterns = [
     path("signup/", views.SignupView.as_view(), name="account_signup"),
     path("email/", views.EmailView.as_view(), name="account_email"),
     path("password/set/", views.password_set, name="account_set_password"),
+    path("sessions/", views.SessionsView.as_view(), name="usersessions_list"),
     path("sessions/<int:pk>/end/", views.end_session, name="end_session"),
     *(
         path(
@@ -23,5 +24,4 @@ urlpatterns = [
     path("", include("allauth.account.urls")),
     path("2fa/", include("allauth.mfa.urls")),
     path("3rdparty/", include("allauth.socialaccount.urls")),
-    path("sessions/", include("allauth.usersessions.urls")),
 ]

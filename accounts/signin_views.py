@@ -15,6 +15,7 @@ from allauth.socialaccount.adapter import get_adapter as get_social_adapter
 from allauth.socialaccount.helpers import render_authentication_error
 from allauth.usersessions.internal.flows.sessions import end_sessions
 from allauth.usersessions.models import UserSession
+from allauth.usersessions.views import ListUserSessionsView
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -24,9 +25,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
+from django.views.generic.edit import FormView
 
 from accounts import addresses, throttle
 from accounts.models import User
+from accounts.sessions import open_sessions
 
 MAIL_SENT = "A mail with a link is on its way."
 
@@ -108,6 +111,14 @@ def password_set(request: HttpRequest) -> HttpResponse:
         request_password_reset(request, user.email, [user], default_token_generator)
         return redirect("account_reset_password_done")
     return render(request, "account/password_set.html")
+
+
+class SessionsView(ListUserSessionsView):  # type: ignore[misc]
+    """Where one is signed in; two queries, however many sessions there are (allauth's view makes three for each)."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        sessions = open_sessions(holder(self.request))
+        return FormView.get_context_data(self, **kwargs) | {"sessions": sessions, "session_count": len(sessions)}
 
 
 @never_cache

@@ -18,7 +18,7 @@ from django.db.models.functions import TruncDate, TruncHour
 
 from apikeys.models import KeyUsage
 from apikeys.rollup_models import EndpointHour, Figures, TouchedHour, UsageHour
-from apikeys.rollups import HOUR, LEDGER_SUMS, floor_to_hour, state
+from apikeys.rollups import HOUR, LEDGER_SUMS, state
 
 # Each range becomes a condition; beyond that many, all from the first of them on is read from the ledger.
 MOST_RANGES = 40
@@ -208,11 +208,3 @@ def daily_requests(keys: Sequence[UUID], days: int, today: date) -> dict[UUID, l
     for (key, day), sums in sums_by(("key", "day"), Scope(keys=tuple(keys)), window):
         counts[key][day] += sums.requests
     return {key: list(by_day.values()) for key, by_day in counts.items()}
-
-
-def lag(now: datetime) -> timedelta:
-    """How far the roll-ups lie behind what could be folded; zero when nothing waits."""
-    reached = state().folded_before
-    first = KeyUsage.objects.order_by("created_at").values_list("created_at", flat=True).first()
-    since = reached or (floor_to_hour(first) if first else now)
-    return max(now - since, timedelta(0))

@@ -16,7 +16,6 @@ from accounts.rights import why_not_change
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.services import Author
 
-
 PAGES = ("list", "create")
 PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")
 
@@ -80,7 +79,7 @@ class StaffDesk(Desk):
         user = self.request.user
         if not user.has_perm("apikeys.change_apikey"):
             raise PermissionDenied
-        reason = why_not_change(user, owner)
+        reason = why_not_change(user, owner)  # type: ignore[arg-type]  # admin_view lets only staff in
         if reason:
             raise PermissionDenied(reason)
 

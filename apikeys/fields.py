@@ -13,7 +13,8 @@ from apikeys.validators import normal_networks
 
 LONGEST_MOMENT = 40
 LONGEST_LIST = 8_000
-SEPARATORS = re.compile(r"[\s,;]+")
+# Brackets and quotes as well: lists are pasted as JSON, and IPv6 addresses as they stand in URLs.
+SEPARATORS = re.compile(r"[\s,;\[\]\"']+")
 
 
 class MomentField(forms.Field):

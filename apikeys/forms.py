@@ -39,6 +39,13 @@ SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_period")
 PRESETS = (("everything", "Everything"), ("listed", "Only what is listed"))
 
 
+def show_anew(form: forms.Form, name: str, value: str) -> None:
+    """Show a bound form with another value in a hidden field, so that it can be sent again."""
+    data: Any = form.data.copy()  # type: ignore[attr-defined]
+    data[name] = value
+    form.data = data
+
+
 class PermissionForm(forms.Form):
     """One row of the picker: a resource, and what may be done with it."""
 
@@ -75,14 +82,14 @@ class PermissionForm(forms.Form):
         return [(action, self.cleaned_data["resource"]) for action in kept]
 
 
-class BasePermissionFormSet(BaseFormSet):  # type: ignore[type-arg]
+class PermissionRows(BaseFormSet):  # type: ignore[type-arg]
     def pairs(self) -> list[Permission]:
         """The (action, resource) pairs of all filled rows."""
         return list(dict.fromkeys(pair for form in self.forms for pair in form.pairs()))
 
 
 PermissionFormSet = formset_factory(
-    PermissionForm, BasePermissionFormSet, extra=3, max_num=60, absolute_max=MOST_PERMISSIONS, validate_max=True
+    PermissionForm, PermissionRows, extra=3, max_num=60, absolute_max=MOST_PERMISSIONS, validate_max=True
 )
 
 
@@ -160,7 +167,7 @@ class KeyForm(forms.Form):
         if self.has_picker and not self.picker.is_valid():
             self.add_error("allow", "Correct the list of permissions.")
             return
-        pairs = self.picker.pairs() if self.has_picker else []
+        pairs = self.picker.pairs() if self.has_picker else []  # type: ignore[attr-defined]
         if allow == "everything" and pairs:
             self.add_error("allow", "You listed permissions but chose everything. Choose one of the two.")
         elif allow == "listed" and not pairs:
@@ -201,8 +208,7 @@ class CreateKeyForm(KeyForm):
             maker, key_id = None, ""
         if maker != self.maker.pk:
             # The form is shown again with a token of its own: sending it once more works.
-            self.data = self.data.copy()
-            self.data["form_token"] = self.initial["form_token"]
+            show_anew(self, "form_token", self.initial["form_token"])
             raise ValidationError("This form was open for too long. Look it over and send it again.", code="stale_form")
         return UUID(key_id)
 
@@ -268,8 +274,7 @@ class RotateForm(forms.Form):
 
     def clean_current(self) -> str:
         if self.cleaned_data["current"] not in {"", self.key.shown_as}:
-            self.data = self.data.copy()
-            self.data["current"] = self.key.shown_as
+            show_anew(self, "current", self.key.shown_as)
             raise ValidationError(
                 f"This key was rotated already, and its new secret ({self.key.shown_as}) shown then. If it was not saved, "
                 f"rotate once more.",

@@ -60,9 +60,7 @@ def accepted() -> APIKeyQuerySet:
 
 PROBLEMS = (
     Problem("never-used", "Never used", "Nobody would miss them. Revoke what was made by mistake.", never_used),
-    Problem(
-        "idle", "Idle 90 days", "What they were for may be gone. Disable first, revoke when nobody asks.", idle
-    ),
+    Problem("idle", "Idle 90 days", "What they were for may be gone. Disable first, revoke when nobody asks.", idle),
     Problem("no-expiry", "No expiry", "A lost key of these works for ever. Give them an end.", without_expiry),
     Problem("expiring", "Expiring in 30 days", "Their holders need a new key soon.", expiring),
     Problem("unrestricted", "Unrestricted", "They may do everything. List what they need instead.", unrestricted),

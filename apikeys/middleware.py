@@ -33,8 +33,8 @@ class GatewayMiddleware:
 class KeyRequiredMiddleware:
     """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
 
-    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is left to it, and a request
-    that meets no view (404, or a redirect to the path with a slash) costs nothing.
+    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is
+    left to it, and a request that meets no view (404, or a redirect to the path with a slash) costs nothing.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -47,5 +47,6 @@ class KeyRequiredMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
             return None
-        request.csrf_processing_done = True  # type: ignore[attr-defined]  # a key is no cookie
+        # A key is no cookie: no browser sends it by itself.
+        request.csrf_processing_done = True  # type: ignore[attr-defined]
         return admit(request)

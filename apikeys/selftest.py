@@ -166,9 +166,13 @@ def obedience(test: Tester, path: str, key: APIKey, credential: dict[str, str]) 
     elsewhere = f"{path.rstrip('/')}/gatehouse-self-test"
     claims = {"X-Original-URI": path, "X-Forwarded-Uri": path, "X-Rewrite-URL": path}
     answer = test.ask(elsewhere, {**credential, **FORGED, **claims})
-    test.expect("A path the key may not read, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN)
+    test.expect(
+        "A path the key may not read, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN
+    )
     answer = test.ask(path, {**credential, **FORGED}, "DELETE")
-    test.expect("A method the key may not use, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN)
+    test.expect(
+        "A method the key may not use, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN
+    )
 
     answer = test.ask(path, credential)
     passed = answer.status == HTTPStatus.TOO_MANY_REQUESTS and answer.retry_after.isdecimal()

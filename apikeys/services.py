@@ -105,21 +105,21 @@ def rotate_key(key: APIKey, author: Author, *, grace: timedelta = timedelta(0)) 
     unchanged = models.Q(prefix=key.prefix, last4=key.last4, expires_at=key.expires_at)
     unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
     note = f"Rotated. The old secret works until {moment(replaced['previous_expires_at'])}." if grace else "Rotated."
-    change(key, author, USABLE & unchanged & unexpired, {**replaced, **stored_form(secret)}, note)
+    change(key, author, USABLE & unchanged & unexpired, {**replaced, **stored_form(secret)}, note=note)
     return secret
 
 
 def set_enabled(key: APIKey, author: Author, *, enabled: bool) -> None:
     """Disable the key, or enable it again. A key that is in that state already stays as it is."""
     if key.is_active != enabled or key.revoked_at or key.deleted_at:
-        change(key, author, USABLE, {"is_active": enabled}, "Enabled." if enabled else "Disabled.")
+        change(key, author, USABLE, {"is_active": enabled}, note="Enabled." if enabled else "Disabled.")
 
 
 def revoke_key(key: APIKey, author: Author, *, reason: str) -> None:
     """Refuse the key for good; the row stays. Works on a deleted key too: restored, it stays revoked."""
     reason = clean_reason(reason)
     values = {"revoked_at": timezone.now(), "revoked_reason": reason}
-    change(key, author, UNREVOKED, values, f"Revoked: {reason}")
+    change(key, author, UNREVOKED, values, note=f"Revoked: {reason}")
 
 
 def clean_reason(reason: str) -> str:
@@ -140,7 +140,7 @@ def shorten_expiry(key: APIKey, author: Author, *, expires_at: datetime) -> None
         models.When(previous_expires_at__gt=expires_at, then=models.Value(expires_at)), default="previous_expires_at"
     )
     note = f"Expiry brought forward to {moment(expires_at)}."
-    change(key, author, USABLE & later, {"expires_at": expires_at, "previous_expires_at": shorter}, note)
+    change(key, author, USABLE & later, {"expires_at": expires_at, "previous_expires_at": shorter}, note=note)
 
 
 def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] | None = None, **fields: Any) -> None:
@@ -193,6 +193,7 @@ def change(
     author: Author,
     condition: models.Q,
     values: Mapping[str, Any],
+    *,
     note: str = "",
     changes: Iterable[Change] = (),
 ) -> None:

@@ -7,12 +7,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-settings.configure(
-    SECRET_KEY="only-for-benchmarks",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    LOGGING_CONFIG=None,
-)
+settings.configure(SECRET_KEY="only-for-benchmarks", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, LOGGING_CONFIG=None)
 
 
 def empty(request: HttpRequest) -> HttpResponse:

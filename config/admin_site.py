@@ -22,8 +22,7 @@ from config.history_admin import HistoryAdmin
 from config.overview import overview
 from config.search import LONGEST_QUERY, search
 
-
-SECRET_SEARCHED = (
+SEARCH_WARNING = (
     "That was a secret. It must not stand in an address, where logs keep it: find its key here, and rotate it."
 )
 
@@ -50,7 +49,7 @@ class GatehouseAdminSite(AdminSite):
         """Everything that matches ?q=, of the kinds that the person may view."""
         query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
         if holds_secret(query):
-            messages.warning(request, SECRET_SEARCHED)
+            messages.warning(request, SEARCH_WARNING)
             return HttpResponseRedirect(reverse("admin:apikeys_apikey_find"))
         context = self.each_context(request) | {
             "title": "Search",

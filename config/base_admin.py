@@ -18,6 +18,7 @@ from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import DataError, IntegrityError, models
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -173,10 +174,22 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Boxes to tick: they need no script, and axe-core finds no fault with them as with the stock double list."""
-        if db_field.remote_field.model is Permission:
-            kwargs.setdefault("queryset", Permission.objects.select_related("content_type"))
         kwargs.setdefault("widget", forms.CheckboxSelectMultiple)
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.remote_field.model is Permission:
+            field.queryset = self.permissions_to_offer(db_field, request)
+            field.label_from_instance = permission_label
+        return field
+
+    def permissions_to_offer(self, db_field: Any, request: HttpRequest) -> models.QuerySet[Permission]:
+        """Those that open a section of ours, and those that the row has already: saving unchanged loses nothing."""
+        sections = Q()
+        for model in self.admin_site._registry:
+            sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
+        holder = getattr(request.resolver_match, "kwargs", {}).get("object_id")
+        if holder:
+            sections |= Q(**{f"{db_field.model._meta.model_name}__pk": holder})
+        return Permission.objects.filter(sections).select_related("content_type").distinct()
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """As Django's, without the four icons beside each choice: the side bar leads there."""
@@ -217,6 +230,11 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def tell(self, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
         self.message_user(request, text, level)
+
+
+def permission_label(permission: Permission) -> str:
+    """“Change rate limit”: Django's own name, “Can change rate limit”, without what all of them begin with."""
+    return capfirst(permission.name.removeprefix("Can "))
 
 
 def is_worth_telling(change: Change) -> bool:

@@ -84,10 +84,12 @@ class Section:
     places: tuple[str, ...]
     permissions: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
+    # Whether only the page itself belongs to the section, and none below it.
+    exact: bool = False
 
 
 STAFF_SECTIONS = (
-    Section("Overview", "overview", ("admin:index",)),
+    Section("Overview", "overview", ("admin:index",), exact=True),
     Section(
         "Users", "users", ("/users/", "admin:accounts_user_changelist"), ("accounts.view_user", "accounts.change_user")
     ),
@@ -104,7 +106,7 @@ STAFF_SECTIONS = (
         "keys",
         ("admin:apikeys_apikey_changelist",),
         ("apikeys.view_apikey", "apikeys.change_apikey"),
-        within=("/admin/apikeys/hygiene/",),
+        within=("/admin/apikeys/",),
     ),
     Section("Usage", "usage", ("staff_usage", "admin:apikeys_keyusage_changelist"), ("apikeys.view_keyusage",)),
     Section("Groups", "groups", ("admin:auth_group_changelist",), ("auth.view_group", "auth.change_group")),
@@ -159,6 +161,8 @@ def entries(request: HttpRequest, sections: Sequence[Section]) -> list[dict[str,
 
 
 def match_length(path: str, section: Section, url: str) -> int:
+    if section.exact:
+        return len(url) if path == url else 0
     prefixes = (url, *section.within, *(place for place in map(first_place, section.places) if place))
     return max((len(prefix) for prefix in prefixes if path.startswith(prefix)), default=0)
 

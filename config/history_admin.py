@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch
 from django.utils.html import format_html
+from django.utils.text import capfirst
 
 from config.base_admin import ReadOnlyAdmin, when
 from config.base_history import told
@@ -32,10 +32,25 @@ class PersonFilter(admin.SimpleListFilter):
         return queryset.filter(user_id=int(value)) if value.isascii() and value.isdecimal() else queryset.none()
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Changes of one kind of thing; offered are the kinds that have pages here."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        kinds = {model._meta.label_lower: model._meta.verbose_name for model in model_admin.admin_site._registry}
+        return sorted(((label, capfirst(str(name))) for label, name in kinds.items()), key=lambda kind: kind[1])
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        app, _, model = (self.value() or "").partition(".")
+        return queryset.filter(content_type__app_label=app, content_type__model=model) if model else queryset
+
+
 class HistoryAdmin(ReadOnlyAdmin):
     list_display = ("when_column", "user", "model_column", "object_column", "what_column", "ip_column")
     list_display_links = None
-    list_filter = (PersonFilter, "content_type", "action_flag", ("action_time", admin.DateFieldListFilter))
+    list_filter = (PersonFilter, KindFilter, "action_flag", ("action_time", admin.DateFieldListFilter))
     list_select_related = ("user", "content_type")
     search_fields = ("object_repr", "object_id")
     ordering = ("-action_time", "-pk")
@@ -46,14 +61,11 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Kind")
     def model_column(self, entry: LogEntry) -> str:
-        return str(entry.content_type.name).capitalize() if entry.content_type else "–"
+        return capfirst(str(entry.content_type.name)) if entry.content_type else "–"
 
     @admin.display(description="Of")
     def object_column(self, entry: LogEntry) -> str:
-        try:
-            url = entry.get_admin_url()
-        except NoReverseMatch:
-            url = None
+        url = entry.get_admin_url()
         return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
 
     @admin.display(description="What")

@@ -93,6 +93,7 @@ MIDDLEWARE = [
     "config.middleware.NoStoreMiddleware",
     "ratelimits.enforcement.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "apikeys.query_guard.SecretInQueryMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.LastSeenMiddleware",

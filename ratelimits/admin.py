@@ -22,6 +22,19 @@ from ratelimits.services import set_mode
 MOST_NEIGHBOURS_TOLD = 5
 
 
+class MethodFilter(admin.SimpleListFilter):
+    title = "method"
+    parameter_name = "method"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Any method"), *((method.value, method.label) for method in RateLimit.Method)]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(method="" if self.value() == "any" else self.value())
+
+
 @admin.register(RateLimit)
 class RateLimitAdmin(SoftDeleteAdmin):
     list_display = ("name", "tier", "method_column", "path_column", "limit_column", "mode_column", "updated")
@@ -29,7 +42,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
         "tier",
         "mode",
         "window",
-        ("method", admin.AllValuesFieldListFilter),
+        MethodFilter,
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("tier",)

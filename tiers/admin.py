@@ -13,8 +13,9 @@ from django.utils.html import format_html
 
 from config.base_admin import when
 from config.base_admin_soft_delete import DELETE, SoftDeleteAdmin
+from config.base_text import counted
 from tiers.forms import EmptyTierForm
-from tiers.models import Tier, counted
+from tiers.models import Tier
 from tiers.services import delete_tier
 
 
@@ -25,6 +26,7 @@ class TierAdmin(SoftDeleteAdmin):
     search_fields = ("name", "description")
     ordering = ("name",)
     confirm_template = "admin/tiers/confirm.html"
+    change_form_template = "admin/tiers/change_form.html"
     empty_advice = "A tier bundles rate limits; each account is on one. Begin with “free”, the tier of new accounts."
     created = when("created_at", "Created")
 

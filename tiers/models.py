@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.urls import reverse
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base_text import counted
 
 
 class TierInUse(ValidationError):
@@ -67,11 +68,6 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
     def _live_count(self, relation: str) -> models.functions.Coalesce:
         counts = self._live_rows(relation).order_by().values("tier").annotate(total=models.Count("pk")).values("total")
         return models.functions.Coalesce(models.Subquery(counts, output_field=models.IntegerField()), 0)
-
-
-def counted(number: int, noun: str) -> str:
-    """“1 account”, “3 accounts”: for nouns whose plural is an s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class TierManager(models.Manager.from_queryset(TierQuerySet)):  # type: ignore[misc]

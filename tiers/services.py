@@ -9,7 +9,8 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from config.base_history import CHANGE, DELETION, Change, record, record_many
-from tiers.models import Tier, counted
+from config.base_text import counted
+from tiers.models import Tier
 
 
 def delete_tier(

@@ -11,10 +11,16 @@ from django.db import migrations, models
 # that are still open when the hour is folded. docs/usage.md tells why this adds up.
 
 POSTGRESQL = [
+    # A note that this transaction has made already is enough: nobody else can see it, and so take it away, before it ends.
     """
     CREATE FUNCTION key_usage_note_row() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE touched timestamptz := date_trunc('hour', NEW.created_at, 'UTC');
     BEGIN
-        INSERT INTO key_usage_touched_hours (hour) VALUES (date_trunc('hour', NEW.created_at, 'UTC'));
+        IF NOT EXISTS (
+            SELECT 1 FROM key_usage_touched_hours WHERE hour = touched AND xmin = pg_current_xact_id()::xid
+        ) THEN
+            INSERT INTO key_usage_touched_hours (hour) VALUES (touched);
+        END IF;
         RETURN NULL;
     END $$
     """,

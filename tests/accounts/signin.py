@@ -9,6 +9,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core import mail
 
 from accounts import addresses
+from accounts.hashers import OWASPArgon2PasswordHasher
 from accounts.models import User
 from tests.conftest import make_user
 
@@ -18,6 +19,11 @@ NEW_PASSWORD = "battery staple 2"
 
 def verified(user):
     addresses.set_address(user, verified=True)
+    return user
+
+
+def unverified(user):
+    addresses.set_address(user, verified=False)
     return user
 
 
@@ -69,6 +75,20 @@ def enrol(client, password=PASSWORD):
     response = client.post("/accounts/2fa/totp/activate/", {"code": code_for(secret, shift=-1)})
     assert response.status_code == 302, response.context["form"].errors
     return secret
+
+
+class CountingHasher(OWASPArgon2PasswordHasher):
+    """The project's hasher, counting: the number of hashes is what the time of an answer tells."""
+
+    hashes = 0
+
+    def encode(self, password, salt):
+        type(self).hashes += 1
+        return super().encode(password, salt)
+
+    def verify(self, password, encoded):
+        type(self).hashes += 1
+        return super().verify(password, encoded)
 
 
 class Race:

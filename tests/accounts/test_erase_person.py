@@ -230,7 +230,7 @@ def command(*args):
 
 def test_the_command_says_what_it_would_do_first(alice):
     make_key(alice)
-    assert "Would erase account" in command("alice")
+    assert "Would erase account" in command("alice", "--dry-run")
     alice.refresh_from_db()
     assert alice.erased_at is None
     assert "was erased, and 1 keys revoked" in command("alice", "--yes")
@@ -238,6 +238,25 @@ def test_the_command_says_what_it_would_do_first(alice):
     assert alice.erased_at
     assert history(alice)[0].via == "manage.py erase_user"
     assert "was erased already" in command(str(alice.pk), "--yes")
+
+
+@pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
+def test_at_a_terminal_the_command_asks_for_the_user_name(alice, monkeypatch, typed, erased):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _prompt: typed)
+    if erased:
+        command("alice")
+    else:
+        with pytest.raises(CommandError, match="Nothing was erased"):
+            command("alice")
+    alice.refresh_from_db()
+    assert bool(alice.erased_at) is erased
+
+
+def test_a_script_is_not_asked(alice):
+    command("alice")
+    alice.refresh_from_db()
+    assert alice.erased_at
 
 
 def test_the_command_finds_a_deleted_account_by_name_or_id(alice, bob):

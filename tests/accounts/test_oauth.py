@@ -27,6 +27,7 @@ from tests.accounts.signin import (
     last_link,
     make_verified,
     sign_in,
+    unverified,
     verified,
 )
 from tests.conftest import make_user
@@ -171,7 +172,7 @@ def test_an_address_that_the_provider_has_not_verified_links_to_nothing(client, 
 
 
 def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, alice, provider):
-    addresses.set_address(alice, verified=False)
+    unverified(alice)
     mallory = Client()
     mallory.force_login(alice)
     Authenticator.objects.create(user=alice, type="totp", data={"secret": "x"})
@@ -181,6 +182,7 @@ def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, ali
     assert not is_signed_in(mallory)
     alice.refresh_from_db()
     assert not alice.has_usable_password()
+    assert alice.session_epoch > 0
     assert addresses.is_verified(alice)
     assert not Authenticator.objects.filter(user=alice).exists()
     sign_in(mallory, "alice")

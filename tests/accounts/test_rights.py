@@ -69,7 +69,9 @@ def test_the_fields_that_make_an_account_more_than_ordinary_are_superusers_matte
 
 
 def test_nobody_takes_his_own_access(cast):
-    assert {"is_active", "is_superuser", "is_staff", "email"} <= rights.protected_fields(cast["superuser"], cast["superuser"])
+    assert {"is_active", "is_superuser", "is_staff", "email"} <= rights.protected_fields(
+        cast["superuser"], cast["superuser"]
+    )
 
 
 def test_the_last_superuser_who_can_sign_in_stays(cast):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from accounts import addresses
 from accounts.models import User
-from tests.accounts.signin import PASSWORD, is_signed_in, make_verified, sign_in, verified
+from tests.accounts.signin import PASSWORD, CountingHasher, is_signed_in, make_verified, sign_in, unverified, verified
+from tests.conftest import make_user
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", " Alice ", "alice@example.com", "Alice@EXAMPLE.com", "ａｌｉｃｅ"])
@@ -60,6 +60,35 @@ def test_known_unknown_suspended_and_deleted_names_get_the_same_answer(client, a
     assert len(answers) == 1
 
 
+@pytest.fixture
+def hashes(settings):
+    """How many password hashes the block computed."""
+    settings.PASSWORD_HASHERS = ["tests.accounts.signin.CountingHasher"]
+
+    def counted(action):
+        before = CountingHasher.hashes
+        action()
+        return CountingHasher.hashes - before
+
+    return counted
+
+
+@pytest.mark.parametrize("name", ["alice", "bob", "charlie", "provider", "nobody", "nobody@example.com"])
+def test_every_refused_sign_in_costs_one_hash(client, alice, bob, charlie, hashes, name):
+    bob.suspend()
+    charlie.delete()
+    provider = make_user("provider")
+    provider.set_unusable_password()
+    provider.save(update_fields=["password"])
+    assert hashes(lambda: sign_in(client, name, "wrong")) == 1
+
+
+@pytest.mark.parametrize("email", ["free@example.com", "alice@example.com"])
+def test_every_sign_up_costs_one_hash(client, alice, hashes, email):
+    form = {"name": "Dora", "username": "dora", "email": email, "password1": PASSWORD}
+    assert hashes(lambda: client.post("/accounts/signup/", form)) == 1
+
+
 def test_the_name_of_a_deleted_account_leads_to_its_successor(client, alice):
     verified(alice)
     alice.delete()
@@ -93,7 +122,7 @@ def test_an_account_without_a_password_cannot_be_signed_in_to_by_one(client, ali
 
 
 def test_an_unverified_address_is_asked_to_be_verified_first(client, alice, mailoutbox):
-    addresses.set_address(alice, verified=False)
+    unverified(alice)
     response = sign_in(client, "alice")
     assert response["Location"] == "/accounts/confirm-email/"
     assert [message.to for message in mailoutbox] == [["alice@example.com"]]

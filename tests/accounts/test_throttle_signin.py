@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 
-from accounts import addresses, throttle
-from ratelimits.limiter import forget_limiter
-from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, verified
+from accounts import throttle
+from ratelimits.limiter import forget_limiter, limiter
+from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, unverified, verified
+from tests.services import redis_url
 
 CLOSED_PORT = "redis://127.0.0.1:1/0"
-
-
-def redis_url():
-    return os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/5")
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
@@ -25,22 +20,13 @@ def any_store(request, settings):
     if request.param == "redis":
         settings.REDIS_URL = redis_url()
     forget_limiter()
-    keys = [budget.key for name in ("alice", "bob") for budget in budgets_of(name)]
-    from ratelimits.limiter import limiter
-
-    try:
-        limiter().reset(keys)
-    except Exception:
-        if os.environ.get("REQUIRE_SERVICES"):
-            raise
-        pytest.skip("Redis is not running at TEST_REDIS_URL: apt install redis-server")
+    keys = [budget.key for budget in budgets_of("alice")]
+    limiter().reset(keys)
     yield request.param
     limiter().reset(keys)
 
 
 def budgets_of(name):
-    from django.test import RequestFactory
-
     request = RequestFactory().get("/")
     return throttle.wrong_passwords(request, name), throttle.wrong_names(request)
 
@@ -229,7 +215,7 @@ def test_setting_a_first_password_is_throttled(client, alice):
 
 
 def test_signing_in_sends_the_verification_mail_again_a_few_times_only(client, alice, mailoutbox):
-    addresses.set_address(alice, verified=False)
+    unverified(alice)
     for _ in range(8):
         assert sign_in(client, "alice")["Location"] == "/accounts/confirm-email/"
     assert len(mailoutbox) == 5

@@ -224,3 +224,18 @@ def test_visitors_and_account_holders_stay_outside(client, alice):
         for url in ("/admin/", "/admin/accounts/user/", "/admin/search/?q=a", "/admin/accounts/user/export/"):
             assert client.get(url).status_code == 302
         client.force_login(alice)
+
+
+def test_permissions_of_our_sections_are_offered_and_others_that_are_held_are_kept(staff_client, alice):
+    odd = Permission.objects.get(codename="add_session")
+    alice.user_permissions.add(odd)
+    url = f"/admin/accounts/user/{alice.pk}/change/"
+    offered = staff_client.get(url).context["adminform"].form.fields["user_permissions"]
+    names = [offered.label_from_instance(permission) for permission in offered.queryset]
+    assert {"Change rate limit", "View API key", "Add session"} <= set(names)
+    assert "Delete session" not in names
+    assert len(names) == len(set(names)) < 50
+    assert post(staff_client, alice, user_permissions=[odd.pk]).status_code == 302
+    assert list(alice.user_permissions.all()) == [odd]
+    fresh = staff_client.get("/admin/auth/group/add/").context["adminform"].form.fields["permissions"]
+    assert not fresh.queryset.filter(pk=odd.pk).exists()

@@ -31,6 +31,25 @@ def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
     assert alice.is_active
 
 
+@pytest.mark.parametrize(
+    ("action", "prepare", "effect"),
+    [
+        ("suspend", User.refresh_from_db, "will be signed out everywhere and cannot sign in"),
+        ("reactivate", User.suspend, "1 account can sign in again."),
+        ("delete", User.refresh_from_db, "User names and e-mail addresses become free"),
+        ("restore", User.delete, "1 account will come back."),
+        ("sign-out", User.refresh_from_db, "Every session and reset link of 1 account ends."),
+        ("send-reset", User.refresh_from_db, "A mail with a link to set a new password."),
+        ("verify", lambda user: set_address(user, verified=False), "Do this only if you are sure."),
+        ("resend-verification", lambda user: set_address(user, verified=False), "A mail with a link"),
+    ],
+)
+def test_every_action_has_a_page_that_says_what_it_means(staff_client, alice, action, prepare, effect):
+    prepare(alice)
+    assert effect in staff_client.get(f"/users/{alice.pk}/{action}/").content.decode()
+    assert history(alice) == []
+
+
 def test_a_suspended_person_is_out_on_his_next_request_and_his_keys_with_him(staff_client, alice):
     key = make_key(alice)
     his = signed_in(alice)

@@ -12,7 +12,7 @@ from django.test import Client
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
 from tests.accounts.people import EVERY_RIGHT, history, make_staff, messages, signed_in
-from tests.accounts.signin import follow_reset, link_in
+from tests.accounts.signin import follow_reset, is_signed_in, link_in, sign_in
 from tests.conftest import make_user
 from tiers.models import Tier
 
@@ -40,9 +40,15 @@ def test_a_new_account_has_no_password_and_its_holder_gets_a_mail_to_set_one(sta
     (message,) = mail.outbox
     assert message.to == ["dora@example.com"]
     assert "dora" in message.body
-    follow_reset(Client(), link_in(message))
+    assert not is_verified(dora)
+    hers = Client()
+    follow_reset(hers, link_in(message))
     dora.refresh_from_db()
     assert dora.check_password("battery staple 2")
+    # The link came by mail, so the address is hers: no second mail stands between her and her account.
+    assert is_verified(dora)
+    sign_in(hers, "dora", "battery staple 2")
+    assert is_signed_in(hers)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission
 
 from apikeys.gateway_setup import FILES, Places, configuration
 from apikeys.models import APIKey, KeyUsage
-from tests.apikeys.servers import ROOT, gateway, gatehouse, upstream
+from tests.apikeys.servers import ROOT, gatehouse, gateway, upstream
 from tests.conftest import make_user
 
 PAGE = "/admin/apikeys/connect/"
@@ -50,7 +50,8 @@ def test_the_places_can_be_filled_in(staff_client):
 
 
 @pytest.mark.parametrize(
-    "place", ["gate", "gate:", "gate:0", "gate:99999", "a b:80", "x;}:80", "http://gate:80", "gate:80\nevil", "\0:1", ""]
+    "place",
+    ["gate", "gate:", "gate:0", "gate:99999", "a b:80", "x;}:80", "http://gate:80", "gate:80\nevil", "\0:1", ""],
 )
 def test_only_a_place_gets_into_a_configuration(staff_client, place):
     response = staff_client.get(PAGE, {"gatehouse": place, "upstream": "api:1", "listen": "0.0.0.0:1"})
@@ -62,9 +63,23 @@ def test_only_a_place_gets_into_a_configuration(staff_client, place):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "orders", "ftp://api.example.com/", "file:///etc/passwd", "gopher://x/", "http://", "http://user:pw@api.example.com/"]
-    + ["http://api.example.com/?x=1", "http://api.example.com/#x", "http://a b/", "http://[::1/", "http://x:99999/"]
-    + ["http://api.example.com/\r\nX: y", "javascript:alert(1)", "http://münchen.example/"],
+    [
+        "",
+        "orders",
+        "ftp://api.example.com/",
+        "file:///etc/passwd",
+        "gopher://x/",
+        "http://",
+        "http://user:pw@api.example.com/",
+        "http://api.example.com/?x=1",
+        "http://api.example.com/#x",
+        "http://a b/",
+        "http://[::1/",
+        "http://x:99999/",
+        "http://api.example.com/\r\nX: y",
+        "javascript:alert(1)",
+        "http://münchen.example/",
+    ],
 )
 def test_a_url_that_is_no_api_is_refused_at_the_field(staff_client, url):
     response = staff_client.post(TEST, {"url": url})

@@ -86,8 +86,14 @@ def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, k
 
 @pytest.mark.parametrize(
     "sent",
-    [{}, {"key": "", "path": "/", "method": "GET"}, {"key": "x" * 300, "path": "/", "method": "GET"}, {"key": "\0"}]
-    + [{"key": "k", "path": "/", "method": "STEAL"}, {"key": "k", "path": "", "method": "GET"}],
+    [
+        {},
+        {"key": "", "path": "/", "method": "GET"},
+        {"key": "x" * 300, "path": "/", "method": "GET"},
+        {"key": "\x00"},
+        {"key": "k", "path": "/", "method": "STEAL"},
+        {"key": "k", "path": "", "method": "GET"},
+    ],
 )
 def test_bad_input_is_told_at_the_field(staff_client, sent):
     response = staff_client.post(PAGE, sent)

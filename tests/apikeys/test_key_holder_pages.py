@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
+from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret, is_well_formed
 from tests.apikeys.usage_makers import event, make_key
@@ -90,6 +91,21 @@ def test_the_same_form_sent_again_makes_no_second_key(holder):
     assert again.status_code == 409
     assert secret not in text(again)
     assert "No second key was made" in text(again)
+    assert APIKey.objects.count() == 1
+
+
+def test_of_two_requests_with_one_form_at_once_one_makes_the_key(holder, alice, monkeypatch):
+    data = {"name": "once", "form_token": token_of(holder)}
+    issue = services.issue_key
+
+    def issue_second(*args, **kwargs):
+        monkeypatch.undo()
+        issue(*args, **kwargs)
+        return issue(*args, **kwargs)
+
+    monkeypatch.setattr(services, "issue_key", issue_second)
+    response = holder.post(NEW, data)
+    assert response.status_code == 409
     assert APIKey.objects.count() == 1
 
 

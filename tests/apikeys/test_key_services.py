@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from threading import Barrier, Thread
 
 import pytest
@@ -291,29 +292,30 @@ def run_at_once(*steps):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_rotations_at_once_one_wins(alice):
-    for _ in range(5):
-        key = make_key(alice)
-        views = [APIKey.objects.get(pk=key.pk) for _ in range(2)]
-        secrets = []
-        caught = run_at_once(
-            *(lambda view=view: secrets.append(services.rotate_key(view, Author(alice))) for view in views)
-        )
-        key.refresh_from_db()
-        assert len(caught) == 1
-        assert key.secret_hash == hash_secret(secrets[0])
+@pytest.mark.parametrize("_round", range(5))
+def test_of_two_rotations_at_once_one_wins(alice, _round):
+    key = make_key(alice)
+    secrets = []
+
+    def rotate(view):
+        secrets.append(services.rotate_key(view, Author(alice)))
+
+    caught = run_at_once(*(partial(rotate, APIKey.objects.get(pk=key.pk)) for _ in range(2)))
+    key.refresh_from_db()
+    assert len(caught) == 1
+    assert key.secret_hash == hash_secret(secrets[0])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_revocation_wins_every_race(alice):
-    for _ in range(5):
-        key = make_key(alice)
-        views = [APIKey.objects.get(pk=key.pk) for _ in range(4)]
-        run_at_once(
-            lambda: services.revoke_key(views[0], Author(alice), reason="leaked"),
-            lambda: services.set_enabled(views[1], Author(alice), enabled=False),
-            lambda: services.rotate_key(views[2], Author(alice)),
-            lambda: services.edit_key(views[3], Author(alice), name="edited"),
-        )
-        key.refresh_from_db()
-        assert key.state == "revoked"
+@pytest.mark.parametrize("_round", range(5))
+def test_a_revocation_wins_every_race(alice, _round):
+    key, author = make_key(alice), Author(alice)
+    one, two, three, four = (APIKey.objects.get(pk=key.pk) for _ in range(4))
+    run_at_once(
+        partial(services.revoke_key, one, author, reason="leaked"),
+        partial(services.set_enabled, two, author, enabled=False),
+        partial(services.rotate_key, three, author),
+        partial(services.edit_key, four, author, name="edited"),
+    )
+    key.refresh_from_db()
+    assert key.state == "revoked"

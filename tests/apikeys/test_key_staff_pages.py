@@ -241,7 +241,7 @@ def test_a_key_revoked_between_check_and_write_is_left_alone(staff_client, alice
     APIKey.objects.filter(pk=key.pk).revoke("leaked")
     from apikeys.admin import APIKeyAdmin
 
-    monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *args: True)
+    monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *_: True)
     response = staff_client.post(page(key), change_data(key, name="late"), follow=True)
     assert "revoked or deleted meanwhile" in text(response)
     key.refresh_from_db()
@@ -276,10 +276,12 @@ def test_staff_take_every_step(staff_client, alice):
 
 def test_a_key_is_deleted_and_restored_in_the_admin(staff_client, alice):
     key = make_key(alice, "name-deleted")
+    assert "1 key that works now will be refused at once" in text(staff_client.get(page(key, "delete")))
     staff_client.post(page(key, "delete"), {"post": "yes"})
     key.refresh_from_db()
     assert key.state == "deleted"
     assert rows_shown(staff_client) == set()
+    assert "revoked ones stay revoked" in text(staff_client.get(page(key, "restore")))
     staff_client.post(page(key, "restore"), {"post": "yes"})
     key.refresh_from_db()
     assert key.state == "active"
@@ -311,13 +313,23 @@ def test_a_secret_of_no_key_is_told_so_and_not_echoed(staff_client, alice):
     assert secret not in text(response)
 
 
-def test_a_secret_in_the_search_is_refused_and_taken_out_of_the_address(staff_client, alice):
+@pytest.mark.parametrize("place", [LIST, "/admin/search/", "/users/", "/admin/usage/"])
+def test_a_secret_in_a_search_is_refused_and_taken_out_of_the_address(staff_client, alice, place):
     _, secret = services.issue_key(alice, Author(alice), name="k")
-    response = staff_client.get(LIST, {"q": secret})
+    response = staff_client.get(place, {"q": f" {secret}"})
     assert (response.status_code, response.url) == (302, FIND)
     shown = text(staff_client.get(FIND))
     assert "must not stand in an address" in shown
     assert secret not in shown
+
+
+def test_a_holder_is_told_the_same(client, alice):
+    _, secret = services.issue_key(alice, Author(alice), name="k")
+    client.force_login(alice)
+    response = client.get("/account/keys/", {"show": secret}, follow=True)
+    assert response.redirect_chain == [("/account/keys/", 302)]
+    assert "must not stand in an address" in text(response)
+    assert client.get("/account/keys/", {"show": "gate_short"}).status_code == 200
 
 
 def rows_shown(client, **query):

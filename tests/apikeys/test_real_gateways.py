@@ -7,7 +7,7 @@ import pytest
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from tests.apikeys.conftest import make_key
-from tests.apikeys.servers import call, gateway, gatehouse, upstream
+from tests.apikeys.servers import call, gatehouse, gateway, upstream
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 

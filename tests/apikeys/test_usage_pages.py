@@ -33,8 +33,7 @@ def stats(response):
 
 def table(response, caption):
     body = text(response).split(f">{caption}<")[-1].split("</table>")[0]
-    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("<tr>")[2:]]
-    return rows
+    return [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("<tr>")[2:]]
 
 
 def lines(response):
@@ -183,7 +182,12 @@ def test_the_export_adds_up_to_the_totals(staff_client, traffic, folded):
     assert sum(int(record["requests"]) for record in records) == 7
     assert sum(int(record["tokens"]) for record in records) == 1000
     failed = next(record for record in records if record["errors"] == "1")
-    assert (failed["key"], failed["endpoint"], failed["average_ms"], failed["slowest_ms"]) == ("first", "/orders", "200", "300")
+    assert (failed["key"], failed["endpoint"], failed["average_ms"], failed["slowest_ms"]) == (
+        "first",
+        "/orders",
+        "200",
+        "300",
+    )
 
 
 def test_the_export_of_a_holder_is_his_own(holder, traffic):

@@ -252,3 +252,11 @@ def test_states_are_words(staff_client, alice, bob, free):
     assert "observed only" in page
     assert ">enforced</span>" in page
     assert RateLimit.objects.count() == 2
+
+
+@pytest.mark.parametrize(("method", "paths"), [("any", {"/a"}), ("GET", {"/b"}), ("PUT", set()), ("odd", set())])
+def test_limits_are_filtered_by_method(staff_client, free, method, paths):
+    make_limit(free, "/a")
+    make_limit(free, "/b", method="GET")
+    rows = staff_client.get(f"/admin/ratelimits/ratelimit/?method={method}").context["cl"].result_list
+    assert {row.path for row in rows} == paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,26 @@ def test_style_and_script_are_small():
     stock = [f"admin/css/{name}.css" for name in ("base", "changelists", "forms", "widgets", "responsive")]
     assert sum(map(size, ["css/gatehouse.css", *stock])) < 40_000
     assert size("js/gatehouse.js") < 5_000
+
+
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ("/admin/", "Overview"),
+        ("/admin/apikeys/hygiene/", "API keys"),
+        ("/admin/apikeys/explain/", "API keys"),
+        ("/admin/apikeys/connect/", "API keys"),
+        ("/admin/ratelimits/match/", "Rate limits"),
+        ("/admin/usage/", "Usage"),
+        ("/users/", "Users"),
+    ],
+)
+def test_the_side_bar_says_where_we_are(staff_client, path, section):
+    page = staff_client.get(path).content.decode()
+    current = re.findall(r'<a [^>]*aria-current="page"[^>]*>(.*?)</a>', page[: page.index("<main")], re.DOTALL)
+    assert [re.sub(r"<.*?>|\s+", " ", link).strip() for link in current] == [section]
+
+
+def test_a_page_outside_the_sections_marks_none(staff_client):
+    page = staff_client.get("/admin/search/?q=x").content.decode()
+    assert 'aria-current="page"' not in page[: page.index("<main")]

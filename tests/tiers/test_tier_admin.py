@@ -153,3 +153,18 @@ def test_moving_users_refuses_a_target_that_is_no_use(used, free, sue):
 def test_bad_names_are_form_errors(staff_client, name, expected):
     page = staff_client.post("/admin/tiers/tier/add/", {"name": name, "description": ""})
     assert expected in str(page.context["adminform"].form.errors["name"])
+
+
+def test_the_page_of_a_tier_says_its_limits_as_people_say_them(staff_client, free):
+    RateLimit.objects.create(tier=free, path="/orders/*", method="GET", limit=100, period=60, name="orders")
+    RateLimit.objects.create(tier=free, path="/try", limit=5, period=86_400, window="fixed", mode="observe", name="try")
+    page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
+    assert "GET /orders/*" in page
+    assert "100 per minute" in page
+    assert "observe only" in page
+    assert "2 limits" in page
+
+
+def test_the_page_of_a_tier_without_limits_says_what_applies(staff_client, free):
+    page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
+    assert "the default limit applies" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -22,7 +23,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "username", help="The account's user name; for a deleted account, or one of several, its id."
         )
-        parser.add_argument("--yes", action="store_true", help="Do it. Without this, only say what would be done.")
+        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
+        parser.add_argument(
+            "--yes", action="store_true", help="Do not ask. Without a terminal nothing is asked either."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = account(options["username"])
@@ -30,11 +34,11 @@ class Command(BaseCommand):
             self.stdout.write(f"Account {user.pk} was erased already.")
             return
         keys = user.api_keys.live().count()
-        if not options["yes"]:
-            self.stdout.write(
-                f"Would erase account {user.pk} ({user.username}) and revoke {keys} keys. Add --yes to do it."
-            )
+        if options["dry_run"]:
+            self.stdout.write(f"Would erase account {user.pk} ({user.username}) and revoke {keys} keys.")
             return
+        if not (options["yes"] or confirmed(user)):
+            raise CommandError("That is not the user name of the account. Nothing was erased.")
         try:
             erase(user, Author(user, via="manage.py erase_user"))
         except ValidationError as error:
@@ -42,9 +46,18 @@ class Command(BaseCommand):
         self.stdout.write(f"Account {user.pk} was erased, and {keys} keys revoked.")
 
 
+def confirmed(user: User) -> bool:
+    """Whether the person at the terminal types the user name; a script has named the account, and means it."""
+    return (
+        not sys.stdin.isatty() or input(f"Type {user.username} to erase account {user.pk} for good: ") == user.username
+    )
+
+
 def account(wanted: str) -> User:
     """The live account of this user name, else the only deleted one, else the one of this id. Raises CommandError."""
-    users = list(User.objects.live().filter(username=wanted)) or list(User.objects.deleted().filter(username=wanted))
+    users: list[User] = list(User.objects.live().filter(username=wanted)) or list(
+        User.objects.deleted().filter(username=wanted)
+    )
     if not users and wanted.isascii() and wanted.isdigit():
         users = list(User.objects.filter(pk=int(wanted)))
     if not users:

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError(f"--days must be 0 to {LONGEST}.")
         before = timezone.now() - timedelta(days=options["days"])
         for model in in_dependency_order():
-            rows = model._default_manager.filter(deleted_at__lt=before)  # type: ignore[attr-defined]
+            rows: Any = model._default_manager.filter(deleted_at__lt=before)
             rows = purgeable(rows) if model is User else rows
             name = str(model._meta.verbose_name_plural)
             if options["yes"]:

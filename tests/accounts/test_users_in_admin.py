@@ -1,0 +1,43 @@
+"""Accounts changed in the admin keep the rules of the staff pages: mails, addresses, who may move them."""
+
+from __future__ import annotations
+
+import pytest
+from django.core import mail
+
+from accounts.addresses import is_verified
+from accounts.models import User
+from tests.accounts.people import EVERY_RIGHT, make_staff, signed_in
+
+pytestmark = pytest.mark.django_db
+
+
+def change(client, user, **values):
+    data = {
+        "name": user.name, "username": user.username, "email": user.email, "tier": user.tier_id or "",
+        "is_active": "on" if user.is_active else "",
+    }  # fmt: skip
+    return client.post(f"/admin/accounts/user/{user.pk}/change/", data | values)
+
+
+def test_a_new_account_is_invited_and_not_verified(staff_client, free):
+    data = {"name": "Dora", "username": "dora", "email": "dora@example.com", "tier": free.pk}
+    staff_client.post("/admin/accounts/user/add/", data)
+    dora = User.objects.get(username="dora")
+    assert not is_verified(dora)
+    assert [message.to for message in mail.outbox] == [["dora@example.com"]]
+
+
+def test_a_moved_address_is_unverified_and_the_old_one_is_told(staff_client, alice):
+    change(staff_client, alice, email="new@example.com")
+    alice.refresh_from_db()
+    assert alice.email == "new@example.com"
+    assert not is_verified(alice)
+    assert {message.to[0] for message in mail.outbox} == {"alice@example.com", "new@example.com"}
+
+
+def test_staff_who_are_no_superusers_move_no_address(alice):
+    change(signed_in(make_staff("steve", *EVERY_RIGHT)), alice, email="mine@example.com", name="Alice Two")
+    alice.refresh_from_db()
+    assert (alice.email, alice.name) == ("alice@example.com", "Alice Two")
+    assert mail.outbox == []

@@ -1,0 +1,108 @@
+"""The pages of the secret and of the picker in a real Chromium: with JavaScript, and without."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from django.conf import settings
+
+from apikeys.models import APIKey, KeyPermission
+from apikeys.secrets import hash_secret
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    if not CHROMIUM:
+        pytest.skip("Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-component-update"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, live_server, client, alice):
+    client.force_login(alice)
+    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
+
+    def open_page(path, **options):
+        context = chromium.new_context(base_url=live_server.url, **options)
+        context.add_cookies([cookie | {"url": live_server.url}])
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    return open_page
+
+
+def make(page):
+    page.fill("#id_name", "from a browser")
+    page.click("text=Make the key")
+    page.wait_for_selector("[data-secret]")
+
+
+def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
+    page = open_page("/account/keys/new/", permissions=["clipboard-read", "clipboard-write"])
+    make(page)
+    value = page.locator("[data-value]")
+    assert not value.is_visible()
+    assert page.evaluate("document.activeElement.hasAttribute('data-copy')")
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.click("text=Usage")
+    assert asked == ["beforeunload"]
+    assert page.url.endswith("/new/")
+    page.click("[data-copy]")
+    page.get_by_text("Copied.").wait_for()
+    secret = page.evaluate("navigator.clipboard.readText()")
+    assert APIKey.objects.get().secret_hash == hash_secret(secret)
+    page.click("text=Reveal")
+    assert value.inner_text() == secret
+    page.click("text=I have saved it")
+    page.wait_for_url("**/account/keys/")
+    assert asked == ["beforeunload"]
+
+
+def test_all_of_it_works_without_javascript(open_page):
+    page = open_page("/account/keys/new/", java_script_enabled=False)
+    make(page)
+    assert not page.locator("[data-copy]").is_visible()
+    page.click("text=Reveal")
+    assert APIKey.objects.get().secret_hash == hash_secret(page.locator("[data-value]").inner_text())
+
+
+def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
+    page = open_page("/account/keys/new/")
+    page.fill("#id_name", "twice")
+    page.dblclick("text=Make the key")
+    page.wait_for_selector("[data-secret]")
+    assert APIKey.objects.count() == 1
+
+
+def test_the_picker_grows_and_a_filled_row_chooses_the_list(open_page):
+    page = open_page("/account/keys/new/")
+    for _ in range(2):
+        page.click("text=Add a row")
+    page.fill("#id_permissions-4-resource", "/orders/*")
+    page.check("#id_permissions-4-actions_0")
+    assert page.is_checked('input[name="allow"][value="listed"]')
+    make(page)
+    assert [str(row) for row in KeyPermission.objects.all()] == ["read /orders/*"]
+
+
+@pytest.mark.parametrize("path", ["/account/keys/", "/account/keys/new/", "/account/usage/"])
+def test_pages_break_no_security_policy_and_fit_a_phone(open_page, path):
+    page = open_page(path, viewport={"width": 375, "height": 700})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("response", lambda answer: complaints.append(answer.url) if answer.status >= 400 else None)
+    page.reload()
+    assert complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375

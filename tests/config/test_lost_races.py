@@ -1,0 +1,94 @@
+"""What happens when another request was faster by a moment: told as an error of the form, or of the restore."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import IntegrityError
+from django.forms import modelform_factory
+from PIL import Image
+
+from accounts.models import User
+from config.base_admin import GatehouseModelAdmin
+from config.base_admin_soft_delete import SoftDeleteAdmin
+from config.base_forms import LiveChoicesForm
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+class SlowForm(LiveChoicesForm):
+    """Between the validation of its fields and the end of its own, somebody deletes the tier."""
+
+    class Meta:
+        model = User
+        fields = ("name", "tier")
+
+    def clean(self):
+        Tier.objects.filter(name="pro").delete()
+        return super().clean()
+
+
+def test_a_tier_that_is_deleted_while_the_form_is_checked_is_refused(alice):
+    pro = Tier.objects.create(name="pro")
+    form = SlowForm({"name": "Alice", "tier": pro.pk}, instance=alice)
+    assert form.errors == {"tier": ["“pro” was deleted just now. Choose another one."]}
+
+
+def test_a_tier_that_the_account_has_already_is_not_looked_at_again(free):
+    pro = Tier.objects.create(name="pro")
+    nina = make_user("nina", tier=pro)
+    Tier.objects.filter(pk=pro.pk).update(deleted_at="2026-01-01T00:00Z")
+    form = modelform_factory(User, LiveChoicesForm, fields=("name", "tier"))
+    assert form({"name": "Nina N", "tier": pro.pk}, instance=nina).is_valid()
+
+
+def test_a_name_that_is_taken_while_a_row_is_restored_is_an_explained_refusal(monkeypatch):
+    first = Tier.objects.create(name="pro")
+    first.delete()
+    Tier.objects.create(name="pro")
+    look, looked = Tier._refuse_conflict, []
+
+    def too_early(self):
+        looked.append(self)
+        if len(looked) > 1:
+            look(self)
+
+    monkeypatch.setattr(Tier, "_refuse_conflict", too_early)
+    with pytest.raises(ValidationError, match="cannot be restored"):
+        first.restore()
+    assert len(looked) == 2
+    monkeypatch.setattr(Tier, "_refuse_conflict", lambda _: None)
+    with pytest.raises(IntegrityError):
+        first.restore()
+
+
+def test_an_upload_is_read_from_its_start_when_the_view_runs_again(rf, sue, monkeypatch):
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(picture, "PNG")
+    request = rf.post("/", {"file": SimpleUploadedFile("a.png", picture.getvalue())})
+    seen = []
+
+    def stock(self, request, *args, **kwargs):
+        seen.append(request.FILES["file"].read())
+        if len(seen) == 1:
+            raise IntegrityError
+        return "answer"
+
+    monkeypatch.setattr("django.contrib.admin.ModelAdmin.changeform_view", stock)
+    section = GatehouseModelAdmin(User, admin.site)
+    assert section.changeform_view(request) == "answer"
+    assert seen[0] == seen[1] == picture.getvalue()
+
+
+def test_a_section_without_words_of_its_own_says_nothing_untrue(rf, sue):
+    section = SoftDeleteAdmin(Tier, admin.site)
+    request = rf.get("/")
+    assert section.consequences(request, [], "delete") == []
+    assert section.obstacle(request, [], "delete") == ""
+    assert section.why_not(request, None, "change") == ""
