@@ -52,7 +52,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         return self if actor.is_superuser else self.ordinary()
 
     def matching(self, text: str) -> UserQuerySet:
-        """The accounts whose name, user name or e-mail address contains each word of `text`, in any letter case."""
+        """The accounts whose name, username or e-mail address contains each word of `text`, in any letter case."""
         found = self
         for word in normalize_email(text).split():
             found = found.filter(
@@ -85,7 +85,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         return key_model()._default_manager.usable().filter(user__in=self.order_by().values("pk"))
 
     def by_sign_in_name(self, name: str) -> User | None:
-        """The live account that signs in by `name`, a folded user name or e-mail address (accounts/names.py)."""
+        """The live account that signs in by `name`, a folded username or e-mail address (accounts/names.py)."""
         field = "email" if "@" in name else "username"
         return self.live().filter(**{field: name}).first()
 
@@ -96,7 +96,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     def get_by_natural_key(self, username: str | None) -> User:
-        """The live account with this user name, in any letter case. Raises User.DoesNotExist."""
+        """The live account with this username, in any letter case. Raises User.DoesNotExist."""
         user: User = self.live().get(username=(username or "").casefold())
         return user
 

@@ -30,7 +30,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         max_length=32,
         validators=[MinLengthValidator(2), validate_username],
         help_text="2 to 32 characters: lower-case letters a to z, digits, underscores.",
-        error_messages={"unique": "Another account has this user name. Choose another one."},
+        error_messages={"unique": "Another account has this username. Choose another one."},
     )
     email = NormalizedEmailField("e-mail address", max_length=254)
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
@@ -71,7 +71,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
             unique_among_live(
                 "username",
                 name="user_live_username_unique",
-                message="Another account has this user name. Choose another one.",
+                message="Another account has this username. Choose another one.",
             ),
             unique_among_live(
                 "email", name="user_live_email_unique", message="Another account has this e-mail address."

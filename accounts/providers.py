@@ -128,7 +128,7 @@ def name_from(data: dict[str, Any]) -> str:
 
 
 def free_username(wish: str) -> str:
-    """A user name that no live account has, as near to `wish` as the rules allow."""
+    """A username that no live account has, as near to `wish` as the rules allow."""
     stem = re.sub(r"[^a-z0-9_]+", "_", wish.casefold()).strip("_")[:26] or "user"
     stem = stem if len(stem) > 1 else f"{stem}_1"
     taken = set(User.objects.live().filter(username__startswith=stem).values_list("username", flat=True))

@@ -87,15 +87,27 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions: Any = ("export_selected",)
     # What an empty list says under “Nothing here yet.”
     empty_advice = ""
+    # Whether its rows change, so that a page can tell of their history.
+    has_history = True
     # The columns of the CSV export, by field name; empty: all but secrets.
     csv_fields: Sequence[str] = ()
+
+    @property
+    def section_name(self) -> str:
+        """How pages call this section: in headings, breadcrumbs and the search field."""
+        return str(self.opts.verbose_name_plural)
+
+    @property
+    def section_title(self) -> str:
+        return capfirst(self.section_name)
 
     # --- Views ---
 
     @refusing_bad_values
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        title = capfirst(str(self.opts.verbose_name_plural))
-        return super().changelist_view(request, {"title": title, "model_admin": self} | (extra_context or {}))
+        return super().changelist_view(
+            request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
+        )
 
     @refusing_bad_values
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -126,6 +138,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         except IncorrectLookupParameters:
             return HttpResponseRedirect("../?e=1")
         return self.csv(changelist.get_queryset(request))
+
+    def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
+        return super().get_action_choices(request, list(default_choices))
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
@@ -269,6 +284,8 @@ class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
 
 class ReadOnlyAdmin(GatehouseModelAdmin):
     """A section to look at: nothing can be added, changed or deleted here."""
+
+    has_history = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -47,10 +47,28 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.filter(content_type__app_label=app, content_type__model=model) if model else queryset
 
 
+def titled(title: str, kind: type[admin.FieldListFilter]) -> type[admin.FieldListFilter]:
+    """A filter by a field, under a better name than the field has."""
+
+    class Titled(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.title = title
+
+    return Titled
+
+
 class HistoryAdmin(ReadOnlyAdmin):
+    section_name = "history"
     list_display = ("when_column", "user", "model_column", "object_column", "what_column", "ip_column")
     list_display_links = None
-    list_filter = (PersonFilter, KindFilter, "action_flag", ("action_time", admin.DateFieldListFilter))
+    fields = list_display
+    list_filter = (
+        PersonFilter,
+        KindFilter,
+        ("action_flag", titled("change", admin.ChoicesFieldListFilter)),
+        ("action_time", titled("when", admin.DateFieldListFilter)),
+    )
     list_select_related = ("user", "content_type")
     search_fields = ("object_repr", "object_id")
     ordering = ("-action_time", "-pk")

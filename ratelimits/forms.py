@@ -25,9 +25,11 @@ class MatchForm(forms.Form):
         strip=False,
         help_text="As a client sends it, percent-encoded; a query is ignored.",
     )
-    tier = forms.ModelChoiceField(Tier.objects.live(), required=False, help_text="Or name an account below.")
+    tier = forms.ModelChoiceField(
+        Tier.objects.live(), required=False, empty_label="That of the account", help_text="Or name an account below."
+    )
     user = forms.CharField(
-        max_length=254, required=False, label="Account", help_text="User name or e-mail address: his tier applies."
+        max_length=254, required=False, label="Account", help_text="Username or e-mail address. Its tier applies."
     )
 
     def clean_path(self) -> str:
@@ -56,8 +58,8 @@ class MatchForm(forms.Form):
 
 
 class CopyForm(forms.Form):
-    source = forms.ModelChoiceField(Tier.objects.live(), label="From tier")
-    target = forms.ModelChoiceField(Tier.objects.live(), label="To tier")
+    source = forms.ModelChoiceField(Tier.objects.live(), label="From tier", empty_label="Choose a tier")
+    target = forms.ModelChoiceField(Tier.objects.live(), label="To tier", empty_label="Choose a tier")
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
@@ -75,7 +77,9 @@ class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["tier"].queryset = Tier.objects.live_or_current(self.instance.tier_id)  # type: ignore[attr-defined]
+        tier: Any = self.fields["tier"]
+        tier.queryset = Tier.objects.live_or_current(self.instance.tier_id)
+        tier.empty_label = "Choose a tier"
 
     def clean(self) -> dict[str, Any]:
         """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""

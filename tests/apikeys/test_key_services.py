@@ -176,7 +176,7 @@ def test_disabling_twice_is_told_once(alice, by_sue):
     services.set_enabled(key, by_sue, enabled=False)
     services.set_enabled(key, by_sue, enabled=False)
     assert [entry.get("note") for entry in history(key)[1:]] == ["Disabled."]
-    assert history(key)[-1]["values"] == [{"field": "enabled", "old": "True", "new": "False"}]
+    assert history(key)[-1]["values"] == [{"field": "enabled", "old": "yes", "new": "no"}]
 
 
 def test_no_stale_step_brings_a_revoked_key_back(alice, by_sue):
