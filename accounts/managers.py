@@ -35,10 +35,6 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
     def suspended(self) -> UserQuerySet:
         return self.filter(LIVE, is_active=False)
 
-    def erased(self) -> UserQuerySet:
-        """The deleted accounts whose personal data is overwritten for good."""
-        return self.filter(erased_at__isnull=False)
-
     def superusers(self) -> UserQuerySet:
         """The superusers who can sign in; the last of them may not be removed."""
         return self.effective().filter(is_superuser=True)

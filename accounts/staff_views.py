@@ -26,11 +26,10 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.picture_views import picture_response
 from accounts.rights import may_change
-from accounts.services import Author
 from accounts.sessions import open_sessions
 from accounts.staff_forms import AccountForm, EditAccountForm
 from config.base_csv import csv_response
-from config.base_history import snapshot
+from config.base_history import Author, snapshot
 from config.base_paginator import BoundedPaginator
 from config.base_views import retry_on_conflict
 from tiers.models import Tier

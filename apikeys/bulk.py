@@ -31,7 +31,6 @@ VERBS = (
 )
 NOTICE_PERIOD = timedelta(days=30)
 MOST_NAMED = 50
-LONGEST_IDS = 40 * MOST_AT_ONCE
 
 
 class IdsInput(forms.HiddenInput):

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from accounts.rights import why_not_change
 from apikeys.models import APIKey, APIKeyQuerySet
-from apikeys.services import Author
+from config.base_history import Author
 
 PAGES = ("list", "create")
 PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")

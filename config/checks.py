@@ -1,6 +1,6 @@
 """System checks: what must hold before Gatehouse may start, or go into production. Each says what to set.
 
-Errors of the deployment checks stop gunicorn from starting (gunicorn.conf.py); `manage.py check --deploy` shows all.
+Errors of the deployment checks stop gunicorn from starting (config/gunicorn.py); `manage.py check --deploy` shows all.
 """
 
 from __future__ import annotations
