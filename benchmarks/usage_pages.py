@@ -84,7 +84,7 @@ def page():
 
 
 def sparklines():
-    daily_requests(list(APIKey.objects.values_list("pk", flat=True)), DAYS, timezone.now().date())
+    daily_requests(list(APIKey.objects.values_list("pk", flat=True)), DAYS)
 
 
 def row(count, state):

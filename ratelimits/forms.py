@@ -39,11 +39,10 @@ class MatchForm(forms.Form):
         return path
 
     def clean_user(self) -> Any:
-        text = self.cleaned_data["user"].strip().casefold()
-        if not text:
+        if not self.cleaned_data["user"]:
             return None
-        field = "email" if "@" in text else "username"
-        user = get_user_model()._default_manager.filter(**{field: text, "deleted_at": None}).first()
+        accounts: Any = get_user_model()._default_manager
+        user = accounts.by_sign_in_name(self.cleaned_data["user"])
         if user is None:
             raise ValidationError("There is no such account.")
         return user
