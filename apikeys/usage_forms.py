@@ -14,19 +14,13 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.analytics import Scope, Window
 from apikeys.models import APIKey, APIKeyQuerySet
+from config.base_forms import DayInput
 from tiers.models import Tier
 
 LONGEST_RANGE = 366
 USUAL_RANGE = 30
 MOST_KEYS = 12
 EARLIEST, LATEST = date(2000, 1, 1), date(2200, 1, 1)
-
-
-class DayInput(forms.DateInput):
-    input_type = "date"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%d")
 
 
 class KeysField(forms.Field):

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models, transaction
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
@@ -228,10 +228,3 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             self.url("restore", row.pk) if row is not None and self.has_restore_permission(request, row) else ""
         )
         return super().render_change_form(request, context, *args, **kwargs)
-
-
-def live_related(queryset: models.QuerySet[Any], relation: str, **conditions: Any) -> int:
-    """How many live rows stand behind `queryset` in a reverse relation that also meets `conditions`."""
-    named = {f"{relation}__{name}": value for name, value in {"deleted_at__isnull": True, **conditions}.items()}
-    total: int = queryset.aggregate(total=models.Count(relation, filter=models.Q(**named), distinct=True))["total"]
-    return total

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
+from config.base_forms import LiveChoicesForm
 from ratelimits.matching import AmbiguousPath, canonical_path, normal_pattern
 from ratelimits.models import RateLimit
 from tiers.models import Tier
@@ -65,20 +66,16 @@ class CopyForm(forms.Form):
         return data
 
 
-class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
+class WhatIfForm(LiveChoicesForm):
     """The fields of a limit that decide whom it refuses. Checked like the limit's own form, saved never."""
 
     class Meta:
         model = RateLimit
         fields = ("tier", "path", "method", "limit", "period", "window")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["tier"].queryset = Tier.objects.live_or_current(self.instance.tier_id)  # type: ignore[attr-defined]
-
     def clean(self) -> dict[str, Any]:
         """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""
-        data = super().clean() or {}
+        data: dict[str, Any] = super().clean()
         kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
         if self.instance.pk is None and None not in kind.values():
             kind["path"] = normal_pattern(str(kind["path"]))
