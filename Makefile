@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo test test-sqlite test-postgresql lint format lock clean
+.PHONY: run setup demo test lint format lock clean
 
 run: setup
 	@echo

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,7 +13,8 @@ from django.urls import reverse
 
 from accounts.rights import why_not_change
 from apikeys.models import APIKey, APIKeyQuerySet
-from apikeys.services import Author
+from config.base_history import Author
+from config.base_views import staff_render
 
 PAGES = ("list", "create")
 PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")
@@ -47,7 +47,10 @@ class Desk:
 
     def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
         urls = self.urls(context.get("key"))
-        return render(self.request, template, {"shell": self.shell, "urls": urls, **context}, status=status)
+        return self.render(template, {"shell": self.shell, "urls": urls, **context}, status)
+
+    def render(self, template: str, context: dict[str, Any], status: int) -> HttpResponse:
+        return render(self.request, template, context, status=status)
 
     def urls(self, key: APIKey | None) -> dict[str, str]:
         """The addresses of this desk's pages by name, those of one key only if there is one."""
@@ -83,5 +86,5 @@ class StaffDesk(Desk):
         if reason:
             raise PermissionDenied(reason)
 
-    def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
-        return super().page(template, status, **admin.site.each_context(self.request), **context)
+    def render(self, template: str, context: dict[str, Any], status: int) -> HttpResponse:
+        return staff_render(self.request, template, context, status)

@@ -24,7 +24,7 @@ from apikeys.desks import Desk
 from apikeys.forms import CreateKeyForm, ExpiryForm, RevokeForm, RotateForm
 from apikeys.key_rows import key_rows
 from apikeys.models import APIKey
-from apikeys.services import Author
+from config.base_history import Author
 
 
 def add_errors(form: forms.Form, error: ValidationError) -> None:

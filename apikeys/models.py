@@ -35,7 +35,6 @@ __all__ = [
     "FoldState",
     "KeyPermission",
     "KeyUsage",
-    "KeyUsageQuerySet",
     "TouchedHour",
     "UsageHour",
 ]
@@ -259,10 +258,6 @@ class ExpiryNotice(models.Model):
         return f"{self.api_key}: {self.days} days"
 
 
-class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
-    pass
-
-
 class KeyUsage(UUIDModel, TimestampedModel):
     """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
 
@@ -298,7 +293,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
     # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
     reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
-    objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
+    objects: ClassVar[Any] = TimestampedQuerySet.as_manager()
 
     class Meta:
         db_table = "key_usage"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from accounts.access import staff_page
 from apikeys import hygiene
 from apikeys.bulk import VERBS
 from apikeys.desks import StaffDesk
@@ -16,11 +15,9 @@ from apikeys.key_rows import key_rows
 PAGE_SIZE = 50
 
 
-@admin.site.admin_view
 @require_safe
+@staff_page("apikeys.view_apikey")
 def hygiene_page(request: HttpRequest) -> HttpResponse:
-    if not request.user.has_perms(["apikeys.view_apikey"]):
-        raise PermissionDenied
     chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
     lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
     counts = {slug: keys.count() for slug, keys in lists.items()}

@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 
 from accounts import access
 from apikeys.secrets import holds_secret
-from config.base_admin import refusing_bad_values
+from config.base_views import refusing_bad_values
 from config.history_admin import HistoryAdmin
 from config.overview import overview
 from config.search import LONGEST_QUERY, search

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from ratelimits.advice import never_wins
-from ratelimits.budgets import Budget
+from ratelimits.budgets import Budget, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
 from ratelimits.wording import rate_in_words
 
@@ -159,7 +159,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     def budget(self, owner: str) -> Budget:
         """The budget of one owner under this limit."""
         observe = self.mode == self.Mode.OBSERVE
-        return Budget(f"{owner}/rule:{self.pk}", self.limit, self.period, self.window, self.name, observe, self.pk)
+        return Budget(rule_key(owner, self.pk), self.limit, self.period, self.window, self.name, observe, self.pk)
 
     def clean(self) -> None:
         super().clean()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db.models import Count, Max
 
-from ratelimits.budgets import Budget
+from ratelimits.budgets import Budget, rule_key
 from ratelimits.matching import PatternTrie
 from ratelimits.models import RateLimit
 from ratelimits.wording import rate_in_words
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
         return rate_in_words(self.limit, self.period, self.window)
 
     def budget(self, owner: str) -> Budget:
-        return Budget(f"{owner}/rule:{self.id}", self.limit, self.period, self.window, self.name, self.observe, self.id)
+        return Budget(rule_key(owner, self.id), self.limit, self.period, self.window, self.name, self.observe, self.id)
 
 
 class Compiled(NamedTuple):
@@ -100,7 +100,7 @@ def owner_of_user(user_id: int) -> str:
 
 
 def owner_of_address(address: str) -> str:
-    """The owner of requests without a key. An IPv6 client has a whole /64 to himself, so that is what counts."""
+    """The owner of requests without a key. An IPv6 client has a whole /64 to rotate through, so that is what counts."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
-from apikeys.services import Author
+from config.base_history import Author
 from tests.apikeys.test_key_holder_pages import picker, secret_in, text
 from tests.apikeys.usage_makers import event, make_key
 from tests.conftest import make_user

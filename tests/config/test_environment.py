@@ -66,7 +66,7 @@ def test_production_does_not_start_without_a_secret(name):
         ({"ALLOWED_HOSTS": "*"}, "Set ALLOWED_HOSTS to the names that people use"),
         ({"NODES": "2"}, "Set DATABASE_URL to a PostgreSQL database that all nodes share"),
         ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must be 2 to 16 lower-case letters"),
-        ({"DEFAULT_RATE_LIMIT_LIMIT": "0"}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 or more"),
+        ({"DEFAULT_RATE_LIMIT_LIMIT": "0"}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 to 2,147,483,647"),
         ({"TRUSTED_PROXY_HOPS": "-1"}, "TRUSTED_PROXY_HOPS must be 0 or more"),
         ({"GATEWAY_TRUSTED": "10.0.0.0/8,gateway"}, "neither an address nor a network"),
     ],
