@@ -10,7 +10,8 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.names import fold_sign_in_name
-from accounts.validators import LONGEST_PASSWORD, validate_encodable
+from accounts.validators import LONGEST_PASSWORD
+from config.base_validators import validate_encodable
 
 
 class LiveUserBackend(ModelBackend):
