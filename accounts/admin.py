@@ -98,8 +98,6 @@ class UserAdmin(SoftDeleteAdmin):
             mails.send_invitation(request, obj)
         elif "email" in form.changed_data:
             mails.move_address(request, obj, form.initial["email"])
-        if change and "is_active" in form.changed_data and not obj.is_active:
-            obj.end_sessions()
 
     # --- Rights ---
 

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.validators import LONGEST_PASSWORD, validate_encodable
+from accounts.validators import LONGEST_PASSWORD
+from config.base_validators import validate_encodable
 
 
 class LiveUserBackend(ModelBackend):

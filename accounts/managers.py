@@ -90,6 +90,14 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         """The live account that signs in by this username or e-mail address."""
         return self.live().named(typed).first()
 
+    def update(self, **values: Any) -> int:
+        """As Django's; who is suspended by it is signed out as well, for good."""
+        if values.get("is_active") is False:
+            values.setdefault("session_epoch", models.F("session_epoch") + 1)
+        return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.
         return super().deletion_values() | {"session_epoch": models.F("session_epoch") + 1}

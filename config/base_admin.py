@@ -18,7 +18,7 @@ from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
@@ -121,6 +121,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
         return super().get_action_choices(request, list(default_choices))
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """A page for a row that is not there answers 404; the stock admin sends to its front page instead."""
+        raise Http404(f"There is no {opts.verbose_name} with this id.")
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
