@@ -93,7 +93,7 @@ def limited_now(request: HttpRequest) -> HttpResponse:
     return staff_page(
         request,
         "ratelimits/limited_now.html",
-        "Being limited right now",
+        "Limited right now",
         rows=rows,
         page_obj=page,
         outages=Outage.objects.all()[:10],
