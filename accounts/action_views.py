@@ -91,7 +91,7 @@ def change_tier(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @staff_page("accounts.view_user")
 def erase(request: HttpRequest, pk: int) -> HttpResponse:
-    """Superusers only: overwrite the person's data, after his user name was typed."""
+    """Superusers only: overwrite the person's data, after his username was typed."""
     user = get_object_or_404(User, pk=pk)
     if not request.user.is_superuser or user == request.user:
         raise PermissionDenied

@@ -57,7 +57,7 @@ def deletion(users: UserQuerySet) -> list[str]:
     return [
         f"{counted(users.count(), 'account')} will be signed out everywhere and leave all lists.",
         keys_stop(users),
-        "User names and e-mail addresses become free for new accounts.",
+        "Usernames and e-mail addresses become free for new accounts.",
         "Nothing is lost: a deleted account can be restored until it is purged.",
     ]
 
@@ -67,7 +67,7 @@ def restoration(users: UserQuerySet) -> list[str]:
     return [
         f"{counted(users.count(), 'account')} will come back.",
         f"{counted(keys, 'API key')} will work again. Old sessions stay dead.",
-        "An account whose user name or e-mail address was taken meanwhile stays deleted, and you are told which.",
+        "An account whose username or e-mail address was taken meanwhile stays deleted, and you are told which.",
     ]
 
 

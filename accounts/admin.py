@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.utils.html import format_html
 
 from accounts import mails, rights
 from accounts.addresses import set_address
@@ -35,7 +36,7 @@ class UserForm(LiveChoicesForm):
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
     form = UserForm
-    list_display = ("username", "name", "email", "tier", "state_column", "role_column", "last_seen", "created")
+    list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
         "is_active",
         "is_staff",
@@ -52,18 +53,16 @@ class UserAdmin(SoftDeleteAdmin):
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
         "deleted_at",
     )  # fmt: skip
-    created = when("created_at", "Created")
-    last_seen = when("last_login", "Last sign-in")
+    last_seen = when("last_login", "Last seen")
+    signed_in = when("last_login", "Last sign-in")
 
     @admin.display(description="State", ordering="is_active")
     def state_column(self, user: User) -> str:
-        return badge("ok", "active") if user.is_active else badge("warn", "suspended")
-
-    @admin.display(description="Role", ordering="is_staff")
-    def role_column(self, user: User) -> str:
-        if user.is_superuser:
-            return badge("accent", "superuser")
-        return badge("accent", "staff") if user.is_staff else "–"
+        """Whether the account may act, and below it, for staff, its role."""
+        state = badge("ok", "active") if user.is_active else badge("warn", "suspended")
+        if not user.is_staff:
+            return state
+        return format_html("{}<br>{}", state, badge("accent", "superuser" if user.is_superuser else "staff"))
 
     @admin.display(description="password")
     def password_column(self, user: User) -> str:
@@ -77,13 +76,13 @@ class UserAdmin(SoftDeleteAdmin):
             return (who,)
         return (
             who,
-            ("Access", {"fields": ("is_active", "password_column", "last_login")}),
+            ("Access", {"fields": ("is_active", "password_column", "signed_in")}),
             ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         actor: Any = request.user
-        return ("password_column", "last_login", *sorted(rights.protected_fields(actor, obj)))
+        return ("password_column", "signed_in", *sorted(rights.protected_fields(actor, obj)))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         default = Tier.objects.default()
@@ -99,8 +98,6 @@ class UserAdmin(SoftDeleteAdmin):
             mails.send_invitation(request, obj)
         elif "email" in form.changed_data:
             mails.move_address(request, obj, form.initial["email"])
-        if change and "is_active" in form.changed_data and not obj.is_active:
-            obj.end_sessions()
 
     # --- Rights ---
 
@@ -116,7 +113,7 @@ class UserAdmin(SoftDeleteAdmin):
         return [
             f"{counted(holders.effective_keys().count(), 'key')} will stop working at once.",
             "Every session ends, and links to reset the password die.",
-            "The user name and the e-mail address can be used for another account.",
+            "The username and the e-mail address can be used for another account.",
             "Nothing is removed: you can restore the account, unless somebody has taken its name or address by then.",
         ]
 

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.validators import LONGEST_PASSWORD, validate_encodable
+from accounts.validators import LONGEST_PASSWORD
+from config.base_validators import validate_encodable
 
 
 class LiveUserBackend(ModelBackend):
@@ -23,7 +24,7 @@ class LiveUserBackend(ModelBackend):
         email: str | None = None,
         **credentials: Any,
     ) -> User | None:
-        """The effective account with this user name or e-mail address and this password, or None.
+        """The effective account with this username or e-mail address and this password, or None.
 
         One look-up and one password hash whatever the answer is, so that its time tells nothing about the name.
         """

@@ -51,7 +51,7 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         method="filter_q",
         max_length=200,
         widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "Name, user name or e-mail", "form": "filter-form"}
+            attrs={"type": "search", "placeholder": "Name, username or e-mail", "form": "filter-form"}
         ),
     )
     state = django_filters.ChoiceFilter(

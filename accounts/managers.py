@@ -49,7 +49,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         return self if actor.is_superuser else self.ordinary()
 
     def matching(self, text: str) -> UserQuerySet:
-        """The accounts whose name, user name or e-mail address contains each word of `text`, in any letter case."""
+        """The accounts whose name, username or e-mail address contains each word of `text`, in any letter case."""
         found = self
         for word in normalize_email(text).split():
             found = found.filter(
@@ -82,13 +82,21 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         return key_model()._default_manager.usable().filter(user__in=self.order_by().values("pk"))
 
     def named(self, typed: str) -> UserQuerySet:
-        """The accounts, deleted ones too, whose user name or e-mail address somebody means by `typed`."""
+        """The accounts, deleted ones too, whose username or e-mail address somebody means by `typed`."""
         name = fold_sign_in_name(typed)
         return self.filter(**{"email" if "@" in name else "username": name})
 
     def by_sign_in_name(self, typed: str) -> User | None:
-        """The live account that signs in by this user name or e-mail address."""
+        """The live account that signs in by this username or e-mail address."""
         return self.live().named(typed).first()
+
+    def update(self, **values: Any) -> int:
+        """As Django's; who is suspended by it is signed out as well, for good."""
+        if values.get("is_active") is False:
+            values.setdefault("session_epoch", models.F("session_epoch") + 1)
+        return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.
@@ -97,7 +105,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     def get_by_natural_key(self, username: str | None) -> User:
-        """The live account with this user name, in any letter case. Raises User.DoesNotExist."""
+        """The live account with this username, in any letter case. Raises User.DoesNotExist."""
         user: User = self.live().get(username=(username or "").casefold())
         return user
 

@@ -8,7 +8,7 @@ from accounts.fields import normalize_email
 
 
 def fold_sign_in_name(typed: str) -> str:
-    """The user name or e-mail address that `typed` means: no letter case, no full-width forms, no space around it."""
+    """The username or e-mail address that `typed` means: no letter case, no full-width forms, no space around it."""
     if "@" in typed:
         return normalize_email(typed)
     return unicodedata.normalize("NFKC", typed).casefold().strip()

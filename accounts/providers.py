@@ -22,8 +22,8 @@ from django.shortcuts import redirect
 from accounts import addresses
 from accounts.fields import normalize_email
 from accounts.models import User
-from accounts.validators import validate_encodable
 from config.base_history import ADDITION, CHANGE, record
+from config.base_validators import validate_encodable
 
 LONGEST_UID = 191  # SocialAccount.uid
 LONGEST_ADDRESS = 254  # User.email
@@ -128,7 +128,7 @@ def name_from(data: dict[str, Any]) -> str:
 
 
 def free_username(wish: str) -> str:
-    """A user name that no live account has, as near to `wish` as the rules allow."""
+    """A username that no live account has, as near to `wish` as the rules allow."""
     stem = re.sub(r"[^a-z0-9_]+", "_", wish.casefold()).strip("_")[:26] or "user"
     stem = stem if len(stem) > 1 else f"{stem}_1"
     taken = set(User.objects.live().filter(username__startswith=stem).values_list("username", flat=True))

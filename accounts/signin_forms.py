@@ -20,7 +20,7 @@ from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
-from accounts.validators import validate_encodable
+from config.base_validators import validate_encodable
 
 # Longer than any name or address, and short enough to be looked up.
 LONGEST_NAME = 254
@@ -47,13 +47,12 @@ def storable_email(typed: str) -> str:
 
 
 class Plain(forms.Form):
-    """Labels in our words, above their fields: no colon, and no placeholders, which only repeat them."""
+    """Labels in our words, above their fields: no placeholders, which only repeat them."""
 
     labels: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.label_suffix = ""
         for name, field in self.fields.items():
             field.label = self.labels.get(name, field.label)
             field.widget.attrs.pop("placeholder", None)
@@ -64,7 +63,7 @@ class Plain(forms.Form):
 
 
 class LoginForm(Plain, account_forms.LoginForm):  # type: ignore[misc]
-    labels: ClassVar = {"login": "User name or e-mail address", "remember": "Keep me signed in for two weeks"}
+    labels: ClassVar = {"login": "Username or e-mail address", "remember": "Keep me signed in for two weeks"}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -82,7 +81,7 @@ class LoginForm(Plain, account_forms.LoginForm):  # type: ignore[misc]
 class SignupBase(Plain):
     """What sign-up by password and by provider have in common, apart from allauth's fields."""
 
-    labels: ClassVar = {"username": "User name", "email": "E-mail address"}
+    labels: ClassVar = {"username": "Username", "email": "E-mail address"}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -105,7 +104,7 @@ class SignupBase(Plain):
         return str(super().clean_username())  # type: ignore[misc]
 
     def clean(self) -> Any:
-        """Counts every attempt, since a refused one tells which user names are taken."""
+        """Counts every attempt, since a refused one tells which usernames are taken."""
         request, budgets = context.request, [throttle.sign_ups(context.request)]
         cleaned = super().clean()
         if not self.errors:

@@ -61,7 +61,7 @@ class TierForm(forms.Form):
 
 class EraseForm(forms.Form):
     username = forms.CharField(
-        label="User name",
+        label="Username",
         max_length=32,
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
     )
@@ -74,7 +74,7 @@ class EraseForm(forms.Form):
     def clean_username(self) -> str:
         typed: str = self.cleaned_data["username"]
         if typed != self.user.username:
-            raise forms.ValidationError("This is not the user name of the account to erase.", code="other_username")
+            raise forms.ValidationError("This is not the username of the account to erase.", code="other_username")
         return typed
 
 

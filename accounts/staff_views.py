@@ -39,7 +39,7 @@ EVENTS_SHOWN = 10
 KEYS_SHOWN = 50
 # The columns that sort: a heading may hold two of them, as its cells hold two values.
 COLUMNS: tuple[dict[str, str], ...] = (
-    {"name": "Name", "username": "User name"},
+    {"name": "Name", "username": "Username"},
     {"email": "E-mail"},
     {"tier": "Tier"},
     {"joined": "Joined"},

@@ -108,6 +108,7 @@ def bulk_page(desk: StaffDesk, form: BulkForm) -> HttpResponse:
         messages.error(desk.request, "Choose keys and what to do with them.")
         return redirect(desk.url("list"))
     source = form.cleaned_data if form.is_bound else form.initial
+    desk.check_may_take(source["verb"])
     keys = list(chosen_keys(desk, source).select_related("user").order_by("name", "pk")[:MOST_AT_ONCE])
     if form.is_bound and form.is_valid() and form.cleaned_data["confirmed"]:
         return carry_out(desk, form.cleaned_data, keys)

@@ -239,14 +239,14 @@ class StaffCreateKeyForm(CreateKeyForm):
     owner = forms.CharField(
         label="For the account",
         max_length=254,
-        help_text="User name or e-mail address of the holder.",
-        error_messages={"required": "Say for whom the key is: a user name or an e-mail address."},
+        help_text="Username or e-mail address of the holder.",
+        error_messages={"required": "Say for whom the key is: a username or an e-mail address."},
     )
 
     def clean_owner(self) -> User:
         owner: User | None = User.objects.by_sign_in_name(self.cleaned_data["owner"])
         if owner is None:
-            raise ValidationError("There is no live account with this user name or address.", code="unknown_owner")
+            raise ValidationError("There is no live account with this username or address.", code="unknown_owner")
         reason = why_not_change(self.maker, owner)
         if reason:
             raise ValidationError(reason, code="forbidden_owner")

@@ -163,7 +163,11 @@ def permission_rows(key: APIKey, permissions: Iterable[Permission]) -> list[KeyP
 
 
 def spelled_out(permissions: Iterable[KeyPermission]) -> str:
-    return ", ".join(sorted(str(permission) for permission in permissions)) or "nothing"
+    """What a key may do, for the history: “read /orders/*, read /reports/*”, “everything”, “nothing”."""
+    pairs = [(permission.action, permission.resource) for permission in permissions]
+    if set(pairs) & set(EVERYTHING):
+        return "everything"
+    return ", ".join(sorted(f"{action} {resource}" for action, resource in pairs)) or "nothing"
 
 
 def refuse_unfit_expiry(expires_at: datetime | None) -> None:

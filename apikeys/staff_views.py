@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from accounts.access import staff_page
 from apikeys import hygiene
 from apikeys.bulk import VERBS
-from apikeys.desks import StaffDesk
+from apikeys.desks import StaffDesk, may_take
 from apikeys.key_rows import key_rows
 
 PAGE_SIZE = 50
@@ -23,6 +23,8 @@ def hygiene_page(request: HttpRequest) -> HttpResponse:
     counts = {slug: keys.count() for slug, keys in lists.items()}
     keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
     page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
+    verbs = [verb for verb in VERBS if may_take(request.user, verb[0])]
+    verbs = [verb for verb in verbs if verb[0] != "trim" or chosen.slug == "unexercised"]
     idle = hygiene.unexercised_permissions([key.pk for key in page]) if chosen.slug == "unexercised" else {}
     return StaffDesk(request).page(
         "apikeys/hygiene.html",
@@ -30,7 +32,7 @@ def hygiene_page(request: HttpRequest) -> HttpResponse:
         chosen=chosen,
         page=page,
         rows=[(row, idle.get(row.key.pk, [])) for row in key_rows(page)],
-        verbs=[verb for verb in VERBS if verb[0] != "trim" or chosen.slug == "unexercised"],
-        may_change=request.user.has_perm("apikeys.change_apikey"),
+        verbs=verbs,
+        may_change=bool(verbs),
         heading="Key hygiene",
     )

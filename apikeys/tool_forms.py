@@ -129,5 +129,5 @@ class SelfTestForm(forms.Form):
         if not usable or not url.isascii() or not url.isprintable() or " " in url:
             raise ValidationError("Give a whole URL that begins with http:// or https://.")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValidationError("Give the URL without a user name, a query and a fragment.")
+            raise ValidationError("Give the URL without a username, a query and a fragment.")
         return url

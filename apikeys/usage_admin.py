@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
+from django.utils.html import format_html
 
 from apikeys.models import KeyUsage
 from config.base_admin import ReadOnlyAdmin, badge, when
@@ -44,7 +45,7 @@ class AnswerFilter(admin.SimpleListFilter):
 @admin.register(KeyUsage)
 class KeyUsageAdmin(ReadOnlyAdmin):
     list_display = (
-        "when_column", "key_column", "user", "method", "endpoint", "outcome", "reason", "response_time_ms", "ip_address",
+        "when_column", "key_column", "request_column", "outcome", "time_column", "ip_address"
     )  # fmt: skip
     list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
     list_select_related = ("api_key", "user")
@@ -55,8 +56,19 @@ class KeyUsageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Key")
     def key_column(self, event: KeyUsage) -> str:
-        return event.api_key.name
+        """The key, and below it its holder."""
+        return format_html('{}<span class="sub">{}</span>', event.api_key.name, event.user or "–")
+
+    @admin.display(description="Request")
+    def request_column(self, event: KeyUsage) -> str:
+        return format_html('<span class="mono">{}</span>', f"{event.method} {event.endpoint}")
+
+    @admin.display(description="Time")
+    def time_column(self, event: KeyUsage) -> str:
+        return "–" if event.response_time_ms is None else f"{event.response_time_ms:,} ms"
 
     @admin.display(description="Answer")
     def outcome(self, event: KeyUsage) -> str:
-        return badge("ok" if event.status_code < FIRST_ERROR else "danger", str(event.status_code))
+        """The status, and below it why Gatehouse refused, if it did."""
+        status = badge("ok" if event.status_code < FIRST_ERROR else "danger", str(event.status_code))
+        return format_html('{}<span class="sub mono">{}</span>', status, event.reason) if event.reason else status

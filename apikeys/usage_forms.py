@@ -86,7 +86,7 @@ class StaffUsageForm(UsageForm):
         label="Account",
         max_length=254,
         required=False,
-        widget=forms.TextInput(attrs={"placeholder": "user name or e-mail"}),
+        widget=forms.TextInput(attrs={"placeholder": "username or e-mail"}),
     )
     tier = forms.ModelChoiceField(Tier.objects.live(), required=False, empty_label="Any")
 
@@ -96,7 +96,7 @@ class StaffUsageForm(UsageForm):
             return None
         user: User | None = User.objects.named(text).order_by("is_deleted", "-pk").first()
         if user is None:
-            raise ValidationError("There is no account with this user name or address.")
+            raise ValidationError("There is no account with this username or address.")
         return user
 
     def scope(self) -> Scope:

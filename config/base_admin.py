@@ -18,7 +18,7 @@ from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
@@ -73,15 +73,27 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions: Any = ("export_selected",)
     # What an empty list says under “Nothing here yet.”
     empty_advice = ""
+    # Whether its rows change, so that a page can tell of their history.
+    has_history = True
     # The columns of the CSV export, by field name; empty: all but secrets.
     csv_fields: Sequence[str] = ()
+
+    @property
+    def section_name(self) -> str:
+        """How pages call this section: in headings, breadcrumbs and the search field."""
+        return str(self.opts.verbose_name_plural)
+
+    @property
+    def section_title(self) -> str:
+        return capfirst(self.section_name)
 
     # --- Views ---
 
     @refusing_bad_values
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        title = capfirst(str(self.opts.verbose_name_plural))
-        return super().changelist_view(request, {"title": title, "model_admin": self} | (extra_context or {}))
+        return super().changelist_view(
+            request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
+        )
 
     @refusing_bad_values
     @method_decorator(retry_on_conflict)
@@ -106,6 +118,13 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         except IncorrectLookupParameters:
             return HttpResponseRedirect("../?e=1")
         return self.csv(changelist.get_queryset(request))
+
+    def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
+        return super().get_action_choices(request, list(default_choices))
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """A page for a row that is not there answers 404; the stock admin sends to its front page instead."""
+        raise Http404(f"There is no {opts.verbose_name} with this id.")
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
@@ -249,6 +268,8 @@ class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
 
 class ReadOnlyAdmin(GatehouseModelAdmin):
     """A section to look at: nothing can be added, changed or deleted here."""
+
+    has_history = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

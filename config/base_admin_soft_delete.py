@@ -89,7 +89,8 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return obj is None or (obj.deleted_at is None and not self.why_not(request, obj, DELETE))
 
     def has_restore_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if not super().has_change_permission(request, obj):
+        # The right to delete: who may take a row away may bring it back, here as on the pages under /users/.
+        if not super().has_delete_permission(request, obj):
             return False
         return obj is None or (obj.deleted_at is not None and not self.why_not(request, obj, RESTORE))
 

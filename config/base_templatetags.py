@@ -51,6 +51,18 @@ def counted(number: int | None, noun: str) -> str:
     return base_text.counted(number or 0, singular, plural)
 
 
+@register.filter
+def period(seconds: int) -> str:
+    """What follows “per”: {{ 60|period }} is “minute”, {{ 300|period }} “5 minutes”."""
+    return base_text.period_in_words(seconds)
+
+
+@register.filter
+def duration(seconds: int) -> str:
+    """How long something takes: {{ 1761|duration }} is “30 minutes”."""
+    return base_text.duration(seconds)
+
+
 @register.simple_tag
 def request_id() -> str:
     """The id under which the log tells of this request."""

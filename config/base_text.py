@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+PERIODS = ((7 * DAY, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
 # Up to how many seconds a distance is told in which unit; beyond the last a date says more.
 UNITS = ((45, 1, "second"), (45 * MINUTE, MINUTE, "minute"), (22 * HOUR, HOUR, "hour"), (45 * DAY, DAY, "day"))
 
@@ -34,3 +35,16 @@ def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
 def exact(moment: datetime) -> str:
     """The moment to the second in UTC, as a person reads it."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def period_in_words(seconds: int) -> str:
+    """What follows “per”: “minute” for 60, “5 minutes” for 300, “90 seconds” for 90."""
+    size, unit = next((size, unit) for size, unit in PERIODS if seconds % size == 0)
+    number = seconds // size
+    return unit if number == 1 else counted(number, unit)
+
+
+def duration(seconds: int) -> str:
+    """How long something takes, in its largest unit that has two or more, rounded up: “45 seconds”, “30 minutes”."""
+    size, unit = next((size, unit) for size, unit in PERIODS if seconds >= 2 * size or size == 1)
+    return counted(-(-seconds // size), unit)

@@ -47,10 +47,28 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.filter(content_type__app_label=app, content_type__model=model) if model else queryset
 
 
+def titled(title: str, kind: type[admin.FieldListFilter]) -> type[admin.FieldListFilter]:
+    """A filter by a field, under a better name than the field has."""
+
+    class Titled(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.title = title
+
+    return Titled
+
+
 class HistoryAdmin(ReadOnlyAdmin):
-    list_display = ("when_column", "user", "model_column", "object_column", "what_column", "ip_column")
+    section_name = "history"
+    list_display = ("when_column", "user", "object_column", "what_column", "ip_column")
     list_display_links = None
-    list_filter = (PersonFilter, KindFilter, "action_flag", ("action_time", admin.DateFieldListFilter))
+    fields = list_display
+    list_filter = (
+        PersonFilter,
+        KindFilter,
+        ("action_flag", titled("change", admin.ChoicesFieldListFilter)),
+        ("action_time", titled("when", admin.DateFieldListFilter)),
+    )
     list_select_related = ("user", "content_type")
     search_fields = ("object_repr", "object_id")
     ordering = ("-action_time", "-pk")
@@ -59,14 +77,13 @@ class HistoryAdmin(ReadOnlyAdmin):
     csv_fields = ("action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message")
     when_column = when("action_time", "When")
 
-    @admin.display(description="Kind")
-    def model_column(self, entry: LogEntry) -> str:
-        return capfirst(str(entry.content_type.name)) if entry.content_type else "–"
-
     @admin.display(description="Of")
     def object_column(self, entry: LogEntry) -> str:
+        """What was changed, and below it what kind of thing that is."""
         url = entry.get_admin_url()
-        return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
+        name = format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
+        kind = capfirst(str(entry.content_type.name)) if entry.content_type else "–"
+        return format_html('{}<span class="sub">{}</span>', name, kind)
 
     @admin.display(description="What")
     def what_column(self, entry: LogEntry) -> str:

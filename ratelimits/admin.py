@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 
 from config.base_admin import badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
@@ -35,7 +36,7 @@ class MethodFilter(admin.SimpleListFilter):
 
 @admin.register(RateLimit)
 class RateLimitAdmin(SoftDeleteAdmin):
-    list_display = ("name", "tier", "method_column", "path_column", "limit_column", "mode_column", "updated")
+    list_display = ("name", "tier", "path_column", "limit_column", "mode_column", "updated")
     list_filter = (
         "tier",
         "mode",
@@ -53,13 +54,9 @@ class RateLimitAdmin(SoftDeleteAdmin):
     empty_advice = "A rate limit says how many requests an account of a tier may make to a path in a period."
     updated = when("updated_at", "Changed")
 
-    @admin.display(description="Method", ordering="method")
-    def method_column(self, limit: RateLimit) -> str:
-        return limit.method or "any"
-
-    @admin.display(description="Path", ordering="path")
+    @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
-        return limit.path
+        return format_html('<span class="mono">{}</span>', f"{limit.method} {limit.path}".strip())
 
     @admin.display(description="Limit", ordering="limit")
     def limit_column(self, limit: RateLimit) -> str:

@@ -26,9 +26,11 @@ class MatchForm(forms.Form):
         strip=False,
         help_text="As a client sends it, percent-encoded; a query is ignored.",
     )
-    tier = forms.ModelChoiceField(Tier.objects.live(), required=False, help_text="Or name an account below.")
+    tier = forms.ModelChoiceField(
+        Tier.objects.live(), required=False, empty_label="That of the account", help_text="Or name an account below."
+    )
     user = forms.CharField(
-        max_length=254, required=False, label="Account", help_text="User name or e-mail address: his tier applies."
+        max_length=254, required=False, label="Account", help_text="Username or e-mail address. Its tier applies."
     )
 
     def clean_path(self) -> str:
@@ -56,8 +58,8 @@ class MatchForm(forms.Form):
 
 
 class CopyForm(forms.Form):
-    source = forms.ModelChoiceField(Tier.objects.live(), label="From tier")
-    target = forms.ModelChoiceField(Tier.objects.live(), label="To tier")
+    source = forms.ModelChoiceField(Tier.objects.live(), label="From tier", empty_label="Choose a tier")
+    target = forms.ModelChoiceField(Tier.objects.live(), label="To tier", empty_label="Choose a tier")
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
@@ -72,6 +74,11 @@ class WhatIfForm(LiveChoicesForm):
     class Meta:
         model = RateLimit
         fields = ("tier", "path", "method", "limit", "period", "window")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tier: Any = self.fields["tier"]
+        tier.empty_label = "Choose a tier"
 
     def clean(self) -> dict[str, Any]:
         """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""

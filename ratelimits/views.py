@@ -94,7 +94,7 @@ def limited_now(request: HttpRequest) -> HttpResponse:
     return page(
         request,
         "ratelimits/limited_now.html",
-        "Being limited right now",
+        "Limited right now",
         rows=rows,
         page_obj=shown,
         outages=Outage.objects.all()[:10],

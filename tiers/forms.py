@@ -17,7 +17,7 @@ class EmptyTierForm(forms.Form):
     delete_limits = forms.BooleanField()
 
     def __init__(self, *args: Any, tier: Tier, users: int, limits: int, **kwargs: Any) -> None:
-        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        super().__init__(*args, **kwargs)
         self.fields["move_users_to"].queryset = Tier.objects.live().exclude(pk=tier.pk)  # type: ignore[attr-defined]
         self.fields["move_users_to"].label = f"Move {counted(users, 'account')} to"
         self.fields["delete_limits"].label = f"Delete {counted(limits, 'rate limit')} of this tier"

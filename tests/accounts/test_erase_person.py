@@ -196,7 +196,7 @@ def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
     assert "1 API key will be revoked for good" in page
     wrong = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "Alice"})
-    assert "This is not the user name" in wrong.context["form"].errors["username"][0]
+    assert "This is not the username" in wrong.context["form"].errors["username"][0]
     assert wrong.context["form"]["username"].value() == "Alice"
     done = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
     assert messages(done) == ["The personal data of this account was erased."]

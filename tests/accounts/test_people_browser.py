@@ -89,7 +89,7 @@ def a_hundred_thousand(tier):
 def seconds_to_find(page, text, name):
     """From the click on Search until the account stands there; other work on the machine makes some of them slow."""
     page.goto("/users/")
-    page.get_by_label("Search by name, user name or e-mail").fill(text)
+    page.get_by_label("Search by name, username or e-mail").fill(text)
     start = time.monotonic()
     page.get_by_role("button", name="Search").click()
     page.get_by_role("link", name=name).wait_for()
@@ -142,7 +142,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
 
     # Export them.
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export as CSV").click()
+        page.get_by_role("link", name="Export CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert len(rows) == 500
     assert {row["tier"] for row in rows} == {"pro"}
@@ -158,7 +158,7 @@ def test_staff_delete_restore_and_erase_one_account(visit, alice, sue, javascrip
     page.get_by_role("button", name="Restore").click()
     page.get_by_text("was restored").wait_for()
     page.get_by_role("link", name="Erase…").click()
-    page.get_by_label("User name").fill("alice")
+    page.get_by_label("Username").fill("alice")
     page.get_by_role("button", name="Erase for good").click()
     page.get_by_text("The personal data of this account was erased.").wait_for()
     assert User.objects.get(pk=alice.pk).erased_at
@@ -245,7 +245,7 @@ def violations(page):
 def test_the_list_works_by_keyboard(visit, alice, sue):
     page = visit(sue)
     page.goto("/users/")
-    page.get_by_label("Search by name, user name or e-mail").focus()
+    page.get_by_label("Search by name, username or e-mail").focus()
     page.keyboard.type("alice")
     page.keyboard.press("Enter")
     page.wait_for_url("**q=alice**")

@@ -51,7 +51,7 @@ def visit(chromium, live_server):
 
 def sign_in(page, name, password=PASSWORD):
     page.goto("/accounts/login/")
-    page.get_by_label("User name or e-mail address").fill(name)
+    page.get_by_label("Username or e-mail address").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
@@ -67,7 +67,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.goto("/accounts/login/")
     page.get_by_role("link", name="Sign up").click()
     page.get_by_label("Name", exact=True).fill("Dora Diaz")
-    page.get_by_label("User name").fill("dora")
+    page.get_by_label("Username").fill("dora")
     page.get_by_label("E-mail address").fill("dora@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign up").click()
@@ -238,7 +238,7 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
     sign_in(page, "alice", "wrong")
     found += findings(page)
     page.goto("/accounts/signup/")
-    page.get_by_role("textbox", name="User name").fill("A!")
+    page.get_by_role("textbox", name="Username").fill("A!")
     page.evaluate("document.querySelector('main form').noValidate = true")
     page.get_by_role("button", name="Sign up").click()
     found += findings(page)

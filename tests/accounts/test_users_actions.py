@@ -36,7 +36,7 @@ def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
     [
         ("suspend", User.refresh_from_db, "will be signed out everywhere and cannot sign in"),
         ("reactivate", User.suspend, "1 account can sign in again."),
-        ("delete", User.refresh_from_db, "User names and e-mail addresses become free"),
+        ("delete", User.refresh_from_db, "Usernames and e-mail addresses become free"),
         ("restore", User.delete, "1 account will come back."),
         ("sign-out", User.refresh_from_db, "Every session and reset link of 1 account ends."),
         ("send-reset", User.refresh_from_db, "A mail with a link to set a new password."),

@@ -46,7 +46,7 @@ def test_the_second_post_does_it_and_leaves_history(staff_client, sue, alice, bo
     for user in (alice, bob):
         (entry,) = history(user)
         assert entry.summary == "Suspended."
-        assert entry.values == [{"field": "active", "old": "True", "new": "False"}]
+        assert entry.values == [{"field": "active", "old": "yes", "new": "no"}]
         assert entry.ip == "192.0.2.9"
 
 

@@ -71,7 +71,7 @@ def test_a_bad_value_is_an_error_at_its_field_and_what_was_typed_stays(staff_cli
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("username", "alice", "Another account has this user name. Choose another one."),
+        ("username", "alice", "Another account has this username. Choose another one."),
         ("email", "ALICE@example.COM", "Another account has this e-mail address."),
         ("email", " alice@EXAMPLE.com ", "Another account has this e-mail address."),
     ],

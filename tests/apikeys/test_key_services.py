@@ -43,6 +43,23 @@ def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue)
     assert LogEntry.objects.get().user == by_sue.actor
 
 
+def test_an_instance_from_before_the_revocation_does_not_undo_it(alice):
+    key = make_key(alice)
+    stale = APIKey.objects.get(pk=key.pk)
+    APIKey.objects.filter(pk=key.pk).revoke("leaked")
+    stale.name = "written later"
+    stale.save()
+    key.refresh_from_db()
+    assert (key.name, key.state, key.revoked_reason) == ("written later", "revoked", "leaked")
+
+
+def test_a_revocation_that_is_saved_holds(alice):
+    key = make_key(alice)
+    key.revoked_at = timezone.now()
+    key.save()
+    assert APIKey.objects.get(pk=key.pk).state == "revoked"
+
+
 def test_without_a_permission_a_key_may_do_nothing(alice, by_sue):
     key, _ = services.issue_key(alice, by_sue, name="k", permissions=[])
     assert not key.permissions.exists()
@@ -176,7 +193,7 @@ def test_disabling_twice_is_told_once(alice, by_sue):
     services.set_enabled(key, by_sue, enabled=False)
     services.set_enabled(key, by_sue, enabled=False)
     assert [entry.get("note") for entry in history(key)[1:]] == ["Disabled."]
-    assert history(key)[-1]["values"] == [{"field": "enabled", "old": "True", "new": "False"}]
+    assert history(key)[-1]["values"] == [{"field": "enabled", "old": "yes", "new": "no"}]
 
 
 def test_no_stale_step_brings_a_revoked_key_back(alice, by_sue):

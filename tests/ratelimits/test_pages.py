@@ -90,7 +90,7 @@ def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
     for path in ("/orders/{id}", "/orders/*", "/*"):
         limit(free, path, name=f"limit on {path}")
     page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
-    assert "any /orders/{id} wins" in page
+    assert "any /orders/{id}</span> apply" in page
     assert "GET /orders/5" in page
     assert page.index("limit on /orders/{id}") < page.index("limit on /orders/*") < page.index("limit on /*")
     assert "10 per minute" in page

@@ -15,13 +15,13 @@ from config.base_history import Author
 
 class Command(BaseCommand):
     help = (
-        "Overwrite everything that tells who an account belonged to: name, user name, e-mail address, picture, linked "
+        "Overwrite everything that tells who an account belonged to: name, username, e-mail address, picture, linked "
         "sign-ins, sessions, addresses in the history and the usage. Keys are revoked. This cannot be undone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "username", help="The account's user name; for a deleted account, or one of several, its id."
+            "username", help="The account's username; for a deleted account, or one of several, its id."
         )
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
         parser.add_argument(
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Would erase account {user.pk} ({user.username}) and revoke {keys} keys.")
             return
         if not (options["yes"] or confirmed(user)):
-            raise CommandError("That is not the user name of the account. Nothing was erased.")
+            raise CommandError("That is not the username of the account. Nothing was erased.")
         try:
             erase(user, Author(user, via="manage.py erase_user"))
         except ValidationError as error:
@@ -47,22 +47,22 @@ class Command(BaseCommand):
 
 
 def confirmed(user: User) -> bool:
-    """Whether the person at the terminal types the user name; a script has named the account, and means it."""
+    """Whether the person at the terminal types the username; a script has named the account, and means it."""
     return (
         not sys.stdin.isatty() or input(f"Type {user.username} to erase account {user.pk} for good: ") == user.username
     )
 
 
 def account(wanted: str) -> User:
-    """The live account of this user name, else the only deleted one, else the one of this id. Raises CommandError."""
+    """The live account of this username, else the only deleted one, else the one of this id. Raises CommandError."""
     users: list[User] = list(User.objects.live().filter(username=wanted)) or list(
         User.objects.deleted().filter(username=wanted)
     )
     if not users and wanted.isascii() and wanted.isdigit():
         users = list(User.objects.filter(pk=int(wanted)))
     if not users:
-        raise CommandError(f"There is no account with the user name or id {wanted}.")
+        raise CommandError(f"There is no account with the username or id {wanted}.")
     if len(users) > 1:
         ids = ", ".join(str(user.pk) for user in users)
-        raise CommandError(f"Several deleted accounts had the user name {wanted}. Give one of their ids: {ids}.")
+        raise CommandError(f"Several deleted accounts had the username {wanted}. Give one of their ids: {ids}.")
     return users[0]

@@ -38,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         owner = User.objects.live().filter(username=options["username"].casefold()).first()
         if owner is None:
-            raise CommandError("There is no live account with this user name.")
+            raise CommandError("There is no live account with this username.")
         try:
             key, secret = issue_key(
                 owner,
