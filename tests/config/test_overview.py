@@ -69,7 +69,7 @@ def test_requests_of_the_last_day_are_drawn_by_the_hour(staff_client, alice):
     figures = requests_by_hour()
     assert len(figures) == 24
     assert figures[-1][1:] == (2, 1)
-    assert sum(figure[1] + figure[2] for figure in figures) == 2
+    assert sum(figure[1] + figure[2] for figure in figures) == 3
     page = staff_client.get("/admin/").content.decode()
     assert "<svg viewBox=" in page
     assert "The figures" in page
