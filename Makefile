@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo test test-sqlite test-postgresql lint format lock clean
+.PHONY: run setup demo test lint format lock clean
 
 run: setup
 	@echo
@@ -23,6 +23,7 @@ setup: $(VENV)/.run
 
 demo: setup
 	@$(BIN)/python manage.py demo
+	@$(BIN)/python manage.py fold_usage
 
 # TEST_POSTGRES_URL: a PostgreSQL whose role may create databases. Without one that half is skipped, loudly, unless
 # REQUIRE_SERVICES=1.

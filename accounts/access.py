@@ -16,9 +16,10 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
@@ -72,7 +73,7 @@ def staff_page(*permissions: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def opened(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def opened(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not may_enter(request):
                 return show_the_way_in(request)
             if not request.user.has_perms(permissions):

@@ -18,10 +18,12 @@ from accounts.actions import ACTIONS, Action, to_tier
 from accounts.filters import UserFilter, query_without
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.services import Author, Outcome
+from accounts.services import Outcome
 from accounts.staff_forms import BulkForm, EraseForm, TierForm
-from accounts.staff_views import changeable_user, staff_render
+from accounts.staff_views import changeable_user
+from config.base_history import Author
 from config.base_text import counted
+from config.base_views import staff_render
 
 REASONS_SHOWN = 5
 

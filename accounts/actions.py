@@ -11,7 +11,8 @@ from django.db import models
 from accounts import mails, services
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.services import Author, Outcome
+from accounts.services import Outcome
+from config.base_history import Author
 from config.base_text import counted
 from tiers.models import Tier
 

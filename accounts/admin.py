@@ -8,22 +8,17 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts import mails, rights
 from accounts.addresses import set_address
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
-from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin, live_related
+from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
 from config.base_text import counted
 from tiers.models import Tier
-
-# Keys that work now, seen from their holders; usable() of apikeys, which stand above.
-WORKING_KEYS = {"is_active": True, "revoked_at__isnull": True}
 
 
 class UserForm(LiveChoicesForm):
@@ -103,8 +98,6 @@ class UserAdmin(SoftDeleteAdmin):
             mails.send_invitation(request, obj)
         elif "email" in form.changed_data:
             mails.move_address(request, obj, form.initial["email"])
-        if change and "is_active" in form.changed_data and not obj.is_active:
-            obj.end_sessions()
 
     # --- Rights ---
 
@@ -113,13 +106,12 @@ class UserAdmin(SoftDeleteAdmin):
         return rights.why_not_remove(actor, row) if verb == DELETE else rights.why_not_change(actor, row)
 
     def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
-        unexpired = Q(api_keys__expires_at__isnull=True) | Q(api_keys__expires_at__gt=timezone.now())
-        holders = User.objects.filter(unexpired, pk__in=[row.pk for row in rows])
-        keys = counted(live_related(holders, "api_keys", **WORKING_KEYS), "key")
+        holders = User.objects.filter(pk__in=[row.pk for row in rows])
         if verb == RESTORE:
-            return [f"{keys} will work again.", "Sessions from before stay ended."]
+            keys = holders.filter(is_active=True).keys_that_return().count()
+            return [f"{counted(keys, 'key')} will work again.", "Sessions from before stay ended."]
         return [
-            f"{keys} will stop working at once.",
+            f"{counted(holders.effective_keys().count(), 'key')} will stop working at once.",
             "Every session ends, and links to reset the password die.",
             "The username and the e-mail address can be used for another account.",
             "Nothing is removed: you can restore the account, unless somebody has taken its name or address by then.",

@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.names import fold_sign_in_name
-from accounts.validators import LONGEST_PASSWORD, validate_encodable
+from accounts.validators import LONGEST_PASSWORD
+from config.base_validators import validate_encodable
 
 
 class LiveUserBackend(ModelBackend):
@@ -31,7 +31,7 @@ class LiveUserBackend(ModelBackend):
         name = username or email
         if not name or not password or not can_be_a_password(password):
             return None
-        user = User.objects.by_sign_in_name(fold_sign_in_name(name))
+        user = User.objects.by_sign_in_name(name)
         if user is None:
             User().set_password(password)
             return None

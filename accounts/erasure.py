@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -22,8 +23,8 @@ from django.utils import timezone
 from accounts import pictures
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.services import Author, refuse_last_superuser
-from config.base_history import DELETION, record
+from accounts.services import refuse_last_superuser
+from config.base_history import DELETION, Author
 
 ERASED = "(erased)"
 # The fields of an account, by the names under which its history has them, whose values are about the person.
@@ -55,7 +56,7 @@ def erase(user: User, author: Author) -> None:
         scrub_history(user, known_as)
         # A command has no person to name but the one concerned, under what is left of his name.
         actor = user if author.actor.pk == user.pk else author.actor
-        record(user, DELETION, actor=actor, request=author.request, via=author.via, note="Erased.")
+        replace(author, actor=actor).record(user, DELETION, note="Erased.")
         pictures.remove_file(picture)
 
 

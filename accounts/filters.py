@@ -14,6 +14,7 @@ from django.http import QueryDict
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
+from config.base_forms import DayInput
 from tiers.models import Tier
 
 YES_NO = (("yes", "Yes"), ("no", "No"))
@@ -44,10 +45,6 @@ class Chip:
     query: str
 
 
-class DayPicker(forms.DateInput):
-    input_type = "date"
-
-
 class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
     q = django_filters.CharFilter(
         label="Search",
@@ -70,10 +67,10 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         label="E-mail verified", method="filter_verified", choices=YES_NO, empty_label="Any"
     )
     keys = django_filters.ChoiceFilter(label="Has keys", method="filter_keys", choices=YES_NO, empty_label="Any")
-    joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=DayPicker)
-    joined_to = django_filters.DateFilter(label="Joined until", method="filter_to", widget=DayPicker)
-    seen_from = django_filters.DateFilter(label="Last seen from", method="filter_from", widget=DayPicker)
-    seen_to = django_filters.DateFilter(label="Last seen until", method="filter_to", widget=DayPicker)
+    joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=DayInput)
+    joined_to = django_filters.DateFilter(label="Joined until", method="filter_to", widget=DayInput)
+    seen_from = django_filters.DateFilter(label="Last seen from", method="filter_from", widget=DayInput)
+    seen_to = django_filters.DateFilter(label="Last seen until", method="filter_to", widget=DayInput)
 
     class Meta:
         model = User

@@ -15,9 +15,11 @@ VISIBLE = {
     "ratelimits": ["ratelimit"],
     "apikeys": ["apikey", "keypermission", "keyusage"],
     "admin": ["logentry"],
+    "auth": ["group"],
 }
-# What Support may do besides: edit ordinary accounts and their tiers, disable and revoke keys.
-SUPPORT_CHANGES = [("accounts", "change_user"), ("apikeys", "change_apikey")]
+# What Support may do besides: edit ordinary accounts and their tiers, disable and revoke keys. Not change keys: who
+# rotates one sees its new secret, and could act as its holder.
+SUPPORT_CHANGES = [("accounts", "change_user"), ("apikeys", "stop_apikey")]
 
 
 def bootstrap_groups() -> list[str]:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import BaseUserManager
 from django.db import models, transaction
 
 from accounts.fields import normalize_email
+from accounts.names import fold_sign_in_name
 from config.base_models import LIVE, SoftDeleteQuerySet
 from tiers.models import Tier
 
@@ -34,10 +35,6 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
 
     def suspended(self) -> UserQuerySet:
         return self.filter(LIVE, is_active=False)
-
-    def erased(self) -> UserQuerySet:
-        """The deleted accounts whose personal data is overwritten for good."""
-        return self.filter(erased_at__isnull=False)
 
     def superusers(self) -> UserQuerySet:
         """The superusers who can sign in; the last of them may not be removed."""
@@ -84,10 +81,22 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         """The API keys that are accepted as soon as these accounts may act again."""
         return key_model()._default_manager.usable().filter(user__in=self.order_by().values("pk"))
 
-    def by_sign_in_name(self, name: str) -> User | None:
-        """The live account that signs in by `name`, a folded username or e-mail address (accounts/names.py)."""
-        field = "email" if "@" in name else "username"
-        return self.live().filter(**{field: name}).first()
+    def named(self, typed: str) -> UserQuerySet:
+        """The accounts, deleted ones too, whose username or e-mail address somebody means by `typed`."""
+        name = fold_sign_in_name(typed)
+        return self.filter(**{"email" if "@" in name else "username": name})
+
+    def by_sign_in_name(self, typed: str) -> User | None:
+        """The live account that signs in by this username or e-mail address."""
+        return self.live().named(typed).first()
+
+    def update(self, **values: Any) -> int:
+        """As Django's; who is suspended by it is signed out as well, for good."""
+        if values.get("is_active") is False:
+            values.setdefault("session_epoch", models.F("session_epoch") + 1)
+        return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.

@@ -15,8 +15,9 @@ from django.utils.crypto import salted_hmac
 
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
-from accounts.validators import validate_encodable, validate_username
+from accounts.validators import validate_username
 from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_live
+from config.base_validators import validate_encodable
 
 
 def profile_image_path(user: User, filename: str) -> str:
@@ -32,7 +33,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         help_text="2 to 32 characters: lower-case letters a to z, digits, underscores.",
         error_messages={"unique": "Another account has this username. Choose another one."},
     )
-    email = NormalizedEmailField("e-mail address", max_length=254)
+    email = NormalizedEmailField("e-mail address", max_length=254, validators=[validate_encodable])
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
     is_active = models.BooleanField(
@@ -147,7 +148,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     def suspend(self) -> None:
         """Sign the account out everywhere and refuse its keys, until `reactivate()`."""
-        type(self).objects.filter(pk=self.pk).update(is_active=False, session_epoch=models.F("session_epoch") + 1)
+        type(self).objects.filter(pk=self.pk).update(is_active=False)
         self.refresh_from_db(fields=["is_active", "session_epoch"])
 
     def reactivate(self) -> None:
@@ -159,8 +160,10 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         self._password_is_new = self.pk is not None
 
     def save(self, **options: Any) -> None:
+        """As Django's; a new password or a suspension that is saved ends every session and reset link."""
+        suspends = not self._state.adding and not self.is_active
         super().save(**options)
-        if self._password_is_new:
+        if self._password_is_new or (suspends and "is_active" in (options.get("update_fields") or {"is_active"})):
             self._password_is_new = False
             self.end_sessions()
 

@@ -19,8 +19,7 @@ from accounts.addresses import is_verified
 from accounts.models import User
 from accounts.picture_views import picture_response
 from accounts.profile_forms import CloseForm, PictureForm, ProfileForm
-from accounts.services import Author
-from config.base_history import snapshot
+from config.base_history import Author, snapshot
 from config.base_views import retry_on_conflict
 
 

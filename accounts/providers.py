@@ -22,8 +22,8 @@ from django.shortcuts import redirect
 from accounts import addresses
 from accounts.fields import normalize_email
 from accounts.models import User
-from accounts.validators import validate_encodable
 from config.base_history import ADDITION, CHANGE, record
+from config.base_validators import validate_encodable
 
 LONGEST_UID = 191  # SocialAccount.uid
 LONGEST_ADDRESS = 254  # User.email

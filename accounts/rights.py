@@ -27,11 +27,6 @@ def may_change(actor: User, target: User) -> bool:
     return not why_not_change(actor, target)
 
 
-def may_remove(actor: User, target: User) -> bool:
-    """Whether `actor`, given the permission, may suspend, delete or erase this account."""
-    return not why_not_remove(actor, target)
-
-
 def protected_fields(actor: User, target: User | None) -> frozenset[str]:
     """The fields of `target` (None: of a new account) that `actor` may see but not set."""
     if target is None:

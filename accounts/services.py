@@ -9,39 +9,17 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.db import models, transaction
-from django.http import HttpRequest
 
 from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
-from config.base_history import (
-    ADDITION,
-    CHANGE,
-    DELETION,
-    Change,
-    changes_between,
-    record,
-    record_many,
-    snapshot,
-)
+from config.base_history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
 from tiers.models import Tier
 
 BATCH = 500
 NEXT_EPOCH = models.F("session_epoch") + 1
-
-
-@dataclass(frozen=True)
-class Author:
-    """Who does something, for the history: the person, his request if there is one, the command if it is one."""
-
-    actor: Any
-    request: HttpRequest | None = None
-    via: str = ""
-
-    def as_entry(self) -> dict[str, Any]:
-        return {"actor": self.actor, "request": self.request, "via": self.via}
 
 
 @dataclass
@@ -109,7 +87,7 @@ def restore(users: UserQuerySet, author: Author) -> Outcome:
         try:
             with transaction.atomic():
                 user.restore()
-                record(user, CHANGE, note="Restored.", **author.as_entry())
+                author.record(user, CHANGE, note="Restored.")
         except ValidationError as error:
             outcome.refused.extend(error.messages)
         else:
@@ -139,7 +117,7 @@ def change_all(
             rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))
             User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
             for told, group in alike(rows, changes or constant()):
-                record_many(group, flag, note=note, changes=told, **author.as_entry())
+                author.record_many(group, flag, note=note, changes=told)
         outcome.done += len(rows)
     return outcome
 
@@ -187,7 +165,7 @@ def create(user: User, author: Author) -> User:
     with transaction.atomic():
         user.save(force_insert=True)
         set_address(user, verified=False)
-        record(user, ADDITION, **author.as_entry())
+        author.record(user, ADDITION)
     return user
 
 
@@ -198,8 +176,7 @@ def update(user: User, fields: Collection[str], before: dict[str, str], author: 
     """
     with transaction.atomic():
         user.save(update_fields=list(fields))
-        changes = changes_between(before, snapshot(user))
-        record(user, CHANGE, changes=changes, **author.as_entry())
+        author.record(user, CHANGE, changes=changes_between(before, snapshot(user)))
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
@@ -212,7 +189,7 @@ def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) 
             user.profile_image.save(str(picture.name), picture, save=False)
         user.save(update_fields=["profile_image"])
         change = Change(field="picture", old="set" if before else "–", new="set" if picture else "–")
-        record(user, CHANGE, changes=[change], **author.as_entry())
+        author.record(user, CHANGE, changes=[change])
         remove_file(old)
 
 
@@ -229,7 +206,7 @@ def verify(users: UserQuerySet, author: Author) -> Outcome:
 
 def note(user: User, text: str, author: Author) -> None:
     """Tell the account's history of something that changed no field."""
-    record(user, CHANGE, note=text, **author.as_entry())
+    author.record(user, CHANGE, note=text)
 
 
 def close(user: User, author: Author) -> Outcome:

@@ -20,7 +20,7 @@ from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
-from accounts.validators import validate_encodable
+from config.base_validators import validate_encodable
 
 # Longer than any name or address, and short enough to be looked up.
 LONGEST_NAME = 254

@@ -10,6 +10,7 @@ from django import forms
 from accounts.actions import BULK_ACTIONS, Action, to_tier
 from accounts.models import User
 from accounts.rights import protected_fields
+from config.base_forms import LiveChoicesForm
 from tiers.models import Tier
 
 MOST_SELECTED = 1000
@@ -17,7 +18,7 @@ MOST_SELECTED = 1000
 DATABASE_KEY = re.compile(r"[0-9]{1,18}")
 
 
-class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
+class AccountForm(LiveChoicesForm):
     """A new account. There is no password to choose: its holder gets a mail with a link to set one."""
 
     class Meta:
@@ -32,7 +33,6 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         tier: Any = self.fields["tier"]
-        tier.queryset = Tier.objects.live_or_current(self.instance.tier_id)
         tier.empty_label = "No tier (the default limit applies)"
         if self.instance.pk is None:
             tier.initial = Tier.objects.default()

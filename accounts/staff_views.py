@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -27,13 +27,12 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.picture_views import picture_response
 from accounts.rights import may_change
-from accounts.services import Author
 from accounts.sessions import open_sessions
 from accounts.staff_forms import AccountForm, EditAccountForm
 from config.base_csv import csv_response
-from config.base_history import snapshot
+from config.base_history import Author, snapshot
 from config.base_paginator import BoundedPaginator
-from config.base_views import retry_on_conflict
+from config.base_views import retry_on_conflict, staff_render
 from tiers.models import Tier
 
 HISTORY_SHOWN = 50
@@ -47,11 +46,6 @@ COLUMNS: tuple[dict[str, str], ...] = (
     {"joined": "Joined"},
     {"seen": "Last seen"},
 )
-
-
-def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    """Render a staff page in the admin's shell."""
-    return render(request, template, admin.site.each_context(request) | context, status=status)
 
 
 @require_safe

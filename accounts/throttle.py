@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -15,24 +14,17 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_http import client_address
+from config.base_text import counted
 from ratelimits.limiter import Budget, Outcome, limiter
+from ratelimits.rules import owner_of_address
 from ratelimits.stores import StoreUnavailable
 
 MINUTE, HOUR = 60, 3600
-# A network that one household or server is given; its holder has all of its 2^64 addresses to rotate through.
-IPV6_PREFIX = 64
 
 
 def address_key(request: HttpRequest) -> str:
-    """The client's address as it is counted: IPv4 as it is, IPv6 by its /64."""
-    text = client_address(request)
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv4Address):
-        return text
-    return str(ipaddress.ip_network(f"{address}/{IPV6_PREFIX}", strict=False).network_address)
+    """The client's address as the limiter counts it: IPv4 as it is, IPv6 by its /64."""
+    return owner_of_address(client_address(request))
 
 
 def digest(text: str) -> str:
@@ -118,7 +110,4 @@ def refused_for(request: HttpRequest) -> int:
 
 
 def in_words(seconds: int) -> str:
-    if seconds < MINUTE:
-        return f"{seconds} second{'' if seconds == 1 else 's'}"
-    minutes = -(-seconds // MINUTE)
-    return f"{minutes} minute{'' if minutes == 1 else 's'}"
+    return counted(seconds, "second") if seconds < MINUTE else counted(-(-seconds // MINUTE), "minute")

@@ -7,19 +7,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
+from config.base_validators import validate_encodable
+
 LONGEST_PASSWORD = 128
 
 validate_username = RegexValidator(
     r"^[a-z0-9_]+\Z", "Use lower-case letters a to z, digits and underscores only.", code="invalid_username"
 )
-
-
-def validate_encodable(value: str) -> None:
-    """Refuse lone surrogates, which no database and no page can hold."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValidationError("This text has a broken character. Type it anew.", code="broken_unicode") from None
 
 
 class MaximumLengthValidator:

@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from accounts.rights import why_not_change
 from apikeys import usage_admin  # noqa: F401  (registers the ledger)
 from apikeys.bulk import BulkForm, bulk_page
-from apikeys.desks import StaffDesk
+from apikeys.desks import StaffDesk, may_take
 from apikeys.fields import NetworksField
 from apikeys.forms import FindForm, StaffCreateKeyForm
 from apikeys.key_rows import key_rows
@@ -149,11 +149,11 @@ class APIKeyAdmin(SoftDeleteAdmin):
     def use(self, key: APIKey) -> str:
         return render_to_string("apikeys/sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
 
-    @admin.action(description="Disable selected API keys", permissions=("change",))
+    @admin.action(description="Disable selected API keys", permissions=("stop",))
     def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self.preview(request, queryset, "disable")
 
-    @admin.action(description="Revoke selected API keys", permissions=("change",))
+    @admin.action(description="Revoke selected API keys", permissions=("stop",))
     def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         return self.preview(request, queryset, "revoke")
 
@@ -164,8 +164,12 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return None
         return bulk_page(StaffDesk(request), BulkForm(initial={"verb": verb, "keys": keys}))
 
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        return may_take(request.user, "disable")
+
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
-        self.check_may_change(request)
+        if not self.has_stop_permission(request):
+            raise PermissionDenied
         if request.method != "POST":
             return HttpResponseRedirect(self.url("changelist"))
         return bulk_page(StaffDesk(request), BulkForm(request.POST))
@@ -210,13 +214,17 @@ class APIKeyAdmin(SoftDeleteAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         key = context.get("original")
         if key is not None:
-            may = self.has_view_or_change_permission(request) and request.user.has_perm("apikeys.change_apikey")
             context |= {
                 "key": key,
                 "row": key_rows([key])[0],
                 "urls": StaffDesk(request).urls(key),
                 "show_save_and_add_another": False,
-                "may_step": may and not self.why_not(request, key, "change") and key.deleted_at is None,
+                "may_step": (
+                    self.has_stop_permission(request)
+                    and not self.why_not(request, key, "change")
+                    and key.deleted_at is None
+                ),
+                "only_stopping": not may_take(request.user, "rotate"),
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -229,14 +237,10 @@ class APIKeyAdmin(SoftDeleteAdmin):
         form.initial["owner"] = request.GET.get("user", "")[:254]
         return create_key(StaffDesk(request), form)
 
-    def check_may_change(self, request: HttpRequest) -> None:
-        if not self.has_change_permission(request):
-            raise PermissionDenied
-
     def get_urls(self) -> list[URLPattern]:
         wrap, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
         steps = [
-            path(f"<uuid:key_id>/{step}/", wrap(self.step_view(view)), name=f"{name}_{step}")
+            path(f"<uuid:key_id>/{step}/", wrap(self.step_view(step, view)), name=f"{name}_{step}")
             for step, view in STEPS.items()
         ]
         return [
@@ -246,11 +250,12 @@ class APIKeyAdmin(SoftDeleteAdmin):
             *super().get_urls(),
         ]
 
-    def step_view(self, view: Any) -> Any:
+    def step_view(self, step: str, view: Any) -> Any:
         served = at(StaffDesk, view)
 
         def checked(request: HttpRequest, key_id: UUID) -> HttpResponse:
-            self.check_may_change(request)
+            # Before the key is looked up: whoever may not take the step learns nothing of which ids exist.
+            StaffDesk(request).check_may_take(step)
             return served(request, key_id)
 
         return checked

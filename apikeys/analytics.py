@@ -15,6 +15,7 @@ from uuid import UUID
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 from django.db.models.functions import TruncDate, TruncHour
+from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.rollup_models import EndpointHour, Figures, TouchedHour, UsageHour
@@ -35,6 +36,12 @@ class Window(NamedTuple):
     def of_days(cls, first: date, last: date) -> Window:
         """The UTC days from `first` to `last`, both included."""
         return cls(datetime.combine(first, time(), UTC), datetime.combine(last, time(), UTC) + DAY)
+
+    @classmethod
+    def of_last_days(cls, number: int) -> Window:
+        """So many UTC days, today the last."""
+        today = timezone.now().date()
+        return cls.of_days(today - timedelta(days=number - 1), today)
 
     @property
     def days(self) -> list[date]:
@@ -201,9 +208,9 @@ def grouped(rows: Any, groups: Sequence[Any], sums: dict[str, Any]) -> Any:
     return rows.order_by().values(**names, **one).annotate(**sums)
 
 
-def daily_requests(keys: Sequence[UUID], days: int, today: date) -> dict[UUID, list[int]]:
+def daily_requests(keys: Sequence[UUID], days: int) -> dict[UUID, list[int]]:
     """The requests of each key on each of the last `days` UTC days, oldest first, in one statement for all keys."""
-    window = Window.of_days(today - timedelta(days=days - 1), today)
+    window = Window.of_last_days(days)
     counts = {key: dict.fromkeys(window.days, 0) for key in keys}
     for (key, day), sums in sums_by(("key", "day"), Scope(keys=tuple(keys)), window):
         counts[key][day] += sums.requests

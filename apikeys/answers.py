@@ -32,10 +32,10 @@ PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
 def identity_headers(verdict: Verdict) -> dict[str, str]:
-    """Who asks, for the upstream; empty for a verdict that names nobody."""
+    """Who asks, for the upstream. Raises ValueError for a verdict that names nobody: such a one is never a yes."""
     key = verdict.key
-    if not verdict.allowed or key is None:
-        return {}
+    if key is None:
+        raise ValueError("A verdict without a key has no identity.")
     return {
         "X-Auth-User-Id": str(key.user_id),
         "X-Auth-Username": key.username,

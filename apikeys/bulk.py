@@ -31,7 +31,6 @@ VERBS = (
 )
 NOTICE_PERIOD = timedelta(days=30)
 MOST_NAMED = 50
-LONGEST_IDS = 40 * MOST_AT_ONCE
 
 
 class IdsInput(forms.HiddenInput):
@@ -109,6 +108,7 @@ def bulk_page(desk: StaffDesk, form: BulkForm) -> HttpResponse:
         messages.error(desk.request, "Choose keys and what to do with them.")
         return redirect(desk.url("list"))
     source = form.cleaned_data if form.is_bound else form.initial
+    desk.check_may_take(source["verb"])
     keys = list(chosen_keys(desk, source).select_related("user").order_by("name", "pk")[:MOST_AT_ONCE])
     if form.is_bound and form.is_valid() and form.cleaned_data["confirmed"]:
         return carry_out(desk, form.cleaned_data, keys)
@@ -121,9 +121,8 @@ def chosen_keys(desk: StaffDesk, source: Mapping[str, Any]) -> APIKeyQuerySet:
 
 
 def preview(desk: StaffDesk, form: BulkForm, verb: str, keys: Sequence[APIKey]) -> HttpResponse:
-    today = timezone.now().date()
     pks = [key.pk for key in keys]
-    month = Window.of_days(today - timedelta(days=29), today)
+    month = Window.of_last_days(30)
     used = sum(totals(Scope(keys=tuple(pks[at : at + 500])), month).allowed for at in range(0, len(pks), 500))
     label = dict(VERBS)[verb]
     shown = BulkForm(initial={"verb": verb, "keys": pks, "confirmed": True}) if not form.errors else form

@@ -20,7 +20,7 @@ from apikeys.lookup import KeyRecord, find_key
 from config.base_models import uuid7
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
-from ratelimits.rules import budgets_for
+from ratelimits.rules import budgets_for, owner_of_user
 
 STATUSES = {
     "missing_key": 401,
@@ -162,7 +162,7 @@ def budgets_of(inquiry: Inquiry) -> list[Budget]:
     if not settings.RATE_LIMITER_ENABLED:
         return []
     key = inquiry.holder
-    budgets = list(budgets_for(f"user:{key.user_id}", key.tier_id, inquiry.facts.method, inquiry.limit_path))
+    budgets = list(budgets_for(owner_of_user(key.user_id), key.tier_id, inquiry.facts.method, inquiry.limit_path))
     if key.rate_limit and key.rate_period:
         budgets.append(Budget(f"key:{key.id}", key.rate_limit, key.rate_period, name="key"))
     return budgets

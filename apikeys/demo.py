@@ -16,8 +16,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from apikeys import secrets
 from apikeys.models import APIKey, KeyPermission, KeyUsage
+from apikeys.secrets import new_secret
+from apikeys.services import stored_form
 from config.base_models import uuid7
 from ratelimits.models import RateLimit
 from tiers.models import Tier
@@ -137,17 +138,14 @@ def make_keys(users: list[User], chance: random.Random) -> list[APIKey]:
 
 
 def make_key(user: User, chance: random.Random) -> APIKey:
-    now, secret = timezone.now(), secrets.new_secret()
+    now = timezone.now()
     created = now - timedelta(days=chance.uniform(1, 200))
     key = APIKey(
         id=uuid7(created),
         user=user,
         name=chance.choice(PURPOSES),
-        prefix=secrets.display_prefix(secret),
-        last4=secrets.last4(secret),
-        secret_hash=secrets.hash_secret(secret),
-        pepper_id=secrets.newest_pepper_id(),
         created_at=created,
+        **stored_form(new_secret()),
     )
     fate = chance.random()
     if fate < 0.04:

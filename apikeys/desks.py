@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,10 +13,20 @@ from django.urls import reverse
 
 from accounts.rights import why_not_change
 from apikeys.models import APIKey, APIKeyQuerySet
-from apikeys.services import Author
+from config.base_history import Author
+from config.base_views import staff_render
 
 PAGES = ("list", "create")
+# The steps that the right to stop keys allows, beside the right to change them.
+STOPPING = frozenset({"disable", "enable", "revoke"})
 PAGES_OF_A_KEY = ("detail", "edit", "rotate", "disable", "enable", "expire", "revoke")
+
+
+def may_take(user: Any, step: str) -> bool:
+    """Whether a member of staff may take this step ("create", "rotate", …) with keys of ordinary accounts at all."""
+    if user.has_perm("apikeys.add_apikey" if step == "create" else "apikeys.change_apikey"):
+        return True
+    return step in STOPPING and bool(user.has_perm("apikeys.stop_apikey"))
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Desk:
     def url(self, page: str, key: APIKey | None = None) -> str:
         raise NotImplementedError
 
-    def check_may_manage(self, owner: Any) -> None:
-        """Raise PermissionDenied unless the person who asks may change keys of `owner`."""
+    def check_may_manage(self, owner: Any, step: str) -> None:
+        """Raise PermissionDenied unless the person who asks may take this step with keys of `owner`."""
 
     def find(self, key_id: UUID) -> APIKey:
         key = self.keys().select_related("user").filter(pk=key_id).first()
@@ -47,7 +56,10 @@ class Desk:
 
     def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
         urls = self.urls(context.get("key"))
-        return render(self.request, template, {"shell": self.shell, "urls": urls, **context}, status=status)
+        return self.render(template, {"shell": self.shell, "urls": urls, **context}, status)
+
+    def render(self, template: str, context: dict[str, Any], status: int) -> HttpResponse:
+        return render(self.request, template, context, status=status)
 
     def urls(self, key: APIKey | None) -> dict[str, str]:
         """The addresses of this desk's pages by name, those of one key only if there is one."""
@@ -75,13 +87,17 @@ class StaffDesk(Desk):
         page = {"list": "changelist", "create": "add", "detail": "change", "edit": "change"}.get(page, page)
         return reverse(f"admin:apikeys_apikey_{page}", args=[key.pk] if key else [])
 
-    def check_may_manage(self, owner: Any) -> None:
-        user = self.request.user
-        if not user.has_perm("apikeys.change_apikey"):
+    def check_may_take(self, step: str) -> None:
+        """Raise PermissionDenied unless the person who asks may take this step with anybody's keys."""
+        if not may_take(self.request.user, step):
             raise PermissionDenied
+
+    def check_may_manage(self, owner: Any, step: str) -> None:
+        user = self.request.user
+        self.check_may_take(step)
         reason = why_not_change(user, owner)  # type: ignore[arg-type]  # admin_view lets only staff in
         if reason:
             raise PermissionDenied(reason)
 
-    def page(self, template: str, status: int = 200, **context: Any) -> HttpResponse:
-        return super().page(template, status, **admin.site.each_context(self.request), **context)
+    def render(self, template: str, context: dict[str, Any], status: int) -> HttpResponse:
+        return staff_render(self.request, template, context, status)

@@ -10,7 +10,6 @@ from django import forms
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import Q
 from django.forms.formsets import BaseFormSet, formset_factory
 from django.utils import timezone
 
@@ -245,9 +244,7 @@ class StaffCreateKeyForm(CreateKeyForm):
     )
 
     def clean_owner(self) -> User:
-        text = self.cleaned_data["owner"]
-        named = Q(username=text.casefold()) | Q(email=text)
-        owner: User | None = User.objects.live().filter(named).first()
+        owner: User | None = User.objects.by_sign_in_name(self.cleaned_data["owner"])
         if owner is None:
             raise ValidationError("There is no live account with this username or address.", code="unknown_owner")
         reason = why_not_change(self.maker, owner)

@@ -95,8 +95,7 @@ def unexercised_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, li
 
 
 def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
-    today = timezone.now().date()
-    window = Window.of_days(today - EXERCISED_WITHIN, today)
+    window = Window.of_last_days(EXERCISED_WITHIN.days + 1)
     used: dict[UUID, list[tuple[str, str]]] = {}
     for start in range(0, len(keys), KEYS_AT_ONCE):
         scope = Scope(keys=tuple(keys[start : start + KEYS_AT_ONCE]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.utils import timezone
-
 from apikeys.analytics import daily_requests
 from apikeys.models import APIKey
 from apikeys.sparklines import Sparkline, sparkline
@@ -21,5 +19,5 @@ class KeyRow(NamedTuple):
 
 def key_rows(keys: Iterable[APIKey]) -> list[KeyRow]:
     keys = list(keys)
-    counts = daily_requests([key.pk for key in keys], DAYS, timezone.now().date()) if keys else {}
+    counts = daily_requests([key.pk for key in keys], DAYS) if keys else {}
     return [KeyRow(key, sparkline(counts[key.pk])) for key in keys]

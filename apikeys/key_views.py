@@ -24,7 +24,7 @@ from apikeys.desks import Desk
 from apikeys.forms import CreateKeyForm, ExpiryForm, RevokeForm, RotateForm
 from apikeys.key_rows import key_rows
 from apikeys.models import APIKey
-from apikeys.services import Author
+from config.base_history import Author
 
 
 def add_errors(form: forms.Form, error: ValidationError) -> None:
@@ -63,13 +63,13 @@ def create_key(desk: Desk, form: CreateKeyForm, owner: Any = None) -> HttpRespon
 
 @sensitive_variables()
 def issue(desk: Desk, form: CreateKeyForm, owner: Any) -> HttpResponse:
-    desk.check_may_manage(owner)
+    desk.check_may_manage(owner, "create")
     key, secret = services.issue_key(owner, desk.author, **form.settings())
     return secret_page(desk, key, secret, f"The secret of “{key.name}”")
 
 
 def made_already(desk: Desk, key: APIKey) -> HttpResponse:
-    desk.check_may_manage(key.user)
+    desk.check_may_manage(key.user, "create")
     return desk.page("apikeys/made_already.html", key=key, heading="This key exists already", status=409)
 
 
@@ -85,7 +85,7 @@ def done(desk: Desk, key: APIKey, text: str) -> HttpResponse:
 @sensitive_variables()
 def rotate_key(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
-    desk.check_may_manage(key.user)
+    desk.check_may_manage(key.user, "rotate")
     form = RotateForm(desk.request.POST if desk.request.method == "POST" else None, key=key)
     if form.is_bound and form.is_valid():
         try:
@@ -150,7 +150,7 @@ PLAIN_STEPS = (
 def take(step: Step, desk: Desk, key_id: UUID) -> HttpResponse:
     """A page that says what will happen and asks once; sent, it happens."""
     key = desk.find(key_id)
-    desk.check_may_manage(key.user)
+    desk.check_may_manage(key.user, step.name)
     form = step.form(key, desk.request.POST if desk.request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         try:

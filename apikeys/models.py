@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.validators import validate_encodable
 from apikeys.rollup_models import EndpointHour, FoldState, TouchedHour, UsageHour
 from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normal_metadata, normal_name, normal_networks, validate_resource
@@ -24,6 +23,7 @@ from config.base_models import (
     TimestampedQuerySet,
     UUIDModel,
 )
+from config.base_validators import validate_encodable
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "FoldState",
     "KeyPermission",
     "KeyUsage",
-    "KeyUsageQuerySet",
     "TouchedHour",
     "UsageHour",
 ]
@@ -127,6 +126,8 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         db_table = "api_keys"
         verbose_name = "API key"
         ordering = ("-created_at", "-pk")
+        # Less than the right to change keys: whoever only stops them sees no new secret and widens nothing.
+        permissions = (("stop_apikey", "Can disable, enable and revoke API key"),)
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(rate_limit__isnull=True, rate_period__isnull=True)
@@ -152,6 +153,11 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
 
     def get_absolute_url(self) -> str:
         return reverse("admin:apikeys_apikey_change", args=[self.pk])
+
+    def _fields_of_a_full_save(self) -> set[str]:
+        # Revoked is for good: an instance that was loaded before must not bring the key back.
+        fields = super()._fields_of_a_full_save()
+        return fields if self.revoked_at is not None else fields - {"revoked_at", "revoked_reason"}
 
     def clean(self) -> None:
         super().clean()
@@ -259,10 +265,6 @@ class ExpiryNotice(models.Model):
         return f"{self.api_key}: {self.days} days"
 
 
-class KeyUsageQuerySet(TimestampedQuerySet["KeyUsage"]):
-    pass
-
-
 class KeyUsage(UUIDModel, TimestampedModel):
     """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
 
@@ -298,7 +300,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
     # When a service told what became of the event; the first report counts (apikeys/usage_report.py).
     reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
-    objects: ClassVar[Any] = KeyUsageQuerySet.as_manager()
+    objects: ClassVar[Any] = TimestampedQuerySet.as_manager()
 
     class Meta:
         db_table = "key_usage"

@@ -8,22 +8,19 @@ hold a secret are marked `sensitive_variables()`: no error report shows what the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from apikeys.models import EVERYTHING, APIKey, KeyPermission
-from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, pepper_id
+from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, newest_pepper_id
 from config import base_history
-from config.base_history import Change
+from config.base_history import Author, Change
 
 LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)
@@ -34,18 +31,6 @@ USABLE = UNREVOKED & models.Q(deleted_at__isnull=True)
 NOT_A_CHANGE = frozenset({"last used", "last used by"})
 
 Permission = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Author:
-    """Who makes a change, and how, for the history: `actor` is a User, `via` names a command."""
-
-    actor: Any
-    request: HttpRequest | None = None
-    via: str = ""
-
-    def record(self, key: APIKey, flag: int, changes: Iterable[Change] = (), note: str = "") -> None:
-        base_history.record(key, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
 
 
 @sensitive_variables()
@@ -85,7 +70,7 @@ def stored_form(secret: str) -> dict[str, str]:
         "prefix": display_prefix(secret),
         "last4": last4(secret),
         "secret_hash": hash_secret(secret),
-        "pepper_id": pepper_id(settings.API_KEY_PEPPERS[0]),
+        "pepper_id": newest_pepper_id(),
     }
 
 
@@ -215,7 +200,7 @@ def change(
         fields = base_history.changes_between(before, base_history.snapshot(key))
         changed = [*(item for item in fields if item["field"] not in NOT_A_CHANGE), *changes]
         if changed or note:
-            author.record(key, base_history.CHANGE, changed, note)
+            author.record(key, base_history.CHANGE, changes=changed, note=note)
 
 
 def refusal(key: APIKey) -> str:

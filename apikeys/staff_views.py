@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from accounts.access import staff_page
 from apikeys import hygiene
 from apikeys.bulk import VERBS
-from apikeys.desks import StaffDesk
+from apikeys.desks import StaffDesk, may_take
 from apikeys.key_rows import key_rows
 
 PAGE_SIZE = 50
 
 
-@admin.site.admin_view
 @require_safe
+@staff_page("apikeys.view_apikey")
 def hygiene_page(request: HttpRequest) -> HttpResponse:
-    if not request.user.has_perms(["apikeys.view_apikey"]):
-        raise PermissionDenied
     chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
     lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
     counts = {slug: keys.count() for slug, keys in lists.items()}
     keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
     page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
+    verbs = [verb for verb in VERBS if may_take(request.user, verb[0])]
+    verbs = [verb for verb in verbs if verb[0] != "trim" or chosen.slug == "unexercised"]
     idle = hygiene.unexercised_permissions([key.pk for key in page]) if chosen.slug == "unexercised" else {}
     return StaffDesk(request).page(
         "apikeys/hygiene.html",
@@ -33,7 +32,7 @@ def hygiene_page(request: HttpRequest) -> HttpResponse:
         chosen=chosen,
         page=page,
         rows=[(row, idle.get(row.key.pk, [])) for row in key_rows(page)],
-        verbs=[verb for verb in VERBS if verb[0] != "trim" or chosen.slug == "unexercised"],
-        may_change=request.user.has_perm("apikeys.change_apikey"),
+        verbs=verbs,
+        may_change=bool(verbs),
         heading="Key hygiene",
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.utils import timezone
 
 from apikeys.lookup import USE_INTERVAL, KeyRecord
-from apikeys.secrets import candidate_hashes, pepper_id
+from apikeys.secrets import candidate_hashes, newest_pepper_id
 from apikeys.statements import identifier, moment, run
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
@@ -44,6 +43,6 @@ def rehash(key: KeyRecord, secret: str) -> None:
         return
     new, *older = candidate_hashes(secret)
     statement = REHASH_PREVIOUS if key.is_previous else REHASH
-    parameters = {"id": identifier(key.id), "new": new, "pepper": pepper_id(settings.API_KEY_PEPPERS[0])}
+    parameters = {"id": identifier(key.id), "new": new, "pepper": newest_pepper_id()}
     for old in older:
         run(statement, {**parameters, "old": old})

@@ -8,26 +8,19 @@ from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.http import QueryDict
 from django.utils import timezone
 
 from accounts.models import User
 from apikeys.analytics import Scope, Window
 from apikeys.models import APIKey, APIKeyQuerySet
+from config.base_forms import DayInput
 from tiers.models import Tier
 
 LONGEST_RANGE = 366
 USUAL_RANGE = 30
 MOST_KEYS = 12
 EARLIEST, LATEST = date(2000, 1, 1), date(2200, 1, 1)
-
-
-class DayInput(forms.DateInput):
-    input_type = "date"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%d")
 
 
 class KeysField(forms.Field):
@@ -79,7 +72,7 @@ class UsageForm(forms.Form):
             self.add_error("first", "The first day lies after the last one.")
         elif (last - first).days >= LONGEST_RANGE:
             self.add_error("first", f"At most {LONGEST_RANGE} days at once.")
-        self.window = Window.of_days(first, last) if not self.errors else usual_window(today)
+        self.window = Window.of_days(first, last) if not self.errors else Window.of_last_days(USUAL_RANGE)
         return data
 
     def scope(self) -> Scope:
@@ -101,9 +94,7 @@ class StaffUsageForm(UsageForm):
         text = self.cleaned_data["user"]
         if not text:
             return None
-        user: User | None = (
-            User.objects.filter(Q(username=text.casefold()) | Q(email=text)).order_by("is_deleted", "-pk").first()
-        )
+        user: User | None = User.objects.named(text).order_by("is_deleted", "-pk").first()
         if user is None:
             raise ValidationError("There is no account with this username or address.")
         return user
@@ -122,10 +113,6 @@ def with_usual_days(query: QueryDict) -> QueryDict:
     """The query with the days that it leaves open, so that the form shows what is shown."""
     data = query.copy()
     if not data.get("first") and not data.get("last"):
-        window = usual_window(timezone.now().date())
+        window = Window.of_last_days(USUAL_RANGE)
         data["first"], data["last"] = window.days[0].isoformat(), window.days[-1].isoformat()
     return data
-
-
-def usual_window(today: date) -> Window:
-    return Window.of_days(today - timedelta(days=USUAL_RANGE - 1), today)

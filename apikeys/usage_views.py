@@ -9,12 +9,12 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from accounts.access import staff_page
 from accounts.models import User
 from apikeys.analytics import Scope, Sums, Window, sums_by, totals
 from apikeys.models import APIKey
@@ -37,11 +37,9 @@ def holder_usage(request: HttpRequest) -> HttpResponseBase:
     return usage_page(request, form, Scope(user_id=request.user.pk), context)
 
 
-@admin.site.admin_view
 @require_safe
+@staff_page("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
-    if not request.user.has_perms(["apikeys.view_keyusage"]):
-        raise PermissionDenied
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
     context = {"shell": "base_staff.html", "page_url": reverse("staff_usage"), "heading": "Usage", "staff": True}
     return usage_page(request, form, Scope(), context | admin.site.each_context(request))

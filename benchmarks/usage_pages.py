@@ -29,9 +29,10 @@ from accounts.models import User
 from apikeys import rollups
 from apikeys.analytics import Scope, daily_requests
 from apikeys.models import APIKey, EndpointHour, KeyUsage, TouchedHour, UsageHour
-from apikeys.services import Author, issue_key
+from apikeys.services import issue_key
 from apikeys.usage_forms import StaffUsageForm
 from apikeys.usage_views import figures
+from config.base_history import Author
 
 DAYS, KEYS, ENDPOINTS = 30, 20, 50
 POSTGRESQL = """
@@ -83,7 +84,7 @@ def page():
 
 
 def sparklines():
-    daily_requests(list(APIKey.objects.values_list("pk", flat=True)), DAYS, timezone.now().date())
+    daily_requests(list(APIKey.objects.values_list("pk", flat=True)), DAYS)
 
 
 def row(count, state):

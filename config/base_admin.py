@@ -6,9 +6,8 @@ The soft-deleting models build on config/base_admin_soft_delete.py, which stands
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import wraps
 from itertools import chain, islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -17,11 +16,12 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
-from django.db import DataError, IntegrityError, models
+from django.db import models
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -41,23 +41,9 @@ from config.base_history import (
 )
 from config.base_paginator import BoundedPaginator
 from config.base_templatetags import ago
+from config.base_views import refusing_bad_values, retry_on_conflict
 
-P = ParamSpec("P")
-R = TypeVar("R")
 CHUNK = 2000
-
-
-def refusing_bad_values(view: Callable[P, R]) -> Callable[P, R]:
-    """Answer 400, not 500, when a value in the request is beyond what the database can hold (an id of 10^30)."""
-
-    @wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return view(*args, **kwargs)
-        except (OverflowError, DataError) as error:
-            raise BadRequest("A value is out of range.") from error
-
-    return guarded
 
 
 def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
@@ -110,15 +96,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         )
 
     @refusing_bad_values
+    @method_decorator(retry_on_conflict)
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """As Django's; when another request takes a unique value first, the second pass shows the form error."""
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except IntegrityError:
-            uploads: Any = request.FILES.values()
-            for upload in uploads:
-                upload.seek(0)
-            return super().changeform_view(request, *args, **kwargs)
+        return super().changeform_view(request, *args, **kwargs)
 
     @refusing_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
@@ -141,6 +121,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
         return super().get_action_choices(request, list(default_choices))
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """A page for a row that is not there answers 404; the stock admin sends to its front page instead."""
+        raise Http404(f"There is no {opts.verbose_name} with this id.")
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
         """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""

@@ -9,14 +9,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import models, transaction
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from config.base_admin import GatehouseModelAdmin, badge, refusing_bad_values
+from config.base_admin import GatehouseModelAdmin, badge
 from config.base_history import CHANGE, DELETION, record_many
 from config.base_text import ago, counted
+from config.base_views import refusing_bad_values, staff_render
 
 MOST_AT_ONCE = 5000
 MOST_NAMED = 20
@@ -89,7 +89,8 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return obj is None or (obj.deleted_at is None and not self.why_not(request, obj, DELETE))
 
     def has_restore_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if not super().has_change_permission(request, obj):
+        # The right to delete: who may take a row away may bring it back, here as on the pages under /users/.
+        if not super().has_delete_permission(request, obj):
             return False
         return obj is None or (obj.deleted_at is not None and not self.why_not(request, obj, RESTORE))
 
@@ -205,7 +206,6 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         self, request: HttpRequest, rows: Sequence[Any], verb: str, hidden: Sequence[tuple[str, Any]] = ()
     ) -> HttpResponse:
         context = {
-            **self.admin_site.each_context(request),
             "title": f"{verb.capitalize()} {self.named(rows)}?",
             "opts": self.opts,
             "verb": verb,
@@ -217,7 +217,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             "back_url": self.url("change", rows[0].pk) if len(rows) == 1 else self.url("changelist"),
             **self.confirmation_extras(request, rows, verb),
         }
-        return TemplateResponse(request, self.confirm_template, context)
+        return staff_render(request, self.confirm_template, context)
 
     def confirmation_extras(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> dict[str, Any]:
         """More for the confirmation template of a model that has one."""
@@ -229,10 +229,3 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             self.url("restore", row.pk) if row is not None and self.has_restore_permission(request, row) else ""
         )
         return super().render_change_form(request, context, *args, **kwargs)
-
-
-def live_related(queryset: models.QuerySet[Any], relation: str, **conditions: Any) -> int:
-    """How many live rows stand behind `queryset` in a reverse relation that also meets `conditions`."""
-    named = {f"{relation}__{name}": value for name, value in {"deleted_at__isnull": True, **conditions}.items()}
-    total: int = queryset.aggregate(total=models.Count(relation, filter=models.Q(**named), distinct=True))["total"]
-    return total

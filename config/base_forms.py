@@ -54,6 +54,15 @@ def label_with_state(row: Any) -> str:
     return f"{row} (deleted)" if row.deleted_at is not None else str(row)
 
 
+class DayInput(forms.DateInput):
+    """A browser's own picker of days, which wants ISO 8601 whatever the language."""
+
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
+
+
 class SafeAutocompleteSelect(AutocompleteSelect):
     """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "ADDITION",
     "CHANGE",
     "DELETION",
+    "Author",
     "Change",
     "Told",
     "changes_between",
@@ -42,6 +43,25 @@ class Change(TypedDict):
     field: str
     old: str
     new: str
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who makes a change, for the history: the User, his request if there is one, the command if it is one."""
+
+    actor: Any
+    request: HttpRequest | None = None
+    via: str = ""
+
+    def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> None:
+        """As the function `record`, in this author's name."""
+        record(row, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
+
+    def record_many(
+        self, rows: Iterable[models.Model], flag: int, *, changes: Iterable[Change] = (), note: str = ""
+    ) -> None:
+        """As the function `record_many`, in this author's name."""
+        record_many(rows, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
 
 
 def snapshot(row: models.Model) -> dict[str, str]:

@@ -25,16 +25,16 @@ LIVE = models.Q(deleted_at__isnull=True)
 
 
 def uuid7(at: datetime | None = None) -> uuid.UUID:
-    """A version 7 UUID (RFC 9562, section 5.7) for the time `at` (default: now): Unix milliseconds, then 74 random bits.
+    """A version 7 UUID (RFC 9562, sections 5.7 and 6.2, method 3) for the time `at` (default: now).
 
-    Ids made later sort later, so a B-tree on them grows at its right edge instead of all over.
+    48 bits of Unix milliseconds, 12 bits of the fraction of that millisecond, 62 random bits. Ids made later sort later, to
+    a quarter of a microsecond, so a B-tree on them grows at its right edge instead of all over.
     """
-    milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
-    tail = int.from_bytes(os.urandom(10))
-    value = (milliseconds & ((1 << 48) - 1)) << 80 | tail
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=value)
+    nanoseconds = time.time_ns() if at is None else int(at.timestamp() * 1_000_000) * 1000
+    milliseconds, rest = divmod(nanoseconds, 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8)) >> 2
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random)
 
 
 class UUIDModel(models.Model):

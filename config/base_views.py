@@ -1,23 +1,51 @@
-"""What views of every app share."""
+"""What views of every app share: how a lost race and an impossible value are answered, and the staff's page shell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import IntegrityError
+from django.contrib import admin
+from django.core.exceptions import BadRequest
+from django.db import DataError, IntegrityError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def retry_on_conflict(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Run a view once more when it lost a race for a unique value: the second pass shows it as a form error."""
 
     @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except IntegrityError:
+            uploads: Any = request.FILES.values()
+            for upload in uploads:
+                upload.seek(0)
             return view(request, *args, **kwargs)
 
     return wrapper
+
+
+def refusing_bad_values(view: Callable[P, R]) -> Callable[P, R]:
+    """Answer 400, not 500, when a value in the request is beyond what the database can hold (an id of 10^30)."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return view(*args, **kwargs)
+        except (OverflowError, DataError) as error:
+            raise BadRequest("A value is out of range.") from error
+
+    return guarded
+
+
+def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """Render a staff page in the admin's shell."""
+    return render(request, template, admin.site.each_context(request) | context, status=status)

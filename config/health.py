@@ -56,3 +56,18 @@ def migrations_are_applied() -> bool:
 def redis_answers() -> bool:
     with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=0.5, socket_connect_timeout=0.5) as client:
         return bool(client.ping())
+
+
+class HealthMiddleware:
+    """Answer /livez and /readyz before hosts, sessions and accounts come into it.
+
+    Those who probe name the node by its address, which is no allowed host, and a session would be read from the database,
+    which /livez must not touch.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        view = {"/livez": livez, "/readyz": readyz}.get(request.path_info)
+        return self.get_response(request) if view is None else view(request)

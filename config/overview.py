@@ -6,27 +6,26 @@ Everything on it is bounded, and shown only to those who may see it in its own s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import models
-from django.db.models.functions import TruncHour
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from apikeys.models import APIKey, KeyUsage
+from apikeys import hygiene
+from apikeys.analytics import Scope, Sums, Window, sums_by
+from apikeys.models import APIKey
+from apikeys.rollups import HOUR, floor_to_hour
 from config.base_charts import Figure
 from config.base_paginator import bounded_count
 from config.base_templatetags import first_place
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
-SOON = timedelta(days=30)
 MOST_LISTED = 8
-FIRST_REFUSAL = 400
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
@@ -59,21 +58,13 @@ def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
 
 def expiring_keys() -> Any:
     """The keys that work now and expire within 30 days, the next first."""
-    soon = APIKey.objects.effective().filter(expires_at__lte=timezone.now() + SOON)
-    return soon.select_related("user").order_by("expires_at")[:MOST_LISTED]
+    return hygiene.expiring().select_related("user").order_by("expires_at")[:MOST_LISTED]
 
 
 def requests_by_hour() -> list[Figure]:
-    """(hour, allowed, refused) for the last 24 hours, the hours without a request included; empty if there was none."""
-    now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    hours = [now - timedelta(hours=back) for back in range(23, -1, -1)]
-    refused = models.Count("pk", filter=models.Q(status_code__gte=FIRST_REFUSAL))
-    counted = (
-        KeyUsage.objects.filter(created_at__gte=hours[0])
-        .order_by()
-        .annotate(hour=TruncHour("created_at"))
-        .values("hour")
-        .annotate(total=models.Count("pk"), refused=refused)
-    )
-    by_hour = {row["hour"]: (row["total"] - row["refused"], row["refused"]) for row in counted}
-    return [(f"{hour:%H:%M}", *by_hour.get(hour, (0, 0))) for hour in hours] if by_hour else []
+    """(hour, let through, refused by us) for the last 24 hours, the hours without a request included; empty if there was none."""
+    end = floor_to_hour(timezone.now()) + HOUR
+    window = Window(end - 24 * HOUR, end)
+    sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), window)}
+    by_hour = ((hour, sums.get(hour, Sums())) for hour in window.hours)
+    return [(f"{hour:%H:%M}", found.allowed, found.refused) for hour, found in by_hour] if sums else []

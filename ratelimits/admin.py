@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.html import format_html
 
 from config.base_admin import badge, when
-from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, MOST_NAMED, SoftDeleteAdmin
+from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base_text import counted
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
@@ -82,6 +80,8 @@ class RateLimitAdmin(SoftDeleteAdmin):
         forget_rules()
 
     def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
+        if verb in MODE_CONSEQUENCES:
+            return MODE_CONSEQUENCES[verb]
         if verb != DELETE:
             return ["It applies again within 5 seconds."]
         return [
@@ -110,25 +110,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
             done = "only observed" if mode == RateLimit.Mode.OBSERVE else "enforced"
             self.tell(request, f"{counted(changed, 'rate limit')} now {done}.")
             return None
-        return TemplateResponse(request, "admin/confirm.html", self.mode_context(request, limits, mode))
-
-    def mode_context(self, request: HttpRequest, limits: Sequence[RateLimit], mode: str) -> dict[str, Any]:
-        verb = str(mode)
-        return {
-            **self.admin_site.each_context(request),
-            "title": f"{verb.capitalize()} {self.named(limits)}?",
-            "opts": self.opts,
-            "verb": verb,
-            "rows": limits[:MOST_NAMED],
-            "more": max(0, len(limits) - MOST_NAMED),
-            "consequences": MODE_CONSEQUENCES[verb],
-            "hidden": [
-                *((ACTION_CHECKBOX_NAME, limit.pk) for limit in limits),
-                ("action", f"{verb}_selected"),
-                ("post", "yes"),
-            ],
-            "back_url": self.url("changelist"),
-        }
+        return self.confirmation(request, limits, str(mode), hidden=self.action_fields(limits, str(mode)))
 
 
 MODE_CONSEQUENCES = {

@@ -80,6 +80,11 @@ def microseconds(moment: dt.datetime) -> int:
     return (moment - EPOCH) // dt.timedelta(microseconds=1)
 
 
+def rule_key(owner: str, rule_id: int) -> str:
+    """The key of the budget that an owner has under a rule."""
+    return f"{owner}/rule:{rule_id}"
+
+
 def counter_keys(keys: Iterable[str]) -> list[str]:
     """All keys in the store that budgets with these keys may have."""
     return [f"{key}{kind}" for key in keys for kind in ("", "/fixed", "/quota")]

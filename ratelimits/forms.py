@@ -8,6 +8,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
+from config.base_forms import LiveChoicesForm
 from ratelimits.matching import AmbiguousPath, canonical_path, normal_pattern
 from ratelimits.models import RateLimit
 from tiers.models import Tier
@@ -41,11 +42,10 @@ class MatchForm(forms.Form):
         return path
 
     def clean_user(self) -> Any:
-        text = self.cleaned_data["user"].strip().casefold()
-        if not text:
+        if not self.cleaned_data["user"]:
             return None
-        field = "email" if "@" in text else "username"
-        user = get_user_model()._default_manager.filter(**{field: text, "deleted_at": None}).first()
+        accounts: Any = get_user_model()._default_manager
+        user = accounts.by_sign_in_name(self.cleaned_data["user"])
         if user is None:
             raise ValidationError("There is no such account.")
         return user
@@ -68,7 +68,7 @@ class CopyForm(forms.Form):
         return data
 
 
-class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
+class WhatIfForm(LiveChoicesForm):
     """The fields of a limit that decide whom it refuses. Checked like the limit's own form, saved never."""
 
     class Meta:
@@ -78,12 +78,11 @@ class WhatIfForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tier: Any = self.fields["tier"]
-        tier.queryset = Tier.objects.live_or_current(self.instance.tier_id)
         tier.empty_label = "Choose a tier"
 
     def clean(self) -> dict[str, Any]:
         """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""
-        data = super().clean() or {}
+        data: dict[str, Any] = super().clean()
         kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
         if self.instance.pk is None and None not in kind.values():
             kind["path"] = normal_pattern(str(kind["path"]))

@@ -11,6 +11,7 @@ from typing import Any
 from django.http import JsonResponse
 
 from config.base_http import problem
+from config.base_text import counted
 from ratelimits.budgets import Budget, BudgetState, Outcome, month_bounds
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -60,7 +61,7 @@ def quota_exceeded(outcome: Outcome, **members: Any) -> JsonResponse:
     response = problem(
         429,
         "Too many requests",
-        f"Try again in {outcome.retry_after} second{'' if outcome.retry_after == 1 else 's'}.",
+        f"Try again in {counted(outcome.retry_after, 'second')}.",
         type=QUOTA_EXCEEDED,
         **{"violated-policies": names},
         **members,

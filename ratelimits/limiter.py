@@ -145,7 +145,7 @@ def limiter() -> Limiter:
     """This process's limiter, made on first use."""
     if not _made:
         with _making:
-            if not _made:
+            if not _made:  # pragma: no branch  (else another thread made it while this one waited)
                 _made.append(Limiter(make_store(store_name())))
     return _made[0]
 

@@ -13,8 +13,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base_validators import validate_encodable
 from ratelimits.advice import never_wins
-from ratelimits.budgets import Budget
+from ratelimits.budgets import Budget, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
 from ratelimits.wording import rate_in_words
 
@@ -60,6 +61,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     name = models.CharField(
         max_length=100,
         blank=True,
+        validators=[validate_encodable],
         help_text="Unique; callers see it in the RateLimit header. Left empty, one is made up.",
     )
     path = models.CharField(
@@ -159,7 +161,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     def budget(self, owner: str) -> Budget:
         """The budget of one owner under this limit."""
         observe = self.mode == self.Mode.OBSERVE
-        return Budget(f"{owner}/rule:{self.pk}", self.limit, self.period, self.window, self.name, observe, self.pk)
+        return Budget(rule_key(owner, self.pk), self.limit, self.period, self.window, self.name, observe, self.pk)
 
     def clean(self) -> None:
         super().clean()

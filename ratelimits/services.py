@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from config.base_history import ADDITION, CHANGE, changes_between, record, snapshot
+from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape
 from ratelimits.models import RateLimit, Refusal
@@ -98,7 +99,7 @@ def reset_owner(owner: str, *, actor: Any, request: HttpRequest) -> int:
     user = user_of(owner)
     if user is not None:
         limits = RateLimit.objects.live().filter(tier_id=user.tier_id)
-        keys |= {f"{owner}/rule:{pk}" for pk in limits.values_list("pk", flat=True)}
+        keys |= {rule_key(owner, pk) for pk in limits.values_list("pk", flat=True)}
     limiter().reset(keys)
     reset = refusals.delete()[0]
     if user is not None:

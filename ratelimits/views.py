@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required, permission_required
 from django.core.paginator import Paginator
@@ -15,13 +15,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from config.base_views import staff_render
 from ratelimits.advice import rule_in_words
 from ratelimits.budgets import Budget, BudgetState
 from ratelimits.forms import CopyForm, MatchForm, WhatIfForm
 from ratelimits.limiter import limiter, store_name
 from ratelimits.matching import Match
 from ratelimits.models import Outage, RateLimit, Refusal
-from ratelimits.rules import Rule, budgets_for, compiled, default_budget, owner_of_user
+from ratelimits.rules import Rule, budgets_for, compiled, default_budget, owner_of_user, rows_of_tier
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
 from ratelimits.whatif import DAYS, MOST_EVENTS, what_if
@@ -35,8 +36,8 @@ may_change = permission_required("ratelimits.change_ratelimit", raise_exception=
 may_add = permission_required("ratelimits.add_ratelimit", raise_exception=True)
 
 
-def staff_page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
-    return render(request, template, {**admin.site.each_context(request), "title": title, **context})
+def page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
+    return staff_render(request, template, {"title": title, **context})
 
 
 # --- Match tester ---
@@ -48,7 +49,7 @@ def match_tester(request: HttpRequest) -> HttpResponse:
     """Which limits apply to a request, and why: all patterns that match, the winner first."""
     form = MatchForm(request.GET) if "path" in request.GET else MatchForm()
     context = match_context(form) if form.is_bound and form.is_valid() else {}
-    return staff_page(request, "ratelimits/match_tester.html", "Match tester", form=form, **context)
+    return page(request, "ratelimits/match_tester.html", "Match tester", form=form, **context)
 
 
 def match_context(form: MatchForm) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def match_context(form: MatchForm) -> dict[str, Any]:
 
 def candidates(tier_id: int, method: str, path: str) -> list[dict[str, Any]]:
     # Compiled for this page: it shows the rules as they are now, not as they were up to 5 seconds ago.
-    trie = compiled(RateLimit.objects.effective().filter(tier_id=tier_id))
+    trie = compiled(rows_of_tier(tier_id))
     return [described(match) for match in trie.candidates(path, method)]
 
 
@@ -81,21 +82,21 @@ def described(match: Match[Rule]) -> dict[str, Any]:
 @require_safe
 def limited_now(request: HttpRequest) -> HttpResponse:
     """The budgets that had no room in the last minutes, each as it stands now, and the store's outages."""
-    page = Paginator(Refusal.objects.recent().select_related("rate_limit__tier"), ROWS_A_PAGE).get_page(
+    shown = Paginator(Refusal.objects.recent().select_related("rate_limit__tier"), ROWS_A_PAGE).get_page(
         request.GET.get("page")
     )
-    refusals = list(page.object_list)
+    refusals = list(shown.object_list)
     states = peeked(refusals)
     rows = [
         {"refusal": refusal, "state": states.get(refusal.key), "user": user}
         for refusal, user in zip(refusals, users_of(refusals), strict=True)
     ]
-    return staff_page(
+    return page(
         request,
         "ratelimits/limited_now.html",
         "Limited right now",
         rows=rows,
-        page_obj=page,
+        page_obj=shown,
         outages=Outage.objects.all()[:10],
         store=store_name(),
         away=limiter().breaker.is_open,
@@ -141,7 +142,7 @@ def copy(request: HttpRequest) -> HttpResponse:
     data = request.POST if request.method == "POST" else request.GET if "source" in request.GET else None
     form = CopyForm(data)
     if data is None or not form.is_valid():
-        return staff_page(request, "ratelimits/copy.html", "Copy limits", form=form)
+        return page(request, "ratelimits/copy.html", "Copy limits", form=form)
     source, target = form.cleaned_data["source"], form.cleaned_data["target"]
     if request.method == "POST":
         done = copy_limits(source, target, actor=request.user, request=request)
@@ -152,9 +153,7 @@ def copy(request: HttpRequest) -> HttpResponse:
             messages.warning(request, f"Left out: {limit.path}, {limit.in_words}. {reason}")
         return HttpResponseRedirect(f"{reverse('admin:ratelimits_ratelimit_changelist')}?tier__id__exact={target.pk}")
     plan = plan_copy(source, target)
-    return staff_page(
-        request, "ratelimits/copy.html", "Copy limits", form=form, plan=plan, source=source, target=target
-    )
+    return page(request, "ratelimits/copy.html", "Copy limits", form=form, plan=plan, source=source, target=target)
 
 
 # --- What if ---
@@ -170,7 +169,7 @@ def whatif(request: HttpRequest) -> HttpResponse:
     if given is not None and form.is_valid():
         context |= {"replay": (replay := what_if(form.instance)), "words": form.instance.in_words}
         context["worst"] = worst_hit(replay.refused)
-    return staff_page(request, "ratelimits/what_if.html", "What if", **context)
+    return page(request, "ratelimits/what_if.html", "What if", **context)
 
 
 def worst_hit(refused: Any) -> list[tuple[Any, int]]:

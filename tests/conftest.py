@@ -28,6 +28,8 @@ def nothing_counted_yet():
     if used is not None:
         with suppress(StoreUnavailable):
             used.store.clear()
+        # Its own connection would keep PostgreSQL from dropping the test database.
+        used.store.close()
 
 
 @pytest.fixture

@@ -5,23 +5,20 @@ from __future__ import annotations
 from django.contrib.auth.models import Permission
 
 from apikeys.models import APIKey, KeyPermission, KeyUsage
-from apikeys.secrets import display_prefix, hash_secret, last4, new_secret
+from apikeys.secrets import new_secret
+from apikeys.services import stored_form
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 
 
-def make_key(user, name="a key", **fields):
-    secret = new_secret()
-    key = APIKey.objects.create(
-        user=user,
-        name=name,
-        prefix=display_prefix(secret),
-        last4=last4(secret),
-        secret_hash=hash_secret(secret),
-        pepper_id="test",
-        **fields,
-    )
-    KeyPermission.objects.create(api_key=key, resource="*", action="*")
+def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
+    """A key of `user`; the secret is on the instance as `key.secret`, for the test alone."""
+    secret = secret or new_secret()
+    key = APIKey.objects.create(user=user, name=name, **(stored_form(secret) | fields))
+    for permission in allow:
+        action, resource = permission.split(" ", 1)
+        KeyPermission.objects.create(api_key=key, action=action, resource=resource)
+    key.secret = secret
     return key
 
 

@@ -120,7 +120,7 @@ EXPECTED = r"""
 /admin/apikeys/connect/                                                  in  403 403 ok
 /admin/apikeys/connect/test/                                             405 405 405 405
 /admin/apikeys/explain/                                                  in  403 403 ok
-/admin/apikeys/hygiene/                                                  in  in  403 ok
+/admin/apikeys/hygiene/                                                  in  403 403 ok
 /admin/apikeys/keyusage/                                                 in  in  403 ok
 /admin/apikeys/keyusage/<path:object_id>/                                in  in  to  to
 /admin/apikeys/keyusage/<path:object_id>/change/                         in  in  403 ok
@@ -164,7 +164,7 @@ EXPECTED = r"""
 /admin/tiers/tier/<path:object_id>/restore/                              in  in  403 403
 /admin/tiers/tier/add/                                                   in  in  403 ok
 /admin/tiers/tier/export/                                                in  in  403 ok
-/admin/usage/                                                            in  in  403 ok
+/admin/usage/                                                            in  403 403 ok
 /api/v1/whoami                                                           401 401 401 401
 /authz/caddy                                                             403 403 403 403
 /authz/nginx                                                             403 403 403 403

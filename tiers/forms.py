@@ -6,7 +6,8 @@ from typing import Any
 
 from django import forms
 
-from tiers.models import Tier, counted
+from config.base_text import counted
+from tiers.models import Tier
 
 
 class EmptyTierForm(forms.Form):

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxLengthValidator, ProhibitNullCharactersValidator
+from django.core.validators import MaxLengthValidator
 from django.db import models, transaction
 from django.urls import reverse
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base_text import counted
+from config.base_validators import validate_encodable
 
 
 class TierInUse(ValidationError):
@@ -77,11 +78,15 @@ class TierManager(models.Manager.from_queryset(TierQuerySet)):  # type: ignore[m
 
 
 class Tier(TimestampedModel, SoftDeleteModel):
-    name = models.CharField(max_length=50, help_text="How staff and account holders call this tier, for example “pro”.")
+    name = models.CharField(
+        max_length=50,
+        validators=[validate_encodable],
+        help_text="How staff and account holders call this tier, for example “pro”.",
+    )
     description = models.TextField(
         blank=True,
         max_length=500,
-        validators=[MaxLengthValidator(500), ProhibitNullCharactersValidator()],
+        validators=[MaxLengthValidator(500), validate_encodable],
         help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
     )
 

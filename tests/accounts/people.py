@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
 from django.test import Client
 
-from apikeys.models import APIKey, KeyUsage
 from config.base_history import told
-from tests.conftest import make_user
+from tests import rows
 
 EVERY_RIGHT = ("view_user", "add_user", "change_user", "delete_user")
 
 
 def make_staff(name, *codenames):
     """Staff who are not superusers, with these permissions on accounts."""
-    user = make_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames, content_type__app_label="accounts"))
-    return user
+    return rows.make_staff(name, *(f"accounts.{codename}" for codename in codenames))
 
 
 def signed_in(user):
@@ -29,21 +23,11 @@ def signed_in(user):
 
 
 def make_key(user, name="export", **fields):
-    secret_hash = hashlib.sha256(f"{user.pk} {name}".encode()).hexdigest()
-    return APIKey.objects.create(
-        user=user, name=name, prefix="gate_Ab3dE1", last4="9xYz", secret_hash=secret_hash, pepper_id="1", **fields
-    )
+    return rows.make_key(user, name, allow=(), **{"prefix": "gate_Ab3dE1", "last4": "9xYz", **fields})
 
 
 def make_event(key, **fields):
-    values = {
-        "endpoint": "/orders",
-        "method": "GET",
-        "status_code": 200,
-        "ip_address": "192.0.2.7",
-        "user_agent": "curl",
-    }
-    return KeyUsage.objects.create(api_key=key, user=key.user, **values | fields)
+    return rows.make_usage(key, **{"ip_address": "192.0.2.7", "user_agent": "curl", **fields})
 
 
 def history(user):

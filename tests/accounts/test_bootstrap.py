@@ -85,14 +85,22 @@ def test_a_group_that_staff_changed_is_left_as_it_is(capsys):
 def test_auditors_may_see_everything_and_change_nothing(capsys):
     run(capsys)
     codenames = set(Group.objects.get(name="Auditor").permissions.values_list("codename", flat=True))
-    assert {"view_user", "view_tier", "view_ratelimit", "view_apikey", "view_keyusage", "view_logentry"} <= codenames
+    assert {
+        "view_user",
+        "view_tier",
+        "view_ratelimit",
+        "view_apikey",
+        "view_keyusage",
+        "view_logentry",
+        "view_group",
+    } <= codenames
     assert all(codename.startswith("view_") for codename in codenames)
 
 
-def test_support_may_also_change_accounts_and_keys(capsys):
+def test_support_may_also_change_accounts_and_stop_keys(capsys):
     run(capsys)
     codenames = Group.objects.get(name="Support").permissions.exclude(codename__startswith="view_")
-    assert set(codenames.values_list("codename", flat=True)) == {"change_user", "change_apikey"}
+    assert set(codenames.values_list("codename", flat=True)) == {"change_user", "stop_apikey"}
 
 
 def test_the_history_tells_where_the_superuser_came_from(capsys):

@@ -37,6 +37,37 @@ def test_an_old_cookie_stays_dead_when_the_account_comes_back(client, alice, end
     assert is_signed_in(returning)
 
 
+def save_suspended(user):
+    user.is_active = False
+    user.save()
+
+
+def save_only_the_suspension(user):
+    user.is_active = False
+    user.save(update_fields=["is_active"])
+
+
+def update_to_suspended(user):
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+@pytest.mark.parametrize("suspend", [save_suspended, save_only_the_suspension, update_to_suspended])
+def test_however_somebody_is_suspended_his_old_cookie_stays_dead(client, alice, suspend):
+    verified(alice)
+    sign_in(client, "alice")
+    suspend(User.objects.get(pk=alice.pk))
+    alice.reactivate()
+    assert not is_signed_in(client)
+
+
+def test_saving_something_else_of_a_suspended_account_leaves_its_epoch_alone(alice):
+    alice.suspend()
+    before = alice.session_epoch
+    alice.save(update_fields=["name"])
+    alice.refresh_from_db()
+    assert alice.session_epoch == before
+
+
 def test_a_bulk_deletion_ends_sessions_too(client, alice):
     client.force_login(alice)
     User.objects.filter(pk=alice.pk).delete()

@@ -6,32 +6,11 @@ import json
 import time
 
 import pytest
-from django.conf import settings
 
-from apikeys.models import APIKey, KeyPermission
-from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, pepper_id
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
-
-
-def make_key(user, *, allow=("* *",), **fields):
-    """A key of `user`; the secret is on the instance as `key.secret`, for the test alone."""
-    secret = fields.pop("secret", None) or new_secret()
-    key = APIKey.objects.create(
-        user=user,
-        name=fields.pop("name", "test key"),
-        prefix=display_prefix(secret),
-        last4=last4(secret),
-        secret_hash=fields.pop("secret_hash", None) or hash_secret(secret),
-        pepper_id=pepper_id(settings.API_KEY_PEPPERS[0]),
-        **fields,
-    )
-    for permission in allow:
-        action, resource = permission.split(" ", 1)
-        KeyPermission.objects.create(api_key=key, action=action, resource=resource)
-    key.secret = secret
-    return key
+from tests.rows import make_key
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from django.views.debug import ExceptionReporter
 from apikeys import key_views, services
 from apikeys.models import APIKey
 from apikeys.secrets import RANDOM_LENGTH
-from apikeys.services import Author
+from config.base_history import Author
 from tests.apikeys.test_key_holder_pages import secret_in, text
 from tests.apikeys.usage_makers import event, make_key
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
-from apikeys.services import Author
+from config.base_history import Author
 from tests.apikeys.usage_makers import make_key
 
 DAY = timedelta(days=1)
@@ -41,6 +41,23 @@ def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue)
     assert [str(row) for row in key.permissions.all()] == ["* *"]
     assert history(key)[0]["note"] == "Issued to alice. Allowed: everything."
     assert LogEntry.objects.get().user == by_sue.actor
+
+
+def test_an_instance_from_before_the_revocation_does_not_undo_it(alice):
+    key = make_key(alice)
+    stale = APIKey.objects.get(pk=key.pk)
+    APIKey.objects.filter(pk=key.pk).revoke("leaked")
+    stale.name = "written later"
+    stale.save()
+    key.refresh_from_db()
+    assert (key.name, key.state, key.revoked_reason) == ("written later", "revoked", "leaked")
+
+
+def test_a_revocation_that_is_saved_holds(alice):
+    key = make_key(alice)
+    key.revoked_at = timezone.now()
+    key.save()
+    assert APIKey.objects.get(pk=key.pk).state == "revoked"
 
 
 def test_without_a_permission_a_key_may_do_nothing(alice, by_sue):

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.template import Context, Template
 from django.utils import timezone
 
+from accounts.groups import SUPPORT, bootstrap_groups
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
-from apikeys.services import Author
+from config.base_history import Author
 from tests.apikeys.test_key_holder_pages import picker, secret_in, text
 from tests.apikeys.usage_makers import event, make_key
 from tests.conftest import make_user
@@ -106,6 +107,56 @@ def test_staff_touch_no_key_of_superusers_or_other_staff(stans_client, sue):
     key.refresh_from_db()
     assert (key.name, key.state) == ("a key", "active")
     assert "/rotate/" not in text(stans_client.get(page(key)))
+
+
+def test_support_stops_keys_but_sees_no_secret_and_widens_nothing(client, alice, free):
+    bootstrap_groups()
+    sigrid = make_user("sigrid", is_staff=True)
+    sigrid.groups.add(Group.objects.get(name=SUPPORT))
+    client.force_login(sigrid)
+    key = make_key(alice)
+    shown = text(client.get(page(key)))
+    assert "/disable/" in shown
+    assert "/revoke/" in shown
+    assert "/rotate/" not in shown
+    assert "/expire/" not in shown
+    for step in ("rotate", "expire"):
+        assert client.get(page(key, step)).status_code == 403
+        assert client.post(page(key, step), {"grace": "0", "expires_at": "2098-01-01"}).status_code == 403
+    assert client.post(page(key), {"name": "mine"}).status_code == 403
+    for verb in ("expire", "trim"):
+        assert client.post(BULK, {"verb": verb, "keys": key.pk, "confirmed": "True"}).status_code == 403
+    for step, state in (("disable", "disabled"), ("enable", "active"), ("revoke", "revoked")):
+        assert client.post(page(key, step), {"reason": "leaked"}).status_code == 302
+        key.refresh_from_db()
+        assert (key.name, key.state) == ("a key", state)
+
+
+def test_support_stops_many_keys_from_the_list_and_from_hygiene(client, alice, free):
+    bootstrap_groups()
+    sigrid = make_user("sigrid", is_staff=True)
+    sigrid.groups.add(Group.objects.get(name=SUPPORT))
+    client.force_login(sigrid)
+    key = make_key(alice)
+    hygiene = text(client.get(HYGIENE))
+    assert 'value="revoke"' in hygiene
+    assert 'value="expire"' not in hygiene
+    preview = client.post(LIST, {"action": "disable_selected", "_selected_action": key.pk})
+    assert "Disable" in text(preview)
+    client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"})
+    key.refresh_from_db()
+    assert key.state == "disabled"
+
+
+def test_the_right_to_add_keys_is_enough_to_add_one_and_for_nothing_else(client, alice):
+    adam = make_user("adam", is_staff=True)
+    adam.user_permissions.set(Permission.objects.filter(codename="add_apikey"))
+    client.force_login(adam)
+    response = client.post(ADD, {"owner": "alice", "name": "for alice", "allow": "everything"})
+    assert secret_in(response)
+    key = APIKey.objects.get()
+    for step in STEPS:
+        assert client.post(page(key, step), {"grace": "0", "reason": "x"}).status_code == 403
 
 
 def test_who_may_only_look_changes_nothing(viewer_client, alice):

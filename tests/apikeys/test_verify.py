@@ -29,7 +29,7 @@ def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
         "allowed": True,
         "status": 200,
         "reason": "",
-        "key": {"id": str(key.pk), "name": "test key", "prefix": key.prefix, "last4": key.last4},
+        "key": {"id": str(key.pk), "name": "a key", "prefix": key.prefix, "last4": key.last4},
         "user": {"id": alice.pk, "username": "alice"},
         "tier": {"id": free.pk, "name": "free"},
         "limits": [

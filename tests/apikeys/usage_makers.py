@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
-from apikeys.services import Author, issue_key
+from apikeys.services import issue_key
+from config.base_history import Author
 
 
 def make_key(owner, name="a key", **options):

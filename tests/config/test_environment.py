@@ -8,8 +8,10 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from django.core.checks import run_checks
 
 from config.write_env import write_env
 
@@ -56,25 +58,56 @@ def test_production_does_not_start_without_a_secret(name):
     assert f"{name} is not set. Give it 50 or more random characters" in result.stderr
 
 
+# As the settings have them, not as the environment writes them: a process for each would take seconds.
+SAFE = {
+    "SECRET_KEY": PRODUCTION["SECRET_KEY"],
+    "API_KEY_PEPPERS": [PRODUCTION["API_KEY_PEPPERS"]],
+    "GATEWAY_SECRET": PRODUCTION["GATEWAY_SECRET"],
+    "ALLOWED_HOSTS": ["gatehouse.test"],
+    "DEBUG": False,
+}
+
+
+def findings(settings, **changes):
+    for name, value in (SAFE | changes).items():
+        setattr(settings, name, value)
+    found = run_checks(include_deployment_checks=True)
+    return [f"{message.msg} {message.hint or ''}" for message in found if message.id.startswith(("gatehouse.", "rate"))]
+
+
+def test_safe_settings_have_no_findings(settings):
+    assert findings(settings) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"SECRET_KEY": "change-me"}, "Set SECRET_KEY to at least 50 random characters"),
         ({"SECRET_KEY": "a" * 80}, "Set SECRET_KEY to at least 50 random characters"),
-        ({"API_KEY_PEPPERS": "short"}, "Set each pepper to at least 32 random characters"),
-        ({"DEBUG": "true"}, "Set DEBUG=false"),
-        ({"ALLOWED_HOSTS": "*"}, "Set ALLOWED_HOSTS to the names that people use"),
-        ({"NODES": "2"}, "Set DATABASE_URL to a PostgreSQL database that all nodes share"),
+        ({"API_KEY_PEPPERS": ["short"]}, "Set each pepper to at least 32 random characters"),
+        ({"DEBUG": True}, "Set DEBUG=false"),
+        ({"ALLOWED_HOSTS": ["*"]}, "Set ALLOWED_HOSTS to the names that people use"),
         ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must be 2 to 16 lower-case letters"),
-        ({"DEFAULT_RATE_LIMIT_LIMIT": "0"}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 or more"),
-        ({"TRUSTED_PROXY_HOPS": "-1"}, "TRUSTED_PROXY_HOPS must be 0 or more"),
-        ({"GATEWAY_TRUSTED": "10.0.0.0/8,gateway"}, "neither an address nor a network"),
+        ({"DEFAULT_RATE_LIMIT_LIMIT": 0}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 to 2,147,483,647"),
+        ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),
+        ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "neither an address nor a network"),
+        ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET is not set"),
     ],
 )
-def test_a_dangerous_setting_is_refused_with_what_to_set(changes, sentence):
-    result = manage("check", "--deploy", **changes)
+def test_a_dangerous_setting_is_found_with_what_to_set(settings, changes, sentence):
+    assert [text for text in findings(settings, **changes) if sentence in text]
+
+
+@pytest.mark.parametrize(("vendor", "refused"), [("sqlite", True), ("postgresql", False)])
+def test_several_machines_need_postgresql(settings, monkeypatch, vendor, refused):
+    monkeypatch.setattr("config.checks.connection", SimpleNamespace(vendor=vendor))
+    assert ("PostgreSQL database that all nodes share" in str(findings(settings, NODES=2))) is refused
+
+
+def test_an_error_ends_the_command_that_checks():
+    result = manage("check", "--deploy", NODES="2")
     assert result.returncode != 0
-    assert sentence in result.stderr
+    assert "Set DATABASE_URL to a PostgreSQL database that all nodes share" in result.stderr
 
 
 def test_a_missing_gateway_secret_is_a_warning():
@@ -87,6 +120,14 @@ def test_a_secret_may_come_from_a_file(tmp_path):
     path = tmp_path / "key"
     path.write_text(PRODUCTION["SECRET_KEY"] + "\n")
     assert manage("check", "--deploy", SECRET_KEY=None, SECRET_KEY_FILE=str(path)).returncode == 0
+
+
+def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(tmp_path):
+    path = tmp_path / "gateway"
+    path.write_text("s3cret of the gateway\r\n")
+    show = "from django.conf import settings; print(repr(settings.GATEWAY_SECRET))"
+    result = manage("shell", "-v", "0", "-c", show, GATEWAY_SECRET=None, GATEWAY_SECRET_FILE=str(path))
+    assert result.stdout.strip() == "'s3cret of the gateway'", result.stderr
 
 
 @pytest.mark.parametrize(

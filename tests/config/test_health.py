@@ -53,6 +53,20 @@ def test_readyz_names_a_dead_redis(client, settings):
 
 
 @pytest.mark.django_db
+def test_livez_touches_no_database_for_a_signed_in_browser_either(staff_client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert staff_client.get("/livez").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_whoever_probes_may_name_the_node_by_its_address(client, settings, path):
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get(path, headers={"host": "10.1.2.3:8000"}).status_code == 200
+    assert client.get("/accounts/login/", headers={"host": "10.1.2.3:8000"}).status_code == 400
+
+
+@pytest.mark.django_db
 def test_health_is_for_reading_only(client):
     assert client.post("/livez").status_code == 405
     assert client.post("/readyz").status_code == 405

@@ -62,13 +62,14 @@ def test_recent_changes_are_told(staff_client, alice, sue):
 def test_requests_of_the_last_day_are_drawn_by_the_hour(staff_client, alice):
     key = make_key(alice)
     make_usage(key)
-    make_usage(key, status_code=429)
-    old = make_usage(key, status_code=403)
+    make_usage(key, status_code=429, reason="rate_limited")
+    make_usage(key, status_code=500)  # let through; the API failed, and a service reported it
+    old = make_usage(key, status_code=403, reason="permission_denied")
     KeyUsage.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(hours=30))
     figures = requests_by_hour()
     assert len(figures) == 24
-    assert figures[-1][1:] == (1, 1)
-    assert sum(figure[1] + figure[2] for figure in figures) == 2
+    assert figures[-1][1:] == (2, 1)
+    assert sum(figure[1] + figure[2] for figure in figures) == 3
     page = staff_client.get("/admin/").content.decode()
     assert "<svg viewBox=" in page
     assert "The figures" in page

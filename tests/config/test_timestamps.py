@@ -78,3 +78,8 @@ def test_ids_that_leave_the_house_sort_by_time_and_are_version_7():
     assert ids == sorted(ids)
     assert {made.version for made in [*ids, uuid7()]} == {7}
     assert len({uuid7() for _ in range(1000)}) == 1000
+
+
+def test_ids_made_one_after_the_other_sort_that_way():
+    made = [uuid7() for _ in range(200)]
+    assert made == sorted(made)

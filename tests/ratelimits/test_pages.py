@@ -15,6 +15,7 @@ from ratelimits.limiter import limiter
 from ratelimits.models import Outage, RateLimit, Refusal
 from ratelimits.register import register
 from ratelimits.rules import budgets_for
+from ratelimits.stores import StoreUnavailable
 from tests.conftest import make_user
 from tiers.models import Tier
 
@@ -189,6 +190,18 @@ def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_clie
         assert limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", path)).allowed
     assert "Rate limit counters reset" in LogEntry.objects.get().change_message
     assert not Refusal.objects.exists()
+
+
+def test_a_reset_while_the_store_is_away_says_so_and_changes_nothing(staff_client, alice, monkeypatch):
+    exhaust(alice)
+
+    def away(keys):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(limiter().store, "reset", away)
+    response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
+    assert "nothing was reset" in text(response)
+    assert Refusal.objects.exists()
 
 
 def test_an_address_can_be_reset_too(staff_client):

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apikeys.models import APIKey
-from apikeys.services import Author, revoke_key
+from apikeys.services import revoke_key
+from config.base_history import Author
 
 
 class Command(BaseCommand):

@@ -1,0 +1,186 @@
+"""Counters in Redis, counters that are away, and a database that others hold for a while."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import psycopg
+import pytest
+from django.db import connection
+
+from apikeys import statements
+from apikeys.answers import identity_headers
+from apikeys.credentials import MISSING
+from apikeys.decision import Facts, Inquiry, Verdict
+from apikeys.models import KeyUsage
+from ratelimits.limiter import forget_limiter, limiter
+from tests.apikeys.conftest import make_key
+from tests.services import redis_url
+
+on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's one writer at a time")
+
+
+@pytest.fixture
+def redis_at(settings, counters):
+    def use(url):
+        settings.REDIS_URL, settings.RATE_LIMIT_STORE = url, "redis"
+        forget_limiter()
+
+    yield use
+    forget_limiter()
+
+
+@pytest.mark.redis
+def test_counters_in_redis_and_rows_in_the_database(ask, alice, redis_at):
+    redis_at(redis_url())
+    limiter().store.clear()
+    key = make_key(alice, rate_limit=2, rate_period=60)
+    statuses = [ask(key.secret).headers.get("X-Auth-Status", "200") for _ in range(3)]
+    assert statuses == ["200", "200", "429"]
+    assert list(KeyUsage.objects.order_by("pk").values_list("status_code", flat=True)) == [200, 200, 429]
+    limiter().store.clear()
+
+
+@pytest.mark.parametrize(("fail_open", "status", "reason"), [(True, 200, ""), (False, 429, "rate_limited")])
+def test_without_its_counters_the_gate_stands_as_configured(ask, alice, redis_at, settings, fail_open, status, reason):
+    settings.RATE_LIMIT_FAIL_OPEN = fail_open
+    redis_at("redis://127.0.0.1:1/0")
+    response = ask(make_key(alice).secret)
+    assert int(response.headers.get("X-Auth-Status", 200)) == status
+    assert "RateLimit" not in response.headers
+    assert response.headers.get("Retry-After") == (None if fail_open else "1")
+    assert KeyUsage.objects.values_list("status_code", "reason").get() == (status, reason)
+
+
+class Held:
+    """The database's write lock, in other hands for some seconds."""
+
+    def __init__(self, seconds):
+        self.seconds, self.taken = seconds, threading.Event()
+        self.thread = threading.Thread(target=self.hold)
+
+    def hold(self):
+        other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        self.taken.set()
+        time.sleep(self.seconds)
+        other.execute("ROLLBACK")
+        other.close()
+
+    def __enter__(self):
+        self.thread.start()
+        self.taken.wait(5)
+
+    def __exit__(self, *exception):
+        self.thread.join()
+
+
+@on_sqlite
+@pytest.mark.django_db(transaction=True)
+def test_a_row_waits_for_the_lock(ask, key):
+    with Held(0.3):
+        started = time.monotonic()
+        assert ask(key.secret).status_code == 200
+        assert time.monotonic() - started > 0.15
+    assert KeyUsage.objects.count() == 1
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        assert cursor.fetchone()[0] == statements.LONGEST_WAIT * 1000
+
+
+@on_sqlite
+@pytest.mark.django_db(transaction=True)
+def test_a_lock_that_is_not_given_back_is_503_not_a_yes(ask, key, monkeypatch):
+    monkeypatch.setattr(statements, "LONGEST_WAIT", 0)
+    with Held(0.5):
+        assert ask(key.secret).status_code == 503
+    assert not KeyUsage.objects.exists()
+    connection.close()  # its own waiting time is 0 now
+
+
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="about counters in the project's PostgreSQL"
+)
+
+
+class HeldByPostgreSQL(Held):
+    """What a statement locks, in other hands for some seconds."""
+
+    def __init__(self, seconds, statement):
+        super().__init__(seconds)
+        self.statement = statement
+
+    def hold(self):
+        parameters = connection.get_connection_params()
+        for django_only in ("context", "cursor_factory", "prepare_threshold"):
+            parameters.pop(django_only)
+        with psycopg.connect(**parameters) as other:
+            other.execute(self.statement)
+            self.taken.set()
+            time.sleep(self.seconds)
+            other.rollback()
+
+
+@pytest.fixture
+def patience(settings, counters):
+    settings.RATE_LIMIT_STORE_TIMEOUT = 40
+    forget_limiter()
+
+
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_barred_counters_hold_a_request_up_for_a_moment_and_the_next_ones_not_at_all(ask, key, patience):
+    assert "RateLimit" in ask(key.secret).headers
+    with HeldByPostgreSQL(3, "LOCK TABLE rate_counters IN ACCESS EXCLUSIVE MODE"):
+        for _ in range(5):
+            started = time.monotonic()
+            response = ask(key.secret)
+            assert time.monotonic() - started < 0.5  # 60 ms, were this machine ours alone
+            assert response.status_code == 200
+            assert "RateLimit" not in response.headers
+        assert limiter().breaker.is_open
+    assert list(KeyUsage.objects.values_list("status_code", flat=True)) == [200] * 6
+
+
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask, key, patience):
+    ask(key.secret)
+    before = int(ask(key.secret).headers["X-RateLimit-Remaining"])
+    with HeldByPostgreSQL(0.3, "SELECT FROM rate_counters FOR UPDATE"):
+        response = ask(key.secret)
+    assert int(response.headers["X-RateLimit-Remaining"]) == before - 1
+    assert not limiter().breaker.is_open
+    assert KeyUsage.objects.count() == 3
+
+
+def test_a_look_up_inside_a_transaction_is_not_repeated(ask, key):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE key_permissions RENAME TO elsewhere")
+    assert ask(key.secret).status_code == 503
+
+
+def test_there_is_no_identity_without_a_key():
+    with pytest.raises(LookupError):
+        _ = Inquiry(Facts(MISSING, method="GET", path="/")).holder
+    with pytest.raises(ValueError, match="no identity"):
+        identity_headers(Verdict(allowed=True, status=200))
+
+
+def test_the_schema_is_published_to_gateways(client):
+    description = client.get("/authz/openapi.json").json()
+    assert set(description["paths"]) == {"/authz/verify", "/authz/usage"}
+    question = description["paths"]["/authz/verify"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(question["properties"]) == {
+        "key",
+        "method",
+        "path",
+        "resource",
+        "action",
+        "ip",
+        "cost",
+        "user_agent",
+    }
+    assert client.post("/authz/openapi.json").status_code == 405

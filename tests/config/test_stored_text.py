@@ -1,0 +1,37 @@
+"""Text that no database can hold is refused by the models' own rules, where no form field stands before them."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from accounts.models import User
+from apikeys.models import APIKey
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def account(**fields):
+    return User(**{"username": "okay", "name": "Okay", "email": "okay@example.com", "password": "x", **fields})
+
+
+def limit(free, **fields):
+    return RateLimit(**{"tier": free, "path": "/a", "limit": 1, "period": 60, **fields})
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\ud800b"], ids=ascii)
+def test_nul_and_lone_surrogates_are_refused(free, alice, bad):
+    rows = {
+        "name": [Tier(name=bad), account(name=bad), limit(free, name=bad), APIKey(user=alice, name=bad)],
+        "description": [Tier(name="ok", description=bad)],
+        "username": [account(username=bad)],
+        "email": [account(email=f"{bad}@example.com"), account(email=f"a@{bad}.com")],
+        "path": [limit(free, path=f"/{bad}")],
+    }
+    for field, instances in rows.items():
+        for row in instances:
+            with pytest.raises(ValidationError) as refused:
+                row.full_clean()
+            assert field in refused.value.message_dict

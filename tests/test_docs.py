@@ -1,0 +1,106 @@
+"""What the documents name exists: files, links, commands, variables, and every page in the index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+from django.urls import Resolver404, resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OURS = {name for name, app in get_commands().items() if app in {"tiers", "accounts", "ratelimits", "apikeys"}}
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)")
+COMMAND = re.compile(r"manage\.py ([a-z_]+)")
+# A file in one of our directories, as prose names it.
+PLACE = re.compile(r"(?:config|accounts|tiers|ratelimits|apikeys|templates|static|tests|benchmarks|docs)/[\w./-]+\.\w+")
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]")
+# Settings of Django and allauth, a variable of the FastAPI starter, and placeholders.
+FOREIGN = {"MFA_RATE_LIMITS", "ACCOUNT_RATE_LIMITS", "CREATE_TABLES_ON_STARTUP", "NAME", "OAUTH_GITHUB"}
+EXAMPLE = (ROOT / ".env.example").read_text()
+TESTS_OWN = {"TEST_POSTGRES_URL", "TEST_DATABASE_URL", "TEST_REDIS_URL", "REQUIRE_SERVICES"}
+VARIABLES = set(re.findall(r"^([A-Z_0-9]+)=", EXAMPLE, re.MULTILINE)) | FOREIGN | TESTS_OWN
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@each_document
+def test_its_links_lead_somewhere(document):
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@each_document
+def test_the_files_that_it_names_are_there(document):
+    named = {place for code in CODE.findall(document.read_text()) for place in PLACE.findall(code)}
+    assert [place for place in sorted(named) if not (ROOT / place).exists()] == []
+
+
+@each_document
+def test_the_commands_that_it_names_exist(document):
+    assert set(COMMAND.findall(document.read_text())) <= set(get_commands())
+
+
+@each_document
+def test_the_variables_that_it_names_are_in_the_example(document):
+    named = {name for code in CODE.findall(document.read_text()) for name in VARIABLE.findall(code)}
+    assert {name for name in named if name.removesuffix("_FILE") not in VARIABLES} == set()
+
+
+@each_document
+def test_the_pages_that_it_names_answer(document):
+    paths = {code for code in CODE.findall(document.read_text()) if re.fullmatch(r"/[a-z][a-z/-]*/", code)}
+    ours = [path for path in paths if path.startswith(("/admin/", "/users/", "/account/", "/accounts/"))]
+    assert [path for path in ours if not resolves(path)] == []
+
+
+def resolves(path):
+    try:
+        return bool(resolve(path))
+    except Resolver404:
+        return False
+
+
+def test_the_index_lists_every_page():
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / link).resolve() for link in LINK.findall(index.read_text())}
+    assert [page.name for page in (ROOT / "docs").rglob("*.md") if page != index and page.resolve() not in listed] == []
+
+
+def test_every_command_of_ours_is_told_of_somewhere():
+    text = "".join(document.read_text() for document in DOCUMENTS) + (ROOT / "Makefile").read_text()
+    assert [name for name in sorted(OURS) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_regular_jobs_name_the_commands_that_compose_runs():
+    jobs = set(COMMAND.findall((ROOT / "compose.yaml").read_text())) - {"migrate", "bootstrap"}
+    assert jobs <= set(COMMAND.findall((ROOT / "docs" / "deployment.md").read_text()))
+    assert {"fold_usage", "sweep_counters", "notify_expiring_keys", "clearsessions"} <= jobs
+
+
+def test_compose_passes_every_variable_on_that_a_container_may_need():
+    """Those that say where things are in the container itself are fixed there."""
+    fixed = {"DEBUG", "ENV_FILE", "VAR_DIR", "STATIC_ROOT", "BIND", "NODES", "DATABASE_URL", "POSTGRES_PORT"}
+    passed = set(re.findall(r"^ {4}([A-Z_0-9]+): ", (ROOT / "compose.yaml").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^([A-Z_0-9]+)=", EXAMPLE, re.MULTILINE)) - passed - fixed == set()
+
+
+def test_make_knows_the_targets_that_documents_name():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+    named = {
+        name for document in DOCUMENTS for name in re.findall(r"\bmake ([a-z]+)(?=`| {2,}|$)", document.read_text())
+    }
+    assert named <= targets
+    assert phony == targets
+
+
+def test_a_name_that_does_not_exist_would_be_seen():
+    text = "See `config/nowhere.py`, `manage.py no_such_command`, `NO_SUCH_VARIABLE`, [x](nowhere.md)."
+    assert PLACE.findall(text) == ["config/nowhere.py"]
+    assert COMMAND.findall(text) == ["no_such_command"]
+    assert VARIABLE.findall(text) == ["NO_SUCH_VARIABLE"]
+    assert LINK.findall(text) == ["nowhere.md"]
