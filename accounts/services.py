@@ -38,7 +38,7 @@ def suspend(users: UserQuerySet, author: Author) -> Outcome:
         author,
         flag=CHANGE,
         note="Suspended.",
-        changes=constant(Change(field="active", old="True", new="False")),
+        changes=constant(Change(field="active", old="yes", new="no")),
         removes=True,
     )
 
@@ -50,7 +50,7 @@ def reactivate(users: UserQuerySet, author: Author) -> Outcome:
         author,
         flag=CHANGE,
         note="Reactivated.",
-        changes=constant(Change(field="active", old="False", new="True")),
+        changes=constant(Change(field="active", old="no", new="yes")),
     )
 
 

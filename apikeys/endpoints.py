@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from apikeys import gateways, openapi, usage_report, verify
 from apikeys.peers import may_ask
 from config.base_http import problem
+from config.base_logs import one_line
 from config.middleware import request_id
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
     try:
-        logger.error("%s could not be answered (id %s)", request.path, incident, exc_info=error)
+        logger.error("%s could not be answered (id %s)", one_line(request.path), incident, exc_info=error)
     finally:
         request_id.reset(token)
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
@@ -60,7 +61,7 @@ def for_gateways(view: View, *, method: str = "") -> View:
     @functools.wraps(view)
     def endpoint(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
         if not may_ask(request):
-            logger.warning("A peer that is no trusted gateway asked %s", request.path)
+            logger.warning("A peer that is no trusted gateway asked %s", one_line(request.path))
             return problem(403, "Forbidden", "Only trusted gateways may ask.")
         if method and request.method != method:
             response = problem(405, "Method not allowed", f"Use {method}.")

@@ -19,6 +19,7 @@ from apikeys.answers import approval, denial
 from apikeys.credentials import MISSING, Credential, read_credential
 from apikeys.decision import Facts, decide
 from config.base_http import problem
+from config.base_logs import one_line
 from ratelimits.matching import target_from_header
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,9 @@ def answer(request: HttpRequest, original: Original) -> HttpResponse:
 
 def refuse_description(request: HttpRequest) -> HttpResponse:
     # A guessed method or path could open the wrong door.
-    logger.warning("The gateway did not say which request it asks about: %s lacks method or URI", request.path)
+    logger.warning(
+        "The gateway did not say which request it asks about: %s lacks method or URI", one_line(request.path)
+    )
     return problem(403, "Forbidden", "The gateway did not describe the request.")
 
 

@@ -126,7 +126,11 @@ def json_object(longest: int) -> Reader:
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Invalid("must be a JSON object.")
-        written = json.dumps(value, ensure_ascii=False)
+        try:
+            written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            # 1e309 is JSON, and infinite once it is read.
+            raise Invalid("must not contain numbers too large for a float.") from None
         if len(written) > longest:
             raise Invalid(f"must have at most {longest:,} characters as JSON.")
         if "\\u0000" in written or SURROGATE.search(written):

@@ -5,10 +5,14 @@ A buffer would be faster and lose rows whenever a worker dies (docs/decision.md 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
+
+from django.db import OperationalError
+from psycopg.errors import LockNotAvailable
 
 from apikeys.addresses import plain_address
 from apikeys.lookup import KeyRecord
@@ -29,6 +33,10 @@ VALUES (:id, :key, :user, :rule, :endpoint, :method, :status, :reason, :address,
 """
 
 Entry = dict[str, Any]
+
+
+class CountersHeld(Exception):
+    """A counter is locked, or the table of all of them."""
 
 
 def entry(
@@ -62,8 +70,11 @@ def write(row: Entry, status: int, reason: str = "") -> None:
 def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
     counting = limiter()
-    if budgets and cost and isinstance(counting.store, PostgreSQLStore) and vendor() == "postgresql":
-        return settle_at_once(row, budgets, cost, counting.store)
+    store, breaker = counting.store, counting.breaker
+    if budgets and cost and isinstance(store, PostgreSQLStore) and vendor() == "postgresql" and not breaker.is_open:
+        # Counters that others hold are for the limiter's own connection: it can wait its turn, and knows when to give up.
+        with contextlib.suppress(CountersHeld):
+            return settle_at_once(row, budgets, cost, store)
     outcome = counting.hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}
     if outcome.allowed:
@@ -74,7 +85,10 @@ def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
 
 
 def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: PostgreSQLStore) -> Outcome:
-    """As `settle`, where counters and ledger share a PostgreSQL: one statement, one commit."""
+    """As `settle`, where counters and ledger share a PostgreSQL: one statement, one commit.
+
+    Raises CountersHeld, with nothing counted and nothing written, if others hold the counters for longer than a moment.
+    """
     sql, values = store.statement(budgets, cost)
     ordered = in_order(budgets)
     parameters = {
@@ -84,7 +98,12 @@ def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: Post
         "rules": [budget.rule_id for budget in ordered],
         "observed": [budget.observe for budget in ordered],
     }
-    rows = run(hit_and_insert(sql), parameters)
+    try:
+        rows = run(hit_and_insert(sql), parameters)
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise CountersHeld from error
+        raise
     outcome = outcome_of(budgets, store.reading(budgets, rows, cost), cost)
     limiter().settle(outcome)  # staff see who is refused, and dead counters are swept
     return outcome

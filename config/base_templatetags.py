@@ -52,9 +52,9 @@ def counted(number: int | None, noun: str) -> str:
 
 
 @register.filter
-def period(seconds: int) -> str:
-    """What follows “per”: {{ 60|period }} is “minute”, {{ 300|period }} “5 minutes”."""
-    return base_text.period_in_words(seconds)
+def period(seconds: int | None) -> str:
+    """What follows “per”: {{ 60|period }} is “minute”, {{ 300|period }} “5 minutes”; nothing for none."""
+    return base_text.period_in_words(seconds) if seconds else ""
 
 
 @register.filter

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from typing import Any
 
+from gunicorn.glogging import Logger
+
+from config.base_logs import SecretFreeFormatter
+
 bind = os.environ.get("BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8))
 worker_class = "gthread"
@@ -25,6 +29,23 @@ forwarded_allow_ips = ""
 control_socket_disable = True
 accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in {"1", "true", "yes"} else None
 errorlog = "-"
+# A gateway puts the client's whole address into a header, or behind Envoy's prefix, and passes long credentials on: they
+# are ours to refuse, as nginx makes an error of gunicorn's own 414 and 431.
+limit_request_line = 8190
+limit_request_field_size = 16_380
+
+
+class SecretFreeLogger(Logger):  # type: ignore[misc]
+    """gunicorn's logs of accesses and errors, which show addresses as clients wrote them."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for log, line in ((self.error_log, self.error_fmt), (self.access_log, self.access_fmt)):
+            for handler in log.handlers:
+                handler.setFormatter(SecretFreeFormatter(line, self.datefmt))
+
+
+logger_class = SecretFreeLogger
 
 
 def on_starting(server: Any) -> None:

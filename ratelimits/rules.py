@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Count, Max
 
 from ratelimits.budgets import Budget, rule_key
 from ratelimits.matching import PatternTrie
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
 
 class Compiled(NamedTuple):
     checked_at: float
-    version: Any
+    rows: list[Any]
     trie: PatternTrie[Rule]
 
 
@@ -52,18 +52,21 @@ def rules_for_tier(tier_id: int) -> PatternTrie[Rule]:
     now = time.monotonic()
     if known is not None and now - known.checked_at < KEPT_FOR:
         return known.trie
-    limits = RateLimit.objects.effective().filter(tier_id=tier_id)
-    version = limits.order_by().aggregate(count=Count("pk"), newest=Max("updated_at"))
-    trie = known.trie if known is not None and known.version == version else compiled(limits)
-    _compiled[tier_id] = Compiled(now, version, trie)
+    # The rows themselves are compared, not their newest `updated_at`: a change that was made earlier, or on a machine
+    # whose clock is behind, may become visible later than a newer one.
+    rows = rows_of_tier(tier_id)
+    trie = known.trie if known is not None and known.rows == rows else compiled(rows)
+    _compiled[tier_id] = Compiled(now, rows, trie)
     return trie
 
 
-def compiled(limits: Any) -> PatternTrie[Rule]:
+def rows_of_tier(tier_id: int) -> list[Any]:
+    limits = RateLimit.objects.effective().filter(tier_id=tier_id).order_by("period", "pk")
+    return list(limits.values_list("path", "method", "pk", "name", "limit", "period", "window", "mode"))
+
+
+def compiled(rows: Iterable[Any]) -> PatternTrie[Rule]:
     trie: PatternTrie[Rule] = PatternTrie()
-    rows = limits.order_by("period", "pk").values_list(
-        "path", "method", "pk", "name", "limit", "period", "window", "mode"
-    )
     for path, method, pk, name, limit, period, window, mode in rows:
         trie.add(path, Rule(pk, name, limit, period, window, mode == RateLimit.Mode.OBSERVE), method)
     return trie

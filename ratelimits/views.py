@@ -22,7 +22,7 @@ from ratelimits.forms import CopyForm, MatchForm, WhatIfForm
 from ratelimits.limiter import limiter, store_name
 from ratelimits.matching import Match
 from ratelimits.models import Outage, RateLimit, Refusal
-from ratelimits.rules import Rule, budgets_for, compiled, default_budget, owner_of_user
+from ratelimits.rules import Rule, budgets_for, compiled, default_budget, owner_of_user, rows_of_tier
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
 from ratelimits.whatif import DAYS, MOST_EVENTS, what_if
@@ -67,7 +67,7 @@ def match_context(form: MatchForm) -> dict[str, Any]:
 
 def candidates(tier_id: int, method: str, path: str) -> list[dict[str, Any]]:
     # Compiled for this page: it shows the rules as they are now, not as they were up to 5 seconds ago.
-    trie = compiled(RateLimit.objects.effective().filter(tier_id=tier_id))
+    trie = compiled(rows_of_tier(tier_id))
     return [described(match) for match in trie.candidates(path, method)]
 
 

@@ -63,6 +63,9 @@ def visit(chromium, live_server):
 def axe_findings(page, only=None):
     """What axe-core finds against WCAG A and AA, one line for each element; `only` names the rules to check."""
     run = {"type": "rule", "values": only} if only else AA["runOnly"]
+    # The whole page in view: what the sticky bars lie over at one scroll position is no fault, it scrolls free.
+    width, height = page.viewport_size["width"], page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": width, "height": max(height, 900)})
     # Preloading fetches the style sheets once more, for rules that are not among these.
     violations = Axe().run(page, options={"runOnly": run, "preload": False}).response["violations"]
     return [

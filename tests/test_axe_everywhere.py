@@ -31,7 +31,7 @@ def visits(world):  # noqa: F811
 
 def findings(page, path):
     """What axe finds on the page in light, and of its colours in dark."""
-    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.goto(path)
     found = axe_findings(page)
     page.emulate_media(color_scheme="dark")

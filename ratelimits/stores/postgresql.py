@@ -156,7 +156,7 @@ class PostgreSQLStore:
             while True:
                 try:
                     return self._execute(sql, values)
-                except errors.QueryCanceled:
+                except (errors.QueryCanceled, errors.LockNotAvailable):
                     # The server answers, so it is the row that others hold just now, unless the whole table is barred.
                     if time.monotonic() > deadline or self._execute(IS_BARRED, ())[0][0]:
                         raise

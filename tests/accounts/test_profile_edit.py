@@ -75,7 +75,7 @@ def test_plan_and_limits_are_told(alice):
     page = signed_in(alice).get("/account/").content.decode()
     assert "1,234" in page
     assert "/orders/*" in page
-    assert "100 requests per 60 s" in page
+    assert "100 requests per minute" in page
 
 
 def test_a_deleted_tier_reads_as_none(alice):

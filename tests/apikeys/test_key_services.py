@@ -39,7 +39,7 @@ def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue)
     key.refresh_from_db()
     assert (key.name, key.secret_hash, key.state) == ("export", hash_secret(secret), "active")
     assert [str(row) for row in key.permissions.all()] == ["* *"]
-    assert history(key)[0]["note"] == "Issued to alice. Allowed: * *."
+    assert history(key)[0]["note"] == "Issued to alice. Allowed: everything."
     assert LogEntry.objects.get().user == by_sue.actor
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -97,6 +98,62 @@ def test_a_lock_that_is_not_given_back_is_503_not_a_yes(ask, key, monkeypatch):
         assert ask(key.secret).status_code == 503
     assert not KeyUsage.objects.exists()
     connection.close()  # its own waiting time is 0 now
+
+
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="about counters in the project's PostgreSQL"
+)
+
+
+class HeldByPostgreSQL(Held):
+    """What a statement locks, in other hands for some seconds."""
+
+    def __init__(self, seconds, statement):
+        super().__init__(seconds)
+        self.statement = statement
+
+    def hold(self):
+        parameters = connection.get_connection_params()
+        for django_only in ("context", "cursor_factory", "prepare_threshold"):
+            parameters.pop(django_only)
+        with psycopg.connect(**parameters) as other:
+            other.execute(self.statement)
+            self.taken.set()
+            time.sleep(self.seconds)
+            other.rollback()
+
+
+@pytest.fixture
+def patience(settings, counters):
+    settings.RATE_LIMIT_STORE_TIMEOUT = 40
+    forget_limiter()
+
+
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_barred_counters_hold_a_request_up_for_a_moment_and_the_next_ones_not_at_all(ask, key, patience):
+    assert "RateLimit" in ask(key.secret).headers
+    with HeldByPostgreSQL(3, "LOCK TABLE rate_counters IN ACCESS EXCLUSIVE MODE"):
+        for _ in range(5):
+            started = time.monotonic()
+            response = ask(key.secret)
+            assert time.monotonic() - started < 0.5  # 60 ms, were this machine ours alone
+            assert response.status_code == 200
+            assert "RateLimit" not in response.headers
+        assert limiter().breaker.is_open
+    assert list(KeyUsage.objects.values_list("status_code", flat=True)) == [200] * 6
+
+
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask, key, patience):
+    ask(key.secret)
+    before = int(ask(key.secret).headers["X-RateLimit-Remaining"])
+    with HeldByPostgreSQL(0.3, "SELECT FROM rate_counters FOR UPDATE"):
+        response = ask(key.secret)
+    assert int(response.headers["X-RateLimit-Remaining"]) == before - 1
+    assert not limiter().breaker.is_open
+    assert KeyUsage.objects.count() == 3
 
 
 def test_a_look_up_inside_a_transaction_is_not_repeated(ask, key):

@@ -63,7 +63,7 @@ def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
     assert stats(response) == {
         "requests": "7",
         "refused by Gatehouse": "1",
-        "let through": "1",
+        "answered with an error": "1",
         "on average": "200 ms",
         "tokens": "1,000",
         "cost in microcents": "7",

@@ -154,6 +154,14 @@ def test_an_unusable_batch_is_told_what_is_wrong(report, body):
     assert response.json()["detail"]
 
 
+def test_an_infinite_number_in_metadata_is_told_to_be_too_large(client, event):
+    body = json.dumps([{"event_id": event(), "metadata": {"a": [0.5]}}]).replace("0.5", "1e309")
+    response = client.post("/authz/usage", body, content_type="application/json")
+    assert response.status_code == 400
+    assert "too large" in response.json()["detail"]
+    assert KeyUsage.objects.get().metadata is None
+
+
 def test_the_largest_figures_are_kept(report, event):
     largest = {"tokens_used": 2**63 - 1, "cost_microcents": 2**63 - 1, "response_time_ms": 2**31 - 1}
     assert report([{"event_id": event(), **largest}]).json()["recorded"] == 1

@@ -122,6 +122,14 @@ def test_a_secret_may_come_from_a_file(tmp_path):
     assert manage("check", "--deploy", SECRET_KEY=None, SECRET_KEY_FILE=str(path)).returncode == 0
 
 
+def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(tmp_path):
+    path = tmp_path / "gateway"
+    path.write_text("s3cret of the gateway\r\n")
+    show = "from django.conf import settings; print(repr(settings.GATEWAY_SECRET))"
+    result = manage("shell", "-v", "0", "-c", show, GATEWAY_SECRET=None, GATEWAY_SECRET_FILE=str(path))
+    assert result.stdout.strip() == "'s3cret of the gateway'", result.stderr
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [

@@ -161,7 +161,7 @@ def test_the_page_of_a_tier_says_its_limits_as_people_say_them(staff_client, fre
     page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
     assert "GET /orders/*" in page
     assert "100 per minute" in page
-    assert "observe only" in page
+    assert "Observe only" in page
     assert "2 limits" in page
 
 
