@@ -12,29 +12,16 @@ from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.db import connection
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from accounts.models import User
 from tests.accounts.people import make_event, make_key, signed_in
 from tests.accounts.signin import PASSWORD, make_verified
 from tests.conftest import make_user
-from tests.services import require
 from tiers.models import Tier
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    require(CHROMIUM.exists(), "Chromium is missing: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

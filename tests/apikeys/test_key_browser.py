@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from django.conf import settings
 
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
-from tests.services import require
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
-@pytest.fixture
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    require(CHROMIUM, "Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-component-update"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -32,14 +16,19 @@ def open_page(chromium, live_server, client, alice):
     client.force_login(alice)
     cookie = {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
 
+    contexts = []
+
     def open_page(path, **options):
         context = chromium.new_context(base_url=live_server.url, **options)
+        contexts.append(context)
         context.add_cookies([cookie | {"url": live_server.url}])
         page = context.new_page()
         page.goto(path)
         return page
 
-    return open_page
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def make(page):
