@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -205,13 +206,14 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
     if user.deleted_at is not None:
         messages.error(request, "This account is deleted. Restore it first, then edit it.")
         return redirect("users:detail", user.pk)
-    before, old_email = snapshot(user), user.email
+    # The form writes what was typed into `user`, also what is refused; the page still names the account as it is.
+    before, old_email, person = snapshot(user), user.email, copy(user)
     form = EditAccountForm(request.POST or None, instance=user, actor=request.user)
     if request.method == "POST" and form.is_valid():
         save_edit(request, form, before, old_email)
         return redirect("users:detail", user.pk)
     return staff_render(
-        request, "accounts/users/form.html", {"title": f"Edit {user.name}", "form": form, "person": user}
+        request, "accounts/users/form.html", {"title": f"Edit {person.name}", "form": form, "person": person}
     )
 
 

@@ -67,7 +67,10 @@ def axe_findings(page, only=None):
     width, height = page.viewport_size["width"], page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": max(height, 900)})
     # Preloading fetches the style sheets once more, for rules that are not among these.
-    violations = Axe().run(page, options={"runOnly": run, "preload": False}).response["violations"]
+    options = {"runOnly": run, "preload": False, "resultTypes": ["violations"]}
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(Axe().axe_script)
+    violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", options)
     return [
         f"{violation['id']}: {node['html'][:160]} ({node['any'][0]['message'] if node['any'] else ''})"
         for violation in violations

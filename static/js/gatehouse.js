@@ -22,3 +22,16 @@ document.addEventListener("click", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   });
 });
+
+// The pickers of the admin (select2) call themselves by their value alone, and by nothing when empty.
+function namePickers() {
+  document.querySelectorAll(".select2-selection__rendered").forEach((value) => {
+    const label = document.querySelector(`label[for="${value.id.slice("select2-".length, -"-container".length)}"]`);
+    if (!label) return;
+    label.id = label.id || `${value.id}-label`;
+    ["role", "aria-readonly"].forEach((name) => value.removeAttribute(name));
+    value.closest("[role=combobox]").setAttribute("aria-labelledby", `${label.id} ${value.id}`);
+  });
+}
+// jQuery makes them in a task that follows the load of a short page.
+window.addEventListener("load", () => setTimeout(namePickers));

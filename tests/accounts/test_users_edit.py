@@ -181,3 +181,9 @@ def test_twenty_people_add_the_same_address_at_once_and_nineteen_see_a_form_erro
     assert all(answer.context["form"].errors["email"] for answer in refused)
     assert User.objects.filter(email="dora@example.com").count() == 1
     assert connection.vendor in {"sqlite", "postgresql"}
+
+
+def test_a_refused_edit_still_names_the_account_as_it_is(staff_client, alice, bob):
+    page = edit(staff_client, alice, username="bob", name="").content.decode()
+    assert f'<a href="/users/{alice.pk}/">alice</a>' in page
+    assert f"<h1>Edit {alice.name}</h1>" in page
