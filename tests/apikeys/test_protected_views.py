@@ -125,3 +125,15 @@ class TestMiddleware:
         settings.API_KEY_REQUIRED = ["/plain"]
         assert client.get("/plain").status_code == 401
         assert client.get("/api/plain/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/account/", "/account/keys/", "/account/keys/new/", "/accounts/password/change/", "/users/", "/admin/"]
+)
+def test_a_key_signs_nobody_in_not_even_a_superuser(client, sue, path):
+    secret = make_key(sue).secret
+    for headers in ({"X-API-Key": secret}, {"Authorization": f"Bearer {secret}"}):
+        for response in (client.get(path, headers=headers), client.post(path, headers=headers)):
+            assert response.status_code in {302, 403, 405}
+            assert "login" in response.get("Location", "login")
+    assert sue.api_keys.count() == 1
