@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_http import client_address
-from config.base_text import counted
+from config.base_text import duration
 from ratelimits.limiter import Budget, Outcome, limiter
 from ratelimits.rules import owner_of_address
 from ratelimits.stores import StoreUnavailable
@@ -101,13 +101,9 @@ def refuse_unless(request: HttpRequest, outcome: Outcome) -> None:
         return
     request.throttled_for = outcome.retry_after  # type: ignore[attr-defined]
     reason = "This does not work at the moment." if outcome.degraded else "Too many attempts."
-    raise ValidationError(f"{reason} Try again in {in_words(outcome.retry_after)}.", code="throttled")
+    raise ValidationError(f"{reason} Try again in {duration(outcome.retry_after)}.", code="throttled")
 
 
 def refused_for(request: HttpRequest) -> int:
     """After how many seconds what this request asked for can be tried again; 0 if the throttle let it through."""
     return getattr(request, "throttled_for", 0)
-
-
-def in_words(seconds: int) -> str:
-    return counted(seconds, "second") if seconds < MINUTE else counted(-(-seconds // MINUTE), "minute")

@@ -212,20 +212,19 @@ class APIKeyAdmin(SoftDeleteAdmin):
             raise ValidationError("This key was revoked or deleted meanwhile. Nothing was changed.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        key = context.get("original")
-        if key is not None:
-            context |= {
-                "key": key,
-                "row": key_rows([key])[0],
-                "urls": StaffDesk(request).urls(key),
-                "show_save_and_add_another": False,
-                "may_step": (
-                    self.has_stop_permission(request)
-                    and not self.why_not(request, key, "change")
-                    and key.deleted_at is None
-                ),
-                "only_stopping": not may_take(request.user, "rotate"),
-            }
+        key = context["original"]  # adding has a page of its own
+        context |= {
+            "key": key,
+            "row": key_rows([key])[0],
+            "urls": StaffDesk(request).urls(key),
+            "show_save_and_add_another": False,
+            "may_step": (
+                self.has_stop_permission(request)
+                and not self.why_not(request, key, "change")
+                and key.deleted_at is None
+            ),
+            "only_stopping": not may_take(request.user, "rotate"),
+        }
         return super().render_change_form(request, context, *args, **kwargs)
 
     @sensitive_variables()

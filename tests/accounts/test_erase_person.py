@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -283,3 +284,12 @@ def test_the_command_refuses_an_unknown_account(db, name):
 def test_the_command_does_not_erase_the_last_superuser(sue):
     with pytest.raises(CommandError, match="last superuser"):
         command("sue", "--yes")
+
+
+def test_what_is_no_text_in_a_history_entry_stays_as_it_is(wonder, sue):
+    entry = record(wonder, CHANGE, actor=sue)
+    entry.change_message = '[{"changed": {"count": 3, "done": true, "by": ["alice_w", 7]}}]'
+    entry.save()
+    erase(wonder, Author(sue))
+    entry.refresh_from_db()
+    assert json.loads(entry.change_message) == [{"changed": {"count": 3, "done": True, "by": ["(erased)", 7]}}]

@@ -225,11 +225,3 @@ def test_keys_of_counters_hold_no_names(rf):
     key = throttle.wrong_passwords(rf.get("/"), "alice@example.com").key
     assert "alice" not in key
     assert len(throttle.wrong_passwords(rf.get("/"), "x" * 5000).key) < 100
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(1, "1 second"), (59, "59 seconds"), (60, "1 minute"), (61, "2 minutes"), (900, "15 minutes")],
-)
-def test_the_time_is_said_in_words(seconds, words):
-    assert throttle.in_words(seconds) == words

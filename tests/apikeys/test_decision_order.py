@@ -6,8 +6,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from apikeys.credentials import Credential
+from apikeys.decision import CHECKS, Facts, Inquiry
+from apikeys.lookup import read
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import limiter
@@ -314,3 +318,15 @@ def test_a_unicode_path_is_stored_as_text(ask, key):
 def test_an_overlong_method_is_stored_cut(ask, key):
     ask(key.secret, method="VERSION-CONTROL")
     assert KeyUsage.objects.get().method == "VERSION-CO"
+
+
+def test_a_check_that_needs_the_key_cannot_run_before_it_is_known():
+    inquiry = Inquiry(Facts(Credential(), method="GET", path="/orders"))
+    for check in CHECKS[3:8]:
+        with pytest.raises(LookupError, match="not known yet"):
+            check.failure(inquiry)
+
+
+def test_within_a_transaction_a_statement_that_fails_is_not_tried_again(db):
+    with pytest.raises(DatabaseError), transaction.atomic():
+        read({}, "SELECT nothing FROM nowhere")

@@ -16,14 +16,19 @@ def open_page(chromium, live_server, client, alice):
     client.force_login(alice)
     cookie = {"name": settings.SESSION_COOKIE_NAME, "value": client.cookies[settings.SESSION_COOKIE_NAME].value}
 
+    contexts = []
+
     def open_page(path, **options):
         context = chromium.new_context(base_url=live_server.url, **options)
+        contexts.append(context)
         context.add_cookies([cookie | {"url": live_server.url}])
         page = context.new_page()
         page.goto(path)
         return page
 
-    return open_page
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def make(page):

@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.core.exceptions import PermissionDenied
 from django.template import Context, Template
 from django.utils import timezone
 
 from accounts.groups import SUPPORT, bootstrap_groups
 from apikeys import services
+from apikeys.desks import StaffDesk
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
 from config.base_history import Author
@@ -602,3 +604,11 @@ def test_a_long_card_leads_to_the_whole_list(rf, sue, alice, monkeypatch):
 def test_the_picker_of_the_add_page_lists_permissions(staff_client, alice):
     staff_client.post(ADD, {"owner": "alice", "name": "k", "allow": "listed"} | picker(("/a", "read")))
     assert [str(row) for row in KeyPermission.objects.all()] == ["read /a"]
+
+
+def test_the_desk_itself_refuses_staff_who_may_only_look(rf, alice, free):
+    """The pages refuse them before: the desk does not rely on that."""
+    request = rf.get("/")
+    request.user = make_user("vera", is_staff=True)
+    with pytest.raises(PermissionDenied):
+        StaffDesk(request).check_may_manage(alice, "revoke")

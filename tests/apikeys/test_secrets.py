@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apikeys.models import APIKey
 from apikeys.secrets import (
     ALPHABET,
     base62,
@@ -102,3 +103,8 @@ def test_each_pepper_makes_another_hash(settings):
 def test_a_pepper_is_named_without_being_told(pepper):
     assert len(pepper_id(pepper)) == 8
     assert pepper_id(pepper) not in pepper
+
+
+def test_what_cannot_be_a_secret_is_not_looked_up(db, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert list(APIKey.objects.with_secret("gate_not-one")) == []

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.template import Context, Template
 
-from config.base_text import ago, counted, exact
+from config.base_text import ago, counted, duration, exact
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -63,3 +63,20 @@ def test_filters_say_something_where_there_is_no_moment():
 def test_the_counted_filter():
     assert render('{{ n|counted:"key" }}, {{ n|counted:"entry,entries" }}', n=3) == "3 keys, 3 entries"
     assert render('{{ none|counted:"key" }}', none=None) == "0 keys"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (121, "3 minutes"),
+        (900, "15 minutes"),
+        (7_200, "2 hours"),
+        (14 * 86_400, "2 weeks"),
+    ],
+)
+def test_how_long_something_takes_is_never_said_too_short(seconds, words):
+    assert duration(seconds) == words

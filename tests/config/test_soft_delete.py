@@ -12,6 +12,7 @@ from django.forms import modelform_factory
 
 from accounts.models import User
 from apikeys.models import APIKey
+from config.base_forms import is_live_and_locked
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key
@@ -272,3 +273,11 @@ def test_live_or_current_offers_the_chosen_row_though_it_is_deleted():
     other.delete()
     assert set(Tier.objects.live_or_current(gone.pk)) == {live, gone}
     assert set(Tier.objects.live_or_current(None)) == {live}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_choice_is_checked_outside_a_transaction_too():
+    tier = Tier.objects.create(name="pro")
+    assert is_live_and_locked(tier)
+    Tier.objects.filter(pk=tier.pk).delete()
+    assert not is_live_and_locked(tier)

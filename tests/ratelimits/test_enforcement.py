@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from ratelimits.enforcement import refuse_or_charge
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 
@@ -129,3 +132,11 @@ def test_the_middleware_refuses_an_ambiguous_path(client, settings):
     settings.RATE_LIMITED_PATHS = ["/shop/*"]
     assert client.get("/shop/%252e%252e/").status_code == 403
     assert client.get("/shop/%5cx/").status_code == 403
+
+
+def test_a_path_that_is_no_utf8_is_refused(rf):
+    request = rf.get("/decorated/")
+    request.path = "/decorated/\udcff/"
+    answer = refuse_or_charge(request)
+    assert answer.status_code == 403
+    assert json.loads(answer.content)["reason"] == "ambiguous_path"

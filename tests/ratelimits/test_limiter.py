@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
@@ -429,3 +430,38 @@ def test_a_sweep_that_fails_harms_no_request(flaky, db, monkeypatch):
 def _nothing_noted():
     register.forget()
     logging.getLogger("ratelimits").setLevel(logging.NOTSET)
+
+
+def test_a_sqlite_file_without_its_table_is_away(tmp_path):
+    store = SQLiteStore(tmp_path / "counters.sqlite3")
+    store.hit(ONE)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("DROP TABLE counter")
+    other.close()
+    with pytest.raises(StoreUnavailable, match="no such table"):
+        store.hit(ONE)
+    store.close()
+
+
+def test_a_hit_waits_as_long_as_others_get_their_turn(tmp_path):
+    """Longer than the timeout: the file moves, so it is a queue and no outage."""
+    store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=0.2)
+    store.ping()
+    holding = threading.Event()
+
+    def hold():
+        other = sqlite3.connect(store.path, isolation_level=None)
+        for number in range(6):
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("INSERT INTO counter VALUES (?, 0, 1, 0, 0)", [f"other:{number}"])
+            holding.set()
+            time.sleep(0.1)
+            other.execute("COMMIT")
+        other.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(5)
+    assert store.hit(ONE).allowed
+    thread.join()
+    store.close()

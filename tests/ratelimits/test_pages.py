@@ -15,6 +15,7 @@ from ratelimits.limiter import limiter
 from ratelimits.models import Outage, RateLimit, Refusal
 from ratelimits.register import register
 from ratelimits.rules import budgets_for
+from ratelimits.services import set_mode
 from ratelimits.stores import StoreUnavailable
 from tests.conftest import make_user
 from tiers.models import Tier
@@ -471,3 +472,11 @@ def test_while_the_store_is_away_the_page_says_so(client, alice, memory, monkeyp
     monkeypatch.setattr(type(memory.breaker), "is_open", True)
     client.force_login(alice)
     assert "cannot be shown just now" in text(client.get("/account/limits/"))
+
+
+def test_a_limit_that_has_the_mode_already_leaves_no_history(sue, free, rf):
+    first, second = limit(free, "/a"), limit(free, "/b")
+    second.mode = "observe"
+    second.save()
+    assert set_mode([first, second], "observe", actor=sue, request=rf.get("/")) == 1
+    assert [entry.object_id for entry in LogEntry.objects.all()] == [str(first.pk)]

@@ -1,0 +1,54 @@
+"""Every row says in a few words what it is: in lists, in the history, in a shell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.apps import apps
+
+from accounts.models import User
+from apikeys.models import (
+    APIKey,
+    EndpointHour,
+    ExpiryNotice,
+    FoldState,
+    KeyPermission,
+    KeyUsage,
+    TouchedHour,
+    UsageHour,
+)
+from ratelimits.models import Outage, RateLimit, Refusal
+from tiers.models import Tier
+
+HOUR = datetime(2026, 3, 14, 15, tzinfo=UTC)
+KEY = APIKey(name="nightly export", prefix="gate_Ab3dE1", last4="9xYz")
+NAMES = [
+    (User(username="ada"), "ada"),
+    (Tier(name="pro"), "pro"),
+    (RateLimit(name="all orders"), "all orders"),
+    (Refusal(owner="user:7", name="all orders"), "user:7 at all orders"),
+    (Outage(store="redis", node="web-1, process 42"), "redis away from web-1, process 42"),
+    (KEY, "nightly export (gate_Ab3dE1…9xYz)"),
+    (KeyPermission(action="read", resource="/orders/*"), "read /orders/*"),
+    (KeyUsage(method="GET", endpoint="/orders", status_code=200), "GET /orders → 200"),
+    (ExpiryNotice(api_key=KEY, days=7), "nightly export (gate_Ab3dE1…9xYz): 7 days"),
+    (UsageHour(hour=HOUR, requests=3), "2026-03-14 15h: 3"),
+    (EndpointHour(hour=HOUR, method="GET", endpoint="/orders", requests=3), "2026-03-14 15h GET /orders: 3"),
+    (TouchedHour(hour=HOUR), "2026-03-14 15h"),
+    (FoldState(folded_before=HOUR), "folded before 2026-03-14 15:00:00+00:00, pruned before None"),
+]
+
+
+@pytest.mark.parametrize(("row", "name"), NAMES, ids=lambda value: type(value).__name__)
+def test_a_row_says_what_it_is(row, name):
+    assert str(row) == name
+
+
+def test_no_model_of_ours_is_left_out():
+    ours = {
+        model
+        for app in ("tiers", "accounts", "ratelimits", "apikeys")
+        for model in apps.get_app_config(app).get_models()
+    }
+    assert ours == {type(row) for row, _ in NAMES}
