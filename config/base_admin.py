@@ -106,7 +106,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @refusing_bad_values
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return super().history_view(request, object_id, extra_context)
+        return super().history_view(request, object_id, {"module_name": self.section_title} | (extra_context or {}))
 
     @refusing_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:

@@ -1,0 +1,42 @@
+"""What all pages have in common: labels without colons, titles that name the product, crumbs that begin at home."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.test_urls_access import expected, filled, world  # noqa: F401  (world is a fixture)
+
+pytestmark = pytest.mark.django_db
+
+CRUMBS = re.compile(r'<div class="breadcrumbs">\s*(<a href="[^"]+">)?(Overview|Your account)\b')
+
+
+@pytest.fixture
+def pages(world):  # noqa: F811
+    """The pages that a superuser gets, by their paths."""
+    client = world["people"]["superuser"]
+    paths = [filled(pattern, world) for pattern, answers in expected().items() if answers[-1] == "ok"]
+    answers = {path: client.get(path) for path in paths}
+    html = {path: answer for path, answer in answers.items() if answer["Content-Type"].startswith("text/html")}
+    return {path: answer.content.decode() for path, answer in html.items()}
+
+
+def test_no_label_ends_with_a_colon_and_each_title_with_the_name_of_the_product(pages):
+    assert len(pages) > 60
+    assert [path for path, page in pages.items() if re.search(r":\s*</(label|legend)>", page)] == []
+    assert [path for path, page in pages.items() if page.count(" · Gatehouse</title>") != 1] == []
+
+
+def test_crumbs_begin_at_the_overview_or_at_the_own_account(pages):
+    with_crumbs = {path: page for path, page in pages.items() if 'class="breadcrumbs"' in page}
+    assert len(with_crumbs) > 50
+    assert [path for path, page in with_crumbs.items() if not CRUMBS.search(page)] == []
+
+
+def test_the_history_is_called_so_everywhere_on_its_pages(pages):
+    for path, page in pages.items():
+        if path.startswith("/admin/admin/logentry/"):
+            assert "History" in page
+            assert "og entries" not in page
