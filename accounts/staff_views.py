@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -150,9 +150,7 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "tier": tier,
         "limits": tier.rate_limits.live() if tier else [],
         "keys": keys[:KEYS_SHOWN],
-        "usage": user.usage.filter(created_at__gte=day_ago).aggregate(
-            requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
-        ),
+        "usage": usage_since(user, day_ago) if request.user.has_perm("apikeys.view_keyusage") else {},
         "events": user.usage.select_related("api_key").order_by("-created_at")[:EVENTS_SHOWN],
         "sessions": open_sessions(user),
         "history": history_of(user, HISTORY_SHOWN),
@@ -162,6 +160,13 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }
+
+
+def usage_since(user: User, moment: datetime) -> dict[str, int]:
+    counts: dict[str, int] = user.usage.filter(created_at__gte=moment).aggregate(
+        requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
+    )
+    return counts
 
 
 def history_of(user: User, most: int) -> Any:

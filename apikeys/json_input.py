@@ -40,14 +40,26 @@ def read_json(request: HttpRequest, longest: int) -> Any:
     """The request's body, parsed. longest: its limit in bytes. Raises InvalidInput."""
     if request.content_type != "application/json":
         raise NotJSON("Send the body as application/json.")
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) > longest:
-        raise InputTooLarge(f"The body may have at most {longest:,} bytes, and its length must be given.")
+    body = read_body(request, longest)
     try:
-        return json.loads(request.body, parse_constant=refuse_constant)
+        return json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         # From the body's text, which may hold a secret: the cause stays out of the answer and of the log.
         raise InvalidInput("The body is not valid JSON.") from None
+
+
+def read_body(request: HttpRequest, longest: int) -> bytes:
+    too_large = InputTooLarge(f"The body may have at most {longest:,} bytes.")
+    length = request.META.get("CONTENT_LENGTH")
+    if not length and request.META.get("wsgi.input_terminated"):
+        # It may come in chunks: Django itself reads no more than was announced, which is nothing.
+        body: bytes = request.META["wsgi.input"].read(longest + 1)
+        if len(body) > longest:
+            raise too_large
+        return body
+    if not (length or "0").isdecimal() or int(length or 0) > longest:
+        raise too_large
+    return request.body
 
 
 def refuse_constant(name: str) -> NoReturn:

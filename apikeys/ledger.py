@@ -35,8 +35,8 @@ VALUES (:id, :key, :user, :rule, :endpoint, :method, :status, :reason, :address,
 Entry = dict[str, Any]
 
 
-class CountersHeld(Exception):
-    """A counter is locked, or the table of all of them."""
+class CountersBarred(Exception):
+    """Somebody keeps everybody from the tables of counters."""
 
 
 def entry(
@@ -72,8 +72,8 @@ def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     counting = limiter()
     store, breaker = counting.store, counting.breaker
     if budgets and cost and isinstance(store, PostgreSQLStore) and vendor() == "postgresql" and not breaker.is_open:
-        # Counters that others hold are for the limiter's own connection: it can wait its turn, and knows when to give up.
-        with contextlib.suppress(CountersHeld):
+        # Barred counters are for the limiter's own connection, which knows when to give up.
+        with contextlib.suppress(CountersBarred):
             return settle_at_once(row, budgets, cost, store)
     outcome = counting.hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}
@@ -87,7 +87,7 @@ def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
 def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: PostgreSQLStore) -> Outcome:
     """As `settle`, where counters and ledger share a PostgreSQL: one statement, one commit.
 
-    Raises CountersHeld, with nothing counted and nothing written, if others hold the counters for longer than a moment.
+    Raises CountersBarred, with nothing counted and nothing written, if somebody bars the counters for longer than a moment.
     """
     sql, values = store.statement(budgets, cost)
     ordered = in_order(budgets)
@@ -102,7 +102,7 @@ def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: Post
         rows = run(hit_and_insert(sql), parameters)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
-            raise CountersHeld from error
+            raise CountersBarred from error
         raise
     outcome = outcome_of(budgets, store.reading(budgets, rows, cost), cost)
     limiter().settle(outcome)  # staff see who is refused, and dead counters are swept

@@ -82,7 +82,7 @@ def this_is_production() -> Iterator[CheckMessage]:
             hint="Set DEBUG=false.",
             id="gatehouse.E012",
         )
-    if any(host.strip() in {"*", ".", ""} for host in settings.ALLOWED_HOSTS):
+    if any(lets_any_name_in(host.strip()) for host in settings.ALLOWED_HOSTS):
         yield Error(
             "ALLOWED_HOSTS lets any host name in: an attacker's would end up in password reset mails.",
             hint="Set ALLOWED_HOSTS to the names that people use, for example ALLOWED_HOSTS=admin.example.com.",
@@ -105,6 +105,11 @@ def gateways_are_known() -> Iterator[CheckMessage]:
             hint="Set GATEWAY_SECRET to a random value, and let the gateways send it in X-Gateway-Secret.",
             id="gatehouse.W020",
         )
+
+
+def lets_any_name_in(host: str) -> bool:
+    """Whether an entry of ALLOWED_HOSTS stands for every name, or for every name of a top-level domain (“.com”)."""
+    return host in {"*", ""} or (host.startswith(".") and "." not in host[1:])
 
 
 def is_weak(secret: str, shortest: int) -> bool:

@@ -15,6 +15,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
+from accounts.groups import bootstrap_groups
 from accounts.models import User
 from config.base_history import CHANGE, record
 from ratelimits.models import RateLimit
@@ -293,3 +294,40 @@ def test_a_post_opens_no_staff_page_that_a_get_does_not(world) -> None:
     assert opened == []
     assert not User.objects.deleted().exists()
     assert not User.objects.suspended().exists()
+
+
+STAFF = ("admin/", "users/")
+# The way out and the way in, and what the admin's own pages load.
+OPEN = {"admin/login/", "admin/logout/"}
+# What adds, deletes or does something is no page to look at.
+DOES = (
+    "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/<account_action:slug>/",
+    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/",
+)  # fmt: skip
+
+
+def test_no_staff_page_opens_without_a_second_factor_where_one_is_required(world, settings) -> None:
+    settings.STAFF_MFA_REQUIRED = True
+    client, opened = world["people"]["superuser"], []
+    for pattern in (name for name in expected() if name.startswith(STAFF) and name not in OPEN):
+        path = filled(pattern, world)
+        for response in (client.get(path), client.post(path)):
+            read_to_the_end(response)
+            refused = response.status_code in {404, 405}
+            if not refused and not response.get("Location", "").startswith(("/accounts/2fa/", "/admin/login/")):
+                opened.append(f"{path}: {response.status_code} {response.get('Location')}")
+    assert opened == []
+
+
+@pytest.mark.parametrize("group", ["Support", "Auditor"])
+def test_support_and_auditors_see_every_page_that_only_shows(world, group) -> None:
+    bootstrap_groups()
+    person = make_user("person", is_staff=True)
+    person.groups.add(Group.objects.get(name=group))
+    client, closed = signed_in(person), []
+    for pattern, answers in expected().items():
+        if pattern.startswith(STAFF) and answers[-1] == "ok" and not pattern.endswith(DOES):
+            path = filled(pattern, world)
+            if answer(client, path) != "ok":
+                closed.append(path)
+    assert closed == []

@@ -46,7 +46,8 @@ SELECT (SELECT count(*) FROM dead), (SELECT count(*) FROM page), (SELECT max(key
 TABLES = ("rate_counters", "rate_quotas")
 IS_BARRED = """
 SELECT EXISTS (
-    SELECT FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'
+    SELECT FROM pg_locks
+    WHERE mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND relation IN ('rate_counters'::regclass, 'rate_quotas'::regclass)
 )

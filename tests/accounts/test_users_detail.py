@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 
 from accounts.addresses import set_address
@@ -38,6 +39,19 @@ def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
         assert expected in text
     usage = staff_client.get(f"/users/{alice.pk}/").context["usage"]
     assert usage == {"requests": 2, "refused": 1}
+
+
+def test_keys_and_usage_are_shown_to_those_who_may_see_them(alice):
+    make_event(make_key(alice, last_used_ip="192.0.2.7"))
+    steve = make_staff("steve", "view_user")
+    seen = page(signed_in(steve), alice)
+    for hidden in ("gate_Ab3dE1", "192.0.2.7", "/orders", "Last 24 hours"):
+        assert hidden not in seen
+    steve.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    assert "gate_Ab3dE1" in page(signed_in(steve), alice)
+    assert "Last 24 hours" not in page(signed_in(steve), alice)
+    steve.user_permissions.add(Permission.objects.get(codename="view_keyusage"))
+    assert "GET /orders" in page(signed_in(steve), alice)
 
 
 def test_open_sessions_are_listed_and_dead_ones_are_not(staff_client, free):

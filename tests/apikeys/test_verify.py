@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
+from apikeys.verify import LONGEST_BODY
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 from tests.apikeys.conftest import make_key
@@ -207,6 +209,16 @@ def test_a_form_from_a_browser_is_no_question(post, content_type):
 def test_a_charset_parameter_is_fine(post, key):
     response = post({**BASE, "key": key.secret}, "application/json; charset=utf-8")
     assert response.json()["allowed"]
+
+
+@pytest.mark.parametrize(("padding", "status"), [(0, 200), (LONGEST_BODY, 413)])
+def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
+    question = " " * padding + json.dumps({"key": key.secret, "method": "GET", "path": "/orders"})
+    # As gunicorn hands on what it puts together from chunks.
+    chunks = {"wsgi.input": io.BytesIO(question.encode()), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    response = client.post("/authz/verify", content_type="application/json", **chunks)
+    assert response.status_code == status
+    assert response.json().get("allowed", False) is (status == 200)
 
 
 def test_a_body_without_its_length_is_refused(client):

@@ -87,6 +87,7 @@ def test_safe_settings_have_no_findings(settings):
         ({"API_KEY_PEPPERS": ["short"]}, "Set each pepper to at least 32 random characters"),
         ({"DEBUG": True}, "Set DEBUG=false"),
         ({"ALLOWED_HOSTS": ["*"]}, "Set ALLOWED_HOSTS to the names that people use"),
+        ({"ALLOWED_HOSTS": ["gatehouse.test", ".com"]}, "Set ALLOWED_HOSTS to the names that people use"),
         ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must be 2 to 16 lower-case letters"),
         ({"DEFAULT_RATE_LIMIT_LIMIT": 0}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 to 2,147,483,647"),
         ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),

@@ -168,3 +168,10 @@ def test_the_page_of_a_tier_says_its_limits_as_people_say_them(staff_client, fre
 def test_the_page_of_a_tier_without_limits_says_what_applies(staff_client, free):
     page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
     assert "the default limit applies" in page
+
+
+def test_limits_of_a_tier_are_shown_to_those_who_may_see_limits(client, pro):
+    make_limit(pro, path="/hidden")
+    for rights, shown in ((["tiers.view_tier"], False), (["tiers.view_tier", "ratelimits.view_ratelimit"], True)):
+        client.force_login(make_staff(f"vera{len(rights)}", *rights))
+        assert ("/hidden" in client.get(f"/admin/tiers/tier/{pro.pk}/change/").content.decode()) is shown
