@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "accounts": {"base", "tiers", "ratelimits", "accounts"},
     "apikeys": {"base", "tiers", "ratelimits", "accounts", "apikeys"},
     "top": {"base", "tiers", "ratelimits", "accounts", "apikeys", "top"},
-    # Read before Django is set up, or by a process that must not load the application.
-    "start": {"start"},
+    # Read before Django is set up, or by a process that must not load the apps.
+    "start": {"base", "start"},
 }
 # What config's lower half consists of beside base_*: middleware is below all apps, as base_templatetags reads its request id.
 LOW = {"middleware", "context_processors"}
