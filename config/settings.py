@@ -14,22 +14,10 @@ from urllib.parse import quote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from environ.fileaware_mapping import FileAwareMapping
+
+from config.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-class SecretFiles(FileAwareMapping):  # type: ignore[misc]
-    """The environment with NAME_FILE read as NAME, without the line end that editors and `echo` leave in such files."""
-
-    def __getitem__(self, name: str) -> str:
-        value: str = super().__getitem__(name)
-        return value.rstrip("\r\n")
-
-
-class Environment(environ.Env):  # type: ignore[misc]
-    ENVIRON = SecretFiles()
-
 
 env = Environment()
 ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
