@@ -349,13 +349,11 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 SESSION_COOKIE_NAME = "__Host-session" if HTTPS_ONLY else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS_ONLY else "csrf"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 SILENCED_SYSTEM_CHECKS = [
     # User.username is unique among live rows only, which the check cannot see; LiveUserBackend looks at live rows.
     "auth.W004",
@@ -364,7 +362,6 @@ SILENCED_SYSTEM_CHECKS = [
 # --- Language, time, files ------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
-USE_TZ = True
 TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 STATIC_URL = "/static/"
