@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.test_urls_access import expected, filled, world  # noqa: F401  (world is a fixture)
+from tests.test_urls_access import expected, filled, read_to_the_end, world  # noqa: F401  (world is a fixture)
 
 pytestmark = pytest.mark.django_db
 
@@ -19,6 +19,8 @@ def pages(world):  # noqa: F811
     client = world["people"]["superuser"]
     paths = [filled(pattern, world) for pattern, answers in expected().items() if answers[-1] == "ok"]
     answers = {path: client.get(path) for path in paths}
+    for answer in answers.values():
+        read_to_the_end(answer)
     html = {path: answer for path, answer in answers.items() if answer["Content-Type"].startswith("text/html")}
     return {path: answer.content.decode() for path, answer in html.items()}
 
