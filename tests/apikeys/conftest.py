@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
+from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
@@ -60,3 +63,13 @@ def verify(client):
         return response.json()
 
     return verify
+
+
+@pytest.fixture
+def rotated(key):
+    """The test's key after a rotation with an hour of grace: `old` is the secret before, `secret` the one now."""
+    key.old, key.secret = key.secret, new_secret()
+    key.previous_hash, key.secret_hash = key.secret_hash, hash_secret(key.secret)
+    key.previous_expires_at = timezone.now() + timedelta(hours=1)
+    key.save()
+    return key

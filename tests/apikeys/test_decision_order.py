@@ -13,7 +13,7 @@ from apikeys.credentials import Credential
 from apikeys.decision import CHECKS, Facts, Inquiry
 from apikeys.lookup import read
 from apikeys.models import APIKey, KeyPermission, KeyUsage
-from apikeys.secrets import hash_secret, new_secret
+from apikeys.secrets import new_secret
 from ratelimits.limiter import limiter
 from ratelimits.rules import budgets_for
 from tests.apikeys.conftest import make_key
@@ -257,14 +257,6 @@ def test_no_permission_no_access(ask, alice, counters):
 
 
 class TestRotation:
-    @pytest.fixture
-    def rotated(self, key):
-        key.old, key.secret = key.secret, new_secret()
-        key.previous_hash, key.secret_hash = key.secret_hash, hash_secret(key.secret)
-        key.previous_expires_at = timezone.now() + timedelta(hours=1)
-        key.save()
-        return key
-
     def test_both_secrets_open_the_same_key_within_the_grace(self, ask, rotated):
         assert ask(rotated.secret)["X-Auth-Key-Id"] == ask(rotated.old)["X-Auth-Key-Id"] == str(rotated.pk)
 

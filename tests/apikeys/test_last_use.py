@@ -75,14 +75,6 @@ def test_nobody_changed_the_key(ask, key):
 
 
 class TestOldSecret:
-    @pytest.fixture
-    def rotated(self, key):
-        key.old, key.secret = key.secret, new_secret()
-        key.previous_hash, key.secret_hash = key.secret_hash, hash_secret(key.secret)
-        key.previous_expires_at = timezone.now() + timedelta(hours=1)
-        key.save()
-        return key
-
     def test_its_use_is_noted_on_its_own(self, ask, rotated):
         ask(rotated.secret)
         rotated.refresh_from_db()
