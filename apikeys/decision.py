@@ -47,8 +47,7 @@ ACTIONS = {
 EVERYTHING = ("*", "/*")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is asked: the original request as the gateway saw it, or what a service says about its own."""
 
     credential: Credential
@@ -98,8 +97,7 @@ class Inquiry:
         return self.path or self.resource or (self.facts.path or self.facts.resource).partition("?")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer. `reason` is empty when allowed; `event_id` is None when no known key was named: no row was written."""
 
     allowed: bool

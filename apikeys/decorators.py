@@ -44,7 +44,7 @@ def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: i
     try:
         verdict = decide(facts_of(request, resource=resource, action=action, cost=cost))
     except Exception as error:  # noqa: BLE001  (whatever breaks, the door stays shut; the log has it)
-        return unavailable(request, error)
+        return unavailable(request.path, error)
     request.verdict = verdict  # type: ignore[attr-defined]
     return None if verdict.allowed else denial(verdict)
 
@@ -54,7 +54,7 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
     return Facts(
         read_credential(meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY"), meta.get("QUERY_STRING", "")),
         method=request.method or "",
-        path=raw_uri(request),
+        path=raw_uri(meta),
         address=client_address(request),
         user_agent=meta.get("HTTP_USER_AGENT", ""),
         resource=resource,

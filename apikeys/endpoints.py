@@ -1,7 +1,8 @@
 """The machine endpoints under /authz/: who may ask, by which method, and what happens when something breaks inside.
 
-They are answered before the rest of the middleware runs (apikeys/middleware.py), so everything that holds for them stands
-here: no sessions, no CSRF, no redirects, no look at the Host header, and never a 2xx by accident.
+They are answered before Django's handler (apikeys/wsgi.py) or, where that is passed by, before the rest of the middleware
+(apikeys/middleware.py). So everything that holds for them stands here: no sessions, no CSRF, no redirects, no look at the
+Host header, and never a 2xx by accident.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from apikeys import gateways, openapi, usage_report, verify
+from apikeys.answers import Approval
+from apikeys.gateways import Answer, Environ
 from apikeys.peers import may_ask
 from config.base_http import problem
 from config.base_logs import one_line
@@ -22,28 +25,30 @@ from config.middleware import request_id
 
 logger = logging.getLogger(__name__)
 
-View = Callable[..., HttpResponse]
+Endpoint = Callable[[Environ], Answer]
+
+PREFIX = "/authz/"
 
 
-def never_open(view: View) -> View:
-    """Answer 503 when the view breaks, whatever the cause: a gateway takes any accidental 2xx for a yes."""
+def never_open(endpoint: Endpoint) -> Endpoint:
+    """Answer 503 when the endpoint breaks, whatever the cause: a gateway takes any accidental 2xx for a yes."""
 
-    @functools.wraps(view)
-    def guarded(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+    @functools.wraps(endpoint)
+    def guarded(environ: Environ) -> Answer:
         try:
-            return view(request, *args, **kwargs)
+            return endpoint(environ)
         except Exception as error:  # noqa: BLE001  (told in the log, with an id)
-            return unavailable(request, error)
+            return unavailable(environ["PATH_INFO"], error)
 
     return guarded
 
 
-def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+def unavailable(path: str, error: Exception) -> HttpResponse:
     """503, with an id that the log has too; nothing of the cause goes out."""
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
     try:
-        logger.error("%s could not be answered (id %s)", one_line(request.path), incident, exc_info=error)
+        logger.error("%s could not be answered (id %s)", one_line(path), incident, exc_info=error)
     finally:
         request_id.reset(token)
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
@@ -53,26 +58,25 @@ def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     return response
 
 
-def for_gateways(view: View, *, method: str = "") -> View:
-    """Make `view` a machine endpoint, for trusted peers only; with `method`, for that method only."""
+def for_gateways(endpoint: Endpoint, *, method: str = "") -> Endpoint:
+    """Make `endpoint` answer trusted peers only, never open; with `method`, for that method only."""
 
-    @csrf_exempt
     @never_open
-    @functools.wraps(view)
-    def endpoint(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
-        if not may_ask(request):
-            logger.warning("A peer that is no trusted gateway asked %s", one_line(request.path))
+    @functools.wraps(endpoint)
+    def guarded(environ: Environ) -> Answer:
+        if not may_ask(environ):
+            logger.warning("A peer that is no trusted gateway asked %s", one_line(environ["PATH_INFO"]))
             return problem(403, "Forbidden", "Only trusted gateways may ask.")
-        if method and request.method != method:
+        if method and environ["REQUEST_METHOD"] != method:
             response = problem(405, "Method not allowed", f"Use {method}.")
             response["Allow"] = method
             return response
-        return view(request, *args, **kwargs)
+        return endpoint(environ)
 
-    return endpoint
+    return guarded
 
 
-def nothing_here(request: HttpRequest) -> HttpResponse:
+def nothing_here(environ: Environ) -> HttpResponse:
     return problem(404, "Not found", "There is no such endpoint.")
 
 
@@ -85,7 +89,7 @@ report_usage = for_gateways(usage_report.usage, method="POST")
 schema = for_gateways(openapi.document, method="GET")
 missing = for_gateways(nothing_here)
 
-ROUTES: dict[str, View] = {
+ROUTES: dict[str, Endpoint] = {
     "/authz/nginx": nginx,
     "/authz/traefik": traefik,
     "/authz/caddy": caddy,
@@ -95,8 +99,15 @@ ROUTES: dict[str, View] = {
 }
 
 
-def endpoint_for(path: str) -> View:
+def endpoint_for(path: str) -> Endpoint:
     """The endpoint at a path under /authz/: by its exact name, or anything below Envoy's prefix."""
     if path.startswith(f"{gateways.ENVOY_PREFIX}/"):
         return envoy
     return ROUTES.get(path, missing)
+
+
+@csrf_exempt
+def ask(request: HttpRequest, **_: str) -> HttpResponse:
+    """The machine endpoints as a Django view."""
+    answer = endpoint_for(request.path_info)(request.META)
+    return answer.as_response() if isinstance(answer, Approval) else answer

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from uuid import UUID
 
-from django.http import HttpRequest
-
 from apikeys.addresses import plain_address
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -36,11 +34,12 @@ class Invalid(ValueError):
 Reader = Callable[[Any], Any]
 
 
-def read_json(request: HttpRequest, longest: int) -> Any:
-    """The request's body, parsed. longest: its limit in bytes. Raises InvalidInput."""
-    if request.content_type != "application/json":
+def read_json(environ: Mapping[str, Any], longest: int) -> Any:
+    """The body of a WSGI request, parsed. longest: its limit in bytes. Raises InvalidInput."""
+    content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
         raise NotJSON("Send the body as application/json.")
-    body = read_body(request, longest)
+    body = read_body(environ, longest)
     try:
         return json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
@@ -48,18 +47,18 @@ def read_json(request: HttpRequest, longest: int) -> Any:
         raise InvalidInput("The body is not valid JSON.") from None
 
 
-def read_body(request: HttpRequest, longest: int) -> bytes:
+def read_body(environ: Mapping[str, Any], longest: int) -> bytes:
     too_large = InputTooLarge(f"The body may have at most {longest:,} bytes.")
-    length = request.META.get("CONTENT_LENGTH")
-    if not length and request.META.get("wsgi.input_terminated"):
-        # It may come in chunks: Django itself reads no more than was announced, which is nothing.
-        body: bytes = request.META["wsgi.input"].read(longest + 1)
+    length = environ.get("CONTENT_LENGTH")
+    if not length and environ.get("wsgi.input_terminated"):
+        # It may come in chunks, whose length nobody announced.
+        body: bytes = environ["wsgi.input"].read(longest + 1)
         if len(body) > longest:
             raise too_large
         return body
     if not (length or "0").isdecimal() or int(length or 0) > longest:
         raise too_large
-    return request.body
+    return environ["wsgi.input"].read(int(length)) if length else b""
 
 
 def refuse_constant(name: str) -> NoReturn:

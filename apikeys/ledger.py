@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +15,11 @@ from psycopg.errors import LockNotAvailable
 
 from apikeys.addresses import plain_address
 from apikeys.lookup import KeyRecord
-from apikeys.statements import identifier, run, vendor
+from apikeys.statements import can_commit, identifier, run
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.limiter import outcome as outcome_of
-from ratelimits.stores.postgresql import PostgreSQLStore, in_order
+from ratelimits.stores.postgresql import PostgreSQLStore, in_order, keys_of, reading, terms_of
 
 LONGEST_ENDPOINT = 255
 LONGEST_METHOD = 10
@@ -30,6 +29,10 @@ INSERT = """
 INSERT INTO key_usage
     (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
 VALUES (:id, :key, :user, :rule, :endpoint, :method, :status, :reason, :address, :agent)
+"""
+# Made by migration 0005.
+SETTLE = """
+CALL key_usage_settle(NULL, :keys, :terms, :id, :key, :user, :rule, :rules, :endpoint, :method, :address, :agent)
 """
 
 Entry = dict[str, Any]
@@ -70,11 +73,16 @@ def write(row: Entry, status: int, reason: str = "") -> None:
 def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
     counting = limiter()
-    store, breaker = counting.store, counting.breaker
-    if budgets and cost and isinstance(store, PostgreSQLStore) and vendor() == "postgresql" and not breaker.is_open:
+    if (
+        budgets
+        and cost
+        and isinstance(counting.store, PostgreSQLStore)
+        and can_commit()
+        and not counting.breaker.is_open
+    ):
         # Barred counters are for the limiter's own connection, which knows when to give up.
         with contextlib.suppress(CountersBarred):
-            return settle_at_once(row, budgets, cost, store)
+            return settle_at_once(row, budgets, cost)
     outcome = counting.hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}
     if outcome.allowed:
@@ -84,61 +92,28 @@ def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     return outcome
 
 
-def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int, store: PostgreSQLStore) -> Outcome:
-    """As `settle`, where counters and ledger share a PostgreSQL: one statement, one commit.
+def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
+    """As `settle`, where counters and ledger share a PostgreSQL: one call, the counters given free before the row is flushed.
 
     Raises CountersBarred, with nothing counted and nothing written, if somebody bars the counters for longer than a moment.
     """
-    sql, values = store.statement(budgets, cost)
     ordered = in_order(budgets)
     parameters = {
         **row,
-        **{f"value{number}": value for number, value in enumerate(values)},
+        "keys": keys_of(ordered),
+        "terms": terms_of(ordered, cost),
         "rule": first_rule(budgets),
         "rules": [budget.rule_id for budget in ordered],
-        "observed": [budget.observe for budget in ordered],
     }
     try:
-        rows = run(hit_and_insert(sql), parameters)
+        [(answer,)] = run(SETTLE, parameters)
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             raise CountersBarred from error
         raise
-    outcome = outcome_of(budgets, store.reading(budgets, rows, cost), cost)
+    outcome = outcome_of(budgets, reading(budgets, answer, cost), cost)
     limiter().settle(outcome)  # staff see who is refused, and dead counters are swept
     return outcome
-
-
-@lru_cache(maxsize=4)
-def hit_and_insert(hit: str) -> str:
-    """One statement around the store's own: charge, write the row with the outcome, and return what the store returns."""
-    pieces = hit.split("%s")
-    named = pieces[0] + "".join(f":value{number}{piece}" for number, piece in enumerate(pieces[1:]))
-    # Only our own text goes in: values stand as parameters.
-    return HIT_AND_INSERT.replace("{hit}", named)
-
-
-HIT_AND_INSERT = """
-WITH hit AS MATERIALIZED ({hit}),
-numbered AS (SELECT allowed, fits, row_number() OVER () AS place FROM hit),
-verdict AS (
-    SELECT bool_and(allowed) AS allowed,
-           min(place) FILTER (WHERE NOT fits AND NOT (:observed::boolean[])[place]) AS refused_by
-    FROM numbered
-),
-event AS (
-    INSERT INTO key_usage
-        (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
-    SELECT :id::uuid, :key::uuid, :user::bigint,
-           CASE WHEN allowed THEN :rule::bigint ELSE (:rules::bigint[])[refused_by] END,
-           :endpoint::text, :method::text,
-           CASE WHEN allowed THEN 200 ELSE 429 END,
-           CASE WHEN allowed THEN '' ELSE 'rate_limited' END,
-           :address::inet, :agent::text
-    FROM verdict
-)
-SELECT * FROM hit
-"""
 
 
 def first_rule(budgets: Sequence[Budget]) -> int | None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from apikeys.decorators import admit, with_limits
-from apikeys.endpoints import endpoint_for
+from apikeys.endpoints import PREFIX, ask
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -21,10 +21,9 @@ class GatewayMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        path = request.path_info
-        if not path.startswith("/authz/"):
+        if not request.path_info.startswith(PREFIX):
             return self.get_response(request)
-        response = endpoint_for(path)(request)
+        response = ask(request)
         # CommonMiddleware would do this; without it the answer would go out in chunks.
         response.headers["Content-Length"] = str(len(response.content))
         return response

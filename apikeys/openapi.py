@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 
 from apikeys.decision import STATUSES
 from apikeys.usage_report import LARGEST_BATCH, LARGEST_BIGINT, LARGEST_INT
@@ -13,7 +14,7 @@ from apikeys.verify import LARGEST_COST
 Schema = dict[str, Any]
 
 
-def document(request: HttpRequest) -> HttpResponse:
+def document(environ: Mapping[str, Any]) -> HttpResponse:
     return JsonResponse(description())
 
 

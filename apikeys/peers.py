@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
 
 from apikeys.addresses import within
 
 
-def may_ask(request: HttpRequest) -> bool:
+def may_ask(environ: Mapping[str, Any]) -> bool:
     """Whether the peer itself, not whom it claims to speak for, is a gateway of ours."""
-    peer = request.META.get("REMOTE_ADDR") or ""
-    return within(peer, tuple(settings.GATEWAY_TRUSTED)) and knows_secret(request)
+    peer = environ.get("REMOTE_ADDR") or ""
+    return within(peer, tuple(settings.GATEWAY_TRUSTED)) and knows_secret(environ)
 
 
-def knows_secret(request: HttpRequest) -> bool:
+def knows_secret(environ: Mapping[str, Any]) -> bool:
     if not settings.GATEWAY_SECRET:
         return True
-    given = request.META.get("HTTP_X_GATEWAY_SECRET", "")
+    given = environ.get("HTTP_X_GATEWAY_SECRET", "")
     return hmac.compare_digest(given.encode(errors="replace"), settings.GATEWAY_SECRET.encode())

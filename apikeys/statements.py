@@ -6,17 +6,22 @@ once a request, formats parameters on the client, and lets PostgreSQL plan the s
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 # Seconds. The longest wait for a lock is that of settings.sqlite.
 LONGEST_WAIT = 20
@@ -65,23 +70,84 @@ def run_patiently_on_sqlite(raw: Any, sql: str, parameters: Mapping[str, Any]) -
         raw.execute(f"PRAGMA busy_timeout={LONGEST_WAIT * 1000}")
 
 
-def run_on_postgresql(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    if raw.prepare_threshold is None:
-        # Django switches prepared statements off; its own client-side cursors would not use them in any case.
-        raw.prepare_threshold = 0
-    cursor = psycopg.Cursor(raw).execute(postgresql_text(sql), parameters)
-    return cursor.fetchall() if cursor.description else []
+class Prepared(NamedTuple):
+    """A statement as PostgreSQL wants it: its name, its text with $1, $2, …, and what stands for them, in their order."""
+
+    name: bytes
+    text: bytes
+    parameters: tuple[str, ...]
+
+
+class Session(NamedTuple):
+    """What goes with a connection: the names of the statements it has prepared, and psycopg's loaders for its rows."""
+
+    prepared: set[bytes]
+    loaders: Any
+
+
+_sessions: WeakKeyDictionary[psycopg.Connection[Any], Session] = WeakKeyDictionary()
+
+
+def run_on_postgresql(raw: psycopg.Connection[Any], sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Past psycopg's cursor, too, to libpq itself, which waits in C for the answer."""
+    server, statement = raw.pgconn, prepared_form(sql)
+    session = _sessions.get(raw)
+    if session is None:
+        session = _sessions[raw] = Session(set(), Transformer(raw.adapters))
+    if server.transaction_status == TransactionStatus.IDLE and not raw.autocommit:
+        raw.execute("")  # begins the transaction that is due
+    if statement.name not in session.prepared:
+        checked(server.prepare(statement.name, statement.text))
+        session.prepared.add(statement.name)
+    values = [as_text(parameters[name]) for name in statement.parameters]
+    # None is NULL here, whatever psycopg's annotation says.
+    result = checked(server.exec_prepared(statement.name, values))  # type: ignore[arg-type]
+    session.loaders.set_pgresult(result)
+    rows: list[tuple[Any, ...]] = session.loaders.load_rows(0, result.ntuples, tuple)
+    return rows
+
+
+def as_text(value: Any) -> bytes | None:
+    """A value as PostgreSQL reads it; a list as an array."""
+    if value is None:
+        return None
+    return str(array(value) if isinstance(value, list) else value).encode()
+
+
+def array(values: list[Any]) -> str:
+    return f"{{{','.join(map(element, values))}}}"
+
+
+def element(value: Any) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", r"\\").replace('"', r"\"")
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)
+
+
+def checked(result: PGresult) -> PGresult:
+    """`result`, unless it is an error: that is raised, as psycopg does it."""
+    if result.status not in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        raise psycopg.errors.error_from_result(result)
+    return result
 
 
 @lru_cache(maxsize=64)
-def postgresql_text(sql: str) -> str:
-    return NAMED_PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
+def prepared_form(sql: str) -> Prepared:
+    names = tuple(dict.fromkeys(NAMED_PARAMETER.findall(sql)))
+    text = NAMED_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
+    return Prepared(hashlib.sha256(sql.encode()).hexdigest()[:32].encode(), text.encode(), names)
 
 
 @lru_cache(maxsize=1)
 def vendor() -> str:
     """postgresql or sqlite: which of the two dialects the default database speaks."""
     return connections[DEFAULT_DB_ALIAS].vendor
+
+
+def can_commit() -> bool:
+    """Whether a statement that runs now commits on its own: no transaction is open."""
+    return not connections[DEFAULT_DB_ALIAS].in_atomic_block
 
 
 def moment(value: datetime) -> datetime | str:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.utils import timezone
 
 from apikeys import json_input
@@ -43,17 +43,17 @@ WHERE id = %s AND reported_at IS NULL AND reason = ''
 Report = dict[str, Any]
 
 
-def usage(request: HttpRequest) -> HttpResponse:
+def usage(environ: Mapping[str, Any]) -> HttpResponse:
     try:
-        reports = read_reports(request)
+        reports = read_reports(environ)
     except InvalidInput as error:
         return problem(error.status, "Bad request", str(error))
     return JsonResponse(record(reports), headers={"Cache-Control": "no-store"})
 
 
-def read_reports(request: HttpRequest) -> list[Report]:
+def read_reports(environ: Mapping[str, Any]) -> list[Report]:
     """The reports in a request: a JSON list, or an object with the list under `events`. Raises InvalidInput."""
-    given = json_input.read_json(request, LONGEST_BODY)
+    given = json_input.read_json(environ, LONGEST_BODY)
     if isinstance(given, dict):
         given = json_input.read_fields(given, {"events": lambda value: value}).get("events")
     if not isinstance(given, list):

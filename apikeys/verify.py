@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 
 from apikeys import json_input
 from apikeys.credentials import MALFORMED, MISSING, Credential, checked, read_credential
@@ -31,23 +32,23 @@ FIELDS: dict[str, json_input.Reader] = {
 }
 
 
-def verify(request: HttpRequest) -> HttpResponse:
+def verify(environ: Mapping[str, Any]) -> HttpResponse:
     try:
-        facts = read_facts(request)
+        facts = read_facts(environ)
     except InvalidInput as error:
         return problem(error.status, "Bad request", str(error))
     return JsonResponse(as_json(decide(facts)), headers={"Cache-Control": "no-store"})
 
 
-def read_facts(request: HttpRequest) -> Facts:
+def read_facts(environ: Mapping[str, Any]) -> Facts:
     """The question in a request. Raises InvalidInput unless it says what is asked for and what is to be done with it."""
-    given = json_input.read_fields(json_input.read_json(request, LONGEST_BODY), FIELDS)
+    given = json_input.read_fields(json_input.read_json(environ, LONGEST_BODY), FIELDS)
     if "path" not in given and "resource" not in given:
         raise InvalidInput("Say what is asked for: path, or resource.")
     if "method" not in given and "action" not in given:
         raise InvalidInput("Say what is to be done: method, or action.")
     return Facts(
-        credential_of(request, given),
+        credential_of(environ, given),
         method=given.get("method", "").upper(),
         path=given.get("path"),
         address=given.get("ip", ""),
@@ -58,10 +59,10 @@ def read_facts(request: HttpRequest) -> Facts:
     )
 
 
-def credential_of(request: HttpRequest, given: dict[str, Any]) -> Credential:
+def credential_of(environ: Mapping[str, Any], given: dict[str, Any]) -> Credential:
     """The key in question: from the JSON, or from the headers as a client would send it."""
     query = given.get("path", "").partition("?")[2]
-    found = read_credential(request.META.get("HTTP_AUTHORIZATION", ""), request.META.get("HTTP_X_API_KEY"), query)
+    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), query)
     if "key" not in given or found.problem == "malformed_key":
         return found
     stated = checked(given["key"])

@@ -1,4 +1,5 @@
-"""For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle, as its documentation shows them.
+"""For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle, as their documentation shows them, in a new
+Django project; connections persist and SQLite has its faster settings, which a new project does not have.
 
 It looks up the key, and counts per key: no owner, no tier, no permission, no usage row; the throttle is not exact.
 Environment: DATABASE_URL as for Gatehouse; REDIS_URL, else the cache is each process's own memory.
@@ -14,6 +15,8 @@ import django
 import environ
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+
+from benchmarks.startproject import APPS, MIDDLEWARE
 
 DATABASE = environ.Env.db_url_config(os.environ["DATABASE_URL"])
 if "sqlite" in DATABASE["ENGINE"]:
@@ -32,18 +35,14 @@ settings.configure(
     SECRET_KEY="only-for-benchmarks",
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF="benchmarks.drf_urls",
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "rest_framework_api_key"],
+    INSTALLED_APPS=[*APPS, "rest_framework", "rest_framework_api_key"],
+    MIDDLEWARE=MIDDLEWARE,
     DATABASES={"default": {**DATABASE, "CONN_MAX_AGE": 60}},
     CACHES={"default": CACHE},
     USE_TZ=True,
     LOGGING_CONFIG=None,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    REST_FRAMEWORK={
-        "DEFAULT_AUTHENTICATION_CLASSES": [],
-        "DEFAULT_PERMISSION_CLASSES": ["rest_framework_api_key.permissions.HasAPIKey"],
-        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "UNAUTHENTICATED_USER": None,
-    },
+    REST_FRAMEWORK={"DEFAULT_PERMISSION_CLASSES": ["rest_framework_api_key.permissions.HasAPIKey"]},
 )
 
 if __name__ == "__main__":

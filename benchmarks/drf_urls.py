@@ -15,7 +15,8 @@ from rest_framework_api_key.permissions import KeyParser
 class KeyThrottle(SimpleRateThrottle):
     """Keeps a list of the timestamps in the window, which it reads and writes whole for each request.
 
-    The window is 50 ms, so that the list stays short: at the speed of a benchmark a usual one would hold thousands.
+    The window is 50 ms, so that the list is as long as that of a usual key, some 50 requests: at the speed of a benchmark a
+    usual window would hold thousands.
     """
 
     rate = "all"

@@ -5,7 +5,8 @@
 
 A full verification: key, owner, tier, permission, limits, and a durable usage row. All servers run gunicorn with the same
 workers on this machine; they are measured in turns, round by round, and the ratio is the median over the rounds, so that
-whatever else the machine does meets all alike. The empty view has no middleware: nothing in Django is cheaper.
+whatever else the machine does meets all alike. The empty view stands in a project as `startproject` makes it; the bare
+view has no middleware: nothing in Django is cheaper.
 The database named must be one that may be filled; tables are made, and removed with it by whoever owns it.
 """
 
@@ -25,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.verification_load import Target, flood, paced
+from benchmarks.verification_load import Target, flood, p99_at
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARE_OF_LOAD = 0.7
@@ -67,8 +68,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--gunicorn", default="-w 2", help="its workers, the same for all servers")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--gunicorn", default="-w 2 -k gthread --threads 4 --keep-alive 15", help="its workers, the same for all servers")
     parser.add_argument("--without-drf", action="store_true")
     return parser.parse_args()
 
@@ -84,6 +85,7 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Iterator[T
         "X-Real-IP": "203.0.113.9",
     }
     yield serving(Target("empty view", "/", {}), "benchmarks.empty_view", {}, options)
+    yield serving(Target("bare view", "/", {}), "benchmarks.empty_view", {"BARE": "1"}, options)
     yield serving(Target("Gatehouse", "/authz/nginx", asked), "config.wsgi", ours, options)
     if not options.without_drf:
         theirs = {
@@ -164,16 +166,15 @@ def measure(targets: list[Target], options: argparse.Namespace) -> dict[str, lis
 
 
 def report(targets: list[Target], rates: dict[str, list[float]], options: argparse.Namespace) -> None:
-    empty, ours = rates["empty view"], rates["Gatehouse"]
+    empty, bare, ours = rates["empty view"], rates["bare view"], rates["Gatehouse"]
     place = "PostgreSQL" if options.database else "SQLite"
     print(f"\n{place}{' and Redis' if options.redis else ''}, gunicorn {options.gunicorn}, {options.rounds} rounds\n")
-    print(f"{'server':14} {'requests/s':>10} {'to empty view':>14} {'p99 at 70 %':>12}")
+    print(f"{'server':14} {'requests/s':>10} {'to empty':>9} {'to bare':>8} {'p99 at 70 %':>12}")
     for target in targets:
         own = rates[target.name]
         rate = statistics.median(own)
-        times = paced(target, options.seconds, rate * SHARE_OF_LOAD, options.connections)
-        p99 = times[int(len(times) * 0.99)]
-        print(f"{target.name:14} {rate:10,.0f} {ratio(own, empty):14.2f} {p99:9.1f} ms")
+        p99 = p99_at(target, options.seconds, rate * SHARE_OF_LOAD)
+        print(f"{target.name:14} {rate:10,.0f} {ratio(own, empty):9.2f} {ratio(own, bare):8.2f} {p99:9.1f} ms")
     if "DRF API key" in rates:
         print(f"\nGatehouse to DRF API key: {ratio(ours, rates['DRF API key']):.2f}")
 

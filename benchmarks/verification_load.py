@@ -1,6 +1,7 @@
 """Load for benchmarks: wrk when it is installed (Debian: apt-get install wrk), else threads of our own, in processes.
 
-`flood` measures how many requests a second a server answers; `paced` how long they take at a given rate.
+`flood` measures how many requests a second a server answers; `p99_at` how long they take at a given rate. Our own threads
+take so much of a small machine that they cannot ask for more than some 1,500 requests a second: install wrk.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import http.client
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,13 +37,25 @@ def flood(target: Target, seconds: float, connections: int) -> float:
 
 
 def flood_with_wrk(target: Target, seconds: float, connections: int) -> float:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s"]
+    report = wrk(target, seconds, connections)
+    return float(found(r"Requests/sec:\s+([\d.]+)", report)[1])
+
+
+def wrk(target: Target, seconds: float, connections: int, *options: str) -> str:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", *options]
     for name, value in target.headers.items():
         command += ["-H", f"{name}: {value}"]
     report = subprocess.run([*command, target.url], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in report:
         raise RuntimeError(f"{target.name} refused requests:\n{report}")
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", report)[1])
+    return report
+
+
+def found(pattern: str, report: str) -> re.Match[str]:
+    match = re.search(pattern, report)
+    if match is None:
+        raise RuntimeError(f"wrk printed something else:\n{report}")
+    return match
 
 
 def flood_with_threads(target: Target, seconds: float, connections: int) -> float:
@@ -58,6 +72,30 @@ def flood_with_threads(target: Target, seconds: float, connections: int) -> floa
 
     run_threads([threading.Thread(target=ask) for _ in range(connections)])
     return sum(counts) / seconds
+
+
+def p99_at(target: Target, seconds: float, rate: float) -> float:
+    """Milliseconds within which 99 of 100 requests are answered, at `rate` requests a second."""
+    if shutil.which("wrk"):
+        return p99_with_wrk(target, seconds, rate)
+    times = paced(target, seconds, rate, 4)
+    return times[int(len(times) * 0.99)]
+
+
+# Many clients that each think for a while before they ask again: what one waits, the others do not.
+CLIENTS = 16
+THINK = "local most = 2 * {pause}\nfunction delay() return math.random(0, most) end\n"
+IN_MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000}
+
+
+def p99_with_wrk(target: Target, seconds: float, rate: float) -> float:
+    pause = round(CLIENTS / rate * 1000)
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(THINK.format(pause=pause))
+        script.flush()
+        report = wrk(target, seconds, CLIENTS, "--latency", "-s", script.name)
+    match = found(r"99%\s+([\d.]+)(us|ms|s)\b", report)
+    return float(match[1]) * IN_MILLISECONDS[match[2]]
 
 
 def paced(target: Target, seconds: float, rate: float, connections: int) -> list[float]:

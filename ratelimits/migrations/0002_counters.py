@@ -143,10 +143,14 @@ COUNTED = f"""VALUES (keys[i], begins + new_span, new_span, shares[i])
                 RETURNING c.at, c.span, c.used INTO new_at, new_span, new_used"""
 
 
+def function():
+    return FUNCTION.replace("{moved}", MOVED).replace("{counted}", COUNTED)
+
+
 def create(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(TABLES, params=None)
-        schema_editor.execute(FUNCTION.replace("{moved}", MOVED).replace("{counted}", COUNTED), params=None)
+        schema_editor.execute(function(), params=None)
 
 
 def drop(apps, schema_editor):

@@ -1,7 +1,7 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
 Never inside the request's own transaction, which would hold the budget's row, and everybody who shares it, until it ends:
-this store has a connection of its own, one a thread. The tables and the function are made by migration 0002.
+this store has a connection of its own, one a thread. Migration 0002 makes the tables, 0005 the function.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import psycopg
@@ -25,10 +25,7 @@ SERVER_SHARE = 0.6
 # Seconds that a hit may wait its turn at a counter, and that housekeeping may take.
 LONGEST_TURN = 2.0
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-HIT = (
-    "SELECT allowed, now, fits, counter_at, counter_span, counter_used FROM rate_limit_hit("
-    '%s::text[], %s::"char"[], %s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[], %s::bigint)'
-)
+HIT = "SELECT rate_limit_hit(%s::text[], %s::bigint[], %s::bigint)"
 PEEK = f"""
 SELECT clock.now, c.key, c.at, c.span, c.used
 FROM (SELECT coalesce(%s::bigint, {CLOCK}) AS now) AS clock LEFT JOIN (
@@ -44,6 +41,8 @@ dead AS (
 SELECT (SELECT count(*) FROM dead), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
 """
 TABLES = ("rate_counters", "rate_quotas")
+# The kinds of counters in rate_limit_hit.
+ROLLING, FIXED, LASTING = 0, 1, 2
 IS_BARRED = """
 SELECT EXISTS (
     SELECT FROM pg_locks
@@ -75,43 +74,10 @@ class PostgreSQLStore:
         self._local = threading.local()
         self._swept_up_to = dict.fromkeys(TABLES, "")
 
-    def statement(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> tuple[str, list[Any]]:
-        """The hit as SQL and its parameters, for a caller who charges and writes in one statement and one commit:
-
-            sql, values = store.statement(budgets)
-            WITH hit AS MATERIALIZED ({sql})
-            INSERT INTO … SELECT …, CASE WHEN (SELECT bool_and(allowed) FROM hit) THEN 200 ELSE 429 END …
-
-        `sql` is the same text for any number of budgets. It yields one row a budget (allowed, now, fits, counter_at,
-        counter_span, counter_used), in the order of `in_order(budgets)`, which must not be empty; `allowed` is the same in
-        all rows. Give the rows to `reading(budgets, rows, cost)` and that to `ratelimits.limiter.outcome`. Run it in
-        autocommit: until the commit, everybody who shares one of the budgets waits.
-        """
-        ordered = in_order(budgets)
-        return HIT, [
-            [budget.counter_key for budget in ordered],
-            [kind(budget) for budget in ordered],
-            [budget.share(cost) for budget in ordered],
-            [room(budget) for budget in ordered],
-            [0 if budget.window == "month" else span(budget) for budget in ordered],
-            [budget.observe for budget in ordered],
-            clock,
-        ]
-
-    def reading(self, budgets: Sequence[Budget], rows: Iterable[Sequence[Any]], cost: int = 1) -> Reading:
-        """What the rows of `statement(budgets, cost)` say, in the order of `budgets`."""
-        rows = list(rows)
-        allowed, now = rows[0][0], rows[0][1]
-        by_key = {budget.counter_key: row for budget, row in zip(in_order(budgets), rows, strict=True)}
-        ordered = [by_key[budget.counter_key] for budget in budgets]
-        counters = tuple(Counter(*row[3:6]) if row[3] is not None else None for row in ordered)
-        if not allowed:
-            return weigh(budgets, counters, cost, now)
-        return Reading(True, now, tuple(row[2] for row in ordered), counters)
-
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        sql, values = self.statement(budgets, cost, clock=clock)
-        return self.reading(budgets, self._run(sql, values), cost)
+        ordered = in_order(budgets)
+        [(answer,)] = self._run(HIT, [keys_of(ordered), terms_of(ordered, cost), clock])
+        return reading(budgets, answer, cost)
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         keys = [budget.counter_key for budget in budgets]
@@ -215,22 +181,43 @@ def connect(timeout: float) -> ImpatientConnection:
     return connection
 
 
-def in_order(budgets: Sequence[Budget]) -> list[Budget]:
+# --- rate_limit_hit: what it takes and what it answers, also for a caller who charges and writes in one procedure --------
+
+
+def in_order(budgets: Sequence[Budget]) -> Sequence[Budget]:
     """The one order in which all callers charge: two that share budgets never wait for each other in a circle."""
-    return sorted(budgets, key=lambda budget: budget.counter_key)
+    return budgets if len(budgets) == 1 else sorted(budgets, key=lambda budget: budget.counter_key)
 
 
-def kind(budget: Budget) -> str:
+def keys_of(ordered: Sequence[Budget]) -> list[str]:
+    return [budget.counter_key for budget in ordered]
+
+
+def terms_of(ordered: Sequence[Budget], cost: int) -> list[int]:
+    """The terms of budgets that are `in_order`, one after the other: share, room, span, kind, 1 if it only observes."""
+    terms: list[int] = []
+    for budget in ordered:
+        terms += budget_terms(budget, cost)
+    return terms
+
+
+def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
+    share, observes = budget.share(cost), int(budget.observe)
     if budget.is_rolling:
-        return "r"
-    if budget.window == "month":
-        return "m"
-    return "q" if budget.is_lasting else "f"
+        span = budget.limit * budget.step
+        return share, span, span, ROLLING, observes
+    span = 0 if budget.window == "month" else budget.period * SECOND
+    return share, budget.limit, span, LASTING if budget.is_lasting else FIXED, observes
 
 
-def room(budget: Budget) -> int:
-    return span(budget) if budget.is_rolling else budget.limit
-
-
-def span(budget: Budget) -> int:
-    return budget.limit * budget.step if budget.is_rolling else budget.period * SECOND
+def reading(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Reading:
+    """What the answer to a hit with `in_order(budgets)` says, in the order of `budgets`."""
+    allowed, now = answer[0] == 1, answer[1]
+    rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
+    if len(rows) > 1:
+        by_key = dict(zip(keys_of(in_order(budgets)), rows, strict=True))
+        rows = [by_key[budget.counter_key] for budget in budgets]
+    counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
+    if not allowed:
+        return weigh(budgets, counters, cost, now)
+    return Reading(True, now, tuple(row[0] == 1 for row in rows), counters)

@@ -9,6 +9,9 @@ from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 from tests.apikeys.conftest import make_key
 
+# As in production: within a transaction, PostgreSQL would be asked in another way.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 
 @pytest.fixture
 def limit(free, counters):

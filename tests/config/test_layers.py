@@ -1,4 +1,4 @@
-"""Imports point down only: config/base_* ← tiers ← accounts, ratelimits ← apikeys ← config/urls, admin_site.
+"""Imports point down only: config/base_* ← tiers ← accounts, ratelimits ← apikeys ← config/urls, admin_site, wsgi.
 
 Inside an app they point down too: models and services know nothing of forms, forms nothing of views.
 """
@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 # What config's lower half consists of beside base_*: middleware is below all apps, as base_templatetags reads its request id.
 LOW = {"middleware", "context_processors"}
-START = {"settings", "environment", "gunicorn", "wsgi", "write_env"}
+START = {"settings", "environment", "gunicorn", "write_env"}
 # The rooms of an app, the lowest first; a module belongs to the last of them whose name its own ends with.
 ROOMS = ("models", "services", "forms", "filters", "views", "admin", "urls")
 PRESENTING = {"views", "admin", "urls"}
