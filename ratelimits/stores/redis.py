@@ -22,7 +22,8 @@ from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock
 PREFIX = "gatehouse:limit:"
 # The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to look, the clock or 0 for the
 # server's, then per budget: share, room, span (0: by month), 1 for rolling, 1 for observe; last the starts of the months around.
-# Answers: allowed, the clock, then per budget: fits, at, span, used (at 0: nothing counted).
+# Answers, as one text, which is read faster than a list: allowed, the clock, then per budget: fits, at, span, used (at 0:
+# nothing counted).
 SCRIPT = f"""
 local now = tonumber(ARGV[2])
 if now == 0 then
@@ -84,7 +85,8 @@ if allowed == 1 and ARGV[1] == '1' then
         end
     end
 end
-return answer
+for place, number in ipairs(answer) do answer[place] = string.format('%.0f', number) end
+return table.concat(answer, ' ')
 """
 SCRIPT_ID = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -134,7 +136,7 @@ class RedisStore:
             values += terms(budget, cost)
         if any(budget.window == "month" for budget in budgets):
             values += months_around(machine_clock() if clock is None else clock)
-        answer = self._run_script(len(keys), *keys, *values)
+        answer = [int(number) for number in self._run_script(len(keys), *keys, *values).split()]
         rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
         counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
         return Reading(bool(answer[0]), answer[1], tuple(bool(row[0]) for row in rows), counters)
