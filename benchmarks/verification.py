@@ -69,7 +69,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--gunicorn", default="-w 2 -k gthread --threads 4 --keep-alive 15", help="its workers, the same for all servers")
+    parser.add_argument(
+        "--gunicorn",
+        default="-w 2 -k gthread --threads 4 --keep-alive 15",
+        help="its workers, the same for all servers",
+    )
     parser.add_argument("--without-drf", action="store_true")
     return parser.parse_args()
 
