@@ -55,6 +55,15 @@ def viewer_client(client, free):
     return client
 
 
+@pytest.fixture
+def support_client(client, free):
+    bootstrap_groups()
+    sigrid = make_user("sigrid", is_staff=True)
+    sigrid.groups.add(Group.objects.get(name=SUPPORT))
+    client.force_login(sigrid)
+    return client
+
+
 # --- Making ---
 
 
@@ -111,41 +120,33 @@ def test_staff_touch_no_key_of_superusers_or_other_staff(stans_client, sue):
     assert "/rotate/" not in text(stans_client.get(page(key)))
 
 
-def test_support_stops_keys_but_sees_no_secret_and_widens_nothing(client, alice, free):
-    bootstrap_groups()
-    sigrid = make_user("sigrid", is_staff=True)
-    sigrid.groups.add(Group.objects.get(name=SUPPORT))
-    client.force_login(sigrid)
+def test_support_stops_keys_but_sees_no_secret_and_widens_nothing(support_client, alice):
     key = make_key(alice)
-    shown = text(client.get(page(key)))
+    shown = text(support_client.get(page(key)))
     assert "/disable/" in shown
     assert "/revoke/" in shown
     assert "/rotate/" not in shown
     assert "/expire/" not in shown
     for step in ("rotate", "expire"):
-        assert client.get(page(key, step)).status_code == 403
-        assert client.post(page(key, step), {"grace": "0", "expires_at": "2098-01-01"}).status_code == 403
-    assert client.post(page(key), {"name": "mine"}).status_code == 403
+        assert support_client.get(page(key, step)).status_code == 403
+        assert support_client.post(page(key, step), {"grace": "0", "expires_at": "2098-01-01"}).status_code == 403
+    assert support_client.post(page(key), {"name": "mine"}).status_code == 403
     for verb in ("expire", "trim"):
-        assert client.post(BULK, {"verb": verb, "keys": key.pk, "confirmed": "True"}).status_code == 403
+        assert support_client.post(BULK, {"verb": verb, "keys": key.pk, "confirmed": "True"}).status_code == 403
     for step, state in (("disable", "disabled"), ("enable", "active"), ("revoke", "revoked")):
-        assert client.post(page(key, step), {"reason": "leaked"}).status_code == 302
+        assert support_client.post(page(key, step), {"reason": "leaked"}).status_code == 302
         key.refresh_from_db()
         assert (key.name, key.state) == ("a key", state)
 
 
-def test_support_stops_many_keys_from_the_list_and_from_hygiene(client, alice, free):
-    bootstrap_groups()
-    sigrid = make_user("sigrid", is_staff=True)
-    sigrid.groups.add(Group.objects.get(name=SUPPORT))
-    client.force_login(sigrid)
+def test_support_stops_many_keys_from_the_list_and_from_hygiene(support_client, alice):
     key = make_key(alice)
-    hygiene = text(client.get(HYGIENE))
+    hygiene = text(support_client.get(HYGIENE))
     assert 'value="revoke"' in hygiene
     assert 'value="expire"' not in hygiene
-    preview = client.post(LIST, {"action": "disable_selected", "_selected_action": key.pk})
+    preview = support_client.post(LIST, {"action": "disable_selected", "_selected_action": key.pk})
     assert "Disable" in text(preview)
-    client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"})
+    support_client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"})
     key.refresh_from_db()
     assert key.state == "disabled"
 
