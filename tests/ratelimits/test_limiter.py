@@ -12,6 +12,7 @@ import time
 import pytest
 import redis
 from django.conf import settings as configured
+from django.db import OperationalError, connection
 
 from ratelimits import limiter as limiter_module
 from ratelimits.limiter import Budget, forget_limiter, limiter, made_limiter, make_store, store_name
@@ -205,9 +206,11 @@ def test_staff_can_see_an_outage_and_what_was_let_through(flaky, settings):
     limiter().hit(ONE, closed=True)
     wait_until(lambda: Outage.objects.filter(ended_at=None).exists())
     flaky.away = False
-    wait_until(lambda: Outage.objects.exclude(ended_at=None).exists())
-    outage = Outage.objects.get()
-    assert (outage.store, outage.let_through, outage.refused, outage.error) == ("memory", 3, 1, "taken away")
+    # By its figures: the threads of earlier tests' limiters may note their outages as late as this.
+    ended = Outage.objects.filter(let_through=3, refused=1).exclude(ended_at=None)
+    wait_until(ended.exists)
+    outage = ended.get()
+    assert (outage.store, outage.error) == ("memory", "taken away")
     assert str(os.getpid()) in outage.node
     assert str(outage) == f"memory away from {outage.node}"
 
@@ -400,12 +403,16 @@ def test_a_flood_of_refused_addresses_does_not_become_a_flood_of_writes(memory, 
     assert Refusal.objects.count() == 3
 
 
-def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog, monkeypatch):
+def fail_to_write(*_):
+    raise OperationalError("the disk is full")
+
+
+def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog):
     register.forget()
     too_long = [Budget("user:1/" + "x" * 100_000, 2**62, 60, name="n" * 100_000)]
     memory.hit(too_long, 2**62)
-    monkeypatch.setattr(Refusal._meta, "db_table", "no_such_table")
-    assert not memory.hit(too_long, 2**62).allowed
+    with connection.execute_wrapper(fail_to_write):
+        assert not memory.hit(too_long, 2**62).allowed
     assert "could not be noted" in caplog.text
 
 
