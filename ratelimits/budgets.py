@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 SECOND = 1_000_000
@@ -18,8 +17,7 @@ CLOCK_SLACK = SECOND
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """What one owner may do under one rule: `limit` per `period` seconds.
 
     key: names the counter; never contains the limit. window: rolling, fixed or month (period is not used by month).

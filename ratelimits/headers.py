@@ -51,7 +51,9 @@ def window_seconds(state: BudgetState) -> int:
 
 def quoted_name(budget: Budget) -> str:
     """The name as a structured-field string: printable ASCII, quotes and backslashes escaped."""
-    name = "".join(letter if " " <= letter <= "~" else "?" for letter in budget.name or "limit")
+    name = budget.name or "limit"
+    if not (name.isascii() and name.isprintable()):
+        name = "".join(letter if " " <= letter <= "~" else "?" for letter in name)
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
