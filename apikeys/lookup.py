@@ -122,12 +122,12 @@ def first_record(sql: str, parameters: Mapping[str, Any]) -> KeyRecord | None:
 def read(parameters: Mapping[str, Any], sql: str) -> list[tuple[Any, ...]]:
     """Run a look-up; if the connection proves dead, as after a restart of PostgreSQL, once more on a new one."""
     try:
-        return run(sql, parameters, reads=True)
+        return run(sql, parameters)
     except (DatabaseError, InterfaceError):
         if connection.in_atomic_block:
             raise
         connection.close()
-        return run(sql, parameters, reads=True)
+        return run(sql, parameters)
 
 
 def as_record(row: tuple[Any, ...]) -> KeyRecord:

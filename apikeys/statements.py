@@ -7,8 +7,11 @@ once a request, formats parameters on the client, and lets PostgreSQL plan the s
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -29,45 +32,81 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.005
 NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
-def run(sql: str, parameters: Mapping[str, Any], *, reads: bool = False) -> list[tuple[Any, ...]]:
+def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute `sql`, whose parameters stand as `:name`, on the default database, and return its rows.
 
     Outside a transaction the statement commits on its own. Values must be in the database's form (see `moment`,
-    `identifier`). reads: it writes nothing. Raises django.db.DatabaseError and its kin.
+    `identifier`). Raises django.db.DatabaseError and its kin.
     """
     # Looked up once: each use of django.db.connection goes through two layers of thread-local look-ups.
-    database = connections[DEFAULT_DB_ALIAS]
+    database: Any = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
-    raw: Any = database.connection
     with database.wrap_database_errors:
+        if database.vendor == "sqlite" and not database.in_atomic_block and not database.is_in_memory_db():
+            return run_patiently_on_sqlite(database, sql, parameters)
         if database.vendor == "postgresql":
-            return run_on_postgresql(raw, sql, parameters)
-        if reads or database.in_atomic_block:
-            return run_on_sqlite(raw, sql, parameters)
-        return run_patiently_on_sqlite(raw, sql, parameters)
+            return run_on_postgresql(database.connection, sql, parameters)
+        return run_on_sqlite(database.connection, sql, parameters)
 
 
-def run_on_sqlite(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+# --- SQLite ----------------------------------------------------------------------------------------------------------
+
+
+def run_on_sqlite(raw: sqlite3.Connection, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     # All rows are fetched: a statement left open would hold on to an old snapshot, and the next write would fail.
     rows: list[tuple[Any, ...]] = raw.execute(sql, parameters).fetchall()
     return rows
 
 
-def run_patiently_on_sqlite(raw: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """As SQLite's own waiting for a lock, but sleeping for as long as an insert takes, not for 1 to 100 ms at a time."""
-    raw.execute("PRAGMA busy_timeout=0")
-    deadline, pause = time.monotonic() + LONGEST_WAIT, SHORTEST_PAUSE
-    try:
-        while True:
-            try:
-                return run_on_sqlite(raw, sql, parameters)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
-    finally:
-        raw.execute(f"PRAGMA busy_timeout={LONGEST_WAIT * 1000}")
+    raw, pause, deadline = impatient_connection(database), SHORTEST_PAUSE, 0.0
+    while True:
+        try:
+            return run_on_sqlite(raw, sql, parameters)
+        except sqlite3.Error as error:
+            deadline = deadline or time.monotonic() + LONGEST_WAIT
+            if not is_busy(error) or time.monotonic() > deadline:
+                _impatient.expires = 0.0  # if it is the connection's fault, the next one has another
+                raise
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    # Errors of the module itself, such as a connection that is closed, have no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+class Impatient(threading.local):
+    """Each thread's connection to the SQLite file beside Django's: this one never waits for a lock inside SQLite."""
+
+    connection: sqlite3.Connection | None = None
+    process = 0
+    expires = 0.0
+
+
+_impatient = Impatient()
+
+
+def impatient_connection(database: Any) -> sqlite3.Connection:
+    """Made as Django makes its own, and as old at most: a file that was put in the place of another is seen."""
+    now = time.monotonic()
+    raw = _impatient.connection
+    if raw is not None and now < _impatient.expires and _impatient.process == os.getpid():
+        return raw
+    if raw is not None and _impatient.process == os.getpid():
+        raw.close()
+    made: sqlite3.Connection = database.get_new_connection(database.get_connection_params())
+    made.isolation_level = None  # each statement commits on its own
+    made.execute("PRAGMA busy_timeout=0")
+    age = database.settings_dict["CONN_MAX_AGE"]
+    _impatient.connection, _impatient.process = made, os.getpid()
+    _impatient.expires = math.inf if age is None else now + age
+    return made
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
 class Prepared(NamedTuple):
@@ -137,6 +176,9 @@ def prepared_form(sql: str) -> Prepared:
     names = tuple(dict.fromkeys(NAMED_PARAMETER.findall(sql)))
     text = NAMED_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
     return Prepared(hashlib.sha256(sql.encode()).hexdigest()[:32].encode(), text.encode(), names)
+
+
+# --- What differs between them, for callers -----------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)

@@ -85,9 +85,6 @@ def test_a_row_waits_for_the_lock(ask, key):
         assert ask(key.secret).status_code == 200
         assert time.monotonic() - started > 0.15
     assert KeyUsage.objects.count() == 1
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA busy_timeout")
-        assert cursor.fetchone()[0] == statements.LONGEST_WAIT * 1000
 
 
 @on_sqlite
@@ -97,7 +94,7 @@ def test_a_lock_that_is_not_given_back_is_503_not_a_yes(ask, key, monkeypatch):
     with Held(0.5):
         assert ask(key.secret).status_code == 503
     assert not KeyUsage.objects.exists()
-    connection.close()  # its own waiting time is 0 now
+    assert ask(key.secret).status_code == 200
 
 
 on_postgresql = pytest.mark.skipif(
