@@ -1,5 +1,5 @@
 """For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle, as their documentation shows them, in a new
-Django project; connections persist and SQLite has its faster settings, which a new project does not have.
+Django project. With TUNED its connections persist and SQLite has its faster settings, which a new project does not have.
 
 It looks up the key, and counts per key: no owner, no tier, no permission, no usage row; the throttle is not exact.
 Environment: DATABASE_URL as for Gatehouse; REDIS_URL, else the cache is each process's own memory.
@@ -19,11 +19,13 @@ from django.core.wsgi import get_wsgi_application
 from benchmarks.startproject import APPS, MIDDLEWARE
 
 DATABASE = environ.Env.db_url_config(os.environ["DATABASE_URL"])
-if "sqlite" in DATABASE["ENGINE"]:
-    DATABASE["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    }
+if "TUNED" in os.environ:
+    DATABASE["CONN_MAX_AGE"] = 60
+    if "sqlite" in DATABASE["ENGINE"]:
+        DATABASE["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
 REDIS_URL = os.environ.get("REDIS_URL", "")
 CACHE = (
     {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "drf"}
@@ -37,7 +39,7 @@ settings.configure(
     ROOT_URLCONF="benchmarks.drf_urls",
     INSTALLED_APPS=[*APPS, "rest_framework", "rest_framework_api_key"],
     MIDDLEWARE=MIDDLEWARE,
-    DATABASES={"default": {**DATABASE, "CONN_MAX_AGE": 60}},
+    DATABASES={"default": DATABASE},
     CACHES={"default": CACHE},
     USE_TZ=True,
     LOGGING_CONFIG=None,

@@ -4,9 +4,13 @@
     python -m benchmarks.verification --database postgres://… [--redis redis://…]
 
 A full verification: key, owner, tier, permission, limits, and a durable usage row. All servers run gunicorn with the same
-workers on this machine; they are measured in turns, round by round, and the ratio is the median over the rounds, so that
-whatever else the machine does meets all alike. The empty view stands in a project as `startproject` makes it; the bare
-view has no middleware: nothing in Django is cheaper.
+workers on this machine, as many clients as these have threads; they are measured in turns, round by round, and a ratio is
+the median over the rounds, so that whatever else the machine does meets all alike.
+Twice: with a connection for each request, as most proxies have it unless told otherwise, and with connections that are
+kept, as our gateway configurations tell them.
+Servers: the empty view stands in a project as `startproject` makes it; the bare view has no middleware: nothing in Django
+is cheaper. djangorestframework-api-key stands in one as `startproject` makes it, too, which opens the database anew for
+each request, and in a tuned one, whose connections persist.
 The database named must be one that may be filled; tables are made, and removed with it by whoever owns it.
 """
 
@@ -21,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +34,10 @@ from benchmarks.verification_load import Target, flood, p99_at
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARE_OF_LOAD = 0.7
+MANNERS: dict[str, Callable[[Target], Target]] = {
+    "a connection for each request": lambda target: replace(target, headers=target.headers | {"Connection": "close"}),
+    "connections that are kept": lambda target: target,
+}
 MAKE_KEY = """
 import os, uuid
 import django
@@ -58,8 +66,10 @@ def main() -> None:
         targets = [stack.enter_context(server) for server in servers(options, directory)]
         for target in targets:
             flood(target, 1, options.connections)  # warm caches, connections and prepared statements
-        rates = measure(targets, options)
-        report(targets, rates, options)
+        print(title(options))
+        for heading, choose in MANNERS.items():
+            clients = [choose(target) for target in targets]
+            report(heading, clients, measure(clients, options), options)
 
 
 def parsed() -> argparse.Namespace:
@@ -67,7 +77,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
+    parser.add_argument("--seconds", type=float, default=2, help="for each server in each round")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument(
         "--gunicorn",
@@ -99,6 +109,8 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Iterator[T
         key = python(["-m", "benchmarks.drf_project"], theirs)
         headers = {"Authorization": f"Api-Key {key}"}
         yield serving(Target("DRF API key", "/", headers), "benchmarks.drf_project", theirs, options)
+        tuned = theirs | {"TUNED": "1"}
+        yield serving(Target("DRF, tuned", "/", headers), "benchmarks.drf_project", tuned, options)
 
 
 def gatehouse_environment(options: argparse.Namespace, directory: Path) -> dict[str, str]:
@@ -169,18 +181,20 @@ def measure(targets: list[Target], options: argparse.Namespace) -> dict[str, lis
     return rates
 
 
-def report(targets: list[Target], rates: dict[str, list[float]], options: argparse.Namespace) -> None:
-    empty, bare, ours = rates["empty view"], rates["bare view"], rates["Gatehouse"]
+def title(options: argparse.Namespace) -> str:
     place = "PostgreSQL" if options.database else "SQLite"
-    print(f"\n{place}{' and Redis' if options.redis else ''}, gunicorn {options.gunicorn}, {options.rounds} rounds\n")
-    print(f"{'server':14} {'requests/s':>10} {'to empty':>9} {'to bare':>8} {'p99 at 70 %':>12}")
+    counters = " and Redis" if options.redis else ""
+    return f"\n{place}{counters}, gunicorn {options.gunicorn}, {options.connections} clients, {options.rounds} rounds"
+
+
+def report(heading: str, targets: list[Target], rates: dict[str, list[float]], options: argparse.Namespace) -> None:
+    print(f"\n{heading:28} {'requests/s':>10} {'to empty':>9} {'to bare':>8} {'ours to it':>11} {'p99 at 70 %':>12}")
     for target in targets:
         own = rates[target.name]
         rate = statistics.median(own)
-        p99 = p99_at(target, options.seconds, rate * SHARE_OF_LOAD)
-        print(f"{target.name:14} {rate:10,.0f} {ratio(own, empty):9.2f} {ratio(own, bare):8.2f} {p99:9.1f} ms")
-    if "DRF API key" in rates:
-        print(f"\nGatehouse to DRF API key: {ratio(ours, rates['DRF API key']):.2f}")
+        p99 = p99_at(target, options.seconds, rate * SHARE_OF_LOAD, options.connections)
+        ratios = f"{ratio(own, rates['empty view']):9.2f} {ratio(own, rates['bare view']):8.2f} {ratio(rates['Gatehouse'], own):11.2f}"
+        print(f"{target.name:28} {rate:10,.0f} {ratios} {p99:9.1f} ms")
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:

@@ -74,26 +74,25 @@ def flood_with_threads(target: Target, seconds: float, connections: int) -> floa
     return sum(counts) / seconds
 
 
-def p99_at(target: Target, seconds: float, rate: float) -> float:
+def p99_at(target: Target, seconds: float, rate: float, connections: int) -> float:
     """Milliseconds within which 99 of 100 requests are answered, at `rate` requests a second."""
     if shutil.which("wrk"):
-        return p99_with_wrk(target, seconds, rate)
+        return p99_with_wrk(target, seconds, rate, connections)
     times = paced(target, seconds, rate, 4)
     return times[int(len(times) * 0.99)]
 
 
-# Many clients that each think for a while before they ask again: what one waits, the others do not.
-CLIENTS = 16
+# Clients that each think for a while before they ask again: what one waits, the others do not.
 THINK = "local most = 2 * {pause}\nfunction delay() return math.random(0, most) end\n"
 IN_MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000}
 
 
-def p99_with_wrk(target: Target, seconds: float, rate: float) -> float:
-    pause = round(CLIENTS / rate * 1000)
+def p99_with_wrk(target: Target, seconds: float, rate: float, connections: int) -> float:
+    pause = round(connections / rate * 1000)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(THINK.format(pause=pause))
         script.flush()
-        report = wrk(target, seconds, CLIENTS, "--latency", "-s", script.name)
+        report = wrk(target, seconds, connections, "--latency", "-s", script.name)
     match = found(r"99%\s+([\d.]+)(us|ms|s)\b", report)
     return float(match[1]) * IN_MILLISECONDS[match[2]]
 
