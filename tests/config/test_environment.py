@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.checks import run_checks
 
+from config.environment import Environment
 from config.write_env import write_env
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,39 @@ def test_env_example_names_every_variable_that_the_settings_read():
 def test_production_settings_pass_the_deployment_checks():
     result = manage("check", "--deploy", "--fail-level", "WARNING", TRUSTED_PROXY_HOPS="1")
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("DEFAULT_RATE_LIMIT_LIMIT", "abc", "a whole number"),
+        ("DEFAULT_RATE_LIMIT_PERIOD", "1.5", "a whole number"),
+        ("NODES", "", "a whole number"),
+        ("HTTPS_ONLY", "treu", "true or false"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind):
+    result = manage("check", **{name: value})
+    assert result.returncode != 0
+    assert f"{name} must be {kind}, and is “{value}”." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("true", True),
+        ("Yes", True),
+        ("on", True),
+        ("1", True),
+        ("false", False),
+        ("No", False),
+        ("0", False),
+        ("", False),
+    ],
+)
+def test_yes_and_no_are_read_as_people_write_them(monkeypatch, text, means):
+    monkeypatch.setenv("WHETHER", text)
+    assert Environment().bool("WHETHER", default=not means) is means
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY_PEPPERS"])
