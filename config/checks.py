@@ -15,6 +15,7 @@ from django.core.checks import Warning as CheckWarning
 from django.db import connection
 
 from apikeys.addresses import as_network
+from apikeys.peers import UNIX_SOCKET
 
 SHORTEST_SECRET = 50
 SHORTEST_PEPPER = 32
@@ -49,9 +50,9 @@ def settings_make_sense() -> Iterator[CheckMessage]:
             "TRUSTED_PROXY_HOPS must be 0 or more: the number of proxies of yours in front.", id="gatehouse.E003"
         )
     for network in settings.GATEWAY_TRUSTED:
-        if as_network(network) is None:
+        if network != UNIX_SOCKET and as_network(network) is None:
             yield Error(
-                f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8.",
+                f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8, nor {UNIX_SOCKET}",
                 id="gatehouse.E004",
             )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 
 import pytest
 from django.db import connection
 
 from apikeys import statements
 from apikeys.models import KeyUsage
+from tests.apikeys.servers import gatehouse
 
 ENDPOINTS = ["/authz/nginx", "/authz/traefik", "/authz/caddy", "/authz/envoy/orders", "/authz/openapi.json", "/authz/x"]
 
@@ -38,6 +40,9 @@ def test_a_stranger_may_not_ask_in_json_either(client, path):
         (["10.0.0.0/8"], "11.0.0.1", 403),
         (["2001:db8::/32"], "2001:db8::5", 401),
         ([], "127.0.0.1", 403),
+        (["unix:"], "", 401),
+        (["unix:"], "127.0.0.1", 403),
+        (["127.0.0.0/8", "0.0.0.0/0", "::/0"], "", 403),
         (["nonsense"], "127.0.0.1", 403),
     ],
 )
@@ -116,3 +121,21 @@ def test_a_connection_that_died_since_the_last_request_is_replaced(ask, key):
     in_use = statements.impatient_connection(connection) if connection.vendor == "sqlite" else connection.connection
     in_use.close()
     assert ask(key.secret).status_code == 200
+
+
+def ask_over(path, secret):
+    """One question over a unix socket; the status of the answer."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        lines = ("GET /authz/nginx HTTP/1.1", "Host: gatehouse", "Connection: close", f"X-API-Key: {secret}")
+        original = ("X-Original-Method: GET", "X-Original-URI: /orders", "", "")
+        client.sendall("\r\n".join(lines + original).encode())
+        return int(client.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("trusted", "expected"), [("unix:", 200), ("127.0.0.0/8", 403)])
+def test_a_gateway_on_a_unix_socket_is_trusted_by_name_only(key, tmp_path, trusted, expected):
+    path = tmp_path / "g.sock"
+    with gatehouse(tmp_path, "-b", f"unix:{path}", GATEWAY_TRUSTED=trusted):
+        assert ask_over(path, key.secret) == expected
