@@ -97,6 +97,13 @@ class Sums(NamedTuple):
         return round(self.ms_total / self.ms_count) if self.ms_count else None
 
 
+def added(parts: Iterable[Sums]) -> Sums:
+    """The sums of all parts together."""
+    parts = list(parts)
+    together = Sums(*map(sum, zip(*parts, strict=True))) if parts else Sums()
+    return together._replace(ms_max=max((part.ms_max for part in parts), default=0))
+
+
 # How a group is called in the roll-up and computed from the ledger.
 GROUPS: dict[str, tuple[Any, Any]] = {
     "day": (TruncDate("hour", tzinfo=UTC), TruncDate("created_at", tzinfo=UTC)),

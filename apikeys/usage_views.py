@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import staff_page
 from accounts.models import User
-from apikeys.analytics import Scope, Sums, Window, sums_by, totals
+from apikeys.analytics import Scope, Sums, Window, added, sums_by
 from apikeys.models import APIKey
 from apikeys.usage_forms import StaffUsageForm, UsageForm
 from config.base_csv import csv_response
@@ -59,6 +59,9 @@ def usage_page(request: HttpRequest, form: UsageForm, allowed: Scope, context: d
 
 def figures(form: UsageForm, scope: Scope) -> dict[str, Any]:
     window, staff = form.window, isinstance(form, StaffUsageForm)
+    unit, labels = slots(window)
+    # One statement for the sums, the chart and the refusals: what is not folded yet is counted by each statement anew.
+    by_time = sums_by((unit, "reason"), scope, window)
     keys = sums_by(("key",), scope, window, most=MOST_ROWS)
     found = APIKey.objects.select_related("user").in_bulk([group[0] for group, _ in keys])
     users = sums_by(("user",), scope, window, most=MOST_ROWS) if staff else []
@@ -66,10 +69,10 @@ def figures(form: UsageForm, scope: Scope) -> dict[str, Any]:
     return {
         "window": window,
         "last_day": window.days[-1],
-        "sums": totals(scope, window),
-        "chart": over_time(scope, window),
+        "sums": added(sums for _, sums in by_time),
+        "chart": over_time(by_time, labels),
         "by_key": by_key_over_time(scope, window, form.chosen_keys) if len(form.chosen_keys) > 1 else None,
-        "reasons": [(group[0], sums) for group, sums in sums_by(("reason",), scope, window) if group[0]],
+        "reasons": refusals(by_time),
         "endpoints": [(group[0], sums) for group, sums in sums_by(("endpoint",), scope, window, most=MOST_ROWS)],
         "keys": [(found.get(group[0]), sums) for group, sums in keys],
         "users": [(accounts.get(group[0]), sums) for group, sums in users],
@@ -84,11 +87,23 @@ def slots(window: Window) -> tuple[str, dict[Any, str]]:
     return "day", {day: f"{day:%-d %b}" for day in window.days}
 
 
-def over_time(scope: Scope, window: Window) -> list[tuple[Any, ...]]:
-    """(label, let through, refused) for each day or hour, none left out."""
-    unit, labels = slots(window)
-    sums = {group[0]: value for group, value in sums_by((unit,), scope, window)}
-    return [(label, sums.get(slot, Sums()).allowed, sums.get(slot, Sums()).refused) for slot, label in labels.items()]
+def over_time(by_time: list[tuple[tuple[Any, ...], Sums]], labels: dict[Any, str]) -> list[tuple[Any, ...]]:
+    """(label, let through, refused) for each day or hour, none left out; `by_time` by that and the reason."""
+    slots: dict[Any, list[Sums]] = {slot: [] for slot in labels}
+    for (slot, _), sums in by_time:
+        slots[slot].append(sums)
+    in_all = {slot: added(parts) for slot, parts in slots.items()}
+    return [(label, in_all[slot].allowed, in_all[slot].refused) for slot, label in labels.items()]
+
+
+def refusals(by_time: list[tuple[tuple[Any, ...], Sums]]) -> list[tuple[str, Sums]]:
+    """(reason, sums) of what was refused, the most frequent first."""
+    reasons: dict[str, list[Sums]] = {}
+    for (_, reason), sums in by_time:
+        if reason:
+            reasons.setdefault(reason, []).append(sums)
+    in_all = [(reason, added(parts)) for reason, parts in reasons.items()]
+    return sorted(in_all, key=lambda row: (-row[1].requests, row[0]))
 
 
 def by_key_over_time(scope: Scope, window: Window, keys: list[APIKey]) -> dict[str, Any]:
