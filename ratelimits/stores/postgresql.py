@@ -148,13 +148,14 @@ class PostgreSQLStore:
         try:
             connection, _ = self._connection()
             connection.patience = max(LONGEST_TURN, self._timeout)
-            with connection.transaction():
-                connection.execute(f"SET LOCAL statement_timeout = {LONGEST_TURN * 1000:.0f}")
-                return connection.execute(sql).fetchall()
+            try:
+                with connection.transaction():
+                    connection.execute(f"SET LOCAL statement_timeout = {LONGEST_TURN * 1000:.0f}")
+                    return connection.execute(sql).fetchall()
+            finally:
+                connection.patience = self._timeout
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
-        finally:
-            connection.patience = self._timeout
 
     def _connection(self) -> tuple[ImpatientConnection, bool]:
         connection = getattr(self._local, "connection", None)

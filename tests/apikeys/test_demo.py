@@ -54,3 +54,29 @@ def test_usage_lies_in_the_past_and_names_the_holder(small):
     for event in KeyUsage.objects.select_related("api_key"):
         assert event.user_id == event.api_key.user_id
         assert event.id.version == 7
+
+
+class Fate:
+    """Chance that has made up its mind."""
+
+    def __init__(self, fate):
+        self.fate = fate
+
+    def random(self):
+        return self.fate
+
+    def uniform(self, low, high):
+        return high
+
+    def choice(self, several):
+        return several[0]
+
+
+@pytest.mark.parametrize(
+    ("fate", "state"), [(0.01, "revoked"), (0.05, "disabled"), (0.3, "expires"), (0.9, "for ever")]
+)
+def test_keys_of_every_state_are_made(alice, fate, state):
+    key = demo.make_key(alice, Fate(fate))
+    assert (key.revoked_at is not None) == (state == "revoked")
+    assert key.is_active == (state != "disabled")
+    assert (key.expires_at is not None) == (state == "expires")

@@ -8,9 +8,9 @@ import time
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
-from apikeys import statements
+from apikeys import ledger, statements
 from apikeys.answers import identity_headers
 from apikeys.credentials import MISSING
 from apikeys.decision import Facts, Inquiry, Verdict
@@ -152,6 +152,21 @@ def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask,
     assert int(response.headers["X-RateLimit-Remaining"]) == before - 1
     assert not limiter().breaker.is_open
     assert KeyUsage.objects.count() == 3
+
+
+@on_postgresql
+@pytest.mark.django_db(transaction=True)
+def test_an_error_of_charging_and_writing_that_is_no_lock_is_503_and_logged(ask, key, monkeypatch, caplog):
+    def fail(sql, parameters):
+        raise OperationalError("could not extend file: No space left on device")
+
+    monkeypatch.setattr(ledger, "run", fail)
+    response = ask(key.secret)
+    assert response.status_code == 503
+    assert "No space left" not in response.content.decode()
+    assert "No space left" in caplog.text
+    assert response.json()["id"] in caplog.text
+    assert not limiter().breaker.is_open
 
 
 def test_a_look_up_inside_a_transaction_is_not_repeated(ask, key):

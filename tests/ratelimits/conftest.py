@@ -17,7 +17,11 @@ from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
 
 # The PostgreSQL store needs PostgreSQL as the project's database: the suite runs on both (tests/run.py).
-ON_POSTGRESQL = ("postgresql",) if os.environ["DATABASE_URL"].startswith("postgres") else ()
+ON_POSTGRESQL = (
+    (pytest.param("postgresql", marks=pytest.mark.django_db),)
+    if os.environ["DATABASE_URL"].startswith("postgres")
+    else ()
+)
 STORES = ("memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis), *ON_POSTGRESQL)
 SHARED_STORES = STORES[1:]
 
@@ -35,7 +39,7 @@ def make_store(request, tmp_path):
         elif name == "redis":
             store = RedisStore(redis_url(), timeout=PATIENCE)
         else:
-            request.getfixturevalue("db")
+            request.getfixturevalue("db")  # by name only: the other stores need none
             store = PostgreSQLStore(timeout=PATIENCE)
         if not made:
             store.clear()

@@ -107,6 +107,13 @@ def test_the_middleware_limits_the_paths_it_is_given_and_no_others(client, setti
     assert statuses(client, "/livez", 6) == [200] * 6
 
 
+def test_a_view_outside_the_paths_is_neither_charged_nor_given_figures(client, settings):
+    settings.RATE_LIMITED_PATHS = ["/costly/*"]
+    answers = [client.get("/shop/") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit" not in answers[-1]
+
+
 def test_without_paths_the_middleware_does_nothing(client):
     assert statuses(client, "/shop/", 6) == [200] * 6
     assert "RateLimit" not in client.get("/shop/")

@@ -1,0 +1,178 @@
+"""A store that cannot be reached says so in one way, whatever is asked of it, and works again once it is back."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from operator import methodcaller
+
+import psycopg
+import pytest
+import redis
+
+from ratelimits.budgets import Budget
+from ratelimits.stores import StoreUnavailable
+from ratelimits.stores import postgresql as postgresql_module
+from ratelimits.stores.postgresql import PostgreSQLStore
+from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.sqlite import Queue, SQLiteStore
+from tests.ratelimits.conftest import ON_POSTGRESQL
+from tests.ratelimits.hammering import PATIENCE
+from tests.services import redis_url
+
+BUDGET = [Budget("user:1/rule:1", 5, 60)]
+EVERYTHING = {
+    "hit": methodcaller("hit", BUDGET),
+    "peek": methodcaller("peek", BUDGET),
+    "reset": methodcaller("reset", ["user:1/rule:1"]),
+    "sweep": methodcaller("sweep"),
+    "count": methodcaller("count"),
+    "clear": methodcaller("clear"),
+    "ping": methodcaller("ping"),
+}
+each_question = pytest.mark.parametrize("question", EVERYTHING.values(), ids=EVERYTHING.keys())
+on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="about counters in the project's PostgreSQL")
+
+
+def remaining(store):
+    reading = store.peek(BUDGET)
+    return 5 - (0 if reading.counters[0] is None else round((reading.counters[0].at - reading.now) / 12_000_000))
+
+
+@each_question
+def test_a_store_that_answers_takes_every_question(store, question):
+    store.hit(BUDGET)
+    question(store)
+
+
+def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
+    store.hit(BUDGET)
+    store.close()
+    store.close()
+    assert remaining(store) == 4
+    store.ping()
+
+
+@each_question
+def test_redis_that_is_not_there_is_unavailable(question):
+    store = RedisStore("redis://127.0.0.1:1/0")
+    if question is EVERYTHING["sweep"]:
+        assert question(store) == 0  # Redis forgets by itself: nothing is asked
+        return
+    with pytest.raises(StoreUnavailable, match="Redis"):
+        question(store)
+
+
+@each_question
+def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path, question):
+    folder = tmp_path / "counters.sqlite3"
+    folder.mkdir()
+    with pytest.raises(StoreUnavailable, match=r"counters\.sqlite3"):
+        question(SQLiteStore(folder))
+
+
+def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path):
+    path = tmp_path / "counters.sqlite3"
+    path.write_text("Dear diary, today the counters went away. " * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        SQLiteStore(path).hit(BUDGET)
+    assert path.read_text().startswith("Dear diary")
+
+
+@on_postgresql
+@pytest.mark.django_db
+@each_question
+def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, question):
+    def refuse(timeout):
+        raise psycopg.OperationalError("connection refused")
+
+    monkeypatch.setattr(postgresql_module, "connect", refuse)
+    with pytest.raises(StoreUnavailable, match="connection refused"):
+        question(PostgreSQLStore())
+
+
+@on_postgresql
+@pytest.mark.django_db
+def test_housekeeping_that_takes_too_long_is_given_up_and_hits_stay_impatient(make_store, monkeypatch):
+    store = make_store("postgresql")
+    monkeypatch.setattr(postgresql_module, "LONGEST_TURN", 0.05)
+    with pytest.raises(StoreUnavailable, match="timeout"):
+        store._run_long("SELECT pg_sleep(1)")
+    assert store._connection()[0].patience == PATIENCE
+
+
+@on_postgresql
+@pytest.mark.django_db
+def test_a_connection_that_the_server_ended_is_replaced_without_an_error(make_store):
+    store = make_store("postgresql")
+    store.hit(BUDGET)
+    with postgresql_module.connect(PATIENCE) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [store._connection()[0].info.backend_pid])
+    store.hit(BUDGET)
+    assert remaining(store) == 3
+
+
+@on_postgresql
+@pytest.mark.django_db
+def test_a_counter_in_other_hands_is_waited_for_longer_than_the_server_waits_at_a_time(make_store, monkeypatch):
+    store = make_store("postgresql")
+    store.hit(BUDGET)
+    monkeypatch.setattr(postgresql_module, "LONGEST_TURN", 0.3)
+    impatient = PostgreSQLStore(timeout=0.05)
+    with postgresql_module.connect(PATIENCE) as other, other.transaction():
+        other.execute("SELECT FROM rate_counters FOR UPDATE")
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="statement timeout"):
+            impatient._run("UPDATE rate_counters SET used = used RETURNING 1")
+        assert time.monotonic() - began >= 0.3
+    impatient.hit(BUDGET)
+    impatient.close()
+    assert remaining(store) == 3
+
+
+@pytest.mark.redis
+def test_a_script_that_redis_has_forgotten_is_sent_again(make_store):
+    store = make_store("redis")
+    store.hit(BUDGET)
+    with redis.Redis.from_url(redis_url()) as client:
+        client.script_flush()
+    store.hit(BUDGET)
+    assert remaining(store) == 3
+
+
+@pytest.mark.redis
+def test_counting_and_clearing_go_through_all_of_redis_page_by_page(make_store):
+    store = make_store("redis")
+    for number in range(2500):
+        store.hit([Budget(f"user:{number}/rule:1", 5, 60)])
+    assert store.count() == 2500
+    store.clear()
+    assert store.count() == 0
+
+
+@pytest.mark.redis
+def test_clearing_leaves_what_is_not_ours(make_store):
+    store = make_store("redis")
+    store.hit(BUDGET)
+    with redis.Redis.from_url(redis_url()) as client:
+        client.set("of:somebody:else", "1", ex=60)
+        store.clear()
+        assert client.get("of:somebody:else") == b"1"
+        client.delete("of:somebody:else")
+
+
+class Unreadable:
+    """A connection to a file that is just being made: even its version cannot be read."""
+
+    def execute(self, statement):
+        raise sqlite3.OperationalError("database is locked")
+
+
+def test_a_file_that_is_just_being_made_is_waited_for():
+    queue = Queue(Unreadable(), timeout=60)
+    assert all(queue.moves() for _ in range(16))
+
+
+def test_nobody_waits_for_a_file_in_which_nothing_moves():
+    queue = Queue(Unreadable(), timeout=0)
+    assert not all(queue.moves() for _ in range(100))
