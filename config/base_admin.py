@@ -252,8 +252,24 @@ def inline_note(message: Any) -> str:
     return " ".join(sentences)
 
 
-class LabelledFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+class RowFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
     """The formset of an inline table: its cells have no labels of their own, so each input carries one."""
+
+    def clean(self) -> None:
+        """Check the constraints that name the parent, too: Django leaves those to the database, whose refusal is a 500."""
+        super().clean()
+        forms: list[Any] = self.forms
+        if any(self.model._meta.pk.name in form.errors for form in forms):
+            # Django tells it beside the row's hidden id, where nobody sees it.
+            raise ValidationError(
+                "Somebody removed a row of this table meanwhile. Open the page anew to see how it stands."
+            )
+        for form in forms:
+            if form.is_valid() and form.has_changed() and form not in self.deleted_forms:
+                try:
+                    form.instance.validate_constraints(exclude=form._get_validation_exclusions())
+                except ValidationError as error:
+                    form.add_error(None, error)
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
@@ -262,7 +278,7 @@ class LabelledFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
 
 
 class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
-    formset = LabelledFormSet
+    formset = RowFormSet
     extra = 0
 
 
