@@ -259,7 +259,8 @@ class RowFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         """Check the constraints that name the parent, too: Django leaves those to the database, whose refusal is a 500."""
         super().clean()
         forms: list[Any] = self.forms
-        if any(self.model._meta.pk.name in form.errors for form in forms):
+        row: Any = self.model
+        if any(row._meta.pk.name in form.errors for form in forms):
             # Django tells it beside the row's hidden id, where nobody sees it.
             raise ValidationError(
                 "Somebody removed a row of this table meanwhile. Open the page anew to see how it stands."
