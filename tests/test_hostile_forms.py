@@ -1,0 +1,137 @@
+"""Every form of the pages, sent with one field at a time tampered with: an answer below 500, whatever stands in it."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import NamedTuple
+
+import pytest
+
+from accounts.groups import bootstrap_groups
+from ratelimits.models import RateLimit
+from tests.accounts.people import make_event, signed_in
+from tests.rows import make_key, make_limit
+
+pytestmark = pytest.mark.django_db
+
+TAMPERED = ("", "-1", "9" * 30, "1e309", "\0", "é💥", "x" * 5000)
+STAFF_PAGES = (
+    "/users/", "/users/add/", "/users/{alice}/", "/users/{alice}/edit/", "/users/{alice}/tier/", "/users/{alice}/suspend/",
+    "/users/{alice}/delete/", "/admin/tiers/tier/", "/admin/tiers/tier/add/", "/admin/tiers/tier/{tier}/change/",
+    "/admin/ratelimits/ratelimit/", "/admin/ratelimits/ratelimit/add/", "/admin/ratelimits/ratelimit/{limit}/change/",
+    "/admin/ratelimits/copy/", "/admin/ratelimits/match/", "/admin/ratelimits/limited/", "/admin/apikeys/apikey/",
+    "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",
+    "/admin/apikeys/apikey/{key}/rotate/", "/admin/apikeys/apikey/{key}/expire/", "/admin/apikeys/apikey/{key}/revoke/",
+    "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/accounts/user/{alice}/change/",
+    "/admin/auth/group/add/", "/users/{alice}/erase/",
+)  # fmt: skip
+HOLDER_PAGES = (
+    "/account/", "/account/usage/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
+    "/account/keys/{key}/rotate/", "/account/keys/{key}/expire/", "/account/keys/{key}/revoke/", "/accounts/email/",
+    "/accounts/password/change/", "/accounts/sessions/", "/accounts/reauthenticate/", "/account/close/",
+)  # fmt: skip
+VISITOR_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/")
+
+
+class Form(NamedTuple):
+    address: str
+    method: str
+    fields: dict[str, str | None]
+
+    @property
+    def sent(self):
+        """What a browser sends if nobody touches anything."""
+        return {name: value for name, value in self.fields.items() if value is not None}
+
+
+class FormReader(HTMLParser):
+    """The forms of a page, with what a browser would send of each; None for a box that is not ticked."""
+
+    def __init__(self, address):
+        super().__init__()
+        self.address, self.forms, self._form, self._select = address, [], None, ""
+
+    def handle_starttag(self, tag, attributes):
+        values = {name: value or "" for name, value in attributes}
+        if tag == "form":
+            self._form = Form(values.get("action") or self.address, values.get("method", "get").lower(), {})
+            self.forms.append(self._form)
+        elif self._form is not None:
+            self.handle_field(tag, values)
+
+    def handle_field(self, tag, values):
+        name, fields = values.get("name", ""), self._form.fields
+        if tag == "option" and self._select and ("selected" in values or not fields[self._select]):
+            fields[self._select] = values.get("value", "")
+        elif tag == "select":
+            self._select = name
+            fields.setdefault(name, "")
+        elif tag == "textarea" and name:
+            fields[name] = ""
+        elif tag == "input" and name and values.get("type") not in {"file", "submit"}:
+            ticks = values.get("type") in {"checkbox", "radio"}
+            fields[name] = (
+                fields.get(name) if ticks and "checked" not in values else values.get("value", "on" if ticks else "")
+            )
+
+    def handle_endtag(self, tag):
+        if tag == "form":
+            self._form = None
+        if tag == "select":
+            self._select = ""
+
+
+def forms_of(client, address):
+    answer = client.get(address, follow=True)
+    assert answer.status_code == 200
+    reader = FormReader(address)
+    reader.feed(answer.content.decode())
+    return [form for form in reader.forms if not form.address.startswith(("/accounts/logout/", "/admin/logout/"))]
+
+
+def tampered_with(form):
+    """The form's data with each field in turn holding something else, and with the field left out."""
+    for name in form.fields:
+        for value in TAMPERED:
+            yield name, {**form.sent, name: value}
+        yield name, {key: value for key, value in form.sent.items() if key != name}
+
+
+def send(client, form, data):
+    answer = (client.post if form.method == "post" else client.get)(form.address, data)
+    if answer.streaming:
+        answer.getvalue()
+    return answer
+
+
+@pytest.fixture
+def places(alice, free, settings):
+    """What stands for the names in the addresses of pages."""
+    settings.RATE_LIMIT_STORE = "memory"
+    bootstrap_groups()
+    key = make_key(alice)
+    make_event(key)
+    make_limit(free)
+    return {"alice": alice.pk, "tier": free.pk, "limit": RateLimit.objects.get().pk, "key": key.pk}
+
+
+def check_page(client, address):
+    for form in forms_of(client, address):
+        for name, data in tampered_with(form):
+            status = send(client, form, data).status_code
+            assert status < 500, f"{form.method} {form.address} with {name}={data.get(name, '(left out)')[:40]!r}"
+
+
+@pytest.mark.parametrize("page", STAFF_PAGES)
+def test_no_field_of_a_staff_page_breaks_it(client, sue, places, page):
+    check_page(signed_in(sue), page.format(**places))
+
+
+@pytest.mark.parametrize("page", HOLDER_PAGES)
+def test_no_field_of_a_holders_page_breaks_it(alice, places, page):
+    check_page(signed_in(alice), page.format(**places))
+
+
+@pytest.mark.parametrize("page", VISITOR_PAGES)
+def test_no_field_of_an_open_page_breaks_it(client, places, page):
+    check_page(client, page)
