@@ -89,10 +89,10 @@ def slots(window: Window) -> tuple[str, dict[Any, str]]:
 
 def over_time(by_time: list[tuple[tuple[Any, ...], Sums]], labels: dict[Any, str]) -> list[tuple[Any, ...]]:
     """(label, let through, refused) for each day or hour, none left out; `by_time` by that and the reason."""
-    slots: dict[Any, list[Sums]] = {slot: [] for slot in labels}
+    parts: dict[Any, list[Sums]] = {slot: [] for slot in labels}
     for (slot, _), sums in by_time:
-        slots[slot].append(sums)
-    in_all = {slot: added(parts) for slot, parts in slots.items()}
+        parts[slot].append(sums)
+    in_all = {slot: added(sums) for slot, sums in parts.items()}
     return [(label, in_all[slot].allowed, in_all[slot].refused) for slot, label in labels.items()]
 
 
