@@ -75,6 +75,39 @@ def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
 
 
 @pytest.mark.parametrize("folded", [False, True])
+def test_refusals_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
+    key = make_key(alice)
+    refused = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
+    for reason, times in refused.items():
+        for day in range(times):
+            event(key, day * DAY + HOUR, status_code=403, reason=reason, response_time_ms=10 * (day + 1))
+    if folded:
+        rollups.fold()
+    response = staff_client.get(STAFF)
+    assert table(response, "Refusals by reason") == [
+        ["rate_limited", "3"],
+        ["expired_key", "2"],
+        ["permission_denied", "2"],
+    ]
+    assert stats(response)["refused by Gatehouse"] == stats(response)["requests"] == "7"
+    assert "slowest 30 ms" in text(response)
+
+
+def test_without_an_event_all_figures_are_nought(staff_client, db):
+    response = staff_client.get(STAFF)
+    assert stats(response) == {
+        "requests": "0",
+        "refused by Gatehouse": "0",
+        "answered with an error": "0",
+        "on average": "–",
+        "tokens": "0",
+        "cost in microcents": "0",
+    }
+    assert "Nothing was refused." in text(response)
+    assert "Nothing in this time." in text(response)
+
+
+@pytest.mark.parametrize("folded", [False, True])
 def test_a_holder_sees_his_own_only(holder, traffic, folded):
     if folded:
         rollups.fold()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apikeys import rollups
-from apikeys.analytics import Scope, Sums, Window, daily_requests, sums_by, totals
+from apikeys.analytics import Scope, Sums, Window, added, daily_requests, sums_by, totals
 from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
 from config.base_models import uuid7
 from tests.apikeys.usage_makers import event, make_key
@@ -69,8 +69,12 @@ def assert_totals_are_those_of_the_ledger(scope=None, **filters):
         ("endpoint",),
         ("key", "day"),
         ("method", "endpoint"),
+        ("day", "reason"),
+        ("hour", "reason"),
     ):
-        assert dict(sums_by(groups, scope, window())) == by_hand(groups, rows)
+        parts = sums_by(groups, scope, window())
+        assert dict(parts) == by_hand(groups, rows)
+        assert added(sums for _, sums in parts) == counted(rows)
 
 
 def test_nothing_happened_nothing_is_counted(db):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import Environment
 from config.write_env import write_env
@@ -65,6 +66,20 @@ def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind):
     result = manage("check", **{name: value})
     assert result.returncode != 0
     assert f"{name} must be {kind}, and is “{value}”." in result.stderr
+
+
+def test_a_wrong_value_is_refused_where_it_is_read(monkeypatch):
+    monkeypatch.setenv("HOW_MANY", "a few")
+    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be a whole number, and is “a few”"):
+        Environment().int("HOW_MANY", default=3)
+    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be true or false, and is “a few”"):
+        Environment().bool("HOW_MANY", default=True)
+
+
+def test_what_is_not_set_has_its_default(monkeypatch):
+    monkeypatch.delenv("HOW_MANY", raising=False)
+    assert Environment().int("HOW_MANY", default=3) == 3
+    assert Environment().bool("HOW_MANY", default=True) is True
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,20 @@ def test_a_connection_that_the_server_ended_is_replaced_without_an_error(make_st
 
 @on_postgresql
 @pytest.mark.django_db
+def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_store):
+    store = make_store("postgresql")
+    store.hit(BUDGET)
+    hung = PostgreSQLStore(timeout=0.5)
+    hung._connection()[0].patience = 0.01
+    with pytest.raises(StoreUnavailable, match="PostgreSQL did not answer within 500 ms"):
+        hung._run("SELECT pg_sleep(0.1)")
+    assert hung.peek(BUDGET).counters[0] is not None
+    hung.close()
+    assert remaining(store) == 4
+
+
+@on_postgresql
+@pytest.mark.django_db
 def test_a_counter_in_other_hands_is_waited_for_longer_than_the_server_waits_at_a_time(make_store, monkeypatch):
     store = make_store("postgresql")
     store.hit(BUDGET)
