@@ -41,6 +41,11 @@ def free(db):
     return Tier.objects.get_or_create(name="free")[0]
 
 
+@pytest.fixture
+def pro(db):
+    return Tier.objects.create(name="pro")
+
+
 def make_user(name, **fields):
     return User.objects.create_user(
         name.lower(), f"{name.lower()}@example.com", "correct horse 1", name=name.title(), **fields

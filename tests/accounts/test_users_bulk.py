@@ -12,11 +12,6 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def pro(db):
-    return Tier.objects.create(name="pro")
-
-
 def pks(*users):
     return [str(user.pk) for user in users]
 

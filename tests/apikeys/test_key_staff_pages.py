@@ -18,6 +18,7 @@ from apikeys.desks import StaffDesk
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
 from config.base_history import Author
+from tests.apikeys.key_form import filled_in
 from tests.apikeys.test_key_holder_pages import picker, secret_in, text
 from tests.apikeys.usage_makers import event, make_key
 from tests.conftest import make_user
@@ -206,25 +207,11 @@ def test_the_page_of_a_key_answers_before_it_offers_fields(staff_client, alice):
     assert key.secret_hash not in shown
 
 
-def change_data(key, **changes):
-    data = {"name": key.name, "allowed_ips": "", "rate_limit": "", "rate_period": "", "metadata": "{}"}
-    rows = list(key.permissions.all())
-    data |= {"permissions-TOTAL_FORMS": len(rows), "permissions-INITIAL_FORMS": len(rows)}
-    for number, row in enumerate(rows):
-        data |= {
-            f"permissions-{number}-id": row.pk,
-            f"permissions-{number}-api_key": key.pk,
-            f"permissions-{number}-action": row.action,
-            f"permissions-{number}-resource": row.resource,
-        }
-    return data | changes
-
-
 def test_staff_edit_a_key_in_the_admin(staff_client, alice):
     key = make_key(alice)
     changes = {"name": "renamed", "allowed_ips": "192.0.2.0/24", "rate_limit": "5", "rate_period": "60"}
     changes |= {"metadata": '{"team": "x"}', "permissions-0-action": "read", "permissions-0-resource": "/orders"}
-    response = staff_client.post(page(key), change_data(key, **changes))
+    response = staff_client.post(page(key), filled_in(key, **changes))
     assert response.status_code == 302
     key.refresh_from_db()
     assert (key.name, key.allowed_ips, key.rate_limit, key.metadata) == ("renamed", ["192.0.2.0/24"], 5, {"team": "x"})
@@ -257,7 +244,7 @@ def test_staff_edit_a_key_in_the_admin(staff_client, alice):
 )
 def test_bad_input_in_the_admin_is_a_form_error(staff_client, alice, changes):
     key = make_key(alice)
-    response = staff_client.post(page(key), change_data(key, **changes))
+    response = staff_client.post(page(key), filled_in(key, **changes))
     assert response.status_code == 200
     assert "errorlist" in text(response)
     key.refresh_from_db()
@@ -266,14 +253,14 @@ def test_bad_input_in_the_admin_is_a_form_error(staff_client, alice, changes):
 
 def test_an_empty_metadata_field_is_an_empty_object(staff_client, alice):
     key = make_key(alice, metadata={"a": 1})
-    assert staff_client.post(page(key), change_data(key, metadata="")).status_code == 302
+    assert staff_client.post(page(key), filled_in(key, metadata="")).status_code == 302
     key.refresh_from_db()
     assert key.metadata == {}
 
 
 def test_the_admin_form_cannot_revive_or_unhide_anything(staff_client, alice):
     key = make_key(alice)
-    data = change_data(key, is_active="on", revoked_at="", secret_hash="0" * 64, user="999", expires_at="")
+    data = filled_in(key, is_active="on", revoked_at="", secret_hash="0" * 64, user="999", expires_at="")
     services.set_enabled(key, Author(alice), enabled=False)
     staff_client.post(page(key), data)
     key.refresh_from_db()
@@ -282,7 +269,7 @@ def test_the_admin_form_cannot_revive_or_unhide_anything(staff_client, alice):
 
 def test_a_key_revoked_while_its_form_was_open_is_left_alone(staff_client, alice):
     key = make_key(alice)
-    data = change_data(key, name="late")
+    data = filled_in(key, name="late")
     services.revoke_key(key, Author(alice), reason="leaked")
     assert staff_client.post(page(key), data).status_code in {302, 403}
     key.refresh_from_db()
@@ -296,7 +283,7 @@ def test_a_key_revoked_between_check_and_write_is_left_alone(staff_client, alice
     from apikeys.admin import APIKeyAdmin
 
     monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *_: True)
-    response = staff_client.post(page(key), change_data(key, name="late"), follow=True)
+    response = staff_client.post(page(key), filled_in(key, name="late"), follow=True)
     assert "revoked or deleted meanwhile" in text(response)
     key.refresh_from_db()
     assert key.name == "a key"

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from apikeys.models import KeyPermission
+from tests.apikeys.key_form import filled_in
 from tests.conftest import make_user
 from tests.rows import make_key
 
@@ -24,35 +25,18 @@ def page(key):
     return reverse("admin:apikeys_apikey_change", args=[key.pk])
 
 
-def table(key, *new, stored=None, **changes):
-    """The page's form as a browser sends it: the rows it was opened with (default: all), then the new ones."""
-    rows = list(key.permissions.order_by("pk")) if stored is None else stored
-    data = {"name": key.name, "allowed_ips": "", "rate_limit": "", "rate_period": "", "metadata": "{}"}
-    data |= {"permissions-TOTAL_FORMS": len(rows) + len(new), "permissions-INITIAL_FORMS": len(rows)}
-    for number, row in enumerate(rows):
-        data |= cells(number, key, row.action, row.resource, row.pk)
-    for number, (action, resource) in enumerate(new, start=len(rows)):
-        data |= cells(number, key, action, resource, "")
-    return data | changes
-
-
-def cells(number, key, action, resource, pk):
-    row = {"id": pk, "api_key": key.pk, "action": action, "resource": resource}
-    return {f"permissions-{number}-{name}": value for name, value in row.items()}
-
-
 def allowed(key):
     return sorted(str(permission) for permission in key.permissions.all())
 
 
 def test_a_new_row_is_stored_and_told_in_the_history(staff_client, key):
-    assert staff_client.post(page(key), table(key, ("create", "/orders"))).status_code == 302
+    assert staff_client.post(page(key), filled_in(key, ("create", "/orders"))).status_code == 302
     assert allowed(key) == ["create /orders", "read /orders/*"]
     assert "create /orders" in LogEntry.objects.first().change_message
 
 
 def test_a_ticked_row_is_taken_away(staff_client, key):
-    data = table(key, **{"permissions-0-DELETE": "on"})
+    data = filled_in(key, **{"permissions-0-DELETE": "on"})
     assert staff_client.post(page(key), data).status_code == 302
     assert allowed(key) == []
 
@@ -60,7 +44,7 @@ def test_a_ticked_row_is_taken_away(staff_client, key):
 def test_a_row_that_a_colleague_added_meanwhile_is_an_error_and_nothing_is_lost(staff_client, key):
     opened = list(key.permissions.order_by("pk"))
     KeyPermission.objects.create(api_key=key, action="create", resource="/orders")
-    answer = staff_client.post(page(key), table(key, ("create", "/orders"), stored=opened, name="typed meanwhile"))
+    answer = staff_client.post(page(key), filled_in(key, ("create", "/orders"), stored=opened, name="typed meanwhile"))
     shown = answer.content.decode()
     assert answer.status_code == 200
     assert TWICE in shown
@@ -75,26 +59,26 @@ def test_a_row_changed_into_one_that_a_colleague_added_is_an_error(staff_client,
     opened = list(key.permissions.order_by("pk"))
     KeyPermission.objects.create(api_key=key, action="create", resource="/orders")
     changed = {"permissions-0-action": "create", "permissions-0-resource": "/orders"}
-    answer = staff_client.post(page(key), table(key, stored=opened, **changed))
+    answer = staff_client.post(page(key), filled_in(key, stored=opened, **changed))
     assert answer.status_code == 200
     assert TWICE in answer.content.decode()
 
 
 def test_the_same_row_twice_in_one_form_is_an_error(staff_client, key):
-    answer = staff_client.post(page(key), table(key, ("read", "/search"), ("read", "/search")))
+    answer = staff_client.post(page(key), filled_in(key, ("read", "/search"), ("read", "/search")))
     assert answer.status_code == 200
     assert "errorlist" in answer.content.decode()
     assert allowed(key) == ["read /orders/*"]
 
 
 def test_a_row_may_be_taken_away_and_added_again_in_another_form_later(staff_client, key):
-    staff_client.post(page(key), table(key, **{"permissions-0-DELETE": "on"}))
-    assert staff_client.post(page(key), table(key, ("read", "/orders/*"))).status_code == 302
+    staff_client.post(page(key), filled_in(key, **{"permissions-0-DELETE": "on"}))
+    assert staff_client.post(page(key), filled_in(key, ("read", "/orders/*"))).status_code == 302
     assert allowed(key) == ["read /orders/*"]
 
 
 def test_a_row_that_a_colleague_took_away_meanwhile_is_an_error_not_a_crash(staff_client, key):
-    data = table(key, **{"permissions-0-resource": "/other"})
+    data = filled_in(key, **{"permissions-0-resource": "/other"})
     key.permissions.all().delete()
     answer = staff_client.post(page(key), data)
     assert answer.status_code == 200
@@ -105,7 +89,7 @@ def test_a_row_that_a_colleague_took_away_meanwhile_is_an_error_not_a_crash(staf
 @pytest.mark.parametrize("name", ["TOTAL_FORMS", "INITIAL_FORMS"])
 @pytest.mark.parametrize("value", ["", "-1", "0", "x", "1e9", "99999999999999999999", "é"])
 def test_a_form_whose_counts_were_tampered_with_is_no_crash(staff_client, key, name, value):
-    answer = staff_client.post(page(key), table(key, **{f"permissions-{name}": value}))
+    answer = staff_client.post(page(key), filled_in(key, **{f"permissions-{name}": value}))
     assert answer.status_code in {200, 302}
     assert allowed(key) == ["read /orders/*"]
 
@@ -113,7 +97,7 @@ def test_a_form_whose_counts_were_tampered_with_is_no_crash(staff_client, key, n
 def test_a_row_of_another_key_cannot_be_changed_through_this_one(staff_client, key, bob):
     foreign = make_key(bob, allow=["read /secret"])
     row = foreign.permissions.get()
-    data = table(key, stored=[row], **{"permissions-0-resource": "/stolen"})
+    data = filled_in(key, stored=[row], **{"permissions-0-resource": "/stolen"})
     assert staff_client.post(page(key), data).status_code in {200, 302}
     assert allowed(foreign) == ["read /secret"]
     assert allowed(key) == ["read /orders/*"]
@@ -121,7 +105,7 @@ def test_a_row_of_another_key_cannot_be_changed_through_this_one(staff_client, k
 
 def test_a_row_cannot_be_moved_to_another_key(staff_client, key, bob):
     foreign = make_key(bob, allow=[])
-    data = table(key, **{"permissions-0-api_key": foreign.pk})
+    data = filled_in(key, **{"permissions-0-api_key": foreign.pk})
     staff_client.post(page(key), data)
     assert allowed(foreign) == []
     assert allowed(key) == ["read /orders/*"]
@@ -133,6 +117,6 @@ def test_who_may_change_the_key_may_change_what_it_allows(client, key, right, ma
     clerk.user_permissions.add(*Permission.objects.filter(codename__in=["view_apikey", right]))
     client.force_login(clerk)
     assert client.get(page(key)).status_code == 200
-    status = client.post(page(key), table(key, ("create", "/orders"))).status_code
+    status = client.post(page(key), filled_in(key, ("create", "/orders"))).status_code
     assert status == (302 if may else 403)
     assert ("create /orders" in allowed(key)) == may

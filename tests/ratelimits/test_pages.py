@@ -18,7 +18,6 @@ from ratelimits.rules import budgets_for
 from ratelimits.services import set_mode
 from ratelimits.stores import StoreUnavailable
 from tests.conftest import make_user
-from tiers.models import Tier
 
 pytestmark = pytest.mark.usefixtures("memory")
 PAGES = ("match_tester", "limited_now", "copy", "what_if")
@@ -27,11 +26,6 @@ PAGES = ("match_tester", "limited_now", "copy", "what_if")
 @pytest.fixture(autouse=True)
 def _nothing_noted():
     register.forget()
-
-
-@pytest.fixture
-def pro(db):
-    return Tier.objects.create(name="pro")
 
 
 def url(name):

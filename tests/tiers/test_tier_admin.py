@@ -18,11 +18,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def pro(db):
-    return Tier.objects.create(name="pro")
-
-
-@pytest.fixture
 def used(pro):
     make_user("petra", tier=pro)
     make_user("paul", tier=pro)
