@@ -104,6 +104,14 @@ def added(parts: Iterable[Sums]) -> Sums:
     return together._replace(ms_max=max((part.ms_max for part in parts), default=0))
 
 
+def added_by(place: int, parts: Iterable[tuple[tuple[Any, ...], Sums]]) -> dict[Any, Sums]:
+    """What `sums_by` answered, added up by the value of one of its groups: the one at `place`."""
+    members: dict[Any, list[Sums]] = {}
+    for group, sums in parts:
+        members.setdefault(group[place], []).append(sums)
+    return {value: added(several) for value, several in members.items()}
+
+
 # How a group is called in the roll-up and computed from the ledger.
 GROUPS: dict[str, tuple[Any, Any]] = {
     "day": (TruncDate("hour", tzinfo=UTC), TruncDate("created_at", tzinfo=UTC)),

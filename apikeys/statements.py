@@ -91,17 +91,18 @@ _impatient = Impatient()
 
 def impatient_connection(database: Any) -> sqlite3.Connection:
     """Made as Django makes its own, and as old at most: a file that was put in the place of another is seen."""
-    now = time.monotonic()
-    raw = _impatient.connection
-    if raw is not None and now < _impatient.expires and _impatient.process == os.getpid():
-        return raw
-    if raw is not None and _impatient.process == os.getpid():
-        raw.close()
+    now, process = time.monotonic(), os.getpid()
+    # A forked worker neither uses nor closes its parent's.
+    known = _impatient.connection if _impatient.process == process else None
+    if known is not None:
+        if now < _impatient.expires:
+            return known
+        known.close()
     made: sqlite3.Connection = database.get_new_connection(database.get_connection_params())
     made.isolation_level = None  # each statement commits on its own
     made.execute("PRAGMA busy_timeout=0")
     age = database.settings_dict["CONN_MAX_AGE"]
-    _impatient.connection, _impatient.process = made, os.getpid()
+    _impatient.connection, _impatient.process = made, process
     _impatient.expires = math.inf if age is None else now + age
     return made
 

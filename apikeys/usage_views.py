@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import staff_page
 from accounts.models import User
-from apikeys.analytics import Scope, Sums, Window, added, sums_by
+from apikeys.analytics import Scope, Sums, Window, added, added_by, sums_by
 from apikeys.models import APIKey
 from apikeys.usage_forms import StaffUsageForm, UsageForm
 from config.base_csv import csv_response
@@ -89,21 +89,14 @@ def slots(window: Window) -> tuple[str, dict[Any, str]]:
 
 def over_time(by_time: list[tuple[tuple[Any, ...], Sums]], labels: dict[Any, str]) -> list[tuple[Any, ...]]:
     """(label, let through, refused) for each day or hour, none left out; `by_time` by that and the reason."""
-    parts: dict[Any, list[Sums]] = {slot: [] for slot in labels}
-    for (slot, _), sums in by_time:
-        parts[slot].append(sums)
-    in_all = {slot: added(sums) for slot, sums in parts.items()}
-    return [(label, in_all[slot].allowed, in_all[slot].refused) for slot, label in labels.items()]
+    sums = added_by(0, by_time)
+    return [(label, sums.get(slot, Sums()).allowed, sums.get(slot, Sums()).refused) for slot, label in labels.items()]
 
 
 def refusals(by_time: list[tuple[tuple[Any, ...], Sums]]) -> list[tuple[str, Sums]]:
     """(reason, sums) of what was refused, the most frequent first."""
-    reasons: dict[str, list[Sums]] = {}
-    for (_, reason), sums in by_time:
-        if reason:
-            reasons.setdefault(reason, []).append(sums)
-    in_all = [(reason, added(parts)) for reason, parts in reasons.items()]
-    return sorted(in_all, key=lambda row: (-row[1].requests, row[0]))
+    reasons = [(reason, sums) for reason, sums in added_by(1, by_time).items() if reason]
+    return sorted(reasons, key=lambda row: (-row[1].requests, row[0]))
 
 
 def by_key_over_time(scope: Scope, window: Window, keys: list[APIKey]) -> dict[str, Any]:
