@@ -78,7 +78,7 @@ def p99_at(target: Target, seconds: float, rate: float, connections: int) -> flo
     """Milliseconds within which 99 of 100 requests are answered, at `rate` requests a second."""
     if shutil.which("wrk"):
         return p99_with_wrk(target, seconds, rate, connections)
-    times = paced(target, seconds, rate, 4)
+    times = paced(target, seconds, rate, connections)
     return times[int(len(times) * 0.99)]
 
 

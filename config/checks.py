@@ -52,7 +52,8 @@ def settings_make_sense() -> Iterator[CheckMessage]:
     for network in settings.GATEWAY_TRUSTED:
         if network != UNIX_SOCKET and as_network(network) is None:
             yield Error(
-                f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8, nor {UNIX_SOCKET}",
+                f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8. "
+                f"For gateways on a unix socket write {UNIX_SOCKET}",
                 id="gatehouse.E004",
             )
 
