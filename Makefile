@@ -42,8 +42,8 @@ format: $(VENV)/.test
 
 # Pin every package, with hashes, after a change of requirements*.in.
 lock: $(VENV)/.test
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements.in -o requirements.txt
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile -q --upgrade --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --upgrade --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements-dev.in -o requirements-dev.txt
 
 $(VENV)/.run: requirements.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
