@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.http import StreamingHttpResponse
 
-# A spreadsheet takes a cell that starts with one of these for a formula, whatever quotes stand around it (OWASP, “CSV
-# Injection”); the last four are the full-width forms that East Asian versions accept too.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+from config.base_text import is_visible
+
+# Without it Excel reads the file in the code page of the computer: “Zoë” becomes “ZoÃ«”.
+BYTE_ORDER_MARK = "\ufeff"
+# A spreadsheet takes a cell that starts with one of these for a formula, whatever quotes are around it (OWASP, "CSV
+# Injection"), in their full-width, small and raised forms too. U+2212 is the minus sign of typography.
+FORMULA_STARTS = frozenset("=+-@\u2212")
+LINE_STARTS = ("\t", "\r", "\n")
 
 
 class Echo:
@@ -32,12 +38,18 @@ def cell(value: Any) -> Any:
     if isinstance(value, int | float):
         return value
     text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    return f"'{text}" if looks_like_a_formula(text) else text
+
+
+def looks_like_a_formula(text: str) -> bool:
+    """Whether a spreadsheet might run `text`; some trim spaces and invisible characters before they look."""
+    first = next(filter(is_visible, text), "")
+    return text.lstrip(" ").startswith(LINE_STARTS) or unicodedata.normalize("NFKC", first) in FORMULA_STARTS
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     writer = csv.writer(Echo())
-    yield writer.writerow([cell(title) for title in header])
+    yield BYTE_ORDER_MARK + writer.writerow([cell(title) for title in header])
     for row in rows:
         yield writer.writerow([cell(value) for value in row])
 

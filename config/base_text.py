@@ -1,13 +1,40 @@
-"""How numbers and times are put into words, in pages and messages alike."""
+"""How numbers and times are put into words, and which characters people can see."""
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = ((7 * DAY, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
 # Up to how many seconds a distance is told in which unit; beyond the last a date says more.
 UNITS = ((45, 1, "second"), (45 * MINUTE, MINUTE, "minute"), (22 * HOUR, HOUR, "hour"), (45 * DAY, DAY, "day"))
+
+# Control, surrogate and format characters, and spaces of any kind (Unicode general categories).
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+# Shown as nothing although they count as letters, marks or symbols: fillers, joiners, selectors, the empty Braille cell.
+BLANKS = frozenset(
+    map(
+        chr,
+        (
+            0x034F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            0x2800,
+            0x3164,
+            0xFFA0,
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+        ),
+    )
+) | frozenset(map(chr, range(0xE0100, 0xE01F0)))
+
+
+def is_visible(character: str) -> bool:
+    """Whether a reader sees something where `character` stands."""
+    return unicodedata.category(character) not in INVISIBLE_CATEGORIES and character not in BLANKS
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

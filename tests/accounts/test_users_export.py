@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def rows(response):
-    return list(csv.reader(StringIO(b"".join(response.streaming_content).decode())))
+    return list(csv.reader(StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))
 
 
 def test_the_export_holds_what_the_filter_finds_in_the_order_of_the_list(staff_client, alice, bob):

@@ -38,7 +38,7 @@ def table(response, caption):
 
 def lines(response):
     assert response.status_code == 200
-    return list(csv.reader(b"".join(response.streaming_content).decode().splitlines()))
+    return list(csv.reader(b"".join(response.streaming_content).decode("utf-8-sig").splitlines()))
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_hostile_names_are_escaped_in_lists(staff_client, free):
 
 
 def read(response):
-    return list(csv.reader(io.StringIO(response.getvalue().decode())))
+    return list(csv.reader(io.StringIO(response.getvalue().decode("utf-8-sig"))))
 
 
 def test_the_filtered_list_is_exported(staff_client, alice, bob):

@@ -10,12 +10,39 @@ import pytest
 
 from config.base_csv import cell, csv_response
 
+FORMULAS = (
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\tplain", "  =cmd|' /C calc'!A0",
+    # Full-width, small, raised and lowered forms, and the minus sign of typography.
+    "＝1", "＋1", "－1", "＠A1", "﹦1", "﹢1", "﹣1", "﹫A1", "⁼1", "⁺1", "⁻1", "₌1", "−1",
+)  # fmt: skip
+TRIMMED = {
+    "no-break space": "\u00a0", "ideographic space": "\u3000", "narrow no-break space": "\u202f", "em space": "\u2003",
+    "zero-width space": "\u200b", "zero-width joiner": "\u200d", "zero-width non-joiner": "\u200c",
+    "byte order mark": "\ufeff", "word joiner": "\u2060", "soft hyphen": "\u00ad", "right-to-left mark": "\u200f",
+    "right-to-left override": "\u202e", "isolate": "\u2066", "line separator": "\u2028", "paragraph separator": "\u2029",
+    "vertical tab": "\x0b", "form feed": "\x0c", "NUL": "\0", "unit separator": "\x1f", "delete": "\x7f",
+    "next line": "\x85", "Hangul filler": "\u3164", "empty Braille cell": "\u2800", "variation selector": "\ufe0f",
+    "Mongolian vowel separator": "\u180e", "combining grapheme joiner": "\u034f", "tag": "\U000e0041",
+    "variation selector supplement": "\U000e0100", "several": " \u3000\ufeff\u200b\t",
+}  # fmt: skip
 
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "  =cmd|' /C calc'!A0"]
-)
+
+@pytest.mark.parametrize("text", FORMULAS)
 def test_text_that_a_spreadsheet_would_run_is_quoted(text):
     assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＠"])
+@pytest.mark.parametrize("trimmed", TRIMMED.values(), ids=TRIMMED)
+def test_what_a_spreadsheet_trims_hides_no_formula(trimmed, start):
+    assert cell(f"{trimmed}{start}1+1") == f"'{trimmed}{start}1+1"
+
+
+@pytest.mark.parametrize(
+    "text", ["\u3000山田", "\ufeffplain", "\u200ba=b", " a-b", "👩\u200d🚀 -1", "\u3000", "…=1", "1-1", "'=1"]
+)
+def test_other_text_is_left_alone(text):
+    assert cell(text) == text
 
 
 @pytest.mark.parametrize(
@@ -50,6 +77,12 @@ def test_a_file_is_streamed_with_header_and_name():
     assert response["Content-Disposition"] == 'attachment; filename="things.csv"'
     assert response["Content-Type"] == "text/csv; charset=utf-8"
     assert response["Cache-Control"] == "no-store"
-    text = response.getvalue().decode()
+    text = response.getvalue().decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text)))[:2] == [["no", "'=what"], ["0", 'say "hi", you']]
     assert taken == [0, 1, 2]
+
+
+def test_a_file_says_that_it_is_utf8_once_so_that_excel_shows_every_letter():
+    content = csv_response("things.csv", ["name"], [["Zoë"], ["山田"]]).getvalue()
+    assert content == "\ufeffname\r\nZoë\r\n山田\r\n".encode()
+    assert csv_response("things.csv", ["name"], []).getvalue() == "\ufeffname\r\n".encode()
