@@ -18,6 +18,7 @@ from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
 from config.base_text import counted
+from config.base_validators import validate_name
 from tiers.models import Tier
 
 
@@ -118,6 +119,13 @@ class UserAdmin(SoftDeleteAdmin):
         ]
 
 
+class GroupForm(LiveChoicesForm):
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        validate_name(name)
+        return name
+
+
 admin.site.unregister(Group)
 
 
@@ -125,6 +133,7 @@ admin.site.unregister(Group)
 class GroupAdmin(GatehouseModelAdmin):
     """Groups carry rights, so only superusers may touch them; others see them if they have the permission."""
 
+    form = GroupForm
     list_display = ("name",)
     search_fields = ("name",)
     ordering = ("name",)

@@ -18,7 +18,7 @@ from tiers.models import Tier
 
 
 class BootstrapRefused(Exception):
-    """Raised when the first superuser cannot be made; says what to set."""
+    """Raised when the default tier or the first superuser cannot be made; says what to set."""
 
 
 @dataclass
@@ -45,7 +45,12 @@ def make_default_tier() -> str:
     name = settings.DEFAULT_TIER_NAME
     if Tier.objects.filter(name=name).exists():
         return ""
-    Tier.objects.create(name=name, description="What every new account starts on.")
+    tier = Tier(name=name, description="What every new account starts on.")
+    try:
+        tier.full_clean()
+    except ValidationError as error:
+        raise BootstrapRefused(f"Set DEFAULT_TIER_NAME to a valid name. {' '.join(error.messages)}") from error
+    tier.save()
     return name
 
 

@@ -17,7 +17,7 @@ from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
 from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_live
-from config.base_validators import validate_encodable
+from config.base_validators import validate_encodable, validate_name
 
 
 def profile_image_path(user: User, filename: str) -> str:
@@ -26,7 +26,7 @@ def profile_image_path(user: User, filename: str) -> str:
 
 
 class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin):
-    name = models.CharField(max_length=100, validators=[MinLengthValidator(2), validate_encodable])
+    name = models.CharField(max_length=100, validators=[MinLengthValidator(2), validate_name])
     username = models.CharField(
         max_length=32,
         validators=[MinLengthValidator(2), validate_username],

@@ -124,7 +124,11 @@ def is_address(email: str) -> bool:
 def name_from(data: dict[str, Any]) -> str:
     parts = (data.get("first_name"), data.get("last_name"))
     name = as_text(data.get("name"), 100) or " ".join(filter(None, (as_text(part, 100) for part in parts)))[:100]
-    return name if len(name) > 1 else ""
+    try:
+        User._meta.get_field("name").run_validators(name)
+    except ValidationError:
+        return ""
+    return name
 
 
 def free_username(wish: str) -> str:

@@ -20,10 +20,11 @@ from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
-from config.base_validators import validate_encodable
+from config.base_validators import validate_encodable, validate_name
 
 # Longer than any name or address, and short enough to be looked up.
 LONGEST_NAME = 254
+LONGEST_PASSKEY_NAME = 100
 RULES = "At least 8 characters. Not a common one, not only digits, and nothing like your name or address."
 
 
@@ -31,7 +32,7 @@ def name_field() -> forms.CharField:
     return forms.CharField(
         min_length=2,
         max_length=100,
-        validators=[validate_encodable],
+        validators=[validate_name],
         help_text="How you want to be addressed.",
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
     )
@@ -195,7 +196,14 @@ MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 NOT_ACCEPTED = forms.ValidationError("This passkey was not accepted.", code="incorrect_code")
 
 
-class AddPasskeyForm(Plain, webauthn_forms.AddWebAuthnForm):  # type: ignore[misc]
+class PasskeyName(Plain):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["name"].validators += [MaxLengthValidator(LONGEST_PASSKEY_NAME), validate_name]
+        self.fields["name"].widget.attrs["maxlength"] = str(LONGEST_PASSKEY_NAME)
+
+
+class AddPasskeyForm(PasskeyName, webauthn_forms.AddWebAuthnForm):  # type: ignore[misc]
     def clean(self) -> Any:
         try:
             return super().clean()
@@ -223,7 +231,7 @@ class ReauthenticatePasskeyForm(Passkey, webauthn_forms.ReauthenticateWebAuthnFo
     pass
 
 
-class RenamePasskeyForm(Plain, webauthn_forms.EditWebAuthnForm):  # type: ignore[misc]
+class RenamePasskeyForm(PasskeyName, webauthn_forms.EditWebAuthnForm):  # type: ignore[misc]
     pass
 
 

@@ -22,6 +22,7 @@ from apikeys.hygiene import problem, unexercised_permissions
 from apikeys.models import APIKey, APIKeyQuerySet
 from config.base_admin_soft_delete import MOST_AT_ONCE
 from config.base_text import counted
+from config.base_validators import validate_name
 
 VERBS = (
     ("disable", "Disable"),
@@ -63,7 +64,10 @@ class BulkForm(forms.Form):
     # The name of a list of the hygiene page: all keys on it, not just those of the page shown.
     whole = forms.CharField(max_length=30, required=False)
     reason = forms.CharField(
-        max_length=255, required=False, help_text="Stays with each key, for whoever asks later why it stopped."
+        max_length=255,
+        required=False,
+        validators=[validate_name],
+        help_text="Stays with each key, for whoever asks later why it stopped.",
     )
     confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
 

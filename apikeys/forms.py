@@ -21,6 +21,7 @@ from apikeys.secrets import is_well_formed
 from apikeys.services import MOST_PERMISSIONS, Permission
 from apikeys.validators import LONGEST_RESOURCE, normal_name, validate_resource
 from config.base_models import uuid7
+from config.base_validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
 FORM_SALT = "apikeys.forms.one-key-per-form"
@@ -105,6 +106,7 @@ class KeyForm(forms.Form):
 
     name = forms.CharField(
         max_length=100,
+        validators=[validate_name],
         help_text="What the key is for, for example “nightly export”.",
         error_messages={"required": "Give the key a name, for example what it is for."},
     )
@@ -283,6 +285,7 @@ class RotateForm(forms.Form):
 class RevokeForm(forms.Form):
     reason = forms.CharField(
         max_length=255,
+        validators=[validate_name],
         help_text="Stays with the key, for whoever asks later why it stopped.",
         error_messages={"required": "Say why the key is revoked: it stays in its history."},
     )

@@ -23,7 +23,7 @@ from config.base_models import (
     TimestampedQuerySet,
     UUIDModel,
 )
-from config.base_validators import validate_encodable
+from config.base_validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
 __all__ = [
@@ -80,7 +80,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
     name = models.CharField(
         max_length=100,
-        validators=[MinLengthValidator(1), validate_encodable],
+        validators=[MinLengthValidator(1), validate_name],
         help_text="What the key is for, for example “nightly export”.",
     )
     # The start and the end of the secret, by which people tell keys apart.
@@ -98,7 +98,9 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     )
     expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="UTC. Empty: never.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
-    revoked_reason = models.CharField("reason", max_length=255, blank=True, db_default="", editable=False)
+    revoked_reason = models.CharField(
+        "reason", max_length=255, blank=True, db_default="", editable=False, validators=[validate_name]
+    )
     rate_limit = models.PositiveIntegerField(
         "own limit",
         null=True,

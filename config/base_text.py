@@ -12,24 +12,13 @@ UNITS = ((45, 1, "second"), (45 * MINUTE, MINUTE, "minute"), (22 * HOUR, HOUR, "
 
 # Control, surrogate and format characters, and spaces of any kind (Unicode general categories).
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-# Shown as nothing although they count as letters, marks or symbols: fillers, joiners, selectors, the empty Braille cell.
-BLANKS = frozenset(
-    map(
-        chr,
-        (
-            0x034F,
-            0x115F,
-            0x1160,
-            0x17B4,
-            0x17B5,
-            0x2800,
-            0x3164,
-            0xFFA0,
-            *range(0x180B, 0x1810),
-            *range(0xFE00, 0xFE10),
-        ),
-    )
-) | frozenset(map(chr, range(0xE0100, 0xE01F0)))
+# They choose between forms of the character before them.
+VARIATION_SELECTORS = frozenset(
+    map(chr, (*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+)
+# Shown as nothing although they count as letters, marks or symbols: the Hangul fillers, the empty Braille cell and others.
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+BLANKS = FILLERS | VARIATION_SELECTORS
 
 
 def is_visible(character: str) -> bool:

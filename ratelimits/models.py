@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
-from config.base_validators import validate_encodable
+from config.base_validators import validate_name
 from ratelimits.advice import never_wins
 from ratelimits.budgets import Budget, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
@@ -61,7 +61,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     name = models.CharField(
         max_length=100,
         blank=True,
-        validators=[validate_encodable],
+        validators=[validate_name],
         help_text="Unique; callers see it in the RateLimit header. Left empty, one is made up.",
     )
     path = models.CharField(

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base_text import counted
-from config.base_validators import validate_encodable
+from config.base_validators import validate_name, validate_text
 
 
 class TierInUse(ValidationError):
@@ -80,13 +80,13 @@ class TierManager(models.Manager.from_queryset(TierQuerySet)):  # type: ignore[m
 class Tier(TimestampedModel, SoftDeleteModel):
     name = models.CharField(
         max_length=50,
-        validators=[validate_encodable],
+        validators=[validate_name],
         help_text="How staff and account holders call this tier, for example “pro”.",
     )
     description = models.TextField(
         blank=True,
         max_length=500,
-        validators=[MaxLengthValidator(500), validate_encodable],
+        validators=[MaxLengthValidator(500), validate_text],
         help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
     )
 

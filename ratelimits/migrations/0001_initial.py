@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now(), verbose_name='updated')),
                 ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='deleted')),
                 ('is_deleted', models.GeneratedField(db_persist=True, expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True), output_field=models.BooleanField())),
-                ('name', models.CharField(blank=True, help_text='Unique; callers see it in the RateLimit header. Left empty, one is made up.', max_length=100, validators=[config.base_validators.validate_encodable])),
+                ('name', models.CharField(blank=True, help_text='Unique; callers see it in the RateLimit header. Left empty, one is made up.', max_length=100, validators=[config.base_validators.validate_name])),
                 ('path', models.CharField(help_text='For example /orders, /orders/{id} or /orders/*. {name} stands for one segment, * for all below.', max_length=255)),
                 ('method', models.CharField(blank=True, choices=[(None, 'Any method'), ('GET', 'Get'), ('POST', 'Post'), ('PUT', 'Put'), ('PATCH', 'Patch'), ('DELETE', 'Delete'), ('OPTIONS', 'Options')], db_default='', default='', help_text='GET covers HEAD too.', max_length=10)),
                 ('limit', models.PositiveIntegerField(help_text='Requests per period, 1 or more.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(2147483647)])),

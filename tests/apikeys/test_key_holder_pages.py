@@ -155,7 +155,7 @@ BAD = [
     ({"name": "n" * 101}, "at most 100"),
     ({"name": "a" * 1_000_000}, "at most 100"),
     ({"name": "a\0b"}, "Null characters"),
-    ({"name": "a\tb"}, "line break, tab"),
+    ({"name": "a\tb"}, "Remove the tab"),
     ({"name": "k", "expiry": "custom"}, "Choose the last day"),
     ({"name": "k", "expiry": "whenever"}, "Select a valid choice"),
     ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You gave a day as well"),

@@ -22,8 +22,8 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now(), verbose_name='updated')),
                 ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='deleted')),
                 ('is_deleted', models.GeneratedField(db_persist=True, expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True), output_field=models.BooleanField())),
-                ('name', models.CharField(help_text='How staff and account holders call this tier, for example “pro”.', max_length=50, validators=[config.base_validators.validate_encodable])),
-                ('description', models.TextField(blank=True, help_text='What an account on this tier gets, in a sentence or two. Account holders see it.', max_length=500, validators=[django.core.validators.MaxLengthValidator(500), config.base_validators.validate_encodable])),
+                ('name', models.CharField(help_text='How staff and account holders call this tier, for example “pro”.', max_length=50, validators=[config.base_validators.validate_name])),
+                ('description', models.TextField(blank=True, help_text='What an account on this tier gets, in a sentence or two. Account holders see it.', max_length=500, validators=[django.core.validators.MaxLengthValidator(500), config.base_validators.validate_text])),
             ],
             options={
                 'db_table': 'tiers',
