@@ -93,7 +93,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
         """The account that these credentials belong to, unless there were too many wrong ones (ValidationError)."""
         name = credentials.get("username") or credentials.get("email") or ""
-        one_name, any_name = throttle.wrong_passwords(request, name), throttle.wrong_names(request)
+        # An account has a username and an email address, but only one counter. Known or not, a name costs one look-up.
+        who = User.objects.by_sign_in_name(name) or name
+        one_name, any_name = throttle.wrong_passwords(request, who), throttle.wrong_names(request)
         throttle.require(request, any_name)
         throttle.spend(request, one_name)
         user: User | None = super().authenticate(request, **credentials)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from accounts.fields import normalize_email
 
 
 def fold_sign_in_name(typed: str) -> str:
     """The username or e-mail address that `typed` means: no letter case, no full-width forms, no space around it."""
-    if "@" in typed:
-        return normalize_email(typed)
-    return unicodedata.normalize("NFKC", typed).casefold().strip()
+    return normalize_email(typed)

@@ -70,7 +70,7 @@ class CloseForm(forms.Form):
     def clean_password(self) -> str:
         """Counted like a wrong password at sign-in: who finds an open session must not guess on here."""
         password: str = self.cleaned_data["password"]
-        attempts = throttle.wrong_passwords(self.request, self.user.username)
+        attempts = throttle.wrong_passwords(self.request, self.user)
         throttle.spend(self.request, attempts)
         if not self.user.check_password(password):
             raise forms.ValidationError("This is not your password.", code="wrong_password")

@@ -164,8 +164,12 @@ class ChangePasswordForm(Plain, account_forms.ChangePasswordForm):  # type: igno
     }
 
     def clean_oldpassword(self) -> str:
-        throttle.spend(context.request, throttle.password_changes(self.user))
-        return str(super().clean_oldpassword())
+        """Counted like a wrong password at sign-in, too: it is the same password that is guessed here."""
+        attempts = throttle.wrong_passwords(context.request, self.user)
+        throttle.spend(context.request, throttle.password_changes(self.user), attempts)
+        password = str(super().clean_oldpassword())
+        throttle.forgive(attempts)
+        return password
 
 
 class ResetPasswordForm(Plain, account_forms.ResetPasswordForm):  # type: ignore[misc]

@@ -32,9 +32,10 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
-def wrong_passwords(request: HttpRequest, name: str) -> Budget:
-    """Wrong passwords for one name, in any spelling, from one address."""
-    return Budget(f"sign-in:{digest(fold_sign_in_name(name))}:{address_key(request)}", 5, 15 * MINUTE)
+def wrong_passwords(request: HttpRequest, who: User | str) -> Budget:
+    """Wrong passwords for one account, or for one name that no account has, in any spelling, from one client address."""
+    subject = f"account:{who.pk}" if isinstance(who, User) else digest(fold_sign_in_name(who))
+    return Budget(f"sign-in:{subject}:{address_key(request)}", 5, 15 * MINUTE)
 
 
 def wrong_names(request: HttpRequest) -> Budget:

@@ -14,21 +14,21 @@ CLOSED_PORT = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def any_store(request, settings):
+def any_store(request, settings, alice):
     """The throttle must not care which store counts."""
     settings.RATE_LIMIT_STORE = request.param
     if request.param == "redis":
         settings.REDIS_URL = redis_url()
     forget_limiter()
-    keys = [budget.key for budget in budgets_of("alice")]
+    keys = [budget.key for budget in budgets_of(alice)]
     limiter().reset(keys)
     yield request.param
     limiter().reset(keys)
 
 
-def budgets_of(name):
+def budgets_of(user):
     request = RequestFactory().get("/")
-    return throttle.wrong_passwords(request, name), throttle.wrong_names(request)
+    return throttle.wrong_passwords(request, user), throttle.wrong_names(request)
 
 
 def tries(client, name, count, **extra):
