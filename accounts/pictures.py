@@ -6,6 +6,7 @@ The rules follow OWASP's File Upload Cheat Sheet: known formats by content, boun
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from io import BytesIO
 from typing import IO, Any
@@ -19,14 +20,22 @@ from PIL import Image, ImageOps
 
 LARGEST_FILE = 5 * 1024 * 1024
 LARGEST_SIDE = 12_000
-# What a 50-megapixel camera makes, and about 150 MB while it is decoded.
-MOST_PIXELS = 50_000_000
+# A file of 2 kB can unpack to any number of pixels. While one of this many is decoded it takes 200 MB, a WebP file, which
+# Pillow holds four times over, 250 MB.
+MOST_PIXELS = 25_000_000
+MOST_WEBP_PIXELS = 16_000_000
+# Each scan of a progressive JPEG goes over all its pixels again, and can be 42 bytes long. Programs write about ten.
+MOST_SCANS = 100
+START_OF_SCAN = b"\xff\xda"
+# One picture at a time is decoded in a process, whatever the number of its threads; seconds that another waits for it.
+DECODING = threading.Lock()
+PATIENCE = 5
 SIDE = 512
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 CONTENT_TYPE = "image/webp"
 TOO_MANY_PIXELS = (
-    f"This picture has too many pixels. At most {LARGEST_SIDE:,} a side and {MOST_PIXELS // 1_000_000} million in all "
-    f"are allowed."
+    f"This picture has too many pixels. Make it smaller: at most {MOST_PIXELS // 1_000_000} million in all "
+    f"({MOST_WEBP_PIXELS // 1_000_000} million in a WebP file) and {LARGEST_SIDE:,} a side."
 )
 # A second nature inside a picture: markup or a program that another reader would run, or an archive at its end. Drawing
 # anew would make it harmless; who sends one is told, because it is no accident.
@@ -43,6 +52,9 @@ def redrawn(upload: UploadedFile[Any]) -> ContentFile[bytes]:
         raise ValidationError("This picture is too large. It may have at most 5 MB.", code="picture_too_large")
     content = upload.read()
     refuse_second_nature(content)
+    refuse_many_scans(content)
+    if not DECODING.acquire(timeout=PATIENCE):
+        raise ValidationError("The server is busy with other pictures. Try again in a minute.", code="busy")
     try:
         with warnings.catch_warnings():
             # Pillow warns of the malformed where it can go on; what it cannot decode it raises.
@@ -56,6 +68,8 @@ def redrawn(upload: UploadedFile[Any]) -> ContentFile[bytes]:
         raise ValidationError(
             "This is not a picture we can read. Use a JPEG, PNG, WebP or GIF file.", code="not_a_picture"
         ) from None
+    finally:
+        DECODING.release()
 
 
 def refuse_second_nature(content: bytes) -> None:
@@ -65,12 +79,19 @@ def refuse_second_nature(content: bytes) -> None:
         )
 
 
+def refuse_many_scans(content: bytes) -> None:
+    if content.startswith(b"\xff\xd8") and content.count(START_OF_SCAN) > MOST_SCANS:
+        raise ValidationError(
+            f"This JPEG has too many scans; {MOST_SCANS} are allowed. Save it again in a picture editor.",
+            code="too_many_scans",
+        )
+
+
 def draw(source: IO[bytes]) -> bytes:
     with Image.open(source, formats=FORMATS) as picture:
-        refuse_bomb(*picture.size)
+        refuse_bomb(*picture.size, MOST_WEBP_PIXELS if picture.format == "WEBP" else MOST_PIXELS)
         mode = "RGBA" if picture.has_transparency_data else "RGB"
-        # A palette cannot be averaged; other modes shrink first, which takes a fraction of the memory.
-        small = picture.convert(mode) if picture.mode in {"P", "1"} else picture
+        small = averageable(picture, mode)
         small.thumbnail((SIDE, SIDE))
         small = ImageOps.exif_transpose(small).convert(mode)
         # Only pixels go on: a fresh image has no EXIF, no XMP, no comments, no colour profile.
@@ -81,8 +102,17 @@ def draw(source: IO[bytes]) -> bytes:
         return target.getvalue()
 
 
-def refuse_bomb(width: int, height: int) -> None:
-    if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
+def averageable(picture: Image.Image, mode: str) -> Image.Image:
+    """A palette and 16-bit levels cannot be averaged; other modes shrink first, which takes a fraction of the memory."""
+    if picture.mode in {"P", "1"}:
+        return picture.convert(mode)
+    if picture.mode.startswith("I;16"):
+        return picture.convert("I").point(lambda level: level / 256).convert("L")
+    return picture
+
+
+def refuse_bomb(width: int, height: int, most: int) -> None:
+    if max(width, height) > LARGEST_SIDE or width * height > most:
         raise ValidationError(TOO_MANY_PIXELS, code="too_many_pixels")
 
 
