@@ -10,6 +10,9 @@ from ratelimits.budgets import Budget, Reading
 
 # Seconds that a hit waits for an answer, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
 TIMEOUT = 0.04
+# One of each kind of counter, with more room than probes can use.
+PROBE = "probe"
+PROBE_BUDGETS = (Budget(PROBE, 1_000_000, 60), Budget(PROBE, 1_000_000, 24 * 3600, "fixed"))
 
 
 class StoreUnavailable(Exception):
@@ -43,10 +46,16 @@ class Store(Protocol):
         """Forget everything."""
 
     def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store can do what a request asks of it: count, which is a write."""
 
     def close(self) -> None:
         """Let go of this thread's connection."""
+
+
+def probe(store: Store) -> None:
+    """Count as a request does, and forget it. Anything less, such as PING, works on a store that refuses every hit."""
+    store.hit(PROBE_BUDGETS)
+    store.reset([PROBE])
 
 
 def machine_clock() -> int:

@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import errors
 
 from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
-from ratelimits.stores import TIMEOUT, StoreUnavailable
+from ratelimits.stores import TIMEOUT, StoreUnavailable, probe
 
 # The server gives a statement up in this share of the time that we wait for an answer, and says so: that tells a server that
 # hangs from a counter that many ask for at once.
@@ -107,9 +107,7 @@ class PostgreSQLStore:
             self._run_long(f"DELETE FROM {table} RETURNING 1")
 
     def ping(self) -> None:
-        for table in TABLES:
-            # A write: a table that is locked would answer to SELECT 1.
-            self._run(f"DELETE FROM {table} WHERE key = '' RETURNING 1")
+        probe(self)
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -137,6 +135,11 @@ class PostgreSQLStore:
         connection, is_new = self._connection()
         try:
             return connection.execute(sql, values).fetchall()
+        except errors.ReadOnlySqlTransaction:
+            # A session stays read-only when the database no longer is, or when another server has taken over.
+            connection.close()
+            if is_new:
+                raise
         except errors.OperationalError:
             if is_new or not connection.closed:
                 raise

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, counter_keys, month_bounds
-from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock
+from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 
 PREFIX = "gatehouse:limit:"
 # The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to look, the clock or 0 for the
@@ -121,7 +121,7 @@ class RedisStore:
                 self._ask("UNLINK", *keys)
 
     def ping(self) -> None:
-        self._ask("PING")
+        probe(self)
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -171,14 +171,17 @@ class RedisStore:
         try:
             connection.send_command(*command)
             return connection.read_response()
+        except redis.exceptions.NoScriptError:
+            raise
         except redis.TimeoutError:
             connection.disconnect()  # or the late answer would be read as the next one's
             raise
-        except (redis.ConnectionError, OSError):
+        except (redis.RedisError, OSError):
             connection.disconnect()
             if is_new:
                 raise
-        # The server closed an idle connection, or restarted: that shows at once, and only on an old connection.
+        # The server closed an idle connection or restarted, or it refuses writes because another one has taken over:
+        # a new connection finds out.
         connection.send_command(*command)
         return connection.read_response()
 

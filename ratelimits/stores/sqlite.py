@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
-from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock
+from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 
 # In how many looks nothing may have moved in the file; and the seconds that a hit may wait its turn at most.
 FEWEST_LOOKS = 30
@@ -142,8 +142,7 @@ class SQLiteStore:
         self._run("DELETE FROM counter")
 
     def ping(self) -> None:
-        # A write: a file that is locked would answer to a SELECT.
-        self._run("DELETE FROM counter WHERE key = ''")
+        probe(self)
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)
@@ -163,6 +162,8 @@ class SQLiteStore:
         except sqlite3.IntegrityError as error:
             raise NoRoom from error
         except sqlite3.Error as error:
+            # A file that was opened while it could only be read stays read-only for this connection.
+            self.close()
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
         return rows
 

@@ -8,6 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 
 from config import health
+from tests.ratelimits.refusing import TROUBLES, in_trouble, redis_server
 
 
 def test_livez_answers_without_a_database(client):
@@ -50,6 +51,31 @@ def test_readyz_names_a_dead_redis(client, settings):
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["failing"] == ["redis"]
+
+
+@pytest.mark.redis
+@pytest.mark.django_db
+def test_readyz_names_a_redis_that_answers_and_refuses_to_count(client, settings, tmp_path):
+    with redis_server(tmp_path) as port:
+        settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
+        for trouble in TROUBLES:
+            with in_trouble(port, trouble):
+                response = client.get("/readyz")
+                assert (response.status_code, response.json()["failing"]) == (503, ["redis"]), trouble
+            assert client.get("/readyz").status_code == 200
+
+
+READ_ONLY = {"sqlite": "PRAGMA query_only = 1", "postgresql": "SET default_transaction_read_only = on"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readyz_names_a_database_that_can_only_be_read_and_sees_its_recovery(client):
+    with connection.cursor() as cursor:
+        cursor.execute(READ_ONLY[connection.vendor])
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["failing"]) == (503, ["database"])
+    # This session stays read-only for as long as it lives; a new one isn't.
+    assert client.get("/readyz").status_code == 200
 
 
 @pytest.mark.django_db

@@ -1,0 +1,53 @@
+"""A database that refuses work for now (read-only, full, locked, gone), told apart from a fault of our own."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
+
+# Primary result codes. SQLITE_ERROR, such as a missing table, is not among them.
+SQLITE_REFUSALS = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+# PostgreSQL's read_only_sql_transaction and the timeouts that end a transaction, which psycopg counts as internal errors.
+INTERNAL_REFUSALS = {"25006", "25P03", "25P04"}
+# Class 54, program limit exceeded: a value that is too long for an index, for example.
+LIMITS = "54"
+
+
+def refusal(error: BaseException | None) -> BaseException | None:
+    """The refusal that `error` is, or that led to it; None if there's none. Django's sessions, for one, hide it."""
+    while error is not None and not is_refusal(error):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def is_refusal(error: BaseException) -> bool:
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or ""
+    if isinstance(error, InternalError):
+        return state in INTERNAL_REFUSALS
+    if isinstance(error, OperationalError):
+        code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
+        return code & 0xFF in SQLITE_REFUSALS and not state.startswith(LIMITS)
+    return isinstance(error, InterfaceError)
+
+
+def leave_connection() -> None:
+    """Let the next query have a new connection: one that was opened read-only stays so when the database no longer is."""
+    database = connections[DEFAULT_DB_ALIAS]
+    if database.connection is None or database.in_atomic_block:
+        return
+    if database.vendor == "postgresql":
+        database.connection.close()  # or a pool would hand it out again
+    database.close()
