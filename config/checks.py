@@ -19,6 +19,7 @@ from apikeys.peers import UNIX_SOCKET
 
 SHORTEST_SECRET = 50
 SHORTEST_PEPPER = 32
+SHORTEST_GATEWAY_SECRET = 16
 FEWEST_CHARACTERS = 10
 # Values that stand in examples, ours and the FastAPI starter's.
 KNOWN_SECRETS = re.compile(r"change|insecure|secret-?key|example|password|your[-_ ]", re.IGNORECASE)
@@ -48,6 +49,12 @@ def settings_make_sense() -> Iterator[CheckMessage]:
     if settings.TRUSTED_PROXY_HOPS < 0:
         yield Error(
             "TRUSTED_PROXY_HOPS must be 0 or more: the number of proxies of yours in front.", id="gatehouse.E003"
+        )
+    if not fits_a_header(settings.GATEWAY_SECRET):
+        yield Error(
+            "GATEWAY_SECRET must be visible ASCII characters without spaces around them: no gateway could send it in a header.",
+            hint=MAKE_ONE,
+            id="gatehouse.E005",
         )
     for network in settings.GATEWAY_TRUSTED:
         if network != UNIX_SOCKET and as_network(network) is None:
@@ -107,11 +114,21 @@ def gateways_are_known() -> Iterator[CheckMessage]:
             hint="Set GATEWAY_SECRET to a random value, and let the gateways send it in X-Gateway-Secret.",
             id="gatehouse.W020",
         )
+    elif is_weak(settings.GATEWAY_SECRET, SHORTEST_GATEWAY_SECRET):
+        yield CheckWarning(
+            "GATEWAY_SECRET is short or from an example: anyone on a trusted address who guesses it may ask about keys.",
+            hint=f"Set GATEWAY_SECRET to at least {SHORTEST_GATEWAY_SECRET} random characters. {MAKE_ONE}",
+            id="gatehouse.W021",
+        )
 
 
 def lets_any_name_in(host: str) -> bool:
     """Whether an entry of ALLOWED_HOSTS stands for every name, or for every name of a top-level domain (“.com”)."""
     return host in {"*", ""} or (host.startswith(".") and "." not in host[1:])
+
+
+def fits_a_header(value: str) -> bool:
+    return value == value.strip() and value.isascii() and value.isprintable()
 
 
 def is_weak(secret: str, shortest: int) -> bool:

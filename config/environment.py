@@ -1,8 +1,16 @@
-"""Where settings come from: the environment, with secrets in files of their own."""
+"""Where settings come from: the environment, a .env file, and files that hold one secret each.
+
+Every value is taken literally: `$`, `#`, `%` and backslashes mean nothing special. docs/deployment.md has the rules.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -10,33 +18,113 @@ from environ.fileaware_mapping import FileAwareMapping
 
 YES_OR_NO = {*environ.Env.BOOLEAN_TRUE_STRINGS, "1", "", "0", "false", "off", "no", "n", "f"}
 KINDS = {int: "a whole number", bool: "true or false"}
+ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*([^\0]*)", re.ASCII)
 
 
 class SecretFiles(FileAwareMapping):  # type: ignore[misc]
     """The environment with NAME_FILE read as NAME, without the line end that editors and `echo` leave in such files."""
 
     def __getitem__(self, name: str) -> str:
-        value: str = super().__getitem__(name)
-        return value.rstrip("\r\n")
+        path = self.env.get(f"{name}_FILE")
+        return str(self.env[name]) if path is None else read_text(f"{name}_FILE", path).rstrip("\r\n")
 
 
 class Environment(environ.Env):  # type: ignore[misc]
-    """django-environ, but a value that is none of its kind is told with its variable's name, and never guessed."""
+    """django-environ, but values are literal, and one that can't be right is refused with its variable's name."""
 
     ENVIRON = SecretFiles()
+
+    @classmethod
+    def read_env(cls, path: str | Path) -> None:
+        """Add what a .env file says; a variable that is set already keeps its value."""
+        for name, value in parse_env(read_text("ENV_FILE", path), path).items():
+            os.environ.setdefault(name, value)
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
     ) -> Any:
+        # Not django-environ's own, which reads a value that begins with $ as the name of another variable: a secret
+        # like that was empty.
+        text = self.ENVIRON.get(var)
+        if text is None:
+            return default
         try:
-            return super().get_value(var, cast, default, parse_default)
+            return self.parse_value(text, cast)
         except ValueError:
             wanted = KINDS.get(cast, "something else")
-            raise ImproperlyConfigured(f"{var} must be {wanted}, and is “{self.ENVIRON[var]}”.") from None
+            raise ImproperlyConfigured(f"{var} must be {wanted}, and is “{text}”.") from None
 
     @classmethod
     def parse_value(cls, value: Any, cast: Any) -> Any:
+        if cast is list:
+            return [item.strip() for item in value.split(",") if item.strip()]
         # django-environ takes every word that it does not know for no: HTTPS_ONLY=treu would open the door.
-        if cast is bool and isinstance(value, str) and value.strip().lower() not in YES_OR_NO:
+        if cast is bool and value.strip().lower() not in YES_OR_NO:
             raise ValueError(value)
         return super().parse_value(value, cast)
+
+    def filled(self, name: str, cast: Any = str, default: Any = "") -> Any:
+        """The value of a setting that protects something. Set but empty, it would protect nothing, so it's refused."""
+        text = self.ENVIRON.get(name)
+        parts = [] if text is None else text.split(",") if cast is list else [text]
+        if not all(part.strip() for part in parts):
+            empty = "has an empty entry" if len(parts) > 1 else "is set but empty"
+            raise ImproperlyConfigured(f"{name} {empty}. Give it a value, or remove it.")
+        return self.get_value(name, cast, default)
+
+    def address(self, name: str, schemes: Collection[str], default: str = "") -> str:
+        """A URL with one of `schemes`, with every `#` encoded: no such URL has a fragment, but passwords have a `#`."""
+        url = str(self.get_value(name, str, default)).replace("#", "%23")
+        if (url or default) and not is_address(url, schemes):
+            starts = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
+            raise ImproperlyConfigured(
+                f"{name} isn't a valid URL. It must start with one of {starts}. If the password has a character such as "
+                f"/ ? : @ or %, write it percent-encoded, for example %2F for /."
+            )
+        return url
+
+
+def read_text(name: str, path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "It isn't UTF-8 text"
+        raise ImproperlyConfigured(
+            f"{name} is “{path}”, which can't be read: {reason}. Give it the path of a text file, or remove it."
+        ) from None
+
+
+def parse_env(text: str, path: str | Path) -> dict[str, str]:
+    """What the lines NAME=value of a .env file say; the last one counts. Quotes around a whole value are left out."""
+    values = {}
+    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
+        if not line or line.startswith("#"):
+            continue
+        found = ASSIGNMENT.fullmatch(line)
+        if not found:
+            raise ImproperlyConfigured(f"{path}, line {number}: write NAME=value, or start a comment with #.")
+        name, value = found.groups()
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        values[name] = value[1:-1] if quoted else value
+    return values
+
+
+def is_address(url: str, schemes: Collection[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A list of hosts (postgres://a:5432,b:5432/name) has no single port to look at.
+        _ = None if "," in parts.netloc else parts.port
+    except ValueError:
+        return False
+    # A slash in a password ends the host's part early, and leaves the @ in the path.
+    return parts.scheme in schemes and (parts.scheme == "sqlite" or "@" not in parts.path)
+
+
+def refuse_path_prefix(env: Environment) -> None:
+    """Links, cookies (__Host- needs the path /) and /authz/ all start at the root of a host name."""
+    for name in ("SCRIPT_NAME", "FORCE_SCRIPT_NAME"):
+        if env.str(name, default=""):
+            raise ImproperlyConfigured(
+                f"{name} is set, but Gatehouse can't be served under a path. Remove {name}, and give Gatehouse a host "
+                "name of its own, for example gatehouse.example.com."
+            )

@@ -1,7 +1,7 @@
 """Gatehouse's only settings module: everything that differs between machines comes from the environment.
 
-`.env.example` explains each variable. A variable NAME that holds a secret may be given as NAME_FILE, the path of a
-file with the value (Docker and Kubernetes secrets).
+`.env.example` explains each variable. Any variable NAME may be given as NAME_FILE, the path of a file with the value
+(Docker and Kubernetes secrets). `env.filled` reads what must not be empty.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import Environment
+from config.databases import database
+from config.environment import Environment, refuse_path_prefix
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
-ENV_FILE = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
-if ENV_FILE.is_file():
+ENV_FILE: str = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
+# Without .env the environment says everything; a file that was asked for must be there.
+if ENV_FILE and ("ENV_FILE" in os.environ or Path(ENV_FILE).exists()):
     env.read_env(ENV_FILE)
+refuse_path_prefix(env)
 
 # --- What kind of process this is -----------------------------------------------------------------------------------
 
@@ -35,7 +37,7 @@ VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 def secret(name: str) -> str:
     """The secret called `name`; with DEBUG a throw-away one that is stable for this checkout, else a refusal."""
-    value: str = env.str(name, default="")
+    value: str = env.filled(name)
     if value:
         return value
     if DEBUG:
@@ -47,11 +49,11 @@ def secret(name: str) -> str:
 
 
 SECRET_KEY = secret("SECRET_KEY")
-SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS: list[str] = env.filled("SECRET_KEY_FALLBACKS", list, default=[])
 
 # HTTPS_ONLY=false is for a laptop, where nothing ends TLS: cookies and redirects then work over plain HTTP.
-HTTPS_ONLY: bool = env.bool("HTTPS_ONLY", default=not DEBUG)
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+HTTPS_ONLY: bool = env.filled("HTTPS_ONLY", bool, default=not DEBUG)
+ALLOWED_HOSTS: list[str] = env.filled("ALLOWED_HOSTS", list, default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 # --- Applications ---------------------------------------------------------------------------------------------------
@@ -126,65 +128,7 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 # --- Database -------------------------------------------------------------------------------------------------------
 
-
-def postgres_url() -> str:
-    """The URL that the FastAPI starter's POSTGRES_* variables describe; empty when none of them is set."""
-    if not (env.str("POSTGRES_SERVER", default="") or env.str("POSTGRES_DB", default="")):
-        return ""
-    user, password = env.str("POSTGRES_USER", default="postgres"), env.str("POSTGRES_PASSWORD", default="")
-    host, port = env.str("POSTGRES_SERVER", default="localhost"), env.int("POSTGRES_PORT", default=5432)
-    name = env.str("POSTGRES_DB", default="postgres")
-    return f"postgres://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(name, safe='')}"
-
-
-def database() -> dict[str, Any]:
-    """Django's DATABASES entry: DATABASE_URL, else POSTGRES_*, else SQLite in VAR_DIR."""
-    url = env.str("DATABASE_URL", default="") or postgres_url()
-    if not url:
-        return sqlite(str(VAR_DIR / "gatehouse.sqlite3"))
-    parsed: dict[str, Any] = environ.Env.db_url_config(url)
-    if parsed["ENGINE"] == "django.db.backends.sqlite3":
-        return sqlite(str(parsed["NAME"]))
-    return postgres(parsed)
-
-
-def sqlite(name: str) -> dict[str, Any]:
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": name,
-        # WAL lets readers and one writer work together; IMMEDIATE takes the write lock at BEGIN, where waiting for it
-        # is possible. Read-then-write under the default mode fails at once with "database is locked".
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            # A checkpoint every 16 MB of WAL instead of every 4: with usage rows coming in, the default makes one every
-            # 200 requests, and each holds its request up for some 5 ms.
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000; "
-                "PRAGMA wal_autocheckpoint=4000;"
-            ),
-        },
-        "CONN_MAX_AGE": 60,
-        "TEST": {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")},
-    }
-
-
-def postgres(parsed: dict[str, Any]) -> dict[str, Any]:
-    pool_size = env.int("POSTGRES_POOL_SIZE", default=0)
-    options = dict(parsed.get("OPTIONS", {}))
-    if pool_size:
-        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 5}
-    # The pool refuses a CONN_MAX_AGE other than 0. Without a pool a connection lives for a minute and is checked before
-    # use, which survived a restart of PostgreSQL without one error.
-    return parsed | {
-        "OPTIONS": options,
-        "CONN_MAX_AGE": 0 if pool_size else 60,
-        "CONN_HEALTH_CHECKS": True,
-    }
-
-
-DATABASES = {"default": database()}
+DATABASES = {"default": database(env, VAR_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # `manage.py migrate` gives up after this time instead of queueing behind a long transaction and stalling all readers.
@@ -192,7 +136,7 @@ MIGRATE_LOCK_TIMEOUT: str = env.str("MIGRATE_LOCK_TIMEOUT", default="500ms")
 
 # --- Cache ----------------------------------------------------------------------------------------------------------
 
-REDIS_URL: str = env.str("REDIS_URL", default="")
+REDIS_URL: str = env.address("REDIS_URL", ("redis", "rediss", "unix"))
 CACHES: dict[str, dict[str, Any]] = {
     "default": (
         {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "gatehouse"}
@@ -223,12 +167,12 @@ LOGOUT_REDIRECT_URL = "account_login"
 # Reset links and unfinished sign-ups are good for this long.
 PASSWORD_RESET_TIMEOUT = 24 * 3600
 SIGNUP_OPEN: bool = env.bool("SIGNUP_OPEN", default=True)
-STAFF_MFA_REQUIRED: bool = env.bool("STAFF_MFA_REQUIRED", default=False)
+STAFF_MFA_REQUIRED: bool = env.filled("STAFF_MFA_REQUIRED", bool, default=False)
 
 ADMIN_NAME: str = env.str("ADMIN_NAME", default="")
 ADMIN_EMAIL: str = env.str("ADMIN_EMAIL", default="")
 ADMIN_USERNAME: str = env.str("ADMIN_USERNAME", default="")
-ADMIN_PASSWORD: str = env.str("ADMIN_PASSWORD", default="")
+ADMIN_PASSWORD: str = env.filled("ADMIN_PASSWORD")
 
 # --- Sign-in: django-allauth (docs/sign-in.md) --------------------------------------------------------------------------
 
@@ -290,7 +234,9 @@ SOCIALACCOUNT_STORE_TOKENS = False
 def oauth_provider(name: str, **options: Any) -> dict[str, Any]:
     """allauth's entry for a provider: no app, hence no button, unless OAUTH_<NAME>_CLIENT_ID is set."""
     client_id: str = env.str(f"OAUTH_{name}_CLIENT_ID", default="")
-    secret: str = env.str(f"OAUTH_{name}_CLIENT_SECRET", default="")
+    secret: str = env.filled(f"OAUTH_{name}_CLIENT_SECRET")
+    if bool(client_id) != bool(secret):
+        raise ImproperlyConfigured(f"Set both OAUTH_{name}_CLIENT_ID and OAUTH_{name}_CLIENT_SECRET, or neither.")
     apps = [{"client_id": client_id, "secret": secret}] if client_id else []
     return {"APPS": apps, "OAUTH_PKCE_ENABLED": True} | options
 
@@ -303,7 +249,7 @@ SOCIALACCOUNT_PROVIDERS = {
 # --- Tiers and rate limits ------------------------------------------------------------------------------------------
 
 DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
-RATE_LIMITER_ENABLED: bool = env.bool("RATE_LIMITER_ENABLED", default=True)
+RATE_LIMITER_ENABLED: bool = env.filled("RATE_LIMITER_ENABLED", bool, default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
 # Where counters live: redis, postgresql, sqlite or, for tests, memory. Empty: redis when REDIS_URL is set, else the database's
@@ -321,18 +267,18 @@ TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 
 API_KEY_PREFIX: str = env.str("API_KEY_PREFIX", default="gate")
 # Newest first: the first makes new hashes, the others still verify.
-API_KEY_PEPPERS: list[str] = env.list("API_KEY_PEPPERS", default=[]) or [secret("API_KEY_PEPPERS")]
-GATEWAY_TRUSTED: list[str] = env.list("GATEWAY_TRUSTED", default=["127.0.0.0/8", "::1/128"])
-GATEWAY_SECRET: str = env.str("GATEWAY_SECRET", default="")
+API_KEY_PEPPERS: list[str] = env.filled("API_KEY_PEPPERS", list, default=[]) or [secret("API_KEY_PEPPERS")]
+GATEWAY_TRUSTED: list[str] = env.filled("GATEWAY_TRUSTED", list, default=["127.0.0.0/8", "::1/128"])
+GATEWAY_SECRET: str = env.filled("GATEWAY_SECRET")
 # Told, beside the holder, before a key expires (manage.py notify_expiring_keys).
 KEY_EXPIRY_TEAM_EMAIL: str = env.str("KEY_EXPIRY_TEAM_EMAIL", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
 # For KeyRequiredMiddleware, which protects views of one's own in this process: the paths that need a key.
-API_KEY_REQUIRED: list[str] = env.list("API_KEY_REQUIRED", default=["/api/"])
+API_KEY_REQUIRED: list[str] = env.filled("API_KEY_REQUIRED", list, default=["/api/"])
 
 # --- Mail -----------------------------------------------------------------------------------------------------------
 
-EMAIL_URL: str = env.str("EMAIL_URL", default="consolemail://")
+EMAIL_URL: str = env.address("EMAIL_URL", Environment.EMAIL_SCHEMES, default="consolemail://")
 vars().update(environ.Env.email_url_config(EMAIL_URL))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="gatehouse@localhost")

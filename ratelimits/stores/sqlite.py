@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from config.base_files import create_private
 from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
 from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 
@@ -188,7 +189,7 @@ PREPARATIONS = (
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_private(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=64)
     cursor = connection.cursor()
     for statement in PREPARATIONS:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,16 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import Environment
 from config.write_env import write_env
-
-ROOT = Path(__file__).parents[2]
-PRODUCTION = {
-    "PATH": os.environ["PATH"],
-    "ENV_FILE": os.devnull,
-    "SECRET_KEY": "Wq3_Zr9-Ty1.Lk5~Mn7+Pb2=Xc8*Vd4" * 2,
-    "API_KEY_PEPPERS": "Gh6_Jf0-Sa2.Qe4~Ru8+Io1=Kz5*Nw3" * 2,
-    "GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6+Fl0=Dp3*Og8",
-    "ALLOWED_HOSTS": "gatehouse.test",
-}
+from tests.config.settings_file import PRODUCTION, ROOT
 
 
 def manage(*arguments, **environment):
@@ -40,10 +29,10 @@ def manage(*arguments, **environment):
 
 
 def test_env_example_names_every_variable_that_the_settings_read():
-    source = (ROOT / "config/settings.py").read_text() + (ROOT / "config/gunicorn.py").read_text()
+    source = "".join((ROOT / "config" / f"{name}.py").read_text() for name in ("settings", "databases", "gunicorn"))
     read = set(re.findall(r"""(?:env(?:\.\w+)?|secret|environ\.get)\(\s*"([A-Z_0-9]+)\"""", source))
     read |= {f"OAUTH_{name}_CLIENT_{half}" for name in ("GOOGLE", "GITHUB") for half in ("ID", "SECRET")}
-    listed = set(re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    listed = set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read <= listed, f"missing in .env.example: {sorted(read - listed)}"
     assert listed <= read, f"nobody reads: {sorted(listed - read)}"
 
@@ -142,6 +131,10 @@ def test_safe_settings_have_no_findings(settings):
         ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),
         ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "neither an address nor a network"),
         ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET is not set"),
+        ({"GATEWAY_SECRET": "abc"}, "Set GATEWAY_SECRET to at least 16 random characters"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6 "}, "GATEWAY_SECRET must be visible ASCII characters"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6\n7"}, "GATEWAY_SECRET must be visible ASCII characters"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Ajß7"}, "GATEWAY_SECRET must be visible ASCII characters"),
     ],
 )
 def test_a_dangerous_setting_is_found_with_what_to_set(settings, changes, sentence):
@@ -161,7 +154,7 @@ def test_an_error_ends_the_command_that_checks():
 
 
 def test_a_missing_gateway_secret_is_a_warning():
-    result = manage("check", "--deploy", GATEWAY_SECRET="")
+    result = manage("check", "--deploy", GATEWAY_SECRET=None)
     assert result.returncode == 0
     assert "GATEWAY_SECRET is not set" in result.stderr
 

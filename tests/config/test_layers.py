@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 # What config's lower half consists of beside base_*: middleware is below all apps, as base_templatetags reads its request id.
 LOW = {"middleware", "context_processors"}
-START = {"settings", "environment", "gunicorn", "write_env"}
+START = {"settings", "environment", "databases", "gunicorn", "write_env"}
 # The rooms of an app, the lowest first; a module belongs to the last of them whose name its own ends with.
 ROOMS = ("models", "services", "forms", "filters", "views", "admin", "urls")
 PRESENTING = {"views", "admin", "urls"}
@@ -42,7 +42,7 @@ def layer(module):
         name = rest.partition(".")[0]
         if name in START:
             return "start"
-        if name == "base_logs":
+        if name in {"base_logs", "base_files"}:
             return "bare"
         return "base" if name.startswith("base_") or name in LOW else "top"
     return None
