@@ -227,4 +227,6 @@ def event(key: APIKey, at: datetime, address: str, agent: str, chance: random.Ra
 def note_last_use(key: APIKey, events: list[KeyUsage]) -> None:
     if events:
         last = max(events, key=lambda event: event.created_at)
-        APIKey.objects.filter(pk=key.pk).update(last_used_at=last.created_at, last_used_ip=last.ip_address)
+        APIKey.objects.filter(pk=key.pk).update(
+            last_used_at=last.created_at, secret_last_used_at=last.created_at, last_used_ip=last.ip_address
+        )

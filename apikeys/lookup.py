@@ -36,7 +36,7 @@ class KeyRecord(NamedTuple):
     rate_limit: int | None
     rate_period: int | None
     allowed_ips: Sequence[str]
-    # Its last use, or that of its previous secret when this is the one, lies a minute or more back.
+    # The last use of the key, or that of the secret it was found by, lies a minute or more back.
     use_is_due: bool
     # The secret is the one before the last rotation, and whether its grace is over.
     is_previous: bool
@@ -62,7 +62,7 @@ SELECT k.id, k.name, k.prefix, k.last4, k.is_active,
        k.expires_at IS NOT NULL AND k.expires_at <= :now,
        k.rate_limit, k.rate_period, k.allowed_ips,
        k.last_used_at IS NULL OR k.last_used_at <= :due
-         OR ({is_previous} AND (k.previous_last_used_at IS NULL OR k.previous_last_used_at <= :due)),
+         OR COALESCE(CASE WHEN {is_previous} THEN k.previous_last_used_at ELSE k.secret_last_used_at END <= :due, true),
        {is_previous},
        {is_previous} AND (k.previous_expires_at IS NULL OR k.previous_expires_at <= :now),
        {is_outdated},

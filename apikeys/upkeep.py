@@ -10,19 +10,20 @@ from apikeys.statements import identifier, moment, run
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
 NOTE_USE = """
-UPDATE api_keys SET last_used_at = :now, last_used_ip = :address
-WHERE id = :id AND (last_used_at IS NULL OR last_used_at <= :due)
+UPDATE api_keys SET
+    last_used_at = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :now ELSE last_used_at END,
+    last_used_ip = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :address ELSE last_used_ip END,
+    {column} = :now
+WHERE id = :id AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <= :due, true))
 """
-NOTE_USE_OF_PREVIOUS = """
-UPDATE api_keys SET previous_last_used_at = :now
-WHERE id = :id AND (previous_last_used_at IS NULL OR previous_last_used_at <= :due)
-"""
+NOTE_USE_OF_CURRENT = NOTE_USE.format(column="secret_last_used_at")
+NOTE_USE_OF_PREVIOUS = NOTE_USE.format(column="previous_last_used_at")
 REHASH = "UPDATE api_keys SET secret_hash = :new, pepper_id = :pepper WHERE id = :id AND secret_hash = :old"
 REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND previous_hash = :old"
 
 
 def note_use(key: KeyRecord, address: str | None) -> None:
-    """Move the key's last use forward, if it lies a minute or more back."""
+    """Move the last use of the key and of the secret that opened it forward, if either lies a minute or more back."""
     if not key.use_is_due:
         return
     now = timezone.now()
@@ -32,9 +33,7 @@ def note_use(key: KeyRecord, address: str | None) -> None:
         "due": moment(now - USE_INTERVAL),
         "address": address,
     }
-    run(NOTE_USE, parameters)
-    if key.is_previous:
-        run(NOTE_USE_OF_PREVIOUS, parameters)
+    run(NOTE_USE_OF_PREVIOUS if key.is_previous else NOTE_USE_OF_CURRENT, parameters)
 
 
 def rehash(key: KeyRecord, secret: str) -> None:

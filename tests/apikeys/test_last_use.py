@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,9 @@ from django.utils import timezone
 from apikeys.lookup import find_key
 from apikeys.models import APIKey
 from apikeys.secrets import hash_secret, new_secret, pepper_id
+from apikeys.services import rotate_key
 from apikeys.upkeep import note_use
+from config.base_history import Author
 from tests.apikeys.conftest import make_key
 
 
@@ -89,6 +92,58 @@ class TestOldSecret:
         ask(rotated.old)
         rotated.refresh_from_db()
         assert rotated.previous_last_used_at == moment
+
+    @pytest.mark.parametrize("base", ["/admin/apikeys/apikey/{}/change/", "/account/keys/{}/"])
+    def test_what_was_used_before_the_rotation_is_told_on_the_key_s_page(self, ask, key, client, alice, sue, base):
+        for _ in range(23):
+            assert ask(key.secret).status_code == 200
+        rotate_key(key, Author(sue), grace=timedelta(days=1))
+        client.force_login(sue if "admin" in base else alice)
+        html = client.get(base.format(key.pk)).content.decode()
+        told = re.search(r"Old secret</dt>.*; last used (.*?)</dd>", html)[1]
+        assert "just now" in told
+        assert "just now" in client.get(base.replace("change/", "").format(key.pk) + "rotate/").content.decode()
+
+    def test_a_secret_that_was_never_used_has_no_time_of_another(self, ask, key, sue):
+        first = key.secret
+        second = rotate_key(key, Author(sue), grace=timedelta(days=1))
+        ask(first)
+        third = rotate_key(key, Author(sue), grace=timedelta(days=1))
+        key.refresh_from_db()
+        assert key.last_used_at is not None
+        assert key.previous_last_used_at is None
+        ask(third)
+        ask(second)
+        key.refresh_from_db()
+        assert key.previous_last_used_at >= key.secret_last_used_at
+
+    def test_the_time_survives_uses_of_the_new_secret(self, ask, key, sue):
+        ask(key.secret)
+        secret = rotate_key(key, Author(sue), grace=timedelta(days=1))
+        key.refresh_from_db()
+        told = key.previous_last_used_at
+        ask(secret)
+        key.refresh_from_db()
+        assert told == key.previous_last_used_at is not None
+
+    def test_each_secret_has_its_own_minute(self, ask, rotated):
+        moment = timezone.now() - timedelta(seconds=90)
+        APIKey.objects.filter(pk=rotated.pk).update(previous_last_used_at=moment, last_used_at=moment)
+        ask(rotated.secret)
+        ask(rotated.old)
+        rotated.refresh_from_db()
+        assert rotated.previous_last_used_at > moment
+        assert rotated.secret_last_used_at > moment
+        noted = last_use(rotated), rotated.previous_last_used_at, rotated.secret_last_used_at
+        ask(rotated.old, address="203.0.113.77")
+        ask(rotated.secret, address="203.0.113.77")
+        assert (last_use(rotated), rotated.previous_last_used_at, rotated.secret_last_used_at) == noted
+
+    def test_a_rotation_without_grace_starts_anew(self, ask, key, sue):
+        ask(key.secret)
+        rotate_key(key, Author(sue))
+        key.refresh_from_db()
+        assert (key.previous_last_used_at, key.secret_last_used_at) == (None, None)
 
 
 class TestPeppers:
