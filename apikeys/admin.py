@@ -26,7 +26,7 @@ from apikeys.forms import FindForm, StaffCreateKeyForm
 from apikeys.key_rows import key_rows
 from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
-from apikeys.services import USABLE
+from apikeys.services import in_use
 from config.base_admin import GatehouseTabularInline, badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
@@ -196,7 +196,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         return why_not_change(request.user, row.user)  # type: ignore[arg-type]  # admin_view lets only staff in
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or obj.revoked_at is None)
+        return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.steps)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -208,8 +208,8 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         values = {name: getattr(obj, name) for name in self.fields}
-        if not APIKey.objects.filter(USABLE, pk=obj.pk).update(**values):
-            raise ValidationError("This key was revoked or deleted meanwhile. Nothing was changed.")
+        if not APIKey.objects.filter(in_use(), pk=obj.pk).update(**values):
+            raise ValidationError("This key was revoked or deleted meanwhile, or has expired. Nothing was changed.")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         key = context["original"]  # adding has a page of its own
@@ -218,11 +218,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
             "row": key_rows([key])[0],
             "urls": StaffDesk(request).urls(key),
             "show_save_and_add_another": False,
-            "may_step": (
-                self.has_stop_permission(request)
-                and not self.why_not(request, key, "change")
-                and key.deleted_at is None
-            ),
+            "may_step": self.has_stop_permission(request) and not self.why_not(request, key, "change"),
             "only_stopping": not may_take(request.user, "rotate"),
         }
         return super().render_change_form(request, context, *args, **kwargs)

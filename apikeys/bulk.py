@@ -102,6 +102,8 @@ ACTS: dict[str, Callable[[StaffDesk, APIKey, dict[str, Any]], None]] = {
     "expire": expire,
     "trim": trim,
 }
+# What `APIKey.steps` calls them.
+STEPS = {"revoke": "revoke", "disable": "disable", "expire": "expire", "trim": "edit"}
 # What the answer says of the keys: “3 keys are revoked.”
 DONE = {"revoke": "revoked", "disable": "disabled", "expire": "to expire in 30 days", "trim": "trimmed"}
 
@@ -124,12 +126,17 @@ def chosen_keys(desk: StaffDesk, source: Mapping[str, Any]) -> APIKeyQuerySet:
     return whole.keys() if whole is not None else desk.keys().filter(pk__in=source["keys"])
 
 
-def preview(desk: StaffDesk, form: BulkForm, verb: str, keys: Sequence[APIKey]) -> HttpResponse:
+def preview(desk: StaffDesk, form: BulkForm, verb: str, chosen: Sequence[APIKey]) -> HttpResponse:
+    keys = [key for key in chosen if STEPS[verb] in key.steps]
     pks = [key.pk for key in keys]
     month = Window.of_last_days(30)
     used = sum(totals(Scope(keys=tuple(pks[at : at + 500])), month).allowed for at in range(0, len(pks), 500))
     label = dict(VERBS)[verb]
-    shown = BulkForm(initial={"verb": verb, "keys": pks, "confirmed": True}) if not form.errors else form
+    shown = (
+        BulkForm(initial={"verb": verb, "keys": [key.pk for key in chosen], "confirmed": True})
+        if not form.errors
+        else form
+    )
     idle = unexercised_permissions(pks) if verb == "trim" else {}
     return desk.page(
         "apikeys/bulk.html",
@@ -139,6 +146,7 @@ def preview(desk: StaffDesk, form: BulkForm, verb: str, keys: Sequence[APIKey]) 
         label=label,
         rows=[(key, idle.get(key.pk, [])) for key in keys[:MOST_NAMED]],
         count=len(keys),
+        unfit=len(chosen) - len(keys),
         more=max(0, len(keys) - MOST_NAMED),
         holders=len({key.user_id for key in keys}),
         used=used,

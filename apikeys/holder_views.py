@@ -15,7 +15,7 @@ from apikeys import services
 from apikeys.desks import Desk, HolderDesk
 from apikeys.forms import CreateKeyForm, KeyForm
 from apikeys.key_rows import key_rows
-from apikeys.key_views import add_errors, create_key, done, status_of
+from apikeys.key_views import add_errors, create_key, done, status_of, told_why_not
 
 PAGE_SIZE = 25
 TABS = (("in_use", "In use"), ("ended", "Revoked or expired"))
@@ -50,6 +50,8 @@ def key_detail(desk: Desk, key_id: UUID) -> HttpResponse:
 
 def key_edit(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
+    if refused := told_why_not(desk, key, "edit"):
+        return refused
     form = KeyForm(desk.request.POST if desk.request.method == "POST" else None, key=key)
     if form.is_bound and form.is_valid():
         try:

@@ -82,10 +82,21 @@ def done(desk: Desk, key: APIKey, text: str) -> HttpResponse:
     return redirect(desk.url("detail", key))
 
 
+def told_why_not(desk: Desk, key: APIKey, step: str) -> HttpResponse | None:
+    """For whoever opens the page of a step that the key doesn't allow (any more): back to the key, with the reason."""
+    reason = services.why_not(key, step) if desk.request.method != "POST" else ""
+    if not reason:
+        return None
+    messages.error(desk.request, reason)
+    return redirect(desk.url("detail", key))
+
+
 @sensitive_variables()
 def rotate_key(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
     desk.check_may_manage(key.user, "rotate")
+    if refused := told_why_not(desk, key, "rotate"):
+        return refused
     form = RotateForm(desk.request.POST if desk.request.method == "POST" else None, key=key)
     if form.is_bound and form.is_valid():
         try:
@@ -151,6 +162,8 @@ def take(step: Step, desk: Desk, key_id: UUID) -> HttpResponse:
     """A page that says what will happen and asks once; sent, it happens."""
     key = desk.find(key_id)
     desk.check_may_manage(key.user, step.name)
+    if refused := told_why_not(desk, key, step.name):
+        return refused
     form = step.form(key, desk.request.POST if desk.request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         try:

@@ -93,6 +93,8 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     previous_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
     previous_expires_at = models.DateTimeField(null=True, editable=False)
     previous_last_used_at = models.DateTimeField(null=True, editable=False)
+    # Of the present secret alone; `last_used_at` counts both. A rotation hands it on to `previous_last_used_at`.
+    secret_last_used_at = models.DateTimeField(null=True, editable=False)
     is_active = models.BooleanField(
         "enabled", default=True, db_default=True, help_text="Unticked: the key is refused until it is enabled again."
     )
@@ -188,6 +190,15 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def steps(self) -> frozenset[str]:
+        """What can be done with the key as it is, by the names of its pages. The services refuse everything else."""
+        if self.revoked_at is not None:
+            return frozenset()
+        if self.deleted_at is not None or self.is_expired:
+            return frozenset({"revoke"})
+        return frozenset({"edit", "rotate", "expire", "disable" if self.is_active else "enable", "revoke"})
 
     @property
     def state(self) -> str:

@@ -26,9 +26,8 @@ LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)
 MOST_PERMISSIONS = 200
 UNREVOKED = models.Q(revoked_at__isnull=True)
-USABLE = UNREVOKED & models.Q(deleted_at__isnull=True)
 # Written by the decision while people work on the key: no part of what a person changed.
-NOT_A_CHANGE = frozenset({"last used", "last used by"})
+NOT_A_CHANGE = frozenset({"last used", "last used by", "previous last used at", "secret last used at"})
 
 Permission = tuple[str, str]
 
@@ -83,21 +82,22 @@ def rotate_key(key: APIKey, author: Author, *, grace: timedelta = timedelta(0)) 
         raise ValidationError("The old secret can work on for 30 days at most.", code="grace_too_long")
     now = timezone.now()
     replaced: dict[str, Any] = {"previous_hash": None, "previous_expires_at": None, "previous_last_used_at": None}
+    replaced["secret_last_used_at"] = None
     if grace:
         ends = min(now + grace, key.expires_at) if key.expires_at else now + grace
         replaced |= {"previous_hash": models.F("secret_hash"), "previous_expires_at": ends}
+        replaced["previous_last_used_at"] = models.F("secret_last_used_at")
     secret = new_secret()
     unchanged = models.Q(prefix=key.prefix, last4=key.last4, expires_at=key.expires_at)
-    unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now)
     note = f"Rotated. The old secret works until {moment(replaced['previous_expires_at'])}." if grace else "Rotated."
-    change(key, author, USABLE & unchanged & unexpired, {**replaced, **stored_form(secret)}, note=note)
+    change(key, author, in_use() & unchanged, {**replaced, **stored_form(secret)}, note=note)
     return secret
 
 
 def set_enabled(key: APIKey, author: Author, *, enabled: bool) -> None:
     """Disable the key, or enable it again. A key that is in that state already stays as it is."""
-    if key.is_active != enabled or key.revoked_at or key.deleted_at:
-        change(key, author, USABLE, {"is_active": enabled}, note="Enabled." if enabled else "Disabled.")
+    if key.is_active != enabled or key.steps <= {"revoke"}:
+        change(key, author, in_use(), {"is_active": enabled}, note="Enabled." if enabled else "Disabled.")
 
 
 def revoke_key(key: APIKey, author: Author, *, reason: str) -> None:
@@ -125,7 +125,7 @@ def shorten_expiry(key: APIKey, author: Author, *, expires_at: datetime) -> None
         models.When(previous_expires_at__gt=expires_at, then=models.Value(expires_at)), default="previous_expires_at"
     )
     note = f"Expiry brought forward to {moment(expires_at)}."
-    change(key, author, USABLE & later, {"expires_at": expires_at, "previous_expires_at": shorter}, note=note)
+    change(key, author, in_use() & later, {"expires_at": expires_at, "previous_expires_at": shorter}, note=note)
 
 
 def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] | None = None, **fields: Any) -> None:
@@ -136,7 +136,7 @@ def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] |
     values = {name: getattr(key, name) for name in fields}
     with transaction.atomic():
         changes = replace_permissions(key, permission_rows(key, permissions)) if permissions is not None else []
-        change(key, author, USABLE, values, changes=changes)
+        change(key, author, in_use(), values, changes=changes)
 
 
 def replace_permissions(key: APIKey, rows: list[KeyPermission]) -> list[Change]:
@@ -168,6 +168,12 @@ def spelled_out(permissions: Iterable[KeyPermission]) -> str:
     if set(pairs) & set(EVERYTHING):
         return "everything"
     return ", ".join(sorted(f"{action} {resource}" for action, resource in pairs)) or "nothing"
+
+
+def in_use() -> models.Q:
+    """The condition of all that `APIKey.steps` offers but revoking: the key is live, and neither revoked nor expired."""
+    unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=timezone.now())
+    return UNREVOKED & models.Q(deleted_at__isnull=True) & unexpired
 
 
 def refuse_unfit_expiry(expires_at: datetime | None) -> None:
@@ -205,11 +211,20 @@ def change(
 
 def refusal(key: APIKey) -> str:
     """Why the key could not be changed, from what its row says now."""
-    return {
-        "deleted": "This key is deleted. Restore it first.",
-        "revoked": "This key is revoked, for good. Make a new one.",
-        "expired": "This key has expired. Make a new one.",
-    }.get(key.state, "This key does not allow that as it is now; somebody may have changed it. Look at it again.")
+    if key.deleted_at is not None:
+        return "This key is deleted. Restore it first."
+    if key.revoked_at is not None:
+        return "This key is revoked, for good. Make a new one."
+    if key.is_expired:
+        return "This key has expired. Make a new one."
+    return "This key doesn't allow that as it is now; somebody may have changed it. Look at it again."
+
+
+def why_not(key: APIKey, step: str) -> str:
+    """Why this step, by its name, can't be taken with the key, as a sentence; empty if it can."""
+    # To enable an enabled key, or disable a disabled one, is no error: a form may be sent twice.
+    harmless = {"enable", "disable"} if "edit" in key.steps else set()
+    return "" if step in key.steps | harmless else refusal(key)
 
 
 def moment(value: datetime | None) -> str:

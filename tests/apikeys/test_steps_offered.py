@@ -1,0 +1,166 @@
+"""The buttons of a key's pages are just those that work, in every state that a key and its owner can be in."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from apikeys.models import APIKey
+from tests.rows import make_key, make_staff
+
+pytestmark = pytest.mark.django_db
+
+STAFF, OWN = "/admin/apikeys/apikey", "/account/keys"
+STEPS = ("edit", "rotate", "expire", "disable", "enable", "revoke")
+SENT = {
+    "edit": {"name": "renamed"},
+    "rotate": {"grace": "0"},
+    "expire": {"expires_at": f"{timezone.now() + timedelta(days=2):%Y-%m-%d}"},
+    "disable": {},
+    "enable": {},
+    "revoke": {"reason": "why not"},
+}
+# A form that is sent twice does no harm: the second time there is nothing to do.
+HARMLESS = {"enable", "disable"}
+STATES = list(product((False, True), repeat=4))
+IDS = [
+    " ".join(
+        word for word, holds in zip(("disabled", "expired", "revoked", "deleted"), state, strict=True) if holds
+    ) or "active"
+    for state in STATES
+]  # fmt: skip
+OWNERS = {"active": {}, "suspended": {"is_active": False}, "deleted": {"deleted_at": timezone.now()}}
+
+
+def key_in(state, owner, days=30):
+    disabled, expired, revoked, deleted = state
+    now = timezone.now()
+    return make_key(
+        owner,
+        is_active=not disabled,
+        expires_at=now + timedelta(days=-1 if expired else days),
+        revoked_at=now if revoked else None,
+        revoked_reason="leaked" if revoked else "",
+        deleted_at=now if deleted else None,
+    )
+
+
+def offered(html, base, key):
+    found = re.findall(rf'href="{base}/{key.pk}/([a-z]+)/"', html)
+    return set(found) & set(STEPS)
+
+
+def written(key):
+    return APIKey.objects.filter(pk=key.pk).values(
+        "name", "secret_hash", "expires_at", "is_active", "revoked_at", "deleted_at"
+    )[0]
+
+
+def takes(client, url, step, key):
+    """Whether the POST of a step's page does something to the key; a refusal says why and changes nothing."""
+    before = written(key)
+    response = client.post(url, SENT[step])
+    assert response.status_code in {200, 302, 400, 404}
+    done = written(key) != before
+    assert done or response.status_code in {400, 404} or step in HARMLESS
+    return done
+
+
+@pytest.mark.parametrize("state", STATES, ids=IDS)
+@pytest.mark.parametrize("owner", OWNERS)
+def test_staff_are_offered_what_works(staff_client, alice, state, owner):
+    type(alice).objects.filter(pk=alice.pk).update(**OWNERS[owner])
+    for step in set(STEPS) - {"edit"}:
+        key = key_in(state, alice)
+        html = staff_client.get(f"{STAFF}/{key.pk}/change/").content.decode()
+        shown = offered(html, STAFF, key)
+        assert (step in shown) == takes(staff_client, f"{STAFF}/{key.pk}/{step}/", step, key), step
+        assert ('name="_save"' in html) == ("edit" in key.steps)
+
+
+@pytest.mark.parametrize("state", STATES, ids=IDS)
+def test_owners_are_offered_what_works(client, alice, state):
+    client.force_login(alice)
+    for step in STEPS:
+        key = key_in(state, alice)
+        shown = offered(client.get(f"{OWN}/{key.pk}/").content.decode(), OWN, key)
+        assert (step in shown) == takes(client, f"{OWN}/{key.pk}/{step}/", step, key), step
+
+
+def test_a_key_that_is_disabled_and_expired_can_only_be_revoked(client, alice):
+    client.force_login(alice)
+    key = key_in((True, True, False, False), alice)
+    html = client.get(f"{OWN}/{key.pk}/").content.decode()
+    assert offered(html, OWN, key) == {"revoke"}
+    assert ">disabled</span>" in html
+    assert ">expired</span>" in html
+
+
+@pytest.mark.parametrize("step", ["edit", "rotate", "expire", "disable", "enable"])
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"is_active": False, "expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
+        ({"expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
+        ({"is_active": False, "revoked_at": timezone.now()}, "This key is revoked, for good."),
+    ],
+)
+def test_the_page_of_a_step_that_no_longer_works_leads_back_and_says_why(client, alice, step, fields, why):
+    client.force_login(alice)
+    key = make_key(alice, **fields)
+    response = client.get(f"{OWN}/{key.pk}/{step}/", follow=True)
+    assert response.redirect_chain == [(f"{OWN}/{key.pk}/", 302)]
+    assert why in response.content.decode()
+    if step not in HARMLESS | {"expire"}:
+        assert why in client.post(f"{OWN}/{key.pk}/{step}/", SENT[step]).content.decode()
+
+
+def test_who_may_only_stop_keys_is_offered_only_that(alice):
+    client = Client()
+    client.force_login(make_staff("stan", "apikeys.view_apikey", "apikeys.stop_apikey"))
+    key = make_key(alice)
+    html = client.get(f"{STAFF}/{key.pk}/change/").content.decode()
+    assert offered(html, STAFF, key) == {"disable", "revoke"}
+    assert 'name="_save"' not in html
+
+
+def test_enabling_the_key_of_a_suspended_owner_promises_nothing(staff_client, alice):
+    key = make_key(alice, is_active=False)
+    url = f"{STAFF}/{key.pk}/enable/"
+    assert "The key works again at once" in staff_client.get(url).content.decode()
+    alice.suspend()
+    assert "The key stays refused while its owner is suspended." in staff_client.get(url).content.decode()
+
+
+@pytest.mark.parametrize("verb", ["disable", "revoke", "expire", "trim"])
+def test_a_bulk_action_counts_only_the_keys_that_it_changes(staff_client, alice, verb):
+    good = make_key(alice, "good one")
+    ended = [key_in((True, True, True, False), alice), key_in((False, False, True, False), alice)]
+    keys = ",".join(str(key.pk) for key in (good, *ended))
+    html = staff_client.post(f"{STAFF}/bulk/", {"verb": verb, "keys": keys}).content.decode()
+    assert "1 key of 1 holder will" in html
+    assert (
+        "2 more keys that you selected can&#x27;t be changed" in html or "2 more keys that you selected can't" in html
+    )
+    html = staff_client.post(f"{STAFF}/bulk/", {"verb": verb, "keys": str(ended[0].pk)}).content.decode()
+    assert "Nothing to change" in html
+
+
+def test_a_form_sent_again_offers_rotation_only_while_the_key_can_be_rotated(client, alice):
+    client.force_login(alice)
+    page = client.get(f"{OWN}/new/")
+    sent = {
+        "name": "once",
+        "allow": "everything",
+        "expiry": "never",
+        "form_token": page.context["form"]["form_token"].value(),
+    }
+    assert client.post(f"{OWN}/new/", sent).status_code == 200
+    assert "Rotate it" in client.post(f"{OWN}/new/", sent).content.decode()
+    APIKey.objects.update(revoked_at=timezone.now())
+    assert "Rotate it" not in client.post(f"{OWN}/new/", sent).content.decode()
