@@ -1,16 +1,14 @@
-"""Client addresses as gateways write them, and the networks they may lie in."""
+"""The client's address in what a gateway says, and the networks it may lie in."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from config.base_http import valid_address
+from config.base_http import plain_address
 
-# host:port and [v6]:port, as some balancers write X-Forwarded-For; a zone (fe80::1%eth0) means nothing to us.
-ADDRESS = re.compile(r"\[([^\]%]+)[^\]]*\](?::\d+)?|([\d.]+)(?::\d+)?|([^%]+)(?:%.*)?")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @lru_cache(maxsize=4096)
@@ -19,7 +17,7 @@ def within(address: str, networks: Sequence[str]) -> bool:
 
     An entry that is no network matches nothing; neither does an address that is none.
     """
-    plain = valid_address(address)
+    plain = plain_address(address)
     if not plain:
         return False
     parsed = ipaddress.ip_address(plain)
@@ -27,20 +25,20 @@ def within(address: str, networks: Sequence[str]) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def as_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+def as_network(text: str) -> Network | None:
     try:
-        return ipaddress.ip_network(text.strip(), strict=False)
+        return unmapped(ipaddress.ip_network(text.strip(), strict=False))
     except ValueError:
         return None
+
+
+def unmapped(network: Network) -> Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < 96:  # noqa: PLR2004  (::ffff:0:0/96 holds all of IPv4)
+        return network
+    return ipaddress.ip_network((int(mapped), network.prefixlen - 96))
 
 
 def last_address(forwarded_for: str) -> str:
     """The entry of X-Forwarded-For that the gateway itself wrote: the last. What stands before it, a client may have."""
     return plain_address(forwarded_for.rpartition(",")[2])
-
-
-@lru_cache(maxsize=4096)
-def plain_address(text: str) -> str:
-    """`text` as an address without port, brackets and zone; empty if it is none."""
-    match = ADDRESS.fullmatch(text.strip())
-    return valid_address(match[1] or match[2] or match[3]) if match else ""

@@ -15,11 +15,11 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpResponse
 
-from apikeys.addresses import last_address, plain_address
+from apikeys.addresses import last_address
 from apikeys.answers import LET_THROUGH, Approval, approval, denial
 from apikeys.credentials import MISSING, Credential, read_credential
 from apikeys.decision import Facts, decide
-from config.base_http import problem
+from config.base_http import plain_address, problem
 from config.base_logs import one_line
 from ratelimits.matching import target_from_header
 

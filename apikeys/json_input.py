@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from uuid import UUID
 
-from apikeys.addresses import plain_address
+from config.base_http import plain_address
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 

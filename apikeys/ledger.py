@@ -13,9 +13,9 @@ from uuid import UUID
 from django.db import OperationalError
 from psycopg.errors import LockNotAvailable
 
-from apikeys.addresses import plain_address
 from apikeys.lookup import KeyRecord
 from apikeys.statements import can_commit, identifier, run
+from config.base_http import plain_address
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.limiter import outcome as outcome_of

@@ -11,10 +11,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from apikeys.addresses import plain_address
 from apikeys.credentials import Credential, checked
 from apikeys.decision import ACTIONS, Facts
 from apikeys.lookup import KeyRecord, find_key_by_id
+from config.base_http import plain_address
 
 METHOD_CHOICES = [(method, method) for method in ACTIONS]
 HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")

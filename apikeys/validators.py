@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from apikeys.addresses import Network, unmapped
 from ratelimits.matching import validate_pattern
 
 MOST_NETWORKS = 100
@@ -16,8 +17,6 @@ LONGEST_RESOURCE = 255
 LONGEST_METADATA = 10_000
 QUOTED = 60
 RESOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def quoted(text: str) -> str:
@@ -43,13 +42,6 @@ def network_error(entry: str) -> str:
     except ValueError:
         return f"{quoted(entry)} is neither an address nor a network. Right would be 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32."
     return f"{quoted(entry)} is an address within a network. Write {network} for the network, or the address alone."
-
-
-def unmapped(network: Network) -> Network:
-    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
-    if mapped is None or network.prefixlen < 96:  # noqa: PLR2004  (::ffff:0:0/96 holds all of IPv4)
-        return network
-    return ipaddress.ip_network((int(mapped), network.prefixlen - 96))
 
 
 def shortest(network: Network) -> Any:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
+
+# 203.0.113.7:40001 and [2001:db8::1]:443, as some proxies write them, and with a zone (fe80::1%eth0), which says nothing
+# about the client.
+ADDRESS = re.compile(
+    r"([\d.]+)(?::\d{1,5})?|\[([^\]%]*:[^\]%]*)(?:%[^\]]+)?\](?::\d{1,5})?|([^%]*:[^%]*)(?:%.+)?", re.ASCII
+)
 
 
 def client_address(request: HttpRequest) -> str:
@@ -16,22 +24,28 @@ def client_address(request: HttpRequest) -> str:
     ours; whatever stands before them, the client wrote. With fewer entries, or one that is no address, a proxy was passed
     by or is set up wrongly: then only the peer's address is certain.
     """
-    peer = str(request.META.get("REMOTE_ADDR") or "")
+    peer = plain_address(request.META.get("REMOTE_ADDR") or "")
     hops = settings.TRUSTED_PROXY_HOPS
     entries = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     if not 0 < hops <= len(entries):
         return peer
-    return valid_address(entries[-hops].strip()) or peer
+    return plain_address(entries[-hops]) or peer
 
 
-def valid_address(text: str) -> str:
-    """`text` as a plain IPv4 or IPv6 address, an IPv4-mapped one as IPv4; empty if it is none."""
+@lru_cache(maxsize=4096)
+def plain_address(text: str) -> str:
+    """The IPv4 or IPv6 address in `text`, without port, brackets, quotes and zone; empty if there is none.
+
+    An IPv4-mapped address is the IPv4 address: one client must not have two.
+    """
+    text = text.strip()
+    match = ADDRESS.fullmatch(text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(match[1] or match[2] or match[3]) if match else None
     except ValueError:
         return ""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    return str(mapped or address or "")
 
 
 def problem(status: int, title: str, detail: str = "", **members: Any) -> JsonResponse:

@@ -129,7 +129,12 @@ def test_traefiks_documented_request_is_understood(client, key):
         ("[2001:db8::7]", "2001:db8::7"),
         ("fe80::1%eth0", "fe80::1"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
+        ('"[2001:db8::7]:443"', "2001:db8::7"),
+        ("192.0.2.1:1, [::ffff:203.0.113.9]:80", "203.0.113.9"),
         ("203.0.113.9, ", None),
+        ("203.0.113.9:port", None),
+        ("203.000.113.9", None),
+        ("_hidden", None),
         ("unknown", None),
         ("", None),
         ("999.1.1.1", None),
@@ -140,6 +145,27 @@ def test_the_entry_that_the_gateway_wrote_is_the_address(client, key, sent, stor
     headers = {**described("caddy"), "X-Forwarded-For": sent, "X-API-Key": key.secret, "X-Real-IP": "192.0.2.99"}
     assert client.get("/authz/caddy", headers=headers).status_code == 200
     assert asked()[2] == stored
+
+
+@pytest.mark.parametrize("sent", ["203.0.113.9:51234", "[::ffff:203.0.113.9]:443", '"203.0.113.9"', " 203.0.113.9 "])
+@pytest.mark.parametrize("path", ["/authz/nginx", "/authz/envoy/orders", "/authz/caddy", "/authz/traefik"])
+def test_an_address_with_a_port_is_let_in_by_a_key_for_that_address(client, key, path, sent):
+    key.allowed_ips = ["203.0.113.9"]
+    key.save()
+    addresses = {"X-Real-IP": sent, "X-Forwarded-For": f"6.6.6.6, {sent}"}
+    headers = {**described("nginx"), **described("caddy"), **addresses, "X-API-Key": key.secret}
+    assert client.get(path, headers=headers).status_code == 200
+    assert asked()[2] == "203.0.113.9"
+
+
+@pytest.mark.parametrize("sent", ["203.0.113.9:", "unknown", "_hidden", "203.0.113.9.", ""])
+@pytest.mark.parametrize("path", ["/authz/nginx", "/authz/envoy/orders", "/authz/caddy", "/authz/traefik"])
+def test_what_is_no_address_is_not_let_in_by_a_key_for_some_address(client, key, path, sent):
+    key.allowed_ips = ["203.0.113.9", "0.0.0.0/0"]
+    key.save()
+    addresses = {"X-Real-IP": sent, "X-Forwarded-For": f"203.0.113.9, {sent}"}
+    headers = {**described("nginx"), **described("caddy"), **addresses, "X-API-Key": key.secret}
+    assert client.get(path, headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "localhost", "evil..example", "a b", ""])

@@ -246,3 +246,11 @@ def test_half_a_surrogate_pair_breaks_nothing(post, key):
     for name in ("key", "path", "user_agent"):
         body = json.dumps({**BASE, "key": key.secret}).replace("}", f', "{name}": "/\\ud800"}}')
         assert post(body).status_code == 200
+
+
+@pytest.mark.parametrize("ip", ["203.0.113.9:40001", "[::ffff:203.0.113.9]:443", '"203.0.113.9"'])
+def test_an_address_may_be_written_as_proxies_write_it(verify, key, ip):
+    key.allowed_ips = ["203.0.113.9"]
+    key.save()
+    assert verify(key=key.secret, method="GET", path="/orders", ip=ip)["allowed"] is True
+    assert verify(key=key.secret, method="GET", path="/orders", ip="203.0.113.90:9")["reason"] == "address_not_allowed"

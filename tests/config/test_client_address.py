@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from config.base_http import client_address, problem, valid_address
+from apikeys.addresses import within
+from config.base_http import client_address, plain_address, problem
 
 
 def address_of(rf, settings, hops, forwarded=None, peer="10.0.0.1"):
@@ -28,7 +29,14 @@ def address_of(rf, settings, hops, forwarded=None, peer="10.0.0.1"):
         (1, "", "10.0.0.1"),
         (1, None, "10.0.0.1"),
         (1, "not an address", "10.0.0.1"),
-        (1, "198.51.100.7:4711", "10.0.0.1"),
+        (1, "203.0.113.7:40001", "203.0.113.7"),
+        (1, "6.6.6.6:1, [2001:db8::7]:443", "2001:db8::7"),
+        (2, "6.6.6.6, 198.51.100.7:40001, 10.0.0.9:55", "198.51.100.7"),
+        (1, "198.51.100.7,", "10.0.0.1"),
+        (1, ", 198.51.100.7", "198.51.100.7"),
+        (2, "198.51.100.7, , 10.0.0.9", "10.0.0.1"),
+        (1, "198.51.100.7, unknown", "10.0.0.1"),
+        (1, "198.51.100.7, _hidden", "10.0.0.1"),
     ],
 )
 def test_the_address_follows_the_trusted_hops(rf, settings, hops, forwarded, expected):
@@ -43,9 +51,140 @@ def test_a_peer_on_a_unix_socket_has_no_address(rf, settings):
     assert address_of(rf, settings, 0, peer="") == ""
 
 
-@pytest.mark.parametrize("text", ["", "1.2.3", "1.2.3.4.5", "::g", "1.2.3.4/8", "\0", "9" * 10_000])
+def test_a_peer_of_a_server_for_both_families_is_its_ipv4_address(rf, settings):
+    assert address_of(rf, settings, 0, peer="::ffff:198.51.100.7") == "198.51.100.7"
+
+
+@pytest.mark.parametrize("hops", [0, 1])
+def test_a_header_that_rfc_7239_describes_is_not_read(rf, settings, hops):
+    settings.TRUSTED_PROXY_HOPS = hops
+    request = rf.get("/", REMOTE_ADDR="10.0.0.1", HTTP_FORWARDED="for=198.51.100.7", HTTP_X_REAL_IP="198.51.100.7")
+    assert client_address(request) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7:40001", "203.0.113.7"),
+        (" 203.0.113.7:40001 ", "203.0.113.7"),
+        ("\t203.0.113.7", "203.0.113.7"),
+        ('"203.0.113.7:40001"', "203.0.113.7"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ('"[2001:db8::1]:443"', "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0]:443", "fe80::1"),
+        ("[fe80::1%25eth0]", "fe80::1"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::FFFF:cb00:7107", "203.0.113.7"),
+        ("[::ffff:203.0.113.7]:40001", "203.0.113.7"),
+        ("::ffff:203.0.113.7%eth0", "203.0.113.7"),
+    ],
+)
+def test_an_address_is_read_as_proxies_write_it(written, address):
+    assert plain_address(written) == address
+
+
+NO_ADDRESSES = [
+    *(
+        "",
+        " ",
+        '"',
+        '""',
+        "1.2.3",
+        "1.2.3.4.5",
+        "::g",
+        "1.2.3.4/8",
+        "2001:db8::/32",
+        "\0",
+        "9" * 10_000,
+        ":",
+        "[]",
+        "[]:1",
+    ),
+    *(
+        "unknown",
+        "_hidden",
+        "localhost",
+        "example.com:80",
+        "for=203.0.113.7",
+        "-",
+        "%",
+        "%eth0",
+        "fe80::1%",
+        "[fe80::1%]",
+    ),
+    *(
+        "203.0.113.7:",
+        "203.0.113.7:port",
+        "203.0.113.7:123456",
+        "203.0.113.7:1:2",
+        "203.0.113.7%eth0",
+        "[203.0.113.7]:80",
+    ),
+    *(
+        "[2001:db8::1",
+        "2001:db8::1]",
+        "[2001:db8::1]443",
+        "[2001:db8::1]:",
+        "[[2001:db8::1]]",
+        '"203.0.113.7',
+        "'203.0.113.7'",
+    ),
+    *(
+        "203.000.113.7",
+        "0203.0.113.7",
+        "0xcb.0.113.7",
+        "3405803783",
+        "203.0.113.256",
+        "203.0.113.7, 203.0.113.8",
+        "1 .2.3.4",
+    ),
+    *("٢٠٣.0.113.7", "203.0.113.7:٤", "２０３.0.113.7", "203.0.113.7\x00", "2001:db8::1\nX: y"),
+]
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_what_is_no_address_is_empty(text):
-    assert valid_address(text) == ""
+    assert plain_address(text) == ""
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
+def test_what_is_no_address_never_lies_in_a_network(text):
+    assert not within(text, ("0.0.0.0/0", "::/0"))
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "inside"),
+    [
+        ("203.0.113.7:40001", "203.0.113.7", True),
+        ("203.0.113.7:40001", "203.0.113.0/24", True),
+        ("[2001:db8::1]:443", "2001:db8::/32", True),
+        ("203.0.113.7", "::ffff:203.0.113.0/120", True),
+        ("::ffff:203.0.113.7", "203.0.113.7/32", True),
+        ("203.0.114.7", "::ffff:203.0.113.0/120", False),
+        ("203.0.113.7", "::/0", False),
+        ("2001:db8::1", "0.0.0.0/0", False),
+    ],
+)
+def test_an_address_lies_in_a_network_however_both_are_written(address, network, inside):
+    assert within(address, (network,)) is inside
+
+
+@pytest.mark.django_db
+def test_clients_behind_one_proxy_that_writes_ports_do_not_share_a_throttle(client, settings, nothing_counted_yet):
+    settings.TRUSTED_PROXY_HOPS = 1
+
+    def sign_in(address, port):
+        data = {"login": f"nobody{port}", "password": "wrong horse 1"}
+        return client.post("/accounts/login/", data, headers={"X-Forwarded-For": f"{address}:{port}"}).status_code
+
+    tries = [sign_in("203.0.113.7", 40_000 + number) for number in range(16)]
+    assert (tries[0], tries[-1]) == (200, 429)
+    assert sign_in("203.0.113.8", 40_000) == 200
 
 
 def test_a_problem_is_problem_json():
