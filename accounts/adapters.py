@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -14,6 +13,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -27,6 +27,7 @@ from accounts.models import User
 from accounts.names import fold_sign_in_name
 from config.base_history import ADDITION, CHANGE, record
 from config.base_http import client_address
+from config.base_mail import MAIL_ERRORS, log_failure
 from tiers.models import Tier
 
 logger = logging.getLogger(__name__)
@@ -168,11 +169,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return signup or throttle.is_left(throttle.mails_to(email_address.email))
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send, or log that it failed: the page must not tell by an error whether there was something to send."""
+        """Send, or log that it failed: the page must not tell by an error whether there was something to send.
+
+        Staff, who see the address anyway, are told.
+        """
         try:
             super().send_mail(template_prefix, email, context)
-        except (OSError, SMTPException):
-            logger.exception("The mail %s could not be sent.", template_prefix)
+        except MAIL_ERRORS as error:
+            log_failure(logger, f"The mail {template_prefix}", error)
+            if getattr(self.request, "user", AnonymousUser()).is_staff:
+                messages.warning(
+                    self.request, f"The email to {email} couldn't be sent. Check the address and the mail server."
+                )
 
     def send_notification_mail(self, template_prefix: str, user: User, *args: Any, **options: Any) -> None:
         note = NOTES.get(template_prefix)

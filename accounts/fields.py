@@ -7,6 +7,8 @@ from typing import Any
 
 from django.db import models
 
+from config.base_mail import validate_mailable
+
 
 def normalize_email(address: str) -> str:
     """The form in which an address is stored and looked up: NFKC, case folded, no space around it."""
@@ -14,10 +16,12 @@ def normalize_email(address: str) -> str:
 
 
 class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
-    """An e-mail address, normalised in Python on the way in and in every exact look-up.
+    """An e-mail address that mail can be sent to, normalised in Python on the way in and in every exact look-up.
 
     SQLite's LOWER knows ASCII only and `iexact` misses an index on Lower(), so the normal form is what is stored.
     """
+
+    default_validators = [validate_mailable]
 
     def to_python(self, value: Any) -> Any:
         value = super().to_python(value)

@@ -17,7 +17,7 @@ from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
 from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_live
-from config.base_validators import validate_encodable, validate_name
+from config.base_validators import validate_name
 
 
 def profile_image_path(user: User, filename: str) -> str:
@@ -33,7 +33,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         help_text="2 to 32 characters: lower-case letters a to z, digits, underscores.",
         error_messages={"unique": "Another account has this username. Choose another one."},
     )
-    email = NormalizedEmailField("e-mail address", max_length=254, validators=[validate_encodable])
+    email = NormalizedEmailField("e-mail address", max_length=254)
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
     is_active = models.BooleanField(

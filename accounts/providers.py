@@ -13,7 +13,6 @@ from allauth.socialaccount.providers.base import AuthProcess, ProviderException
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models.expressions import DatabaseDefault
 from django.http import HttpRequest
@@ -23,10 +22,9 @@ from accounts import addresses
 from accounts.fields import normalize_email
 from accounts.models import User
 from config.base_history import ADDITION, CHANGE, record
-from config.base_validators import validate_encodable
+from config.base_mail import validate_mailable
 
 LONGEST_UID = 191  # SocialAccount.uid
-LONGEST_ADDRESS = 254  # User.email
 ID_COLUMNS = {"google": "google_id", "github": "github_id"}
 # Of what a provider tells about a person, this is needed to show which account is connected.
 KEPT = ("login", "name", "email")
@@ -112,13 +110,12 @@ def as_text(value: Any, longest: int) -> str:
 
 
 def is_address(email: str) -> bool:
-    """Whether an account can have this address: valid, and not too long once normalised."""
+    """Whether an account can have this address, once normalised."""
     try:
-        validate_email(email)
-        validate_encodable(email)
+        validate_mailable(normalize_email(email))
     except ValidationError:
         return False
-    return len(normalize_email(email)) <= LONGEST_ADDRESS
+    return True
 
 
 def name_from(data: dict[str, Any]) -> str:

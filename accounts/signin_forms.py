@@ -20,6 +20,7 @@ from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
+from config.base_mail import validate_mailable
 from config.base_validators import validate_encodable, validate_name
 
 # Longer than any name or address, and short enough to be looked up.
@@ -41,9 +42,7 @@ def name_field() -> forms.CharField:
 def storable_email(typed: str) -> str:
     """An address as it is stored. Raises ValidationError for one that an account cannot have."""
     email = normalize_email(typed)
-    validate_encodable(email)
-    if len(email) > LONGEST_NAME:
-        raise forms.ValidationError(f"An address may have at most {LONGEST_NAME} characters.", code="max_length")
+    validate_mailable(email)
     return email
 
 

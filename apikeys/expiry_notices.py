@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -12,7 +14,10 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from apikeys.models import APIKey, ExpiryNotice
+from config.base_mail import MAIL_ERRORS, is_temporary, log_failure
 from config.base_text import counted
+
+logger = logging.getLogger(__name__)
 
 DAYS_AHEAD = (1, 7, 14, 30)
 # A run that was killed between claiming and sending leaves its claim; after that time another run takes it over.
@@ -36,18 +41,35 @@ def due_notices() -> Iterator[tuple[APIKey, int]]:
 
 
 def send(key: APIKey, days: int) -> bool:
-    """Tell of one key. Returns False if another run has it. Raises OSError if the mail cannot be sent: it is due again.
+    """Tell of one key. Returns False if another run has it. Raises OSError if no mail can be sent now: it is due again.
 
     The claim is written before the mail goes out and no lock is held meanwhile: a slow mail server must not stop the API.
     """
     if not claim(key, days):
         return False
     try:
-        get_connection().send_messages(messages_for(key))
+        connection = get_connection()
+        told = deliver(connection, message_for_holder(key), f"The notice for {key.user}")
+        if settings.KEY_EXPIRY_TEAM_EMAIL:
+            deliver(
+                connection, message_for_team(key, holder_told=told), f"The team's copy of the notice for {key.user}"
+            )
     except OSError:
         ExpiryNotice.objects.filter(api_key=key, days=days, sent_at__isnull=True).delete()
         raise
     ExpiryNotice.objects.filter(api_key=key, days=days).update(sent_at=timezone.now())
+    return True
+
+
+def deliver(connection: Any, message: EmailMessage, what: str) -> bool:
+    """Send one message; False, and a line in the log, if its address or a header cannot be mailed, now or ever."""
+    try:
+        connection.send_messages([message])
+    except MAIL_ERRORS as error:
+        if is_temporary(error):
+            raise
+        log_failure(logger, what, error)
+        return False
     return True
 
 
@@ -64,19 +86,29 @@ def claim(key: APIKey, days: int) -> bool:
     return True
 
 
-def messages_for(key: APIKey) -> list[EmailMessage]:
-    left = max(1, math.ceil((key.expires_at - timezone.now()) / timedelta(days=1))) if key.expires_at else 0
-    subject = f"API key “{key.name}” expires in {counted(left, 'day')}"
-    used = f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
-    facts = (
-        f"Key: {key.name} ({key.shown_as})\nHolder: {key.user.username}\n"
-        f"Expires: {key.expires_at:%Y-%m-%d %H:%M} UTC\nLast used: {used}\n"
-    )
+def message_for_holder(key: APIKey) -> EmailMessage:
     advice = (
         "From then on every request with it is refused. An expiry cannot be put off: make a new key under “API keys” in your "
         "account and put it where this one is used.\n"
     )
-    messages = [EmailMessage(subject, f"Hello {key.user.name},\n\n{facts}\n{advice}", to=[key.user.email])]
-    if settings.KEY_EXPIRY_TEAM_EMAIL:
-        messages.append(EmailMessage(f"{subject} ({key.user.username})", facts, to=[settings.KEY_EXPIRY_TEAM_EMAIL]))
-    return messages
+    return EmailMessage(subject(key), f"Hello {key.user.name},\n\n{facts(key)}\n{advice}", to=[key.user.email])
+
+
+def message_for_team(key: APIKey, *, holder_told: bool) -> EmailMessage:
+    note = "" if holder_told else "\nThe owner doesn't know: no mail can be sent to their address.\n"
+    body = f"{facts(key)}{note}"
+    return EmailMessage(f"{subject(key)} ({key.user.username})", body, to=[settings.KEY_EXPIRY_TEAM_EMAIL])
+
+
+def subject(key: APIKey) -> str:
+    left = max(1, math.ceil((key.expires_at - timezone.now()) / timedelta(days=1))) if key.expires_at else 0
+    # A header is one line, whatever the name of an old key holds.
+    return f"API key “{' '.join(key.name.split())}” expires in {counted(left, 'day')}"
+
+
+def facts(key: APIKey) -> str:
+    used = f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
+    return (
+        f"Key: {key.name} ({key.shown_as})\nHolder: {key.user.username}\n"
+        f"Expires: {key.expires_at:%Y-%m-%d %H:%M} UTC\nLast used: {used}\n"
+    )

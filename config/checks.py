@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ValidationError
+from django.core.mail.message import sanitize_address
 from django.db import connection
 
+from accounts.fields import normalize_email
 from apikeys.addresses import as_network
 from apikeys.peers import UNIX_SOCKET
+from config.base_mail import validate_mailable
 
 SHORTEST_SECRET = 50
 SHORTEST_PEPPER = 32
@@ -62,6 +67,19 @@ def settings_make_sense() -> Iterator[CheckMessage]:
                 f"GATEWAY_TRUSTED has “{network}”, which is neither an address nor a network such as 10.0.0.0/8. "
                 f"For gateways on a unix socket write {UNIX_SOCKET}",
                 id="gatehouse.E004",
+            )
+
+
+@register
+@found
+def addresses_can_be_mailed() -> Iterator[CheckMessage]:
+    for name in ("DEFAULT_FROM_EMAIL", "KEY_EXPIRY_TEAM_EMAIL"):
+        value = getattr(settings, name)
+        if value and not is_mailbox(value):
+            yield Error(
+                f"{name} is not an address that mail can be sent to or from.",
+                hint=f"Set {name} to one email address, such as team@example.com or Team <team@example.com>.",
+                id="gatehouse.E030",
             )
 
 
@@ -120,6 +138,16 @@ def gateways_are_known() -> Iterator[CheckMessage]:
             hint=f"Set GATEWAY_SECRET to at least {SHORTEST_GATEWAY_SECRET} random characters. {MAKE_ONE}",
             id="gatehouse.W021",
         )
+
+
+def is_mailbox(value: str) -> bool:
+    """Whether `value` is one address that mail can be sent to, alone or as “Name <address>”."""
+    try:
+        sanitize_address(value, "utf-8")
+        validate_mailable(normalize_email(parseaddr(value)[1]))
+    except (ValueError, ValidationError):
+        return False
+    return True
 
 
 def lets_any_name_in(host: str) -> bool:

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ('is_deleted', models.GeneratedField(db_persist=True, expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True), output_field=models.BooleanField())),
                 ('name', models.CharField(max_length=100, validators=[django.core.validators.MinLengthValidator(2), config.base_validators.validate_name])),
                 ('username', models.CharField(error_messages={'unique': 'Another account has this username. Choose another one.'}, help_text='2 to 32 characters: lower-case letters a to z, digits, underscores.', max_length=32, validators=[django.core.validators.MinLengthValidator(2), django.core.validators.RegexValidator('^[a-z0-9_]+\\Z', 'Use lower-case letters a to z, digits and underscores only.', code='invalid_username')])),
-                ('email', accounts.fields.NormalizedEmailField(max_length=254, verbose_name='e-mail address', validators=[config.base_validators.validate_encodable])),
+                ('email', accounts.fields.NormalizedEmailField(max_length=254, verbose_name='e-mail address')),
                 ('profile_image', models.ImageField(blank=True, upload_to=accounts.models.profile_image_path, verbose_name='picture')),
                 ('is_active', models.BooleanField(db_default=True, default=True, help_text='Unticked: the account is suspended, and its keys are refused.', verbose_name='active')),
                 ('is_staff', models.BooleanField(db_default=False, default=False, help_text='May sign in to the staff pages and do what the groups allow.', verbose_name='staff')),

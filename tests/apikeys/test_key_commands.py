@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 from io import StringIO
+from smtplib import SMTPRecipientsRefused
 from uuid import uuid4
 
 import pytest
@@ -13,6 +15,7 @@ from django.core import mail
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from accounts.models import User
 from apikeys.models import APIKey, ExpiryNotice, KeyUsage, UsageHour
 from apikeys.secrets import hash_secret
 from tests.apikeys.usage_makers import event, make_key
@@ -172,6 +175,75 @@ def test_a_mail_that_cannot_be_sent_is_due_again(alice, monkeypatch):
             run("notify_expiring_keys")
     run("notify_expiring_keys")
     assert len(mail.outbox) == 1
+
+
+BAD_ADDRESSES = [
+    "a@exam\u202cple.com",
+    "a@example.com\u200f",
+    f"a@{'ü' * 60}.de",
+    "a@\uffff.com",
+    "a\nb@example.com",
+    "@",
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
+def test_an_address_that_cannot_be_mailed_stops_nobody_behind_it(alice, bob, settings, caplog, address):
+    """Accounts from before such addresses were refused may have one."""
+    settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
+    User.objects.filter(pk=alice.pk).update(email=address)
+    expiring(alice, 5)
+    expiring(bob, 5)
+    run("notify_expiring_keys")
+    assert [recipient for recipient, _ in told()] == ["keys@example.com", "bob@example.com", "keys@example.com"]
+    assert "The notice for alice could not be sent" in caplog.text
+    assert address not in caplog.text
+    assert "no mail can be sent to their address" in mail.outbox[0].body
+    assert "no mail can be sent" not in mail.outbox[2].body
+    run("notify_expiring_keys")
+    assert len(mail.outbox) == 3
+
+
+def test_a_bad_address_of_the_team_stops_nobody(alice, bob, settings, caplog):
+    settings.KEY_EXPIRY_TEAM_EMAIL = "keys@exam\u202cple.com"
+    expiring(alice, 5)
+    expiring(bob, 5)
+    run("notify_expiring_keys")
+    assert [recipient for recipient, _ in told()] == ["alice@example.com", "bob@example.com"]
+    assert "The team's copy of the notice for bob could not be sent" in caplog.text
+
+
+def test_the_name_of_an_old_key_breaks_no_header(alice):
+    key = expiring(alice, 5)
+    APIKey.objects.filter(pk=key.pk).update(name="a\r\nBcc: everybody@example.com")
+    run("notify_expiring_keys")
+    ((recipient, subject),) = told()
+    assert (recipient, subject) == ("alice@example.com", "API key “a Bcc: everybody@example.com” expires in 5 days")
+
+
+class PickyMail:
+    """A mail server that refuses Alice."""
+
+    code = 550
+
+    def send_messages(self, messages):
+        if messages[0].to == ["alice@example.com"]:
+            raise SMTPRecipientsRefused({"alice@example.com": (self.code, b"no")})
+        return mail.get_connection().send_messages(messages)
+
+
+@pytest.mark.parametrize(("code", "is_over"), [(550, True), (450, False)])
+def test_a_refused_address_is_tried_again_only_if_the_server_asks_for_it(alice, bob, monkeypatch, code, is_over):
+    monkeypatch.setattr(PickyMail, "code", code)
+    expiring(alice, 5)
+    expiring(bob, 5)
+    with monkeypatch.context() as patched:
+        patched.setattr("apikeys.expiry_notices.get_connection", PickyMail)
+        with nullcontext() if is_over else pytest.raises(CommandError, match="1 notice could not be sent"):
+            run("notify_expiring_keys")
+    assert [recipient for recipient, _ in told()] == ["bob@example.com"]
+    run("notify_expiring_keys")
+    assert len(mail.outbox) == (1 if is_over else 2)
 
 
 def test_the_claim_of_a_running_command_is_respected_and_a_stale_one_taken_over(alice):
