@@ -227,7 +227,7 @@ class RefusalQuerySet(models.QuerySet["Refusal"]):
 
 
 class Refusal(models.Model):
-    """A budget that had no room lately: one row a budget, counted up. Written at most every few seconds a worker."""
+    """A budget that had no room lately: one row a budget, counted up. Written at most every second or so by each worker."""
 
     key = models.CharField(max_length=200, unique=True)
     owner = models.CharField(max_length=64)
