@@ -112,12 +112,14 @@ def parse_env(text: str, path: str | Path) -> dict[str, str]:
 def is_address(url: str, schemes: Collection[str]) -> bool:
     try:
         parts = urlsplit(url)
-        # A list of hosts (postgres://a:5432,b:5432/name) has no single port to look at.
-        _ = None if "," in parts.netloc else parts.port
+        # A file has no host, and a list of hosts (postgres://a:5432,b:5432/name) no single port to look at.
+        if parts.scheme == "sqlite" or "," in parts.netloc:
+            return parts.scheme in schemes
+        _ = parts.port
     except ValueError:
         return False
     # A slash in a password ends the host's part early, and leaves the @ in the path.
-    return parts.scheme in schemes and (parts.scheme == "sqlite" or "@" not in parts.path)
+    return parts.scheme in schemes and "@" not in parts.path
 
 
 def refuse_path_prefix(env: Environment) -> None:

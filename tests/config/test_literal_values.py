@@ -115,6 +115,13 @@ def test_several_hosts_of_one_database_are_read(tmp_path):
     assert (database["HOST"], database["PORT"]) == ("a,b", "5432,5433")
 
 
+@pytest.mark.parametrize("url", ["sqlite://:memory:", "sqlite:///:memory:", "sqlite://"])
+def test_sqlite_in_memory_makes_no_file(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(tmp_path / "var", DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == ":memory:"
+    assert [path.name for path in tmp_path.iterdir()] == ["var"]
+
+
 @pytest.mark.parametrize(
     ("name", "url"),
     [

@@ -1,0 +1,69 @@
+"""Gatehouse is served at the root of a host name: a path prefix is refused at the start, and ignored in headers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.config.settings_file import PRODUCTION, ROOT, read_settings
+from tests.config.test_environment import manage
+
+SENTENCE = "is set, but Gatehouse can't be served under a path. Remove"
+
+
+@pytest.mark.parametrize("prefix", ["/gatehouse", "gatehouse", "/gatehouse/", "/"])
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "FORCE_SCRIPT_NAME"])
+def test_a_prefix_is_refused(name, prefix, tmp_path):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} {SENTENCE} {name}, and give Gatehouse a host name"):
+        read_settings(tmp_path, **{name: prefix})
+
+
+def test_a_prefix_in_an_env_file_is_refused(tmp_path):
+    path = tmp_path / "env"
+    path.write_text("SCRIPT_NAME=/gatehouse\n")
+    with pytest.raises(ImproperlyConfigured, match=SENTENCE):
+        read_settings(tmp_path, ENV_FILE=str(path))
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "FORCE_SCRIPT_NAME"])
+def test_an_empty_prefix_is_none(name, tmp_path):
+    assert read_settings(tmp_path, **{name: ""})["STATIC_URL"] == "/static/"
+
+
+def test_every_command_says_so_in_one_sentence():
+    result = manage("check", SCRIPT_NAME="/gatehouse")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "SCRIPT_NAME is set, but Gatehouse can't be served under a path. Remove SCRIPT_NAME, and give Gatehouse a host name "
+        "of its own, for example gatehouse.example.com.\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--env", "SCRIPT_NAME=/gatehouse"]])
+def test_gunicorn_does_not_start_under_a_prefix(arguments, tmp_path):
+    environment = {} if arguments else {"SCRIPT_NAME": "/gatehouse"}
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.wsgi"],
+        cwd=ROOT,
+        env=PRODUCTION | environment | {"BIND": "127.0.0.1:0", "VAR_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 3
+    assert f"SCRIPT_NAME {SENTENCE}" in result.stderr
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["Script-Name", "X-Script-Name", "X-Forwarded-Prefix", "X-Forwarded-Path", "Prefix"])
+def test_a_header_with_a_prefix_changes_no_link(client, name):
+    plain = client.get("/accounts/login/")
+    prefixed = client.get("/accounts/login/", headers={name: "/below"})
+    assert prefixed.status_code == 200
+    assert b"/below" not in prefixed.content
+    assert prefixed.request["PATH_INFO"] == plain.request["PATH_INFO"] == "/accounts/login/"
+    assert client.get("/admin/", headers={name: "/below"})["Location"].startswith("/accounts/login/")
