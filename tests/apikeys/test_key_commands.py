@@ -183,7 +183,6 @@ BAD_ADDRESSES = [
     f"a@{'ü' * 60}.de",
     "a@\uffff.com",
     "a\nb@example.com",
-    "@",
 ]
 
 
