@@ -34,6 +34,10 @@ PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 UNCACHED = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
 
 
+# Set on every yes: a gateway passes on what the client sent under a name that the answer lacks.
+NOBODY = dict.fromkeys(("X-Auth-User-Id", "X-Auth-Username", "X-Auth-Tier", "X-Auth-Key-Id", "X-Auth-Event-Id"), "")
+
+
 def identity_headers(verdict: Verdict) -> dict[str, str]:
     """Who asks, for the upstream. Raises ValueError for a verdict that names nobody: such a one is never a yes."""
     key = verdict.key
@@ -91,7 +95,7 @@ class Approval(NamedTuple):
         return HttpResponse(self.body, headers=self.headers)
 
 
-LET_THROUGH = Approval(UNCACHED)
+LET_THROUGH = Approval(UNCACHED | NOBODY)
 
 
 def approval(verdict: Verdict) -> Approval:

@@ -8,32 +8,51 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import itertools
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.utils import timezone
 
+from apikeys.answers import NOBODY
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import new_secret
 from apikeys.services import stored_form
 
 TIMEOUT = 3.0
 LONGEST_BODY = 64 * 1024
-OWN_LIMIT = 2
+# Enough for every request that should be allowed before the one that should be over the limit.
+OWN_LIMIT = 6
 MARK = "forged-by-gatehouse-self-test"
+OTHER_HOST = "gatehouse-self-test.invalid"
+
+
+def spellings(name: str) -> list[str]:
+    """`name` with every mix of - and _ between its words, as CGI and WSGI servers read both alike."""
+    first, *words = name.split("-")
+    return [
+        first + "".join(mark + word for mark, word in zip(marks, words, strict=True))
+        for marks in itertools.product("-_", repeat=len(words))
+    ]
+
+
+FORGED_IDENTITY = {spelling: MARK for name in NOBODY for spelling in spellings(name)}
 FORGED = {
-    **{f"X-Auth-{name}": MARK for name in ("User-Id", "Username", "Tier", "Key-Id", "Event-Id")},
+    **FORGED_IDENTITY,
     "X-Auth-Status": "200",
     "X-Original-Method": "GET",
     "X-Forwarded-Method": "GET",
 }
+# What a client asks the gateway to remove on the way (RFC 9110, section 7.6.1). Envoy refuses more than ten names.
+HOP_BY_HOP = ", ".join(("close", *NOBODY, "X-Gateway-Secret", "X-Original-URI", "X-Forwarded-Uri"))
 
 
 class Unreachable(Exception):
@@ -44,8 +63,11 @@ class Unreachable(Exception):
 class Answer:
     status: int
     retry_after: str = ""
-    # Whether the upstream showed what the client forged.
-    shows_forgery: bool = False
+    body: bytes = b""
+
+    def shows(self, text: str) -> bool:
+        """Whether the API sent back `text`, as one does that shows the headers it got."""
+        return text.encode() in self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +94,7 @@ class Tester:
         try:
             connection.request(method, path, headers={"Host": self.url.netloc, "Accept": "*/*", **headers})
             response = connection.getresponse()
-            body = response.read(LONGEST_BODY)
-            return Answer(response.status, response.headers.get("Retry-After", ""), MARK.encode() in body)
+            return Answer(response.status, response.headers.get("Retry-After", ""), response.read(LONGEST_BODY))
         except (OSError, http.client.HTTPException) as error:
             raise self.unreachable(error) from error
         finally:
@@ -93,8 +114,29 @@ class Tester:
             connection.sock = context.wrap_socket(connection.sock, server_hostname=self.url.hostname)
         return connection
 
-    def expect(self, title: str, expected: str, answer: Answer, *, passed: bool) -> None:
-        self.results.append(Result(title, expected, str(answer.status), passed))
+    def expect(self, title: str, expected: str, *answers: Answer, passed: bool) -> None:
+        statuses = dict.fromkeys(str(answer.status) for answer in answers)
+        self.results.append(Result(title, expected, ", ".join(statuses), passed))
+
+
+@dataclass(slots=True)
+class KeyTester:
+    """Asks with a good key, and tells whether the gateway asked Gatehouse: each of its questions leaves a usage row."""
+
+    test: Tester
+    key: APIKey
+    secret: str
+
+    def ask(
+        self, path: str, headers: Mapping[str, str] = MappingProxyType({}), method: str = "GET"
+    ) -> tuple[Answer, bool]:
+        """The answer, and whether Gatehouse was asked for it."""
+        before = self.questions()
+        answer = self.test.ask(path, {"X-API-Key": self.secret, **headers}, method)
+        return answer, self.questions() > before
+
+    def questions(self) -> int:
+        return KeyUsage.objects.filter(api_key=self.key).count()
 
 
 def run_self_test(url: str, tester: Any) -> list[Result]:
@@ -104,7 +146,10 @@ def run_self_test(url: str, tester: Any) -> list[Result]:
     path = target.path or "/"
     with temporary_key(tester, path) as (key, secret):
         refusals(test, path)
-        obedience(test, path, key, {"X-API-Key": secret})
+        client = KeyTester(test, key, secret)
+        own = identity(client, path)
+        coverage(client, path, own)
+        obedience(client, path)
     return test.results
 
 
@@ -152,31 +197,66 @@ def refusals(test: Tester, path: str) -> None:
     test.expect("With a bad key and forged headers", "401", answer, passed=answer.status == HTTPStatus.UNAUTHORIZED)
 
 
-def obedience(test: Tester, path: str, key: APIKey, credential: dict[str, str]) -> None:
-    """What a good key may do and may not, and whether Gatehouse was asked each time."""
-    answer = test.ask(path, credential)
-    asked = KeyUsage.objects.filter(api_key=key, status_code=200).exists()
-    passed = asked and is_the_apis_own(answer)
-    test.expect("With a good key", "the API's own answer, after Gatehouse was asked", answer, passed=passed)
+def identity(client: KeyTester, path: str) -> Answer:
+    """What a good key gets, whatever identity the client claims; returns the API's own answer."""
+    own, asked = client.ask(path)
+    passed = asked and is_the_apis_own(own)
+    client.test.expect("With a good key", "the API's own answer, after Gatehouse was asked", own, passed=passed)
 
-    answer = test.ask(path, {**credential, **FORGED})
-    passed = is_the_apis_own(answer) and not answer.shows_forgery
-    test.expect("With forged identity headers", "the API does not see them", answer, passed=passed)
+    answer, asked = client.ask(path, FORGED)
+    passed = asked and is_the_apis_own(answer) and not answer.shows(MARK)
+    expected = "the API doesn't see them, in any spelling"
+    client.test.expect("With forged identity headers", expected, answer, passed=passed)
 
+    answer, asked = client.ask(path, {"Connection": HOP_BY_HOP})
+    key_id = str(client.key.pk)
+    lost = own.shows(key_id) and not answer.shows(key_id)
+    passed = (asked and is_the_apis_own(answer) and not lost) or (not asked and is_an_error(answer, own))
+    expected = "the API still sees who asks, or an error"
+    client.test.expect("With the identity headers named in Connection", expected, answer, passed=passed)
+    return own
+
+
+def coverage(client: KeyTester, path: str, own: Answer) -> None:
+    """Whether the gateway asks about every request: one that it doesn't ask about must not look like an answer."""
+    expected = "Gatehouse is asked, or an error"
+    answer, asked = client.ask(path, {"Host": OTHER_HOST})
+    client.test.expect("For another host name", expected, answer, passed=asked or is_an_error(answer, own))
+
+    results = [client.ask(spelling) for spelling in (f"/{path}", f"/.{path}", f"{path}%3F", f"{path}?a=%2F")]
+    passed = all(asked or is_an_error(answer, own) for answer, asked in results)
+    client.test.expect("For other spellings of the path", expected, *(answer for answer, _ in results), passed=passed)
+
+
+def obedience(client: KeyTester, path: str) -> None:
+    """What a good key may not do."""
+    test = client.test
     elsewhere = f"{path.rstrip('/')}/gatehouse-self-test"
     claims = {"X-Original-URI": path, "X-Forwarded-Uri": path, "X-Rewrite-URL": path}
-    answer = test.ask(elsewhere, {**credential, **FORGED, **claims})
-    test.expect(
-        "A path the key may not read, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN
-    )
-    answer = test.ask(path, {**credential, **FORGED}, "DELETE")
-    test.expect(
-        "A method the key may not use, another one claimed", "403", answer, passed=answer.status == HTTPStatus.FORBIDDEN
-    )
+    answer, asked = client.ask(elsewhere, {**FORGED, **claims})
+    passed = asked and answer.status == HTTPStatus.FORBIDDEN
+    test.expect("A path the key may not read, another one claimed", "403", answer, passed=passed)
+    answer, asked = client.ask(path, FORGED, "DELETE")
+    passed = asked and answer.status == HTTPStatus.FORBIDDEN
+    test.expect("A method the key may not use, another one claimed", "403", answer, passed=passed)
 
-    answer = test.ask(path, credential)
+    answer = over_the_limit(client, path)
     passed = answer.status == HTTPStatus.TOO_MANY_REQUESTS and answer.retry_after.isdecimal()
     test.expect("Over the limit", "429 with Retry-After", answer, passed=passed)
+
+
+def over_the_limit(client: KeyTester, path: str) -> Answer:
+    """The last answer of as many requests as the key may make, and one more."""
+    for _ in range(OWN_LIMIT + 1):
+        answer, _asked = client.ask(path)
+        if not is_the_apis_own(answer):
+            break
+    return answer
+
+
+def is_an_error(answer: Answer, own: Answer) -> bool:
+    """Whether this can't be taken for the API's answer. Gateways often redirect requests for names they don't serve."""
+    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and answer.status != own.status
 
 
 def is_the_apis_own(answer: Answer) -> bool:

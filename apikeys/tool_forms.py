@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,7 +18,10 @@ from apikeys.lookup import KeyRecord, find_key_by_id
 from config.base_http import plain_address
 
 METHOD_CHOICES = [(method, method) for method in ACTIONS]
-HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
+LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{LABEL}\.)*{LABEL}\.?")
+# No leading zeros: YAML would read them as an octal number.
+PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class ExplainForm(forms.Form):
@@ -95,20 +99,57 @@ class ConnectForm(forms.Form):
         label="Your API, as the gateway reaches it", max_length=260, initial="api.internal:9000", help_text="host:port"
     )
     listen = forms.CharField(
-        label="The gateway listens on", max_length=60, initial="0.0.0.0:8080", help_text="address:port"
+        label="The gateway listens on",
+        max_length=60,
+        initial="0.0.0.0:8080",
+        help_text="IP address:port. It answers for every host name there.",
     )
 
     def clean(self) -> dict[str, Any]:
-        for name in self.fields:
-            value = self.cleaned_data.get(name)
-            # Nothing else may get into a configuration file that somebody copies without reading.
-            if value is not None and not is_place(value):
-                self.add_error(name, "Write it as host:port, for example gatehouse.internal:8000.")
-        return self.cleaned_data
+        data = self.cleaned_data
+        # Nothing else may get into a configuration file that somebody copies without reading.
+        for name in ("gatehouse", "upstream"):
+            if name in data and not is_place(data[name]):
+                self.add_error(name, "Enter a host and a port, for example gatehouse.internal:8000.")
+        # A host name here would leave requests for other names to the gateway's defaults, unasked.
+        if "listen" in data and not is_listening_place(data["listen"]):
+            self.add_error("listen", "Enter an IP address and a port, for example 0.0.0.0:8080.")
+        # An API in Gatehouse's place says yes to everything it has a page for.
+        if data.get("upstream", "").lower() == data.get("gatehouse", "").lower() != "":
+            self.add_error("upstream", "Enter your API's own address: this is Gatehouse's.")
+        return data
 
 
 def is_place(text: str) -> bool:
-    return bool(HOST_AND_PORT.fullmatch(text)) and 0 < int(text.rpartition(":")[2]) < 2**16
+    """Whether this is host:port, where something can be asked."""
+    host, _, port = text.rpartition(":")
+    address = address_of(host)
+    return is_port(port) and (not address.is_unspecified if address else is_host_name(host))
+
+
+def is_listening_place(text: str) -> bool:
+    """Whether this is address:port, where something can listen."""
+    host, _, port = text.rpartition(":")
+    return is_port(port) and address_of(host) is not None
+
+
+def is_port(text: str) -> bool:
+    return bool(PORT.fullmatch(text)) and int(text) < 2**16
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """The IPv4 address, or the IPv6 address in brackets; None for anything else."""
+    try:
+        if host.startswith("[") and host.endswith("]") and "%" not in host:
+            return IPv6Address(host[1:-1])
+        return IPv4Address(host)
+    except ValueError:
+        return None
+
+
+def is_host_name(host: str) -> bool:
+    # A last label of digits makes an address, or a mistyped one.
+    return bool(HOST_NAME.fullmatch(host)) and not host.rstrip(".").rpartition(".")[2].isdecimal()
 
 
 class SelfTestForm(forms.Form):

@@ -14,7 +14,7 @@ from apikeys.desks import StaffDesk
 from apikeys.explain import explain
 from apikeys.gateway_setup import FILES, TITLES, Places, configuration
 from apikeys.selftest import Result, Unreachable, run_self_test
-from apikeys.tool_forms import ConnectForm, ExplainForm, SelfTestForm
+from apikeys.tool_forms import ConnectForm, ExplainForm, SelfTestForm, is_place
 
 
 @sensitive_variables()
@@ -43,11 +43,10 @@ def explain_response(request: HttpRequest, form: ExplainForm, **context: Any) ->
 def connect_page(request: HttpRequest) -> HttpResponse:
     """Ready configurations; where things are comes from the query, which holds no secret."""
     host = request.get_host()
-    initial = {"gatehouse": host if ":" in host.rpartition("]")[2] else f"{host}:8000"}
+    here = host if ":" in host.rpartition("]")[2] else f"{host}:8000"
+    initial = {"gatehouse": here if is_place(here) else Places().gatehouse}
     form = ConnectForm(request.GET or None, initial=initial)
-    places = (
-        Places(**form.cleaned_data) if form.is_bound and form.is_valid() else Places(gatehouse=initial["gatehouse"])
-    )
+    places = Places(**(form.cleaned_data if form.is_bound and form.is_valid() else initial))
     return connect_response(request, form, places, SelfTestForm())
 
 

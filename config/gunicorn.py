@@ -33,6 +33,7 @@ errorlog = "-"
 # are ours to refuse, as nginx makes an error of gunicorn's own 414 and 431.
 limit_request_line = 8190
 limit_request_field_size = 16_380
+limit_request_fields = 1000
 
 
 class SecretFreeLogger(Logger):  # type: ignore[misc]

@@ -206,18 +206,18 @@ def require_gateway(name):
 
 
 @contextmanager
-def gateway(name, directory, *, gatehouse_port, upstream_port, secret):
-    """A real gateway with the published configuration, in front of the upstream."""
+def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="127.0.0.1", change=str):
+    """A real gateway with the published configuration, or what `change` makes of it, in front of the upstream."""
     program = require_gateway(name)
     port = free_port()
     places = Places(
         gatehouse=f"127.0.0.1:{gatehouse_port}",
         upstream=f"127.0.0.1:{upstream_port}",
-        listen=f"127.0.0.1:{port}",
+        listen=f"{listen}:{port}",
         secret=secret,
     )
     directory.mkdir(exist_ok=True)
-    command = COMMANDS[name][0](configuration(name, places), directory)
+    command = COMMANDS[name][0](change(configuration(name, places)), directory)
     env = os.environ | {"XDG_CONFIG_HOME": str(directory), "XDG_DATA_HOME": str(directory), "HOME": str(directory)}
     with running([program, *command[1:]], directory / "log", port=port, env=env) as process:
         yield process
@@ -234,11 +234,12 @@ class Answer:
 
 
 def call(port, method="GET", path="/", headers=None, body=None, *, host="127.0.0.1", timeout=15):
-    """One request, path and headers exactly as given."""
+    """One request, path and headers exactly as given; with a Host of its own unless there is one."""
+    has_host = any(name.lower() == "host" for name in headers or {})
     client = http.client.HTTPConnection(host, port, timeout=timeout)
     body = body.encode() if isinstance(body, str) else body
     try:
-        client.putrequest(method, path, skip_accept_encoding=True)
+        client.putrequest(method, path, skip_host=has_host, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
             for each in value if isinstance(value, list) else [value]:
                 client.putheader(name, each)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from django.contrib.auth.models import Permission
 
 from apikeys.gateway_setup import FILES, Places, configuration
 from apikeys.models import APIKey, KeyUsage
-from tests.apikeys.servers import ROOT, gatehouse, gateway, upstream
+from apikeys.selftest import FORGED_IDENTITY
+from tests.apikeys.conftest import make_key
+from tests.apikeys.servers import ROOT, call, gatehouse, gateway, upstream
 from tests.conftest import make_user
 
 PAGE = "/admin/apikeys/connect/"
@@ -51,14 +55,59 @@ def test_the_places_can_be_filled_in(staff_client):
 
 @pytest.mark.parametrize(
     "place",
-    ["gate", "gate:", "gate:0", "gate:99999", "a b:80", "x;}:80", "http://gate:80", "gate:80\nevil", "\0:1", ""],
+    [
+        *("gate", "gate:", ":80", "gate:0", "gate:99999", "gate:080", "gate:+80", "gate:８０", "gate:80 ;", "", "\0:1"),
+        *("a b:80", "x;}:80", "gate:80\nevil", "gate:80\r\nevil", "gate\n:80", "{gate}:80", "$host:80", "gate#:80"),
+        *("http://gate:80", "gate:80/", "gate/x:80", "user@gate:80", "*:80", "gâte:80", "-gate:80", "a..b:80", ".:80"),
+        *("1.2.3:80", "999.1.1.1:80", "1.2.3.4.5:80", "::1:80", "[::1:80", "[:::]:80", "[fe80::1%eth0]:80", "[::1]80"),
+        *("{env.GATEWAY_SECRET}:80", "unix//run/x:80", "a" * 64 + ":80"),
+    ],
 )
-def test_only_a_place_gets_into_a_configuration(staff_client, place):
-    response = staff_client.get(PAGE, {"gatehouse": place, "upstream": "api:1", "listen": "0.0.0.0:1"})
+@pytest.mark.parametrize("field", ["gatehouse", "upstream", "listen"])
+def test_only_a_place_gets_into_a_configuration(staff_client, field, place):
+    places = {"gatehouse": "gate:1", "upstream": "api:1", "listen": "0.0.0.0:1"}
+    response = staff_client.get(PAGE, places | {field: place})
     if "\0" not in place:
         assert "errorlist" in response.text
-        assert "server evil" not in response.text
+        assert "server gate:1;" not in response.text  # as without anything filled in
     assert response.status_code in {200, 400}
+
+
+@pytest.mark.parametrize("listen", ["api.example.com:8080", "localhost:8080", "gate:1", "*:8080"])
+def test_a_gateway_listens_on_an_address_and_so_for_every_host_name(staff_client, listen):
+    response = staff_client.get(PAGE, {"gatehouse": "gate:1", "upstream": "api:1", "listen": listen})
+    assert "Enter an IP address and a port" in response.text
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0:8000", "[::]:8000"])
+def test_nothing_can_be_asked_at_the_unspecified_address(staff_client, place):
+    response = staff_client.get(PAGE, {"gatehouse": place, "upstream": "api:1", "listen": "0.0.0.0:1"})
+    assert "Enter a host and a port" in response.text
+
+
+def test_the_api_is_not_taken_for_gatehouse(staff_client):
+    response = staff_client.get(PAGE, {"gatehouse": "api:9000", "upstream": "API:9000", "listen": "0.0.0.0:1"})
+    assert "this is Gatehouse&#x27;s" in response.text
+
+
+@pytest.mark.parametrize("host", ["localhost:99999", "localhost:0"])
+def test_an_address_of_ours_that_is_none_is_not_filled_in(staff_client, host):
+    response = staff_client.get(PAGE, headers={"host": host})
+    assert "gatehouse.internal:8000" in response.text
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "127.0.0.1:8080", "[::]:8080", "[::1]:8080"])
+def test_no_configuration_matches_a_host_name(listen):
+    places = Places(listen=listen)
+    assert "\nhttp://:8080 {" in configuration("caddy", places)
+    assert "server_name" not in configuration("nginx", places)
+    [listener] = yaml.safe_load(configuration("envoy", places))["static_resources"]["listeners"]
+    socket = listener["address"]["socket_address"]
+    assert (socket["address"], socket["port_value"]) == (listen.rpartition(":")[0].strip("[]"), 8080)
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    [virtual_host] = manager["route_config"]["virtual_hosts"]
+    assert virtual_host["domains"] == ["*"]
+    assert yaml.safe_load(configuration("traefik", places))["http"]["routers"]["api"]["rule"] == "PathPrefix(`/`)"
 
 
 @pytest.mark.parametrize(
@@ -126,9 +175,39 @@ def test_an_open_door_fails_the_test(staff_client, counters):
     results = {result.title: result for result in response.context["results"]}
     assert "Do not open this gateway" in response.text
     assert not any(result.passed for result in results.values())
-    assert len(results) == 8
+    assert len(results) == 11
     assert not APIKey.objects.exists()
     assert "forged-by-gatehouse" not in response.text
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
+def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_path, alice, name):
+    key = make_key(alice).secret
+    with (
+        upstream() as api,
+        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
+        gateway(
+            name,
+            tmp_path / name,
+            gatehouse_port=behind.port,
+            upstream_port=api.server_address[1],
+            secret="s",
+            listen="0.0.0.0",
+        ) as front,
+    ):
+        hosts = ("api.example.com", "api.example.com:8080", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "x", "_")
+        paths = ("/", "//", "/orders", "//orders", "/./orders", "/%6frders", "/orders%2fx", "/a?b=//", "/authz/nginx")
+        for host, path in product(hosts, paths):
+            answer = call(front.port, path=path, headers={"Host": host})
+            assert answer.status in {400, 401}, (host, path)
+        for host, method in product(hosts, ("HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")):
+            answer = call(front.port, method, "/orders", {"Host": host})
+            assert answer.status == 401, (host, method)
+        assert not api.arrived
+        for host in hosts:
+            assert call(front.port, path="/orders", headers={"Host": host, "X-API-Key": key}).status == 200
 
 
 @pytest.mark.gateway
@@ -149,3 +228,57 @@ def test_a_gateway_with_the_published_configuration_passes(staff_client, counter
     assert "Passed" in response.text
     assert not APIKey.objects.exists()
     assert not KeyUsage.objects.exists()
+
+
+BROKEN = {
+    "serves one host name only": ("caddy", "http://:", "http://127.0.0.1:", {"For another host name"}),
+    "keeps what a client forged": ("caddy", "request_header -*_*", "", {"With forged identity headers"}),
+    "obeys Connection": (
+        "caddy",
+        "request_header @plain -Connection",
+        "",
+        {"With the identity headers named in Connection"},
+    ),
+    "leaves a path open": (
+        "nginx",
+        "location / {",
+        "location // { proxy_pass http://api; }\n    merge_slashes off;\n    location / {",
+        {"For other spellings of the path"},
+    ),
+}
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tmp_path, fault):
+    name, old, new, failing = BROKEN[fault]
+    with (
+        upstream() as api,
+        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
+        gateway(
+            name,
+            tmp_path / name,
+            gatehouse_port=behind.port,
+            upstream_port=api.server_address[1],
+            secret="s",
+            change=lambda text: text.replace(old, new),
+        ) as front,
+    ):
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
+    assert {result.title for result in response.context["results"] if not result.passed} == failing
+    assert "Do not open this gateway" in response.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_api_that_refuses_for_itself_is_not_taken_for_a_gateway_that_asks(staff_client, counters):
+    with upstream() as api:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/status/403"})
+    passed = {result.title for result in response.context["results"] if result.passed}
+    assert not passed
+
+
+def test_the_self_test_forges_every_spelling():
+    for name in ("X-Auth-User-Id", "X-Auth_User-Id", "X_Auth-User-Id", "X_Auth_User_Id", "X_Auth_Tier", "X-Auth-Tier"):
+        assert name in FORGED_IDENTITY
+    assert len(FORGED_IDENTITY) == 3 * 8 + 2 * 4
