@@ -20,6 +20,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from accounts import addresses, throttle
+from accounts.confirmations import Confirmation
 from accounts.encryption import decrypt, encrypt
 from accounts.fields import normalize_email
 from accounts.middleware import note_the_time
@@ -33,6 +34,8 @@ from tiers.models import Tier
 logger = logging.getLogger(__name__)
 
 EPOCH_AT_PASSWORD = "epoch_at_password"  # noqa: S105  (a session key)
+ADDRESS_IS_TAKEN = "Another account has this email address. Sign in and choose another one."
+LINK_IS_DEAD = "This link is no longer valid. Request a new one."
 MISMATCH = "This name and password do not belong together. Check both, or reset the password."
 
 # What allauth mails its holder about an account is also what its history must tell.
@@ -149,20 +152,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return bool(email_address.email != email_address.user.email)
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """Take the address as shown to be this person's; not if the account is gone, or another one has it meanwhile."""
-        user = email_address.user
-        if not user.is_effective or addresses.is_taken(email_address.email, by_other_than=user):
-            messages.error(request, "This address cannot be confirmed any more.")
-            return False
+        """Take the address as shown to be this person's; not if the link is dead, or another account has it meanwhile."""
+        problem = ADDRESS_IS_TAKEN
         try:
-            with transaction.atomic():
-                return bool(super().confirm_email(request, email_address))
+            if not addresses.is_taken(email_address.email, by_other_than=email_address.user):
+                with transaction.atomic():
+                    if Confirmation(email_address).is_still_good():
+                        return bool(super().confirm_email(request, email_address))
+                problem = LINK_IS_DEAD
         except IntegrityError:
-            # Another account took the address between the question and the answer.
-            messages.error(request, "This address cannot be confirmed any more.")
-            return False
+            pass  # Another account took the address between the question and the answer.
+        messages.error(request, problem)
+        return False
 
     # --- mail
+
+    def send_confirmation_mail(self, request: HttpRequest, emailconfirmation: Any, signup: bool) -> None:
+        super().send_confirmation_mail(request, Confirmation(emailconfirmation.email_address), signup)
 
     def should_send_confirmation_mail(self, request: HttpRequest, email_address: EmailAddress, signup: bool) -> bool:
         # At sign-up the form has counted the mail already.

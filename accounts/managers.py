@@ -91,12 +91,22 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         return self.live().named(typed).first()
 
     def update(self, **values: Any) -> int:
-        """As Django's; who is suspended by it is signed out as well, for good."""
+        """As Django's; who is suspended by it is signed out as well, for good.
+
+        A new epoch also drops the addresses that the accounts were asked to move to: whoever asked may be locked out now.
+        """
         if values.get("is_active") is False:
             values.setdefault("session_epoch", models.F("session_epoch") + 1)
+        if "session_epoch" in values:
+            self._pending_addresses().delete()
         return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def _pending_addresses(self) -> Any:
+        address: Any = self.model._meta.get_field("emailaddress").related_model
+        asked_for = address.objects.filter(user__in=self.order_by().values("pk"), verified=False)
+        return asked_for.exclude(email=models.F("user__email"))
 
     def deletion_values(self) -> dict[str, Any]:
         # The epoch ends every session and reset link for good: a restored account does not bring its old cookies back.

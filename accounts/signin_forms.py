@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from allauth.account import forms as account_forms
+from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.mfa.base import forms as mfa_forms
@@ -181,13 +182,22 @@ class ResetPasswordForm(Plain, account_forms.ResetPasswordForm):  # type: ignore
         return email
 
 
+class LinkUsed(Exception):
+    """Raised when the link of a reset mail has set a password, or died otherwise, since its form was opened."""
+
+
 class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignore[misc]
     labels: ClassVar = {"password1": "New password", "password2": "New password (again)"}
 
     def save(self) -> None:
-        """Whoever has the link has the mailbox: it goes to the address in use and dies with it."""
-        super().save()
-        addresses.confirm(self.user)
+        """Whoever has the link has the mailbox: it goes to the address in use and dies with it. Raises LinkUsed."""
+        self.user.set_password(self.cleaned_data["password1"])  # before the row is locked, because hashing takes time
+        with transaction.atomic():
+            present = User.objects.select_for_update(no_key=True).filter(pk=self.user.pk).first()
+            if not default_token_generator.check_token(present, self.temp_key):
+                raise LinkUsed
+            self.user.save(update_fields=["password"])
+            addresses.confirm(self.user)
 
 
 class PasswordConfirmationForm(Plain, account_forms.ReauthenticateForm):  # type: ignore[misc]

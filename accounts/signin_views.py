@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, cast
 
 from allauth.account import views as account_views
@@ -28,8 +29,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django.views.generic.edit import FormView
 
 from accounts import addresses, throttle
+from accounts.confirmations import Confirmation
 from accounts.models import User
 from accounts.sessions import open_sessions
+from accounts.signin_forms import LinkUsed
 
 MAIL_SENT = "A mail with a link is on its way."
 
@@ -50,6 +53,34 @@ class SignupView(account_views.SignupView):  # type: ignore[misc]
             late = self.get_form()
             late.full_clean()
             response = super().form_valid(late) if late.is_valid() else self.form_invalid(late)
+        return response
+
+
+class ConfirmEmailView(account_views.ConfirmEmailView):  # type: ignore[misc]
+    """As allauth's, with links that die with the session epoch; a dead one shows what to do, whatever the method."""
+
+    def get_object(self, queryset: Any = None) -> Confirmation:
+        confirmation = Confirmation.from_key(self.kwargs["key"])
+        if confirmation is None:
+            raise Http404
+        return confirmation
+
+    def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().post(*args, **kwargs)
+        except Http404:
+            self.object = None
+            response = self.render_to_response(self.get_context_data(), status=HTTPStatus.NOT_FOUND)
+        return response
+
+
+class PasswordResetFromKeyView(account_views.PasswordResetFromKeyView):  # type: ignore[misc]
+    def form_valid(self, form: Any) -> HttpResponse:
+        """As allauth's; of several who send the form of one link, the first sets the password."""
+        try:
+            response: HttpResponse = super().form_valid(form)
+        except LinkUsed:
+            response = self.render_to_response(self.get_context_data(token_fail=True))
         return response
 
 

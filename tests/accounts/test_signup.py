@@ -39,7 +39,7 @@ def test_the_verification_link_works_once(client, free, mailoutbox):
     assert "dora@example.com" in client.get(link).content.decode()
     assert client.post(link)["Location"] == "/accounts/login/"
     assert client.post(link).status_code == 404
-    assert "no longer good" in client.get(link).content.decode()
+    assert "no longer valid" in client.get(link).content.decode()
 
 
 def test_opening_the_link_alone_verifies_nothing(client, free, mailoutbox):
