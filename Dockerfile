@@ -8,7 +8,8 @@ RUN /venv/bin/pip install --require-hashes -r requirements.txt
 FROM python:3.12-slim
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     BIND=0.0.0.0:8000 VAR_DIR=/var/lib/gatehouse STATIC_ROOT=/app/staticfiles
-RUN useradd --system --uid 10001 --home-dir /var/lib/gatehouse --create-home gatehouse
+RUN useradd --system --uid 10001 --home-dir /var/lib/gatehouse --create-home gatehouse \
+    && chmod 0700 /var/lib/gatehouse
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py ./

@@ -12,7 +12,9 @@ from gunicorn.glogging import Logger
 
 from config.base_logs import SecretFreeFormatter
 
-bind = os.environ.get("BIND", "127.0.0.1:8000")
+bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
+# For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.
+umask = 0o117
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8))
 worker_class = "gthread"
 threads = int(os.environ.get("WEB_THREADS") or 4)
