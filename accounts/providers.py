@@ -21,8 +21,9 @@ from django.shortcuts import redirect
 from accounts import addresses
 from accounts.fields import normalize_email
 from accounts.models import User
-from config.base_history import ADDITION, CHANGE, record
+from config.base_history import ADDITION, CHANGE, Author, record
 from config.base_mail import validate_mailable
+from config.base_text import counted
 
 LONGEST_UID = 191  # SocialAccount.uid
 ID_COLUMNS = {"google": "google_id", "github": "github_id"}
@@ -61,7 +62,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         signing_in = sociallogin.state.get("process") == AuthProcess.LOGIN
         email = sociallogin._did_authenticate_by_email
         if signing_in and email and not addresses.is_verified(sociallogin.user):
-            claim(sociallogin.user, request)
+            claim(sociallogin.user, request, sociallogin.account.get_provider().name)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         # Without a usable address, or with a name that is too short, the person completes a form.
@@ -137,20 +138,47 @@ def free_username(wish: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def claim(user: User, request: HttpRequest) -> None:
+def claim(user: User, request: HttpRequest, provider: str) -> None:
     """Give an account whose address was never verified to the person whom the provider has verified at that address.
 
-    Whoever made the account knows its password, and may have sessions and second factors: all of that dies.
+    Whoever made the account knows its password, and may have sessions, second factors, other providers' sign-ins and API
+    keys: all of that dies.
     """
+    author = Author(user, request)
     with transaction.atomic():
         user.set_unusable_password()
         user.save(update_fields=["password"])
         user.end_sessions()
         Authenticator.objects.filter(user=user).delete()
         UserSession.objects.filter(user=user).delete()
+        forget_providers(user)
+        revoked = revoke_keys(user, author, f"The account was claimed by sign-in with {provider}.")
         addresses.set_address(user, verified=True)
-        note = "Claimed through a provider that has verified the address; the old password and sessions ended."
-        record(user, CHANGE, actor=user, note=note, request=request)
+        author.record(
+            user,
+            CHANGE,
+            note=f"Claimed through a provider that has verified the address ({provider}); the old password, sessions and "
+            f"API keys ended.",
+        )
+    if revoked:
+        messages.warning(
+            request,
+            f"{counted(revoked, 'API key')} from before you signed in to this account no longer "
+            f"{'works' if revoked == 1 else 'work'}. Create new ones.",
+        )
+
+
+def revoke_keys(user: User, author: Author, reason: str) -> int:
+    keys = list(user.api_keys.filter(revoked_at__isnull=True))
+    user.api_keys.revoke(reason)
+    author.record_many(keys, CHANGE, note=f"Revoked: {reason}")
+    return len(keys)
+
+
+def forget_providers(user: User) -> None:
+    """Disconnect the providers by which somebody could sign in to the account so far."""
+    SocialAccount.objects.filter(user=user).delete()
+    sync_columns(user)
 
 
 def fill_columns(user: User, social_accounts: list[SocialAccount]) -> None:

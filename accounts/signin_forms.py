@@ -21,6 +21,7 @@ from accounts import addresses, throttle
 from accounts.fields import normalize_email
 from accounts.models import User
 from accounts.names import fold_sign_in_name
+from accounts.providers import forget_providers
 from config.base_mail import validate_mailable
 from config.base_validators import validate_encodable, validate_name
 
@@ -197,6 +198,9 @@ class NewPasswordForm(Plain, account_forms.ResetPasswordKeyForm):  # type: ignor
             if not default_token_generator.check_token(present, self.temp_key):
                 raise LinkUsed
             self.user.save(update_fields=["password"])
+            if present.last_login is None and not addresses.is_verified(present):
+                # Nobody has shown to be the holder so far: not those either whose provider gave this address unverified.
+                forget_providers(self.user)
             addresses.confirm(self.user)
 
 

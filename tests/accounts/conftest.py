@@ -12,3 +12,7 @@ def fresh_budgets(settings):
     forget_limiter()
     yield
     forget_limiter()
+
+
+# The fixtures of tests that sign in through a provider.
+from tests.accounts.oauth_steps import provider, running_provider  # noqa: E402, F401
