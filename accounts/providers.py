@@ -8,7 +8,8 @@ from typing import Any
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
+from allauth.socialaccount.providers import registry
 from allauth.socialaccount.providers.base import AuthProcess, ProviderException
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
@@ -48,6 +49,13 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         user.name = name_from(data) or user.email.partition("@")[0] or "New account"
         user.username = free_username(as_text(data.get("username"), 254) or user.email.partition("@")[0])
         return user
+
+    def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Any:
+        """As allauth's; an account that was connected before its provider left the settings can still be disconnected."""
+        try:
+            return super().get_provider(request, provider, client_id=client_id)
+        except SocialApp.DoesNotExist:
+            return registry.get_class(provider)(request, app=SocialApp(provider=provider))
 
     def authenticate_by_email(self, sociallogin: SocialLogin) -> tuple[User, str] | None:
         """The account that has an address which the provider has verified; an unverified one proves nothing."""

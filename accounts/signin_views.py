@@ -34,6 +34,7 @@ from accounts.models import User
 from accounts.sessions import open_sessions
 from accounts.signin_forms import LinkUsed
 
+NOT_PENDING = "That address isn't waiting to be confirmed. Look below at how it stands."
 MAIL_SENT = "A mail with a link is on its way."
 
 
@@ -109,10 +110,13 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
                 return render(request, "429.html", status=429)
             self.tell_the_holder(address)
             messages.info(request, MAIL_SENT)
+        else:
+            messages.error(request, NOT_PENDING)
         return redirect("account_email")
 
     def _action_remove(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse | None:
         if not self.is_pending(request):
+            messages.error(request, NOT_PENDING)
             return redirect("account_email")
         response: HttpResponse | None = super()._action_remove(request)
         return response

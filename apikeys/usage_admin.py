@@ -10,9 +10,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from apikeys.models import KeyUsage
-from config.base_admin import ReadOnlyAdmin, badge, when
+from config.base_admin import ReadOnlyAdmin, amount, badge, when
 
 FIRST_ERROR = 400
+# The columns that show a quantity, in place of the field itself.
+AMOUNTS = {"tokens_used": "tokens", "cost_microcents": "cost", "response_time_ms": "time"}
 
 
 class MethodFilter(admin.SimpleListFilter):
@@ -53,6 +55,14 @@ class KeyUsageAdmin(ReadOnlyAdmin):
     sortable_by = ()
     empty_advice = "Each decision on a known key, allowed or refused, will be listed here."
     when_column = when("created_at", "When")
+    tokens = amount("tokens_used", "Tokens")
+    cost = amount("cost_microcents", "Cost in microcents")
+    time = amount("response_time_ms", "Response time in ms")
+    readonly_fields = tuple(AMOUNTS.values())
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        names = [name for name in super().get_fields(request, obj) if name not in self.readonly_fields]
+        return [AMOUNTS.get(str(name), name) for name in names]
 
     @admin.display(description="Key")
     def key_column(self, event: KeyUsage) -> str:

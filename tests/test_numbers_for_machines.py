@@ -1,0 +1,210 @@
+"""Numbers that a machine reads (ids, values, addresses, coordinates) have no thousands separators; those for people do."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey, KeyPermission
+from config.base_history import CHANGE, record
+from ratelimits.models import Outage, RateLimit, Refusal
+from tests.accounts.people import messages, signed_in
+from tests.accounts.signin import confirm_identity, sign_in, verified
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_usage
+from tests.test_hostile_forms import forms_of
+from tests.test_urls_access import expected, filled, read_to_the_end
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+FIRST = 1_234_567
+# What people read or hear: there a number may have separators.
+FOR_PEOPLE = frozenset({"title", "aria-label", "placeholder", "alt", "content"})
+GROUPED = re.compile(r"(?<![\d,])\d{1,3}(,\d{3})+(?![\d,])")
+# The way out, and what asks for a passkey, which would have to be a real one.
+NOT_VISITED = re.compile(r"logout|authenticate|webauthn/(login|add)")
+
+
+class AttributeReader(HTMLParser):
+    """The attributes of a page that a machine reads and that hold a number with separators."""
+
+    def __init__(self):
+        super().__init__()
+        self.faults = []
+
+    def handle_starttag(self, tag, attributes):
+        self.faults += [
+            f"<{tag} {name}={value!r}>"
+            for name, value in attributes
+            if name not in FOR_PEOPLE and GROUPED.search(value or "")
+        ]
+
+
+def faults(html):
+    reader = AttributeReader()
+    reader.feed(html)
+    return reader.faults
+
+
+@pytest.fixture
+def large(settings, db):
+    """One of each thing, with ids and figures of millions; signed in: a superuser, and Olga, who holds all of it."""
+    settings.RATE_LIMIT_STORE = "memory"
+    now = timezone.now()
+    free = Tier.objects.create(id=FIRST, name="free")
+    pro = Tier.objects.create(id=FIRST + 1, name="pro")
+    sue = make_user("sue", id=FIRST, tier=free, is_staff=True, is_superuser=True)
+    olga = make_user("olga", id=FIRST + 1, tier=free)
+    key = make_key(olga, rate_limit=1_234_567, rate_period=3_600, allow=())
+    KeyPermission.objects.create(id=FIRST, api_key=key, action="read", resource="/orders/*")
+    limit = make_limit(free, "/x", id=FIRST, limit=1_234_567, period=1_234)
+    make_limit(pro, "/y", id=FIRST + 1, limit=1_234, period=604_800)
+    figures = {"tokens_used": 7_654_321, "cost_microcents": 7_654_321, "response_time_ms": 7_654}
+    event = make_usage(key, **figures)
+    Refusal.objects.create(
+        id=FIRST, key="k", owner=f"user:{olga.pk}", rate_limit=limit, name=limit.name, limit=1_234_567, period=1_234,
+        window="rolling", count=7_654_321, first_at=now, last_at=now,
+    )  # fmt: skip
+    Outage.objects.create(id=FIRST, store="redis", node="web-1", error="away", began_at=now, let_through=7_654_321)
+    record(olga, CHANGE, actor=sue, note="Hello.")
+    LogEntry.objects.update(id=FIRST)
+    SocialAccount.objects.create(id=FIRST, user=olga, provider="github", uid="1234567", extra_data={"login": "olga"})
+    holder = Client()
+    sign_in(holder, verified(olga).username)
+    confirm_identity(holder)
+    UserSession.objects.filter(user=olga).update(id=FIRST)
+    Authenticator.objects.create(id=FIRST, user=olga, type="webauthn", data={"name": "Key", "credential": {}})
+    return {
+        "user": olga.pk,
+        "group": Group.objects.create(id=FIRST, name="support").pk,
+        "tier": free.pk,
+        "ratelimit": limit.pk,
+        "apikey": key.pk,
+        "keyusage": event.pk,
+        "logentry": FIRST,
+        "people": {"superuser": signed_in(sue), "holder": holder},
+    }
+
+
+MORE = {
+    "superuser": [
+        "/users/?tier={tier}&sort=-seen&size=25", "/users/?q=olga", "/admin/search/?q=o", "/admin/tiers/tier/?q=free",
+        "/admin/accounts/user/?tier__id__exact={tier}", "/admin/ratelimits/ratelimit/?tier__id__exact={tier}",
+        "/admin/ratelimits/match/?method=GET&path=/x&tier={tier}", "/admin/ratelimits/copy/?source={tier}&target={tier}",
+        "/admin/ratelimits/what-if/?limit_id={ratelimit}", "/admin/usage/?user=olga", "/admin/usage/?key={apikey}",
+        "/admin/apikeys/apikey/?q=a", "/admin/admin/logentry/?q=olga",
+        "/admin/autocomplete/?app_label=accounts&model_name=user&field_name=tier&term=f",
+    ],
+    "holder": ["/account/usage/?key={apikey}", *(f"/account/keys/{{apikey}}/{step}" for step in ("", "edit/", "rotate/"))],
+}  # fmt: skip
+# Pages that only an answer to a form shows: confirmations, and forms with errors in them.
+SENT = [
+    ("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": "{user}"}),
+    ("/admin/tiers/tier/", {"action": "delete_selected", "_selected_action": "{tier}"}),
+    ("/admin/ratelimits/ratelimit/", {"action": "observe_selected", "_selected_action": "{ratelimit}"}),
+    ("/admin/auth/group/", {"action": "delete_selected", "_selected_action": "{group}"}),
+    ("/admin/apikeys/apikey/bulk/", {"verb": "revoke", "keys": "{apikey}"}),
+    ("/users/bulk/", {"action": "suspend", "pk": "{user}"}),
+    ("/users/bulk/", {"action": "tier", "tier": "{tier}", "pk": "{user}"}),
+    ("/users/{user}/edit/", {"name": "", "username": "olga", "email": "olga@example.com", "tier": "{tier}"}),
+    ("/admin/ratelimits/ratelimit/{ratelimit}/change/", {"tier": "{tier}", "limit": "1234567", "period": "999999999"}),
+    ("/admin/tiers/tier/{tier}/delete/", {"post": "yes", "move_users_to": "1234999"}),
+    ("/admin/ratelimits/copy/", {"source": "{tier}", "target": "1234568"}),
+    ("/admin/ratelimits/match/", {"method": "GET", "path": "/x", "tier": "{tier}", "user": ""}),
+    ("/admin/ratelimits/what-if/", {"limit_id": "{ratelimit}", "tier": "{tier}", "path": "/x", "limit": "1234", "period": "1234"}),
+]  # fmt: skip
+
+
+def pages(large):
+    """Every page that they get, by its path and who asked."""
+    for person, client in large["people"].items():
+        patterns = [pattern for pattern, answers in expected().items() if {"ok", "to"} & set(answers)]
+        for path in [filled(pattern, large) for pattern in patterns] + [more.format(**large) for more in MORE[person]]:
+            if not NOT_VISITED.search(path):
+                answer = client.get(path)
+                read_to_the_end(answer)
+                if not answer.streaming:
+                    yield f"{person} at {path}", answer.content.decode()
+    for path, data in SENT:
+        sent = {name: value.format(**large) for name, value in data.items()}
+        answer = large["people"]["superuser"].post(path.format(**large), sent)
+        yield f"sent to {path}", answer.content.decode()
+
+
+def test_no_attribute_that_a_machine_reads_has_separators(large):
+    seen = dict(pages(large))
+    assert len(seen) > 150
+    assert {place: found for place, html in seen.items() if (found := faults(html))} == {}
+
+
+def test_figures_for_people_keep_their_separators(large):
+    client = large["people"]["superuser"]
+    event = client.get(f"/admin/apikeys/keyusage/{large['keyusage']}/change/").content.decode()
+    assert event.count('<div class="readonly">7,654,321</div>') == 2
+    assert '<div class="readonly">7,654</div>' in event
+    assert "7,654,321" in client.get("/admin/usage/").content.decode()
+    assert "1,234,567 per 1,234 seconds" in client.get("/admin/ratelimits/ratelimit/").content.decode()
+
+
+def test_a_connected_account_is_disconnected_by_what_its_button_sends(large):
+    holder = large["people"]["holder"]
+    page = holder.get("/accounts/3rdparty/").content.decode()
+    sent = re.search(r'name="account" value="([^"]*)"', page)[1]
+    answer = holder.post("/accounts/3rdparty/", {"account": sent}, follow=True)
+    assert not SocialAccount.objects.exists()
+    assert "Disconnect olga" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("sent", ["1,234,567", "999", "", "x", "9" * 30])
+def test_a_connected_account_that_is_none_is_an_error_on_the_page(large, sent):
+    answer = large["people"]["holder"].post("/accounts/3rdparty/", {"account": sent})
+    assert 'class="errorlist"' in answer.content.decode()
+    assert SocialAccount.objects.count() == 1
+
+
+@pytest.mark.parametrize("action", ["action_send", "action_remove"])
+def test_an_address_that_is_not_pending_is_told_so(large, action):
+    answer = large["people"]["holder"].post(
+        "/accounts/email/", {action: "", "email": "nobody@example.com"}, follow=True
+    )
+    assert any("isn't waiting to be confirmed" in text for text in messages(answer))
+
+
+def test_what_the_buttons_of_the_own_account_send_is_understood(large):
+    """A session and a passkey, each with an id of millions."""
+    holder = large["people"]["holder"]
+    passkeys = holder.get("/accounts/2fa/webauthn/").content.decode()
+    assert f"/accounts/2fa/webauthn/keys/{FIRST}/remove/" in passkeys
+    holder.post(f"/accounts/2fa/webauthn/keys/{FIRST}/remove/")
+    assert not Authenticator.objects.exists()
+    sessions = holder.get("/accounts/sessions/").content.decode()
+    (ending,) = re.findall(r'<form method="post" action="([^"]*sessions/[^"]+)"', sessions)
+    holder.post(ending)
+    assert not UserSession.objects.filter(id=FIRST).exists()
+
+
+def test_what_the_forms_of_staff_send_is_understood(large):
+    """Each edit form, sent as the page has it, changes nothing and says of no field that it is wrong."""
+    client = large["people"]["superuser"]
+    for path in (
+        f"/users/{large['user']}/edit/",
+        f"/admin/accounts/user/{large['user']}/change/",
+        f"/admin/ratelimits/ratelimit/{large['ratelimit']}/change/",
+        f"/admin/apikeys/apikey/{large['apikey']}/change/",
+    ):
+        (form,) = [form for form in forms_of(client, path) if form.method == "post" and "bulk" not in form.address]
+        assert client.post(form.address, form.sent).status_code == 302, path
+    assert KeyPermission.objects.get().pk == FIRST
+    assert (RateLimit.objects.get(pk=FIRST).limit, APIKey.objects.get().rate_limit) == (1_234_567, 1_234_567)
+    assert User.objects.get(pk=large["user"]).tier_id == FIRST
