@@ -270,6 +270,37 @@ def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tm
     assert "Do not open this gateway" in response.text
 
 
+CAREFUL = {
+    "closes": "if ($host != 127.0.0.1) { return 444; }",
+    "refuses": "if ($host != 127.0.0.1) { return 421; }",
+    "redirects": "if ($host != 127.0.0.1) { return 301 https://api.example.com$request_uri; }",
+    "refuses odd paths": "if ($request_uri ~ //) { return 400; }",
+    "refuses upgrades": "if ($http_connection ~ X-Auth) { return 400; }",
+}
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("care", CAREFUL)
+def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, counters, tmp_path, care):
+    with (
+        upstream() as api,
+        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
+        gateway(
+            "nginx",
+            tmp_path / "nginx",
+            gatehouse_port=behind.port,
+            upstream_port=api.server_address[1],
+            secret="s",
+            change=lambda text: text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1),
+        ) as front,
+    ):
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
+    assert response.context["failure"] == ""
+    assert not [result for result in response.context["results"] if not result.passed]
+    assert ("closed" in response.text) is (care == "closes")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_api_that_refuses_for_itself_is_not_taken_for_a_gateway_that_asks(staff_client, counters):
     with upstream() as api:

@@ -14,6 +14,7 @@ from apikeys.secrets import new_secret
 from config import gunicorn as served
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import call, gatehouse, gateway, upstream
+from tiers.models import Tier
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 
@@ -110,6 +111,12 @@ def test_a_preflight_without_a_key_has_no_identity(front, echo):
         assert call(front.port, "OPTIONS", "/orders", headers).status == 401
     assert call(front.port, "GET", "/orders", preflight).status == 401
     assert not echo.arrived
+
+
+def test_a_tier_is_percent_encoded_where_it_is_not_ascii(front, alice):
+    Tier.objects.filter(pk=alice.tier_id).update(name="Größe 100 % 日本")
+    answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret})
+    assert dict(identity(answer))["x-auth-tier"] == "Gr%C3%B6%C3%9Fe 100 %25 %E6%97%A5%E6%9C%AC"
 
 
 def test_a_user_without_a_tier_has_an_empty_one(front, alice):
