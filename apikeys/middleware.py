@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from apikeys.decorators import admit, with_limits
 from apikeys.endpoints import PREFIX, ask
+from config.middleware import machine_headers
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -26,6 +27,8 @@ class GatewayMiddleware:
         response = ask(request)
         # CommonMiddleware would do this; without it the answer would go out in chunks.
         response.headers["Content-Length"] = str(len(response.content))
+        for name, value in machine_headers(request.META):
+            response.headers[name] = value
         return response
 
 

@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from apikeys.answers import Approval
 from apikeys.endpoints import PREFIX, endpoint_for
 from apikeys.gateways import Answer, Environ
+from config.middleware import machine_headers
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 # As WSGI says; django-stubs knows Django's handler by a narrower type.
@@ -24,7 +25,7 @@ def gateways_first(application: Application) -> Application:
         if not path.startswith(PREFIX):
             return application(environ, start_response)
         try:
-            return send(endpoint_for(path)(environ), start_response)
+            return send(endpoint_for(path)(environ), environ, start_response)
         finally:
             # As Django does it around each request: a connection that broke, or is old, is not for the next one.
             connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
@@ -32,11 +33,11 @@ def gateways_first(application: Application) -> Application:
     return gatehouse
 
 
-def send(answer: Answer, start_response: StartResponse) -> list[bytes]:
+def send(answer: Answer, environ: Environ, start_response: StartResponse) -> list[bytes]:
     if isinstance(answer, Approval):
         status, headers, body = "200 OK", answer.headers, answer.body
     else:
         status = f"{answer.status_code} {answer.reason_phrase}"
         headers, body = dict(answer.items()), answer.content
-    start_response(status, [*headers.items(), ("Content-Length", str(len(body)))])
+    start_response(status, [*headers.items(), *machine_headers(environ), ("Content-Length", str(len(body)))])
     return [body]

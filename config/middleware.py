@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -21,6 +23,24 @@ CONTENT_SECURITY_POLICY = (
 PERMISSIONS_POLICY = (
     "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
 )
+# For answers to machines; pages have the same but for their own policy for content.
+MACHINE_HEADERS = (
+    ("Content-Security-Policy", "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    ("Permissions-Policy", PERMISSIONS_POLICY),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+# Gateways hand a denial on to the API's clients, and what holds for the subdomains of the API is not ours to say.
+MACHINE_HEADERS_OVER_HTTPS = (*MACHINE_HEADERS, ("Strict-Transport-Security", "max-age=31536000"))
+
+
+def machine_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The security headers for an answer to a machine."""
+    name, https = settings.SECURE_PROXY_SSL_HEADER or ("wsgi.url_scheme", "https")
+    return MACHINE_HEADERS_OVER_HTTPS if settings.HTTPS_ONLY and environ.get(name) == https else MACHINE_HEADERS
 
 
 class RequestIdMiddleware:
@@ -46,7 +66,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class SecurityHeadersMiddleware:
-    """The headers that Django's SecurityMiddleware leaves out."""
+    """The headers that Django's SecurityMiddleware leaves out, and all of them where it answers itself: 301 and 400."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -54,8 +74,8 @@ class SecurityHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        for name, value in MACHINE_HEADERS:
+            response.headers.setdefault(name, value)
         return response
 
 

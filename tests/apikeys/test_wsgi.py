@@ -10,6 +10,7 @@ from django.db import connection
 
 from apikeys.models import KeyUsage
 from apikeys.wsgi import gateways_first
+from config.middleware import MACHINE_HEADERS
 from config.wsgi import application
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,3 +95,10 @@ def test_a_connection_that_broke_is_closed_after_the_answer(key, monkeypatch):
     monkeypatch.setattr(connection, "is_usable", lambda: False)
     ask_wsgi("/authz/nginx", orders(key))
     assert connection.connection is None
+
+
+def test_yes_and_no_have_the_security_headers(key):
+    _, allowed, _ = ask_wsgi("/authz/nginx", orders(key))
+    _, denied, _ = ask_wsgi("/authz/nginx", orders(key)[1:])
+    assert denied["X-Auth-Reason"] == "missing_key"
+    assert set(MACHINE_HEADERS) <= set(allowed.items()) & set(denied.items())

@@ -1,0 +1,179 @@
+"""Every answer has the security headers, whoever makes it; in HTTPS mode every cookie is bound to its host."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import messages
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from config.middleware import MACHINE_HEADERS
+from tests.apikeys.test_wsgi import ask_wsgi
+from tests.config.settings_file import read_settings
+
+pytestmark = pytest.mark.django_db
+
+OF_HTTPS = [
+    *(
+        "HTTPS_ONLY",
+        "SECURE_SSL_REDIRECT",
+        "SECURE_HSTS_SECONDS",
+        "SECURE_HSTS_PRELOAD",
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS",
+    ),
+    *("SECURE_PROXY_SSL_HEADER", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SESSION_COOKIE_NAME"),
+    *("CSRF_COOKIE_NAME", "MESSAGES_COOKIE_NAME"),
+]
+ENCRYPTED = {"X-Forwarded-Proto": "https"}
+
+
+@pytest.fixture
+def https(settings, tmp_path):
+    """The settings of production behind one proxy."""
+    production = read_settings(tmp_path, TRUSTED_PROXY_HOPS="1")
+    for name in OF_HTTPS:
+        setattr(settings, name, production[name])
+    settings.WHITENOISE_USE_FINDERS = settings.WHITENOISE_AUTOREFRESH = True
+
+
+def missing(response):
+    """The names of security headers that an answer lacks, or has with another value than Gatehouse gives."""
+    policy = response.headers.get("Content-Security-Policy", "")
+    strict = policy.startswith("default-src 'none';") and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    lacking = [] if strict else ["Content-Security-Policy"]
+    return lacking + [name for name, value in MACHINE_HEADERS[1:] if response.headers.get(name) != value]
+
+
+@pytest.mark.usefixtures("https")
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("get", "/accounts/login/", 200),
+        ("get", "/admin/", 302),
+        ("get", "/users", 301),
+        ("get", "/no-such-page", 404),
+        ("get", "/admin/?q=%00", 400),
+        ("post", "/livez", 405),
+        ("get", "/livez", 200),
+        ("get", "/readyz", 200),
+        ("post", "/accounts/login/", 403),
+        ("get", "/static/css/gatehouse.css", 200),
+        ("get", "/authz/x", 404),
+        ("get", "/authz/verify", 405),
+        ("get", "/authz/nginx", 403),
+        ("get", "/authz/openapi.json", 200),
+    ],
+)
+def test_an_answer_over_https_has_them(client, method, path, status):
+    client.handler.enforce_csrf_checks = True
+    response = getattr(client, method)(path, headers=ENCRYPTED)
+    assert response.status_code == status
+    assert missing(response) == []
+    assert response["Strict-Transport-Security"].startswith("max-age=31536000")
+    response.close()
+
+
+@pytest.mark.usefixtures("https")
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/static/css/gatehouse.css", "/no-such-page"])
+def test_the_redirect_to_https_has_them(client, path):
+    response = client.get(path)
+    assert (response.status_code, response["Location"]) == (301, f"https://testserver{path}")
+    assert missing(response) == []
+
+
+@pytest.mark.parametrize("headers", [{}, ENCRYPTED])
+@pytest.mark.usefixtures("https")
+def test_a_refused_host_has_them(client, headers):
+    response = client.get("/accounts/login/", headers={"Host": "evil.example", **headers})
+    assert response.status_code == 400
+    assert missing(response) == []
+
+
+@pytest.mark.usefixtures("https")
+def test_an_error_has_them(client, monkeypatch):
+    monkeypatch.setattr("config.health.livez", lambda request: 1 / 0)
+    client.raise_request_exception = False
+    response = client.get("/livez", headers=ENCRYPTED)
+    assert response.status_code == 500
+    assert missing(response) == []
+
+
+@pytest.mark.usefixtures("https")
+def test_unavailable_has_them(client, monkeypatch):
+    monkeypatch.setattr("config.health.checks", lambda: {"database": lambda: False})
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert missing(response) == []
+
+
+class Told:
+    """What a WSGI application told, as a test client's response looks."""
+
+    def __init__(self, told):
+        self.status, self.headers, _ = told
+
+
+@pytest.mark.parametrize(
+    ("path", "peer", "status"),
+    [
+        ("/authz/nginx", "127.0.0.1", "403 Forbidden"),
+        ("/authz/nginx", "203.0.113.5", "403 Forbidden"),
+        ("/authz/x", "127.0.0.1", "404 Not Found"),
+        ("/authz/verify", "127.0.0.1", "405 Method Not Allowed"),
+        ("/authz/openapi.json", "127.0.0.1", "200 OK"),
+    ],
+)
+def test_an_answer_to_a_gateway_has_them(path, peer, status):
+    response = Told(ask_wsgi(path, REMOTE_ADDR=peer))
+    assert response.status == status
+    assert missing(response) == []
+    assert "Strict-Transport-Security" not in response.headers
+
+
+@pytest.mark.usefixtures("https")
+def test_what_holds_for_the_subdomains_of_an_api_is_not_said():
+    response = Told(ask_wsgi("/authz/nginx", [("X-Forwarded-Proto", "https")]))
+    assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def cookies_of(response):
+    return {name: dict(morsel.items()) for name, morsel in response.cookies.items()}
+
+
+@pytest.fixture
+def with_message(client, sue, alice):
+    """A client that is signed in over HTTPS, and the answer that has a message for its next page."""
+    page = client.get("/accounts/login/", headers=ENCRYPTED)
+    signed_in = client.post("/accounts/login/", {"login": "sue", "password": "correct horse 1"}, headers=ENCRYPTED)
+    assert signed_in.status_code == 302
+    done = client.post(f"/users/{alice.pk}/reactivate/", headers=ENCRYPTED)
+    return cookies_of(page) | cookies_of(signed_in) | cookies_of(done)
+
+
+@pytest.mark.usefixtures("https")
+def test_cookies_are_bound_to_their_host(with_message):
+    assert set(with_message) == {"__Host-csrf", "__Host-session", "__Host-messages"}
+    for cookie in with_message.values():
+        assert cookie["secure"]
+        assert cookie["httponly"]
+        assert (cookie["path"], cookie["domain"], cookie["samesite"]) == ("/", "", "Lax")
+
+
+@pytest.mark.usefixtures("https", "with_message")
+def test_a_message_is_shown_once_and_its_cookie_is_taken_back(client):
+    assert client.cookies["__Host-messages"].value
+    page = client.get("/account/", headers=ENCRYPTED)
+    assert len(page.context["messages"]) == 1
+    taken_back = page.cookies["__Host-messages"]
+    assert (taken_back.value, taken_back["max-age"], taken_back["path"]) == ("", 0, "/")
+    assert taken_back["secure"]
+
+
+def test_without_https_the_cookie_has_no_prefix():
+    request = RequestFactory().get("/")
+    request.COOKIES, request.session = {}, {}
+    storage = messages.storage.default_storage(request)
+    storage.add(messages.INFO, "Saved")
+    response = HttpResponse()
+    storage.update(response)
+    assert set(response.cookies) == {"messages"}
