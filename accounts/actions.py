@@ -68,6 +68,7 @@ def restoration(users: UserQuerySet) -> list[str]:
         f"{counted(users.count(), 'account')} will come back.",
         f"{counted(keys, 'API key')} will work again. Old sessions stay dead.",
         "An account whose username or e-mail address was taken meanwhile stays deleted, and you are told which.",
+        "A user whose tier was deleted meanwhile comes back on the default tier.",
     ]
 
 

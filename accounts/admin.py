@@ -21,6 +21,8 @@ from config.base_text import counted
 from config.base_validators import validate_name
 from tiers.models import Tier
 
+TIER_GONE = "A user whose tier was deleted meanwhile comes back on the default tier."
+
 
 class UserForm(LiveChoicesForm):
     def clean(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ class UserAdmin(SoftDeleteAdmin):
         holders = User.objects.filter(pk__in=[row.pk for row in rows])
         if verb == RESTORE:
             keys = holders.filter(is_active=True).keys_that_return().count()
-            return [f"{counted(keys, 'key')} will work again.", "Sessions from before stay ended."]
+            return [f"{counted(keys, 'key')} will work again.", "Sessions from before stay ended.", TIER_GONE]
         return [
             f"{counted(holders.effective_keys().count(), 'key')} will stop working at once.",
             "Every session ends, and links to reset the password die.",

@@ -9,15 +9,16 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.core.validators import MinLengthValidator
-from django.db import models
+from django.db import models, transaction
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
-from config.base_models import SoftDeleteModel, TimestampedModel, unique_among_live
+from config.base_models import SoftDeleteModel, TimestampedModel, is_live_and_locked, unique_among_live
 from config.base_validators import validate_name
+from tiers.models import Tier
 
 
 def profile_image_path(user: User, filename: str) -> str:
@@ -55,6 +56,8 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         default=0, db_default=0, editable=False, help_text="Moved on to end every session and reset link."
     )
     erased_at = models.DateTimeField("erased", null=True, editable=False)
+
+    live_parents = ("tier",)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -134,12 +137,21 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return self.is_staff or self.is_superuser
 
     def restore(self, using: str | None = None) -> None:
-        """As `SoftDeleteModel.restore()`; an erased account has nothing left to bring back."""
+        """As `SoftDeleteModel.restore()`, on the default tier if the account's own was deleted meanwhile.
+
+        An erased account has nothing left to bring back.
+        """
         if self.erased_at is not None:
             raise ValidationError(
                 "The personal data of this account was erased: it cannot be restored.", code="restore_erased"
             )
-        super().restore(using)
+        with transaction.atomic(using=using):
+            # A deleted tier cannot be given to anybody, nor to somebody who comes back.
+            tier = type(self).objects.select_related("tier").get(pk=self.pk).tier
+            if tier is not None and not is_live_and_locked(tier):
+                self._as_queryset(using).deleted().update(tier=Tier.objects.default())
+                self.refresh_from_db(fields=["tier"])
+            super().restore(using)
 
     def end_sessions(self) -> None:
         """End every session and every reset link of this account, from their next request on."""

@@ -24,6 +24,7 @@ from accounts.fields import normalize_email
 from accounts.models import User
 from config.base_history import ADDITION, CHANGE, Author, record
 from config.base_mail import validate_mailable
+from config.base_models import DeletedMeanwhile
 from config.base_text import counted
 
 LONGEST_UID = 191  # SocialAccount.uid
@@ -88,7 +89,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 if form is None:
                     note = f"Signed up with {sociallogin.account.provider}."
                     record(user, ADDITION, actor=user, note=note, request=request)
-        except IntegrityError:
+        except (IntegrityError, DeletedMeanwhile):
             messages.error(request, "Another account took this name or address just now. Try again.")
             raise ImmediateHttpResponse(redirect("account_login")) from None
         return user

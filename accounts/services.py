@@ -16,6 +16,7 @@ from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
 from config.base_history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
+from config.base_models import hold
 from tiers.models import Tier
 
 BATCH = 500
@@ -60,12 +61,16 @@ def sign_out(users: UserQuerySet, author: Author) -> Outcome:
 
 
 def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
-    """Move the accounts to `tier` (None: to none); those on it already are not touched."""
+    """Move the accounts to `tier` (None: to none); those on it already are not touched.
+
+    Raises DeletedMeanwhile, a ValidationError, if the tier was deleted since it was chosen.
+    """
     return change_all(
         on_another_tier(users, tier),
         {"tier": tier},
         author,
         flag=CHANGE,
+        holds=tier,
         changes=lambda user: [Change(field="tier", old=str(user.tier or "–"), new=str(tier or "–"))],
     )
 
@@ -83,11 +88,13 @@ def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outco
 def restore(users: UserQuerySet, author: Author) -> Outcome:
     """Bring deleted accounts back, each on its own: a name taken meanwhile keeps only its own account away."""
     outcome = Outcome()
-    for user in users.deleted().iterator():
+    for user in users.deleted().select_related("tier").iterator():
         try:
             with transaction.atomic():
+                before = snapshot(user)
                 user.restore()
-                author.record(user, CHANGE, note="Restored.")
+                moved = [change for change in changes_between(before, snapshot(user)) if change["field"] == "tier"]
+                author.record(user, CHANGE, changes=moved, note="Restored.")
         except ValidationError as error:
             outcome.refused.extend(error.messages)
         else:
@@ -104,6 +111,7 @@ def change_all(
     note: str = "",
     changes: Callable[[User], list[Change]] | None = None,
     removes: bool = False,
+    holds: Tier | None = None,
 ) -> Outcome:
     """Set `values` on all `users`, batch by batch, each with its history; stopped half-way it can simply be run again.
 
@@ -112,6 +120,8 @@ def change_all(
     outcome = Outcome()
     for pks in batches(users):
         with transaction.atomic():
+            if holds is not None:
+                hold(holds)
             if removes:
                 refuse_last_superuser(users.filter(pk__in=pks, is_superuser=True))
             rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))

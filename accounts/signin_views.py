@@ -33,6 +33,7 @@ from accounts.confirmations import Confirmation
 from accounts.models import User
 from accounts.sessions import open_sessions
 from accounts.signin_forms import LinkUsed
+from config.base_models import DeletedMeanwhile
 
 NOT_PENDING = "That address isn't waiting to be confirmed. Look below at how it stands."
 MAIL_SENT = "A mail with a link is on its way."
@@ -46,10 +47,10 @@ def holder(request: HttpRequest) -> User:
 
 class SignupView(account_views.SignupView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
-        """As allauth's; who lost a race for a name or an address sees the form again, as if he had come later."""
+        """As allauth's; who lost a race for a name, an address or the tier sees the form as if they had come later."""
         try:
             response: HttpResponse = super().form_valid(form)
-        except IntegrityError:
+        except (IntegrityError, DeletedMeanwhile):
             self._cached_form = None
             late = self.get_form()
             late.full_clean()

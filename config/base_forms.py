@@ -9,10 +9,9 @@ from typing import Any
 from django import forms
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.forms.fields import InvalidJSONInput
 
-from config.base_models import LIVE, SoftDeleteModel
+from config.base_models import SoftDeleteModel, is_live_and_locked
 
 LONGEST_JSON = 20_000
 
@@ -41,13 +40,6 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
             if isinstance(row, SoftDeleteModel) and not is_live_and_locked(row):
                 self.add_error(name, f"“{row}” was deleted just now. Choose another one.")
         return cleaned
-
-
-def is_live_and_locked(row: SoftDeleteModel) -> bool:
-    rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
-    if transaction.get_connection().in_atomic_block:
-        rows = rows.select_for_update(no_key=True)
-    return rows.values_list("pk").first() is not None
 
 
 def label_with_state(row: Any) -> str:

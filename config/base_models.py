@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, router, transaction
@@ -35,6 +35,28 @@ def uuid7(at: datetime | None = None) -> uuid.UUID:
     fraction = rest * 4096 // 1_000_000
     random = int.from_bytes(os.urandom(8)) >> 2
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random)
+
+
+class DeletedMeanwhile(ValidationError):
+    """Raised instead of attaching a row to one that was deleted since it was chosen."""
+
+
+def is_live_and_locked(row: SoftDeleteModel) -> bool:
+    """Whether the row is live; inside a transaction it also stays so until that ends, because its deletion has to wait."""
+    rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
+    if transaction.get_connection().in_atomic_block:
+        rows = rows.select_for_update(no_key=True)
+    return rows.values_list("pk").first() is not None
+
+
+def hold(row: SoftDeleteModel) -> None:
+    """Keep the row live until this transaction ends. Raises DeletedMeanwhile if it is not.
+
+    Hold what rows are attached to before any of those rows is locked: deletion locks in this order, too.
+    """
+    if not is_live_and_locked(row):
+        kind = row._meta.verbose_name
+        raise DeletedMeanwhile(f"The {kind} “{row}” was deleted just now. Choose another {kind}.", code="deleted")
 
 
 class UUIDModel(models.Model):
@@ -91,6 +113,28 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
         """What a form may offer: the live rows, and the row it holds already, so that saving unchanged loses nothing."""
         return self.filter(LIVE | models.Q(pk=pk))
 
+    def update(self, **values: Any) -> int:
+        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        model: Any = self.model
+        parents = [values[name] for name in model.live_parents if isinstance(values.get(name), SoftDeleteModel)]
+        if not parents:
+            return super().update(**values)
+        with transaction.atomic(using=self.db):
+            for parent in parents:
+                hold(parent)
+            return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        rows, model = list(objs), cast("Any", self.model)
+        parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
+        with transaction.atomic(using=self.db):
+            for parent in sorted(parents, key=lambda parent: str(parent.pk)):
+                hold(parent)
+            return super().bulk_create(rows, *args, **options)
+
     def delete(self) -> tuple[int, dict[str, int]]:
         """Soft-delete the live rows of this queryset in one statement.
 
@@ -138,16 +182,36 @@ class SoftDeleteModel(models.Model):
         db_persist=True,
     )
 
+    # The foreign keys that must lead to a live row at the moment when they are set.
+    live_parents: ClassVar[tuple[str, ...]] = ()
+
     objects = SoftDeleteQuerySet.as_manager()
 
     class Meta:
         abstract = True
 
     def save(self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any) -> None:
-        """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row."""
+        """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row.
+
+        Raises DeletedMeanwhile rather than attach the row to a deleted one (`live_parents`).
+        """
         if update_fields is None and not force_insert and not self._state.adding:
             update_fields = self._fields_of_a_full_save()
-        super().save(force_insert=force_insert, update_fields=update_fields, **options)
+        fields = None if update_fields is None else set(update_fields)
+        parents = [name for name in self.live_parents if fields is None or name in fields]
+        if not parents:
+            super().save(force_insert=force_insert, update_fields=fields, **options)
+            return
+        with transaction.atomic(using=options.get("using")):
+            for name in parents:
+                self._hold_new_parent(name)
+            super().save(force_insert=force_insert, update_fields=fields, **options)
+
+    def _hold_new_parent(self, name: str) -> None:
+        """Hold what the foreign key `name` leads to, unless it led there already: saved unchanged, it may be deleted."""
+        parent = getattr(self, name)
+        if parent is not None and (self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()):
+            hold(parent)
 
     def _fields_of_a_full_save(self) -> set[str]:
         skipped = self.get_deferred_fields() | {"deleted_at", "created_at"}

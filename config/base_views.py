@@ -13,18 +13,23 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from config.base_models import DeletedMeanwhile
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Run a view once more when it lost a race for a unique value: the second pass shows it as a form error."""
+    """Run a view once more when it lost a race for a unique value, or what was chosen in it was deleted meanwhile.
+
+    The second pass shows it as a form error.
+    """
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
-        except IntegrityError:
+        except (IntegrityError, DeletedMeanwhile):
             uploads: Any = request.FILES.values()
             for upload in uploads:
                 upload.seek(0)

@@ -96,6 +96,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         help_text="Observe counts and reports, and never refuses.",
     )
 
+    live_parents = ("tier",)
+
     objects: ClassVar[RateLimitManager] = RateLimitManager()
 
     class Meta:

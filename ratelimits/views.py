@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from config.base_views import staff_render
+from config.base_views import retry_on_conflict, staff_render
 from ratelimits.advice import rule_in_words
 from ratelimits.budgets import Budget, BudgetState
 from ratelimits.forms import CopyForm, MatchForm, WhatIfForm
@@ -139,6 +139,7 @@ def reset(request: HttpRequest) -> HttpResponse:
 
 
 @may_add
+@retry_on_conflict
 def copy(request: HttpRequest) -> HttpResponse:
     """Choose two tiers (GET), see what would be copied, and copy it (POST)."""
     data = request.POST if request.method == "POST" else request.GET if "source" in request.GET else None

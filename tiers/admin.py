@@ -54,6 +54,11 @@ class TierAdmin(SoftDeleteAdmin):
         return ["The tier can no longer be given to accounts.", "Nothing is removed: you can restore it at any time."]
 
     def obstacle(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> str:
+        if verb == DELETE:
+            try:
+                Tier.objects.filter(pk__in=[row.pk for row in rows]).refuse_default()
+            except ValidationError as error:
+                return str(error.messages[0])
         used = Tier.objects.filter(pk__in=[row.pk for row in rows]).in_use().with_use_counts() if verb == DELETE else []
         if len(rows) == 1 or not used:
             return ""
@@ -82,7 +87,7 @@ class TierAdmin(SoftDeleteAdmin):
         if verb != DELETE:
             super().carry_out(request, rows, verb)
             return
-        for tier in rows:
+        for tier in sorted(rows, key=lambda tier: tier.pk):  # the order in which others lock tiers
             delete_tier(tier, actor=request.user, request=request, via="admin", **self.emptying(request, tier))
 
     def emptying(self, request: HttpRequest, row: Tier) -> dict[str, Any]:

@@ -47,10 +47,20 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
     delete.alters_data = delete.queryset_only = True  # type: ignore[attr-defined]
     hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
 
+    def refuse_default(self) -> None:
+        """Raise ValidationError if the default tier is among these: without it, new accounts would be on no tier."""
+        tier = self.live().filter(name=settings.DEFAULT_TIER_NAME).first()
+        if tier is not None:
+            raise ValidationError(
+                f"“{tier}” is the default tier, which new users are put on. To delete it, set DEFAULT_TIER_NAME to "
+                f"another tier and restart Gatehouse.",
+                code="default_tier",
+            )
+
     def _refuse_if_in_use(self) -> None:
-        # The lock makes a concurrent assignment of one of these tiers wait: its foreign key check needs the row.
+        # The lock makes a concurrent assignment of one of these tiers wait, which holds it: see `config.base_models.hold`.
         locked = self.model._default_manager.select_for_update().filter(pk__in=list(self.values_list("pk", flat=True)))
-        pks = [tier.pk for tier in locked]
+        pks = [tier.pk for tier in locked.order_by("pk")]
         tier = self.model._default_manager.filter(pk__in=pks).in_use().with_use_counts().first()
         if tier is not None:
             raise TierInUse(
@@ -110,6 +120,19 @@ class Tier(TimestampedModel, SoftDeleteModel):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse to rename the default tier: new users would be on none."""
+        super().clean()
+        default = settings.DEFAULT_TIER_NAME
+        if self.name != default and type(self).objects.live().filter(pk=self.pk, name=default).exists():
+            raise ValidationError(
+                {
+                    "name": f"“{default}” is the default tier, which new users are put on. To rename it, set "
+                    f"DEFAULT_TIER_NAME to another tier and restart Gatehouse."
+                },
+                code="default_tier",
+            )
 
     def natural_key(self) -> tuple[str]:
         return (self.name,)

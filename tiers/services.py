@@ -24,8 +24,10 @@ def delete_tier(
 ) -> None:
     """Delete `tier`; first move its live users to another live tier, and delete its live limits, if told so.
 
-    All of it or nothing. Raises TierInUse if users or limits are left on it, ValidationError if the other tier is none.
+    All of it or nothing. Raises TierInUse if users or limits are left on it, ValidationError if the other tier is none or
+    if this is the default tier.
     """
+    Tier.objects.filter(pk=tier.pk).refuse_default()
     with transaction.atomic():
         list(
             Tier.objects.select_for_update().filter(pk__in=[tier.pk, getattr(move_users_to, "pk", None)]).order_by("pk")

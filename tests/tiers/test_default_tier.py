@@ -1,0 +1,148 @@
+"""The tier that new users are put on can't be deleted or renamed; who comes back or signs up is on a live tier."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+
+from accounts.models import User
+from config import base_models
+from tests.accounts.people import history, make_staff, messages, signed_in
+from tests.conftest import make_user
+from tests.rows import make_limit
+from tests.rows import make_staff as make_staff_with
+from tiers.models import Tier
+from tiers.services import delete_tier
+
+pytestmark = pytest.mark.django_db
+WHY = "“free” is the default tier, which new users are put on. To {}, set DEFAULT_TIER_NAME to another tier and restart Gatehouse."
+DELETE, RENAME = WHY.format("delete it"), WHY.format("rename it")
+SIGN_UP = {"name": "Dora", "username": "dora", "email": "dora@example.com", "password1": "correct horse 1"}
+
+
+def delete_page(client, tier, **data):
+    return client.post(f"/admin/tiers/tier/{tier.pk}/delete/", {"post": "yes"} | data, follow=True)
+
+
+def delete_in_bulk(client, *tiers):
+    data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers], "post": "yes"}
+    return client.post("/admin/tiers/tier/", data, follow=True)
+
+
+@pytest.fixture
+def alone(staff_client, free):
+    """The default tier, with nobody and nothing on it."""
+    User.objects.update(tier=None)
+    return free
+
+
+def test_the_page_says_why_it_cannot_be_deleted_and_what_to_do(staff_client, alone):
+    page = staff_client.get(f"/admin/tiers/tier/{alone.pk}/delete/").content.decode()
+    assert DELETE in page
+    assert DELETE in delete_page(staff_client, alone).content.decode()
+    assert Tier.objects.default() == alone
+
+
+def test_it_is_not_deleted_with_others_or_by_moving_its_users(staff_client, alone, pro):
+    make_user("nina", tier=alone)
+    assert DELETE in delete_page(staff_client, alone, move_users_to=pro.pk).content.decode()
+    User.objects.update(tier=None)
+    assert DELETE in delete_in_bulk(staff_client, alone, pro).content.decode()
+    assert Tier.objects.live().count() == 2
+
+
+def test_the_service_refuses_it_too(alone, sue):
+    with pytest.raises(ValidationError, match="is the default tier"):
+        delete_tier(alone, actor=sue)
+    assert Tier.objects.default() == alone
+
+
+def test_another_tier_goes_and_so_does_the_default_of_before(staff_client, alone, pro, settings):
+    assert "Deleted: tier “pro”." in messages(delete_page(staff_client, pro))
+    settings.DEFAULT_TIER_NAME = "plus"
+    assert "Deleted: tier “free”." in messages(delete_page(staff_client, alone))
+
+
+def test_it_is_not_renamed_but_described_anew(staff_client, free, settings):
+    url = f"/admin/tiers/tier/{free.pk}/change/"
+    assert RENAME in staff_client.post(url, {"name": "basic", "description": ""}).content.decode()
+    assert staff_client.post(url, {"name": "free", "description": "For all."}).status_code == 302
+    free.refresh_from_db()
+    assert (free.name, free.description) == ("free", "For all.")
+    settings.DEFAULT_TIER_NAME = "basic"
+    assert staff_client.post(url, {"name": "basic", "description": ""}).status_code == 302
+
+
+@pytest.mark.parametrize("name", ["FREE", "free ", "f‍ree", ""])
+def test_a_name_that_only_looks_the_same_is_another_name(staff_client, free, name):
+    staff_client.post(f"/admin/tiers/tier/{free.pk}/change/", {"name": name, "description": ""})
+    assert Tier.objects.default() == free
+
+
+def test_staff_who_may_not_delete_tiers_are_refused_before(free):
+    client = signed_in(make_staff("steve", "view_user"))
+    assert client.post(f"/admin/tiers/tier/{free.pk}/delete/", {"post": "yes"}).status_code == 403
+    with_right = signed_in(make_staff_with("tina", "tiers.delete_tier", "tiers.view_tier", tier=None))
+    assert DELETE in delete_page(with_right, free).content.decode()
+
+
+def test_who_is_restored_comes_back_on_the_default_tier_if_their_own_is_gone(staff_client, free, pro):
+    nina = make_user("nina", tier=pro)
+    nina.delete()
+    pro.delete()
+    staff_client.post(f"/users/{nina.pk}/restore/")
+    nina.refresh_from_db()
+    assert (nina.deleted_at, nina.tier) == (None, free)
+    assert history(nina)[0].values == [{"field": "tier", "old": "pro", "new": "free"}]
+
+
+@pytest.mark.parametrize("default", ["free", "nowhere"])
+def test_the_same_holds_in_the_admin_and_without_a_default_tier(staff_client, free, pro, settings, default):
+    settings.DEFAULT_TIER_NAME = default
+    nina = make_user("nina", tier=pro)
+    nina.delete()
+    pro.delete()
+    page = staff_client.get(f"/admin/accounts/user/{nina.pk}/restore/").content.decode()
+    assert "A user whose tier was deleted meanwhile comes back on the default tier." in page
+    staff_client.post(f"/admin/accounts/user/{nina.pk}/restore/", {"post": "yes"})
+    nina.refresh_from_db()
+    assert (nina.deleted_at, nina.tier) == (None, free if default == "free" else None)
+
+
+def test_who_is_restored_stays_on_a_tier_that_is_there(staff_client, free, pro):
+    nina = make_user("nina", tier=pro)
+    nina.delete()
+    staff_client.post(f"/users/{nina.pk}/restore/")
+    nina.refresh_from_db()
+    assert nina.tier == pro
+    assert history(nina)[0].values == []
+
+
+def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(client, free, settings, monkeypatch):
+    basic = Tier.objects.create(name="basic")
+
+    def deleted_first(tier):
+        """Another process, which has another default tier, was faster."""
+        monkeypatch.setattr(base_models, "hold", hold)
+        settings.DEFAULT_TIER_NAME = "basic"
+        raise base_models.DeletedMeanwhile("gone")
+
+    hold = base_models.hold
+    monkeypatch.setattr(base_models, "hold", deleted_first)
+    assert client.post("/accounts/signup/", SIGN_UP).status_code == 302
+    assert User.objects.get(username="dora").tier == basic
+
+
+def test_the_first_superuser_and_the_sample_users_are_on_live_tiers(db):
+    call_command("bootstrap")
+    call_command("demo")
+    assert not User.objects.live().exclude(tier__deleted_at=None).filter(tier__isnull=False).exists()
+    assert User.objects.filter(is_superuser=True).get().tier.name == "free"
+
+
+def test_limits_of_a_tier_keep_it_as_users_do(staff_client, free, pro):
+    make_limit(pro)
+    assert "This tier is in use" in delete_page(staff_client, pro).content.decode()
+    pro.refresh_from_db()
+    assert pro.deleted_at is None
