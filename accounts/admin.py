@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
@@ -17,7 +18,7 @@ from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
 from config.base_forms import LiveChoicesForm
-from config.base_text import counted
+from config.base_text import counted, search_form
 from config.base_validators import validate_name
 from tiers.models import Tier
 
@@ -48,7 +49,7 @@ class UserAdmin(SoftDeleteAdmin):
         ("last_login", admin.DateFieldListFilter),
     )
     list_select_related = ("tier",)
-    search_fields = ("username", "email", "name")
+    search_fields = ("username__has", "email__has", "name_folded__has")
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
     empty_advice = "An account signs in, is on a tier and holds API keys."
@@ -140,6 +141,14 @@ class GroupAdmin(GatehouseModelAdmin):
     search_fields = ("name",)
     ordering = ("name",)
     empty_advice = "A group bundles permissions for staff."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
+        """Groups are few and Django's own: their names are compared here, in the form in which others are stored."""
+        words = search_form(search_term).split()
+        names = queryset.values_list("pk", "name")
+        return queryset.filter(
+            pk__in=[pk for pk, name in names if all(word in search_form(name) for word in words)]
+        ), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

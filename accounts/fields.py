@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from django.db import models
 
 from config.base_mail import validate_mailable
+from config.base_text import normal_form
 
 
 def normalize_email(address: str) -> str:
     """The form in which an address is stored and looked up: NFKC, case folded, no space around it."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", address).casefold()).strip()
+    return normal_form(address).strip()
 
 
 class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
@@ -22,6 +22,7 @@ class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
     """
 
     default_validators = [validate_mailable]
+    normal_form = staticmethod(normalize_email)
 
     def to_python(self, value: Any) -> Any:
         value = super().to_python(value)

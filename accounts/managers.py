@@ -8,7 +8,6 @@ from django.apps import apps
 from django.contrib.auth.models import BaseUserManager
 from django.db import models, transaction
 
-from accounts.fields import normalize_email
 from accounts.names import fold_sign_in_name
 from config.base_models import LIVE, SoftDeleteQuerySet
 from tiers.models import Tier
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 def key_model() -> Any:
     # Found by the reverse relation's name: keys stand above accounts, which must not import them.
     return apps.get_model("accounts", "User")._meta.get_field("api_keys").related_model
-
-
-def name_contains(word: str) -> models.Q:
-    """A name is kept as typed, and SQLite folds ASCII letters only: try the common spellings of other letters."""
-    spellings = {word} if word.isascii() else {word, word.upper(), word.title()}
-    return models.Q(*(models.Q(name__icontains=spelling) for spelling in sorted(spellings)), _connector=models.Q.OR)
 
 
 class UserQuerySet(SoftDeleteQuerySet["User"]):
@@ -51,9 +44,9 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
     def matching(self, text: str) -> UserQuerySet:
         """The accounts whose name, username or e-mail address contains each word of `text`, in any letter case."""
         found = self
-        for word in normalize_email(text).split():
+        for word in text.split():
             found = found.filter(
-                models.Q(username__contains=word) | models.Q(email__contains=word) | name_contains(word)
+                models.Q(username__has=word) | models.Q(email__has=word) | models.Q(name_folded__has=word)
             )
         return found
 

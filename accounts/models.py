@@ -17,6 +17,7 @@ from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
 from config.base_models import SoftDeleteModel, TimestampedModel, is_live_and_locked, unique_among_live
+from config.base_search import FoldedField
 from config.base_validators import validate_name
 from tiers.models import Tier
 
@@ -28,6 +29,7 @@ def profile_image_path(user: User, filename: str) -> str:
 
 class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin):
     name = models.CharField(max_length=100, validators=[MinLengthValidator(2), validate_name])
+    name_folded = FoldedField("name")
     username = models.CharField(
         max_length=32,
         validators=[MinLengthValidator(2), validate_username],

@@ -108,7 +108,9 @@ class APIKeyAdmin(SoftDeleteAdmin):
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("user",)
-    search_fields = ("name", "prefix__startswith", "last4__exact", "user__username", "user__email")
+    search_fields = (
+        "name_folded__has", "prefix__startswith", "last4__exact", "user__username__has", "user__email__has"
+    )  # fmt: skip
     search_help_text = "By name, holder, start of the secret or its last four characters."
     actions = ("disable_selected", "revoke_selected", "delete_selected", "restore_selected", "export_selected")
     inlines = (KeyPermissionInline,)

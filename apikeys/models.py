@@ -23,6 +23,7 @@ from config.base_models import (
     TimestampedQuerySet,
     UUIDModel,
 )
+from config.base_search import FoldedField
 from config.base_validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
@@ -83,6 +84,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         validators=[MinLengthValidator(1), validate_name],
         help_text="What the key is for, for example “nightly export”.",
     )
+    name_folded = FoldedField("name")
     # The start and the end of the secret, by which people tell keys apart.
     prefix = models.CharField(max_length=40, editable=False, db_index=True)
     last4 = models.CharField("last four", max_length=4, editable=False)

@@ -40,6 +40,7 @@ from config.base_history import (
     snapshot,
 )
 from config.base_paginator import BoundedPaginator
+from config.base_search import FoldedField
 from config.base_templatetags import ago
 from config.base_views import refusing_bad_values, retry_on_conflict
 
@@ -167,7 +168,8 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return [
             field
             for field in self.opts.concrete_fields
-            if (field.name in self.csv_fields if self.csv_fields else field.name not in SECRET_FIELDS)
+            if not isinstance(field, FoldedField)
+            and (field.name in self.csv_fields if self.csv_fields else field.name not in SECRET_FIELDS)
         ]
 
     def csv_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:

@@ -19,6 +19,7 @@ from django.http import HttpRequest
 
 from config import base_text
 from config.base_http import client_address
+from config.base_search import FoldedField
 
 __all__ = [
     "ADDITION",
@@ -69,7 +70,7 @@ def snapshot(row: models.Model) -> dict[str, str]:
     return {
         str(field.verbose_name): display(row, field)
         for field in row._meta.concrete_fields
-        if field.name not in {"updated_at", "is_deleted"}
+        if field.name not in {"updated_at", "is_deleted"} and not isinstance(field, FoldedField)
     }
 
 

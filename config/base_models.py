@@ -19,6 +19,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import capfirst
 
+from config.base_search import folded_fields, folded_values, with_folded
+
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 LIVE = models.Q(deleted_at__isnull=True)
@@ -73,14 +75,23 @@ class TimestampedQuerySet(models.QuerySet[M_co]):
 
     def update(self, **values: Any) -> int:
         values.setdefault("updated_at", timezone.now())
-        return super().update(**values)
+        return super().update(**values, **folded_values(self.model, values))
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         if options.get("update_fields"):
-            options["update_fields"] = {*options["update_fields"], "updated_at"}
+            options["update_fields"] = with_folded(self.model, {*options["update_fields"], "updated_at"})
         return super().bulk_create(objs, *args, **options)
+
+    def bulk_update(self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **options: Any) -> int:
+        objs, fields = tuple(objs), with_folded(self.model, fields)
+        for field in folded_fields(self.model):
+            for row in objs if field.name in fields else ():
+                field.pre_save(row, add=False)
+        return super().bulk_update(objs, fields, *args, **options)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
 
 
 class TimestampedModel(models.Model):
@@ -96,7 +107,7 @@ class TimestampedModel(models.Model):
 
     def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:
         if update_fields:
-            update_fields = {*update_fields, "updated_at"}
+            update_fields = with_folded(type(self), {*update_fields, "updated_at"})
         super().save(update_fields=update_fields, **options)
 
 
@@ -215,11 +226,12 @@ class SoftDeleteModel(models.Model):
 
     def _fields_of_a_full_save(self) -> set[str]:
         skipped = self.get_deferred_fields() | {"deleted_at", "created_at"}
-        return {
+        written = {
             field.name
             for field in self._meta.concrete_fields
             if not field.primary_key and not field.generated and field.attname not in skipped
         }
+        return with_folded(type(self), written)
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         """Soft-delete this row. Deleting it twice keeps the first time and reports 0 rows."""

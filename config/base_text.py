@@ -21,6 +21,26 @@ FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 BLANKS = FILLERS | VARIATION_SELECTORS
 
 
+# What lower case leaves of the Turkish letters İ and ı, beside i.
+TURKISH_I = (("i\u0307", "i"), ("ı", "i"))
+
+
+def normal_form(text: str) -> str:
+    """One form for all spellings of a text that differ in letter case or compatibility forms: NFKC, case folded."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def search_form(text: str) -> str:
+    """`normal_form`, without invisible characters and without the difference between dotted and dotless i.
+
+    Accents count: "Zoe" does not find "Zoë".
+    """
+    form = "".join(character for character in normal_form(text) if character.isspace() or is_visible(character))
+    for spelling, letter in TURKISH_I:
+        form = form.replace(spelling, letter)
+    return form
+
+
 def is_visible(character: str) -> bool:
     """Whether a reader sees something where `character` stands."""
     return unicodedata.category(character) not in INVISIBLE_CATEGORIES and character not in BLANKS

@@ -45,7 +45,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("tier",)
-    search_fields = ("name", "path")
+    search_fields = ("name_folded__has", "path")
     autocomplete_fields = ("tier",)
     fields = ("tier", "path", "method", "limit", "period", "window", "mode", "name")
     actions = ("observe_selected", "enforce_selected", "delete_selected", "restore_selected", "export_selected")

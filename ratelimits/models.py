@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base_search import FoldedField
 from config.base_validators import validate_name
 from ratelimits.advice import never_wins
 from ratelimits.budgets import Budget, rule_key
@@ -64,6 +65,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         validators=[validate_name],
         help_text="Unique; callers see it in the RateLimit header. Left empty, one is made up.",
     )
+    name_folded = FoldedField("name")
     path = models.CharField(
         max_length=255,
         validators=[validate_pattern],

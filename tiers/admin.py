@@ -23,7 +23,7 @@ from tiers.services import delete_tier
 class TierAdmin(SoftDeleteAdmin):
     list_display = ("name", "users", "limits", "description", "created")
     list_filter = (("created_at", admin.DateFieldListFilter),)
-    search_fields = ("name", "description")
+    search_fields = ("name_folded__has", "description_folded__has")
     ordering = ("name",)
     confirm_template = "admin/tiers/confirm.html"
     change_form_template = "admin/tiers/change_form.html"

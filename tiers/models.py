@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.urls import reverse
 
 from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base_search import FoldedField
 from config.base_text import counted
 from config.base_validators import validate_name, validate_text
 
@@ -93,12 +94,14 @@ class Tier(TimestampedModel, SoftDeleteModel):
         validators=[validate_name],
         help_text="How staff and account holders call this tier, for example “pro”.",
     )
+    name_folded = FoldedField("name")
     description = models.TextField(
         blank=True,
         max_length=500,
         validators=[MaxLengthValidator(500), validate_text],
         help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
     )
+    description_folded = FoldedField("description")
 
     objects: ClassVar[TierManager] = TierManager()
 

@@ -1,0 +1,274 @@
+"""Names are found however they are typed: letter case, ligatures, full-width and Turkish letters, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin import site
+from django.contrib.auth.models import Group
+from django.core.management import call_command
+from django.db import connection, models
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models.functions import Upper
+
+from accounts.erasure import erase
+from accounts.models import User
+from apikeys.models import APIKey
+from config.base_history import Author, LogEntry, snapshot
+from config.base_text import search_form
+from ratelimits.models import RateLimit
+from tests.accounts.people import signed_in
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit
+from tiers.models import Tier
+
+# A name, and what somebody may type who looks for it.
+FOUND = [
+    ("Anna Weiß", ("Weiß", "weiss", "WEISS", "weiß", "WEIẞ", "anna weiss", "ｗｅｉｓｓ", "wei\u200bss")),
+    ("İstanbul", ("İstanbul", "istanbul", "ISTANBUL", "ıstanbul", "i\u0307stanbul", "stanbul")),
+    ("Işık Isparta", ("ışık", "IŞIK", "Işık", "işik", "ısparta", "isparta")),
+    ("Oﬃce ﬁle", ("office", "OFFICE", "oﬃce", "file", "FILE")),
+    ("ＡＣＭＥ Ｃｏｒｐ", ("acme", "ACME", "Corp", "ｃｏｒｐ", "ＡＣＭＥ")),
+    ("Σίσυφος", ("σίσυφος", "ΣΊΣΥΦΟΣ", "σίσυφοσ", "Σίσυφος")),
+    ("Zoë Müller", ("zoë", "ZOË", "zoe\u0308", "MÜLLER", "müller")),
+    ("Łukasz Żółć", ("łukasz", "ŁUKASZ", "żółć", "ŻÓŁĆ")),
+    ("Дмитрий", ("дмитрий", "ДМИТРИЙ", "Дми")),
+    ("Straße\u00a0nord", ("strasse", "STRASSE nord", "straße")),
+    ("علی\u200cرضا", ("علیرضا", "علی\u200cرضا")),
+    ("ǅenan Ⅷ ㎏", ("dženan", "DŽENAN", "viii", "kg")),
+    ("ᏣᎳᎩ ꭰ", ("ᏣᎳᎩ", "ꮳꮃꭹ", "Ꭰ")),
+    ("50% _off_ \\o/", ("50%", "_off_", "\\o/")),
+]
+PAIRS = [(name, typed) for name, forms in FOUND for typed in forms]
+NOT_FOUND = [("Anna Weiß", "weis\u00dfs"), ("Zoë", "zoe"), ("Anna", "%"), ("Anna", "_nna"), ("İstanbul", "estanbul")]
+
+
+@pytest.mark.parametrize(("name", "typed"), PAIRS, ids=ascii)
+def test_what_is_typed_is_in_the_search_form_of_the_name(name, typed):
+    assert all(search_form(word) in search_form(name) for word in typed.split())
+
+
+@pytest.mark.parametrize("name", [name for name, _ in FOUND], ids=ascii)
+def test_the_search_form_of_a_search_form_is_itself(name):
+    assert search_form(search_form(name)) == search_form(name)
+
+
+def results(client, place, typed):
+    """What a search finds, as text."""
+    if place == "/users/":
+        return [row.name for row in client.get("/users/", {"q": typed}).context["page"].object_list]
+    if place == "search":
+        groups = client.get("/admin/search/", {"q": typed}).context["groups"]
+        return [row.name for group in groups for row, _ in group["rows"]]
+    if place == "autocomplete":
+        query = {"app_label": "accounts", "model_name": "user", "field_name": "tier", "term": typed}
+        return [row["text"] for row in client.get("/admin/autocomplete/", query).json()["results"]]
+    return [row.name for row in client.get(f"/admin/{place}/", {"q": typed}).context["cl"].result_list]
+
+
+def make_all(name, free):
+    """A row of each kind that is searched by this name."""
+    user = make_user("somebody")
+    User.objects.filter(pk=user.pk).update(name=name)
+    make_key(user, name)
+    make_limit(free, name=name)
+    Tier.objects.create(name=name)
+    Group.objects.create(name=name)
+
+
+PLACES = (
+    "/users/",
+    "accounts/user",
+    "tiers/tier",
+    "ratelimits/ratelimit",
+    "apikeys/apikey",
+    "auth/group",
+    "autocomplete",
+    "search",
+)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("name", "forms"), FOUND, ids=ascii)
+def test_every_search_of_staff_finds_it(staff_client, free, name, forms):
+    make_all(name, free)
+    for place in PLACES:
+        for typed in forms:
+            count = 4 if place == "search" else 1
+            assert results(staff_client, place, typed) == [name] * count, f"{place}: {typed!a}"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("name", "typed"), NOT_FOUND, ids=ascii)
+def test_no_search_finds_what_is_not_there(staff_client, free, name, typed):
+    make_all(name, free)
+    for place in PLACES:
+        assert results(staff_client, place, typed) == [], f"{place}: {typed!a}"
+
+
+@pytest.mark.django_db
+def test_usernames_addresses_and_descriptions_are_found_so_too(staff_client, free):
+    User.objects.create_user("ali_veli", "a@ışık.com", name="Ali")
+    make_key(User.objects.get(username="ali_veli"), "k")
+    Tier.objects.create(name="t", description="Für große Büros")
+    for place in ("/users/", "accounts/user"):
+        for typed in ("ALI_VELI", "ａｌｉ", "A@IŞIK.com".replace("I", "ı"), "ışık"):
+            assert results(staff_client, place, typed) == ["Ali"]
+    assert results(staff_client, "apikeys/apikey", "ＡＬＩ_veli") == ["k"]
+    assert results(staff_client, "tiers/tier", "FÜR GROSSE büros") == ["t"]
+
+
+@pytest.mark.django_db
+class TestKept:
+    """The form follows the name, whichever way the name is written."""
+
+    def test_by_save(self, alice):
+        alice.name = "Anna Weiß"
+        alice.save()
+        assert User.objects.get(name_folded="anna weiss") == alice
+        alice.name = "Straße"
+        alice.save(update_fields=["name"])
+        alice.refresh_from_db()
+        assert alice.name_folded == "strasse"
+
+    def test_by_saving_a_part_of_a_row(self, alice):
+        partial = User.objects.only("name").get(pk=alice.pk)
+        partial.name = "Groß"
+        partial.save()
+        alice.refresh_from_db()
+        assert (alice.name, alice.name_folded, alice.username) == ("Groß", "gross", "alice")
+        User.objects.defer("name").get(pk=alice.pk).save()
+        alice.refresh_from_db()
+        assert alice.name_folded == "gross"
+
+    def test_by_an_update(self, alice, free):
+        User.objects.filter(pk=alice.pk).update(name="Weiß")
+        Tier.objects.filter(pk=free.pk).update(description="Groß")
+        make_limit(free)
+        RateLimit.objects.update(name="ﬁne")
+        make_key(alice)
+        APIKey.objects.update(name="Σ")
+        for model, forms in ((User, "weiss"), (RateLimit, "fine"), (APIKey, "σ")):
+            assert model.objects.get().name_folded == forms
+        assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("free", "gross")
+
+    def test_an_update_by_an_expression_is_refused(self, alice):
+        with pytest.raises(TypeError, match="name as a text"):
+            User.objects.update(name=Upper("username"))
+        User.objects.update(name=Upper("username"), name_folded=models.F("username"))
+        assert User.objects.get().name_folded == "alice"
+
+    def test_in_bulk(self, free):
+        User.objects.bulk_create([User(username=f"u{n}", email=f"u{n}@example.com", name="Weiß") for n in range(2)])
+        assert set(User.objects.values_list("name_folded", flat=True)) == {"weiss"}
+        users = list(User.objects.all())
+        for user in users:
+            user.name = "ﬁne"
+        User.objects.bulk_update(users, ["name"])
+        assert set(User.objects.values_list("name", "name_folded")) == {("ﬁne", "fine")}
+        User.objects.bulk_update(users, ["is_active"])
+        for user in users:
+            user.name = "Groß"
+        User.objects.bulk_create(users, update_conflicts=True, unique_fields=["id"], update_fields=["name"])
+        assert set(User.objects.values_list("name", "name_folded")) == {("Groß", "gross")}
+
+    def test_by_a_fixture(self, free, tmp_path):
+        Tier.objects.filter(pk=free.pk).update(name="Weiß")
+        fixture = tmp_path / "tiers.json"
+        call_command("dumpdata", "tiers.tier", output=str(fixture))
+        assert "folded" not in fixture.read_text()
+        Tier.objects.all().hard_delete()
+        call_command("loaddata", str(fixture), verbosity=0)
+        assert Tier.objects.get().name_folded == "weiss"
+
+    def test_by_get_or_create_and_update_or_create(self, db):
+        Tier.objects.get_or_create(name="Weiß")
+        tier, _ = Tier.objects.update_or_create(name="Weiß", defaults={"description": "Groß"})
+        tier.refresh_from_db()
+        assert (tier.name_folded, tier.description_folded) == ("weiss", "gross")
+
+
+@pytest.mark.django_db
+def test_nobody_sees_the_form(staff_client, alice, free):
+    """Neither history nor exports nor forms show it: it says nothing that the name does not."""
+    data = {"name": "Weiß", "username": "alice", "email": alice.email, "tier": free.pk, "is_active": "on"}
+    staff_client.post(f"/admin/accounts/user/{alice.pk}/change/", data)
+    alice.refresh_from_db()
+    assert alice.name_folded == "weiss"
+    assert not any("folded" in label for label in snapshot(alice))
+    assert not any("folded" in entry.change_message for entry in LogEntry.objects.all())
+    for place in ("accounts/user", "tiers/tier", "ratelimits/ratelimit", "apikeys/apikey"):
+        assert b"folded" not in staff_client.get(f"/admin/{place}/export/").getvalue()
+    assert "folded" not in staff_client.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
+
+
+@pytest.mark.django_db
+def test_erasing_a_person_erases_the_form_of_their_name(sue, alice):
+    User.objects.filter(pk=alice.pk).update(name="Anna Weiß")
+    erase(User.objects.get(pk=alice.pk), Author(sue))
+    assert User.objects.get(pk=alice.pk).name_folded == "erased account"
+    assert results(signed_in(sue), "accounts/user", "weiss") == []
+
+
+BEFORE = {
+    "accounts": "0003_user_search_indexes",
+    "apikeys": "0007_secret_last_used",
+    "tiers": "0001_initial",
+    "ratelimits": "0005_flat_hit",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
+    monkeypatch.setattr("config.base_search.BATCH", 2)
+    tier = Tier.objects.create(name="Groß", description="Für Büros")
+    users = [make_user(f"u{number}", tier=tier) for number in range(5)]
+    User.objects.update(name="Weiß")
+    make_key(users[0], "Straße")
+    make_limit(tier, name="ﬁne")
+    call_command("migrate", "accounts", BEFORE["accounts"], verbosity=0)
+    for app in ("apikeys", "ratelimits", "tiers"):
+        call_command("migrate", app, BEFORE[app], verbosity=0)
+    with connection.cursor() as cursor:
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, "user")}
+    assert "name_folded" not in columns
+    call_command("migrate", verbosity=0)
+    assert list(User.objects.values_list("name_folded", flat=True)) == ["weiss"] * 5
+    assert APIKey.objects.get().name_folded == "strasse"
+    assert RateLimit.objects.get().name_folded == "fine"
+    assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("gross", "für büros")
+    # Run again after it was stopped half-way, it does the rest.
+    User.objects.filter(pk=users[3].pk).update(name_folded="")
+    executor = MigrationExecutor(connection)
+    state = executor.loader.project_state([("accounts", "0005_fill_folded_names")]).apps
+    fill = executor.loader.get_migration("accounts", "0005_fill_folded_names").operations[0]
+    with connection.schema_editor(atomic=False) as editor:
+        fill.code(state, editor)
+    assert set(User.objects.values_list("name_folded", flat=True)) == {"weiss"}
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no trigram indexes")
+class TestIndex:
+    @pytest.fixture(autouse=True)
+    def _few_rows(self, db):
+        # With a handful of rows reading the table is cheaper; the question is whether the index can be used.
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
+
+    def test_people_are_looked_up_by_trigrams_only(self):
+        plan = User.objects.matching("Weiß").explain()
+        for index in ("user_name_folded_trigrams", "user_username_trigrams", "user_email_trigrams"):
+            assert index in plan
+
+    def test_the_search_of_the_admin_too(self, rf):
+        found, _ = site.get_model_admin(User).get_search_results(rf.get("/"), User.objects.order_by(), "Weiß")
+        plan = found.explain()
+        for index in ("user_name_folded_trigrams", "user_username_trigrams", "user_email_trigrams"):
+            assert index in plan
+
+    @pytest.mark.parametrize(
+        ("model", "index"),
+        [(APIKey, "api_keys_name_folded"), (RateLimit, "rate_limits_name_folded"), (Tier, "tiers_name_folded")],
+    )
+    def test_other_names_too(self, model, index):
+        assert index in model.objects.order_by().filter(name_folded__has="Weiß").explain()
