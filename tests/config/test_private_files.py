@@ -74,7 +74,7 @@ def gunicorn(var, bind, *arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.wsgi"],
         cwd=ROOT,
-        env=PRODUCTION | {"BIND": bind, "VAR_DIR": str(var), "WEB_CONCURRENCY": "1"},
+        env=PRODUCTION | {"BIND": bind, "VAR_DIR": str(var), "WEB_CONCURRENCY": "1", "DRAIN_SECONDS": "0"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         umask=0,
