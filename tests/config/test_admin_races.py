@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.test import Client
 
 from accounts.models import User
 from tests.conftest import make_user
+from tests.parallel import in_parallel
 from tiers.models import Tier
-
-
-def in_parallel(count, work):
-    """Run work(number) in `count` threads that start together; returns their results."""
-    results, barrier = [], threading.Barrier(count)
-
-    def run(number):
-        try:
-            barrier.wait()
-            results.append(work(number))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 @pytest.fixture
