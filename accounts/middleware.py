@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 
 from allauth.usersessions.models import UserSession
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from accounts.throttle import refused_for
+from accounts.throttle import is_outage, refused_for
 from config.base_http import client_address
 
 SEEN_AT = "seen_at"
@@ -28,7 +30,9 @@ class ThrottledAnswerMiddleware:
         response = self.get_response(request)
         seconds = refused_for(request)
         if seconds:
-            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+            response.status_code = (
+                HTTPStatus.SERVICE_UNAVAILABLE if is_outage(request) else HTTPStatus.TOO_MANY_REQUESTS
+            )
             response["Retry-After"] = str(seconds)
         return response
 
@@ -42,10 +46,12 @@ class LastSeenMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         seen_at = request.session.get(SEEN_AT)
         if seen_at and time.time() - seen_at > SEEN_EVERY and request.user.is_authenticated:
-            UserSession.objects.filter(session_key=request.session.session_key).update(
-                last_seen_at=timezone.now(), ip=client_address(request)
-            )
-            note_the_time(request)
+            # A database that only reads must not keep people from reading.
+            with contextlib.suppress(DatabaseError):
+                UserSession.objects.filter(session_key=request.session.session_key).update(
+                    last_seen_at=timezone.now(), ip=client_address(request)
+                )
+                note_the_time(request)
         return self.get_response(request)
 
 

@@ -101,6 +101,8 @@ def refuse_unless(request: HttpRequest, outcome: Outcome) -> None:
     if outcome.allowed:
         return
     request.throttled_for = outcome.retry_after  # type: ignore[attr-defined]
+    # A Redis that is away is a trouble of its own; counters in a database share its trouble, and pages say 503 then.
+    request.throttled_blindly = outcome.degraded and limiter().store.name != "redis"  # type: ignore[attr-defined]
     reason = "This does not work at the moment." if outcome.degraded else "Too many attempts."
     raise ValidationError(f"{reason} Try again in {duration(outcome.retry_after)}.", code="throttled")
 
@@ -108,3 +110,8 @@ def refuse_unless(request: HttpRequest, outcome: Outcome) -> None:
 def refused_for(request: HttpRequest) -> int:
     """After how many seconds what this request asked for can be tried again; 0 if the throttle let it through."""
     return getattr(request, "throttled_for", 0)
+
+
+def is_outage(request: HttpRequest) -> bool:
+    """Whether what this request asked for was refused because the database, or its disk, can't count at the moment."""
+    return getattr(request, "throttled_blindly", False)

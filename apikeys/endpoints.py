@@ -19,6 +19,7 @@ from apikeys import gateways, openapi, usage_report, verify
 from apikeys.answers import Approval
 from apikeys.gateways import Answer, Environ
 from apikeys.peers import may_ask
+from config.base_database import leave_connection, refusal
 from config.base_http import problem
 from config.base_logs import one_line
 from config.middleware import request_id
@@ -51,6 +52,8 @@ def unavailable(path: str, error: Exception) -> HttpResponse:
         logger.error("%s could not be answered (id %s)", one_line(path), incident, exc_info=error)
     finally:
         request_id.reset(token)
+    if refusal(error) is not None:
+        leave_connection()
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
     response["X-Request-Id"] = incident
     response["Retry-After"] = "1"

@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from apikeys.answers import Approval
 from apikeys.endpoints import PREFIX, endpoint_for
 from apikeys.gateways import Answer, Environ
+from config.base_database import leave_read_only_session
 from config.middleware import machine_headers
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -28,6 +29,7 @@ def gateways_first(application: Application) -> Application:
             return send(endpoint_for(path)(environ), environ, start_response)
         finally:
             # As Django does it around each request: a connection that broke, or is old, is not for the next one.
+            leave_read_only_session()
             connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
 
     return gatehouse

@@ -6,8 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
+from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.models.signals import post_migrate, pre_migrate
+
+from config.base_database import leave_read_only_session
 
 
 class GatehouseAdminConfig(AdminConfig):
@@ -17,6 +20,8 @@ class GatehouseAdminConfig(AdminConfig):
         super().ready()
         from config import checks  # noqa: F401, PLC0415  (system checks register themselves when apps are ready)
 
+        for moment in (request_started, request_finished):
+            moment.connect(leave_read_only_session, dispatch_uid="leave_read_only_session")
         pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
         post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
 

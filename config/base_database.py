@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
+import psycopg
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 
 # Primary result codes. SQLITE_ERROR, such as a missing table, is not among them.
@@ -51,3 +53,10 @@ def leave_connection() -> None:
     if database.vendor == "postgresql":
         database.connection.close()  # or a pool would hand it out again
     database.close()
+
+
+def leave_read_only_session(**signal: Any) -> None:
+    """Before and after a request: whoever comes next must not find a session that is read-only for as long as it lives."""
+    raw = connections[DEFAULT_DB_ALIAS].connection
+    if isinstance(raw, psycopg.Connection) and raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
+        leave_connection()

@@ -99,6 +99,7 @@ class NoStoreMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if request.user.is_authenticated or request.method == "POST":
-            response.headers.setdefault("Cache-Control", "no-store")
+        # An answer that says so itself isn't worth a look at the database, which may be why it is an error.
+        if "Cache-Control" not in response.headers and (request.user.is_authenticated or request.method == "POST"):
+            response.headers["Cache-Control"] = "no-store"
         return response

@@ -10,6 +10,8 @@ from apikeys import usage_views
 from config import health
 from ratelimits.views import account_limits
 
+handler500 = "config.base_refusals.server_error"
+
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

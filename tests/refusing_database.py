@@ -1,0 +1,41 @@
+"""A database that can be read and refuses every write."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import contextmanager
+
+from django.db import connection
+from django.db.backends.signals import connection_created
+
+READ_ONLY = {"sqlite": "PRAGMA query_only = 1", "postgresql": "SET default_transaction_read_only = on"}
+
+
+@contextmanager
+def read_only():
+    """Sessions that begin in the block are read-only, and stay so."""
+
+    def make_read_only(connection, **signal):
+        with connection.cursor() as cursor:
+            cursor.execute(READ_ONLY[connection.vendor])
+
+    connection.close()
+    connection_created.connect(make_read_only)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(make_read_only)
+        if connection.vendor == "sqlite":
+            connection.close()  # a file has no sessions: what was read-only is the disk
+
+
+@contextmanager
+def full_disk():
+    """No file can grow: SQLite's log neither."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    connection.ensure_connection()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
