@@ -7,6 +7,7 @@ never come from the query. The request's body is never read. docs/gateways/ has 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from apikeys.credentials import MISSING, Credential, read_credential
 from apikeys.decision import Facts, decide
 from config.base_http import plain_address, problem
 from config.base_logs import one_line
-from ratelimits.matching import target_from_header
+from ratelimits.matching import METHOD, target_from_header
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ Environ = Mapping[str, Any]
 Answer = HttpResponse | Approval
 
 ENVOY_PREFIX = "/authz/envoy"
+METHOD_TOKEN = re.compile(METHOD)
 
 
 class Original(NamedTuple):
@@ -59,7 +61,7 @@ def envoy(environ: Environ) -> Answer:
 
 
 def answer(environ: Environ, original: Original) -> Answer:
-    if not original.method or not original.uri:
+    if not METHOD_TOKEN.fullmatch(original.method) or not original.uri:
         return refuse_description(environ)
     credential = credential_of(environ, original.uri)
     if is_preflight(environ, original.method, credential):
@@ -79,7 +81,8 @@ def answer(environ: Environ, original: Original) -> Answer:
 def refuse_description(environ: Environ) -> HttpResponse:
     # A guessed method or path could open the wrong door.
     logger.warning(
-        "The gateway did not say which request it asks about: %s lacks method or URI", one_line(environ["PATH_INFO"])
+        "The gateway did not say which request it asks about: %s lacks a valid method or a URI",
+        one_line(environ["PATH_INFO"]),
     )
     return problem(403, "Forbidden", "The gateway did not describe the request.")
 
@@ -121,7 +124,7 @@ def described_by_itself(environ: Environ) -> Original:
     uri = raw_uri(environ)
     # A prefix that is written in another way than Envoy writes it leaves an empty URI, which is refused.
     return Original(
-        environ["REQUEST_METHOD"].upper(),
+        environ["REQUEST_METHOD"],
         uri.removeprefix(ENVOY_PREFIX) if uri.startswith(f"{ENVOY_PREFIX}/") else "",
         plain_address(environ.get("HTTP_X_REAL_IP", "")),
     )

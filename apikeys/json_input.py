@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from config.base_http import plain_address
-
-SURROGATE = re.compile("[\ud800-\udfff]")
+from config.base_json import why_unfit
 
 
 class InvalidInput(ValueError):
@@ -132,20 +131,14 @@ def uuid(value: Any) -> UUID:
 
 
 def json_object(longest: int) -> Reader:
-    """A JSON object that both databases can hold: as text at most `longest` characters, no NUL, no half surrogates."""
+    """A JSON object that can be stored and shown; longest: its limit in characters, as text."""
 
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise Invalid("must be a JSON object.")
-        try:
-            written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except ValueError:
-            # 1e309 is JSON, and infinite once it is read.
-            raise Invalid("must not contain numbers too large for a float.") from None
-        if len(written) > longest:
-            raise Invalid(f"must have at most {longest:,} characters as JSON.")
-        if "\\u0000" in written or SURROGATE.search(written):
-            raise Invalid("must not contain NUL characters or halves of surrogate pairs.")
+        reason = why_unfit(value, longest)
+        if reason:
+            raise Invalid(reason)
         return value
 
     return read

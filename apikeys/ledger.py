@@ -19,10 +19,10 @@ from config.base_http import plain_address
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.limiter import outcome as outcome_of
+from ratelimits.matching import LONGEST_METHOD
 from ratelimits.stores.postgresql import PostgreSQLStore, in_order, keys_of, reading, terms_of
 
 LONGEST_ENDPOINT = 255
-LONGEST_METHOD = 10
 LONGEST_USER_AGENT = 512
 
 INSERT = """

@@ -25,6 +25,7 @@ from config.base_models import (
 )
 from config.base_search import FoldedField
 from config.base_validators import validate_name
+from ratelimits.matching import LONGEST_METHOD
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
 __all__ = [
@@ -302,7 +303,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
         related_name="+",
     )
     endpoint = models.CharField(max_length=255)
-    method = models.CharField(max_length=10)
+    method = models.CharField(max_length=LONGEST_METHOD)
     status_code = models.PositiveSmallIntegerField("status")
     reason = models.CharField(max_length=32, blank=True, db_default="")
     tokens_used = models.BigIntegerField("tokens", null=True, blank=True)

@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from apikeys.decision import STATUSES
 from apikeys.usage_report import LARGEST_BATCH, LARGEST_BIGINT, LARGEST_INT
 from apikeys.verify import LARGEST_COST
+from ratelimits.matching import METHOD
 
 Schema = dict[str, Any]
 
@@ -88,7 +89,7 @@ PROBLEM: Schema = {
 QUESTION = closed(
     {
         "key": nullable("string", maxLength=16384, description="The secret; or send it in a header, as a client does."),
-        "method": nullable("string", pattern="^[A-Za-z-]{1,10}$"),
+        "method": nullable("string", pattern=f"^{METHOD}$", description="As sent: get is not GET."),
         "path": nullable("string", maxLength=16384, description="The original path, not decoded, with its query."),
         "resource": nullable(
             "string",

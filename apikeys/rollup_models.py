@@ -10,6 +10,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from ratelimits.matching import LONGEST_METHOD
+
 
 class Figures(models.Model):
     """The sums over a set of events. `refused`: denied by us. `errors`: let through, and answered with 4xx or 5xx.
@@ -55,7 +57,7 @@ class UsageHour(Figures):
 class EndpointHour(Figures):
     """As UsageHour, apart by endpoint. Of its own, because a path may hold an id: it can grow as the ledger does."""
 
-    method = models.CharField(max_length=10)
+    method = models.CharField(max_length=LONGEST_METHOD)
     endpoint = models.CharField(max_length=255)
 
     class Meta:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
 from apikeys.addresses import Network, unmapped
+from config.base_json import why_unfit
 from ratelimits.matching import validate_pattern
 
 MOST_NETWORKS = 100
@@ -79,15 +79,9 @@ def normal_metadata(value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ValidationError('The metadata must be a JSON object, such as {"team": "billing"}.', code="not_an_object")
-    try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode()
-    except (ValueError, RecursionError):
-        raise ValidationError("The metadata holds a value that JSON cannot carry.", code="invalid_metadata") from None
-    if "\\u0000" in text:
-        raise ValidationError("The metadata holds a NUL character.", code="invalid_metadata")
-    if len(text) > LONGEST_METADATA:
-        raise ValidationError(f"The metadata has more than {LONGEST_METADATA:,} characters.", code="metadata_too_long")
+    reason = why_unfit(value, LONGEST_METADATA)
+    if reason:
+        raise ValidationError(f"The metadata {reason}", code="invalid_metadata")
     return value
 
 

@@ -14,13 +14,14 @@ from apikeys.json_input import InvalidInput
 from apikeys.lookup import KeyRecord
 from config.base_http import problem
 from ratelimits.budgets import BudgetState
+from ratelimits.matching import LONGEST_METHOD, METHOD
 
 LONGEST_BODY = 64 * 1024
 # Large enough for any weight, small enough for no store to overflow: 10^6 requests of the longest period fit 63 bits.
 LARGEST_COST = 1_000_000
 FIELDS: dict[str, json_input.Reader] = {
     "key": json_input.text(16 * 1024),
-    "method": json_input.matching(r"[A-Za-z-]{1,10}", "an HTTP method"),
+    "method": json_input.matching(METHOD, f"an HTTP method: 1 to {LONGEST_METHOD} letters, digits or !#$%&'*+-.^_`|~"),
     "path": json_input.text(16 * 1024),
     "resource": json_input.matching(
         r"[^\x00-\x1f\x7f]{1,255}", "a resource: 1 to 255 characters, no control characters"
@@ -49,7 +50,7 @@ def read_facts(environ: Mapping[str, Any]) -> Facts:
         raise InvalidInput("Say what is to be done: method, or action.")
     return Facts(
         credential_of(environ, given),
-        method=given.get("method", "").upper(),
+        method=given.get("method", ""),
         path=given.get("path"),
         address=given.get("ip", ""),
         user_agent=given.get("user_agent", ""),

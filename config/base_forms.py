@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from config.base_json import why_unfit
 from config.base_models import SoftDeleteModel, is_live_and_locked
 
 LONGEST_JSON = 20_000
@@ -76,11 +76,6 @@ class SafeAutocompleteSelect(AutocompleteSelect):
 class StrictJSONField(forms.JSONField):
     """JSON as the standard has it and every database takes: no NaN or Infinity, no NUL, no broken characters."""
 
-    default_error_messages = {
-        "strict": "This JSON has a number or a character that cannot be stored (NaN, Infinity, NUL, a broken one).",
-        "too_long": f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.",
-    }
-
     def bound_data(self, data: Any, initial: Any) -> Any:
         """What was typed, kept for the person who must mend it: as text if it is no JSON that can be stored."""
         try:
@@ -91,23 +86,18 @@ class StrictJSONField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > LONGEST_JSON:
-            raise ValidationError(self.error_messages["too_long"], code="too_long")
+            raise ValidationError(
+                f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.", code="too_long"
+            )
         try:
             # Not ValueError but ValidationError for broken JSON: that one passes.
             parsed = super().to_python(value)
-            json.dumps(parsed, allow_nan=False, ensure_ascii=False).encode()
-            refuse_nul(parsed)
         except (ValueError, RecursionError):
-            raise ValidationError(self.error_messages["strict"], code="strict") from None
+            # More digits, or more levels, than Python reads.
+            raise ValidationError(
+                "This JSON is nested too deep, or has a number that is too long.", code="strict"
+            ) from None
+        reason = why_unfit(parsed, LONGEST_JSON)
+        if reason:
+            raise ValidationError(f"This JSON {reason}", code="strict")
         return parsed
-
-
-def refuse_nul(value: Any) -> None:
-    """Raise ValueError if a text anywhere in `value` has a NUL character, which PostgreSQL cannot store."""
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("NUL")
-    if isinstance(value, dict):
-        refuse_nul([*value, *value.values()])
-    if isinstance(value, list):
-        for item in value:
-            refuse_nul(item)

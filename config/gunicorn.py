@@ -32,8 +32,11 @@ drain_seconds = float(os.environ.get("DRAIN_SECONDS") or 5)
 max_requests = 20_000
 max_requests_jitter = 2_000
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
-# X-Forwarded-* is read by Django, as far as TRUSTED_PROXY_HOPS says; gunicorn itself trusts no header.
+# X-Forwarded-* is read by Django, as far as TRUSTED_PROXY_HOPS says; gunicorn itself trusts no header. The last two count
+# where Gatehouse listens on a unix socket, whose peers gunicorn trusts whatever forwarded_allow_ips says.
 forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 # One more thing that could be asked to stop the server; signals do.
 control_socket_disable = True
 accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in {"1", "true", "yes"} else None

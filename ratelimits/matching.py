@@ -16,6 +16,9 @@ from django.core.exceptions import ValidationError
 T = TypeVar("T")
 
 LONGEST_PATTERN = 255
+# A method is any token (RFC 9110, sections 5.6.2 and 9.1). The longest registered one has 17 characters.
+LONGEST_METHOD = 32
+METHOD = rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{LONGEST_METHOD}}}"
 PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,;=:@-]+")
 BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -76,8 +79,7 @@ def target_from_header(value: str) -> str:
 
 
 def counted_method(method: str) -> str:
-    """The method that limits are looked up under: upper case, HEAD as GET."""
-    method = method.upper()
+    """The method that limits are looked up under: as sent, as methods are case-sensitive, but HEAD as GET."""
     return "GET" if method == "HEAD" else method
 
 
@@ -198,7 +200,7 @@ class PatternTrie(Generic[T]):
         table[method] = Match(method, known.pattern if known else pattern, (*(known.values if known else ()), value))
 
     def match(self, path: str, method: str = "") -> Match[T] | None:
-        """The most specific pattern that matches a canonical path and an upper-case method."""
+        """The most specific pattern that matches a canonical path and a method as sent."""
         return next(self.candidates(path, method), None)
 
     def candidates(self, path: str, method: str = "") -> Iterator[Match[T]]:

@@ -307,11 +307,6 @@ def test_a_unicode_path_is_stored_as_text(ask, key):
     assert set(KeyUsage.objects.values_list("endpoint", flat=True)) == {"/café"}
 
 
-def test_an_overlong_method_is_stored_cut(ask, key):
-    ask(key.secret, method="VERSION-CONTROL")
-    assert KeyUsage.objects.get().method == "VERSION-CO"
-
-
 def test_a_check_that_needs_the_key_cannot_run_before_it_is_known():
     inquiry = Inquiry(Facts(Credential(), method="GET", path="/orders"))
     for check in CHECKS[3:8]:

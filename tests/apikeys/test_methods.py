@@ -1,0 +1,80 @@
+"""Methods are any token of RFC 9110, compared as they were sent, whoever asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from apikeys.models import KeyUsage
+from ratelimits.models import RateLimit
+from tests.apikeys.conftest import make_key
+
+UNREGISTERED = ["VERSION-CONTROL", "UPDATEREDIRECTREF", "M-SEARCH", "PURGE", "get", "Get", "pOST", "X!#$%&'*+.^_`|~1"]
+INVALID = ["", "GET /", "GET\t", "GE T", "GET\x00", "GÉT", "(GET)", '"GET"', "GET,POST", "G" * 33, "G" * 300]
+
+
+def ask_gateway(client, dialect, method, key):
+    headers = {"X-API-Key": key.secret}
+    if dialect == "envoy":
+        return client.generic(method, "/authz/envoy/orders", headers=headers)
+    name = "X-Original-" if dialect == "nginx" else "X-Forwarded-"
+    return client.get(f"/authz/{dialect}", headers={**headers, f"{name}Method": method, f"{name}Uri": "/orders"})
+
+
+@pytest.fixture
+def reader(alice, counters):
+    return make_key(alice, allow=["read *"])
+
+
+@pytest.mark.parametrize("method", UNREGISTERED)
+def test_verify_answers_for_every_method(verify, key, method):
+    answer = verify(key=key.secret, method=method, path="/orders")
+    assert (answer["status"], answer["allowed"]) == (200, True)
+    assert KeyUsage.objects.get().method == method
+
+
+@pytest.mark.parametrize("method", UNREGISTERED)
+@pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy", "envoy"])
+def test_a_gateway_may_ask_about_every_method(client, key, dialect, method):
+    if dialect == "envoy":
+        method = method.upper()  # as the test client sends it
+    assert ask_gateway(client, dialect, method, key).status_code == 200
+    assert KeyUsage.objects.get().method == method
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "head", "Options", "PURGE"])
+def test_another_spelling_of_a_method_is_another_method(verify, client, reader, method):
+    answer = verify(key=reader.secret, method=method, path="/orders")
+    assert (answer["status"], answer["reason"]) == (403, "permission_denied")
+    assert ask_gateway(client, "nginx", method, reader).status_code == 403
+    assert ask_gateway(client, "caddy", method, reader).status_code == 403
+
+
+def test_a_limit_of_a_method_counts_that_spelling_alone(verify, key, free):
+    RateLimit.objects.create(tier=free, name="writes", path="/orders", method="POST", limit=1, period=60)
+    for method in ("post", "post", "Post", "POST"):
+        assert verify(key=key.secret, method=method, path="/orders")["allowed"], method
+    assert verify(key=key.secret, method="POST", path="/orders")["reason"] == "rate_limited"
+
+
+@pytest.mark.parametrize("method", [*INVALID, 5, ["GET"], True])
+def test_verify_names_the_field_of_what_is_no_method(client, key, method):
+    question = {"key": key.secret, "method": method, "path": "/orders"}
+    response = client.post("/authz/verify", question, content_type="application/json")
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+    assert "method must be an HTTP method: 1 to 32 letters" in response.json()["detail"]
+    assert not KeyUsage.objects.exists()
+
+
+@pytest.mark.parametrize("method", [method for method in INVALID if "\x00" not in method])
+@pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
+def test_a_gateway_that_names_no_method_is_refused(client, key, dialect, method):
+    response = ask_gateway(client, dialect, method, key)
+    assert (response.status_code, response.json()["detail"]) == (403, "The gateway did not describe the request.")
+    assert not KeyUsage.objects.exists()
+
+
+def test_envoy_sends_the_method_as_the_client_wrote_it(key):
+    from apikeys.gateways import described_by_itself
+
+    environ = {"REQUEST_METHOD": "get", "RAW_URI": "/authz/envoy/orders"}
+    assert described_by_itself(environ).method == "get"

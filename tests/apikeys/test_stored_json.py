@@ -1,0 +1,120 @@
+"""JSON that is kept must be readable: on the pages that show it, in their forms and in exports, on both databases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from apikeys.models import KeyUsage
+from config.base_json import DEEPEST, why_unfit
+from tests.apikeys.conftest import make_key
+
+
+def nested(levels, kind=dict):
+    value = "the end"
+    for _ in range(levels):
+        value = {"a": value} if kind is dict else [value]
+    return value
+
+
+@pytest.fixture
+def event(verify, key):
+    verify(key=key.secret, method="GET", path="/orders")
+    return KeyUsage.objects.get()
+
+
+@pytest.fixture
+def report(client, event):
+    def report(metadata):
+        text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+        body = f'[{{"event_id": "{event.pk}", "metadata": {text}}}]'
+        return client.post("/authz/usage", body, content_type="application/json")
+
+    return report
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        nested(DEEPEST + 1),
+        nested(930),
+        {"a": nested(DEEPEST, list)},
+        {"a": nested(900, list)},
+    ],
+)
+def test_a_report_with_deeply_nested_metadata_is_refused(report, metadata):
+    response = report(metadata)
+    assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
+    assert response.json()["detail"] == f"Event 0: metadata must not be nested more than {DEEPEST} levels deep."
+    assert KeyUsage.objects.get().metadata is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": ' * 50_000 + "1" + "}" * 50_000, "not valid JSON"),
+        ('{"a": 1e400}', "a float can hold"),
+        ('{"a": ' + "9" * 400 + "}", "a float can hold"),
+        ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
+        ('{"a": NaN}', "not valid JSON"),
+        ('{"a": "\\u0000"}', "NUL"),
+        ('{"\\ud800": 1}', "surrogate"),
+        ('{"a": "' + "x" * 10_000 + '"}', "at most 10,000 characters"),
+        ("[1]", "must be a JSON object"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_metadata_that_cannot_be_kept_is_refused(report, text, words):
+    response = report(text)
+    assert response.status_code == 400
+    assert words in response.json()["detail"]
+    assert KeyUsage.objects.get().metadata is None
+
+
+KEPT = [
+    nested(DEEPEST),
+    {"a": 10**300, "b": -(10**30), "c": 1e-300, "d": 2**63},
+    {"path": "C:\\u0000", "half": "\\ud800", "emoji": "👩‍👩‍👧"},
+    {str(number): "<script>" for number in range(500)},
+]
+
+
+@pytest.mark.parametrize("metadata", KEPT, ids=["deep", "numbers", "backslashes", "many"])
+def test_what_is_kept_can_be_read_everywhere(report, staff_client, event, metadata):
+    assert report(metadata).json()["recorded"] == 1
+    event.refresh_from_db()
+    assert event.metadata == metadata
+    for url in (
+        "/admin/apikeys/keyusage/",
+        f"/admin/apikeys/keyusage/{event.pk}/change/",
+        "/admin/apikeys/keyusage/export/",
+        f"/users/{event.user_id}/",
+        f"/admin/apikeys/apikey/{event.api_key_id}/change/",
+    ):
+        response = staff_client.get(url)
+        assert response.status_code == 200, url
+        assert b"".join(response) if response.streaming else response.content
+
+
+@pytest.mark.parametrize("metadata", [*KEPT, {}, None], ids=["deep", "numbers", "backslashes", "many", "empty", "none"])
+def test_a_key_keeps_what_can_be_read(alice, staff_client, metadata):
+    key = make_key(alice)
+    key.metadata = metadata
+    key.full_clean()
+    key.save()
+    assert staff_client.get(f"/admin/apikeys/apikey/{key.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("metadata", [nested(DEEPEST + 1), {"a": float("inf")}, {"a": "\0"}, {"a": {1, 2}}])
+def test_a_key_refuses_metadata_that_cannot_be_kept(alice, metadata):
+    key = make_key(alice)
+    key.metadata = metadata
+    with pytest.raises(ValidationError, match="The metadata must"):
+        key.full_clean()
+
+
+def test_the_bound_is_on_levels_not_on_size():
+    assert why_unfit([nested(DEEPEST - 1)] * 100, 100_000) == ""
+    assert why_unfit([[nested(DEEPEST - 1)]], 100_000) != ""
