@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import psycopg
@@ -29,6 +30,7 @@ from accounts.models import User
 from apikeys.models import KeyUsage
 from config import base_database
 from config.base_database import refusal
+from tests.apikeys.servers import call, gatehouse
 from tests.refusing_database import full_disk, read_only
 from tests.rows import make_key
 from tiers.models import Tier
@@ -264,6 +266,40 @@ def test_a_decision_is_503_at_once_and_a_verdict_again_as_soon_as_the_database_r
             assert response["Retry-After"]
     assert client.get("/authz/nginx", headers=question).status_code == 200
     assert KeyUsage.objects.count() == 1
+
+
+@contextmanager
+def read_only_server():
+    """As an administrator makes a database read-only: for all new sessions, after the end of the present ones."""
+    name = connection.settings_dict["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+                [name],
+            )
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="about sessions of PostgreSQL")
+def test_real_workers_recover_with_the_first_request(tmp_path, alice):
+    question = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
+    question["X-API-Key"] = make_key(alice).secret
+    with gatehouse(tmp_path, "--workers", "2", "--worker-class", "gthread", "--threads", "2") as server:
+
+        def ask(number=8):
+            return {call(server.port, path="/authz/nginx", headers=question).status for _ in range(number)}
+
+        assert ask() == {200}
+        with read_only_server():
+            assert ask() == {503}
+            assert call(server.port, path="/readyz").status == 503
+            assert call(server.port, path="/accounts/login/").status == 200
+        assert ask() == {200}
+        assert call(server.port, path="/readyz").status == 200
 
 
 # --- Which errors ---
