@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from django.contrib.admin import site
 from django.contrib.auth.models import Group
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import DatabaseError, connection, models
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Upper
 
@@ -14,6 +16,7 @@ from accounts.erasure import erase
 from accounts.models import User
 from apikeys.models import APIKey
 from config.base_history import Author, LogEntry, snapshot
+from config.base_search import trigram_indexes
 from config.base_text import search_form
 from ratelimits.models import RateLimit
 from tests.accounts.people import signed_in
@@ -272,3 +275,36 @@ class TestIndex:
     )
     def test_other_names_too(self, model, index):
         assert index in model.objects.order_by().filter(name_folded__has="Weiß").explain()
+
+
+class FakeEditor:
+    """A schema editor of PostgreSQL that notes what it is told; without the right to make extensions, if so wanted."""
+
+    connection = SimpleNamespace(vendor="postgresql", alias="default")
+
+    def __init__(self, *, may_create_extensions=True):
+        self.may_create_extensions, self.executed = may_create_extensions, []
+
+    def execute(self, statement):
+        if "EXTENSION" in statement and not self.may_create_extensions:
+            raise DatabaseError("permission denied to create extension")
+        self.executed.append(statement)
+
+
+@pytest.mark.django_db
+def test_trigram_indexes_replace_others_and_come_back():
+    operation = trigram_indexes("user", {"new": "name_folded"}, replaced={"old": "UPPER(name)"})
+    forwards, backwards = FakeEditor(), FakeEditor()
+    operation.code(None, forwards)
+    operation.reverse_code(None, backwards)
+    made = 'CREATE INDEX IF NOT EXISTS {} ON "user" USING gin ({} gin_trgm_ops)'
+    extension = "CREATE EXTENSION IF NOT EXISTS pg_trgm"
+    assert forwards.executed == ["DROP INDEX IF EXISTS old", extension, made.format("new", "name_folded")]
+    assert backwards.executed == ["DROP INDEX IF EXISTS new", extension, made.format("old", "UPPER(name)")]
+
+
+@pytest.mark.django_db
+def test_without_the_extension_there_is_no_index_and_no_error():
+    editor = FakeEditor(may_create_extensions=False)
+    trigram_indexes("user", {"new": "name_folded"}).code(None, editor)
+    assert editor.executed == []
