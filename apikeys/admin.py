@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -29,6 +28,7 @@ from apikeys.models import APIKey, KeyPermission
 from apikeys.services import in_use
 from config.base_admin import GatehouseTabularInline, badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base_changelist import GatehouseChangeList
 from config.base_forms import LiveChoicesForm
 from config.base_text import counted
 
@@ -54,7 +54,7 @@ class KeyStateFilter(admin.SimpleListFilter):
         return choices.get(self.value() or "", lambda: queryset)()
 
 
-class KeyChangeList(ChangeList):
+class KeyChangeList(GatehouseChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
@@ -126,7 +126,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     # --- The list ---
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return KeyChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:

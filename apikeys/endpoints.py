@@ -21,7 +21,6 @@ from apikeys.gateways import Answer, Environ
 from apikeys.peers import may_ask
 from config.base_database import leave_connection, refusal
 from config.base_http import problem
-from config.base_logs import one_line
 from config.middleware import request_id
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def unavailable(path: str, error: Exception) -> HttpResponse:
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
     try:
-        logger.error("%s could not be answered (id %s)", one_line(path), incident, exc_info=error)
+        logger.error("%s could not be answered (id %s)", path, incident, exc_info=error)
     finally:
         request_id.reset(token)
     if refusal(error) is not None:
@@ -68,7 +67,7 @@ def for_gateways(endpoint: Endpoint, *, method: str = "") -> Endpoint:
     @functools.wraps(endpoint)
     def guarded(environ: Environ) -> Answer:
         if not may_ask(environ):
-            logger.warning("A peer that is no trusted gateway asked %s", one_line(environ["PATH_INFO"]))
+            logger.warning("A peer that is no trusted gateway asked %s", environ["PATH_INFO"])
             return problem(403, "Forbidden", "Only trusted gateways may ask.")
         if method and environ["REQUEST_METHOD"] != method:
             response = problem(405, "Method not allowed", f"Use {method}.")

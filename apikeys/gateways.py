@@ -21,7 +21,6 @@ from apikeys.answers import LET_THROUGH, Approval, approval, denial
 from apikeys.credentials import MISSING, Credential, read_credential
 from apikeys.decision import Facts, decide
 from config.base_http import plain_address, problem
-from config.base_logs import one_line
 from ratelimits.matching import METHOD, target_from_header
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def refuse_description(environ: Environ) -> HttpResponse:
     # A guessed method or path could open the wrong door.
     logger.warning(
         "The gateway did not say which request it asks about: %s lacks a valid method or a URI",
-        one_line(environ["PATH_INFO"]),
+        environ["PATH_INFO"],
     )
     return problem(403, "Forbidden", "The gateway did not describe the request.")
 

@@ -26,6 +26,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from config.base_changelist import GatehouseChangeList
 from config.base_csv import csv_response
 from config.base_forms import LiveChoicesForm, SafeAutocompleteSelect, StrictJSONField
 from config.base_history import (
@@ -98,6 +99,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @property
     def section_title(self) -> str:
         return capfirst(self.section_name)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
+        return GatehouseChangeList
 
     # --- Views ---
 

@@ -19,7 +19,7 @@ from django.views import defaults
 
 from config.base_database import leave_connection, refusal
 from config.base_http import problem
-from config.base_logs import one_line, without_secrets
+from config.base_logs import without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ SECRET_FIELD = re.compile(r"(password\d*|passwd|secret|codes?|credential|otp)$|(
 
 def refused(request: HttpRequest, error: BaseException) -> HttpResponse:
     """503 for a request whose work the database refused."""
-    logger.error("The database refuses %s %s: %s", request.method, one_line(request.path), refusal(error))
+    logger.error("The database refuses %s %s: %s", request.method, request.path, refusal(error))
     leave_connection()
     if request.accepts("text/html"):
         response = HttpResponse(render_to_string("503.html", page_context(request)), status=503)

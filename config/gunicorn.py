@@ -15,7 +15,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from config.base_logs import SecretFreeFormatter
+from config.base_logs import SafeFormatter
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.
@@ -55,7 +55,7 @@ class SecretFreeLogger(Logger):  # type: ignore[misc]
         super().setup(cfg)
         for log, line in ((self.error_log, self.error_fmt), (self.access_log, self.access_fmt)):
             for handler in log.handlers:
-                handler.setFormatter(SecretFreeFormatter(line, self.datefmt))
+                handler.setFormatter(SafeFormatter(line, self.datefmt))
 
 
 logger_class = SecretFreeLogger

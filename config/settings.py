@@ -336,7 +336,7 @@ LOGGING: dict[str, Any] = {
     "filters": {"request_id": {"()": "config.middleware.RequestIdFilter"}},
     "formatters": {
         "line": {
-            "()": "config.base_logs.SecretFreeFormatter",
+            "()": "config.base_logs.SafeFormatter",
             "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
         },
     },

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.base_logs import SecretFreeFormatter, one_line
+from config.base_logs import SafeFormatter
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import call, gatehouse
 from tests.rows import make_user
@@ -49,12 +49,4 @@ def test_no_log_of_the_server_has_a_secret_and_long_credentials_are_refused_by_u
 def test_a_secret_in_a_log_is_cut_down_whatever_its_prefix():
     body = "A1b2C3" + "x" * 43
     record = logging.makeLogRecord({"msg": "%s and %s", "args": (f"acme_{body}", f"acme%5f{body}")})
-    assert SecretFreeFormatter("%(message)s").format(record) == "acme_A1b2C3… and acme%5fA1b2C3…"
-
-
-def test_a_path_makes_no_line_of_its_own(ask, client, caplog, settings):
-    settings.GATEWAY_TRUSTED = ["192.0.2.1"]
-    client.get("/authz/envoy/x%0A2026-11-25 ERROR forged")
-    assert "forged" in caplog.text
-    assert "\n2026-11-25 ERROR forged" not in caplog.text
-    assert one_line("/a\r\n\u2028b") == "/a\\r\\n\\u2028b"
+    assert SafeFormatter("%(message)s").format(record) == "acme_A1b2C3… and acme%5fA1b2C3…"
