@@ -143,7 +143,8 @@ class Register:
         self._something_waits.set()
 
     def _run(self) -> None:
-        while self._something_waits.wait():
+        while True:
+            self._something_waits.wait()
             time.sleep(WRITE_INTERVAL)
             self._something_waits.clear()
             try:

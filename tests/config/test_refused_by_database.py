@@ -30,7 +30,9 @@ from accounts.models import User
 from apikeys.models import KeyUsage
 from config import base_database
 from config.base_database import refusal
+from ratelimits.limiter import limiter
 from tests.apikeys.servers import call, gatehouse
+from tests.ratelimits.refusing import wait_until
 from tests.refusing_database import full_disk, read_only
 from tests.rows import make_key
 from tiers.models import Tier
@@ -97,7 +99,7 @@ def test_who_cannot_be_signed_in_is_told_so_without_the_password_in_the_page(cli
         page = response.content.decode()
         assert 'value="alice"' in page
         assert "correct horse" not in page
-    time.sleep(1)  # the limiter looks again at its store
+    wait_until(lambda: not limiter().breaker.is_open)
     assert client.post("/accounts/login/", {"login": "alice", "password": "correct horse 1"}).status_code == 302
 
 

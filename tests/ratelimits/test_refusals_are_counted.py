@@ -14,7 +14,7 @@ from ratelimits import register as register_module
 from ratelimits.budgets import Budget
 from ratelimits.limiter import limiter
 from ratelimits.models import Outage, Refusal
-from ratelimits.register import register
+from ratelimits.register import OutageLog, register
 from ratelimits.services import reset_owner
 from tests.apikeys.servers import call, gatehouse
 from tests.ratelimits.refusing import wait_until
@@ -150,6 +150,15 @@ def test_a_rule_that_is_gone_by_now_does_not_keep_its_refusals_from_being_counte
     deny(DENIED, [Budget("user:1/rule:999", 1, 36_000, name="gone", rule_id=999)])
     register.flush()
     assert Refusal.objects.get().count == DENIED
+
+
+@pytest.mark.django_db
+def test_an_outage_that_the_process_does_not_survive_is_noted_at_its_end():
+    log = OutageLog("redis", "gone")
+    log.let_through = DENIED
+    log._end_with_the_process()
+    outage = Outage.objects.get()
+    assert (outage.let_through, outage.ended_at is not None) == (DENIED, True)
 
 
 # --- Real workers ---
