@@ -107,6 +107,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         ("last_used_at", admin.DateFieldListFilter),
         ("created_at", admin.DateFieldListFilter),
     )
+    allowed_lookups = ("user__id__exact",)
     list_select_related = ("user",)
     search_fields = (
         "name_folded__has", "prefix__startswith", "last4__exact", "user__username__has", "user__email__has"

@@ -50,6 +50,7 @@ class KeyUsageAdmin(ReadOnlyAdmin):
         "when_column", "key_column", "request_column", "outcome", "time_column", "ip_address"
     )  # fmt: skip
     list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
+    allowed_lookups = ("api_key__id__exact", "user__id__exact", "endpoint__exact")
     list_select_related = ("api_key", "user")
     ordering = ("-id",)
     sortable_by = ()

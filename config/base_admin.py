@@ -12,13 +12,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
@@ -26,7 +25,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from config.base_changelist import GatehouseChangeList
+from config.base_changelist import GatehouseChangeList, refusing_bad_filters
 from config.base_csv import csv_response
 from config.base_forms import LiveChoicesForm, SafeAutocompleteSelect, StrictJSONField
 from config.base_history import (
@@ -86,6 +85,8 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions: Any = ("export_selected",)
     # What an empty list says under “Nothing here yet.”
     empty_advice = ""
+    # Look-ups beside those of `list_filter` that an address may name, for links to this list.
+    allowed_lookups: Sequence[str] = ()
     # Whether its rows change, so that a page can tell of their history.
     has_history = True
     # The columns of the CSV export, by field name; empty: all but secrets.
@@ -129,10 +130,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The whole filtered list as CSV, under the same query string as the list itself."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        try:
-            changelist = self.get_changelist_instance(request)
-        except IncorrectLookupParameters:
-            return HttpResponseRedirect("../?e=1")
+        changelist = refusing_bad_filters(self.get_changelist_instance)(request)
         return self.csv(changelist.get_queryset(request))
 
     def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:

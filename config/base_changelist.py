@@ -1,18 +1,39 @@
-"""The order of admin lists: one row once, and rows without a value last."""
+"""Admin lists: which filters an address may name, every row once, and rows without a value last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import BadRequest, FieldDoesNotExist
 from django.db.models import F, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class GatehouseChangeList(ChangeList):
+    def get_filters(self, request: HttpRequest) -> Any:
+        """As Django's, but an address may name the list's own filters and its `allowed_lookups`.
+
+        Any other look-up would tell its rows apart by a field that the list doesn't show, such as a hash, or cost the
+        database what it likes, such as a regular expression. Raises DisallowedModelAdminLookup and BadRequest.
+        """
+        filters = refusing_bad_filters(super().get_filters)(request)
+        others = set(filters[2]) - set(self.model_admin.allowed_lookups)  # type: ignore[attr-defined]
+        if others:
+            raise DisallowedModelAdminLookup(f"This list has no filter {', '.join(sorted(others))}.")
+        return filters
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        return refusing_bad_filters(super().get_queryset)(request, exclude_parameters)
+
     def get_ordering_field(self, field_name: Any) -> Any:
         """As Django's, but a column of our own wins over a relation of its name, and no order leads through many rows."""
         column = getattr(self.model_admin, str(field_name), None)
@@ -31,6 +52,19 @@ class GatehouseChangeList(ChangeList):
             return part
         column = F(name)
         return column.desc(nulls_last=True) if part.startswith("-") else column.asc(nulls_last=True)
+
+
+def refusing_bad_filters(method: Callable[P, R]) -> Callable[P, R]:
+    """Answer 400 when a filter has a value that it can't have; Django would show the list without any filter."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except IncorrectLookupParameters as error:
+            raise BadRequest("A filter has a value that it can't have.") from error
+
+    return guarded
 
 
 def fields_of(model: Any, path: str) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from ratelimits.stores import sqlite as sqlite_module
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
+from tests.apikeys.servers import free_port
 from tests.ratelimits.conftest import ON_POSTGRESQL
 from tests.ratelimits.hammering import PATIENCE
 from tests.ratelimits.refusing import TROUBLES, busy, in_trouble, redis_server, wait_until
@@ -120,7 +121,7 @@ def test_a_password_that_redis_asks_for_since_a_while_fails_a_ping(own_redis, st
 
 @pytest.mark.redis
 def test_a_cluster_without_its_slots_fails_a_ping(tmp_path):
-    with redis_server(tmp_path, "--cluster-enabled", "yes") as port:
+    with redis_server(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as port:
         store = RedisStore(f"redis://127.0.0.1:{port}/0", timeout=PATIENCE)
         with pytest.raises(StoreUnavailable, match=r"(?i)cluster|slot"):
             store.ping()

@@ -1,0 +1,180 @@
+"""An address may name the filters of an admin list, and no other look-up: none tells what a page does not show."""
+
+from __future__ import annotations
+
+from itertools import chain
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
+
+from accounts.models import User
+from tests.conftest import make_user
+from tests.rows import make_key, make_limit, make_staff, make_usage
+
+pytestmark = pytest.mark.django_db
+SECTIONS = list(admin.site._registry.values())
+LOOKUPS = (
+    "", "exact", "iexact", "startswith", "istartswith", "endswith", "contains", "icontains", "regex", "iregex", "gt", "gte",
+    "lt", "lte", "range", "in", "isnull", "year", "year__gte", "date", "week_day", "has", "contained_by", "has_key", "len",
+)  # fmt: skip
+VALUES = ("^(a+)+$", "argon2", "1", "0", "1,2", '{"a":1}', "2026-01-01")
+
+
+def path_of(section):
+    return f"/admin/{section.opts.app_label}/{section.opts.model_name}/"
+
+
+def paths_from(model, depth):
+    """The fields of a model and, through relations both ways, of those around it: `user__password`, `authenticator__data`."""
+    for field in model._meta.get_fields():
+        if "+" not in field.name:  # a relation without a way back
+            yield field.name
+            if field.is_relation and depth and field.related_model:
+                yield from (f"{field.name}__{rest}" for rest in paths_from(field.related_model, depth - 1))
+
+
+def own_lookups(client, section):
+    """The parameters that the list's own filters understand."""
+    filters = client.get(path_of(section)).context["cl"].filter_specs
+    return {*chain.from_iterable(found.expected_parameters() for found in filters), *section.allowed_lookups}
+
+
+@pytest.fixture
+def viewer(client, rows):
+    """Staff who may view every section, and nothing else."""
+    names = [f"{section.opts.app_label}.view_{section.opts.model_name}" for section in SECTIONS]
+    client.force_login(make_staff("vera", *names))
+    return client
+
+
+@pytest.fixture
+def rows(free, pro):
+    alice = make_user("alice", tier=free)
+    make_limit(free)
+    make_usage(make_key(alice))
+    Group.objects.create(name="a group").user_set.add(alice)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+def test_no_other_lookup_of_any_field_is_answered(viewer, section):
+    own = own_lookups(viewer, section)
+    tried = 0
+    for place, path in enumerate(sorted(set(paths_from(section.model, 1)))):
+        for number, lookup in enumerate(LOOKUPS):
+            name = f"{path}__{lookup}" if lookup else path
+            if name in own or (number + place) % 5:
+                continue
+            value = VALUES[(place + number) % len(VALUES)]
+            for url in (path_of(section), f"{path_of(section)}export/"):
+                assert viewer.get(url, {name: value}).status_code == 400, (url, name, value)
+            tried += 1
+    assert tried > 20
+
+
+SECRETS = [
+    ("accounts/user", "password__regex"), ("accounts/user", "password__startswith"), ("accounts/user", "password"),
+    ("accounts/user", "google_id"), ("accounts/user", "github_id__gt"), ("accounts/user", "session_epoch__gte"),
+    ("accounts/user", "emailaddress__email__startswith"), ("accounts/user", "authenticator__data__contains"),
+    ("accounts/user", "socialaccount__uid"), ("accounts/user", "usersession__session_key__startswith"),
+    ("accounts/user", "api_keys__secret_hash__startswith"), ("accounts/user", "logentry__change_message__contains"),
+    ("apikeys/apikey", "secret_hash__startswith"), ("apikeys/apikey", "previous_hash__regex"),
+    ("apikeys/apikey", "user__password__startswith"), ("apikeys/apikey", "user__groups__user__password__regex"),
+    ("apikeys/keyusage", "api_key__secret_hash__startswith"), ("apikeys/keyusage", "user__password__regex"),
+    ("tiers/tier", "users__password__startswith"), ("tiers/tier", "users__api_keys__secret_hash__gt"),
+    ("ratelimits/ratelimit", "tier__users__password__regex"), ("admin/logentry", "user__password__startswith"),
+    ("auth/group", "user__password__startswith"), ("auth/group", "permissions__user__password__gt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "lookup"), SECRETS, ids=lambda value: value.replace("/", "."))
+@pytest.mark.parametrize("view", ["", "export/"])
+def test_secrets_cannot_be_read_bit_by_bit(client, sue, rows, place, lookup, view):
+    app, model = place.split("/")
+    for person in (sue, make_staff("auditor", f"{app}.view_{model}")):
+        client.force_login(person)
+        for value in ("^argon2", "argon2", "", "0"):
+            assert client.get(f"/admin/{place}/{view}", {lookup: value}).status_code == 400
+
+
+def test_an_action_on_all_rows_minds_the_rule(staff_client, rows):
+    data = {"action": "export_selected", "select_across": "1", "_selected_action": [str(User.objects.first().pk)]}
+    assert staff_client.post("/admin/accounts/user/?password__startswith=argon2", data).status_code == 400
+
+
+BROKEN = [
+    ("accounts/user", "id__range", "1"), ("accounts/user", "created_at__year", "0"), ("accounts/user", "name__regex", "*"),
+    ("accounts/user", "created_at__year", "10000"), ("accounts/user", "created_at__year__gte", "0"),
+    ("accounts/user", "created_at__gte", "0000-00-00"), ("accounts/user", "created_at__gte", "10000-01-01"),
+    ("accounts/user", "created_at__lt", "9999-12-31T23:59:59-23:59"), ("accounts/user", "created_at__gte", "0001-01-01T00:00+23:59"),
+    ("accounts/user", "created_at__gte", "x"), ("accounts/user", "is_active__exact", "odd"),
+    ("accounts/user", "tier__id__exact", "9" * 30), ("accounts/user", "tier__id__exact", "x"),
+    ("accounts/user", "tier__id__exact", "-1"), ("accounts/user", "tier__id__exact", "1,2"),
+    ("apikeys/keyusage", "ip_address__range", "1,2"), ("apikeys/keyusage", "metadata__contains", '{"a":1}'),
+    ("apikeys/keyusage", "api_key__id__exact", "x"), ("apikeys/keyusage", "user__id__exact", "9" * 30),
+    ("apikeys/apikey", "user__id__exact", "x"), ("apikeys/apikey", "expires_at__isempty", "2"),
+    ("apikeys/apikey", "name__regex", "^(a+)+$"), ("apikeys/apikey", "created_at__week", "99"),
+    ("admin/logentry", "action_time__gte", "9" * 40), ("admin/logentry", "action_flag__exact", "x"),
+    ("admin/logentry", "by", "9" * 30), ("admin/logentry", "nothing", "1"), ("admin/logentry", "__", "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "lookup", "value"), BROKEN)
+@pytest.mark.parametrize("view", ["", "export/"])
+def test_a_value_that_cannot_be_is_no_error_of_ours(staff_client, rows, place, lookup, value, view):
+    response = staff_client.get(f"/admin/{place}/{view}", {lookup: value})
+    assert response.status_code in {200, 400}
+    if response.status_code == 200 and not view:
+        assert not response.context["cl"].result_list
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+def test_every_link_of_a_filter_still_works(staff_client, rows, section):
+    filters = staff_client.get(path_of(section)).context["cl"]
+    links = [choice["query_string"] for found in filters.filter_specs for choice in found.choices(filters)]
+    for link in links:
+        assert staff_client.get(path_of(section) + link).status_code == 200, link
+        assert staff_client.get(f"{path_of(section)}export/{link}").status_code == 200, link
+
+
+def test_a_filter_filters(staff_client, rows, sue):
+    found = staff_client.get("/admin/accounts/user/?is_staff__exact=1").context["cl"].result_list
+    assert list(found) == [sue]
+
+
+PARAMETERS = {"o": "1", "q": "a", "p": "1", "all": "", "e": "1", "_popup": "1", "_facets": "True"}
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+def test_parameters_of_the_list_itself_are_no_filters(staff_client, rows, section):
+    for name, value in PARAMETERS.items():
+        assert staff_client.get(path_of(section), {name: value}).status_code == 200, name
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "9" * 30, "x", "1.5"])
+def test_a_page_that_is_not_there_leads_back(staff_client, rows, page):
+    response = staff_client.get("/admin/accounts/user/", {"p": page})
+    assert response.status_code in {200, 302, 400}
+
+
+@pytest.mark.parametrize("field", ["password", "google_id", "user_permissions", "session_epoch", "x__y"])
+def test_autocomplete_offers_only_what_a_form_asks_for(staff_client, rows, field):
+    query = {"app_label": "accounts", "model_name": "user", "field_name": field, "term": "argon2"}
+    assert staff_client.get(f"/admin/autocomplete/?{urlencode(query)}").status_code in {400, 403, 404}
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+def test_no_search_reads_a_secret(section):
+    hidden = ("password", "hash", "google_id", "github_id", "epoch", "data", "session")
+    assert [field for field in section.search_fields if any(word in field for word in hidden)] == []
+
+
+@pytest.mark.parametrize("url", ["/users/", "/users/export.csv", "/admin/usage/"])
+def test_our_own_lists_filter_by_nothing_else(staff_client, rows, url):
+    def shown(query):
+        response = staff_client.get(url + query)
+        assert response.status_code == 200
+        return len(response.getvalue()) if response.streaming else response.content.count(b"<tr")
+
+    assert shown("?password__startswith=nothing&user__password__regex=x&name__regex=^(a%2B)%2B$") == shown("")
