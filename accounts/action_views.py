@@ -79,7 +79,7 @@ def done_message(action: Action, user: User) -> str:
 @staff_page("accounts.change_user")
 def change_tier(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
-    form = TierForm(request.POST if request.method == "POST" else None, initial={"tier": user.tier_id})
+    form = TierForm(request.POST if request.method == "POST" else None, user=user)
     if form.is_valid():
         users = User.objects.filter(pk=user.pk)
         action = to_tier(form.cleaned_data["tier"])

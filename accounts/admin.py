@@ -17,7 +17,7 @@ from accounts.addresses import set_address
 from accounts.models import User
 from config.base_admin import GatehouseModelAdmin, badge, when
 from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
-from config.base_forms import LiveChoicesForm
+from config.base_stale import EditForm
 from config.base_text import counted, search_form
 from config.base_validators import validate_name
 from tiers.models import Tier
@@ -25,7 +25,7 @@ from tiers.models import Tier
 TIER_GONE = "A user whose tier was deleted meanwhile comes back on the default tier."
 
 
-class UserForm(LiveChoicesForm):
+class UserForm(EditForm):
     def clean(self) -> dict[str, Any]:
         """Keep one superuser, also when two demote or suspend each other at once: the check locks their rows."""
         cleaned: dict[str, Any] = super().clean()
@@ -122,7 +122,7 @@ class UserAdmin(SoftDeleteAdmin):
         ]
 
 
-class GroupForm(LiveChoicesForm):
+class GroupForm(EditForm):
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         validate_name(name)

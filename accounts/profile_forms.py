@@ -14,9 +14,10 @@ from django.http import HttpRequest
 from accounts import throttle
 from accounts.models import User
 from accounts.pictures import redrawn
+from config.base_stale import EditForm
 
 
-class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
+class ProfileForm(EditForm):
     class Meta:
         model = User
         fields = ("name", "username")

@@ -40,8 +40,8 @@ def profile(request: HttpRequest) -> HttpResponse:
     before = snapshot(user)
     form = ProfileForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
-        if form.changed_data:
-            services.update(user, form.changed_data, before, Author(user, request))
+        if form.written_fields():
+            services.update(user, form, before, Author(user, request))
             messages.success(request, "Your profile was changed.")
         return redirect("account:profile")
     return profile_page(request, form=form)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
 from config.base_history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
 from config.base_models import hold
+from config.base_stale import EditForm
 from tiers.models import Tier
 
 BATCH = 500
@@ -179,13 +180,14 @@ def create(user: User, author: Author) -> User:
     return user
 
 
-def update(user: User, fields: Collection[str], before: dict[str, str], author: Author) -> None:
-    """Save `fields` of a changed account; `before` is its snapshot before they were set.
+def update(user: User, form: EditForm, before: dict[str, str], author: Author) -> None:
+    """Save what `form` changed of the account; `before` is its snapshot before that.
 
-    Raises IntegrityError if a live account took the name or the address meanwhile.
+    Raises IntegrityError if the account changed, or a live one took the name or the address, meanwhile.
     """
     with transaction.atomic():
-        user.save(update_fields=list(fields))
+        form.lock_row()
+        form.save_changes()
         author.record(user, CHANGE, changes=changes_between(before, snapshot(user)))
 
 

@@ -11,6 +11,7 @@ from accounts.actions import BULK_ACTIONS, Action, to_tier
 from accounts.models import User
 from accounts.rights import protected_fields
 from config.base_forms import LiveChoicesForm
+from config.base_stale import EditForm, StaleGuard
 from tiers.models import Tier
 
 MOST_SELECTED = 1000
@@ -38,7 +39,7 @@ class AccountForm(LiveChoicesForm):
             tier.initial = Tier.objects.default()
 
 
-class EditAccountForm(AccountForm):
+class EditAccountForm(EditForm, AccountForm):
     """An existing account. Only superusers move an address, and nobody his own here: that takes his password."""
 
     def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
@@ -53,10 +54,18 @@ class EditAccountForm(AccountForm):
             email.help_text = "Only a superuser or its holder can change the address."
 
 
-class TierForm(forms.Form):
+class TierForm(StaleGuard, forms.Form):
     tier = forms.ModelChoiceField(
         Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
     )
+
+    def __init__(self, *args: Any, user: User, **options: Any) -> None:
+        super().__init__(*args, **{"initial": {"tier": user.tier_id}, **options})
+        self.user = user
+
+    @property
+    def opened_row(self) -> User:
+        return self.user
 
 
 class EraseForm(forms.Form):

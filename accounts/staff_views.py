@@ -223,12 +223,12 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str], old_email: str) -> None:
-    if not form.changed_data:
+    fields, user = form.written_fields(), form.instance
+    if not fields:
         messages.info(request, "Nothing was changed.")
         return
-    user = form.save(commit=False)
-    services.update(user, form.changed_data, before, Author(request.user, request))
-    if "email" in form.changed_data:
+    services.update(user, form, before, Author(request.user, request))
+    if "email" in fields:
         mails.move_address(request, user, old_email)
     messages.success(request, f"The account “{user}” was changed.")
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -17,7 +18,7 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from accounts.rights import why_not_change
-from apikeys import usage_admin  # noqa: F401  (registers the ledger)
+from apikeys import services, usage_admin  # noqa: F401  (registers the ledger)
 from apikeys.bulk import BulkForm, bulk_page
 from apikeys.desks import StaffDesk, may_take
 from apikeys.fields import NetworksField
@@ -25,11 +26,10 @@ from apikeys.forms import FindForm, StaffCreateKeyForm
 from apikeys.key_rows import key_rows
 from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
-from apikeys.services import in_use
 from config.base_admin import GatehouseTabularInline, badge, when
 from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base_changelist import GatehouseChangeList
-from config.base_forms import LiveChoicesForm
+from config.base_stale import EditForm
 from config.base_text import counted
 
 STATE_BADGES = {"active": "ok", "disabled": "warn", "expired": "muted", "revoked": "danger", "deleted": "danger"}
@@ -62,7 +62,7 @@ class KeyChangeList(GatehouseChangeList):
             row.key.month_use = row.use  # type: ignore[attr-defined]
 
 
-class KeyForm(LiveChoicesForm):
+class KeyForm(EditForm):
     allowed_ips = NetworksField(
         label="Allowed addresses",
         required=False,
@@ -205,14 +205,19 @@ class APIKeyAdmin(SoftDeleteAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except ValidationError as error:
-            # The key was revoked or deleted while the form was open.
+            # The key was revoked or deleted between the check and the saving.
             self.tell(request, " ".join(error.messages), messages.ERROR)
             return HttpResponseRedirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        values = {name: getattr(obj, name) for name in self.fields}
-        if not APIKey.objects.filter(in_use(), pk=obj.pk).update(**values):
+        if "edit" not in obj.steps:
             raise ValidationError("This key was revoked or deleted meanwhile, or has expired. Nothing was changed.")
+        super().save_model(request, obj, form, change)
+
+    def why_ended(self, request: HttpRequest, object_id: str) -> str:
+        reason = super().why_ended(request, object_id)
+        key = None if reason else self.get_object(request, unquote(object_id))
+        return reason or (services.why_not(key, "edit") if key is not None else "")
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         key = context["original"]  # adding has a page of its own

@@ -10,6 +10,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -91,9 +92,11 @@ def expire(desk: StaffDesk, key: APIKey, data: dict[str, Any]) -> None:
 
 
 def trim(desk: StaffDesk, key: APIKey, data: dict[str, Any]) -> None:
-    idle = {permission.pk for permission in unexercised_permissions([key.pk]).get(key.pk, [])}
-    kept = [(row.action, row.resource) for row in key.permissions.all() if row.pk not in idle]
-    services.edit_key(key, desk.author, permissions=kept)
+    with transaction.atomic():
+        services.lock(key)
+        idle = {permission.pk for permission in unexercised_permissions([key.pk]).get(key.pk, [])}
+        kept = [(row.action, row.resource) for row in key.permissions.all() if row.pk not in idle]
+        services.edit_key(key, desk.author, permissions=kept)
 
 
 ACTS: dict[str, Callable[[StaffDesk, APIKey, dict[str, Any]], None]] = {

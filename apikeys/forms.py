@@ -18,9 +18,10 @@ from accounts.rights import why_not_change
 from apikeys.fields import MomentField, NetworksField
 from apikeys.models import EVERYTHING, APIKey, KeyPermission
 from apikeys.secrets import is_well_formed
-from apikeys.services import MOST_PERMISSIONS, Permission
+from apikeys.services import MOST_PERMISSIONS, Permission, in_words
 from apikeys.validators import LONGEST_RESOURCE, normal_name, validate_resource
 from config.base_models import uuid7
+from config.base_stale import StaleGuard, change_in_words, fingerprint
 from config.base_validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
@@ -44,6 +45,11 @@ def show_anew(form: forms.Form, name: str, value: str) -> None:
     data: Any = form.data.copy()  # type: ignore[attr-defined]
     data[name] = value
     form.data = data
+
+
+def narrowed(actions: list[str]) -> list[str]:
+    """“*” goes without the actions that it covers."""
+    return ["*"] if "*" in actions else actions
 
 
 class PermissionForm(forms.Form):
@@ -78,8 +84,7 @@ class PermissionForm(forms.Form):
 
     def pairs(self) -> list[Permission]:
         actions = self.cleaned_data.get("actions", [])
-        kept = ["*"] if "*" in actions else actions
-        return [(action, self.cleaned_data["resource"]) for action in kept]
+        return [(action, self.cleaned_data["resource"]) for action in narrowed(actions)]
 
 
 class PermissionRows(BaseFormSet):  # type: ignore[type-arg]
@@ -101,7 +106,7 @@ def picker_rows(key: APIKey) -> list[dict[str, Any]]:
     return [{"resource": resource, "actions": actions} for resource, actions in rows.items()]
 
 
-class KeyForm(forms.Form):
+class KeyForm(StaleGuard, forms.Form):
     """What a key is and may do. `key` is the one that is edited; None for a new one."""
 
     name = forms.CharField(
@@ -132,14 +137,33 @@ class KeyForm(forms.Form):
         help_text="1 to 2,678,400 (31 days). 60 is a minute, 86400 a day.",
     )
 
+    # With the picker, they say together what the key may do.
+    unguarded = frozenset({"allow"})
+
     def __init__(self, data: Any = None, *, key: APIKey | None = None, **options: Any) -> None:
         self.key = key
         options.setdefault("initial", self.initial_for(key))
         super().__init__(data, **options)
-        rows = picker_rows(key) if key is not None and self["allow"].initial == "listed" else []
         # A script may leave the picker out altogether; then there is nothing in it.
         self.has_picker = data is not None and "permissions-TOTAL_FORMS" in data
-        self.picker = PermissionFormSet(data if self.has_picker else None, prefix="permissions", initial=rows)
+        self.picker = PermissionFormSet(
+            data if self.has_picker else None, prefix="permissions", initial=self.picker_rows()
+        )
+
+    def picker_rows(self) -> list[dict[str, Any]]:
+        return picker_rows(self.key) if self.key is not None and self["allow"].initial == "listed" else []
+
+    @property
+    def opened_row(self) -> APIKey | None:
+        return self.key
+
+    def fingerprints(self) -> dict[str, str]:
+        return super().fingerprints() | {"permissions": fingerprint([in_words(self.held())])}
+
+    def held(self) -> list[Permission]:
+        """What the key may do now, as the picker shows it."""
+        rows = picker_rows(self.key) if self.key is not None else []
+        return [(action, row["resource"]) for row in rows for action in narrowed(row["actions"])]
 
     def initial_for(self, key: APIKey | None) -> dict[str, Any]:
         if key is None:
@@ -175,10 +199,29 @@ class KeyForm(forms.Form):
             self.add_error("allow", "List what the key may do: without a permission it is refused everywhere.")
         everything = allow == "everything" or self.key is None
         self.permissions: list[Permission] | None = pairs or ([EVERYTHING[0]] if everything else None)
+        if self.key is not None and self.permissions is not None:
+            self._merge_permissions(self.key, in_words(self.permissions))
+
+    def _merge_permissions(self, key: APIKey, wanted: str) -> None:
+        """As `merge` does it with a field."""
+        held = in_words(self.held())
+        was = self.was.fields.get("permissions") if self.was else None
+        if wanted == held:
+            self.permissions = None
+        elif was not in {None, fingerprint([held])}:
+            if was != fingerprint([wanted]):
+                self.add_error("allow", change_in_words(key, "permissions", held))
+                return
+            self.permissions = None
+            show_anew(self, "allow", self["allow"].initial)
+            self.picker = PermissionFormSet(None, prefix="permissions", initial=self.picker_rows())
 
     def settings(self) -> dict[str, Any]:
-        """The checked values for the services; `permissions` is None where those of the key stay as they are."""
-        return {name: self.cleaned_data[name] for name in SETTINGS} | {"permissions": self.permissions}
+        """The checked values for the services, of a key that is there those that change; `permissions` is None where they
+        stay as they are.
+        """
+        changed = SETTINGS if self.key is None else [name for name in SETTINGS if name in self.changed_data]
+        return {name: self.cleaned_data[name] for name in changed} | {"permissions": self.permissions}
 
 
 class CreateKeyForm(KeyForm):

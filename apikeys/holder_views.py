@@ -7,6 +7,7 @@ from uuid import UUID
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
@@ -16,6 +17,7 @@ from apikeys.desks import Desk, HolderDesk
 from apikeys.forms import CreateKeyForm, KeyForm
 from apikeys.key_rows import key_rows
 from apikeys.key_views import add_errors, create_key, done, status_of, told_why_not
+from apikeys.models import APIKey
 
 PAGE_SIZE = 25
 TABS = (("in_use", "In use"), ("ended", "Revoked or expired"))
@@ -52,13 +54,26 @@ def key_edit(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
     if refused := told_why_not(desk, key, "edit"):
         return refused
-    form = KeyForm(desk.request.POST if desk.request.method == "POST" else None, key=key)
-    if form.is_bound and form.is_valid():
-        try:
-            services.edit_key(key, desk.author, **form.settings())
-        except ValidationError as error:
-            add_errors(form, error)
-        else:
-            return done(desk, key, f"“{key.name}” is saved.")
-    heading = f"Edit “{desk.find(key_id).name}”"
+    if desk.request.method != "POST":
+        return edit_page(desk, key, KeyForm(key=key))
+    with transaction.atomic():
+        services.lock(key)
+        locked = desk.find(key_id)
+        form = KeyForm(desk.request.POST, key=locked)
+        if form.is_valid() and save_edit(desk, locked, form):
+            return done(desk, locked, f"“{locked.name}” is saved.")
+        return edit_page(desk, key, form)
+
+
+def save_edit(desk: Desk, key: APIKey, form: KeyForm) -> bool:
+    try:
+        services.edit_key(key, desk.author, **form.settings())
+    except ValidationError as error:
+        add_errors(form, error)
+        return False
+    return True
+
+
+def edit_page(desk: Desk, key: APIKey, form: KeyForm) -> HttpResponse:
+    heading = f"Edit “{key.name}”"
     return desk.page("apikeys/key_form.html", form=form, key=key, heading=heading, status=status_of(form))

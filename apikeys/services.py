@@ -135,8 +135,14 @@ def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] |
     key.full_clean(validate_unique=False)
     values = {name: getattr(key, name) for name in fields}
     with transaction.atomic():
+        lock(key)
         changes = replace_permissions(key, permission_rows(key, permissions)) if permissions is not None else []
         change(key, author, in_use(), values, changes=changes)
+
+
+def lock(key: APIKey) -> None:
+    """Keep others from the key until the transaction ends, and with it from its permissions."""
+    list(APIKey.objects.select_for_update(no_key=True).filter(pk=key.pk).values_list("pk"))
 
 
 def replace_permissions(key: APIKey, rows: list[KeyPermission]) -> list[Change]:
@@ -163,8 +169,13 @@ def permission_rows(key: APIKey, permissions: Iterable[Permission]) -> list[KeyP
 
 
 def spelled_out(permissions: Iterable[KeyPermission]) -> str:
-    """What a key may do, for the history: “read /orders/*, read /reports/*”, “everything”, “nothing”."""
-    pairs = [(permission.action, permission.resource) for permission in permissions]
+    """What a key may do, for the history."""
+    return in_words([(permission.action, permission.resource) for permission in permissions])
+
+
+def in_words(pairs: Iterable[Permission]) -> str:
+    """“read /orders/*, read /reports/*”, “everything”, “nothing”."""
+    pairs = list(pairs)
     if set(pairs) & set(EVERYTHING):
         return "everything"
     return ", ".join(sorted(f"{action} {resource}" for action, resource in pairs)) or "nothing"

@@ -27,7 +27,7 @@ from django.utils.text import capfirst
 
 from config.base_changelist import GatehouseChangeList, refusing_bad_filters
 from config.base_csv import csv_response
-from config.base_forms import LiveChoicesForm, SafeAutocompleteSelect, StrictJSONField
+from config.base_forms import SafeAutocompleteSelect, StrictJSONField
 from config.base_history import (
     ADDITION,
     CHANGE,
@@ -41,6 +41,7 @@ from config.base_history import (
 )
 from config.base_paginator import BoundedPaginator
 from config.base_search import FoldedField
+from config.base_stale import TOKEN, EditForm, StaleRows
 from config.base_templatetags import ago
 from config.base_views import refusing_bad_values, retry_on_conflict
 
@@ -74,7 +75,7 @@ def badge(kind: str, text: str) -> SafeString:
 
 
 class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    form = LiveChoicesForm
+    form = EditForm
     formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -114,8 +115,26 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @refusing_bad_values
     @method_decorator(retry_on_conflict)
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return super().changeform_view(request, *args, **kwargs)
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # A form that was open while somebody deleted its row is told so; without the token, it never was open.
+        reason = self.why_ended(request, object_id) if object_id and TOKEN in request.POST else ""
+        if reason:
+            self.tell(request, f"{reason} Nothing was saved.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        return super().changeform_view(request, object_id, *args, **kwargs)
+
+    def why_ended(self, request: HttpRequest, object_id: str) -> str:
+        """Why a row that could be edited can't be any more, as a sentence; empty if it can."""
+        return ""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            form.lock_row()
+            form.save_changes()
+        else:
+            super().save_model(request, obj, form, change)
 
     @refusing_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
@@ -267,7 +286,7 @@ def inline_note(message: Any) -> str:
     return " ".join(sentences)
 
 
-class RowFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+class RowFormSet(StaleRows):
     """The formset of an inline table: its cells have no labels of their own, so each input carries one."""
 
     def clean(self) -> None:

@@ -173,6 +173,12 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         restore = path("<path:object_id>/restore/", self.admin_site.admin_view(self.restore_view), name=name)
         return [restore, *super().get_urls()]
 
+    def why_ended(self, request: HttpRequest, object_id: str) -> str:
+        row = self.get_object(request, unquote(object_id))
+        if row is None or row.deleted_at is None or not super().has_change_permission(request, row):
+            return ""
+        return f"This {self.opts.verbose_name} was deleted meanwhile."
+
     def url(self, place: str, *args: Any) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{place}", args=args)
 

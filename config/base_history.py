@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -29,6 +29,9 @@ __all__ = [
     "Change",
     "Told",
     "changes_between",
+    "display",
+    "entry_since",
+    "entry_that_set",
     "record",
     "record_many",
     "snapshot",
@@ -38,6 +41,8 @@ __all__ = [
 # Fields whose values must not appear in any history.
 SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
 LONGEST_VALUE = 200
+# How far back a page looks for who changed something.
+MOST_READ = 50
 
 
 class Change(TypedDict):
@@ -152,6 +157,26 @@ def entry(row: models.Model, flag: int, actor: Any, message: str) -> LogEntry:
         action_flag=flag,
         change_message=message,
     )
+
+
+def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:
+    """The history of a row, the newest entry first."""
+    kind = ContentType.objects.get_for_model(row, for_concrete_model=True)
+    return LogEntry.objects.filter(content_type=kind, object_id=str(row.pk)).select_related("user").order_by("-pk")
+
+
+def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None:
+    """The last entry on the field, by its name for people, if it is the one that set this value."""
+    for logged in entries_of(row)[:MOST_READ]:
+        for change in told(logged).values:
+            if change["field"] == field:
+                return logged if change["new"] == value else None
+    return None
+
+
+def entry_since(row: models.Model, moment: int) -> LogEntry | None:
+    """The newest entry on the row that isn't older than `moment`, in seconds since 1970."""
+    return entries_of(row).filter(action_time__gte=datetime.fromtimestamp(moment, UTC)).first()
 
 
 @dataclass(frozen=True)

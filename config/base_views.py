@@ -14,26 +14,34 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from config.base_models import DeletedMeanwhile
+from config.base_stale import ChangedMeanwhileError
+
+MOST_PASSES = 10
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Run a view once more when it lost a race for a unique value, or what was chosen in it was deleted meanwhile.
+    """Run a view again when it lost a race: the next pass sees what won, and shows it as a form error.
 
-    The second pass shows it as a form error.
+    Once for a unique value, or a choice that was deleted meanwhile. A row that changed while it was being checked may do so
+    again, when several people work on it.
     """
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            return view(request, *args, **kwargs)
-        except (IntegrityError, DeletedMeanwhile):
+        passes = 0
+        while True:
+            try:
+                return view(request, *args, **kwargs)
+            except (IntegrityError, DeletedMeanwhile) as error:
+                passes += 1
+                if passes >= (MOST_PASSES if isinstance(error, ChangedMeanwhileError) else 2):
+                    raise
             uploads: Any = request.FILES.values()
             for upload in uploads:
                 upload.seek(0)
-            return view(request, *args, **kwargs)
 
     return wrapper
 

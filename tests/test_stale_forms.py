@@ -1,0 +1,585 @@
+"""A form that was open while others worked: only what the person changed is written, and conflicts are told."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.db import connection, connections
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services as accounts
+from accounts.models import User
+from apikeys import services as keys
+from apikeys.models import APIKey, KeyPermission
+from config.base_history import CHANGE, Author, Change
+from config.base_stale import TOKEN, ChangedMeanwhileError, EditForm, StaleRows
+from config.base_views import MOST_PASSES, retry_on_conflict
+from ratelimits.models import RateLimit
+from tests.conftest import make_user
+from tests.pages import fields_of, opened
+from tests.rows import make_key, make_limit, make_staff
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+ADMIN = "/admin/{}/{}/change/"
+
+
+def signed_in(user):
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def send(client, url, fields, **changes):
+    return client.post(url, fields | changes)
+
+
+def shown(response):
+    return unescape(response.content.decode())
+
+
+class Page:
+    """An edit form: who opens it, on what, a field they change, and a field that somebody else changes meanwhile."""
+
+    def __init__(self, url, row, mine, theirs, *, owner=False):
+        self.url, self.row, self.owner = url, row, owner
+        (self.mine, self.my_value), (self.theirs, self.their_value) = mine, theirs
+
+
+def user_page(alice, pro):
+    return Page(ADMIN.format("accounts/user", alice.pk), alice, ("name", "Mine"), ("is_active", False))
+
+
+def user_tier_page(alice, pro):
+    return Page(ADMIN.format("accounts/user", alice.pk), alice, ("name", "Mine"), ("tier", pro))
+
+
+def staff_page(alice, pro):
+    return Page(f"/users/{alice.pk}/edit/", alice, ("name", "Mine"), ("tier", pro))
+
+
+def staff_email_page(alice, pro):
+    return Page(f"/users/{alice.pk}/edit/", alice, ("username", "mine"), ("email", "theirs@example.com"))
+
+
+def profile_page(alice, pro):
+    return Page("/account/", alice, ("name", "Mine"), ("username", "theirs"), owner=True)
+
+
+def tier_page(alice, pro):
+    return Page(ADMIN.format("tiers/tier", pro.pk), pro, ("name", "mine"), ("description", "theirs"))
+
+
+def limit_page(alice, pro):
+    return (
+        Page(ADMIN.format("ratelimits/ratelimit", limit.pk), limit, ("limit", "7"), ("mode", "observe"))
+        if (limit := make_limit(pro, name="mine"))
+        else None
+    )
+
+
+def key_page(alice, pro):
+    key = make_key(alice)
+    return Page(ADMIN.format("apikeys/apikey", key.pk), key, ("name", "mine"), ("allowed_ips", ["192.0.2.0/24"]))
+
+
+def key_notes_page(alice, pro):
+    key = make_key(alice)
+    return Page(ADMIN.format("apikeys/apikey", key.pk), key, ("name", "mine"), ("metadata", {"a": [1, "b"]}))
+
+
+def own_key_page(alice, pro):
+    key = make_key(alice)
+    theirs = ("allowed_ips", ["192.0.2.0/24", "2001:db8::/32"])
+    return Page(f"/account/keys/{key.pk}/edit/", key, ("name", "mine"), theirs, owner=True)
+
+
+PAGES = (
+    user_page, user_tier_page, staff_page, staff_email_page, profile_page, tier_page, limit_page, key_page, key_notes_page,
+    own_key_page,
+)  # fmt: skip
+
+
+@pytest.fixture(params=PAGES, ids=lambda make: make.__name__)
+def page(request, alice, pro):
+    return request.param(alice, pro)
+
+
+@pytest.fixture
+def visitor(page, alice, sue):
+    return signed_in(alice if page.owner else sue)
+
+
+def stored(row, name):
+    row.refresh_from_db()
+    return getattr(row, name)
+
+
+def change(row, name, value):
+    """As a colleague's page does it: the column, and nothing else."""
+    type(row)._default_manager.filter(pk=row.pk).update(**{name: value})
+
+
+def columns(row):
+    values = type(row)._default_manager.filter(pk=row.pk).values().get()
+    return {name: value for name, value in values.items() if name != "updated_at"}
+
+
+class TestEveryForm:
+    def test_what_a_colleague_changed_meanwhile_stays(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        change(page.row, page.theirs, page.their_value)
+        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert str(stored(page.row, page.mine)) == page.my_value
+        assert stored(page.row, page.theirs) == page.their_value
+
+    def test_saved_untouched_it_changes_nothing(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        change(page.row, page.theirs, page.their_value)
+        change(page.row, page.mine, "7" if page.mine == "limit" else "theirs_too")
+        before = columns(page.row)
+        assert visitor.post(page.url, fields).status_code == 302
+        assert columns(page.row) == before
+
+    def test_a_field_that_both_changed_comes_back_with_what_was_typed_and_what_happened(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        theirs = 9 if page.mine == "limit" else "theirs_instead"
+        change(page.row, page.mine, theirs)
+        response = send(visitor, page.url, fields, **{page.mine: page.my_value})
+        assert response.status_code in {200, 400}
+        assert f"changed this to “{theirs}”, while you had this page open. Save again to overwrite" in shown(response)
+        assert f'value="{page.my_value}"' in shown(response)
+        assert stored(page.row, page.mine) == theirs
+
+    def test_saved_again_it_overwrites_knowingly(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        change(page.row, page.mine, 9 if page.mine == "limit" else "theirs_instead")
+        change(page.row, page.theirs, page.their_value)
+        response = send(visitor, page.url, fields, **{page.mine: page.my_value})
+        again = opened_in(response, page.mine)
+        assert visitor.post(page.url, again).status_code == 302
+        assert str(stored(page.row, page.mine)) == page.my_value
+        assert stored(page.row, page.theirs) == page.their_value
+
+    def test_both_chose_the_same(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        change(page.row, page.mine, page.my_value)
+        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+
+    @pytest.mark.parametrize("token", ["x", "x:y:z"])
+    def test_a_token_that_is_not_ours_brings_the_form_back(self, page, visitor, token):
+        fields = opened(visitor, page.url, page.mine)
+        response = send(visitor, page.url, fields, **{page.mine: page.my_value, TOKEN: token})
+        assert "We can't tell how this page looked when you opened it." in shown(response)
+        assert str(stored(page.row, page.mine)) != page.my_value
+        assert visitor.post(page.url, opened_in(response, page.mine)).status_code == 302
+        assert str(stored(page.row, page.mine)) == page.my_value
+
+    def test_without_a_token_the_row_as_it_is_counts_as_what_was_shown(self, page, visitor):
+        fields = opened(visitor, page.url, page.mine)
+        del fields[TOKEN]
+        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert str(stored(page.row, page.mine)) == page.my_value
+
+    def test_a_row_that_changes_between_check_and_saving_is_checked_again(self, page, visitor, monkeypatch):
+        fields = opened(visitor, page.url, page.mine)
+        lock, calls = EditForm.lock_row, []
+
+        def late(form):
+            if not calls:
+                change(page.row, page.theirs, page.their_value)
+            calls.append(form)
+            lock(form)
+
+        monkeypatch.setattr(EditForm, "lock_row", late)
+        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert str(stored(page.row, page.mine)) == page.my_value
+        # The owner's key page locks its row before it looks.
+        assert len(calls) == (0 if page.url.startswith("/account/keys") else 2)
+
+
+def opened_in(response, name):
+    return fields_of(response.content.decode(), name)
+
+
+def test_a_token_of_another_row_is_not_ours(staff_client, alice, bob):
+    fields = opened(staff_client, f"/users/{alice.pk}/edit/")
+    fields[TOKEN] = opened(staff_client, f"/users/{bob.pk}/edit/")[TOKEN]
+    assert "We can't tell" in shown(send(staff_client, f"/users/{alice.pk}/edit/", fields, name="Mine"))
+    assert stored(alice, "name") == "Alice"
+
+
+class TestSuspended:
+    @pytest.mark.parametrize("url", [ADMIN.format("accounts/user", "{}"), "/users/{}/edit/"])
+    def test_a_user_whom_a_colleague_suspends_stays_suspended(self, alice, sue, url):
+        support = signed_in(make_staff("stan", "accounts.view_user", "accounts.change_user"))
+        key = make_key(alice)
+        fields = opened(support, url.format(alice.pk))
+        accounts.suspend(User.objects.filter(pk=alice.pk), Author(sue))
+        epoch = stored(alice, "session_epoch")
+        assert send(support, url.format(alice.pk), fields, name="Alice New").status_code == 302
+        assert (stored(alice, "is_active"), alice.name, alice.session_epoch) == (False, "Alice New", epoch)
+        asked = {
+            "X-API-Key": key.secret,
+            "X-Original-Method": "GET",
+            "X-Original-URI": "/orders",
+            "X-Real-IP": "192.0.2.1",
+        }
+        assert Client().get("/authz/nginx", headers=asked)["X-Auth-Reason"] == "owner_inactive"
+
+    def test_who_did_it_is_told_by_name(self, alice, sue, pro):
+        bob = make_user("bobby", is_staff=True, is_superuser=True)
+        client = signed_in(sue)
+        fields = opened(client, f"/users/{alice.pk}/edit/")
+        accounts.set_tier(User.objects.filter(pk=alice.pk), Author(bob), pro)
+        response = send(client, f"/users/{alice.pk}/edit/", fields, tier="")
+        assert "bobby changed this to “pro” just now, while you had this page open." in shown(response)
+        assert stored(alice, "tier") == pro
+
+    def test_an_older_change_of_another_value_is_nobody_s_word(self, alice, sue):
+        client = signed_in(sue)
+        author = Author(sue)
+        author.record(alice, CHANGE, changes=[Change(field="name", old="x", new="y")])
+        fields = opened(client, f"/users/{alice.pk}/edit/")
+        change(alice, "name", "Other")
+        assert "Somebody changed this to “Other”, while" in shown(
+            send(client, f"/users/{alice.pk}/edit/", fields, name="Mine")
+        )
+
+    def test_rights_that_came_meanwhile_do_not_empty_fields_that_the_page_did_not_have(self, alice, sue):
+        stan = make_staff("stan", "accounts.view_user", "accounts.change_user")
+        client = signed_in(stan)
+        alice.groups.add(Group.objects.create(name="g"))
+        url = ADMIN.format("accounts/user", alice.pk)
+        fields = opened(client, url)
+        assert "email" not in fields
+        User.objects.filter(pk=stan.pk).update(is_superuser=True)
+        User.objects.filter(pk=alice.pk).update(is_staff=True)
+        assert send(client, url, fields, name="Mine").status_code == 302
+        alice.refresh_from_db()
+        assert (alice.name, alice.email, alice.is_staff) == ("Mine", "alice@example.com", True)
+        assert alice.groups.count() == 1
+
+
+class TestGone:
+    @pytest.mark.parametrize("make", [user_page, tier_page, limit_page, key_page], ids=lambda make: make.__name__)
+    def test_a_row_that_was_deleted_meanwhile_is_told_and_left(self, staff_client, alice, pro, make):
+        page = make(alice, pro)
+        fields = opened(staff_client, page.url, page.mine)
+        page.row.delete()
+        response = staff_client.post(page.url, fields | {page.mine: page.my_value}, follow=True)
+        assert response.status_code == 200
+        assert "was deleted meanwhile. Nothing was saved." in shown(response)
+        assert str(stored(page.row, page.mine)) != page.my_value
+        assert page.row.deleted_at is not None
+
+    def test_without_having_been_open_it_is_forbidden(self, staff_client, pro):
+        pro.delete()
+        assert staff_client.post(ADMIN.format("tiers/tier", pro.pk), {"name": "x"}).status_code == 403
+
+    def test_who_may_not_change_tiers_learns_nothing(self, pro):
+        client = signed_in(make_staff("stan", "tiers.view_tier"))
+        pro.delete()
+        assert client.post(ADMIN.format("tiers/tier", pro.pk), {"name": "x", TOKEN: "x"}).status_code == 403
+        assert client.post(ADMIN.format("tiers/tier", 999), {"name": "x", TOKEN: "x"}).status_code in {403, 404}
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            ({"revoked_at": timezone.now()}, "This key is revoked, for good."),
+            ({"expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
+        ],
+    )
+    def test_a_key_that_ended_meanwhile(self, alice, sue, values, told):
+        key = make_key(alice)
+        for client, url in (
+            (signed_in(sue), ADMIN.format("apikeys/apikey", key.pk)),
+            (signed_in(alice), f"/account/keys/{key.pk}/edit/"),
+        ):
+            APIKey.objects.update(revoked_at=None, expires_at=None)
+            fields = opened(client, url)
+            APIKey.objects.update(**values)
+            assert told in shown(client.post(url, fields | {"name": "late"}, follow=True))
+            assert stored(key, "name") == "a key"
+
+    def test_a_row_that_was_removed_for_good(self, staff_client, free):
+        group = Group.objects.create(name="g")
+        url = ADMIN.format("auth/group", group.pk)
+        fields = opened(staff_client, url)
+        group.delete()
+        assert staff_client.post(url, fields).status_code == 404
+        assert not Group.objects.filter(name="g").exists()
+
+
+class TestManyToMany:
+    @pytest.fixture
+    def group(self, db):
+        group = Group.objects.create(name="g")
+        group.permissions.set(Permission.objects.filter(codename__in=["view_tier", "view_user"]))
+        return group
+
+    def rights(self, group):
+        return set(group.permissions.values_list("codename", flat=True))
+
+    def test_a_permission_that_was_taken_meanwhile_stays_away(self, staff_client, group):
+        url = ADMIN.format("auth/group", group.pk)
+        fields = opened(staff_client, url)
+        group.permissions.remove(Permission.objects.get(codename="view_user"))
+        assert send(staff_client, url, fields, name="renamed").status_code == 302
+        group.refresh_from_db()
+        assert (group.name, self.rights(group)) == ("renamed", {"view_tier"})
+
+    def test_both_changed_the_permissions(self, staff_client, group):
+        url = ADMIN.format("auth/group", group.pk)
+        fields = opened(staff_client, url)
+        kept = Permission.objects.get(codename="view_user")
+        added = Permission.objects.get(codename="view_ratelimit")
+        group.permissions.set([kept])
+        response = send(staff_client, url, fields, permissions=[added.pk])
+        assert f"Somebody changed this to “{kept}”" in shown(response)
+        assert self.rights(group) == {"view_user"}
+        again = opened_in(response, "name")
+        assert again["permissions"] == [str(added.pk)]
+        assert staff_client.post(url, again).status_code == 302
+        assert self.rights(group) == {"view_ratelimit"}
+
+    def test_a_group_that_was_given_meanwhile_is_kept(self, staff_client, alice, group):
+        url = ADMIN.format("accounts/user", alice.pk)
+        fields = opened(staff_client, url)
+        alice.groups.add(group)
+        assert send(staff_client, url, fields, name="Mine").status_code == 302
+        assert list(alice.groups.all()) == [group]
+
+    def test_a_long_list_is_cut(self, staff_client, group):
+        url = ADMIN.format("auth/group", group.pk)
+        fields = opened(staff_client, url)
+        group.permissions.set(Permission.objects.all()[:40])
+        assert "…”" in shown(send(staff_client, url, fields, permissions=[]))
+
+
+class TestTierPage:
+    def test_left_alone_it_moves_nobody_back(self, staff_client, alice, pro):
+        url = f"/users/{alice.pk}/tier/"
+        fields = opened(staff_client, url, "tier")
+        change(alice, "tier", pro)
+        staff_client.post(url, fields)
+        assert stored(alice, "tier") == pro
+
+    def test_another_choice_than_a_colleague_s_is_asked_again(self, staff_client, alice, pro):
+        url = f"/users/{alice.pk}/tier/"
+        fields = opened(staff_client, url, "tier")
+        change(alice, "tier", pro)
+        response = send(staff_client, url, fields, tier="")
+        assert "Somebody changed this to “pro”" in shown(response)
+        assert staff_client.post(url, opened_in(response, "tier")).status_code == 302
+        assert stored(alice, "tier") is None
+
+
+class TestOwnKeyPermissions:
+    @pytest.fixture
+    def key(self, alice):
+        return make_key(alice, allow=("read /orders/*", "read /reports"))
+
+    def held(self, key):
+        return {f"{row.action} {row.resource}" for row in KeyPermission.objects.filter(api_key=key)}
+
+    def test_a_permission_that_was_taken_meanwhile_stays_away(self, alice, key, sue):
+        client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
+        fields = opened(client, url)
+        keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
+        assert send(client, url, fields, name="renamed").status_code == 302
+        assert self.held(key) == {"read /orders/*"}
+        assert stored(key, "name") == "renamed"
+
+    def test_both_changed_them(self, alice, key, sue):
+        client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
+        fields = opened(client, url)
+        keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
+        response = send(client, url, fields, **{"permissions-1-actions": ["read", "create"]})
+        assert "sue changed this to “read /orders/*” just now" in shown(response)
+        assert self.held(key) == {"read /orders/*"}
+        again = opened_in(response, "name")
+        assert again["permissions-1-actions"] == ["read", "create"]
+        assert client.post(url, again).status_code == 302
+        assert self.held(key) == {"read /orders/*", "read /reports", "create /reports"}
+
+    def test_both_chose_the_same(self, alice, key, sue):
+        client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
+        fields = opened(client, url)
+        keys.edit_key(key, Author(sue), permissions=[("*", "*")])
+        fields = {name: value for name, value in fields.items() if not name.startswith("permissions-")}
+        assert send(client, url, fields, allow="everything").status_code == 302
+        assert self.held(key) == {"* *"}
+
+    def test_shown_again_for_another_reason_the_picker_has_what_is_there_now(self, alice, key, sue):
+        client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
+        fields = opened(client, url)
+        keys.edit_key(key, Author(sue), permissions=[("*", "*")])
+        again = opened_in(send(client, url, fields, name=""), "name")
+        assert again["allow"] == ["everything"]
+        assert client.post(url, again | {"name": "renamed"}).status_code == 302
+        assert self.held(key) == {"* *"}
+
+
+class TestInlineRows:
+    @pytest.fixture
+    def key(self, alice):
+        return make_key(alice, allow=("read /a", "read /b"))
+
+    @pytest.fixture
+    def url(self, key):
+        return ADMIN.format("apikeys/apikey", key.pk)
+
+    def held(self, key):
+        return {f"{row.action} {row.resource}" for row in KeyPermission.objects.filter(api_key=key)}
+
+    def row(self, fields, resource):
+        found = next(name for name, value in fields.items() if name.endswith("-resource") and value == [resource])
+        return found.removesuffix("resource")
+
+    def test_a_row_that_was_removed_meanwhile_stays_away(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").delete()
+        assert send(staff_client, url, fields, name="renamed").status_code == 302
+        assert (self.held(key), stored(key, "name")) == ({"read /b"}, "renamed")
+
+    def test_a_row_that_was_changed_meanwhile_stays_so(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        assert send(staff_client, url, fields, name="renamed").status_code == 302
+        assert self.held(key) == {"delete /a", "read /b"}
+
+    def test_a_row_that_was_added_meanwhile_stays(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.create(api_key=key, action="create", resource="/c")
+        fields[self.row(fields, "/b") + "action"] = "update"
+        assert staff_client.post(url, fields).status_code == 302
+        assert self.held(key) == {"read /a", "update /b", "create /c"}
+
+    def test_a_row_that_both_changed_is_told(self, staff_client, key, url, alice):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        Author(alice).record(key, CHANGE, note="Changed permission.")
+        fields[self.row(fields, "/a") + "action"] = "update"
+        response = staff_client.post(url, fields)
+        assert "alice changed a row to “delete /a” while you had this page open." in shown(response)
+        assert self.held(key) == {"delete /a", "read /b"}
+        assert staff_client.post(url, opened_in(response, "name")).status_code == 302
+        assert self.held(key) == {"update /a", "read /b"}
+
+    def test_both_made_the_same_of_a_row(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        fields[self.row(fields, "/a") + "action"] = "delete"
+        assert staff_client.post(url, fields).status_code == 302
+        assert self.held(key) == {"delete /a", "read /b"}
+
+    def test_a_row_to_remove_that_somebody_changed_is_told(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        fields[self.row(fields, "/a") + "DELETE"] = "on"
+        response = staff_client.post(url, fields)
+        assert "Somebody changed a row to “delete /a”" in shown(response)
+        assert staff_client.post(url, opened_in(response, "name")).status_code == 302
+        assert self.held(key) == {"read /b"}
+
+    def test_a_row_to_remove_that_is_gone_is_no_matter(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").delete()
+        fields[self.row(fields, "/a") + "DELETE"] = "on"
+        assert staff_client.post(url, fields).status_code == 302
+        assert self.held(key) == {"read /b"}
+
+    def test_a_row_that_the_person_changed_and_somebody_removed_is_told_and_kept_to_be_added(
+        self, staff_client, key, url
+    ):
+        fields = opened(staff_client, url)
+        KeyPermission.objects.filter(resource="/a").delete()
+        fields[self.row(fields, "/a") + "action"] = "update"
+        response = staff_client.post(url, fields)
+        assert "Somebody removed the row that is now “update /a”" in shown(response)
+        assert self.held(key) == {"read /b"}
+        assert staff_client.post(url, opened_in(response, "name")).status_code == 302
+        assert self.held(key) == {"update /a", "read /b"}
+
+    @pytest.mark.parametrize("count", ["x", "", "-1"])
+    def test_a_broken_count_is_no_crash(self, staff_client, url, count):
+        fields = opened(staff_client, url)
+        assert send(staff_client, url, fields, **{"permissions-TOTAL_FORMS": count}).status_code < 400
+
+    def test_a_token_that_is_not_ours_brings_the_table_back(self, staff_client, key, url):
+        fields = opened(staff_client, url)
+        response = send(staff_client, url, fields, **{f"permissions-{TOKEN}": "x", "name": "renamed"})
+        assert "We can't tell how this page looked" in shown(response)
+        assert stored(key, "name") == "a key"
+
+    def test_a_row_that_goes_between_check_and_saving_does_not_return(self, staff_client, key, url, monkeypatch):
+        fields = opened(staff_client, url)
+        save, calls = StaleRows.save, []
+
+        def late(formset, *args, **options):
+            if not calls:
+                KeyPermission.objects.filter(resource="/a").delete()
+            calls.append(1)
+            return save(formset, *args, **options)
+
+        monkeypatch.setattr(StaleRows, "save", late)
+        fields[self.row(fields, "/b") + "action"] = "update"
+        assert staff_client.post(url, fields).status_code == 302
+        assert self.held(key) == {"update /b"} or calls == [1, 1]
+
+
+def test_a_row_that_never_stands_still_is_given_up(rf):
+    passes = []
+
+    @retry_on_conflict
+    def view(request):
+        passes.append(1)
+        raise ChangedMeanwhileError
+
+    with pytest.raises(ChangedMeanwhileError):
+        view(rf.post("/"))
+    assert len(passes) == MOST_PASSES
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_save_at_once_each_writes_its_own_field_only(free):
+    sue, alice = make_user("sue", is_staff=True, is_superuser=True), make_user("alice", tier=free)
+    pro = Tier.objects.create(name="pro")
+    url, rounds, statuses = ADMIN.format("accounts/user", alice.pk), 8, []
+    barrier = threading.Barrier(2)
+
+    def work(client, changes):
+        for number in range(rounds):
+            try:
+                fields = opened(client, url)
+                barrier.wait(30)
+                statuses.append(client.post(url, fields | changes(number)).status_code)
+            finally:
+                connections.close_all()
+
+    threads = [
+        threading.Thread(target=work, args=(signed_in(sue), lambda number: {"name": f"Name {number}"})),
+        threading.Thread(target=work, args=(signed_in(sue), lambda number: {"tier": [free.pk, pro.pk][number % 2]})),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alice.refresh_from_db()
+    assert statuses == [302] * rounds * 2, connection.vendor
+    assert (alice.name, alice.tier) == (f"Name {rounds - 1}", pro)
+
+
+def test_a_limit_s_period_follows_its_window(staff_client, pro):
+    limit = make_limit(pro)
+    url = ADMIN.format("ratelimits/ratelimit", limit.pk)
+    assert send(staff_client, url, opened(staff_client, url), window="month").status_code == 302
+    limit = RateLimit.objects.get(pk=limit.pk)
+    assert (limit.window, limit.period) == ("month", 2_678_400)
