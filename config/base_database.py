@@ -58,5 +58,8 @@ def leave_connection() -> None:
 def leave_read_only_session(**signal: Any) -> None:
     """Before and after a request: whoever comes next must not find a session that is read-only for as long as it lives."""
     raw = connections[DEFAULT_DB_ALIAS].connection
-    if isinstance(raw, psycopg.Connection) and raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
+    # A connection that is closed has no parameters to ask for; Django replaces it.
+    if not isinstance(raw, psycopg.Connection) or raw.closed:
+        return
+    if raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
         leave_connection()
