@@ -37,6 +37,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH1
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
+# Which methods a key may use is ours to say: gunicorn would answer 400 to get, or to one of two letters.
+permit_unconventional_http_method = True
 # One more thing that could be asked to stop the server; signals do.
 control_socket_disable = True
 accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in {"1", "true", "yes"} else None

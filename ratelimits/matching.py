@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
+from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
 from django.core.exceptions import ValidationError
@@ -20,12 +21,29 @@ LONGEST_PATTERN = 255
 LONGEST_METHOD = 32
 METHOD = rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{LONGEST_METHOD}}}"
 PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
-LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,;=:@-]+")
+LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
+# A path and its query, as RFC 3986 spells them (sections 3.3 and 3.4), without path parameters. Two things are wider: bytes
+# beyond ASCII stand for their own escapes, and a query may hold what browsers leave bare in it, as it is not judged.
+TARGET = re.compile(
+    r"""(/[^\x00-\x20"#;<>?\[\\\]^`{|}\x7f-\x9f\ud800-\udfff]*)(?:\?[^\x00-\x20#\x7f-\x9f\ud800-\udfff]*)?"""
+)
+FAULTS = (
+    (re.compile(r"[^/]|\Z"), "The path does not start with a slash."),
+    (re.compile(r"[^#]*#"), "The path has a fragment (#). Encode the # as %23."),
+    (re.compile(r"[^?]*;"), "The path has a path parameter (;), which servers read differently."),
+    (re.compile(r"[^?]*\\"), "The path has a backslash."),
+    (re.compile(r".*[\x00-\x1f\x7f-\x9f]", re.DOTALL), "The path or its query has a control character."),
+    (re.compile(r".*[\ud800-\udfff]"), "The path or its query is not valid UTF-8."),
+)
+UNENCODED = "The path or its query has a character that must be percent-encoded, such as a space."
 BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# What is an escape still after decoding once, and would become a dot, a slash, a backslash or a control character for an
-# upstream that decodes twice (or thrice).
-ENCODED_AGAIN = re.compile(r"%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])", re.IGNORECASE)
+# What is an escape still after decoding once, and would become a dot, a slash, a backslash, a semicolon or a control
+# character for an upstream that decodes twice (or thrice).
+ENCODED_AGAIN = re.compile(r"%(?:25)*(?:2e|2f|3b|5c|7f|[01][0-9a-f])", re.IGNORECASE)
+ENCODED_DELIMITER = re.compile(r"%(?:2f|3b|5c)", re.IGNORECASE)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+DELIMITERS = re.compile(r"[/\\;?#%]")
+DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 SLASHES = re.compile(r"/{2,}")
 
 
@@ -37,40 +55,50 @@ def canonical_path(raw: str) -> str:
     """The one form of the path in a raw request target such as `/a%62//c/?x=1`: here `/ab/c`.
 
     raw: the target as the client sent it, still percent-encoded; characters outside ASCII stand for their UTF-8 bytes.
-    The result starts with a slash and ends in none (but for `/` itself); letter case is kept. Raises AmbiguousPath.
+    The result starts with a slash and ends in none (but for `/` itself); letter case is kept. Raises AmbiguousPath for
+    all that is no request target (RFC 9112, section 3.2.1) or that upstreams read in different ways.
     """
-    target = raw.partition("?")[0].partition("#")[0]
-    if not target.startswith("/"):
-        raise AmbiguousPath("The path does not start with a slash.")
-    path = decode_once(target) if "%" in target or not target.isascii() else target
-    refuse_ambiguous(path)
+    target = TARGET.fullmatch(raw)
+    if target is None:
+        raise AmbiguousPath(fault_of(raw))
+    path = target[1]
+    if "%" in path or not path.isascii():
+        path = decode_once(path)
+    if "/." in path and DOT_SEGMENT.search(path):
+        raise AmbiguousPath("The path has a dot segment.")
     if "//" in path:
         path = SLASHES.sub("/", path)
     return path.removesuffix("/") or "/"
 
 
-def decode_once(target: str) -> str:
-    lowered = target.lower()
-    if "%2f" in lowered or "%5c" in lowered:
-        raise AmbiguousPath("The path has an encoded slash or backslash.")
-    if BROKEN_ESCAPE.search(target):
+def fault_of(raw: str) -> str:
+    """What makes `raw` no request target that we judge."""
+    return next((fault for pattern, fault in FAULTS if pattern.match(raw)), UNENCODED)
+
+
+def decode_once(path: str) -> str:
+    if ENCODED_DELIMITER.search(path):
+        raise AmbiguousPath("The path has an encoded slash, backslash or semicolon.")
+    if BROKEN_ESCAPE.search(path):
         raise AmbiguousPath("The path has a percent sign that is not followed by two hexadecimal digits.")
     try:
-        return unquote_to_bytes(target).decode()
+        decoded = unquote_to_bytes(path).decode()
     except UnicodeError:
         raise AmbiguousPath("The path is not valid UTF-8.") from None
-
-
-def refuse_ambiguous(path: str) -> None:
-    if "\\" in path:
-        raise AmbiguousPath("The path has a backslash.")
-    if CONTROL.search(path):
+    if CONTROL.search(decoded):
         raise AmbiguousPath("The path has a control character.")
-    if "%" in path and ENCODED_AGAIN.search(path):
+    if "%" in decoded and ENCODED_AGAIN.search(decoded):
         raise AmbiguousPath("The path is encoded twice.")
-    # `..;x` is a dot segment for servers that cut path parameters off before they look.
-    if "/." in path and any(segment.partition(";")[0] in {".", ".."} for segment in path.split("/")):
-        raise AmbiguousPath("The path has a dot segment.")
+    if not decoded.isascii():
+        refuse_lookalikes(decoded)
+    return decoded
+
+
+def refuse_lookalikes(path: str) -> None:
+    """Refuse characters that an upstream which brings text to its compatibility form (NFKC) would take for delimiters."""
+    folded = normalize("NFKC", path)
+    if DELIMITERS.findall(folded) != DELIMITERS.findall(path) or DOT_SEGMENT.search(folded):
+        raise AmbiguousPath("The path has a character that some servers read as a slash, a dot or another delimiter.")
 
 
 def target_from_header(value: str) -> str:
@@ -95,6 +123,8 @@ def validate_pattern(text: str) -> None:
         raise ValidationError(
             "Slashes stand alone: // is counted as / in requests, so a pattern with it never matches."
         )
+    if ";" in text:
+        raise ValidationError("A path has no semicolon: requests with path parameters (;) are refused.")
     segments = pattern_segments(text)
     for place, segment in enumerate(segments, start=1):
         validate_segment(segment, last=place == len(segments))
@@ -121,7 +151,7 @@ def validate_segment(segment: str, *, last: bool) -> None:
             )
     elif not LITERAL.fullmatch(segment):
         raise ValidationError(
-            "A path has letters a to z, digits and - . _ ~ ! $ & ' ( ) + , ; = : @ only: no spaces, no percent signs, "
+            "A path has letters a to z, digits and - . _ ~ ! $ & ' ( ) + , = : @ only: no spaces, no percent signs, "
             "no accents. Use {name} for a part that has others."
         )
 

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ratelimits.budgets import Budget, Counter, charged, microseconds
-from ratelimits.matching import AmbiguousPath, PatternTrie, canonical_path, counted_method
+from ratelimits.matching import PatternTrie, counted_method
 from ratelimits.models import RateLimit
 
 DAYS = 7
@@ -59,8 +59,8 @@ def what_if(limit: RateLimit) -> Replay:
         if number == MOST_EVENTS:
             replay.cut_off = True
             break
-        match = trie.match(event.path, counted_method(event.method)) if event is not None else None
-        if event is not None and match is not None and limit in match.values:
+        match = trie.match(event.path, counted_method(event.method))
+        if match is not None and limit in match.values:
             count(replay, limit, event, counters)
     return replay
 
@@ -84,8 +84,8 @@ def with_neighbours(limit: RateLimit) -> PatternTrie[RateLimit]:
     return trie
 
 
-def events(tier_id: int) -> Iterator[Event | None]:
-    """The ledger of the tier's present accounts, oldest first; None for a request that no limit could have met."""
+def events(tier_id: int) -> Iterator[Event]:
+    """The ledger of the tier's present accounts, oldest first."""
     # The ledger stands above this app: it is reached through the account's reverse relation, not imported.
     ledger: Any = get_user_model()._meta.get_field("usage").related_model
     counted = Q(reason="") | Q(reason="rate_limited")
@@ -93,9 +93,6 @@ def events(tier_id: int) -> Iterator[Event | None]:
     rows = ledger.objects.filter(counted, user__tier_id=tier_id, created_at__gte=since).order_by("created_at")
     fields = rows.values_list("user_id", "created_at", "method", "endpoint")
     for user_id, created_at, method, endpoint in fields[: MOST_EVENTS + 1].iterator(chunk_size=5000):
-        try:
-            path = canonical_path(endpoint)
-        except AmbiguousPath:
-            yield None
-            continue
+        # A counted request's path is in its one form already; a named resource counts as the path of that name.
+        path = endpoint if endpoint.startswith("/") else f"/{endpoint.strip('/')}"
         yield Event(user_id, microseconds(created_at), method, path)
