@@ -6,9 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from django.conf import settings
-
-from apikeys.secrets import is_well_formed
+from apikeys.secrets import holds_whole_secret, is_well_formed
 
 # Longer than any secret; the rest of a 9 kB credential is not worth a look.
 LONGEST_CREDENTIAL = 200
@@ -32,13 +30,13 @@ MISSING = Credential(problem="missing_key")
 MALFORMED = Credential(problem="malformed_key")
 
 
-def read_credential(authorization: str, api_key: str | None, query: str = "") -> Credential:
+def read_credential(authorization: str, api_key: str | None, target: str = "") -> Credential:
     """The credential of a request.
 
     authorization: the Authorization header, empty without one; schemes other than Bearer are not ours and are passed
-    over. api_key: the X-API-Key header, None without one. query: the raw query string of the original request.
+    over. api_key: the X-API-Key header, None without one. target: the raw path and query of the original request.
     """
-    if query and holds_key(query):
+    if target and holds_key(target):
         return MALFORMED
     bearer = BEARER.fullmatch(authorization) if authorization else None
     given = {text.strip(" \t") for text in (bearer and (bearer[1] or ""), api_key) if text is not None}
@@ -56,15 +54,17 @@ def checked(text: str) -> Credential:
     return Credential(secret=text)
 
 
-def holds_key(query: str) -> bool:
-    """Whether a raw query string carries a key: under a name that people use for keys, or a secret under any name."""
-    if f"{settings.API_KEY_PREFIX}_" not in query and not any(name in query.lower() for name in ("key", "token", "%")):
+def holds_key(target: str) -> bool:
+    """Whether a raw request target carries a key: a secret anywhere, or a parameter whose name people use for keys."""
+    if holds_whole_secret(target):
+        return True
+    query = target.partition("?")[2]
+    if not any(name in query.lower() for name in ("key", "token", "%")):
         return False
     pairs = (part.partition("=") for part in query.replace(";", "&").split("&"))
-    return any(is_key(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs)
+    return any(value and is_name_of_key(unquote_plus(name)) for name, _, value in pairs)
 
 
-def is_key(name: str, value: str) -> bool:
-    return (
-        (bool(value) and name.strip().lower() in QUERY_NAMES) or is_well_formed(value.strip()) or is_well_formed(name)
-    )
+def is_name_of_key(name: str) -> bool:
+    """Whether people call a key by this name, also within another as in `auth[api_key]`."""
+    return name.strip().rpartition("[")[2].removesuffix("]").strip().lower() in QUERY_NAMES

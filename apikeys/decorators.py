@@ -52,7 +52,7 @@ def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: i
 def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> Facts:
     meta = request.META
     return Facts(
-        read_credential(meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY"), meta.get("QUERY_STRING", "")),
+        read_credential(meta.get("HTTP_AUTHORIZATION", ""), meta.get("HTTP_X_API_KEY"), raw_uri(meta)),
         method=request.method or "",
         path=raw_uri(meta),
         address=client_address(request),

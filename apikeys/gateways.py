@@ -87,7 +87,7 @@ def refuse_description(environ: Environ) -> HttpResponse:
 
 
 def credential_of(environ: Environ, uri: str) -> Credential:
-    return read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), uri.partition("?")[2])
+    return read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), uri)
 
 
 def is_preflight(environ: Environ, method: str, credential: Credential) -> bool:

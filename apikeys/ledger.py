@@ -14,6 +14,7 @@ from django.db import OperationalError
 from psycopg.errors import LockNotAvailable
 
 from apikeys.lookup import KeyRecord
+from apikeys.secrets import masked
 from apikeys.statements import can_commit, identifier, run
 from config.base_http import plain_address
 from ratelimits.budgets import Budget, Outcome
@@ -51,10 +52,10 @@ def entry(
         "key": identifier(key.id),
         "user": key.user_id,
         "rule": None,
-        "endpoint": storable(endpoint)[:LONGEST_ENDPOINT],
+        "endpoint": masked(storable(endpoint))[:LONGEST_ENDPOINT],
         "method": storable(method)[:LONGEST_METHOD],
         "address": plain_address(address) or None,
-        "agent": storable(user_agent)[:LONGEST_USER_AGENT],
+        "agent": masked(storable(user_agent))[:LONGEST_USER_AGENT],
     }
 
 

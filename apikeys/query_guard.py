@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import unquote_plus
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -25,9 +24,12 @@ class SecretInQueryMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        query = request.META.get("QUERY_STRING", "")
-        if query and request.path.startswith(PAGES) and holds_secret(unquote_plus(query)):
-            messages.warning(request, ADVICE)
-            may_find = request.user.is_authenticated and request.user.has_perm("apikeys.view_apikey")
-            return HttpResponseRedirect(reverse("admin:apikeys_apikey_find") if may_find else request.path)
-        return self.get_response(request)
+        if not request.path.startswith(PAGES):
+            return self.get_response(request)
+        in_path = holds_secret(request.path)
+        if not in_path and not holds_secret(request.META.get("QUERY_STRING", "").replace("+", " ")):
+            return self.get_response(request)
+        messages.warning(request, ADVICE)
+        if request.user.is_authenticated and request.user.has_perm("apikeys.view_apikey"):
+            return HttpResponseRedirect(reverse("admin:apikeys_apikey_find"))
+        return HttpResponseRedirect("/account/" if in_path else request.path)

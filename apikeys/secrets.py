@@ -12,8 +12,11 @@ import re
 import secrets
 import zlib
 from functools import lru_cache
+from urllib.parse import unquote
 
 from django.conf import settings
+
+from config.base_logs import without_secrets
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43
@@ -21,6 +24,8 @@ CHECKSUM_LENGTH = 6
 SHOWN_LENGTH = 6
 # So many characters after the prefix are more than anybody types to search by the start of a key.
 LEAST_OF_A_SECRET = 16
+# How many times over a secret is looked for under percent-encoding.
+MOST_ENCODINGS = 5
 BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
@@ -53,7 +58,35 @@ def is_well_formed(text: str) -> bool:
 
 def holds_secret(text: str) -> bool:
     """Whether a secret of ours, or most of one, stands somewhere in `text`: such a text must not be kept or shown."""
-    return re.search(rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{LEAST_OF_A_SECRET},}}", text) is not None
+    form = rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{LEAST_OF_A_SECRET},}}"
+    return re.search(form, fully_decoded(text)) is not None
+
+
+def holds_whole_secret(target: str) -> bool:
+    """Whether a well-formed secret of ours stands somewhere in a raw request target, however often percent-encoded."""
+    prefix = f"{settings.API_KEY_PREFIX}_"
+    if prefix not in target and "%" not in target:
+        return False
+    text = fully_decoded(target)
+    length = len(prefix) + RANDOM_LENGTH + CHECKSUM_LENGTH
+    return any(
+        is_well_formed(text[found.start() : found.start() + length]) for found in re.finditer(re.escape(prefix), text)
+    )
+
+
+def fully_decoded(text: str) -> str:
+    """`text` without percent-encoding, for a look at it: whoever reads it later may decode it as often."""
+    for _ in range(MOST_ENCODINGS):
+        decoded = unquote(text)
+        if decoded == text:
+            break
+        text = decoded
+    return text
+
+
+def masked(text: str) -> str:
+    """`text` as it may be kept and shown: of each secret in it, its prefix and first characters."""
+    return without_secrets(text) if "_" in text or "%" in text else text
 
 
 def display_prefix(secret: str) -> str:

@@ -15,6 +15,7 @@ from apikeys import json_input
 from apikeys.json_input import InvalidInput
 from apikeys.ledger import storable
 from apikeys.models import KeyUsage
+from apikeys.secrets import masked
 from apikeys.statements import identifier, moment
 from config.base_http import problem
 
@@ -103,8 +104,8 @@ def as_row(report: Mapping[str, Any], now: Any) -> tuple[Any, ...]:
         report.get("response_time_ms"),
         report.get("tokens_used"),
         report.get("cost_microcents"),
-        storable(report.get("error_message", "")),
-        None if metadata is None else json.dumps(metadata),
+        masked(storable(report.get("error_message", ""))),
+        None if metadata is None else masked(json.dumps(metadata)),
         now,
         now,
         identifier(event_id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.exceptions import ValidationError
 
 from apikeys.addresses import Network, unmapped
 from config.base_json import why_unfit
+from config.base_validators import refuse_secrets
 from ratelimits.matching import validate_pattern
 
 MOST_NETWORKS = 100
@@ -82,6 +84,7 @@ def normal_metadata(value: Any) -> dict[str, Any]:
     reason = why_unfit(value, LONGEST_METADATA)
     if reason:
         raise ValidationError(f"The metadata {reason}", code="invalid_metadata")
+    refuse_secrets(json.dumps(value))
     return value
 
 

@@ -62,8 +62,8 @@ def read_facts(environ: Mapping[str, Any]) -> Facts:
 
 def credential_of(environ: Mapping[str, Any], given: dict[str, Any]) -> Credential:
     """The key in question: from the JSON, or from the headers as a client would send it."""
-    query = given.get("path", "").partition("?")[2]
-    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), query)
+    target = given.get("path", "") + given.get("resource", "")
+    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), target)
     if "key" not in given or found.problem == "malformed_key":
         return found
     stated = checked(given["key"])

@@ -6,8 +6,11 @@ import logging
 import re
 from typing import Any
 
-# The form of an API key's secret (apikeys/secrets.py), whatever its prefix: 49 base62 characters after an underscore.
-SECRET = re.compile(r"(_|%5[Ff])([0-9A-Za-z]{6})[0-9A-Za-z]{43}")
+# The form of an API key's secret (apikeys/secrets.py), whatever its prefix: 49 base62 characters after an underscore. Any of
+# them may be percent-encoded, however often.
+ENCODED = r"%(?:25)*"
+LETTER = rf"(?:[0-9A-Za-z]|{ENCODED}[3-7][0-9A-Fa-f])"
+SECRET = re.compile(rf"(_|{ENCODED}5[Ff])({LETTER}{{6}}){LETTER}{{43}}")
 
 
 def without_secrets(text: str) -> str:

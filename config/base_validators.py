@@ -7,6 +7,7 @@ import unicodedata
 
 from django.core.exceptions import ValidationError
 
+from config.base_logs import without_secrets
 from config.base_text import FILLERS, VARIATION_SELECTORS, is_visible
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
@@ -58,8 +59,15 @@ def validate_text(value: str) -> None:
     refuse_control_characters(value, allowed=LINE_CHARACTERS)
 
 
+def refuse_secrets(value: str) -> None:
+    """Refuse an API key that somebody pasted: names and remarks are shown, exported and kept in the history."""
+    if without_secrets(value) != value:
+        raise ValidationError("This contains an API key. Remove it: others can read this text.", code="secret")
+
+
 def refuse_control_characters(value: str, allowed: frozenset[str] = frozenset()) -> None:
     validate_encodable(value)
+    refuse_secrets(value[:LONGEST_CHECKED])
     text = TAGGED_FLAG.sub("x", value[:LONGEST_CHECKED])
     for position, character in enumerate(text):
         if character not in allowed and not is_fit_for_a_name(character, text, position):

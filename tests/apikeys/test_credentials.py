@@ -72,10 +72,14 @@ def test_a_good_key_is_read_from_either_header(authorization, api_key):
     assert read_credential(authorization, api_key) == Credential(secret=GOOD)
 
 
-@pytest.mark.parametrize("query", ["", "page=2", "token=abc", "key=abc", "api_key=", "q=gate_keeper", "%zz=%zz"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "page=2", "token=abc", "x[key]=abc", "auth[api_key]=", "key=abc", "api_key=", "q=gate_keeper", "%zz=%zz"],
+)
 def test_an_innocent_query_is_none_of_our_business(query):
-    assert read_credential(f"Bearer {GOOD}", None, query) == Credential(secret=GOOD)
-    assert read_credential("", None, query) == MISSING
+    target = f"/aggregate_monthlyRevenueReportOfTheYear?{query}"
+    assert read_credential(f"Bearer {GOOD}", None, target) == Credential(secret=GOOD)
+    assert read_credential("", None, target) == MISSING
 
 
 def test_two_different_keys_are_refused():
