@@ -43,6 +43,12 @@ ENCODED_AGAIN = re.compile(r"%(?:25)*(?:2e|2f|3b|5c|7f|[01][0-9a-f])", re.IGNORE
 ENCODED_DELIMITER = re.compile(r"%(?:2f|3b|5c)", re.IGNORECASE)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DELIMITERS = re.compile(r"[/\\;?#%]")
+# Slashes and backslashes that NFKC keeps but best-fit mappings to legacy encodings don't, and characters that nobody sees:
+# soft hyphen, zero-width space, direction marks and overrides, line separators, byte order mark. The joiners U+200C and
+# U+200D are left out, as Persian and emoji are written with them.
+DISGUISED = re.compile(
+    "[\u2044\u2215\u2216\u29f5\u29f8\u29f9\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 SLASHES = re.compile(r"/{2,}")
 
@@ -95,7 +101,11 @@ def decode_once(path: str) -> str:
 
 
 def refuse_lookalikes(path: str) -> None:
-    """Refuse characters that an upstream which brings text to its compatibility form (NFKC) would take for delimiters."""
+    """Refuse characters that are not what they look like, or that an upstream which normalizes text (NFKC) would take for
+    delimiters.
+    """
+    if DISGUISED.search(path):
+        raise AmbiguousPath("The path has an invisible character, or one that looks like a slash or a backslash.")
     folded = normalize("NFKC", path)
     if DELIMITERS.findall(folded) != DELIMITERS.findall(path) or DOT_SEGMENT.search(folded):
         raise AmbiguousPath("The path has a character that some servers read as a slash, a dot or another delimiter.")

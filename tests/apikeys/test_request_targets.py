@@ -15,7 +15,8 @@ REFUSED = [
     "/orders/7%253b", "/orders/7 8", "/orders/7?a b", '/orders/7"', "/orders/<7>", "/orders/[7]", "/orders/7^", "/orders/7`",
     "/orders/{7}", "/orders/7|8", "/orders\\7", "/orders/7%5c", "/orders/7%2f8", "/orders/..", "/orders/.", "/orders/%2e%2e",
     "/orders/7%", "/orders/7%4", "/orders/7%zz", "/orders/7%00", "/orders/7%0a", "/orders/7%7f", "/orders/7%c2%85",
-    "/orders/%ff", "/orders/%c0%ae", "/orders/%EF%BC%8E%EF%BC%8E", "/orders/7%EF%BC%8F8", "*", "orders/7",
+    "/orders/%ff", "/orders/%c0%ae", "/orders/%EF%BC%8E%EF%BC%8E", "/orders/7%EF%BC%8F8", "/orders/7%E2%88%958",
+    "/orders/7%E2%80%AE8", "*", "orders/7",
     "http://api.example.com/orders/7", "api.example.com:443",
 ]  # fmt: skip
 TAKEN = {

@@ -46,6 +46,7 @@ from ratelimits.matching import (
         ("/a%23b%3Fc", "/a#b?c"),
         ("/!$&'()*+,=:@-._~", "/!$&'()*+,=:@-._~"),
         ("/%F0%9F%98%80", "/😀"),
+        ("/a\u200cb\u200d", "/a\u200cb\u200d"),
     ],
 )
 def test_a_path_has_one_form(raw, path):
@@ -126,6 +127,15 @@ def test_a_path_has_one_form(raw, path):
         "/a\uff05\uff12\uff25",
         "/a\uff03b",
         "/a\uff3cb",
+        "/a\u2044b",
+        "/a%E2%88%95b",
+        "/a\u2216b",
+        "/a\u29f8b",
+        "/a%E2%80%AEb",
+        "/a%E2%80%8B",
+        "/a\u2028b",
+        "/a\u00adb",
+        "/%EF%BB%BFa",
     ],
 )
 def test_an_ambiguous_path_is_refused_with_a_reason(raw):
