@@ -69,6 +69,7 @@ class HistoryAdmin(ReadOnlyAdmin):
         ("action_flag", titled("change", admin.ChoicesFieldListFilter)),
         ("action_time", titled("when", admin.DateFieldListFilter)),
     )
+    allowed_lookups = ("content_type__id__exact",)
     list_select_related = ("user", "content_type")
     search_fields = ("object_repr", "object_id")
     ordering = ("-action_time", "-pk")

@@ -216,13 +216,16 @@ def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
     root, _ = site
     pro = Tier.objects.create(name="pro")
     free = Tier.objects.get(name="free")
+    # The default tier can't be deleted.
+    User.objects.update(tier=pro)
+    RateLimit.objects.update(tier=pro)
     with visit(root) as page:
-        page.goto(f"/admin/tiers/tier/{free.pk}/delete/")
-        page.get_by_label("Move 2 accounts to").select_option("pro")
+        page.goto(f"/admin/tiers/tier/{pro.pk}/delete/")
+        page.get_by_label("Move 2 accounts to").select_option("free")
         page.get_by_label("Delete 1 rate limit of this tier").check()
         page.get_by_role("button", name="Move the accounts and delete").click()
         assert "Deleted" in page.locator(".messagelist").inner_text()
-    assert {user.tier for user in User.objects.live()} == {pro}
+    assert {user.tier for user in User.objects.live()} == {free}
 
 
 def test_many_rows_are_deleted_by_an_action_that_asks(visit, site):

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
+from config.base_admin import GatehouseModelAdmin
 from config.base_changelist import GatehouseChangeList, leads_to_many, may_be_null
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
@@ -118,7 +119,7 @@ def test_counts_sort_by_number(staff_client, free, pro):
 
 
 def test_a_column_that_is_a_relation_to_many_rows_sorts_nothing(rf: RequestFactory, sue):
-    class Section(admin.ModelAdmin):
+    class Section(GatehouseModelAdmin):
         list_display = ("name", "users")
 
     request = rf.get("/", {"o": "2"})
