@@ -100,7 +100,8 @@ def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_du
 
 def test_the_dump_would_find_a_secret_that_was_stored(alice):
     secret = services.new_secret()
-    make_key(alice, metadata={"note": secret})
+    # Past the rule that refuses it.
+    APIKey.objects.filter(pk=make_key(alice).pk).update(metadata={"note": secret})
     assert core(secret) in database_dump()
     assert apps.get_models()
 
