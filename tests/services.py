@@ -7,6 +7,8 @@ import os
 import pytest
 import redis
 
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/2"
+
 
 def require(available: object, advice: str) -> None:
     """Skip (or fail) the test unless the service is available. advice: what to install or start."""
@@ -18,7 +20,7 @@ def require(available: object, advice: str) -> None:
 
 def redis_url() -> str:
     """The Redis to test with, one database for this run; the test is skipped when none answers."""
-    url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/2")
+    url = os.environ.get("TEST_REDIS_URL", DEFAULT_REDIS_URL)
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
             client.ping()
