@@ -12,14 +12,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from accounts import mails, rights
+from accounts import rights
 from accounts.addresses import set_address
 from accounts.models import User
-from config.base_admin import GatehouseModelAdmin, badge, when
-from config.base_admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
-from config.base_stale import EditForm
-from config.base_text import counted, search_form
-from config.base_validators import validate_name
+from accounts.staff import mails
+from config.base.admin import GatehouseModelAdmin, badge, when
+from config.base.admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
+from config.base.stale import EditForm
+from config.base.text import counted, search_form
+from config.base.validators import validate_name
 from tiers.models import Tier
 
 TIER_GONE = "A user whose tier was deleted meanwhile comes back on the default tier."

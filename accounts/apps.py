@@ -11,7 +11,7 @@ class AccountsConfig(AppConfig):
         # Models cannot be imported before the apps are ready.
         from allauth.socialaccount.signals import social_account_added, social_account_removed  # noqa: PLC0415
 
-        from accounts.providers import on_social_account_changed  # noqa: PLC0415
+        from accounts.signin.providers import on_social_account_changed  # noqa: PLC0415
 
         social_account_added.connect(on_social_account_changed, dispatch_uid="fill_oauth_columns")
         social_account_removed.connect(on_social_account_changed, dispatch_uid="clear_oauth_columns")

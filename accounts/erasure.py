@@ -24,7 +24,7 @@ from accounts import pictures
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.services import refuse_last_superuser
-from config.base_history import DELETION, Author
+from config.base.history import DELETION, Author
 
 ERASED = "(erased)"
 # The fields of an account, by the names under which its history has them, whose values are about the person.

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import models
 
-from config.base_mail import validate_mailable
-from config.base_text import normal_form
+from config.base.mail import validate_mailable
+from config.base.text import normal_form
 
 
 def normalize_email(address: str) -> str:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import BaseUserManager
 from django.db import models, transaction
 
 from accounts.names import fold_sign_in_name
-from config.base_models import LIVE, SoftDeleteQuerySet
+from config.base.models import LIVE, SoftDeleteQuerySet
 from tiers.models import Tier
 
 if TYPE_CHECKING:

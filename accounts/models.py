@@ -16,9 +16,9 @@ from django.utils.crypto import salted_hmac
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
-from config.base_models import SoftDeleteModel, TimestampedModel, is_live_and_locked, unique_among_live
-from config.base_search import FoldedField
-from config.base_validators import validate_name
+from config.base.models import SoftDeleteModel, TimestampedModel, is_live_and_locked, unique_among_live
+from config.base.search import FoldedField
+from config.base.validators import validate_name
 from tiers.models import Tier
 
 

@@ -15,9 +15,9 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
-from config.base_history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
-from config.base_models import hold
-from config.base_stale import EditForm
+from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
+from config.base.models import hold
+from config.base.stale import EditForm
 from tiers.models import Tier
 
 BATCH = 500

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 
-from config.base_validators import validate_encodable
+from config.base.validators import validate_encodable
 
 LONGEST_PASSWORD = 128
 

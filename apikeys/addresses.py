@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
 
-from config.base_http import plain_address
+from config.base.http import plain_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

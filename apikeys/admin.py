@@ -18,19 +18,20 @@ from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
 from accounts.rights import why_not_change
-from apikeys import services, usage_admin  # noqa: F401  (registers the ledger)
-from apikeys.bulk import BulkForm, bulk_page
-from apikeys.desks import StaffDesk, may_take
+from apikeys import services
 from apikeys.fields import NetworksField
-from apikeys.forms import FindForm, StaffCreateKeyForm
-from apikeys.key_rows import key_rows
-from apikeys.key_views import STEPS, at, create_key, status_of
 from apikeys.models import APIKey, KeyPermission
-from config.base_admin import GatehouseTabularInline, badge, when
-from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
-from config.base_changelist import GatehouseChangeList
-from config.base_stale import EditForm
-from config.base_text import counted
+from apikeys.pages.bulk import BulkForm, bulk_page
+from apikeys.pages.desks import StaffDesk, may_take
+from apikeys.pages.forms import FindForm, StaffCreateKeyForm
+from apikeys.pages.rows import key_rows
+from apikeys.pages.views import STEPS, at, create_key, status_of
+from apikeys.usage import admin as usage_admin  # noqa: F401  (registers the ledger)
+from config.base.admin import GatehouseTabularInline, badge, when
+from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base.changelist import GatehouseChangeList
+from config.base.stale import EditForm
+from config.base.text import counted
 
 STATE_BADGES = {"active": "ok", "disabled": "warn", "expired": "muted", "revoked": "danger", "deleted": "danger"}
 

@@ -14,8 +14,8 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from apikeys.models import APIKey, ExpiryNotice
-from config.base_mail import MAIL_ERRORS, is_temporary, log_failure
-from config.base_text import counted
+from config.base.mail import MAIL_ERRORS, is_temporary, log_failure
+from config.base.text import counted
 
 logger = logging.getLogger(__name__)
 

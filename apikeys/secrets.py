@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from config.base_logs import without_secrets
+from config.base.logs import without_secrets
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43

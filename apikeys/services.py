@@ -19,8 +19,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from apikeys.models import EVERYTHING, APIKey, KeyPermission
 from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, newest_pepper_id
-from config import base_history
-from config.base_history import Author, Change
+from config.base import history as base_history
+from config.base.history import Author, Change
 
 LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)

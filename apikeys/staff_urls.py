@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apikeys import staff_views, tool_views, usage_views
+from apikeys.pages import staff_views
+from apikeys.tools import views as tool_views
+from apikeys.usage import views as usage_views
 
 urlpatterns = [
     path("apikeys/hygiene/", staff_views.hygiene_page, name="key_hygiene"),

@@ -10,8 +10,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from apikeys.addresses import Network, unmapped
-from config.base_json import why_unfit
-from config.base_validators import refuse_secrets
+from config.base.json import why_unfit
+from config.base.validators import refuse_secrets
 from ratelimits.matching import validate_pattern
 
 MOST_NETWORKS = 100

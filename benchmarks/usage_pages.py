@@ -26,13 +26,13 @@ from django.test.utils import setup_databases, teardown_databases
 from django.utils import timezone
 
 from accounts.models import User
-from apikeys import rollups
-from apikeys.analytics import Scope, daily_requests
 from apikeys.models import APIKey, EndpointHour, KeyUsage, TouchedHour, UsageHour
 from apikeys.services import issue_key
-from apikeys.usage_forms import StaffUsageForm
-from apikeys.usage_views import figures
-from config.base_history import Author
+from apikeys.usage import rollups
+from apikeys.usage.analytics import Scope, daily_requests
+from apikeys.usage.forms import StaffUsageForm
+from apikeys.usage.views import figures
+from config.base.history import Author
 
 DAYS, KEYS, ENDPOINTS = 30, 20, 50
 POSTGRESQL = """

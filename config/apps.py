@@ -10,11 +10,11 @@ from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.models.signals import post_migrate, pre_migrate
 
-from config.base_database import leave_read_only_session
+from config.base.database import leave_read_only_session
 
 
 class GatehouseAdminConfig(AdminConfig):
-    default_site = "config.admin_site.GatehouseAdminSite"
+    default_site = "config.staff.admin_site.GatehouseAdminSite"
 
     def ready(self) -> None:
         super().ready()

@@ -19,8 +19,8 @@ from django.db import connection
 
 from accounts.fields import normalize_email
 from apikeys.addresses import as_network
-from apikeys.peers import UNIX_SOCKET
-from config.base_mail import validate_mailable
+from apikeys.gateway.peers import UNIX_SOCKET
+from config.base.mail import validate_mailable
 
 SHORTEST_SECRET = 50
 SHORTEST_PEPPER = 32

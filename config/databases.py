@@ -8,7 +8,7 @@ from typing import Any
 
 import environ
 
-from config.base_files import create_private
+from config.base.files import create_private
 from config.environment import Environment
 
 SCHEMES = ("postgres", "postgresql", "psql", "pgsql", "sqlite")

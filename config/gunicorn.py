@@ -15,7 +15,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from config.base_logs import SafeFormatter
+from config.base.logs import SafeFormatter
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.

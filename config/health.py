@@ -13,7 +13,7 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from config.base_database import leave_connection
+from config.base.database import leave_connection
 from ratelimits.stores.redis import RedisStore
 
 logger = logging.getLogger(__name__)

@@ -84,7 +84,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "apikeys.middleware.GatewayMiddleware",
+    "apikeys.gateway.middleware.GatewayMiddleware",
     "config.middleware.RequestIdMiddleware",
     "config.middleware.SecurityHeadersMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -92,18 +92,18 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.CleanQueryMiddleware",
     "config.health.HealthMiddleware",
-    "config.base_refusals.SessionMiddleware",
+    "config.base.refusals.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.NoStoreMiddleware",
-    "config.base_refusals.RefusalMiddleware",
+    "config.base.refusals.RefusalMiddleware",
     "ratelimits.enforcement.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "apikeys.query_guard.SecretInQueryMiddleware",
+    "apikeys.pages.query_guard.SecretInQueryMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "accounts.middleware.LastSeenMiddleware",
-    "accounts.middleware.ThrottledAnswerMiddleware",
+    "accounts.signin.middleware.LastSeenMiddleware",
+    "accounts.signin.middleware.ThrottledAnswerMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -119,9 +119,13 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "config.context_processors.site",
+                "config.base.context_processors.site",
             ],
-            "libraries": {"gatehouse": "config.base_templatetags"},
+            "libraries": {
+                "gatehouse": "config.base.templatetags",
+                "signin": "accounts.signin.templatetags",
+                "apikeys": "apikeys.pages.templatetags",
+            },
         },
     },
 ]
@@ -149,9 +153,9 @@ CACHES: dict[str, dict[str, Any]] = {
 # --- Accounts -------------------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["accounts.backends.LiveUserBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.signin.backends.LiveUserBackend"]
 PASSWORD_HASHERS = [
-    "accounts.hashers.OWASPArgon2PasswordHasher",
+    "accounts.signin.hashers.OWASPArgon2PasswordHasher",
     # Read only: accounts brought along from other Django projects are re-hashed at their next sign-in.
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
@@ -177,7 +181,7 @@ ADMIN_PASSWORD: str = env.filled("ADMIN_PASSWORD")
 
 # --- Sign-in: django-allauth (docs/sign-in.md) --------------------------------------------------------------------------
 
-ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+ACCOUNT_ADAPTER = "accounts.signin.adapters.AccountAdapter"
 # By e-mail address too: our backend tells one from the other, and looks at live accounts only. Saying so here would
 # demand allauth's own rule for unique addresses, which we cannot use (see below).
 ACCOUNT_LOGIN_METHODS = {"username"}
@@ -194,19 +198,19 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Gatehouse] "
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS_ONLY else "http"
-ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.tokens.ResetTokenGenerator"  # noqa: S105  (a class, no secret)
-# Ours are in accounts/throttle.py: allauth's live in the cache, which each process has for itself without Redis.
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.signin.tokens.ResetTokenGenerator"  # noqa: S105  (a class, no secret)
+# Ours are in accounts/signin/throttle.py: allauth's live in the cache, which each process has for itself without Redis.
 ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
 ACCOUNT_FORMS = {
-    "signup": "accounts.signin_forms.SignupForm",
-    "login": "accounts.signin_forms.LoginForm",
-    "add_email": "accounts.signin_forms.ChangeEmailForm",
-    "change_password": "accounts.signin_forms.ChangePasswordForm",
-    "reset_password": "accounts.signin_forms.ResetPasswordForm",
-    "reset_password_from_key": "accounts.signin_forms.NewPasswordForm",
-    "reauthenticate": "accounts.signin_forms.PasswordConfirmationForm",
+    "signup": "accounts.signin.forms.SignupForm",
+    "login": "accounts.signin.forms.LoginForm",
+    "add_email": "accounts.signin.forms.ChangeEmailForm",
+    "change_password": "accounts.signin.forms.ChangePasswordForm",
+    "reset_password": "accounts.signin.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.signin.forms.NewPasswordForm",
+    "reauthenticate": "accounts.signin.forms.PasswordConfirmationForm",
 }
-MFA_ADAPTER = "accounts.adapters.MFAAdapter"
+MFA_ADAPTER = "accounts.signin.adapters.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Gatehouse"
@@ -215,17 +219,17 @@ MFA_TOTP_TOLERANCE = 1
 # Browsers offer passkeys on http://localhost, which the server has to allow for itself.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS_ONLY
 MFA_FORMS = {
-    "authenticate": "accounts.signin_forms.AuthenticateForm",
-    "reauthenticate": "accounts.signin_forms.MFAReauthenticateForm",
-    "activate_totp": "accounts.signin_forms.ActivateTOTPForm",
-    "add_webauthn": "accounts.signin_forms.AddPasskeyForm",
-    "edit_webauthn": "accounts.signin_forms.RenamePasskeyForm",
-    "login_webauthn": "accounts.signin_forms.LoginPasskeyForm",
-    "authenticate_webauthn": "accounts.signin_forms.AuthenticatePasskeyForm",
-    "reauthenticate_webauthn": "accounts.signin_forms.ReauthenticatePasskeyForm",
+    "authenticate": "accounts.signin.forms.AuthenticateForm",
+    "reauthenticate": "accounts.signin.forms.MFAReauthenticateForm",
+    "activate_totp": "accounts.signin.forms.ActivateTOTPForm",
+    "add_webauthn": "accounts.signin.forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.signin.forms.RenamePasskeyForm",
+    "login_webauthn": "accounts.signin.forms.LoginPasskeyForm",
+    "authenticate_webauthn": "accounts.signin.forms.AuthenticatePasskeyForm",
+    "reauthenticate_webauthn": "accounts.signin.forms.ReauthenticatePasskeyForm",
 }
-SOCIALACCOUNT_ADAPTER = "accounts.providers.SocialAccountAdapter"
-SOCIALACCOUNT_FORMS = {"signup": "accounts.signin_forms.SocialSignupForm"}
+SOCIALACCOUNT_ADAPTER = "accounts.signin.providers.SocialAccountAdapter"
+SOCIALACCOUNT_FORMS = {"signup": "accounts.signin.forms.SocialSignupForm"}
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
 SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
 SOCIALACCOUNT_EMAIL_VERIFICATION = "mandatory"
@@ -300,7 +304,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 SESSION_COOKIE_NAME = "__Host-session" if HTTPS_ONLY else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS_ONLY else "csrf"
 MESSAGES_COOKIE_NAME = "__Host-messages" if HTTPS_ONLY else "messages"
-MESSAGE_STORAGE = "config.base_messages.MessageStorage"
+MESSAGE_STORAGE = "config.base.messages.MessageStorage"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SILENCED_SYSTEM_CHECKS = [
@@ -336,7 +340,7 @@ LOGGING: dict[str, Any] = {
     "filters": {"request_id": {"()": "config.middleware.RequestIdFilter"}},
     "formatters": {
         "line": {
-            "()": "config.base_logs.SafeFormatter",
+            "()": "config.base.logs.SafeFormatter",
             "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
         },
     },

@@ -5,25 +5,25 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from accounts.profile_views import home
-from apikeys import usage_views
+from accounts.profile.views import home
+from apikeys.usage import views as usage_views
 from config import health
-from ratelimits.views import account_limits
+from ratelimits.pages.views import account_limits
 
-handler500 = "config.base_refusals.server_error"
+handler500 = "config.base.refusals.server_error"
 
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("", home, name="home"),
     path("account/limits/", account_limits, name="account_limits"),
-    path("account/", include("accounts.profile_urls")),
-    path("users/", include("accounts.staff_urls")),
-    path("accounts/", include("accounts.signin_urls")),
-    path("", include("apikeys.machine_urls")),
-    path("account/keys/", include("apikeys.holder_urls")),
+    path("account/", include("accounts.profile.urls")),
+    path("users/", include("accounts.staff.urls")),
+    path("accounts/", include("accounts.signin.urls")),
+    path("", include("apikeys.gateway.urls")),
+    path("account/keys/", include("apikeys.pages.holder_urls")),
     path("account/usage/", usage_views.holder_usage, name="holder_usage"),
     path("admin/", include("apikeys.staff_urls")),
-    path("admin/ratelimits/", include("ratelimits.urls")),
+    path("admin/ratelimits/", include("ratelimits.pages.urls")),
     path("admin/", admin.site.urls),
 ]

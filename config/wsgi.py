@@ -10,6 +10,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application = get_wsgi_application()
 
 # Imports models, so Django must be set up.
-from apikeys.wsgi import gateways_first  # noqa: E402
+from apikeys.gateway.wsgi import gateways_first  # noqa: E402
 
 application = gateways_first(django_application)

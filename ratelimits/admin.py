@@ -1,4 +1,4 @@
-"""The Rate limits section of the staff pages. The pages beside it are in ratelimits/views.py."""
+"""The Rate limits section of the staff pages. The pages beside it are in ratelimits/pages/views.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
-from config.base_admin import badge, when
-from config.base_admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
-from config.base_text import counted
+from config.base.admin import badge, when
+from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base.text import counted
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules

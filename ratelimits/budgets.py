@@ -11,6 +11,8 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from config.base.text import period_in_words
+
 SECOND = 1_000_000
 # How far a clock may step back before counters that lie too far ahead are taken for leftovers of another time.
 CLOCK_SLACK = SECOND
@@ -200,3 +202,11 @@ class Outcome(NamedTuple):
         return max(
             (state.retry_after for state in self.states if state.exceeded and not state.budget.observe), default=1
         )
+
+
+def rate_in_words(limit: int, period: int, window: str = "rolling") -> str:
+    """“100 per minute”; for quotas “10,000 per day, by the UTC clock” and “1,000 per calendar month”."""
+    if window == "month":
+        return f"{limit:,} per calendar month"
+    words = f"{limit:,} per {period_in_words(period)}"
+    return f"{words}, by the UTC clock" if window == "fixed" else words

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from config.base_http import client_address, problem
+from config.base.http import client_address, problem
 from ratelimits.headers import quota_exceeded, rate_limit_headers
 from ratelimits.limiter import Outcome, limiter
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.http import JsonResponse
 
-from config.base_http import problem
-from config.base_text import counted
+from config.base.http import problem
+from config.base.text import counted
 from ratelimits.budgets import Budget, BudgetState, Outcome, month_bounds
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"

@@ -15,10 +15,10 @@ from collections.abc import Collection, Sequence
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from ratelimits.breaker import Breaker
 from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state
 from ratelimits.register import register
 from ratelimits.stores import Store, StoreUnavailable
+from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore

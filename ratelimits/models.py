@@ -12,13 +12,12 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
-from config.base_search import FoldedField
-from config.base_validators import validate_name
+from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base.search import FoldedField
+from config.base.validators import validate_name
 from ratelimits.advice import never_wins
-from ratelimits.budgets import Budget, rule_key
+from ratelimits.budgets import Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
-from ratelimits.wording import rate_in_words
 
 LONGEST_PERIOD = 31 * 24 * 3600
 LARGEST_LIMIT = 2**31 - 1

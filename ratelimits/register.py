@@ -20,7 +20,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
-from config.base_database import refusal
+from config.base.database import refusal
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.models import Outage, Refusal
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from ratelimits.budgets import Budget, rule_key
+from ratelimits.budgets import Budget, rate_in_words, rule_key
 from ratelimits.matching import PatternTrie
 from ratelimits.models import RateLimit
-from ratelimits.wording import rate_in_words
 
 # A change must be in force everywhere within 5 seconds.
 KEPT_FOR = 3.0

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
-from config.base_history import ADDITION, CHANGE, changes_between, record, snapshot
+from config.base.history import ADDITION, CHANGE, changes_between, record, snapshot
 from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape

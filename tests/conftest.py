@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from accounts.hashers import OWASPArgon2PasswordHasher
 from accounts.models import User
+from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from ratelimits import limiter as limiter_module
 from ratelimits.limiter import made_limiter
 from ratelimits.rules import forget_rules

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from accounts.groups import bootstrap_groups
+from accounts.management.groups import bootstrap_groups
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, signed_in
 from tests.rows import make_key, make_limit

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, KeyPermission
-from config.base_history import CHANGE, record
+from config.base.history import CHANGE, record
 from ratelimits.models import Outage, RateLimit, Refusal
 from tests.accounts.people import messages, signed_in
 from tests.accounts.signin import confirm_identity, sign_in, verified

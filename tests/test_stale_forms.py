@@ -16,9 +16,9 @@ from accounts import services as accounts
 from accounts.models import User
 from apikeys import services as keys
 from apikeys.models import APIKey, KeyPermission
-from config.base_history import CHANGE, Author, Change
-from config.base_stale import TOKEN, ChangedMeanwhileError, EditForm, StaleRows
-from config.base_views import MOST_PASSES, retry_on_conflict
+from config.base.history import CHANGE, Author, Change
+from config.base.stale import TOKEN, ChangedMeanwhileError, EditForm, StaleRows
+from config.base.views import MOST_PASSES, retry_on_conflict
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.pages import fields_of, opened

@@ -15,9 +15,9 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
-from accounts.groups import bootstrap_groups
+from accounts.management.groups import bootstrap_groups
 from accounts.models import User
-from config.base_history import CHANGE, record
+from config.base.history import CHANGE, record
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, make_key, make_staff, signed_in
 from tests.conftest import make_user

@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from config.base_admin import when
-from config.base_admin_soft_delete import DELETE, SoftDeleteAdmin
-from config.base_text import counted
+from config.base.admin import when
+from config.base.admin_soft_delete import DELETE, SoftDeleteAdmin
+from config.base.text import counted
 from tiers.forms import EmptyTierForm
 from tiers.models import Tier
 from tiers.services import delete_tier

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from config.base_text import counted
+from config.base.text import counted
 from tiers.models import Tier
 
 

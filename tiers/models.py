@@ -10,10 +10,10 @@ from django.core.validators import MaxLengthValidator
 from django.db import models, transaction
 from django.urls import reverse
 
-from config.base_models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
-from config.base_search import FoldedField
-from config.base_text import counted
-from config.base_validators import validate_name, validate_text
+from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base.search import FoldedField
+from config.base.text import counted
+from config.base.validators import validate_name, validate_text
 
 
 class TierInUse(ValidationError):
@@ -59,7 +59,7 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
             )
 
     def _refuse_if_in_use(self) -> None:
-        # The lock makes a concurrent assignment of one of these tiers wait, which holds it: see `config.base_models.hold`.
+        # The lock makes a concurrent assignment of one of these tiers wait, which holds it: see `config.base.models.hold`.
         locked = self.model._default_manager.select_for_update().filter(pk__in=list(self.values_list("pk", flat=True)))
         pks = [tier.pk for tier in locked.order_by("pk")]
         tier = self.model._default_manager.filter(pk__in=pks).in_use().with_use_counts().first()

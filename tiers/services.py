@@ -8,8 +8,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
-from config.base_history import CHANGE, DELETION, Change, record, record_many
-from config.base_text import counted
+from config.base.history import CHANGE, DELETION, Change, record, record_many
+from config.base.text import counted
 from tiers.models import Tier
 
 

@@ -3,7 +3,7 @@
 import accounts.fields
 import accounts.models
 import accounts.validators
-import config.base_validators
+import config.base.validators
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now(), verbose_name='updated')),
                 ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='deleted')),
                 ('is_deleted', models.GeneratedField(db_persist=True, expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True), output_field=models.BooleanField())),
-                ('name', models.CharField(max_length=100, validators=[django.core.validators.MinLengthValidator(2), config.base_validators.validate_name])),
+                ('name', models.CharField(max_length=100, validators=[django.core.validators.MinLengthValidator(2), config.base.validators.validate_name])),
                 ('username', models.CharField(error_messages={'unique': 'Another account has this username. Choose another one.'}, help_text='2 to 32 characters: lower-case letters a to z, digits, underscores.', max_length=32, validators=[django.core.validators.MinLengthValidator(2), django.core.validators.RegexValidator('^[a-z0-9_]+\\Z', 'Use lower-case letters a to z, digits and underscores only.', code='invalid_username')])),
                 ('email', accounts.fields.NormalizedEmailField(max_length=254, verbose_name='e-mail address')),
                 ('profile_image', models.ImageField(blank=True, upload_to=accounts.models.profile_image_path, verbose_name='picture')),

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from config.base_search import FoldedField
+from config.base.search import FoldedField
 
 
 class Migration(migrations.Migration):

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from config.base_search import fill_folded, trigram_indexes
+from config.base.search import fill_folded, trigram_indexes
 
 
 class Migration(migrations.Migration):

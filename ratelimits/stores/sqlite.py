@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from config.base_files import create_private
+from config.base.files import create_private
 from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
 from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 

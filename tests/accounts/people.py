@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from config.base_history import told
+from config.base.history import told
 from tests import rows
 
 EVERY_RIGHT = ("view_user", "add_user", "change_user", "delete_user")

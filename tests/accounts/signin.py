@@ -9,8 +9,8 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core import mail
 
 from accounts import addresses
-from accounts.hashers import OWASPArgon2PasswordHasher
 from accounts.models import User
+from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from tests.conftest import make_user
 
 PASSWORD = "correct horse 1"

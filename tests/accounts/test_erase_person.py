@@ -25,7 +25,7 @@ from PIL import Image
 from accounts.addresses import set_address
 from accounts.erasure import erase
 from accounts.models import User
-from config.base_history import CHANGE, Author, record
+from config.base.history import CHANGE, Author, record
 from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, make_staff, messages, signed_in
 from tests.accounts.signin import sign_in
 from tests.conftest import make_user

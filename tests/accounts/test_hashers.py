@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.hashers import check_password, identify_hasher, make_password
 
-from accounts.hashers import OWASPArgon2PasswordHasher
+from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from tests.conftest import OWASP_COSTS
 
 

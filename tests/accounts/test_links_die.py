@@ -8,9 +8,10 @@ from allauth.core.context import request_context
 from django.core import signing
 from django.test import Client, RequestFactory
 
-from accounts import addresses, mails, services
+from accounts import addresses, services
 from accounts.models import User
-from config.base_history import Author
+from accounts.staff import mails
+from config.base.history import Author
 from tests.accounts.people import make_staff, signed_in
 from tests.accounts.signin import (
     NEW_PASSWORD,
@@ -215,7 +216,7 @@ def test_the_page_of_a_dead_link_leads_people_who_are_signed_in_to_their_address
 
 
 def test_a_link_that_dies_while_it_is_confirmed_confirms_nothing(client, stolen, alice, monkeypatch):
-    from accounts.confirmations import Confirmation
+    from accounts.signin.confirmations import Confirmation
 
     look = Confirmation.from_key
 

@@ -10,8 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.test import Client, RequestFactory
 
-from accounts import addresses, mails
+from accounts import addresses
 from accounts.models import User
+from accounts.staff import mails
 from ratelimits.limiter import forget_limiter
 from tests.accounts.signin import (
     PASSWORD,

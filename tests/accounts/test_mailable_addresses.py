@@ -12,8 +12,8 @@ from django.core.mail import BadHeaderError, EmailMessage
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from accounts.providers import is_address
-from config.base_mail import validate_mailable
+from accounts.signin.providers import is_address
+from config.base.mail import validate_mailable
 from tests.accounts.people import messages, signed_in
 from tests.accounts.signin import PASSWORD, confirm_identity, unverified, verified
 

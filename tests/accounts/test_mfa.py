@@ -9,9 +9,9 @@ from allauth.mfa.models import Authenticator
 from cryptography.fernet import InvalidToken
 from django.test import Client
 
-from accounts import encryption
 from accounts.models import User
-from config.base_history import LogEntry
+from accounts.signin import encryption
+from config.base.history import LogEntry
 from tests.accounts.signin import code_for, confirm_identity, enrol, is_signed_in, sign_in, verified
 
 

@@ -13,7 +13,7 @@ from django.test import Client
 
 from accounts import addresses
 from accounts.models import User
-from config.base_history import LogEntry
+from config.base.history import LogEntry
 from tests.accounts.oauth_steps import come_back, consent, leave
 from tests.accounts.oidc_provider import Person
 from tests.accounts.signin import (

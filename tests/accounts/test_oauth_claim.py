@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import addresses
 from accounts.models import User
 from apikeys.services import rotate_key
-from config.base_history import Author, told
+from config.base.history import Author, told
 from tests.accounts.oauth_steps import come_back, consent, leave
 from tests.accounts.oidc_provider import Person
 from tests.accounts.signin import (

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.management.commands import purge_deleted
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
-from config.base_history import CHANGE, record
+from config.base.history import CHANGE, record
 from ratelimits.models import RateLimit
 from tests.accounts.people import history, make_event, make_key
 from tests.conftest import make_user

@@ -10,8 +10,8 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from django.utils import timezone
 
-from accounts.middleware import SEEN_AT, SEEN_EVERY
 from accounts.models import User
+from accounts.signin.middleware import SEEN_AT, SEEN_EVERY
 from tests.accounts.signin import PASSWORD, is_signed_in, sign_in, verified
 
 

@@ -9,7 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
-from accounts.templatetags.signin import browser
+from accounts.signin.templatetags import browser
 from tests.accounts.signin import confirm_identity, enrol, make_verified, sign_in, verified
 
 PUBLIC = {

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from config.base_history import LogEntry
+from config.base.history import LogEntry
 from tests.accounts.signin import (
     NEW_PASSWORD,
     PASSWORD,

@@ -8,8 +8,8 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 
-from accounts.access import staff_page
 from accounts.models import User
+from accounts.signin.access import staff_page
 from tests.accounts.signin import PASSWORD, sign_in, verified
 from tests.conftest import make_user
 

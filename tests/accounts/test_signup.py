@@ -8,7 +8,7 @@ import pytest
 
 from accounts import addresses
 from accounts.models import User
-from config.base_history import LogEntry
+from config.base.history import LogEntry
 from tests.accounts.signin import PASSWORD, Race, is_signed_in, last_link, make_verified, sign_in, verified
 from tests.conftest import make_user
 from tiers.models import Tier

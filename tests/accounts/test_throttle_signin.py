@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client, RequestFactory
 
-from accounts import throttle
+from accounts.signin import throttle
 from ratelimits.limiter import forget_limiter, limiter
 from tests.accounts.signin import NEW_PASSWORD, PASSWORD, is_signed_in, make_verified, sign_in, unverified, verified
 from tests.services import redis_url

@@ -11,7 +11,7 @@ from django.db import connections
 from accounts import services
 from accounts.erasure import erase
 from accounts.models import User
-from config.base_history import Author
+from config.base.history import Author
 from tests.accounts.people import messages, signed_in
 from tests.conftest import make_user
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
-from apikeys.gateway_setup import Places, configuration
+from apikeys.tools.gateway_setup import Places, configuration
 from tests.services import require
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from django.contrib.auth.models import Permission
 
-from apikeys.gateway_setup import FILES, Places, configuration
 from apikeys.models import APIKey, KeyUsage
-from apikeys.selftest import FORGED_IDENTITY
+from apikeys.tools.gateway_setup import FILES, Places, configuration
+from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import ROOT, call, gatehouse, gateway, upstream
 from tests.conftest import make_user

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from apikeys.credentials import MALFORMED, MISSING, Credential, read_credential
+from apikeys.decision.credentials import MALFORMED, MISSING, Credential, read_credential
 from apikeys.secrets import new_secret
 from tests.apikeys.malformed import GOOD, HEADERS, OTHER, QUERIES
 

@@ -9,9 +9,9 @@ import pytest
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from apikeys.credentials import Credential
-from apikeys.decision import CHECKS, Facts, Inquiry
-from apikeys.lookup import read
+from apikeys.decision.credentials import Credential
+from apikeys.decision.decide import CHECKS, Facts, Inquiry
+from apikeys.decision.lookup import read
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import new_secret
 from ratelimits.limiter import limiter

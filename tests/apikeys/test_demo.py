@@ -6,8 +6,8 @@ import pytest
 from django.core.management import call_command
 
 from accounts.models import User
-from apikeys import demo
 from apikeys.models import APIKey, KeyUsage
+from apikeys.tools import demo
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 

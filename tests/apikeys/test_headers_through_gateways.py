@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from apikeys.answers import NOBODY
+from apikeys.gateway.answers import NOBODY
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from config import gunicorn as served

@@ -121,7 +121,7 @@ def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sen
 
 
 def token_of_another(user):
-    from apikeys.forms import CreateKeyForm
+    from apikeys.pages.forms import CreateKeyForm
 
     return CreateKeyForm(maker=user).initial["form_token"]
 

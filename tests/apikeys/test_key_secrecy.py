@@ -18,10 +18,11 @@ from django.test import Client
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from apikeys import key_views, services
+from apikeys import services
 from apikeys.models import APIKey
+from apikeys.pages import views as key_views
 from apikeys.secrets import RANDOM_LENGTH
-from config.base_history import Author
+from config.base.history import Author
 from tests.apikeys.test_key_holder_pages import secret_in, text
 from tests.apikeys.usage_makers import event, make_key
 
@@ -149,7 +150,7 @@ def seen_secrets(monkeypatch):
 
 def test_an_error_report_shows_no_secret_when_the_page_of_it_breaks(watching, monkeypatch):
     made = seen_secrets(monkeypatch)
-    monkeypatch.setattr("apikeys.desks.render", broken)
+    monkeypatch.setattr("apikeys.pages.desks.render", broken)
     report = report_of(watching, "post", "/account/keys/new/", name="k")
     assert "ZeroDivisionError" in report
     assert core(made[0]) not in report
@@ -165,7 +166,7 @@ def test_an_error_report_shows_no_secret_when_the_database_breaks(watching, monk
 def test_an_error_report_shows_no_secret_of_a_rotation(watching, alice, monkeypatch):
     key = make_key(alice)
     made = seen_secrets(monkeypatch)
-    monkeypatch.setattr("apikeys.desks.render", broken)
+    monkeypatch.setattr("apikeys.pages.desks.render", broken)
     report = report_of(watching, "post", f"/account/keys/{key.pk}/rotate/", grace="0")
     assert core(made[0]) not in report
 
@@ -176,7 +177,7 @@ def test_an_error_report_shows_no_secret_that_is_searched_for(sue, settings, mon
     client.force_login(sue)
     _, secret = services.issue_key(sue, Author(sue), name="k")
     monkeypatch.setattr("apikeys.admin.StaffDesk.page", broken)
-    monkeypatch.setattr("apikeys.models.candidate_hashes", broken)
+    monkeypatch.setattr("apikeys.models.keys.candidate_hashes", broken)
     report = report_of(client, "post", "/admin/apikeys/apikey/find/", secret=secret)
     assert core(secret) not in report
 

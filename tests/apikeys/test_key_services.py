@@ -16,7 +16,7 @@ from django.utils import timezone
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
-from config.base_history import Author
+from config.base.history import Author
 from tests.apikeys.usage_makers import make_key
 
 DAY = timedelta(days=1)

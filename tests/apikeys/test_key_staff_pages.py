@@ -12,12 +12,12 @@ from django.core.exceptions import PermissionDenied
 from django.template import Context, Template
 from django.utils import timezone
 
-from accounts.groups import SUPPORT, bootstrap_groups
+from accounts.management.groups import SUPPORT, bootstrap_groups
 from apikeys import services
-from apikeys.desks import StaffDesk
 from apikeys.models import APIKey, KeyPermission
+from apikeys.pages.desks import StaffDesk
 from apikeys.secrets import hash_secret
-from config.base_history import Author
+from config.base.history import Author
 from tests.apikeys.key_form import filled_in
 from tests.apikeys.test_key_holder_pages import picker, secret_in, text
 from tests.apikeys.usage_makers import event, make_key
@@ -468,7 +468,7 @@ def test_hygiene_asks_the_database_as_often_for_many_keys(staff_client, alice, c
 
 
 def test_a_named_resource_counts_as_exercised_whatever_the_action(alice):
-    from apikeys.hygiene import unexercised_permissions
+    from apikeys.pages.hygiene import unexercised_permissions
 
     key = make_key(alice, permissions=[("read", "orders"), ("read", "bills"), ("*", "/*")])
     APIKey.objects.update(last_used_at=timezone.now())
@@ -500,7 +500,7 @@ def test_a_bulk_revocation_is_previewed_confirmed_and_recorded(staff_client, ali
 
 
 def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice, monkeypatch):
-    monkeypatch.setattr("apikeys.staff_views.PAGE_SIZE", 2)
+    monkeypatch.setattr("apikeys.pages.staff_views.PAGE_SIZE", 2)
     for number in range(5):
         make_key(alice, f"key {number}")
     assert "all 5 of this list" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))
@@ -541,7 +541,7 @@ def test_a_bulk_request_without_keys_says_so(staff_client):
 
 
 def test_too_many_keys_at_once_are_refused(staff_client, alice, monkeypatch):
-    monkeypatch.setattr("apikeys.bulk.MOST_AT_ONCE", 1)
+    monkeypatch.setattr("apikeys.pages.bulk.MOST_AT_ONCE", 1)
     monkeypatch.setattr("apikeys.admin.MOST_AT_ONCE", 1)
     keys = [make_key(alice), make_key(alice)]
     assert staff_client.post(BULK, {"verb": "disable", "keys": [key.pk for key in keys]}).url == LIST
@@ -583,7 +583,7 @@ def test_the_card_is_empty_without_the_right_or_without_keys(rf, sue, alice, fre
 
 
 def test_a_long_card_leads_to_the_whole_list(rf, sue, alice, monkeypatch):
-    monkeypatch.setattr("apikeys.templatetags.apikeys.MOST_KEYS", 1)
+    monkeypatch.setattr("apikeys.pages.templatetags.MOST_KEYS", 1)
     make_key(alice)
     make_key(alice)
     assert "All of them" in card(sue, alice, rf)

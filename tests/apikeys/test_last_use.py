@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apikeys.lookup import find_key
+from apikeys.decision.lookup import find_key
+from apikeys.decision.upkeep import note_use
 from apikeys.models import APIKey
 from apikeys.secrets import hash_secret, new_secret, pepper_id
 from apikeys.services import rotate_key
-from apikeys.upkeep import note_use
-from config.base_history import Author
+from config.base.history import Author
 from tests.apikeys.conftest import make_key
 
 

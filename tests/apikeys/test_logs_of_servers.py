@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.base_logs import SafeFormatter
+from config.base.logs import SafeFormatter
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import call, gatehouse
 from tests.rows import make_user

@@ -74,7 +74,7 @@ def test_a_gateway_that_names_no_method_is_refused(client, key, dialect, method)
 
 
 def test_envoy_sends_the_method_as_the_client_wrote_it(key):
-    from apikeys.gateways import described_by_itself
+    from apikeys.gateway.dialects import described_by_itself
 
     environ = {"REQUEST_METHOD": "get", "RAW_URI": "/authz/envoy/orders"}
     assert described_by_itself(environ).method == "get"

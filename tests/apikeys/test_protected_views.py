@@ -7,7 +7,7 @@ from django.http import JsonResponse
 from django.test import Client
 from django.urls import path
 
-from apikeys.decorators import require_key
+from apikeys.gateway.decorators import require_key
 from apikeys.models import KeyUsage
 from tests.apikeys.conftest import make_key
 
@@ -39,9 +39,9 @@ def own_views(settings):
 @pytest.fixture
 def guarded_paths(own_views, settings):
     settings.MIDDLEWARE = [
-        "apikeys.middleware.GatewayMiddleware",
+        "apikeys.gateway.middleware.GatewayMiddleware",
         "django.middleware.common.CommonMiddleware",
-        "apikeys.middleware.KeyRequiredMiddleware",
+        "apikeys.gateway.middleware.KeyRequiredMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
     ]
 

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from accounts.models import User
 from apikeys.models import KeyUsage
 from apikeys.secrets import holds_secret, holds_whole_secret, masked, new_secret
-from config.base_logs import SafeFormatter
+from config.base.logs import SafeFormatter
 from ratelimits.models import RateLimit
 from tests.apikeys.conftest import make_key
 from tests.rows import make_usage

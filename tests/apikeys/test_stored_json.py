@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from apikeys.models import KeyUsage
-from config.base_json import DEEPEST, why_unfit
+from config.base.json import DEEPEST, why_unfit
 from tests.apikeys.conftest import make_key
 
 

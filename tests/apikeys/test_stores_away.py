@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
-from apikeys import ledger, statements
-from apikeys.answers import identity_headers
-from apikeys.credentials import MISSING
-from apikeys.decision import Facts, Inquiry, Verdict
+from apikeys.decision import ledger, statements
+from apikeys.decision.credentials import MISSING
+from apikeys.decision.decide import Facts, Inquiry, Verdict
+from apikeys.gateway.answers import identity_headers
 from apikeys.models import KeyUsage
 from ratelimits.limiter import forget_limiter, limiter
 from tests.apikeys.conftest import make_key

@@ -8,9 +8,9 @@ import socket
 import pytest
 import yaml
 
-from apikeys.answers import NOBODY
-from apikeys.gateway_setup import Places, configuration
+from apikeys.gateway.answers import NOBODY
 from apikeys.models import KeyUsage
+from apikeys.tools.gateway_setup import Places, configuration
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import gatehouse
 

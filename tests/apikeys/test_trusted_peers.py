@@ -9,7 +9,7 @@ import socket
 import pytest
 from django.db import connection
 
-from apikeys import statements
+from apikeys.decision import statements
 from apikeys.models import KeyUsage
 from tests.apikeys.servers import gatehouse
 
@@ -87,7 +87,7 @@ def test_a_broken_database_is_503_with_a_logged_id(ask, client, key, caplog):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE key_permissions RENAME TO elsewhere")
     try:
-        with caplog.at_level(logging.ERROR, "apikeys.endpoints"):
+        with caplog.at_level(logging.ERROR, "apikeys.gateway.endpoints"):
             response = ask(key.secret)
             question = json.dumps({"key": key.secret, "method": "GET", "path": "/orders"})
             verified = client.post("/authz/verify", question, content_type="application/json")

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from apikeys import rollups
-from apikeys.analytics import Scope, Window, totals
 from apikeys.models import KeyUsage, TouchedHour
+from apikeys.usage import rollups
+from apikeys.usage.analytics import Scope, Window, totals
 from tests.apikeys.usage_makers import event, make_key
 
 HOUR = timedelta(hours=1)

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apikeys import rollups
 from apikeys.models import APIKey, KeyPermission
+from apikeys.usage import rollups
 from tests.apikeys.test_key_holder_pages import text
 from tests.apikeys.usage_makers import event, make_key
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from apikeys.sparklines import HEIGHT, sparkline
+from apikeys.usage.sparklines import HEIGHT, sparkline
 
 
 def test_the_busiest_day_fills_the_height_and_any_day_with_use_shows():

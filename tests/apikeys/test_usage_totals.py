@@ -9,10 +9,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apikeys import rollups
-from apikeys.analytics import Scope, Sums, Window, added, daily_requests, sums_by, totals
 from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
-from config.base_models import uuid7
+from apikeys.usage import rollups
+from apikeys.usage.analytics import Scope, Sums, Window, added, daily_requests, sums_by, totals
+from config.base.models import uuid7
 from tests.apikeys.usage_makers import event, make_key
 
 NOW = timezone.now
@@ -159,7 +159,7 @@ def test_an_event_moved_to_another_hour_is_counted_there(alice):
 
 
 def test_many_touched_hours_are_read_from_the_ledger(alice, monkeypatch):
-    monkeypatch.setattr("apikeys.analytics.MOST_RANGES", 1)
+    monkeypatch.setattr("apikeys.usage.analytics.MOST_RANGES", 1)
     key = make_key(alice)
     for hours in (4, 8, 12, 16):
         event(key, hours * HOURS)

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from apikeys.gateway.verify import LONGEST_BODY
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
-from apikeys.verify import LONGEST_BODY
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 from tests.apikeys.conftest import make_key

@@ -8,8 +8,8 @@ from io import BytesIO
 import pytest
 from django.db import connection
 
+from apikeys.gateway.wsgi import gateways_first
 from apikeys.models import KeyUsage
-from apikeys.wsgi import gateways_first
 from config.middleware import MACHINE_HEADERS
 from config.wsgi import application
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.services import issue_key
-from config.base_history import Author
+from config.base.history import Author
 
 
 def make_key(owner, name="a key", **options):

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base_history import CHANGE, record
+from config.base.history import CHANGE, record
 from ratelimits.models import RateLimit
 from tests.chromium import axe_findings
 from tests.conftest import make_user

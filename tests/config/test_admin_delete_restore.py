@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config import base_admin_soft_delete
-from config.base_history import told
+from config.base import admin_soft_delete as base_admin_soft_delete
+from config.base.history import told
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_staff

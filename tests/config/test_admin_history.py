@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 
 from apikeys.models import KeyPermission
-from config.base_admin import inline_note
-from config.base_history import CHANGE, record, record_many, told
+from config.base.admin import inline_note
+from config.base.history import CHANGE, record, record_many, told
 from tests.rows import make_key, make_staff
 from tiers.models import Tier
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base_forms import StrictJSONField
+from config.base.forms import StrictJSONField
 from ratelimits.models import RateLimit
 from tests.rows import make_key, make_limit, make_usage
 from tiers.models import Tier

@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
-from config import base_paginator
-from config.base_history import CHANGE, record
-from config.base_paginator import BoundedPaginator
-from config.base_templatetags import active_filters
+from config.base import paginator as base_paginator
+from config.base.history import CHANGE, record
+from config.base.paginator import BoundedPaginator
+from config.base.templatetags import active_filters
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_staff, make_usage

@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base_admin import GatehouseModelAdmin
-from config.base_changelist import GatehouseChangeList, leads_to_many, may_be_null
+from config.base.admin import GatehouseModelAdmin
+from config.base.changelist import GatehouseChangeList, leads_to_many, may_be_null
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_usage

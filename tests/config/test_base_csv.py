@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from config.base_csv import cell, csv_response
+from config.base.csv import cell, csv_response
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\tplain", "  =cmd|' /C calc'!A0",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.template import Context, Template
 
-from config.base_text import ago, counted, duration, exact
+from config.base.text import ago, counted, duration, exact
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

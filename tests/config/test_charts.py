@@ -7,7 +7,7 @@ from django.template import Context, Template
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.base_charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_chart, nice_ceiling
+from config.base.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, bar_chart, nice_ceiling
 
 FIGURES = st.lists(st.tuples(st.text(max_size=5), st.integers(0, 10**9), st.integers(0, 10**9)), max_size=40)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from apikeys.addresses import within
-from config.base_http import client_address, plain_address, problem
+from config.base.http import client_address, plain_address, problem
 
 
 def address_of(rf, settings, hops, forwarded=None, peer="10.0.0.1"):

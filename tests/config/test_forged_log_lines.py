@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.base_logs import SafeFormatter
+from config.base.logs import SafeFormatter
 from tests.apikeys.servers import call, gatehouse
 from tests.apikeys.test_logs_of_servers import SETTINGS
 

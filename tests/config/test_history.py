@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from config import base_history as history
+from config.base import history
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

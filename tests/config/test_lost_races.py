@@ -13,9 +13,9 @@ from django.forms import modelform_factory
 from PIL import Image
 
 from accounts.models import User
-from config.base_admin import GatehouseModelAdmin
-from config.base_admin_soft_delete import SoftDeleteAdmin
-from config.base_forms import LiveChoicesForm
+from config.base.admin import GatehouseModelAdmin
+from config.base.admin_soft_delete import SoftDeleteAdmin
+from config.base.forms import LiveChoicesForm
 from tests.conftest import make_user
 from tiers.models import Tier
 

@@ -15,9 +15,9 @@ from django.db.models.functions import Upper
 from accounts.erasure import erase
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base_history import Author, LogEntry, snapshot
-from config.base_search import trigram_indexes
-from config.base_text import search_form
+from config.base.history import Author, LogEntry, snapshot
+from config.base.search import trigram_indexes
+from config.base.text import search_form
 from ratelimits.models import RateLimit
 from tests.accounts.people import signed_in
 from tests.conftest import make_user
@@ -222,7 +222,7 @@ BEFORE = {
 
 @pytest.mark.django_db(transaction=True)
 def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
-    monkeypatch.setattr("config.base_search.BATCH", 2)
+    monkeypatch.setattr("config.base.search.BATCH", 2)
     tier = Tier.objects.create(name="Groß", description="Für Büros")
     users = [make_user(f"u{number}", tier=tier) for number in range(5)]
     User.objects.update(name="Weiß")

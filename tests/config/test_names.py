@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from accounts.providers import name_from
+from accounts.signin.providers import name_from
 from apikeys.models import APIKey
-from config.base_validators import validate_name, validate_text
+from config.base.validators import validate_name, validate_text
 from ratelimits.models import RateLimit
 from tests.accounts.people import signed_in
 from tests.accounts.signin import confirm_identity, verified

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
-from config.base_history import CHANGE, record
-from config.overview import requests_by_hour
+from config.base.history import CHANGE, record
+from config.staff.overview import requests_by_hour
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_staff, make_usage
 from tiers.models import Tier

@@ -25,11 +25,11 @@ from django.db import (
 from django.test import Client
 from django.urls import reverse, reverse_lazy
 
-from accounts.middleware import SEEN_AT
 from accounts.models import User
+from accounts.signin.middleware import SEEN_AT
 from apikeys.models import KeyUsage
-from config import base_database
-from config.base_database import refusal
+from config.base import database as base_database
+from config.base.database import refusal
 from ratelimits.limiter import limiter
 from tests.apikeys.servers import call, gatehouse
 from tests.ratelimits.refusing import wait_until

@@ -17,7 +17,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.views.defaults import server_error
 
-from config.base_templatetags import account_sections, first_place, staff_sections
+from config.base.templatetags import account_sections, first_place, staff_sections
 from config.urls import urlpatterns as real_urls
 from tests.rows import make_staff
 

@@ -12,7 +12,7 @@ from django.forms import modelform_factory
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base_forms import is_live_and_locked
+from config.base.forms import is_live_and_locked
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key

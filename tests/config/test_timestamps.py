@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from config.base_models import uuid7
+from config.base.models import uuid7
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

@@ -193,7 +193,7 @@ def test_it_recovers_by_itself(flaky, caplog):
     flaky.away = False
     wait_until(lambda: not limiter().breaker.is_open)
     assert not limiter().hit(ONE).degraded
-    messages = [record.getMessage() for record in caplog.records if record.name == "ratelimits.breaker"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "ratelimits.stores.breaker"]
     assert messages[0] == "The rate limit store (memory) is away: taken away"
     assert "is back" in messages[-1]
 

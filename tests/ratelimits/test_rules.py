@@ -6,9 +6,9 @@ from django.db.models import QuerySet
 
 from ratelimits import rules
 from ratelimits.advice import never_wins, takes_over_from
+from ratelimits.budgets import rate_in_words
 from ratelimits.models import RateLimit
 from ratelimits.rules import budgets_for, forget_rules, owner_of_address, rules_for_tier
-from ratelimits.wording import rate_in_words
 
 
 def limit(tier, path, *, number=10, **fields):

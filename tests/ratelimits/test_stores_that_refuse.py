@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ratelimits import breaker
 from ratelimits.budgets import Budget
-from ratelimits.stores import StoreUnavailable
+from ratelimits.stores import StoreUnavailable, breaker
 from ratelimits.stores import postgresql as postgresql_module
 from ratelimits.stores import sqlite as sqlite_module
 from ratelimits.stores.postgresql import PostgreSQLStore

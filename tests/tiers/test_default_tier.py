@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 
 from accounts.models import User
-from config import base_models
+from config.base import models as base_models
 from tests.accounts.people import history, make_staff, messages, signed_in
 from tests.conftest import make_user
 from tests.rows import make_limit

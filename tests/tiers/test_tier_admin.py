@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
-from config.base_history import told
+from config.base.history import told
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_limit, make_staff

@@ -12,8 +12,8 @@ from django.test import Client
 
 from accounts import services
 from accounts.models import User
-from config.base_history import Author
-from config.base_models import DeletedMeanwhile
+from config.base.history import Author
+from config.base.models import DeletedMeanwhile
 from ratelimits.models import RateLimit
 from ratelimits.services import copy_limits
 from tests.conftest import make_user

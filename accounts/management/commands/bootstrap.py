@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.bootstrap import BootstrapRefused, bootstrap
+from accounts.management.bootstrap import BootstrapRefused, bootstrap
 
 
 class Command(BaseCommand):

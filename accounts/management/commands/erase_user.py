@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.erasure import erase
 from accounts.models import User
-from config.base_history import Author
+from config.base.history import Author
 
 
 class Command(BaseCommand):

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.erasure import purge, purgeable
 from accounts.models import User
-from config.base_models import SoftDeleteModel
+from config.base.models import SoftDeleteModel
 
 BATCH = 500
 LONGEST = 36_500

@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import User
 from apikeys.models import EVERYTHING
 from apikeys.services import Permission, issue_key
-from config.base_history import Author
+from config.base.history import Author
 
 LONGEST_EXPIRY = 100 * 365
 

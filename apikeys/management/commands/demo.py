@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from apikeys import demo
+from apikeys.tools import demo
 
 
 class Command(BaseCommand):

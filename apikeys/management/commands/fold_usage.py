@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from apikeys.rollups import fold, silent
-from config.base_text import counted
+from apikeys.usage.rollups import fold, silent
+from config.base.text import counted
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apikeys.expiry_notices import due_notices, send
-from config.base_text import counted
+from config.base.text import counted
 
 
 class Command(BaseCommand):

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
-from apikeys.rollups import prune
-from config.base_text import counted
+from apikeys.usage.rollups import prune
+from config.base.text import counted
 
 LONGEST_RETENTION = 36_500
 

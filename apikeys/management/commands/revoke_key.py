@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apikeys.models import APIKey
 from apikeys.services import revoke_key
-from config.base_history import Author
+from config.base.history import Author
 
 
 class Command(BaseCommand):

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from accounts.profile import views
+
+app_name = "account"
+
+urlpatterns = [
+    path("", views.profile, name="profile"),
+    path("picture/", views.picture, name="picture"),
+    path("picture/change/", views.picture_change, name="picture-change"),
+    path("picture/remove/", views.picture_remove, name="picture-remove"),
+    path("close/", views.close, name="close"),
+]

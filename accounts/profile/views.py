@@ -1,0 +1,115 @@
+"""/account/: what account holders see of themselves, and change: profile, picture, closing the account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import services
+from accounts.addresses import is_verified
+from accounts.models import User
+from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
+from accounts.profile.picture_views import picture_response
+from config.base.history import Author, snapshot
+from config.base.views import retry_on_conflict
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponseRedirect:
+    """The front door: staff to their overview, account holders to their account, everybody else to the sign-in."""
+    if not request.user.is_authenticated:
+        return redirect(settings.LOGIN_URL)
+    return redirect("admin:index" if request.user.is_staff else "account:profile")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@retry_on_conflict
+def profile(request: HttpRequest) -> HttpResponse:
+    # A fresh copy: a form that fails leaves what was typed on its instance, and the page's frame shows the stored name.
+    user = own_account(request)
+    before = snapshot(user)
+    form = ProfileForm(request.POST if request.method == "POST" else None, instance=user)
+    if form.is_valid():
+        if form.written_fields():
+            services.update(user, form, before, Author(user, request))
+            messages.success(request, "Your profile was changed.")
+        return redirect("account:profile")
+    return profile_page(request, form=form)
+
+
+def own_account(request: HttpRequest) -> User:
+    user: User = User.objects.select_related("tier").get(pk=request.user.pk)
+    return user
+
+
+def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
+    user = own_account(request)
+    tier = user.effective_tier
+    context = {
+        "person": user,
+        "verified": is_verified(user),
+        "tier": tier,
+        "limits": tier.rate_limits.live() if tier else [],
+        "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
+        "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
+        "form": ProfileForm(instance=user),
+        "picture_form": PictureForm(),
+    }
+    return render(request, "accounts/profile/profile.html", context | forms, status=status)
+
+
+@require_POST
+@login_required
+def picture_change(request: HttpRequest) -> HttpResponse:
+    form = PictureForm(request.POST, request.FILES)
+    if not form.is_valid():
+        return profile_page(request, picture_form=form)
+    user = own_account(request)
+    services.set_picture(user, form.cleaned_data["picture"], Author(user, request))
+    messages.success(request, "Your picture was changed.")
+    return redirect("account:profile")
+
+
+@require_POST
+@login_required
+def picture_remove(request: HttpRequest) -> HttpResponse:
+    user = own_account(request)
+    if user.profile_image:
+        services.set_picture(user, None, Author(user, request))
+        messages.success(request, "Your picture was removed.")
+    return redirect("account:profile")
+
+
+@require_safe
+@login_required
+def picture(request: HttpRequest) -> FileResponse:
+    return picture_response(own_account(request))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def close(request: HttpRequest) -> HttpResponse:
+    """Delete one's own account, after the password was given; without one, after a fresh sign-in."""
+    user = own_account(request)
+    form = CloseForm(request.POST if request.method == "POST" else None, request=request, user=user)
+    if form.is_valid():
+        try:
+            services.close(user, Author(user, request))
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            logout(request)
+            messages.success(request, "Your account is closed.")
+            return HttpResponseRedirect(reverse(settings.LOGIN_URL))
+    keys = User.objects.filter(pk=user.pk).effective_keys().count()
+    return render(request, "accounts/profile/close.html", {"form": form, "keys": keys})

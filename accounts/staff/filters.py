@@ -1,0 +1,157 @@
+"""Which accounts the staff list shows: its filters, its order, and the chips that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import F, OrderBy
+from django.http import QueryDict
+
+from accounts.managers import UserQuerySet
+from accounts.models import User
+from config.base.forms import DayInput
+from tiers.models import Tier
+
+YES_NO = (("yes", "Yes"), ("no", "No"))
+STATES = (
+    ("active", "Active"),
+    ("suspended", "Suspended"),
+    ("deleted", "Deleted"),
+    ("all", "All, deleted ones too"),
+)
+SORTS: dict[str, tuple[str, ...]] = {
+    "username": ("username",),
+    "name": ("name",),
+    "email": ("email",),
+    "tier": ("tier__name",),
+    "joined": ("created_at",),
+    "seen": ("last_login",),
+}
+NEWEST_FIRST = "-joined"
+PAGE_SIZES = (25, 50, 100, 200)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """An active filter: what it says, and the query string of the list without it."""
+
+    label: str
+    value: str
+    query: str
+
+
+class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
+    q = django_filters.CharFilter(
+        label="Search",
+        method="filter_q",
+        max_length=200,
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": "Name, username or e-mail", "form": "filter-form"}
+        ),
+    )
+    state = django_filters.ChoiceFilter(
+        label="State", method="filter_state", choices=STATES, empty_label="Live (not deleted)"
+    )
+    tier = django_filters.ModelChoiceFilter(
+        label="Tier", queryset=Tier.objects.live(), null_label="No tier", empty_label="Any"
+    )
+    staff = django_filters.ChoiceFilter(
+        label="Staff", method="filter_staff", choices=(*YES_NO, ("super", "Superusers")), empty_label="Any"
+    )
+    verified = django_filters.ChoiceFilter(
+        label="E-mail verified", method="filter_verified", choices=YES_NO, empty_label="Any"
+    )
+    keys = django_filters.ChoiceFilter(label="Has keys", method="filter_keys", choices=YES_NO, empty_label="Any")
+    joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=DayInput)
+    joined_to = django_filters.DateFilter(label="Joined until", method="filter_to", widget=DayInput)
+    seen_from = django_filters.DateFilter(label="Last seen from", method="filter_from", widget=DayInput)
+    seen_to = django_filters.DateFilter(label="Last seen until", method="filter_to", widget=DayInput)
+
+    class Meta:
+        model = User
+        fields = ()
+
+    queryset: UserQuerySet
+
+    def filter_queryset(self, queryset: UserQuerySet) -> UserQuerySet:
+        if not self.form.cleaned_data.get("state"):
+            queryset = queryset.live()
+        found: UserQuerySet = super().filter_queryset(queryset)
+        return found.order_by(*self.ordering())
+
+    def filter_q(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        return users.matching(value)
+
+    def filter_state(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        if value == "active":
+            return users.effective()
+        if value == "suspended":
+            return users.suspended()
+        return users.deleted() if value == "deleted" else users
+
+    def filter_staff(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        if value == "super":
+            return users.filter(is_superuser=True)
+        return users.filter(is_staff=value == "yes")
+
+    def filter_verified(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        return users.verified(yes=value == "yes")
+
+    def filter_keys(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        return users.with_keys(held=value == "yes")
+
+    def filter_from(self, users: UserQuerySet, name: str, value: date) -> UserQuerySet:
+        return users.filter(**{f"{date_column(name)}__gte": datetime.combine(value, time.min, UTC)})
+
+    def filter_to(self, users: UserQuerySet, name: str, value: date) -> UserQuerySet:
+        return users.filter(**{f"{date_column(name)}__lte": datetime.combine(value, time.max, UTC)})
+
+    @property
+    def sort(self) -> str:
+        """The chosen order: a name of SORTS, with a minus for descending; anything else is the newest first."""
+        wanted = str(self.data.get("sort", ""))
+        return wanted if wanted.removeprefix("-") in SORTS else NEWEST_FIRST
+
+    def ordering(self) -> Iterable[OrderBy]:
+        descending = self.sort.startswith("-")
+        columns = (*SORTS[self.sort.removeprefix("-")], "pk")
+        # Nothing is last in either direction: an account that was never seen is no answer to "who was seen first".
+        nulls: dict[str, Any] = {"nulls_last": True} if columns[0] in {"last_login", "tier__name"} else {}
+        for column in columns:
+            extra = nulls if column != "pk" else {}
+            yield F(column).desc(**extra) if descending else F(column).asc(**extra)
+
+    def chips(self) -> list[Chip]:
+        """The active filters, each with the way to be rid of it."""
+        names = [name for name in self.filters if self.data.get(name)]
+        return [
+            Chip(str(self.filters[name].label), self.spoken(name), query_without(self.data, name)) for name in names
+        ]
+
+    def spoken(self, name: str) -> str:
+        value = self.data.get(name, "")
+        choices = getattr(self.form.fields[name], "choices", ())
+        return next((str(label) for choice, label in choices if str(choice) == value), value)
+
+
+def date_column(name: str) -> str:
+    return "created_at" if name.startswith("joined") else "last_login"
+
+
+def query_without(data: Any, *names: str) -> str:
+    """The query string of `data` without `names`, and without the page, which would be another one."""
+    query = data.copy() if isinstance(data, QueryDict) else QueryDict(mutable=True)
+    for name in (*names, "page"):
+        query.pop(name, None)
+    return str(query.urlencode())
+
+
+def query_with(data: Any, name: str, value: str) -> str:
+    rest = QueryDict(query_without(data, name), mutable=True)
+    rest[name] = value
+    return str(rest.urlencode())

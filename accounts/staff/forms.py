@@ -1,0 +1,123 @@
+"""The forms of the staff pages on accounts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+
+from accounts.models import User
+from accounts.rights import protected_fields
+from accounts.staff.actions import BULK_ACTIONS, Action, to_tier
+from config.base.forms import LiveChoicesForm
+from config.base.stale import EditForm, StaleGuard
+from tiers.models import Tier
+
+MOST_SELECTED = 1000
+# Eighteen digits fit into 64 bits; the database answers longer ones with an error.
+DATABASE_KEY = re.compile(r"[0-9]{1,18}")
+
+
+class AccountForm(LiveChoicesForm):
+    """A new account. There is no password to choose: its holder gets a mail with a link to set one."""
+
+    class Meta:
+        model = User
+        fields = ("name", "username", "email", "tier")
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
+            "username": forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+            "email": forms.EmailInput(attrs={"autocomplete": "off"}),
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        tier: Any = self.fields["tier"]
+        tier.empty_label = "No tier (the default limit applies)"
+        if self.instance.pk is None:
+            tier.initial = Tier.objects.default()
+
+
+class EditAccountForm(EditForm, AccountForm):
+    """An existing account. Only superusers move an address, and nobody his own here: that takes his password."""
+
+    def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        email = self.fields["email"]
+        email.disabled = "email" in protected_fields(actor, self.instance)
+        if not email.disabled:
+            email.help_text = "A new address counts as unverified; the old one is told."
+        elif actor.pk == self.instance.pk:
+            email.help_text = "You change your own address on your account's pages."
+        else:
+            email.help_text = "Only a superuser or its holder can change the address."
+
+
+class TierForm(StaleGuard, forms.Form):
+    tier = forms.ModelChoiceField(
+        Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
+    )
+
+    def __init__(self, *args: Any, user: User, **options: Any) -> None:
+        super().__init__(*args, **{"initial": {"tier": user.tier_id}, **options})
+        self.user = user
+
+    @property
+    def opened_row(self) -> User:
+        return self.user
+
+
+class EraseForm(forms.Form):
+    username = forms.CharField(
+        label="Username",
+        max_length=32,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, user: User, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.user = user
+        self.fields["username"].help_text = f"Type {user.username} to confirm."
+
+    def clean_username(self) -> str:
+        typed: str = self.cleaned_data["username"]
+        if typed != self.user.username:
+            raise forms.ValidationError("This is not the username of the account to erase.", code="other_username")
+        return typed
+
+
+class BulkForm(forms.Form):
+    """What to do, and to whom: the ticked accounts, or all that the list's filter finds."""
+
+    action = forms.ChoiceField(
+        choices=[(slug, action.label) for slug, action in BULK_ACTIONS.items()] + [("tier", "Move to tier")],
+        error_messages={"required": "Choose what to do.", "invalid_choice": "Choose what to do from the list."},
+    )
+    tier = forms.ModelChoiceField(
+        Tier.objects.live(),
+        required=False,
+        empty_label="No tier",
+        error_messages={"invalid_choice": "Choose a tier from the list."},
+    )
+    everything = forms.BooleanField(required=False)
+    pk = forms.TypedMultipleChoiceField(coerce=int, required=False)
+    # How many accounts the confirmation page spoke of; absent until it has been shown.
+    expected = forms.IntegerField(required=False, min_value=0)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        data: Any = self.data
+        pks = [value for value in data.getlist("pk")[:MOST_SELECTED] if DATABASE_KEY.fullmatch(value)]
+        self.fields["pk"].choices = [(value, value) for value in pks]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not cleaned.get("everything") and not cleaned.get("pk"):
+            raise forms.ValidationError("Tick the accounts first, or choose all that the list finds.", code="nobody")
+        return cleaned
+
+    def chosen_action(self) -> Action:
+        if self.cleaned_data["action"] == "tier":
+            return to_tier(self.cleaned_data["tier"])
+        return BULK_ACTIONS[self.cleaned_data["action"]]

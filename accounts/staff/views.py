@@ -1,0 +1,249 @@
+"""The staff pages on accounts that show and edit: list, export, detail, create, edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts import services
+from accounts.addresses import is_verified
+from accounts.managers import UserQuerySet
+from accounts.models import User
+from accounts.profile.picture_views import picture_response
+from accounts.rights import may_change
+from accounts.signin.access import staff_page
+from accounts.signin.sessions import open_sessions
+from accounts.staff import mails
+from accounts.staff.actions import ACTIONS, BULK_ACTIONS
+from accounts.staff.filters import PAGE_SIZES, UserFilter, query_with, query_without
+from accounts.staff.forms import AccountForm, EditAccountForm
+from config.base.csv import csv_response
+from config.base.history import Author, snapshot
+from config.base.paginator import BoundedPaginator
+from config.base.views import retry_on_conflict, staff_render
+from tiers.models import Tier
+
+HISTORY_SHOWN = 50
+EVENTS_SHOWN = 10
+KEYS_SHOWN = 50
+# The columns that sort: a heading may hold two of them, as its cells hold two values.
+COLUMNS: tuple[dict[str, str], ...] = (
+    {"name": "Name", "username": "Username"},
+    {"email": "E-mail"},
+    {"tier": "Tier"},
+    {"joined": "Joined"},
+    {"seen": "Last seen"},
+)
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_list(request: HttpRequest) -> HttpResponse:
+    found = UserFilter(request.GET, queryset=User.objects.all())
+    size = page_size(request)
+    paginator = BoundedPaginator(found.qs, size)
+    page = paginator.get_page(request.GET.get("page"))
+    context = {
+        "title": "Users",
+        "filter": found,
+        "page": page,
+        "rows": rows_of(page.object_list),
+        "capped": paginator.is_capped,
+        "pages": page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+        "columns": [column(request, found.sort, names) for names in COLUMNS],
+        "sizes": PAGE_SIZES,
+        "size": size,
+        "query": query_without(request.GET),
+        "page_query": query_without(request.GET, "page"),
+        "bulk_actions": [action for action in BULK_ACTIONS.values() if request.user.has_perm(action.permission)],
+        "tiers": Tier.objects.live(),
+        "anybody": page.paginator.count > 0 or User.objects.exists(),
+    }
+    return staff_render(request, "accounts/users/list.html", context)
+
+
+def page_size(request: HttpRequest) -> int:
+    wanted = request.GET.get("size", "")
+    return int(wanted) if wanted in map(str, PAGE_SIZES) else PAGE_SIZES[1]
+
+
+def rows_of(users: Any) -> list[User]:
+    """The accounts of one page with their tiers and key counts: counted for these alone, not for all that were found."""
+    order = {user.pk: place for place, user in enumerate(users)}
+    rows = User.objects.filter(pk__in=order).select_related("tier").with_key_counts()
+    return sorted(rows, key=lambda user: order[user.pk])
+
+
+def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
+    """A heading of the list: where its words lead, and how the list is sorted by it now."""
+    directions = {f"-{name}": "descending" for name in names} | dict.fromkeys(names, "ascending")
+    return {
+        "aria_sort": directions.get(sort, ""),
+        "links": [sort_link(request, sort, name, label) for name, label in names.items()],
+    }
+
+
+def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[str, str]:
+    """One word of a heading: a click sorts by it, another one the other way round."""
+    direction = {name: "up", f"-{name}": "down"}.get(sort, "")
+    return {
+        "label": label,
+        "direction": direction,
+        "query": query_with(request.GET, "sort", f"-{name}" if direction == "up" else name),
+    }
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_export(request: HttpRequest) -> Any:
+    """The filtered list as CSV, streamed in the list's order."""
+    found = UserFilter(request.GET, queryset=User.objects.all())
+    return csv_response("users.csv", EXPORT_HEAD, export_rows(found.qs))
+
+
+EXPORT_HEAD = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
+
+
+def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
+    for user in users.select_related("tier").iterator(chunk_size=2000):
+        yield (
+            user.pk,
+            user.name,
+            user.username,
+            user.email,
+            user.tier,
+            user.state,
+            user.is_staff,
+            user.created_at,
+            user.last_login,
+            user.deleted_at,
+        )
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
+    return staff_render(request, "accounts/users/detail.html", detail_context(request, user))
+
+
+def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
+    tier = user.effective_tier
+    day_ago = timezone.now() - timedelta(days=1)
+    keys = user.api_keys.live().order_by("-created_at")
+    return {
+        "title": user.name,
+        "person": user,
+        "verified": is_verified(user),
+        "tier": tier,
+        "limits": tier.rate_limits.live() if tier else [],
+        "keys": keys[:KEYS_SHOWN],
+        "usage": usage_since(user, day_ago) if request.user.has_perm("apikeys.view_keyusage") else {},
+        "events": user.usage.select_related("api_key").order_by("-created_at")[:EVENTS_SHOWN],
+        "sessions": open_sessions(user),
+        "history": history_of(user, HISTORY_SHOWN),
+        "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
+        "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
+        "actions": offered_actions(request.user, user),
+        "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
+        "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
+    }
+
+
+def usage_since(user: User, moment: datetime) -> dict[str, int]:
+    counts: dict[str, int] = user.usage.filter(created_at__gte=moment).aggregate(
+        requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
+    )
+    return counts
+
+
+def history_of(user: User, most: int) -> Any:
+    """The newest entries about the account, with who made them."""
+    kind = ContentType.objects.get_for_model(User)
+    found = LogEntry.objects.filter(content_type=kind, object_id=str(user.pk)).select_related("user")
+    return found.order_by("-action_time", "-pk")[:most]
+
+
+def allowed(actor: Any, user: User, permission: str) -> bool:
+    return bool(actor.has_perm(permission)) and may_change(actor, user)
+
+
+def offered_actions(actor: Any, user: User) -> list[Any]:
+    """The actions that would change this account and that `actor` may take."""
+    one = User.objects.filter(pk=user.pk)
+    return [
+        action
+        for action in ACTIONS.values()
+        if actor.has_perm(action.permission) and action.fits(action.may_touch(one, actor)).exists()
+    ]
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_page("accounts.add_user")
+@retry_on_conflict
+def user_create(request: HttpRequest) -> HttpResponse:
+    form = AccountForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = services.create(form.save(commit=False), Author(request.user, request))
+        mails.send_invitation(request, user)
+        messages.success(request, f"The account “{user}” is there, and its holder has a mail to set a password.")
+        return redirect("users:detail", user.pk)
+    return staff_render(request, "accounts/users/form.html", {"title": "Add a user", "form": form})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_page("accounts.change_user")
+@retry_on_conflict
+def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
+    user = changeable_user(request, pk)
+    if user.deleted_at is not None:
+        messages.error(request, "This account is deleted. Restore it first, then edit it.")
+        return redirect("users:detail", user.pk)
+    # The form writes what was typed into `user`, also what is refused; the page still names the account as it is.
+    before, old_email, person = snapshot(user), user.email, copy(user)
+    form = EditAccountForm(request.POST or None, instance=user, actor=request.user)
+    if request.method == "POST" and form.is_valid():
+        save_edit(request, form, before, old_email)
+        return redirect("users:detail", user.pk)
+    return staff_render(
+        request, "accounts/users/form.html", {"title": f"Edit {person.name}", "form": form, "person": person}
+    )
+
+
+def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str], old_email: str) -> None:
+    fields, user = form.written_fields(), form.instance
+    if not fields:
+        messages.info(request, "Nothing was changed.")
+        return
+    services.update(user, form, before, Author(request.user, request))
+    if "email" in fields:
+        mails.move_address(request, user, old_email)
+    messages.success(request, f"The account “{user}” was changed.")
+
+
+def changeable_user(request: HttpRequest, pk: int) -> User:
+    """The account, if it exists (404) and the person who asks may change it (403)."""
+    actor: Any = request.user
+    user: User = get_object_or_404(User.objects.select_related("tier"), pk=pk)
+    if not may_change(actor, user):
+        raise PermissionDenied
+    return user
+
+
+@require_safe
+@staff_page("accounts.view_user")
+def user_picture(request: HttpRequest, pk: int) -> Any:
+    return picture_response(get_object_or_404(User, pk=pk))

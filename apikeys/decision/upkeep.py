@@ -1,0 +1,47 @@
+"""What an accepted request leaves on its key, off the critical statement and seldom: when it was used, and a newer hash."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
+from apikeys.decision.statements import identifier, moment, run
+from apikeys.secrets import candidate_hashes, newest_pepper_id
+
+# Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
+NOTE_USE = """
+UPDATE api_keys SET
+    last_used_at = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :now ELSE last_used_at END,
+    last_used_ip = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :address ELSE last_used_ip END,
+    {column} = :now
+WHERE id = :id AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <= :due, true))
+"""
+NOTE_USE_OF_CURRENT = NOTE_USE.format(column="secret_last_used_at")
+NOTE_USE_OF_PREVIOUS = NOTE_USE.format(column="previous_last_used_at")
+REHASH = "UPDATE api_keys SET secret_hash = :new, pepper_id = :pepper WHERE id = :id AND secret_hash = :old"
+REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND previous_hash = :old"
+
+
+def note_use(key: KeyRecord, address: str | None) -> None:
+    """Move the last use of the key and of the secret that opened it forward, if either lies a minute or more back."""
+    if not key.use_is_due:
+        return
+    now = timezone.now()
+    parameters = {
+        "id": identifier(key.id),
+        "now": moment(now),
+        "due": moment(now - USE_INTERVAL),
+        "address": address,
+    }
+    run(NOTE_USE_OF_PREVIOUS if key.is_previous else NOTE_USE_OF_CURRENT, parameters)
+
+
+def rehash(key: KeyRecord, secret: str) -> None:
+    """Store the key's hash under the newest pepper, if it was found under an older one."""
+    if not key.is_outdated:
+        return
+    new, *older = candidate_hashes(secret)
+    statement = REHASH_PREVIOUS if key.is_previous else REHASH
+    parameters = {"id": identifier(key.id), "new": new, "pepper": newest_pepper_id()}
+    for old in older:
+        run(statement, {**parameters, "old": old})

@@ -1,0 +1,54 @@
+"""Answer gateways before anything else runs, and protect an adopter's own paths by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from apikeys.gateway.decorators import admit, with_limits
+from apikeys.gateway.endpoints import PREFIX, ask
+from config.middleware import machine_headers
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class GatewayMiddleware:
+    """Answer /authz/ at once. Stands first: gateways send the client's Host, want no session and wait for every answer."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(PREFIX):
+            return self.get_response(request)
+        response = ask(request)
+        # CommonMiddleware would do this; without it the answer would go out in chunks.
+        response.headers["Content-Length"] = str(len(response.content))
+        for name, value in machine_headers(request.META):
+            response.headers[name] = value
+        return response
+
+
+class KeyRequiredMiddleware:
+    """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
+
+    Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is
+    left to it, and a request that meets no view (404, or a redirect to the path with a slash) costs nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        return with_limits(response, request) if hasattr(request, "verdict") else response
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
+            return None
+        # A key is no cookie: no browser sends it by itself.
+        request.csrf_processing_done = True  # type: ignore[attr-defined]
+        return admit(request)

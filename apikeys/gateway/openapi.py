@@ -1,0 +1,155 @@
+"""The published description of the JSON endpoints, at /authz/openapi.json: made from the same limits the code checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+
+from apikeys.decision.decide import STATUSES
+from apikeys.gateway.usage_report import LARGEST_BATCH, LARGEST_BIGINT, LARGEST_INT
+from apikeys.gateway.verify import LARGEST_COST
+from ratelimits.matching import METHOD
+
+Schema = dict[str, Any]
+
+
+def document(environ: Mapping[str, Any]) -> HttpResponse:
+    return JsonResponse(description())
+
+
+def description() -> Schema:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gatehouse",
+            "version": "1",
+            "description": "May this key make this request now? And what became of it? For trusted peers only.",
+        },
+        "security": [{}, {"gatewaySecret": []}],
+        "paths": {
+            "/authz/verify": {"post": operation("verify", "Ask for a verdict", QUESTION, ANSWER)},
+            "/authz/usage": {"post": operation("reportUsage", "Report what became of events", REPORTS, RECEIPT)},
+        },
+        "components": {
+            "securitySchemes": {"gatewaySecret": {"type": "apiKey", "in": "header", "name": "X-Gateway-Secret"}},
+            "schemas": {"Problem": PROBLEM},
+        },
+    }
+
+
+def operation(name: str, summary: str, body: Schema, answer: Schema) -> Schema:
+    refusals = {
+        400: "The body is not valid JSON, or breaks a rule that `detail` names.",
+        403: "The peer is no trusted gateway.",
+        405: "Only POST is answered.",
+        413: "The body is too large.",
+        415: "The body is not application/json.",
+        503: "Gatehouse cannot answer now; `id` stands in its log.",
+    }
+    answers = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": answers | {str(status): problem_answer(text) for status, text in refusals.items()},
+    }
+
+
+def problem_answer(text: str) -> Schema:
+    reference = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {"application/problem+json": {"schema": reference}}}
+
+
+def nullable(kind: str, **members: Any) -> Schema:
+    return {"type": [kind, "null"], **members}
+
+
+def closed(properties: Schema, **members: Any) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False, **members}
+
+
+def complete(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "id": {"type": "string"},
+    },
+    "required": ["type", "title", "status"],
+}
+QUESTION = closed(
+    {
+        "key": nullable("string", maxLength=16384, description="The secret; or send it in a header, as a client does."),
+        "method": nullable("string", pattern=f"^{METHOD}$", description="As sent: get is not GET."),
+        "path": nullable("string", maxLength=16384, description="The original path, not decoded, with its query."),
+        "resource": nullable(
+            "string",
+            pattern="^[^\\u0000-\\u001f\\u007f]{1,255}$",
+            description="A name such as orders, or a path: what the key must be permitted instead of method and path.",
+        ),
+        "action": {"enum": ["read", "create", "update", "delete", None]},
+        "ip": nullable("string", description="The client's address, IPv4 or IPv6."),
+        "cost": nullable("integer", minimum=0, maximum=LARGEST_COST, default=1),
+        "user_agent": nullable("string", maxLength=4096),
+    },
+    allOf=[
+        {"anyOf": [{"required": ["path"]}, {"required": ["resource"]}]},
+        {"anyOf": [{"required": ["method"]}, {"required": ["action"]}]},
+    ],
+)
+LIMIT = complete(
+    {
+        "name": {"type": "string"},
+        "limit": {"type": "integer"},
+        "period": {"type": "integer"},
+        "window": {"enum": ["rolling", "fixed", "month"]},
+        "mode": {"enum": ["enforce", "observe"]},
+        "remaining": {"type": "integer"},
+        "reset_after": {"type": "integer"},
+        "retry_after": {"type": "integer"},
+        "exceeded": {"type": "boolean"},
+    }
+)
+ANSWER = complete(
+    {
+        "allowed": {"type": "boolean"},
+        "status": {"type": "integer", "enum": [200, 401, 403, 429]},
+        "reason": {"enum": ["", *STATUSES]},
+        "key": nullable("object"),
+        "user": nullable("object"),
+        "tier": nullable("object"),
+        "limits": {"type": "array", "items": LIMIT},
+        "retry_after": nullable("integer"),
+        "event_id": nullable("string", format="uuid"),
+    }
+)
+REPORT = closed(
+    {
+        "event_id": {"type": "string", "format": "uuid"},
+        "status_code": nullable("integer", minimum=100, maximum=599),
+        "response_time_ms": nullable("integer", minimum=0, maximum=LARGEST_INT),
+        "tokens_used": nullable("integer", minimum=0, maximum=LARGEST_BIGINT),
+        "cost_microcents": nullable("integer", minimum=0, maximum=LARGEST_BIGINT),
+        "error_message": nullable("string", maxLength=2000),
+        "metadata": nullable("object"),
+    },
+    required=["event_id"],
+)
+BATCH = {"type": "array", "items": REPORT, "maxItems": LARGEST_BATCH}
+REPORTS: Schema = {"anyOf": [closed({"events": BATCH}, required=["events"]), BATCH]}
+RECEIPT = complete(
+    {
+        "recorded": {"type": "integer"},
+        "unchanged": {"type": "integer"},
+        "unknown": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+    }
+)

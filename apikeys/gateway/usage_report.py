@@ -1,0 +1,112 @@
+"""POST /authz/usage: services report what became of events after their decision. Idempotent: one report an event counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.http import HttpResponse, JsonResponse
+from django.utils import timezone
+
+from apikeys.decision.ledger import storable
+from apikeys.decision.statements import identifier, moment
+from apikeys.gateway import json_input
+from apikeys.gateway.json_input import InvalidInput
+from apikeys.models import KeyUsage
+from apikeys.secrets import masked
+from config.base.http import problem
+
+LARGEST_BATCH = 1_000
+LONGEST_BODY = 2_000_000
+LARGEST_BIGINT = 2**63 - 1
+LARGEST_INT = 2**31 - 1
+FIELDS: dict[str, json_input.Reader] = {
+    "event_id": json_input.uuid,
+    "status_code": json_input.whole_number(100, 599),
+    "response_time_ms": json_input.whole_number(0, LARGEST_INT),
+    "tokens_used": json_input.whole_number(0, LARGEST_BIGINT),
+    "cost_microcents": json_input.whole_number(0, LARGEST_BIGINT),
+    "error_message": json_input.text(2_000),
+    "metadata": json_input.json_object(10_000),
+}
+# The first report of an event counts; later ones find `reported_at` set and change nothing, in whatever order they come.
+# A refused event never reached the API: there is nothing to report, and its refusal stays what it was.
+RECORD = """
+UPDATE key_usage SET
+    status_code = COALESCE(%s, status_code), response_time_ms = %s, tokens_used = %s, cost_microcents = %s,
+    error_message = %s, metadata = %s, reported_at = %s, updated_at = %s
+WHERE id = %s AND reported_at IS NULL AND reason = ''
+"""
+
+Report = dict[str, Any]
+
+
+def usage(environ: Mapping[str, Any]) -> HttpResponse:
+    try:
+        reports = read_reports(environ)
+    except InvalidInput as error:
+        return problem(error.status, "Bad request", str(error))
+    return JsonResponse(record(reports), headers={"Cache-Control": "no-store"})
+
+
+def read_reports(environ: Mapping[str, Any]) -> list[Report]:
+    """The reports in a request: a JSON list, or an object with the list under `events`. Raises InvalidInput."""
+    given = json_input.read_json(environ, LONGEST_BODY)
+    if isinstance(given, dict):
+        given = json_input.read_fields(given, {"events": lambda value: value}).get("events")
+    if not isinstance(given, list):
+        raise InvalidInput("Send a list of events, or an object with the list under “events”.")
+    if len(given) > LARGEST_BATCH:
+        raise InvalidInput(f"A batch has at most {LARGEST_BATCH:,} events; this one has {len(given):,}.")
+    return [read_report(item, number) for number, item in enumerate(given)]
+
+
+def read_report(item: Any, number: int) -> Report:
+    report = json_input.read_fields(item, FIELDS, where=f"Event {number}")
+    if "event_id" not in report:
+        raise InvalidInput(f"Event {number}: event_id is missing.")
+    return report
+
+
+def record(reports: Sequence[Report]) -> dict[str, Any]:
+    """Write the reports, all in one transaction.
+
+    Returns how many events were `recorded` now, how many were left `unchanged` (reported before, or refused in the first
+    place), and the ids that are `unknown`.
+    """
+    # The first report of an event in a batch counts, too; sorted, so that two batches never wait for each other in a ring.
+    by_event = {report["event_id"]: report for report in reversed(reports)}
+    now = moment(timezone.now())
+    rows = [as_row(by_event[event_id], now) for event_id in sorted(by_event)]
+    with transaction.atomic():
+        known = set(KeyUsage.objects.filter(pk__in=by_event).values_list("pk", flat=True))
+        recorded = update(rows)
+    unknown = [str(event_id) for event_id in by_event if event_id not in known]
+    return {"recorded": recorded, "unchanged": len(reports) - len(unknown) - recorded, "unknown": unknown}
+
+
+def update(rows: Sequence[tuple[Any, ...]]) -> int:
+    if not rows:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.executemany(RECORD, rows)
+        return int(cursor.rowcount)
+
+
+def as_row(report: Mapping[str, Any], now: Any) -> tuple[Any, ...]:
+    event_id: UUID = report["event_id"]
+    metadata = report.get("metadata")
+    return (
+        report.get("status_code"),
+        report.get("response_time_ms"),
+        report.get("tokens_used"),
+        report.get("cost_microcents"),
+        masked(storable(report.get("error_message", ""))),
+        None if metadata is None else masked(json.dumps(metadata)),
+        now,
+        now,
+        identifier(event_id),
+    )

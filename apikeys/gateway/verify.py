@@ -1,0 +1,105 @@
+"""POST /authz/verify: any service asks, in JSON, whether a key may do something now; the answer is always HTTP 200."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+
+from apikeys.decision.credentials import MALFORMED, MISSING, Credential, checked, read_credential
+from apikeys.decision.decide import Facts, Verdict, decide
+from apikeys.decision.lookup import KeyRecord
+from apikeys.gateway import json_input
+from apikeys.gateway.json_input import InvalidInput
+from config.base.http import problem
+from ratelimits.budgets import BudgetState
+from ratelimits.matching import LONGEST_METHOD, METHOD
+
+LONGEST_BODY = 64 * 1024
+# Large enough for any weight, small enough for no store to overflow: 10^6 requests of the longest period fit 63 bits.
+LARGEST_COST = 1_000_000
+FIELDS: dict[str, json_input.Reader] = {
+    "key": json_input.text(16 * 1024),
+    "method": json_input.matching(METHOD, f"an HTTP method: 1 to {LONGEST_METHOD} letters, digits or !#$%&'*+-.^_`|~"),
+    "path": json_input.text(16 * 1024),
+    "resource": json_input.matching(
+        r"[^\x00-\x1f\x7f]{1,255}", "a resource: 1 to 255 characters, no control characters"
+    ),
+    "action": json_input.matching(r"read|create|update|delete", "read, create, update or delete"),
+    "ip": json_input.address,
+    "cost": json_input.whole_number(0, LARGEST_COST),
+    "user_agent": json_input.text(4 * 1024),
+}
+
+
+def verify(environ: Mapping[str, Any]) -> HttpResponse:
+    try:
+        facts = read_facts(environ)
+    except InvalidInput as error:
+        return problem(error.status, "Bad request", str(error))
+    return JsonResponse(as_json(decide(facts)), headers={"Cache-Control": "no-store"})
+
+
+def read_facts(environ: Mapping[str, Any]) -> Facts:
+    """The question in a request. Raises InvalidInput unless it says what is asked for and what is to be done with it."""
+    given = json_input.read_fields(json_input.read_json(environ, LONGEST_BODY), FIELDS)
+    if "path" not in given and "resource" not in given:
+        raise InvalidInput("Say what is asked for: path, or resource.")
+    if "method" not in given and "action" not in given:
+        raise InvalidInput("Say what is to be done: method, or action.")
+    return Facts(
+        credential_of(environ, given),
+        method=given.get("method", ""),
+        path=given.get("path"),
+        address=given.get("ip", ""),
+        user_agent=given.get("user_agent", ""),
+        resource=given.get("resource", ""),
+        action=given.get("action", ""),
+        cost=given.get("cost", 1),
+    )
+
+
+def credential_of(environ: Mapping[str, Any], given: dict[str, Any]) -> Credential:
+    """The key in question: from the JSON, or from the headers as a client would send it."""
+    target = given.get("path", "") + given.get("resource", "")
+    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), target)
+    if "key" not in given or found.problem == "malformed_key":
+        return found
+    stated = checked(given["key"])
+    return stated if found in {MISSING, stated} else MALFORMED
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for a service. `reason` is empty when allowed; key, user and event_id are null without a known key."""
+    key, outcome = verdict.key, verdict.outcome
+    return {
+        "allowed": verdict.allowed,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "key": key and {"id": str(key.id), "name": key.name, "prefix": key.prefix, "last4": key.last4},
+        "user": key and {"id": key.user_id, "username": key.username},
+        "tier": tier_as_json(key),
+        "limits": [limit_as_json(state) for state in outcome.states] if outcome else [],
+        "retry_after": outcome.retry_after if outcome and not verdict.allowed else None,
+        "event_id": verdict.event_id and str(verdict.event_id),
+    }
+
+
+def tier_as_json(key: KeyRecord | None) -> dict[str, Any] | None:
+    return {"id": key.tier_id, "name": key.tier_name} if key is not None and key.tier_id is not None else None
+
+
+def limit_as_json(state: BudgetState) -> dict[str, Any]:
+    budget = state.budget
+    return {
+        "name": budget.name,
+        "limit": budget.limit,
+        "period": budget.period,
+        "window": budget.window,
+        "mode": "observe" if budget.observe else "enforce",
+        "remaining": state.remaining,
+        "reset_after": state.reset_after,
+        "retry_after": state.retry_after,
+        "exceeded": state.exceeded,
+    }

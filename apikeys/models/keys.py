@@ -1,0 +1,265 @@
+"""API keys, what each may do, and what each did."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from apikeys.secrets import candidate_hashes, is_well_formed
+from apikeys.validators import normal_metadata, normal_name, normal_networks, validate_resource
+from config.base.models import (
+    LIVE,
+    SoftDeleteModel,
+    SoftDeleteQuerySet,
+    TimestampedModel,
+    UUIDModel,
+)
+from config.base.search import FoldedField
+from config.base.validators import validate_name
+from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+
+# What stands for everything, as (action, resource): any action on any path.
+EVERYTHING = (("*", "*"), ("*", "/*"))
+
+
+class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
+    def effective(self) -> APIKeyQuerySet:
+        """The keys that are accepted now: live, usable, and held by an account that may act."""
+        return self.usable().filter(user__deleted_at__isnull=True, user__is_active=True)
+
+    def usable(self) -> APIKeyQuerySet:
+        """Live keys that are neither revoked, disabled nor expired, whoever holds them."""
+        unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(LIVE, unexpired, is_active=True, revoked_at__isnull=True)
+
+    def in_use(self) -> APIKeyQuerySet:
+        """Live keys that work or can be made to work again: neither revoked nor expired."""
+        return self.filter(LIVE, revoked_at__isnull=True).exclude(expires_at__lte=timezone.now())
+
+    def ended(self) -> APIKeyQuerySet:
+        """Live rows of keys that will never work again: revoked or expired."""
+        return self.filter(LIVE).filter(models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now()))
+
+    @sensitive_variables()
+    def with_secret(self, secret: str) -> APIKeyQuerySet:
+        """The key whose current or replaced secret this is; nothing, without asking the database, if it cannot be one."""
+        if not is_well_formed(secret):
+            return self.none()
+        hashes = list(candidate_hashes(secret))
+        return self.filter(models.Q(secret_hash__in=hashes) | models.Q(previous_hash__in=hashes))
+
+    def revoke(self, reason: str = "") -> int:
+        """Revoke for good those that are not revoked yet; returns how many. A revoked key keeps its first reason."""
+        return self.filter(revoked_at__isnull=True).update(revoked_at=timezone.now(), revoked_reason=reason)
+
+
+class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
+    """A key's settings and hashes. The secret itself is shown once, when made, and kept nowhere."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
+    name = models.CharField(
+        max_length=100,
+        validators=[MinLengthValidator(1), validate_name],
+        help_text="What the key is for, for example “nightly export”.",
+    )
+    name_folded = FoldedField("name")
+    # The start and the end of the secret, by which people tell keys apart.
+    prefix = models.CharField(max_length=40, editable=False, db_index=True)
+    last4 = models.CharField("last four", max_length=4, editable=False)
+    # HMAC-SHA-256 in hex, and which pepper made it (apikeys/secrets.py).
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    pepper_id = models.CharField(max_length=16, editable=False)
+    # The secret before the last rotation, good until previous_expires_at.
+    previous_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    previous_expires_at = models.DateTimeField(null=True, editable=False)
+    previous_last_used_at = models.DateTimeField(null=True, editable=False)
+    # Of the present secret alone; `last_used_at` counts both. A rotation hands it on to `previous_last_used_at`.
+    secret_last_used_at = models.DateTimeField(null=True, editable=False)
+    is_active = models.BooleanField(
+        "enabled", default=True, db_default=True, help_text="Unticked: the key is refused until it is enabled again."
+    )
+    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="UTC. Empty: never.")
+    revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
+    revoked_reason = models.CharField(
+        "reason", max_length=255, blank=True, db_default="", editable=False, validators=[validate_name]
+    )
+    rate_limit = models.PositiveIntegerField(
+        "own limit",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_LIMIT)],
+        help_text="Requests this key may make per period, beside the limits of its holder's tier. Empty: no further limit.",
+    )
+    rate_period = models.PositiveIntegerField(
+        "own period",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_PERIOD)],
+        help_text="Seconds, 1 to 2,678,400 (31 days).",
+    )
+    allowed_ips = models.JSONField(
+        "allowed addresses", default=list, blank=True, help_text="Addresses or networks (CIDR, v4 or v6). Empty: any."
+    )
+    last_used_at = models.DateTimeField("last used", null=True, editable=False)
+    last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)
+    metadata = models.JSONField(default=dict, blank=True, help_text="Your own notes on the key, as a JSON object.")
+
+    objects: ClassVar[Any] = APIKeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "api_keys"
+        verbose_name = "API key"
+        ordering = ("-created_at", "-pk")
+        # Less than the right to change keys: whoever only stops them sees no new secret and widens nothing.
+        permissions = (("stop_apikey", "Can disable, enable and revoke API key"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(rate_limit__isnull=True, rate_period__isnull=True)
+                | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=LONGEST_PERIOD),
+                name="api_keys_own_limit_complete",
+                violation_error_message="Give the own limit and the own period together, or neither.",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(name=""),
+                name="api_keys_name_not_empty",
+                violation_error_message="A key needs a name.",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("user", "is_active"), name="api_keys_user_active"),
+            models.Index(fields=("expires_at",), name="api_keys_expires_at"),
+            models.Index(fields=("deleted_at",), name="api_keys_deleted_at"),
+            models.Index(fields=("-created_at", "-id"), name="api_keys_newest"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.shown_as})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:apikeys_apikey_change", args=[self.pk])
+
+    def _fields_of_a_full_save(self) -> set[str]:
+        # Revoked is for good: an instance that was loaded before must not bring the key back.
+        fields = super()._fields_of_a_full_save()
+        return fields if self.revoked_at is not None else fields - {"revoked_at", "revoked_reason"}
+
+    def clean(self) -> None:
+        super().clean()
+        errors: dict[str, list[ValidationError]] = {}
+        for field, rule in (("name", normal_name), ("allowed_ips", normal_networks), ("metadata", normal_metadata)):
+            try:
+                setattr(self, field, rule(getattr(self, field)))
+            except ValidationError as error:
+                errors[field] = error.error_list
+        if (self.rate_limit is None) != (self.rate_period is None):
+            missing = "rate_limit" if self.rate_limit is None else "rate_period"
+            errors[missing] = [ValidationError("Give the own limit and the own period together, or neither.")]
+        if errors:
+            raise ValidationError(errors)
+
+    @property
+    def shown_as(self) -> str:
+        """The start and end of the secret, by which people tell keys apart."""
+        return f"{self.prefix}…{self.last4}"
+
+    @property
+    def previous_works(self) -> bool:
+        """Whether the secret before the last rotation is still accepted, as far as its own time goes."""
+        return self.previous_expires_at is not None and self.previous_expires_at > timezone.now()
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def steps(self) -> frozenset[str]:
+        """What can be done with the key as it is, by the names of its pages. The services refuse everything else."""
+        if self.revoked_at is not None:
+            return frozenset()
+        if self.deleted_at is not None or self.is_expired:
+            return frozenset({"revoke"})
+        return frozenset({"edit", "rotate", "expire", "disable" if self.is_active else "enable", "revoke"})
+
+    @property
+    def state(self) -> str:
+        """One word for people: deleted, revoked, disabled, expired or active; the first that holds."""
+        if self.deleted_at is not None:
+            return "deleted"
+        if self.revoked_at is not None:
+            return "revoked"
+        if not self.is_active:
+            return "disabled"
+        return "expired" if self.is_expired else "active"
+
+
+class KeyPermission(TimestampedModel):
+    """One thing that a key may do: an action on a resource. No row, no access."""
+
+    class Action(models.TextChoices):
+        READ = "read", "Read"
+        CREATE = "create", "Create"
+        UPDATE = "update", "Update"
+        DELETE = "delete", "Delete"
+        ANY = "*", "Everything"
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="permissions", verbose_name="API key")
+    resource = models.CharField(
+        max_length=255,
+        help_text="A path pattern such as /orders/* or a name such as orders. /* and * stand for everything.",
+    )
+    action = models.CharField(max_length=10, choices=Action)
+
+    class Meta:
+        db_table = "key_permissions"
+        verbose_name = "permission"
+        ordering = ("resource", "action")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("api_key", "resource", "action"),
+                name="key_permissions_unique",
+                violation_error_message="The key has this permission already.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(action__in=["read", "create", "update", "delete", "*"]),
+                name="key_permissions_action_known",
+                violation_error_message="The action must be read, create, update, delete or *.",
+            ),
+        )
+        indexes = (models.Index(fields=("resource", "action"), name="key_permissions_resource"),)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.resource}"
+
+    def clean(self) -> None:
+        super().clean()
+        try:
+            validate_resource(self.resource)
+        except ValidationError as error:
+            raise ValidationError({"resource": error}) from None
+
+    @property
+    def is_everything(self) -> bool:
+        return (self.action, self.resource) in EVERYTHING
+
+
+class ExpiryNotice(models.Model):
+    """That a key's holder was told, so many days ahead, that it expires: once."""
+
+    api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="expiry_notices")
+    days = models.PositiveSmallIntegerField()
+    claimed_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "key_expiry_notices"
+        constraints = (models.UniqueConstraint(fields=("api_key", "days"), name="key_expiry_notices_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.api_key}: {self.days} days"

@@ -1,0 +1,103 @@
+"""What the ledger adds up to, by the hour. Filled by apikeys/usage/rollups.py, read by apikeys/usage/analytics.py.
+
+Triggers of the database (migration 0003) note in `TouchedHour` each hour, older than a few minutes, in which an event was
+added, changed or removed, whoever did it. Such an hour is read from the ledger until it is folded anew: the totals are
+always those of the ledger.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from ratelimits.matching import LONGEST_METHOD
+
+
+class Figures(models.Model):
+    """The sums over a set of events. `refused`: denied by us. `errors`: let through, and answered with 4xx or 5xx.
+
+    The foreign keys are not checked, as those of the ledger are not: a key may be purged while its usage is folded.
+    """
+
+    hour = models.DateTimeField()
+    api_key = models.ForeignKey("apikeys.APIKey", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    reason = models.CharField(max_length=32, blank=True)
+    requests = models.BigIntegerField()
+    refused = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    # Over the events whose response time was reported.
+    ms_total = models.BigIntegerField()
+    ms_count = models.BigIntegerField()
+    ms_max = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    cost = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class UsageHour(Figures):
+    class Meta:
+        db_table = "key_usage_hours"
+        constraints = (
+            models.UniqueConstraint(fields=("hour", "api_key", "user", "reason"), name="key_usage_hours_unique"),
+        )
+        indexes = (
+            models.Index(fields=("api_key", "hour"), name="key_usage_hours_key"),
+            models.Index(fields=("user", "hour"), name="key_usage_hours_user"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h: {self.requests}"
+
+
+class EndpointHour(Figures):
+    """As UsageHour, apart by endpoint. Of its own, because a path may hold an id: it can grow as the ledger does."""
+
+    method = models.CharField(max_length=LONGEST_METHOD)
+    endpoint = models.CharField(max_length=255)
+
+    class Meta:
+        db_table = "key_usage_endpoint_hours"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("hour", "api_key", "user", "reason", "method", "endpoint"),
+                name="key_usage_endpoint_hours_unique",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("api_key", "hour"), name="key_usage_endpoint_key"),
+            models.Index(fields=("user", "hour"), name="key_usage_endpoint_user"),
+            models.Index(fields=("endpoint", "hour"), name="key_usage_endpoint_path"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.method} {self.endpoint}: {self.requests}"
+
+
+class TouchedHour(models.Model):
+    """A note that events of an hour changed. Only ever added to and removed from: writers never wait for each other."""
+
+    hour = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "key_usage_touched_hours"
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h"
+
+
+class FoldState(models.Model):
+    """One row: how far the roll-ups reach, and up to where the ledger was pruned (whole hours, end not included)."""
+
+    folded_before = models.DateTimeField(null=True)
+    pruned_before = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "key_usage_fold_state"
+
+    def __str__(self) -> str:
+        return f"folded before {self.folded_before}, pruned before {self.pruned_before}"

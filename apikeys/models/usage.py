@@ -1,0 +1,80 @@
+"""The usage ledger: one row for each decision about a known key."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from apikeys.models.keys import APIKey
+from config.base.models import (
+    TimestampedModel,
+    TimestampedQuerySet,
+    UUIDModel,
+)
+from ratelimits.matching import LONGEST_METHOD
+
+
+class KeyUsage(UUIDModel, TimestampedModel):
+    """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
+
+    # No constraint in the database: checking it locks the key's and the owner's row for every request, and makes each
+    # insert a third dearer. Purging a key or an account removes its events all the same, through Django.
+    api_key = models.ForeignKey(
+        APIKey, models.CASCADE, related_name="usage", db_index=False, db_constraint=False, verbose_name="API key"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False, db_constraint=False
+    )
+    # Kept as a bare number when the limit is purged: the ledger is not rewritten.
+    rate_limit = models.ForeignKey(
+        "ratelimits.RateLimit",
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    endpoint = models.CharField(max_length=255)
+    method = models.CharField(max_length=LONGEST_METHOD)
+    status_code = models.PositiveSmallIntegerField("status")
+    reason = models.CharField(max_length=32, blank=True, db_default="")
+    tokens_used = models.BigIntegerField("tokens", null=True, blank=True)
+    cost_microcents = models.BigIntegerField("cost in microcents", null=True, blank=True)
+    response_time_ms = models.IntegerField("response time in ms", null=True, blank=True)
+    ip_address = models.GenericIPAddressField("address", null=True, blank=True)
+    user_agent = models.TextField(blank=True, db_default="")
+    error_message = models.TextField(blank=True, db_default="")
+    metadata = models.JSONField(null=True, blank=True)
+    # When a service told what became of the event; the first report counts (apikeys/gateway/usage_report.py).
+    reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
+
+    objects: ClassVar[Any] = TimestampedQuerySet.as_manager()
+
+    class Meta:
+        db_table = "key_usage"
+        verbose_name = "usage event"
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status_code__gte=100, status_code__lte=599), name="key_usage_status_code_in_range"
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(tokens_used__isnull=True) | models.Q(tokens_used__gte=0))
+                & (models.Q(cost_microcents__isnull=True) | models.Q(cost_microcents__gte=0))
+                & (models.Q(response_time_ms__isnull=True) | models.Q(response_time_ms__gte=0)),
+                name="key_usage_figures_not_negative",
+            ),
+        )
+        # Ascending, though pages show the newest first: databases read an index from either end, and a new row at the
+        # far end is cheap for them; at the near end it splits pages in half.
+        indexes = (
+            models.Index(fields=("api_key", "created_at"), name="key_usage_by_key"),
+            models.Index(fields=("user", "created_at"), name="key_usage_by_user"),
+            models.Index(fields=("created_at",), name="key_usage_by_time"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.endpoint} → {self.status_code}"

@@ -1,0 +1,168 @@
+"""Fold the ledger into sums by the hour, and prune it, without a total ever differing from the ledger.
+
+`manage.py fold_usage` calls this, from cron or a timer. If it never runs, all is read from the ledger: right, but slower
+the more there is. The decision does nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection, models, transaction
+from django.db.models.functions import Coalesce, Least
+from django.utils import timezone
+
+from apikeys.models import KeyUsage
+from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
+
+HOUR = timedelta(hours=1)
+# After the end of an hour: time for transactions that are still open. The triggers note changes from 5 minutes on.
+SETTLING = timedelta(minutes=15)
+PRUNE_BATCH = 5_000
+TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
+    (UsageHour, ("api_key_id", "user_id", "reason")),
+    (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint")),
+)
+LET_THROUGH = models.Q(reason="")
+# A report may claim 2^63 − 1 tokens; a second one would break the sum, and with it every total. That much counts at most.
+MOST_PER_EVENT = 10**13
+
+
+def capped_sum(field: str) -> Any:
+    # The filter is for PostgreSQL, whose LEAST passes over NULL.
+    known = models.Q(**{f"{field}__isnull": False})
+    return Coalesce(models.Sum(Least(field, models.Value(MOST_PER_EVENT)), filter=known), 0)
+
+
+# The sums of a set of events, by the name of the roll-up's field.
+LEDGER_SUMS: dict[str, Any] = {
+    "requests": models.Count("pk"),
+    "refused": models.Count("pk", filter=~LET_THROUGH),
+    "errors": models.Count("pk", filter=LET_THROUGH & models.Q(status_code__gte=400)),
+    "ms_total": Coalesce(models.Sum("response_time_ms"), 0),
+    "ms_count": models.Count("response_time_ms"),
+    "ms_max": Coalesce(models.Max("response_time_ms"), 0),
+    "tokens": capped_sum("tokens_used"),
+    "cost": capped_sum("cost_microcents"),
+}
+
+Progress = Callable[[str], object]
+
+
+def silent(line: str) -> None:
+    """No progress wanted."""
+
+
+def floor_to_hour(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def state() -> FoldState:
+    return FoldState.objects.order_by("pk").first() or FoldState()
+
+
+def fold(progress: Progress = silent, before: datetime | None = None) -> int:
+    """Fold every hour that ended long enough ago, or before `before`, and is not folded or was touched since.
+
+    Each hour is a transaction of its own: stopped, it goes on where it was. Returns how many hours were folded.
+    """
+    end = floor_to_hour(timezone.now() - SETTLING)
+    count = 0
+    for hour in hours_to_fold(min(end, before) if before else end):
+        fold_hour(hour)
+        count += 1
+        progress(f"{hour:%Y-%m-%d %H}:00 UTC folded")
+    return count
+
+
+def hours_to_fold(end: datetime) -> Iterator[datetime]:
+    reached = state().folded_before
+    if reached is not None:
+        touched = TouchedHour.objects.filter(hour__lt=min(reached, end))
+        yield from touched.order_by("hour").values_list("hour", flat=True).distinct()
+    # Hours without events have no sums: go from event to event.
+    while (hour := next_hour_with_events(reached, end)) is not None:
+        yield hour
+        reached = hour + HOUR
+    reach(end)
+
+
+def next_hour_with_events(start: datetime | None, end: datetime) -> datetime | None:
+    events = KeyUsage.objects.filter(created_at__lt=end)
+    if start is not None:
+        events = events.filter(created_at__gte=start)
+    first = events.order_by("created_at").values_list("created_at", flat=True).first()
+    return floor_to_hour(first) if first is not None else None
+
+
+def locked_state() -> FoldState:
+    """The state's row, locked: one process folds or prunes at a time. Call in a transaction."""
+    row = FoldState.objects.select_for_update().order_by("pk").first()
+    return row or FoldState.objects.get_or_create(pk=1)[0]
+
+
+def reach(hour: datetime) -> None:
+    with transaction.atomic():
+        row = locked_state()
+        if row.folded_before is None or row.folded_before < hour:
+            row.folded_before = hour
+            row.save(update_fields=["folded_before"])
+
+
+def fold_hour(hour: datetime) -> None:
+    """Compute the sums of one hour anew, and take the notes on it away.
+
+    The notes go first: whatever they stand for is committed, and so in the sums that are read after them. A change that
+    is not committed yet keeps its note, and the hour is folded once more.
+    """
+    with transaction.atomic():
+        pruned = locked_state().pruned_before
+        TouchedHour.objects.filter(
+            pk__in=list(TouchedHour.objects.filter(hour=hour).values_list("pk", flat=True))
+        ).delete()
+        if pruned is None or hour >= pruned:
+            for table, groups in TABLES:
+                table._default_manager.filter(hour=hour).delete()
+                insert_sums(table, groups, hour)
+        reach(hour + HOUR)
+
+
+def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -> None:
+    events = KeyUsage.objects.filter(created_at__gte=hour, created_at__lt=hour + HOUR).order_by()
+    sums = events.values(*groups).annotate(**LEDGER_SUMS)
+    select, parameters = sums.query.sql_with_params()
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(name) for name in (*groups, *LEDGER_SUMS))
+    into = quote(table._meta.db_table)
+    # The names are those of our own fields; Django has no INSERT … SELECT.
+    statement = f"INSERT INTO {into} (hour, {columns}) SELECT %s, sums.* FROM ({select}) AS sums"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [connection.ops.adapt_datetimefield_value(hour), *parameters])
+
+
+def prune(before: datetime, progress: Progress = silent, *, keep_totals: bool = True) -> int:
+    """Remove the events before `before` (a whole hour), in batches; returns how many.
+
+    Their hours are folded first and keep their sums, unless `keep_totals` is false. It can be stopped and run again.
+    """
+    fold(progress, before)
+    with transaction.atomic():
+        row = locked_state()
+        row.pruned_before = max(row.pruned_before or before, before)
+        row.save(update_fields=["pruned_before"])
+    removed = remove_in_batches(KeyUsage.objects.filter(created_at__lt=before), "events", progress)
+    TouchedHour.objects.filter(hour__lt=before).delete()
+    if not keep_totals:
+        for table, _ in TABLES:
+            remove_in_batches(table._default_manager.filter(hour__lt=before), "sums", progress)
+    return removed
+
+
+def remove_in_batches(rows: Any, noun: str, progress: Progress) -> int:
+    removed = 0
+    while batch := list(rows.order_by("pk").values_list("pk", flat=True)[:PRUNE_BATCH]):
+        removed += rows.model._default_manager.filter(pk__in=batch).delete()[0]
+        progress(f"{removed:,} {noun} removed")
+    return removed

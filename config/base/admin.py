@@ -1,0 +1,332 @@
+"""What every section of the admin has: bounded lists, search that stays cheap, history with values, CSV, no 5xx.
+
+The soft-deleting models build on config/base/admin_soft_delete.py, which stands on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.contrib.auth.models import Permission
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db import models
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+
+from config.base.changelist import GatehouseChangeList, refusing_bad_filters
+from config.base.csv import csv_response
+from config.base.forms import SafeAutocompleteSelect, StrictJSONField
+from config.base.history import (
+    ADDITION,
+    CHANGE,
+    DELETION,
+    SECRET_FIELDS,
+    Change,
+    changes_between,
+    record,
+    record_many,
+    snapshot,
+)
+from config.base.paginator import BoundedPaginator
+from config.base.search import FoldedField
+from config.base.stale import TOKEN, EditForm, StaleRows
+from config.base.templatetags import ago
+from config.base.views import refusing_bad_values, retry_on_conflict
+
+CHUNK = 2000
+
+
+def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
+    """A list column: a time in relative words, sorted by `field`, the exact UTC time on hover."""
+
+    @admin.display(description=description, ordering=field)
+    def column(self: Any, row: Any) -> str:
+        return ago(getattr(row, field), empty)
+
+    return column
+
+
+def amount(field: str, description: str) -> Callable[[Any, Any], str]:
+    """A column for a quantity, with separators. Django would show it like an id: templates leave numbers as machines read them."""
+
+    @admin.display(description=description, ordering=field)
+    def column(self: Any, row: Any) -> str:
+        value = getattr(row, field)
+        return "–" if value is None else f"{value:,}"
+
+    return column
+
+
+def badge(kind: str, text: str) -> SafeString:
+    """A word with a colour. kind: ok, warn, danger, accent or muted."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+
+
+class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    form = EditForm
+    formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 200
+    view_on_site = False
+    actions: Any = ("export_selected",)
+    # What an empty list says under “Nothing here yet.”
+    empty_advice = ""
+    # Look-ups beside those of `list_filter` that an address may name, for links to this list.
+    allowed_lookups: Sequence[str] = ()
+    # Whether its rows change, so that a page can tell of their history.
+    has_history = True
+    # The columns of the CSV export, by field name; empty: all but secrets.
+    csv_fields: Sequence[str] = ()
+
+    @property
+    def section_name(self) -> str:
+        """How pages call this section: in headings, breadcrumbs and the search field."""
+        return str(self.opts.verbose_name_plural)
+
+    @property
+    def section_title(self) -> str:
+        return capfirst(self.section_name)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
+        return GatehouseChangeList
+
+    # --- Views ---
+
+    @refusing_bad_values
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(
+            request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
+        )
+
+    @refusing_bad_values
+    @method_decorator(retry_on_conflict)
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # A form that was open while somebody deleted its row is told so; without the token, it never was open.
+        reason = self.why_ended(request, object_id) if object_id and TOKEN in request.POST else ""
+        if reason:
+            self.tell(request, f"{reason} Nothing was saved.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
+        return super().changeform_view(request, object_id, *args, **kwargs)
+
+    def why_ended(self, request: HttpRequest, object_id: str) -> str:
+        """Why a row that could be edited can't be any more, as a sentence; empty if it can."""
+        return ""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            form.lock_row()
+            form.save_changes()
+        else:
+            super().save_model(request, obj, form, change)
+
+    @refusing_bad_values
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return super().delete_view(request, object_id, extra_context)
+
+    @refusing_bad_values
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return super().history_view(request, object_id, {"module_name": self.section_title} | (extra_context or {}))
+
+    @refusing_bad_values
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The whole filtered list as CSV, under the same query string as the list itself."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        changelist = refusing_bad_filters(self.get_changelist_instance)(request)
+        return self.csv(changelist.get_queryset(request))
+
+    def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
+        return super().get_action_choices(request, list(default_choices))
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """A page for a row that is not there answers 404; the stock admin sends to its front page instead."""
+        raise Http404(f"There is no {opts.verbose_name} with this id.")
+
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
+        """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
+        for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.opts.pk.clean(text, None)
+            except ValidationError as error:
+                raise BadRequest("A selected row has no such id.") from error
+        return super().response_action(request, queryset, *args)
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        return [path("export/", self.admin_site.admin_view(self.export_view), name=name), *super().get_urls()]
+
+    # --- Export ---
+
+    @admin.action(description="Export selected as CSV", permissions=("view",))
+    def export_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponseBase:
+        return self.csv(queryset)
+
+    def csv(self, queryset: models.QuerySet[Any]) -> StreamingHttpResponse:
+        fields = self.exported_fields()
+        header = [str(field.verbose_name) for field in fields]
+        rows = self.csv_rows(queryset, fields)
+        # The first row is fetched here: a query that fails must do so before the answer has begun.
+        return csv_response(f"{self.opts.model_name}s.csv", header, chain(list(islice(rows, 1)), rows))
+
+    def exported_fields(self) -> list[models.Field[Any, Any]]:
+        return [
+            field
+            for field in self.opts.concrete_fields
+            if not isinstance(field, FoldedField)
+            and (field.name in self.csv_fields if self.csv_fields else field.name not in SECRET_FIELDS)
+        ]
+
+    def csv_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
+        related = [field.name for field in fields if field.is_relation]
+        for row in queryset.select_related(*related).iterator(chunk_size=CHUNK):
+            yield [getattr(row, field.name) for field in fields]
+
+    # --- Form ---
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", SafeAutocompleteSelect(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Boxes to tick: they need no script, and axe-core finds no fault with them as with the stock double list."""
+        kwargs.setdefault("widget", forms.CheckboxSelectMultiple)
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.remote_field.model is Permission:
+            field.queryset = self.permissions_to_offer(db_field, request)
+            field.label_from_instance = permission_label
+        return field
+
+    def permissions_to_offer(self, db_field: Any, request: HttpRequest) -> models.QuerySet[Permission]:
+        """Those that open a section of ours, and those that the row has already: saving unchanged loses nothing."""
+        sections = Q()
+        for model in self.admin_site._registry:
+            sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
+        holder = getattr(request.resolver_match, "kwargs", {}).get("object_id")
+        if holder:
+            sections |= Q(**{f"{db_field.model._meta.model_name}__pk": holder})
+        return Permission.objects.filter(sections).select_related("content_type").distinct()
+
+    def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """As Django's, without the four icons beside each choice: the side bar leads there."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(getattr(field, "widget", None), RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget  # type: ignore[union-attr]
+        return field
+
+    # --- History ---
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and request.method == "POST":
+            row._before_change = self.snapshot(row)
+        return row
+
+    def snapshot(self, row: Any) -> dict[str, str]:
+        """The row as `base_history.snapshot` has it, and its many-to-many relations."""
+        relations = {
+            str(field.verbose_name): ", ".join(sorted(map(str, getattr(row, field.name).all()))) or "–"
+            for field in self.opts.many_to_many
+        }
+        return snapshot(row) | relations
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        changes = [change for change in changes_between({}, self.snapshot(obj)) if is_worth_telling(change)]
+        return record(obj, ADDITION, actor=request.user, changes=changes, request=request, via="admin")
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        changes = changes_between(getattr(obj, "_before_change", {}), self.snapshot(obj))
+        note = inline_note(message)
+        if not changes and not note:
+            return None
+        return record(obj, CHANGE, actor=request.user, changes=changes, note=note, request=request, via="admin")
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        return record_many(queryset, DELETION, actor=request.user, note="Removed.", request=request, via="admin")
+
+    def tell(self, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
+        self.message_user(request, text, level)
+
+
+def permission_label(permission: Permission) -> str:
+    """“Change rate limit”: Django's own name, “Can change rate limit”, without what all of them begin with."""
+    return capfirst(permission.name.removeprefix("Can "))
+
+
+def is_worth_telling(change: Change) -> bool:
+    return change["new"] not in {"–", "(hidden)"} and change["field"] not in {"ID", "id", "created"}
+
+
+def inline_note(message: Any) -> str:
+    """What happened to the rows of the inlines, as a sentence; the message is Django's list of dictionaries."""
+    parts = message if isinstance(message, list) else []
+    sentences = []
+    for part in parts:
+        for verb, done in (("added", "Added"), ("changed", "Changed"), ("deleted", "Removed")):
+            detail = part.get(verb, {})
+            if "object" in detail:
+                sentences.append(f"{done} {detail['name']} “{detail['object']}”.")
+    return " ".join(sentences)
+
+
+class RowFormSet(StaleRows):
+    """The formset of an inline table: its cells have no labels of their own, so each input carries one."""
+
+    def clean(self) -> None:
+        """Check the constraints that name the parent, too: Django leaves those to the database, whose refusal is a 500."""
+        super().clean()
+        forms: list[Any] = self.forms
+        row: Any = self.model
+        if any(row._meta.pk.name in form.errors for form in forms):
+            # Django tells it beside the row's hidden id, where nobody sees it.
+            raise ValidationError(
+                "Somebody removed a row of this table meanwhile. Open the page anew to see how it stands."
+            )
+        for form in forms:
+            if form.is_valid() and form.has_changed() and form not in self.deleted_forms:
+                try:
+                    form.instance.validate_constraints(exclude=form._get_validation_exclusions())
+                except ValidationError as error:
+                    form.add_error(None, error)
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for field in form.fields.values():
+            field.widget.attrs.setdefault("aria-label", str(field.label))
+
+
+class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
+    formset = RowFormSet
+    extra = 0
+
+
+class ReadOnlyAdmin(GatehouseModelAdmin):
+    """A section to look at: nothing can be added, changed or deleted here."""
+
+    has_history = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,103 @@
+"""What all model forms need on top of Django's: choices that are live, JSON that every database can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
+
+from config.base.json import why_unfit
+from config.base.models import SoftDeleteModel, is_live_and_locked
+
+LONGEST_JSON = 20_000
+
+
+class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A model form whose foreign keys offer live rows, and the row that is chosen already: saving unchanged loses nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            queryset: Any = getattr(field, "queryset", None)
+            if queryset is not None and issubclass(queryset.model, SoftDeleteModel):
+                choice: Any = field
+                choice.queryset = queryset.live_or_current(getattr(self.instance, f"{name}_id", None))
+                choice.label_from_instance = label_with_state
+
+    def clean(self) -> dict[str, Any]:
+        """Make sure that what was chosen is still live, and stays so until this transaction ends.
+
+        Validation has seen it live, but it may have been deleted since; the lock makes a later deletion wait, and see us.
+        """
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name in self.changed_data:
+            row = cleaned.get(name)
+            if isinstance(row, SoftDeleteModel) and not is_live_and_locked(row):
+                self.add_error(name, f"“{row}” was deleted just now. Choose another one.")
+        return cleaned
+
+
+def label_with_state(row: Any) -> str:
+    return f"{row} (deleted)" if row.deleted_at is not None else str(row)
+
+
+class DayInput(forms.DateInput):
+    """A browser's own picker of days, which wants ISO 8601 whatever the language."""
+
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
+
+
+class SafeAutocompleteSelect(AutocompleteSelect):
+    """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
+
+    def optgroups(self, name: str, value: Sequence[str], attrs: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [text for text in value if self.is_a_row(text)], attrs)
+
+    def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Django's, with a word in the empty field: a screen reader would find nothing to call it by."""
+        return super().build_attrs(*args, **kwargs) | {"data-placeholder": "Choose one"}
+
+    def is_a_row(self, text: str) -> bool:
+        choices: Any = self.choices
+        try:
+            return bool(text) and choices.queryset.filter(pk=text).exists()
+        except (ValueError, ValidationError):
+            return False
+
+
+class StrictJSONField(forms.JSONField):
+    """JSON as the standard has it and every database takes: no NaN or Infinity, no NUL, no broken characters."""
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed, kept for the person who must mend it: as text if it is no JSON that can be stored."""
+        try:
+            self.to_python(data)
+        except ValidationError:
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > LONGEST_JSON:
+            raise ValidationError(
+                f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.", code="too_long"
+            )
+        try:
+            # Not ValueError but ValidationError for broken JSON: that one passes.
+            parsed = super().to_python(value)
+        except (ValueError, RecursionError):
+            # More digits, or more levels, than Python reads.
+            raise ValidationError(
+                "This JSON is nested too deep, or has a number that is too long.", code="strict"
+            ) from None
+        reason = why_unfit(parsed, LONGEST_JSON)
+        if reason:
+            raise ValidationError(f"This JSON {reason}", code="strict")
+        return parsed

@@ -1,0 +1,207 @@
+"""The history of changes: Django's LogEntry, written for every change, in the admin or outside it.
+
+An entry's message is Django's JSON list with one element, to which we add what the stock one lacks: the old and new
+value of each field, the address of the person who did it, and where (`via`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.http import HttpRequest
+
+from config.base import text as base_text
+from config.base.http import client_address
+from config.base.search import FoldedField
+
+__all__ = [
+    "ADDITION",
+    "CHANGE",
+    "DELETION",
+    "Author",
+    "Change",
+    "Told",
+    "changes_between",
+    "display",
+    "entry_since",
+    "entry_that_set",
+    "record",
+    "record_many",
+    "snapshot",
+    "told",
+]
+
+# Fields whose values must not appear in any history.
+SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
+LONGEST_VALUE = 200
+# How far back a page looks for who changed something.
+MOST_READ = 50
+
+
+class Change(TypedDict):
+    field: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who makes a change, for the history: the User, his request if there is one, the command if it is one."""
+
+    actor: Any
+    request: HttpRequest | None = None
+    via: str = ""
+
+    def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> None:
+        """As the function `record`, in this author's name."""
+        record(row, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
+
+    def record_many(
+        self, rows: Iterable[models.Model], flag: int, *, changes: Iterable[Change] = (), note: str = ""
+    ) -> None:
+        """As the function `record_many`, in this author's name."""
+        record_many(rows, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
+
+
+def snapshot(row: models.Model) -> dict[str, str]:
+    """The row's fields by their names for people, as text; compare two with `changes_between`."""
+    return {
+        str(field.verbose_name): display(row, field)
+        for field in row._meta.concrete_fields
+        if field.name not in {"updated_at", "is_deleted"} and not isinstance(field, FoldedField)
+    }
+
+
+def display(row: models.Model, field: Any) -> str:
+    if field.name in SECRET_FIELDS:
+        return "(hidden)"
+    if field.is_relation:
+        return str(getattr(row, field.name) or "–")
+    if field.choices:
+        return str(getattr(row, f"get_{field.name}_display")())
+    value = field.value_from_object(row)
+    if isinstance(value, datetime):
+        return base_text.exact(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in (None, "") else str(value)[:LONGEST_VALUE]
+
+
+def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Change]:
+    """What differs between two snapshots of a row."""
+    return [
+        Change(field=name, old=before.get(name, "–"), new=value)
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+
+
+def record(
+    row: models.Model,
+    flag: int,
+    *,
+    actor: Any,
+    changes: Iterable[Change] = (),
+    note: str = "",
+    request: HttpRequest | None = None,
+    via: str = "",
+) -> LogEntry:
+    """Write one history entry.
+
+    row: what was changed. flag: ADDITION, CHANGE or DELETION. actor: the User who did it; a command, which has none,
+    names the account concerned and says via="manage.py …". changes: old → new. note: a sentence such as “Suspended.”
+    """
+    made = entry(row, flag, actor, message_of(flag, list(changes), note, request, via))
+    made.save(force_insert=True)
+    return made
+
+
+def record_many(
+    rows: Iterable[models.Model],
+    flag: int,
+    *,
+    actor: Any,
+    changes: Iterable[Change] = (),
+    note: str = "",
+    request: HttpRequest | None = None,
+    via: str = "",
+) -> None:
+    """Write the same history entry for each of `rows`, a thousand at a time; the arguments are those of `record`."""
+    message = message_of(flag, list(changes), note, request, via)
+    LogEntry.objects.bulk_create([entry(row, flag, actor, message) for row in rows], batch_size=1000)
+
+
+def message_of(flag: int, changes: list[Change], note: str, request: HttpRequest | None, via: str) -> str:
+    messages: dict[int, dict[str, Any]] = {
+        ADDITION: {"added": {}},
+        CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
+        DELETION: {"deleted": {}},
+    }
+    extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
+    return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
+
+
+def entry(row: models.Model, flag: int, actor: Any, message: str) -> LogEntry:
+    return LogEntry(
+        user_id=actor.pk,
+        content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
+        object_id=str(row.pk),
+        object_repr=str(row)[:200],
+        action_flag=flag,
+        change_message=message,
+    )
+
+
+def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:
+    """The history of a row, the newest entry first."""
+    kind = ContentType.objects.get_for_model(row, for_concrete_model=True)
+    return LogEntry.objects.filter(content_type=kind, object_id=str(row.pk)).select_related("user").order_by("-pk")
+
+
+def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None:
+    """The last entry on the field, by its name for people, if it is the one that set this value."""
+    for logged in entries_of(row)[:MOST_READ]:
+        for change in told(logged).values:
+            if change["field"] == field:
+                return logged if change["new"] == value else None
+    return None
+
+
+def entry_since(row: models.Model, moment: int) -> LogEntry | None:
+    """The newest entry on the row that isn't older than `moment`, in seconds since 1970."""
+    return entries_of(row).filter(action_time__gte=datetime.fromtimestamp(moment, UTC)).first()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a history entry says, for a page."""
+
+    summary: str
+    values: list[Change]
+    ip: str = ""
+    via: str = ""
+
+
+def told(logged: LogEntry) -> Told:
+    """Read an entry, one of ours or a stock one of Django's."""
+    extras = extras_of(logged)
+    summary = extras.get("note") or {ADDITION: "Added.", DELETION: "Deleted."}.get(logged.action_flag, "Changed.")
+    if "values" not in extras and "note" not in extras and logged.change_message:
+        summary = logged.get_change_message()
+    return Told(summary, extras.get("values", []), extras.get("ip", ""), extras.get("via", ""))
+
+
+def extras_of(logged: LogEntry) -> dict[str, Any]:
+    try:
+        message = json.loads(logged.change_message)
+    except ValueError:
+        return {}
+    first = message[0] if isinstance(message, list) and message else {}
+    return first if isinstance(first, dict) else {}

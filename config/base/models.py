@@ -1,0 +1,329 @@
+"""Abstract models that every app builds on: timestamps, soft delete, UUID keys.
+
+Soft delete marks a row instead of removing it. Nothing is hidden behind the caller's back: `objects` and the base manager
+see every row, and callers say `.live()` or `.deleted()`. docs/soft-delete.md tells why.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, router, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.text import capfirst
+
+from config.base.search import folded_fields, folded_values, with_folded
+
+M_co = TypeVar("M_co", bound=models.Model, covariant=True)
+
+LIVE = models.Q(deleted_at__isnull=True)
+
+
+def uuid7(at: datetime | None = None) -> uuid.UUID:
+    """A version 7 UUID (RFC 9562, sections 5.7 and 6.2, method 3) for the time `at` (default: now).
+
+    48 bits of Unix milliseconds, 12 bits of the fraction of that millisecond, 62 random bits. Ids made later sort later, to
+    a quarter of a microsecond, so a B-tree on them grows at its right edge instead of all over.
+    """
+    nanoseconds = time.time_ns() if at is None else int(at.timestamp() * 1_000_000) * 1000
+    milliseconds, rest = divmod(nanoseconds, 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8)) >> 2
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random)
+
+
+class DeletedMeanwhile(ValidationError):
+    """Raised instead of attaching a row to one that was deleted since it was chosen."""
+
+
+def is_live_and_locked(row: SoftDeleteModel) -> bool:
+    """Whether the row is live; inside a transaction it also stays so until that ends, because its deletion has to wait."""
+    rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
+    if transaction.get_connection().in_atomic_block:
+        rows = rows.select_for_update(no_key=True)
+    return rows.values_list("pk").first() is not None
+
+
+def hold(row: SoftDeleteModel) -> None:
+    """Keep the row live until this transaction ends. Raises DeletedMeanwhile if it is not.
+
+    Hold what rows are attached to before any of those rows is locked: deletion locks in this order, too.
+    """
+    if not is_live_and_locked(row):
+        kind = row._meta.verbose_name
+        raise DeletedMeanwhile(f"The {kind} “{row}” was deleted just now. Choose another {kind}.", code="deleted")
+
+
+class UUIDModel(models.Model):
+    """A row whose id leaves the house: opaque, and no count of rows can be read from it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class TimestampedQuerySet(models.QuerySet[M_co]):
+    """A queryset whose bulk writes move `updated_at`, as `save()` does."""
+
+    def update(self, **values: Any) -> int:
+        values.setdefault("updated_at", timezone.now())
+        return super().update(**values, **folded_values(self.model, values))
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        if options.get("update_fields"):
+            options["update_fields"] = with_folded(self.model, {*options["update_fields"], "updated_at"})
+        return super().bulk_create(objs, *args, **options)
+
+    def bulk_update(self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **options: Any) -> int:
+        objs, fields = tuple(objs), with_folded(self.model, fields)
+        for field in folded_fields(self.model):
+            for row in objs if field.name in fields else ():
+                field.pre_save(row, add=False)
+        return super().bulk_update(objs, fields, *args, **options)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+
+class TimestampedModel(models.Model):
+    """`created_at` from the database, `updated_at` on every save and every update through our querysets; both in UTC."""
+
+    created_at = models.DateTimeField("created", db_default=Now(), editable=False)
+    updated_at = models.DateTimeField("updated", db_default=Now(), auto_now=True, editable=False)
+
+    objects = TimestampedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        if update_fields:
+            update_fields = with_folded(type(self), {*update_fields, "updated_at"})
+        super().save(update_fields=update_fields, **options)
+
+
+class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
+    """`delete()` marks rows, `hard_delete()` removes them, `restore()` brings marked ones back."""
+
+    def live(self) -> Self:
+        return self.filter(LIVE)
+
+    def deleted(self) -> Self:
+        return self.exclude(LIVE)
+
+    def live_or_current(self, pk: Any) -> Self:
+        """What a form may offer: the live rows, and the row it holds already, so that saving unchanged loses nothing."""
+        return self.filter(LIVE | models.Q(pk=pk))
+
+    def update(self, **values: Any) -> int:
+        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        model: Any = self.model
+        parents = [values[name] for name in model.live_parents if isinstance(values.get(name), SoftDeleteModel)]
+        if not parents:
+            return super().update(**values)
+        with transaction.atomic(using=self.db):
+            for parent in parents:
+                hold(parent)
+            return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
+        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        rows, model = list(objs), cast("Any", self.model)
+        parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
+        with transaction.atomic(using=self.db):
+            for parent in sorted(parents, key=lambda parent: str(parent.pk)):
+                hold(parent)
+            return super().bulk_create(rows, *args, **options)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Soft-delete the live rows of this queryset in one statement.
+
+        Returns what Django's `delete()` returns: the number of rows, and that number by model label.
+        """
+        count = self.live().update(**self.deletion_values())
+        return count, ({self.model._meta.label: count} if count else {})
+
+    def deletion_values(self) -> dict[str, Any]:
+        """What the deleting statement sets; a model for which deletion means more adds to it."""
+        return {"deleted_at": timezone.now()}
+
+    def hard_delete(self) -> tuple[int, dict[str, int]]:
+        """Remove the rows for good, with everything that cascades from them, as Django's own `delete()` does."""
+        return super().delete()
+
+    def restore(self) -> int:
+        """Bring back the deleted rows of this queryset, all or none; returns how many.
+
+        Raises ValidationError, naming the live row, if one of them would break a unique constraint.
+        """
+        with transaction.atomic(using=self.db):
+            rows: list[Any] = list(self.deleted())
+            for row in rows:
+                row.restore()
+        return len(rows)
+
+    # Templates must not call these, nor managers offer them: `Tier.objects.delete()` would empty a table.
+    delete.alters_data = delete.queryset_only = True  # type: ignore[attr-defined]
+    hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
+    restore.alters_data = restore.queryset_only = True  # type: ignore[attr-defined]
+
+
+class SoftDeleteModel(models.Model):
+    """A row that `delete()` marks and `restore()` brings back.
+
+    Delete never cascades: a row counts only while it and all its ancestors are live, which queries check (`effective()`).
+    """
+
+    deleted_at = models.DateTimeField("deleted", null=True, blank=True, editable=False)
+    # Computed by the database, so that the two can never disagree.
+    is_deleted = models.GeneratedField(
+        expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+
+    # The foreign keys that must lead to a live row at the moment when they are set.
+    live_parents: ClassVar[tuple[str, ...]] = ()
+
+    objects = SoftDeleteQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row.
+
+        Raises DeletedMeanwhile rather than attach the row to a deleted one (`live_parents`).
+        """
+        if update_fields is None and not force_insert and not self._state.adding:
+            update_fields = self._fields_of_a_full_save()
+        fields = None if update_fields is None else set(update_fields)
+        parents = [name for name in self.live_parents if fields is None or name in fields]
+        if not parents:
+            super().save(force_insert=force_insert, update_fields=fields, **options)
+            return
+        with transaction.atomic(using=options.get("using")):
+            for name in parents:
+                self._hold_new_parent(name)
+            super().save(force_insert=force_insert, update_fields=fields, **options)
+
+    def _hold_new_parent(self, name: str) -> None:
+        """Hold what the foreign key `name` leads to, unless it led there already: saved unchanged, it may be deleted."""
+        parent = getattr(self, name)
+        if parent is not None and (self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()):
+            hold(parent)
+
+    def _fields_of_a_full_save(self) -> set[str]:
+        skipped = self.get_deferred_fields() | {"deleted_at", "created_at"}
+        written = {
+            field.name
+            for field in self._meta.concrete_fields
+            if not field.primary_key and not field.generated and field.attname not in skipped
+        }
+        return with_folded(type(self), written)
+
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Soft-delete this row. Deleting it twice keeps the first time and reports 0 rows."""
+        result: tuple[int, dict[str, int]] = self._as_queryset(using).delete()
+        self._refresh_state(using)
+        return result
+
+    def hard_delete(self, using: str | None = None) -> tuple[int, dict[str, int]]:
+        """Remove this row for good, with everything that cascades from it."""
+        result: tuple[int, dict[str, int]] = self._as_queryset(using).hard_delete()
+        return result
+
+    def restore(self, using: str | None = None) -> None:
+        """Bring this row back.
+
+        Raises ValidationError, naming the live row that is in the way, if a unique constraint would break. Restoring a
+        live row does nothing.
+        """
+        row = self._as_queryset(using).get()
+        if row.deleted_at is not None:
+            row._refuse_conflict()
+            try:
+                with transaction.atomic(using=row._state.db):
+                    row._as_queryset(using).deleted().update(deleted_at=None)
+            except IntegrityError:
+                row._refuse_conflict()
+                raise
+        self._refresh_state(using)
+
+    delete.alters_data = hard_delete.alters_data = restore.alters_data = True  # type: ignore[attr-defined]
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """As Django's, but `deleted_at` always takes part.
+
+        ModelForm excludes every field that is not on the form, and Django then skips a constraint whose condition names
+        an excluded field: each live duplicate would reach the database and answer 500.
+        """
+        super().validate_constraints(exclude=set(exclude or ()) - {"deleted_at", "is_deleted"})
+
+    def _as_queryset(self, using: str | None) -> Any:
+        database = using or router.db_for_write(type(self), instance=self)
+        return type(self)._default_manager.using(database).filter(pk=self.pk)
+
+    def _refresh_state(self, using: str | None) -> None:
+        rows = self._as_queryset(using)
+        state = rows.values("is_deleted", "updated_at", *rows.deletion_values()).first()
+        for name, value in (state or {}).items():
+            setattr(self, name, value)
+
+    def _refuse_conflict(self) -> None:
+        for constraint, row in self._live_conflicts():
+            fields = " and ".join(label(self._meta.get_field(name)) for name in constraint.fields)
+            kind = self._meta.verbose_name
+            raise ValidationError(
+                f"{capfirst(str(kind))} “{self}” cannot be restored: the {kind} “{row}” has the same {fields}. "
+                f"Rename or delete that one first.",
+                code="restore_conflict",
+            )
+
+    def _live_conflicts(self) -> Iterator[tuple[models.UniqueConstraint, models.Model]]:
+        live = type(self)._default_manager.filter(LIVE).exclude(pk=self.pk)
+        for constraint in live_unique_constraints(type(self)):
+            values = {name: getattr(self, name) for name in constraint.fields}
+            if None in values.values():
+                continue
+            row = live.filter(constraint.condition, **values).first()
+            if row is not None:
+                yield constraint, row
+
+
+def label(field: Any) -> str:
+    return str(field.verbose_name)
+
+
+def live_unique_constraints(model: type[models.Model]) -> Sequence[models.UniqueConstraint]:
+    """The unique constraints of `model` that hold among its live rows."""
+    return [
+        constraint
+        for constraint in model._meta.constraints
+        if isinstance(constraint, models.UniqueConstraint) and constraint.condition is not None
+    ]
+
+
+def unique_among_live(*fields: str, name: str, message: str, when: models.Q | None = None) -> models.UniqueConstraint:
+    """A unique constraint over `fields` that holds among live rows only, so that a deleted row's values can be used again.
+
+    `when` narrows it further. With a single field the message appears at that field of a form.
+    """
+    return models.UniqueConstraint(
+        fields=fields,
+        condition=LIVE & when if when is not None else LIVE,
+        name=name,
+        violation_error_code="unique",
+        violation_error_message=message,
+    )

@@ -1,0 +1,102 @@
+"""How a page is answered that the database refuses: 503, with what was typed, and the next try on a new connection."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from django.contrib.sessions import middleware as sessions
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
+from django.views import defaults
+
+from config.base.database import leave_connection, refusal
+from config.base.http import problem
+from config.base.logs import without_secrets
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = "5"
+# After such an answer another page counts on what the session was told.
+GOES_ON = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+# Fields that a page never shows again, by the last part of their names.
+SECRET_FIELD = re.compile(r"(password\d*|passwd|secret|codes?|credential|otp)$|(^|-)(key|token)$", re.IGNORECASE)
+
+
+def refused(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """503 for a request whose work the database refused."""
+    logger.error("The database refuses %s %s: %s", request.method, request.path, refusal(error))
+    leave_connection()
+    if request.accepts("text/html"):
+        response = HttpResponse(render_to_string("503.html", page_context(request)), status=503)
+    else:
+        response = problem(503, "Service unavailable", "The database refuses this at the moment. Try again soon.")
+    response["Retry-After"] = RETRY_AFTER
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def page_context(request: HttpRequest) -> dict[str, object]:
+    context: dict[str, object] = {"path": request.get_full_path()}
+    if request.method != "POST":
+        return context
+    fields = list(typed(request))
+    return context | {
+        "is_form": True,
+        "fields": fields,
+        "left_out": bool(request.FILES) or len(fields) < sum(1 for _ in posted(request)),
+        "csrf_token": get_token(request),
+    }
+
+
+def posted(request: HttpRequest) -> Iterator[tuple[str, str]]:
+    for name, values in request.POST.lists():
+        if name != "csrfmiddlewaretoken":
+            yield from ((name, str(value)) for value in values)
+
+
+def typed(request: HttpRequest) -> Iterator[tuple[str, str]]:
+    """What was posted, without what is secret."""
+    for name, value in posted(request):
+        if not SECRET_FIELD.search(name) and without_secrets(value) == value:
+            yield name, value
+
+
+class RefusalMiddleware(MiddlewareMixin):
+    """Answer 503 when the database refuses what a view wants."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        return refused(request, error) if refusal(error) else None
+
+
+class SessionMiddleware(sessions.SessionMiddleware):
+    """Django's, which would take a session that can't be saved for one that was deleted, and answer 400."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        try:
+            return super().process_response(request, response)
+        except (DatabaseError, SessionInterrupted) as error:
+            if refusal(error) is None:
+                raise
+            if request.method in {"GET", "HEAD"} and response.status_code not in GOES_ON:
+                # The page is there; what its visit would have left in the session isn't worth taking it away.
+                logger.warning("The session of a page could not be saved: %s", refusal(error))
+                leave_connection()
+                return response
+            answer = refused(request, error)
+            # A token that was renewed meanwhile is in the form of that answer.
+            answer.cookies = response.cookies
+            return answer
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler of what nobody caught: an error of other middleware, for one, never passes RefusalMiddleware."""
+    error = sys.exc_info()[1]
+    return defaults.server_error(request) if refusal(error) is None else refused(request, error or Exception())

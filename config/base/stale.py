@@ -1,0 +1,379 @@
+"""Forms that were open for a while: only what the person changed is written, and what others changed meanwhile is told.
+
+A page carries a signed fingerprint of each field as it was shown. When the form comes back, a field that still is as it was
+shown keeps what the row has by now, and one that the person changed is refused, once, if somebody else changed it too.
+Without that token (a script's request), the row as it is at that moment counts as what was shown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django import forms
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models
+from django.forms.boundfield import BoundField
+from django.forms.formsets import DELETION_FIELD_NAME, INITIAL_FORM_COUNT, TOTAL_FORM_COUNT
+from django.forms.models import model_to_dict
+from django.http import QueryDict
+from django.utils.crypto import salted_hmac
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from config.base.forms import LiveChoicesForm
+from config.base.history import LONGEST_VALUE, display, entry_since, entry_that_set
+from config.base.models import hold
+from config.base.text import ago
+
+SALT = "config.base.stale"
+# The name of the hidden field; no model field begins with an underscore.
+TOKEN = "_opened"  # noqa: S105
+UNREADABLE = "We can't tell how this page looked when you opened it. Check all fields and save again."
+
+
+class ChangedMeanwhileError(IntegrityError):
+    """The row changed between the check of a form and its saving; `retry_on_conflict` runs the view again."""
+
+
+class Opened(NamedTuple):
+    """What a token says: fingerprints by name, and when the page was made, in seconds since 1970."""
+
+    fields: dict[str, str]
+    at: int
+
+
+def fingerprint(values: list[str]) -> str:
+    return salted_hmac(SALT, json.dumps(values), algorithm="sha256").hexdigest()[:20]
+
+
+def seal(subject: str, fields: dict[str, str]) -> str:
+    return signing.dumps([subject, fields, int(time.time())], salt=SALT, compress=True)
+
+
+def unseal(token: Any, subject: str) -> Opened | None:
+    """What the token says; None without one. Raises BadSignature if it isn't ours, or was made for something else."""
+    if not token:
+        return None
+    found, fields, at = signing.loads(str(token), salt=SALT)
+    if found != subject:
+        raise signing.BadSignature(subject)
+    return Opened(fields, at)
+
+
+def subject_of(row: models.Model, part: str = "") -> str:
+    return f"{row._meta.label_lower} {row.pk} {part}"
+
+
+# --- Fields as a browser sends them ----------------------------------------------------------------------------------
+
+
+def shown(field: forms.Field, value: Any) -> list[str]:
+    """What a browser sends back of a field that shows `value` and is left alone."""
+    if isinstance(field.widget, forms.CheckboxInput):
+        return ["on"] if value else []
+    text = field.widget.format_value(field.prepare_value(value))
+    if isinstance(text, list):
+        return sorted(map(str, text))
+    return [with_plain_newlines("" if text is None else str(text))]
+
+
+def sent(field: forms.Field, data: Any, name: str) -> list[str]:
+    """What a browser sent of the field, in the form of `shown`."""
+    value = field.widget.value_from_datadict(data, {}, name)
+    if isinstance(field.widget, forms.CheckboxInput):
+        return ["on"] if value else []
+    if isinstance(value, list):
+        return sorted(map(str, value))
+    return [with_plain_newlines("" if value is None else str(value))]
+
+
+def with_plain_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def put(data: Any, name: str, values: list[str]) -> None:
+    """Have `data` say that a browser sent these values of a field."""
+    data.pop(name, None)
+    if values:
+        data.setlist(name, values)
+
+
+def value_in_words(row: models.Model, name: str) -> str:
+    field: Any = row._meta.get_field(name)
+    if not field.many_to_many:
+        return display(row, field)
+    return ", ".join(sorted(map(str, getattr(row, name).all()))) or "–"
+
+
+def change_in_words(row: models.Model, label: str, value: str) -> str:
+    """“bob changed this to “free” 2 minutes ago, while …”: the last change of a field, as its history has it."""
+    entry = entry_that_set(row, label, value)
+    who, when = (str(entry.user), f" {ago(entry.action_time)}") if entry else ("Somebody", "")
+    text = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
+    return f"{who} changed this to “{text}”{when}, while you had this page open. Save again to overwrite it with yours."
+
+
+# --- Forms -----------------------------------------------------------------------------------------------------------
+
+
+class StaleGuard(forms.BaseForm):
+    """A form on something that others may change while it is open. Its page shows `{{ form.opened }}` in the form."""
+
+    # Fields that a form looks after itself.
+    unguarded: frozenset[str] = frozenset()
+    was: Opened | None = None
+
+    @property
+    def opened_row(self) -> models.Model | None:
+        """The row that the form edits; None if it makes a new one."""
+        raise NotImplementedError
+
+    @property
+    def opened(self) -> SafeString:
+        """The hidden field that tells how the form was shown: its row as it is now."""
+        row = self.opened_row
+        if row is None:
+            return SafeString("")
+        token = seal(subject_of(row), self.fingerprints())
+        return format_html('<input type="hidden" name="{}" value="{}">', self.add_prefix(TOKEN), token)
+
+    def fingerprints(self) -> dict[str, str]:
+        return {bound.name: fingerprint(shown(bound.field, bound.initial)) for bound in self.guarded()}
+
+    def guarded(self) -> Iterator[BoundField]:
+        for name, field in self.fields.items():
+            if not field.disabled and name not in self.unguarded:
+                yield self[name]
+
+    def full_clean(self) -> None:
+        self.meanwhile: dict[str | None, str] = {}
+        row = self.opened_row
+        if self.is_bound and row is not None:
+            try:
+                self.was = unseal(self.data.get(self.add_prefix(TOKEN)), subject_of(row))
+            except signing.BadSignature:
+                self.meanwhile[None] = UNREADABLE
+            if self.was is not None:
+                self.merge(row, self.was.fields)
+        super().full_clean()
+
+    def merge(self, row: models.Model, was: dict[str, str]) -> None:
+        """Give the fields that the person left alone what the row has now, and note what two people changed."""
+        data: Any = self.data.copy()  # type: ignore[attr-defined]
+        for bound in self.guarded():
+            now, typed = shown(bound.field, bound.initial), sent(bound.field, data, bound.html_name)
+            if fingerprint(now) == was.get(bound.name) or typed == now:
+                continue
+            # A field that the page didn't have, as the person had no right to it then, was left alone as well.
+            if was.get(bound.name, fingerprint(typed)) == fingerprint(typed):
+                put(data, bound.html_name, now)
+            else:
+                self.meanwhile[bound.name] = self.told(row, bound.name)
+        self.data = data
+
+    def told(self, row: models.Model, name: str) -> str:
+        return change_in_words(row, str(row._meta.get_field(name).verbose_name), value_in_words(row, name))  # type: ignore[union-attr]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name, text in self.meanwhile.items():
+            self.add_error(name, ValidationError(text, code="changed_meanwhile"))
+        return cleaned
+
+
+class EditForm(StaleGuard, LiveChoicesForm):
+    """The model form of every page that edits a row."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loaded = stored_values(self.instance)
+
+    @property
+    def opened_row(self) -> models.Model | None:
+        return None if self.instance._state.adding else self.instance
+
+    def written_fields(self) -> list[str]:
+        """The columns that the person changed, and those that the model's own checks adapted to that."""
+        now = stored_values(self.instance)
+        return [name for name, value in self.loaded.items() if now[name] != value]
+
+    def lock_row(self) -> None:
+        """Keep others from the row until this transaction ends. Raises ChangedMeanwhileError if it isn't the one checked."""
+        for name in set(self.written_fields()) & set(getattr(self.instance, "live_parents", ())):
+            parent = getattr(self.instance, name)
+            if parent is not None:
+                hold(parent)  # before the row: deletion locks in this order, too
+        row = type(self.instance)._base_manager.select_for_update(no_key=True).filter(pk=self.instance.pk).first()
+        if row is None or stored_values(row) != self.loaded or self.relations_of(row) != self.relations_of(None):
+            raise ChangedMeanwhileError(f"{self.instance._meta.label} {self.instance.pk} changed meanwhile")
+
+    def relations_of(self, row: models.Model | None) -> dict[str, list[str]]:
+        """The many-to-many fields as `row` has them now; None: as the form found them."""
+        fields = {
+            bound.name: bound for bound in self.guarded() if isinstance(bound.field, forms.ModelMultipleChoiceField)
+        }
+        values = model_to_dict(row, fields=list(fields)) if row is not None else self.initial
+        return {name: shown(bound.field, values.get(name)) for name, bound in fields.items()}
+
+    def save_changes(self) -> None:
+        """Write what the person changed, and nothing else."""
+        fields = self.written_fields()
+        if fields:
+            self.instance.save(update_fields=fields)
+
+
+def stored_values(row: models.Model) -> dict[str, Any]:
+    fields = [field for field in row._meta.concrete_fields if field.attname not in row.get_deferred_fields()]
+    return {field.name: getattr(row, field.attname) for field in fields}
+
+
+# --- Tables of rows --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PostedRow:
+    """One row of a table as it was sent: the values of its inputs by their name within the row."""
+
+    pk: str
+    cells: dict[str, list[str]]
+
+    @property
+    def is_removed(self) -> bool:
+        return bool(self.cells.get(DELETION_FIELD_NAME))
+
+
+class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    """The rows of an inline table, guarded like the fields of a form: row by row."""
+
+    model: Any
+    prefix: Any
+
+    def __init__(self, data: Any = None, *args: Any, **options: Any) -> None:
+        super().__init__(data, *args, **options)
+        self.meanwhile: list[str] = []
+        self.checked = self.fingerprints(self.get_queryset())
+        if self.is_bound:
+            self.receive()
+
+    def receive(self) -> None:
+        """Bring what was sent up to what others did to the table meanwhile."""
+        self.data = data = self.data.copy()  # type: ignore[attr-defined]
+        subject = subject_of(self.instance, self.prefix)
+        try:
+            opened = unseal(data.get(self.token_name), subject)
+        except signing.BadSignature:
+            opened = None
+            self.meanwhile.append(UNREADABLE)
+        counts = [data.get(f"{self.prefix}-{name}", "") for name in (INITIAL_FORM_COUNT, TOTAL_FORM_COUNT)]
+        if opened is not None and all(count.isascii() and count.isdecimal() for count in counts):
+            self.merge(data, opened, *map(int, counts))
+        # Shown again, the table is one that was opened now.
+        put(data, self.token_name, [seal(subject, self.checked)])
+
+    @property
+    def token_name(self) -> str:
+        return f"{self.prefix}-{TOKEN}"
+
+    @cached_property
+    def management_form(self) -> Any:
+        form: Any = super().management_form
+        form.fields[TOKEN] = forms.CharField(widget=forms.HiddenInput, required=False)
+        form.initial[TOKEN] = seal(subject_of(self.instance, self.prefix), self.checked)
+        return form
+
+    def cell_fields(self) -> dict[str, forms.Field]:
+        fields: dict[str, forms.Field] = self.form.base_fields
+        return {name: field for name, field in fields.items() if not field.disabled}
+
+    def cells_of(self, row: Any) -> dict[str, list[str]]:
+        values = model_to_dict(row)
+        return {name: shown(field, values.get(name)) for name, field in self.cell_fields().items()}
+
+    def fingerprints(self, rows: Iterable[Any]) -> dict[str, str]:
+        return {str(row.pk): fingerprint_of_row(self.cells_of(row)) for row in rows}
+
+    def merge(self, data: Any, opened: Opened, initial: int, total: int) -> None:
+        """Rewrite the table in `data`: first the rows that are there now, then those to add."""
+        present = {str(row.pk): row for row in self.get_queryset()}
+        posted = [self.take_row(data, number) for number in range(min(total, self.absolute_max))]
+        kept = [self.merged(row, present.get(row.pk), opened) for row in posted[:initial]]
+        seen = {row.pk for row in posted[:initial]} | opened.fields.keys()
+        kept += [self.as_posted(row) for pk, row in present.items() if pk not in seen]
+        rows = (
+            [row for row in kept if row and row.pk],
+            [row for row in [*kept, *posted[initial:]] if row and not row.pk],
+        )
+        for number, row in enumerate([*rows[0], *rows[1]]):
+            for name, values in row.cells.items():
+                put(data, f"{self.prefix}-{number}-{name}", values)
+        put(data, f"{self.prefix}-{INITIAL_FORM_COUNT}", [str(len(rows[0]))])
+        put(data, f"{self.prefix}-{TOTAL_FORM_COUNT}", [str(len(rows[0]) + len(rows[1]))])
+
+    def take_row(self, data: Any, number: int) -> PostedRow:
+        """Take the row with this number out of `data`."""
+        start = f"{self.prefix}-{number}-"
+        cells = {name.removeprefix(start): data.pop(name) for name in list(data) if name.startswith(start)}
+        return PostedRow("".join(cells.get(self.model._meta.pk.name, [])), cells)
+
+    def as_posted(self, row: Any) -> PostedRow:
+        names = {self.model._meta.pk.name: [str(row.pk)], self.fk.name: [str(self.instance.pk)]}
+        return PostedRow(str(row.pk), self.cells_of(row) | names)
+
+    def merged(self, posted: PostedRow, row: Any, opened: Opened) -> PostedRow | None:
+        """The row to go on with; None if it's gone and the person left it alone."""
+        was, typed = opened.fields.get(posted.pk), self.typed(posted)
+        now = self.cells_of(row) if row is not None else None
+        if was is None or (
+            now is not None and (fingerprint_of_row(now) == was or (typed == now and not posted.is_removed))
+        ):
+            return posted
+        left_alone = fingerprint_of_row(typed) == was and not posted.is_removed
+        if now is None:
+            return None if left_alone or posted.is_removed else self.removed_meanwhile(posted, opened)
+        if left_alone:
+            return self.as_posted(row)
+        self.meanwhile.append(f"{self.somebody(opened)} changed a row to “{row}” while you had this page open. "
+                              "Save again to overwrite it with yours.")  # fmt: skip
+        return posted
+
+    def removed_meanwhile(self, posted: PostedRow, opened: Opened) -> PostedRow:
+        """A row that the person changed and somebody else removed: saved again, it is added."""
+        words = " ".join(value for name in self.cell_fields() for value in posted.cells.get(name, []))
+        self.meanwhile.append(
+            f"{self.somebody(opened)} removed the row that is now “{words}” while you had this page open. "
+            "Save again to add it."
+        )
+        return PostedRow("", posted.cells | {self.model._meta.pk.name: [""]})
+
+    def typed(self, posted: PostedRow) -> dict[str, list[str]]:
+        data = QueryDict(mutable=True)
+        for name, values in posted.cells.items():
+            data.setlist(name, values)
+        return {name: sent(field, data, name) for name, field in self.cell_fields().items()}
+
+    def somebody(self, opened: Opened) -> str:
+        """Who changed the row that the table belongs to since the page was opened."""
+        entry = entry_since(self.instance, opened.at)
+        return str(entry.user) if entry else "Somebody"
+
+    def clean(self) -> None:
+        super().clean()
+        if self.meanwhile:
+            raise ValidationError(self.meanwhile, code="changed_meanwhile")
+
+    def save(self, commit: bool = True) -> Any:
+        """As Django's. Call it with the parent's row locked; raises ChangedMeanwhileError if the table isn't the one checked."""
+        rows = self.model._default_manager.filter(**{self.fk.name: self.instance})
+        if self.fingerprints(rows) != self.checked:
+            raise ChangedMeanwhileError(f"{self.prefix} of {self.instance.pk} changed meanwhile")
+        return super().save(commit)
+
+
+def fingerprint_of_row(cells: dict[str, list[str]]) -> str:
+    return fingerprint([value for name in sorted(cells) for value in (name, *cells[name])])

@@ -1,0 +1,64 @@
+"""What views of every app share: how a lost race and an impossible value are answered, and the staff's page shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest
+from django.db import DataError, IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from config.base.models import DeletedMeanwhile
+from config.base.stale import ChangedMeanwhileError
+
+MOST_PASSES = 10
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Run a view again when it lost a race: the next pass sees what won, and shows it as a form error.
+
+    Once for a unique value, or a choice that was deleted meanwhile. A row that changed while it was being checked may do so
+    again, when several people work on it.
+    """
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        passes = 0
+        while True:
+            try:
+                return view(request, *args, **kwargs)
+            except (IntegrityError, DeletedMeanwhile) as error:
+                passes += 1
+                if passes >= (MOST_PASSES if isinstance(error, ChangedMeanwhileError) else 2):
+                    raise
+            uploads: Any = request.FILES.values()
+            for upload in uploads:
+                upload.seek(0)
+
+    return wrapper
+
+
+def refusing_bad_values(view: Callable[P, R]) -> Callable[P, R]:
+    """Answer 400, not 500, when a value in the request is beyond what the database can hold (an id of 10^30)."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return view(*args, **kwargs)
+        except (OverflowError, DataError) as error:
+            raise BadRequest("A value is out of range.") from error
+
+    return guarded
+
+
+def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """Render a staff page in the admin's shell."""
+    return render(request, template, admin.site.each_context(request) | context, status=status)

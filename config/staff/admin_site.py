@@ -1,0 +1,78 @@
+"""The staff site: Django's admin with our sections, dashboard and look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+
+from accounts.signin import access
+from config.base.views import refusing_bad_values
+from config.staff.history import HistoryAdmin
+from config.staff.overview import overview
+from config.staff.search import LONGEST_QUERY, search
+
+
+class GatehouseAdminSite(AdminSite):
+    site_title = "Gatehouse"
+    site_header = "Gatehouse"
+    index_title = "Overview"
+    site_url = "/account/"
+    # templates/admin/base_site.html has a side bar of its own.
+    enable_nav_sidebar = False
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.register(LogEntry, HistoryAdmin)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        return super().index(request, overview(request) | (extra_context or {}))
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Everything that matches ?q=, of the kinds that the person may view. SecretInQueryMiddleware keeps secrets away."""
+        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
+        context = self.each_context(request) | {
+            "title": "Search",
+            "global_query": query,
+            "groups": search(self, request, query),
+        }
+        return TemplateResponse(request, "admin/search.html", context)
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        return refusing_bad_values(super().autocomplete_view)(request)
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""
+        models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        ours = [model for model in models if not model.__module__.startswith("allauth.")]
+        super().register(ours, admin_class, **options)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return access.may_enter(request)
+
+    # never_cache: a browser that remembers this redirect would loop once its owner has signed in.
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """No password is asked for here: staff come in by the same door as everybody, second factor included."""
+        wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+        if not url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
+            wanted = reverse("admin:index", current_app=self.name)
+        if self.has_permission(request):
+            return HttpResponseRedirect(wanted)
+        return access.show_the_way_in(request, wanted)
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return HttpResponseRedirect(reverse("account_change_password"))

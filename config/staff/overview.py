@@ -1,0 +1,70 @@
+"""The first staff page: how much there is, what needs somebody soon, what was changed, what was asked and refused.
+
+Everything on it is bounded, and shown only to those who may see it in its own section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db import models
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey
+from apikeys.pages import hygiene
+from apikeys.usage.analytics import Scope, Sums, Window, sums_by
+from apikeys.usage.rollups import HOUR, floor_to_hour
+from config.base.charts import Figure
+from config.base.paginator import bounded_count
+from config.base.templatetags import first_place
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+MOST_LISTED = 8
+
+
+def overview(request: HttpRequest) -> dict[str, Any]:
+    """The context of templates/admin/index.html for the person who asks."""
+    user: Any = request.user
+    context: dict[str, Any] = {"stats": list(stats(user))}
+    if user.has_perm("apikeys.view_apikey"):
+        context["expiring"] = expiring_keys()
+    if user.has_perm("admin.view_logentry"):
+        context["recent_changes"] = LogEntry.objects.select_related("user", "content_type")[:MOST_LISTED]
+    if user.has_perm("apikeys.view_keyusage"):
+        context["figures"] = requests_by_hour()
+    return context
+
+
+def stats(user: Any) -> Iterator[dict[str, Any]]:
+    """One figure for each section that the person may view, with the first step where there is nothing yet."""
+    for model, label, queryset, url in sections():
+        if user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"):
+            count, capped = bounded_count(queryset)
+            yield {"label": label, "url": url, "value": f"{count:,}{'+' if capped else ''}", "is_empty": count == 0}
+
+
+def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
+    yield User, "accounts", User.objects.live(), first_place("/users/", "admin:accounts_user_changelist")
+    yield APIKey, "keys that work", APIKey.objects.effective(), reverse("admin:apikeys_apikey_changelist")
+    yield Tier, "tiers", Tier.objects.live(), reverse("admin:tiers_tier_changelist")
+    yield RateLimit, "rate limits", RateLimit.objects.live(), reverse("admin:ratelimits_ratelimit_changelist")
+
+
+def expiring_keys() -> Any:
+    """The keys that work now and expire within 30 days, the next first."""
+    return hygiene.expiring().select_related("user").order_by("expires_at")[:MOST_LISTED]
+
+
+def requests_by_hour() -> list[Figure]:
+    """(hour, let through, refused by us) for the last 24 hours, the hours without a request included; empty if there was none."""
+    end = floor_to_hour(timezone.now()) + HOUR
+    window = Window(end - 24 * HOUR, end)
+    sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), window)}
+    by_hour = ((hour, sums.get(hour, Sums())) for hour in window.hours)
+    return [(f"{hour:%H:%M}", found.allowed, found.refused) for hour, found in by_hour] if sums else []
