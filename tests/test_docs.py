@@ -10,7 +10,7 @@ from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 OURS = {name for name, app in get_commands().items() if app in {"tiers", "accounts", "ratelimits", "apikeys"}}
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)")
