@@ -1,4 +1,4 @@
-"""API keys, what each may do, and what each did."""
+"""API keys, and what each may do."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normal_metadata, normal_name, normal_networks, validate_resource
-from config.base.models import (
-    LIVE,
-    SoftDeleteModel,
-    SoftDeleteQuerySet,
-    TimestampedModel,
-    UUIDModel,
-)
+from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD

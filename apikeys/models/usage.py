@@ -8,11 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from apikeys.models.keys import APIKey
-from config.base.models import (
-    TimestampedModel,
-    TimestampedQuerySet,
-    UUIDModel,
-)
+from config.base.models import TimestampedModel, TimestampedQuerySet, UUIDModel
 from ratelimits.matching import LONGEST_METHOD
 
 

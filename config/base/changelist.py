@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import BadRequest, FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from config.base.views import BadRequestFor
+
+# Django would show the list without any filter.
+refusing_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has a value that it can't have.")
 
 
 class GatehouseChangeList(ChangeList):
@@ -52,19 +53,6 @@ class GatehouseChangeList(ChangeList):
             return part
         column = F(name)
         return column.desc(nulls_last=True) if part.startswith("-") else column.asc(nulls_last=True)
-
-
-def refusing_bad_filters(method: Callable[P, R]) -> Callable[P, R]:
-    """Answer 400 when a filter has a value that it can't have; Django would show the list without any filter."""
-
-    @wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except IncorrectLookupParameters as error:
-            raise BadRequest("A filter has a value that it can't have.") from error
-
-    return guarded
 
 
 def fields_of(model: Any, path: str) -> Iterator[Any]:

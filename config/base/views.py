@@ -46,17 +46,25 @@ def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., Ht
     return wrapper
 
 
-def refusing_bad_values(view: Callable[P, R]) -> Callable[P, R]:
-    """Answer 400, not 500, when a value in the request is beyond what the database can hold (an id of 10^30)."""
+class BadRequestFor:
+    """A decorator that answers 400, with `text` in the log, when the function raises one of `errors`."""
 
-    @wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return view(*args, **kwargs)
-        except (OverflowError, DataError) as error:
-            raise BadRequest("A value is out of range.") from error
+    def __init__(self, *errors: type[Exception], text: str) -> None:
+        self.errors, self.text = errors, text
 
-    return guarded
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except self.errors as error:
+                raise BadRequest(self.text) from error
+
+        return guarded
+
+
+# For values that are beyond what the database can hold, such as an id of 10^30.
+refusing_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out of range.")
 
 
 def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:

@@ -13,6 +13,7 @@ from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
+from tests.apikeys.servers import upstream
 from tests.rows import make_key
 
 
@@ -73,3 +74,19 @@ def rotated(key):
     key.previous_expires_at = timezone.now() + timedelta(hours=1)
     key.save()
     return key
+
+
+@pytest.fixture(scope="module")
+def echo():
+    """An API that answers with what arrived there."""
+    with upstream() as server:
+        yield server
+
+
+def ask_as(client, dialect, key, *, method="GET", target="/orders"):
+    """Ask about a request with the key as a gateway of that dialect does; Envoy's method is the test client's, in upper case."""
+    headers = {"X-API-Key": key.secret}
+    if dialect == "envoy":
+        return client.generic(method, "/authz/envoy/", headers=headers, RAW_URI=f"/authz/envoy{target}")
+    name, uri = ("X-Original", "URI") if dialect == "nginx" else ("X-Forwarded", "Uri")
+    return client.get(f"/authz/{dialect}", headers={**headers, f"{name}-Method": method, f"{name}-{uri}": target})

@@ -223,6 +223,29 @@ def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="1
         yield process
 
 
+@contextmanager
+def guarded(
+    name, directory, api, *arguments, secret="between-us", told=None, listen="127.0.0.1", change=str, **environment
+):
+    """(a real gateway in front of `api`, Gatehouse behind it): gunicorn gets `arguments` and `environment`, the gateway the
+    secret `told`, if it isn't the right one.
+    """
+    with (
+        gatehouse(directory, *arguments, GATEWAY_SECRET=secret, **environment) as behind,
+        gateway(
+            name,
+            directory / name,
+            gatehouse_port=behind.port,
+            upstream_port=api.server_address[1],
+            secret=told or secret,
+            listen=listen,
+            change=change,
+        ) as front,
+    ):
+        front.kind = name
+        yield front, behind
+
+
 class Answer:
     """A response, read to its end."""
 

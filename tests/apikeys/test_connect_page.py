@@ -14,11 +14,12 @@ from apikeys.models import APIKey, KeyUsage
 from apikeys.tools.gateway_setup import FILES, Places, configuration
 from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
-from tests.apikeys.servers import ROOT, call, gatehouse, gateway, upstream
+from tests.apikeys.servers import ROOT, call, guarded, upstream
 from tests.conftest import make_user
 
 PAGE = "/admin/apikeys/connect/"
 TEST = "/admin/apikeys/connect/test/"
+ONE_WORKER = ("-w", "1", "-k", "gthread", "--threads", "2")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -185,18 +186,7 @@ def test_an_open_door_fails_the_test(staff_client, counters):
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
 def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_path, alice, name):
     key = make_key(alice).secret
-    with (
-        upstream() as api,
-        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
-        gateway(
-            name,
-            tmp_path / name,
-            gatehouse_port=behind.port,
-            upstream_port=api.server_address[1],
-            secret="s",
-            listen="0.0.0.0",
-        ) as front,
-    ):
+    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER, listen="0.0.0.0") as (front, _):
         hosts = ("api.example.com", "api.example.com:8080", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "x", "_")
         paths = ("/", "//", "/orders", "//orders", "/./orders", "/%6frders", "/orders%2fx", "/a?b=//", "/authz/nginx")
         for host, path in product(hosts, paths):
@@ -214,13 +204,7 @@ def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
 def test_a_gateway_with_the_published_configuration_passes(staff_client, counters, tmp_path, name):
-    with (
-        upstream() as api,
-        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
-        gateway(
-            name, tmp_path / name, gatehouse_port=behind.port, upstream_port=api.server_address[1], secret="s"
-        ) as front,
-    ):
+    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER) as (front, _):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""
     failed = [result for result in response.context["results"] if not result.passed]
@@ -255,15 +239,7 @@ def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tm
     name, old, new, failing = BROKEN[fault]
     with (
         upstream() as api,
-        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
-        gateway(
-            name,
-            tmp_path / name,
-            gatehouse_port=behind.port,
-            upstream_port=api.server_address[1],
-            secret="s",
-            change=lambda text: text.replace(old, new),
-        ) as front,
+        guarded(name, tmp_path, api, *ONE_WORKER, change=lambda text: text.replace(old, new)) as (front, _),
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert {result.title for result in response.context["results"] if not result.passed} == failing
@@ -283,17 +259,18 @@ CAREFUL = {
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("care", CAREFUL)
 def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, counters, tmp_path, care):
+    def careful(text):
+        return text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1)
+
     with (
         upstream() as api,
-        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "2", GATEWAY_SECRET="s") as behind,
-        gateway(
+        guarded(
             "nginx",
-            tmp_path / "nginx",
-            gatehouse_port=behind.port,
-            upstream_port=api.server_address[1],
-            secret="s",
-            change=lambda text: text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1),
-        ) as front,
+            tmp_path,
+            api,
+            *ONE_WORKER,
+            change=careful,
+        ) as (front, _),
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""

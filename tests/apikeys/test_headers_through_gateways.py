@@ -13,7 +13,7 @@ from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from config import gunicorn as served
 from tests.apikeys.conftest import make_key
-from tests.apikeys.servers import call, gatehouse, gateway, upstream
+from tests.apikeys.servers import call, guarded
 from tiers.models import Tier
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
@@ -21,34 +21,20 @@ pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 SECRET = "between-us"
 
 
-@pytest.fixture(scope="module")
-def echo():
-    with upstream() as server:
-        yield server
-
-
 @pytest.fixture(params=["nginx", "caddy", "envoy"])
 def front(request, tmp_path, echo, counters):
     """A gateway in front of Gatehouse, which lets preflights through, and an API that shows the headers it got."""
     echo.arrived.clear()
-    with (
-        gatehouse(
-            tmp_path,
-            *("-w", "1", "-k", "gthread", "--threads", "4"),
-            *("--limit-request-fields", str(served.limit_request_fields)),
-            *("--limit-request-field_size", str(served.limit_request_field_size)),
-            GATEWAY_SECRET=SECRET,
-            ALLOW_CORS_PREFLIGHT="true",
-        ) as behind,
-        gateway(
-            request.param,
-            tmp_path / request.param,
-            gatehouse_port=behind.port,
-            upstream_port=echo.server_address[1],
-            secret=SECRET,
-        ) as process,
-    ):
-        process.kind = request.param
+    with guarded(
+        request.param,
+        tmp_path,
+        echo,
+        *("-w", "1", "-k", "gthread", "--threads", "4"),
+        *("--limit-request-fields", str(served.limit_request_fields)),
+        *("--limit-request-field_size", str(served.limit_request_field_size)),
+        secret=SECRET,
+        ALLOW_CORS_PREFLIGHT="true",
+    ) as (process, _):
         yield process
 
 
@@ -262,16 +248,7 @@ def test_headers_that_no_server_takes_are_refused_with_the_cause(front, echo, al
 )
 def test_nginx_says_what_gatehouses_server_did_not_take(tmp_path, echo, counters, alice, odd, status, said):
     echo.arrived.clear()
-    with (
-        gatehouse(tmp_path, "-w", "1", GATEWAY_SECRET=SECRET) as behind,
-        gateway(
-            "nginx",
-            tmp_path / "nginx",
-            gatehouse_port=behind.port,
-            upstream_port=echo.server_address[1],
-            secret=SECRET,
-        ) as front,
-    ):
+    with guarded("nginx", tmp_path, echo, "-w", "1", secret=SECRET) as (front, _):
         answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret, **odd})
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert (answer.json()["status"], answer.headers["Cache-Control"]) == (status, "no-store")

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from apikeys.gateway.dialects import described_by_itself
 from apikeys.models import KeyUsage
 from ratelimits.models import RateLimit
-from tests.apikeys.conftest import make_key
+from tests.apikeys.conftest import ask_as, make_key
 
 UNREGISTERED = ["VERSION-CONTROL", "UPDATEREDIRECTREF", "M-SEARCH", "PURGE", "get", "Get", "pOST", "X!#$%&'*+.^_`|~1"]
 INVALID = ["", "GET /", "GET\t", "GE T", "GET\x00", "GÉT", "(GET)", '"GET"', "GET,POST", "G" * 33, "G" * 300]
-
-
-def ask_gateway(client, dialect, method, key):
-    headers = {"X-API-Key": key.secret}
-    if dialect == "envoy":
-        return client.generic(method, "/authz/envoy/orders", headers=headers)
-    name = "X-Original-" if dialect == "nginx" else "X-Forwarded-"
-    return client.get(f"/authz/{dialect}", headers={**headers, f"{name}Method": method, f"{name}Uri": "/orders"})
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def test_verify_answers_for_every_method(verify, key, method):
 def test_a_gateway_may_ask_about_every_method(client, key, dialect, method):
     if dialect == "envoy":
         method = method.upper()  # as the test client sends it
-    assert ask_gateway(client, dialect, method, key).status_code == 200
+    assert ask_as(client, dialect, key, method=method).status_code == 200
     assert KeyUsage.objects.get().method == method
 
 
@@ -45,8 +38,8 @@ def test_a_gateway_may_ask_about_every_method(client, key, dialect, method):
 def test_another_spelling_of_a_method_is_another_method(verify, client, reader, method):
     answer = verify(key=reader.secret, method=method, path="/orders")
     assert (answer["status"], answer["reason"]) == (403, "permission_denied")
-    assert ask_gateway(client, "nginx", method, reader).status_code == 403
-    assert ask_gateway(client, "caddy", method, reader).status_code == 403
+    assert ask_as(client, "nginx", reader, method=method).status_code == 403
+    assert ask_as(client, "caddy", reader, method=method).status_code == 403
 
 
 def test_a_limit_of_a_method_counts_that_spelling_alone(verify, key, free):
@@ -68,13 +61,11 @@ def test_verify_names_the_field_of_what_is_no_method(client, key, method):
 @pytest.mark.parametrize("method", [method for method in INVALID if "\x00" not in method])
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
 def test_a_gateway_that_names_no_method_is_refused(client, key, dialect, method):
-    response = ask_gateway(client, dialect, method, key)
+    response = ask_as(client, dialect, key, method=method)
     assert (response.status_code, response.json()["detail"]) == (403, "The gateway did not describe the request.")
     assert not KeyUsage.objects.exists()
 
 
 def test_envoy_sends_the_method_as_the_client_wrote_it(key):
-    from apikeys.gateway.dialects import described_by_itself
-
     environ = {"REQUEST_METHOD": "get", "RAW_URI": "/authz/envoy/orders"}
     assert described_by_itself(environ).method == "get"

@@ -7,7 +7,7 @@ import pytest
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from tests.apikeys.conftest import make_key
-from tests.apikeys.servers import call, gatehouse, gateway, upstream
+from tests.apikeys.servers import call, guarded
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 
@@ -32,28 +32,12 @@ FORGED = {
 }
 
 
-@pytest.fixture(scope="module")
-def echo():
-    with upstream() as server:
-        yield server
-
-
 @pytest.fixture(params=["nginx", "caddy", "envoy"])
 def stack(request, tmp_path, echo, counters):
     """(the gateway's port, Gatehouse's process)."""
     echo.arrived.clear()
-    with (
-        gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "4", GATEWAY_SECRET=SECRET) as behind,
-        gateway(
-            request.param,
-            tmp_path / request.param,
-            gatehouse_port=behind.port,
-            upstream_port=echo.server_address[1],
-            secret=SECRET,
-        ) as front,
-    ):
-        front.kind = request.param
-        yield front, behind
+    with guarded(request.param, tmp_path, echo, "-w", "1", "-k", "gthread", "--threads", "4", secret=SECRET) as servers:
+        yield servers
 
 
 def test_a_gateway_lets_in_and_keeps_out_as_documented(stack, echo, alice):
@@ -195,15 +179,6 @@ def test_a_dead_gatehouse_closes_the_gate(stack, echo, alice):
 def test_a_gateway_with_the_wrong_secret_lets_nobody_in(tmp_path, echo, counters, alice):
     key = make_key(alice)
     echo.arrived.clear()
-    with (
-        gatehouse(tmp_path, "-w", "1", GATEWAY_SECRET=SECRET) as behind,
-        gateway(
-            "nginx",
-            tmp_path / "nginx",
-            gatehouse_port=behind.port,
-            upstream_port=echo.server_address[1],
-            secret="wrong",
-        ) as front,
-    ):
+    with guarded("nginx", tmp_path, echo, "-w", "1", secret=SECRET, told="wrong") as (front, _):
         assert call(front.port, path="/orders", headers={"X-API-Key": key.secret}).status == 403
         assert not echo.arrived

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 
 from apikeys.models import KeyPermission, KeyUsage
 from ratelimits.models import RateLimit
-from tests.apikeys.conftest import make_key
+from tests.apikeys.conftest import ask_as, make_key
 from tests.rows import make_limit
 
 REFUSED = [
@@ -29,16 +29,6 @@ TAKEN = {
 }
 
 
-def through_gateway(client, dialect, target, key):
-    name = "X-Original-" if dialect == "nginx" else "X-Forwarded-"
-    described = {f"{name}Method": "GET", f"{name}URI" if dialect == "nginx" else f"{name}Uri": target}
-    return client.get(f"/authz/{dialect}", headers={**described, "X-API-Key": key.secret})
-
-
-def through_envoy(client, target, key):
-    return client.get("/authz/envoy/", headers={"X-API-Key": key.secret}, RAW_URI=f"/authz/envoy{target}")
-
-
 @pytest.fixture
 def reader(alice, counters):
     return make_key(alice, allow=["read /orders/{id}"])
@@ -47,14 +37,14 @@ def reader(alice, counters):
 @pytest.mark.parametrize("target", REFUSED)
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
 def test_a_gateway_is_told_that_the_path_is_ambiguous(client, reader, dialect, target):
-    response = through_gateway(client, dialect, target, reader)
+    response = ask_as(client, dialect, reader, target=target)
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "ambiguous_path")
     assert KeyUsage.objects.get().reason == "ambiguous_path"
 
 
 @pytest.mark.parametrize("target", [target for target in REFUSED if target.startswith("/")])
 def test_envoy_is_told_so_too(client, reader, target):
-    response = through_envoy(client, target, reader)
+    response = ask_as(client, "envoy", reader, target=target)
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "ambiguous_path")
 
 
@@ -68,9 +58,8 @@ def test_a_service_is_told_so_too(verify, reader, target):
 
 @pytest.mark.parametrize(("target", "path"), TAKEN.items())
 def test_every_dialect_reads_a_target_alike(client, verify, reader, target, path):
-    for dialect in ("nginx", "traefik", "caddy"):
-        assert through_gateway(client, dialect, target, reader).status_code == 200, dialect
-    assert through_envoy(client, target, reader).status_code == 200
+    for dialect in ("nginx", "traefik", "caddy", "envoy"):
+        assert ask_as(client, dialect, reader, target=target).status_code == 200, dialect
     assert verify(key=reader.secret, method="GET", path=target)["allowed"]
     assert set(KeyUsage.objects.values_list("endpoint", flat=True)) == {path}
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.apikeys.conftest import make_key
 from tests.apikeys.servers import ROOT, call, free_port, gatehouse, nginx_command, require_gateway, running
+from tests.ratelimits.refusing import wait_until
 
 CONFIG = ["-c", "python:config.gunicorn"]
 SETTINGS = {
@@ -187,7 +188,7 @@ def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
         assert before.status == 200, before.read()
         before.read()
         one.send_signal(signal.SIGTERM)
-        wait_until(lambda: call(one.port, path="/readyz").status == 503)
+        wait_until(lambda: call(one.port, path="/readyz").status == 503, seconds=20)
         ready = call(one.port, path="/readyz")
         assert ready.json() == {"status": "unavailable", "failing": ["shutting down"]}
         assert ready.headers["Cache-Control"] == "no-store"
@@ -219,10 +220,3 @@ def test_without_a_drain_sigterm_ends_at_once(tmp_path):
         one.send_signal(signal.SIGTERM)
         one.wait(30)
     assert "Draining for" not in (tmp_path / "one" / "gatehouse.log").read_text()
-
-
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)

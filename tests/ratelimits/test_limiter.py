@@ -23,17 +23,11 @@ from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
 from tests.apikeys.servers import free_port
+from tests.ratelimits.refusing import pongs, wait_until
 from tests.services import require
 
 PORT = free_port()
 ONE = [Budget("user:1/rule:1", 1, 60, name="one")]
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
 
 
 def timed(work):
@@ -250,20 +244,12 @@ def own_redis(tmp_path):
     command = [program, "--port", str(PORT), "--save", "", "--dir", str(tmp_path), "--bind", "127.0.0.1"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: answers(PORT))
+        wait_until(lambda: pongs(PORT))
         yield server
     finally:
         server.send_signal(signal.SIGCONT)
         server.kill()
         server.wait()
-
-
-def answers(port):
-    try:
-        with redis.Redis(port=port, socket_timeout=1) as client:
-            return client.ping()
-    except redis.RedisError:
-        return False
 
 
 def first_hit_on_a_hung(server, store, use_store):
