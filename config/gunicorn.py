@@ -85,7 +85,7 @@ def drain(server: Any) -> None:
 
 
 class DrainingWorker(ThreadWorker):  # type: ignore[misc]
-    """Leaves nobody waiting at a door that it's about to close."""
+    """Accepts the connections that are already waiting before it closes its listeners."""
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -100,11 +100,11 @@ class DrainingWorker(ThreadWorker):  # type: ignore[misc]
         super().set_accept_enabled(enabled)
         if draining[0] and not self.alive:
             for listener in self.sockets:
-                self.accept_those_who_wait(listener)
-                # Now, and not after the last answer: whoever comes later is refused at once and goes to another node.
+                self.accept_waiting(listener)
+                # Now, not after the last answer: new connections are refused at once, so the proxy tries another node.
                 listener.close()
 
-    def accept_those_who_wait(self, listener: Any) -> None:
+    def accept_waiting(self, listener: Any) -> None:
         known = -1
         while known < self.nr_conns:
             known = self.nr_conns

@@ -1,4 +1,4 @@
-"""How a page is answered that the database refuses: 503, with what was typed, and the next try on a new connection."""
+"""Answer 503 when the database refuses a request, keep what was typed, and use a new connection for the next try."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from config.base.logs import without_secrets
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = "5"
-# After such an answer another page counts on what the session was told.
+# Redirects: the next page relies on what this one stored in the session.
 GOES_ON = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
-# Fields that a page never shows again, by the last part of their names.
+# Fields that the page leaves out of its form, by the end of their names.
 SECRET_FIELD = re.compile(r"(password\d*|passwd|secret|codes?|credential|otp)$|(^|-)(key|token)$", re.IGNORECASE)
 
 
@@ -70,14 +70,14 @@ def typed(request: HttpRequest) -> Iterator[tuple[str, str]]:
 
 
 class RefusalMiddleware(MiddlewareMixin):
-    """Answer 503 when the database refuses what a view wants."""
+    """Answer 503 when the database refuses what a view asks of it."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return refused(request, error) if refusal(error) else None
 
 
 class SessionMiddleware(sessions.SessionMiddleware):
-    """Django's, which would take a session that can't be saved for one that was deleted, and answer 400."""
+    """Django's treats a session that can't be saved as deleted, and answers 400. This one answers 503."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         try:
@@ -86,17 +86,17 @@ class SessionMiddleware(sessions.SessionMiddleware):
             if refusal(error) is None:
                 raise
             if request.method in {"GET", "HEAD"} and response.status_code not in GOES_ON:
-                # The page is there; what its visit would have left in the session isn't worth taking it away.
+                # Show the page: only what this visit would have added to the session is lost.
                 logger.warning("The session of a page could not be saved: %s", refusal(error))
                 leave_connection()
                 return response
             answer = refused(request, error)
-            # A token that was renewed meanwhile is in the form of that answer.
+            # The form in that answer carries the CSRF token, which may have been rotated in this request.
             answer.cookies = response.cookies
             return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler of what nobody caught: an error of other middleware, for one, never passes RefusalMiddleware."""
+    """The handler for uncaught errors: those of other middleware never reach RefusalMiddleware."""
     error = sys.exc_info()[1]
     return defaults.server_error(request) if refusal(error) is None else refused(request, error or Exception())
