@@ -147,11 +147,11 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Last used", ordering="last_used_at")
     def last_use(self, key: APIKey) -> str:
-        return render_to_string("apikeys/last_used.html", {"key": key})
+        return render_to_string("apikeys/pages/last_used.html", {"key": key})
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:
-        return render_to_string("apikeys/sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
+        return render_to_string("apikeys/usage/sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
 
     @admin.action(description="Disable selected API keys", permissions=("stop",))
     def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -191,7 +191,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
                 return HttpResponseRedirect(self.url("change", key.pk))
             form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
         return StaffDesk(request).page(
-            "apikeys/find.html", status_of(form), form=form, heading="Find a key by its secret"
+            "apikeys/pages/find.html", status_of(form), form=form, heading="Find a key by its secret"
         )
 
     # --- One key ---

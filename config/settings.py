@@ -124,7 +124,6 @@ TEMPLATES: list[dict[str, Any]] = [
             "libraries": {
                 "gatehouse": "config.base.templatetags",
                 "signin": "accounts.signin.templatetags",
-                "apikeys": "apikeys.pages.templatetags",
             },
         },
     },

@@ -14,7 +14,7 @@ from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
 from tiers.models import Tier
 
-# Hundreds of tests make people: the same algorithm, with costs of a thousandth. tests/accounts/test_hashers.py reads the
+# Hundreds of tests make people: the same algorithm, with costs of a thousandth. tests/accounts/signin/test_hashers.py reads the
 # real ones.
 OWASP_COSTS = (OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost)
 OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 8

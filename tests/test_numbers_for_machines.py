@@ -19,7 +19,7 @@ from apikeys.models import APIKey, KeyPermission
 from config.base.history import CHANGE, record
 from ratelimits.models import Outage, RateLimit, Refusal
 from tests.accounts.people import messages, signed_in
-from tests.accounts.signin import confirm_identity, sign_in, verified
+from tests.accounts.signin.steps import confirm_identity, sign_in, verified
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_usage
 from tests.test_hostile_forms import forms_of

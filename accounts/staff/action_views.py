@@ -44,7 +44,7 @@ def act(request: HttpRequest, pk: int, slug: str) -> HttpResponse:
     if request.method == "POST":
         return do_one(request, action, user, users)
     context = {"title": f"{action.label}: {user.name}", "person": user, "action": action}
-    return staff_render(request, "accounts/users/confirm.html", context | {"effects": action.effects(users)})
+    return staff_render(request, "accounts/staff/confirm.html", context | {"effects": action.effects(users)})
 
 
 def do_one(request: HttpRequest, action: Action, user: User, users: UserQuerySet) -> HttpResponse:
@@ -85,7 +85,7 @@ def change_tier(request: HttpRequest, pk: int) -> HttpResponse:
         action = to_tier(form.cleaned_data["tier"])
         return do_one(request, action, user, users)
     context = {"title": f"Set the tier of {user.name}", "person": user, "form": form}
-    return staff_render(request, "accounts/users/tier.html", context)
+    return staff_render(request, "accounts/staff/tier.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -108,7 +108,7 @@ def erase(request: HttpRequest, pk: int) -> HttpResponse:
             messages.success(request, "The personal data of this account was erased.")
         return redirect("users:detail", user.pk)
     context = {"title": f"Erase {user.name}", "person": user, "form": form, "keys": user.api_keys.live().count()}
-    return staff_render(request, "accounts/users/erase.html", context)
+    return staff_render(request, "accounts/staff/erase.html", context)
 
 
 @require_POST
@@ -164,7 +164,7 @@ def confirm_many(
         "query": query_without(request.GET),
         "list_url": list_url(request),
     }
-    return staff_render(request, "accounts/users/bulk_confirm.html", context)
+    return staff_render(request, "accounts/staff/bulk_confirm.html", context)
 
 
 def list_url(request: HttpRequest) -> str:

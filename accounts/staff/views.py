@@ -72,7 +72,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "tiers": Tier.objects.live(),
         "anybody": page.paginator.count > 0 or User.objects.exists(),
     }
-    return staff_render(request, "accounts/users/list.html", context)
+    return staff_render(request, "accounts/staff/list.html", context)
 
 
 def page_size(request: HttpRequest) -> int:
@@ -137,7 +137,7 @@ def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
 @staff_page("accounts.view_user")
 def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
-    return staff_render(request, "accounts/users/detail.html", detail_context(request, user))
+    return staff_render(request, "accounts/staff/detail.html", detail_context(request, user))
 
 
 def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def user_create(request: HttpRequest) -> HttpResponse:
         mails.send_invitation(request, user)
         messages.success(request, f"The account “{user}” is there, and its holder has a mail to set a password.")
         return redirect("users:detail", user.pk)
-    return staff_render(request, "accounts/users/form.html", {"title": "Add a user", "form": form})
+    return staff_render(request, "accounts/staff/form.html", {"title": "Add a user", "form": form})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -219,7 +219,7 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
         save_edit(request, form, before, old_email)
         return redirect("users:detail", user.pk)
     return staff_render(
-        request, "accounts/users/form.html", {"title": f"Edit {person.name}", "form": form, "person": person}
+        request, "accounts/staff/form.html", {"title": f"Edit {person.name}", "form": form, "person": person}
     )
 
 

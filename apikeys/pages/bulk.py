@@ -142,7 +142,7 @@ def preview(desk: StaffDesk, form: BulkForm, verb: str, chosen: Sequence[APIKey]
     )
     idle = unexercised_permissions(pks) if verb == "trim" else {}
     return desk.page(
-        "apikeys/bulk.html",
+        "apikeys/pages/bulk.html",
         400 if form.errors else 200,
         form=shown,
         verb=verb,

@@ -68,7 +68,7 @@ class Desk:
 
 
 class HolderDesk(Desk):
-    shell = "base_account.html"
+    shell = "base/account.html"
 
     def keys(self) -> APIKeyQuerySet:
         return APIKey.objects.live().filter(user=self.request.user)  # type: ignore[misc]
@@ -78,7 +78,7 @@ class HolderDesk(Desk):
 
 
 class StaffDesk(Desk):
-    shell = "base_staff.html"
+    shell = "base/staff.html"
 
     def keys(self) -> APIKeyQuerySet:
         return APIKey.objects.all()

@@ -27,7 +27,7 @@ def hygiene_page(request: HttpRequest) -> HttpResponse:
     verbs = [verb for verb in verbs if verb[0] != "trim" or chosen.slug == "unexercised"]
     idle = hygiene.unexercised_permissions([key.pk for key in page]) if chosen.slug == "unexercised" else {}
     return StaffDesk(request).page(
-        "apikeys/hygiene.html",
+        "apikeys/pages/hygiene.html",
         problems=[(problem, counts[problem.slug]) for problem in hygiene.PROBLEMS],
         chosen=chosen,
         page=page,

@@ -38,7 +38,7 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
 
 @sensitive_variables()
 def secret_page(desk: Desk, key: APIKey, secret: str, title: str) -> HttpResponse:
-    response = desk.page("apikeys/secret.html", key=key, secret=secret, heading=title)
+    response = desk.page("apikeys/pages/secret.html", key=key, secret=secret, heading=title)
     response["Cache-Control"] = "no-store, max-age=0"
     response["Referrer-Policy"] = "no-referrer"
     return response
@@ -58,7 +58,9 @@ def create_key(desk: Desk, form: CreateKeyForm, owner: Any = None) -> HttpRespon
         except IntegrityError:
             # The same form, sent twice at once: the other request has made the key.
             return made_already(desk, APIKey.objects.get(pk=form.cleaned_data["form_token"]))
-    return desk.page("apikeys/key_form.html", form=form, owner=owner, heading="New API key", status=status_of(form))
+    return desk.page(
+        "apikeys/pages/key_form.html", form=form, owner=owner, heading="New API key", status=status_of(form)
+    )
 
 
 @sensitive_variables()
@@ -70,7 +72,7 @@ def issue(desk: Desk, form: CreateKeyForm, owner: Any) -> HttpResponse:
 
 def made_already(desk: Desk, key: APIKey) -> HttpResponse:
     desk.check_may_manage(key.user, "create")
-    return desk.page("apikeys/made_already.html", key=key, heading="This key exists already", status=409)
+    return desk.page("apikeys/pages/made_already.html", key=key, heading="This key exists already", status=409)
 
 
 def status_of(form: forms.Form) -> int:
@@ -178,7 +180,7 @@ def take(step: Step, desk: Desk, key_id: UUID) -> HttpResponse:
 def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str, heading: str) -> HttpResponse:
     use = key_rows([key])[0].use
     context = {"key": key, "form": form, "step": name, "heading": heading.format(key.name), "use": use}
-    return desk.page("apikeys/step.html", status=status_of(form), **context)
+    return desk.page("apikeys/pages/step.html", status=status_of(form), **context)
 
 
 STEPS: dict[str, Callable[[Desk, UUID], HttpResponse]] = {

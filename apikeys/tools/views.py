@@ -35,7 +35,7 @@ def explain_page(request: HttpRequest) -> HttpResponse:
 
 
 def explain_response(request: HttpRequest, form: ExplainForm, **context: Any) -> HttpResponse:
-    return StaffDesk(request).page("apikeys/explain.html", form=form, heading="Explain a decision", **context)
+    return StaffDesk(request).page("apikeys/tools/explain.html", form=form, heading="Explain a decision", **context)
 
 
 @require_safe
@@ -74,7 +74,7 @@ def connect_response(
 ) -> HttpResponse:
     gateways = [(name, TITLES[name], FILES[name], configuration(name, places)) for name in FILES]
     return StaffDesk(request).page(
-        "apikeys/connect.html",
+        "apikeys/tools/connect.html",
         heading="Connect a gateway",
         form=form,
         test_form=test_form,

@@ -1,4 +1,4 @@
-"""A month of a key in the space of a word: one bar a day, drawn by templates/apikeys/sparkline.html."""
+"""A month of a key in the space of a word: one bar a day, drawn by templates/apikeys/usage/sparkline.html."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ CSV_HEADER = (
 @login_required
 def holder_usage(request: HttpRequest) -> HttpResponseBase:
     form = UsageForm(request.GET, keys=APIKey.objects.live().filter(user=request.user))  # type: ignore[misc]
-    context = {"shell": "base_account.html", "page_url": reverse("holder_usage"), "heading": "Usage"}
+    context = {"shell": "base/account.html", "page_url": reverse("holder_usage"), "heading": "Usage"}
     return usage_page(request, form, Scope(user_id=request.user.pk), context)
 
 
@@ -41,20 +41,20 @@ def holder_usage(request: HttpRequest) -> HttpResponseBase:
 @staff_page("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
-    context = {"shell": "base_staff.html", "page_url": reverse("staff_usage"), "heading": "Usage", "staff": True}
+    context = {"shell": "base/staff.html", "page_url": reverse("staff_usage"), "heading": "Usage", "staff": True}
     return usage_page(request, form, Scope(), context | admin.site.each_context(request))
 
 
 def usage_page(request: HttpRequest, form: UsageForm, allowed: Scope, context: dict[str, Any]) -> HttpResponseBase:
     """The page, or with ?format=csv the figures. A filter that is wrong shows its errors, and no figures."""
     if not form.is_valid():
-        return render(request, "apikeys/usage.html", {**context, "form": form}, status=400)
+        return render(request, "apikeys/usage/usage.html", {**context, "form": form}, status=400)
     scope = form.scope()
     if allowed.user_id is not None:
         scope = replace(scope, user_id=allowed.user_id)
     if request.GET.get("format") == "csv":
         return csv_response(f"usage-{form.window.start:%Y%m%d}.csv", CSV_HEADER, csv_rows(scope, form.window))
-    return render(request, "apikeys/usage.html", {**context, "form": form, **figures(form, scope)})
+    return render(request, "apikeys/usage/usage.html", {**context, "form": form, **figures(form, scope)})
 
 
 def figures(form: UsageForm, scope: Scope) -> dict[str, Any]:

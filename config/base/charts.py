@@ -1,4 +1,4 @@
-"""Bar charts as inline SVG: figures in, coordinates out; templates/charts/bars.html draws them."""
+"""Bar charts as inline SVG: figures in, coordinates out; templates/base/bars.html draws them."""
 
 from __future__ import annotations
 

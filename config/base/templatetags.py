@@ -76,13 +76,13 @@ def told(entry: LogEntry) -> base_history.Told:
     return base_history.told(entry)
 
 
-@register.inclusion_tag("charts/bars.html")
+@register.inclusion_tag("base/bars.html")
 def bars(title: str, figures: Sequence[Figure], *series: str) -> dict[str, Chart]:
     """{% bars "Requests" figures "Allowed" "Refused" %}: a chart, and the same figures in a table."""
     return {"chart": bar_chart(title, figures, series)}
 
 
-@register.inclusion_tag("charts/bars.html")
+@register.inclusion_tag("base/bars.html")
 def bar_series(title: str, figures: Sequence[Figure], series: Sequence[str]) -> dict[str, Chart]:
     """As `bars`, for series whose names are data: {% bar_series "By key" figures names %}."""
     return {"chart": bar_chart(title, figures, series)}

@@ -88,7 +88,7 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what_column(self, entry: LogEntry) -> str:
-        return render_to_string("partials/told.html", {"entry": entry})
+        return render_to_string("base/told.html", {"entry": entry})
 
     @admin.display(description="From")
     def ip_column(self, entry: LogEntry) -> str:

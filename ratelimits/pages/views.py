@@ -49,7 +49,7 @@ def match_tester(request: HttpRequest) -> HttpResponse:
     """Which limits apply to a request, and why: all patterns that match, the winner first."""
     form = MatchForm(request.GET) if "path" in request.GET else MatchForm()
     context = match_context(form) if form.is_bound and form.is_valid() else {}
-    return page(request, "ratelimits/match_tester.html", "Match tester", form=form, **context)
+    return page(request, "ratelimits/pages/match_tester.html", "Match tester", form=form, **context)
 
 
 def match_context(form: MatchForm) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def limited_now(request: HttpRequest) -> HttpResponse:
     ]
     return page(
         request,
-        "ratelimits/limited_now.html",
+        "ratelimits/pages/limited_now.html",
         "Limited right now",
         rows=rows,
         page_obj=shown,
@@ -144,7 +144,7 @@ def copy(request: HttpRequest) -> HttpResponse:
     data = request.POST if request.method == "POST" else request.GET if "source" in request.GET else None
     form = CopyForm(data)
     if data is None or not form.is_valid():
-        return page(request, "ratelimits/copy.html", "Copy limits", form=form)
+        return page(request, "ratelimits/pages/copy.html", "Copy limits", form=form)
     source, target = form.cleaned_data["source"], form.cleaned_data["target"]
     if request.method == "POST":
         done = copy_limits(source, target, actor=request.user, request=request)
@@ -155,7 +155,9 @@ def copy(request: HttpRequest) -> HttpResponse:
             messages.warning(request, f"Left out: {limit.path}, {limit.in_words}. {reason}")
         return HttpResponseRedirect(f"{reverse('admin:ratelimits_ratelimit_changelist')}?tier__id__exact={target.pk}")
     plan = plan_copy(source, target)
-    return page(request, "ratelimits/copy.html", "Copy limits", form=form, plan=plan, source=source, target=target)
+    return page(
+        request, "ratelimits/pages/copy.html", "Copy limits", form=form, plan=plan, source=source, target=target
+    )
 
 
 # --- What if ---
@@ -171,7 +173,7 @@ def whatif(request: HttpRequest) -> HttpResponse:
     if given is not None and form.is_valid():
         context |= {"replay": (replay := what_if(form.instance)), "words": form.instance.in_words}
         context["worst"] = worst_hit(replay.refused)
-    return page(request, "ratelimits/what_if.html", "What if", **context)
+    return page(request, "ratelimits/pages/what_if.html", "What if", **context)
 
 
 def worst_hit(refused: Any) -> list[tuple[Any, int]]:
@@ -197,7 +199,9 @@ def account_limits(request: HttpRequest) -> HttpResponse:
     states = {state.budget: state for state in outcome.states}
     rows = [standing(place, budget, states) for budget, place in places.items()]
     rows.append(standing("everything else" if places else "everything", default, states))
-    return render(request, "ratelimits/account_limits.html", {"tier": tier, "rows": rows, "degraded": outcome.degraded})
+    return render(
+        request, "ratelimits/pages/account_limits.html", {"tier": tier, "rows": rows, "degraded": outcome.degraded}
+    )
 
 
 def standing(place: str, budget: Budget, states: dict[Budget, BudgetState]) -> dict[str, Any]:

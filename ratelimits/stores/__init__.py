@@ -1,4 +1,4 @@
-"""Where counters live. `Store` is all that a store has to be; tests/ratelimits/test_stores.py is what it has to do."""
+"""Where counters live. `Store` is all that a store has to be; tests/ratelimits/stores/test_stores.py is what it has to do."""
 
 from __future__ import annotations
 

@@ -15,4 +15,4 @@ def fresh_budgets(settings):
 
 
 # The fixtures of tests that sign in through a provider.
-from tests.accounts.oauth_steps import provider, running_provider  # noqa: E402, F401
+from tests.accounts.signin.oauth_steps import provider, running_provider  # noqa: E402, F401

@@ -27,7 +27,7 @@ from accounts.erasure import erase
 from accounts.models import User
 from config.base.history import CHANGE, Author, record
 from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, make_staff, messages, signed_in
-from tests.accounts.signin import sign_in
+from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
-from tests.apikeys.servers import upstream
+from tests.apikeys.gateway.servers import upstream
 from tests.rows import make_key
 
 

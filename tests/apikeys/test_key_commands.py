@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, ExpiryNotice, KeyUsage, UsageHour
 from apikeys.secrets import hash_secret
-from tests.apikeys.usage_makers import event, make_key
+from tests.apikeys.usage.usage_makers import event, make_key
 
 DAY = timedelta(days=1)
 

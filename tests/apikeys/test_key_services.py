@@ -17,7 +17,7 @@ from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
 from config.base.history import Author
-from tests.apikeys.usage_makers import make_key
+from tests.apikeys.usage.usage_makers import make_key
 
 DAY = timedelta(days=1)
 GONE = "revoked, for good"

@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 
 from config import health
-from tests.ratelimits.refusing import TROUBLES, in_trouble, redis_server
+from tests.ratelimits.stores.refusing import TROUBLES, in_trouble, redis_server
 
 
 def test_livez_answers_without_a_database(client):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from config.middleware import MACHINE_HEADERS
-from tests.apikeys.servers import Answer, free_port, gatehouse, nginx_command, require_gateway, running
+from tests.apikeys.gateway.servers import Answer, free_port, gatehouse, nginx_command, require_gateway, running
 from tests.config.settings_file import ROOT
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.apikeys.conftest import make_key
-from tests.apikeys.servers import ROOT, call, free_port, gatehouse, nginx_command, require_gateway, running
-from tests.ratelimits.refusing import wait_until
+from tests.apikeys.gateway.servers import ROOT, call, free_port, gatehouse, nginx_command, require_gateway, running
+from tests.ratelimits.stores.refusing import wait_until
 
 CONFIG = ["-c", "python:config.gunicorn"]
 SETTINGS = {

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from config.middleware import MACHINE_HEADERS
-from tests.apikeys.test_wsgi import ask_wsgi
+from tests.apikeys.gateway.test_wsgi import ask_wsgi
 from tests.config.settings_file import read_settings
 
 pytestmark = pytest.mark.django_db

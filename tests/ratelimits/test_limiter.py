@@ -22,8 +22,8 @@ from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
-from tests.apikeys.servers import free_port
-from tests.ratelimits.refusing import pongs, wait_until
+from tests.apikeys.gateway.servers import free_port
+from tests.ratelimits.stores.refusing import pongs, wait_until
 from tests.services import require
 
 PORT = free_port()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.apikeys.servers import call, gatehouse
+from tests.apikeys.gateway.servers import call, gatehouse
 
 LIMIT = 50
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
 from ratelimits.models import RateLimit
-from tests.config.test_admin_lists import queries
+from tests.config.base.test_admin_lists import queries
 from tests.conftest import make_user
 from tests.rows import make_limit
 from tiers.models import Tier, TierInUse

@@ -1,0 +1,216 @@
+"""Links and codes that work once, used by several browsers at the same moment: one of them gets what it asked for."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.core.context import request_context
+from allauth.mfa.models import Authenticator
+from django.contrib.admin.models import LogEntry
+from django.core.cache import cache
+from django.test import Client, RequestFactory
+
+from accounts import addresses
+from accounts.models import User
+from accounts.staff import mails
+from ratelimits.limiter import forget_limiter
+from tests.accounts.signin.steps import (
+    PASSWORD,
+    ask_for_reset,
+    code_for,
+    confirm_identity,
+    enrol,
+    is_signed_in,
+    last_link,
+    link_in,
+    sign_in,
+    unverified,
+    verified,
+)
+from tests.parallel import in_parallel
+from tests.services import redis_url
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BROWSERS = 6
+
+
+def opened(link):
+    """Browsers that have all opened the link, and where its form goes to."""
+    clients = [Client() for _ in range(BROWSERS)]
+    return clients, [client.get(link, follow=True).wsgi_request.path for client in clients]
+
+
+def send_forms(link):
+    clients, paths = opened(link)
+
+    def send(number):
+        password = f"battery staple {number}"
+        return clients[number].post(paths[number], {"password1": password, "password2": password}, follow=True)
+
+    return in_parallel(BROWSERS, send)
+
+
+def refused(answers):
+    return ["This link is no longer valid" in answer.content.decode() for answer in answers]
+
+
+def reset_link(alice):
+    _, message = ask_for_reset(Client())
+    return link_in(message)
+
+
+def invitation_link(alice):
+    request = RequestFactory().get("/")
+    with request_context(request):
+        mails.send_invitation(request, alice)
+    return last_link()
+
+
+@pytest.mark.parametrize("make_link", [reset_link, invitation_link])
+def test_a_link_opened_by_six_sets_one_password_and_the_others_are_told(alice, mailoutbox, make_link):
+    verified(alice)
+    answers = send_forms(make_link(alice))
+    assert sorted(refused(answers)) == [False] + [True] * 5
+    alice.refresh_from_db()
+    assert alice.session_epoch == 1
+    assert alice.check_password(f"battery staple {refused(answers).index(False)}")
+    assert LogEntry.objects.filter(object_id=str(alice.pk), change_message__contains="reset link").count() == 1
+    for answer in answers:
+        assert answer.status_code == 200
+        assert ("Request a new one" in answer.content.decode()) is ("no longer valid" in answer.content.decode())
+
+
+def test_a_link_dies_when_the_account_is_purged_while_the_form_is_open(alice):
+    verified(alice)
+    clients, paths = opened(reset_link(alice))
+    form = {"password1": "battery staple 2", "password2": "battery staple 2"}
+    User.objects.filter(pk=alice.pk).hard_delete()
+    assert "no longer valid" in clients[0].post(paths[0], form).content.decode()
+
+
+def test_a_password_that_breaks_the_rules_does_not_use_the_link_up(alice):
+    verified(alice)
+    clients, paths = opened(reset_link(alice))
+    assert clients[0].post(paths[0], {"password1": "short", "password2": "short"}).context["form"].errors
+    form = {"password1": "battery staple 2", "password2": "battery staple 2"}
+    assert clients[0].post(paths[0], form).status_code == 302
+
+
+def test_a_verification_link_opened_by_six_confirms_once(alice, mailoutbox):
+    unverified(alice)
+    sign_in(Client(), "alice")
+    link = last_link()
+    clients = [Client() for _ in range(BROWSERS)]
+    answers = in_parallel(BROWSERS, lambda number: clients[number].post(link, follow=True))
+    confirmed = ["You have confirmed" in answer.content.decode() for answer in answers]
+    dead = ["This link is no longer valid" in answer.content.decode() for answer in answers]
+    assert sorted(confirmed) == [False] * 5 + [True]
+    assert dead == [not done for done in confirmed]
+    assert addresses.is_verified(alice)
+
+
+def test_a_link_to_a_new_address_opened_by_six_moves_it_once_and_warns_the_old_one_once(alice, mailoutbox):
+    verified(alice)
+    owner = Client()
+    owner.force_login(alice)
+    confirm_identity(owner)
+    owner.post("/accounts/email/", {"email": "alice@new.example", "action_add": ""})
+    link = last_link()
+    mailoutbox.clear()
+    clients = [Client() for _ in range(BROWSERS)]
+    answers = in_parallel(BROWSERS, lambda number: clients[number].post(link, follow=True))
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    alice.refresh_from_db()
+    assert alice.email == "alice@new.example"
+    assert [(row.email, row.verified) for row in EmailAddress.objects.filter(user=alice)] == [(alice.email, True)]
+    assert [message.to for message in mailoutbox] == [["alice@example.com"]]
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def any_store(request, settings):
+    settings.RATE_LIMIT_STORE = request.param
+    if request.param == "redis":
+        settings.REDIS_URL = redis_url()
+    forget_limiter()
+
+
+def waiting(count):
+    """Browsers that have given Alice's password and are asked for a second factor."""
+    clients = [Client() for _ in range(count)]
+    for client in clients:
+        sign_in(client, "alice")
+    return clients
+
+
+def give_codes(clients, codes):
+    in_parallel(
+        len(clients), lambda number: clients[number].post("/accounts/2fa/authenticate/", {"code": codes[number]})
+    )
+    return [is_signed_in(client) for client in clients]
+
+
+@pytest.fixture
+def owner(alice):
+    verified(alice)
+    client = Client()
+    sign_in(client, "alice")
+    client.secret = enrol(client)
+    return client
+
+
+def test_a_code_of_the_app_sent_by_five_signs_one_in(owner, alice, any_store, monkeypatch):
+    monkeypatch.setattr(cache, "add", lambda *args, **options: True)  # as with a cache of each process's own
+    code = code_for(owner.secret)
+    assert sorted(give_codes(waiting(5), [code] * 5)) == [False] * 4 + [True]
+
+
+def recovery_codes(alice):
+    return Authenticator.objects.get(user=alice, type="recovery_codes").wrap().get_unused_codes()
+
+
+def test_a_recovery_code_sent_by_five_signs_one_in(owner, alice):
+    code = recovery_codes(alice)[0]
+    assert sorted(give_codes(waiting(5), [code] * 5)) == [False] * 4 + [True]
+    assert code not in recovery_codes(alice)
+
+
+def test_recovery_codes_used_at_the_same_moment_are_all_used_up(owner, alice):
+    codes = recovery_codes(alice)[:4]
+    assert give_codes(waiting(4), codes) == [True] * 4
+    assert not set(codes) & set(recovery_codes(alice))
+
+
+def test_a_code_that_signed_somebody_in_confirms_nothing_afterwards(owner, alice):
+    code = code_for(owner.secret)
+    (phone,) = waiting(1)
+    assert give_codes([phone], [code]) == [True]
+    response = phone.post("/accounts/2fa/reauthenticate/", {"code": code})
+    assert response.context["form"].errors["code"]
+
+
+def test_two_who_set_up_an_app_at_the_same_moment_leave_one(alice):
+    verified(alice)
+    clients = [Client(), Client()]
+    for client in clients:
+        sign_in(client, "alice")
+        confirm_identity(client)
+        client.secret = client.get("/accounts/2fa/totp/activate/").context["form"].secret
+
+    def activate(number):
+        code = code_for(clients[number].secret, shift=0)
+        return clients[number].post("/accounts/2fa/totp/activate/", {"code": code}, follow=True).status_code
+
+    assert set(in_parallel(2, activate)) == {200}
+    assert Authenticator.objects.filter(user=alice, type="totp").count() == 1
+    assert Authenticator.objects.filter(user=alice, type="recovery_codes").count() == 1
+
+
+def test_recovery_codes_made_anew_by_four_at_the_same_moment_are_one_set(owner, alice):
+    confirm_identity(owner, PASSWORD)
+    cookie = owner.cookies
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        client.cookies = cookie
+    answers = in_parallel(4, lambda number: clients[number].post("/accounts/2fa/recovery-codes/generate/"))
+    assert {answer.status_code for answer in answers} <= {200, 302}
+    assert Authenticator.objects.filter(user=alice, type="recovery_codes").count() == 1

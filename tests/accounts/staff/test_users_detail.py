@@ -1,0 +1,151 @@
+"""/users/<pk>/: what the page of one account answers."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.sessions.models import Session
+
+from accounts.addresses import set_address
+from accounts.models import User
+from ratelimits.models import RateLimit
+from tests.accounts.people import EVERY_RIGHT, make_event, make_key, make_staff, signed_in
+from tests.accounts.signin.steps import make_verified, sign_in
+from tests.conftest import make_user
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client, user):
+    return client.get(f"/users/{user.pk}/").content.decode()
+
+
+def offered(client, user):
+    return [action.slug for action in client.get(f"/users/{user.pk}/").context["actions"]]
+
+
+def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
+    RateLimit.objects.create(tier=alice.tier, path="/orders/*", limit=1234, period=60)
+    RateLimit.objects.create(tier=alice.tier, path="/reports", limit=50_000, window="month", mode="observe")
+    key = make_key(alice, last_used_ip="192.0.2.7")
+    make_event(key)
+    make_event(key, status_code=429, reason="rate_limited")
+    staff_client.post(f"/users/{alice.pk}/suspend/")
+    text = page(staff_client, alice)
+    for expected in ("1,234", "/orders/*", "calendar month", "Observe only", "gate_Ab3dE1…9xYz", "192.0.2.7"):
+        assert expected in text
+    for expected in ("rate_limited", "Suspended.", "Refused with its holder", "100 requests per minute"):
+        assert expected in text
+    usage = staff_client.get(f"/users/{alice.pk}/").context["usage"]
+    assert usage == {"requests": 2, "refused": 1}
+
+
+def test_keys_and_usage_are_shown_to_those_who_may_see_them(alice):
+    make_event(make_key(alice, last_used_ip="192.0.2.7"))
+    steve = make_staff("steve", "view_user")
+    seen = page(signed_in(steve), alice)
+    for hidden in ("gate_Ab3dE1", "192.0.2.7", "/orders", "Last 24 hours"):
+        assert hidden not in seen
+    steve.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    assert "gate_Ab3dE1" in page(signed_in(steve), alice)
+    assert "Last 24 hours" not in page(signed_in(steve), alice)
+    steve.user_permissions.add(Permission.objects.get(codename="view_keyusage"))
+    assert "GET /orders" in page(signed_in(steve), alice)
+
+
+def test_open_sessions_are_listed_and_dead_ones_are_not(staff_client, free):
+    alice = make_verified("alice")
+    from django.test import Client
+
+    his = Client()
+    sign_in(his, "alice", REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Lynx/2.9")
+    text = page(staff_client, alice)
+    assert "198.51.100.4" in text
+    assert "Lynx/2.9" in text
+    staff_client.post(f"/users/{alice.pk}/sign-out/")
+    assert "Nobody is signed in to this account." in page(staff_client, alice)
+    assert Session.objects.exists()
+
+
+def test_an_unusable_password_is_shown_for_what_it_is(staff_client, alice):
+    assert "Set" in page(staff_client, alice)
+    alice.set_unusable_password()
+    alice.save()
+    assert "signs in once a password is set" in page(staff_client, alice)
+    User.objects.filter(pk=alice.pk).update(oauth_provider="github")
+    assert "signs in with Github" in page(staff_client, alice)
+    assert "argon2" not in page(staff_client, alice)
+
+
+def test_verified_and_not_verified_are_words(staff_client, alice):
+    set_address(alice, verified=False)
+    assert "Not verified" in page(staff_client, alice)
+    set_address(alice, verified=True)
+    assert "Not verified" not in page(staff_client, alice)
+
+
+def test_a_deleted_tier_is_called_deleted(staff_client, alice):
+    Tier.objects.filter(pk=alice.tier_id).update(deleted_at="2026-01-01T00:00Z")
+    assert "is deleted: the default limit applies" in page(staff_client, alice)
+    User.objects.filter(pk=alice.pk).update(tier=None)
+    assert "No tier: the default limit applies" in page(staff_client, alice)
+
+
+def test_only_what_fits_and_is_allowed_is_offered(staff_client, alice):
+    set_address(alice, verified=False)
+    assert offered(staff_client, alice) == [
+        "suspend", "delete", "sign-out", "send-reset", "verify", "resend-verification",
+    ]  # fmt: skip
+    alice.suspend()
+    assert "reactivate" in offered(staff_client, alice)
+    alice.delete()
+    assert offered(staff_client, alice) == ["restore"]
+    assert "Edit</a>" not in page(staff_client, alice)
+
+
+def test_staff_see_other_staff_but_are_offered_nothing(sue):
+    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+    response = client.get(f"/users/{sue.pk}/")
+    assert response.context["actions"] == []
+    assert not response.context["may_edit"]
+    assert not response.context["may_erase"]
+    assert "Groups" in response.content.decode()
+
+
+def test_erasing_is_offered_to_superusers_only(staff_client, sue, alice):
+    assert staff_client.get(f"/users/{alice.pk}/").context["may_erase"]
+    assert not staff_client.get(f"/users/{sue.pk}/").context["may_erase"]
+    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+    assert not client.get(f"/users/{alice.pk}/").context["may_erase"]
+
+
+def test_hostile_values_are_escaped(staff_client, alice):
+    evil = "<script>alert(1)</script>"
+    User.objects.filter(pk=alice.pk).update(name=evil)
+    make_event(make_key(alice, evil), endpoint=f"/{evil}")
+    Tier.objects.filter(pk=alice.tier_id).update(description=evil)
+    assert evil not in page(staff_client, alice)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page(staff_client, alice)
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_the_number_of_queries_does_not_grow_with_keys_events_and_history(
+    staff_client, alice, django_assert_num_queries, count
+):
+    for n in range(count):
+        key = make_key(alice, f"key {n}")
+        make_event(key)
+        RateLimit.objects.create(tier=alice.tier, path=f"/p{n}", limit=1, period=60)
+        staff_client.post(f"/users/{alice.pk}/{'reactivate' if n % 2 else 'suspend'}/")
+    if count == 12:
+        assert alice.is_active
+    alice.reactivate()
+    page(staff_client, alice)
+    with django_assert_num_queries(18):
+        page(staff_client, alice)
+
+
+def test_a_picture_is_shown_to_staff(staff_client, alice):
+    assert staff_client.get(f"/users/{alice.pk}/picture/").status_code == 404
+    assert make_user("nopic").profile_image.name == ""

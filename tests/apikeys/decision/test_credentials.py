@@ -1,0 +1,106 @@
+"""Credentials are judged by their form first: a malformed one never reaches the database and never breaks anything."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from apikeys.decision.credentials import MALFORMED, MISSING, Credential, read_credential
+from apikeys.secrets import new_secret
+from tests.apikeys.gateway.malformed import GOOD, HEADERS, OTHER, QUERIES
+
+# No test here asks for the database: pytest-django refuses every use of it, which would show as 503.
+REFUSED = (401, "malformed_key")
+
+
+def reason_of(response):
+    return response.status_code, response.json()["reason"]
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
+def test_a_malformed_credential_is_refused_without_the_database(ask, headers):
+    response = ask(None, **headers)
+    assert reason_of(response) == REFUSED
+    assert response["WWW-Authenticate"] == 'Bearer realm="api", error="invalid_token"'
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_a_key_in_the_query_is_refused_even_beside_a_good_header(ask, query):
+    assert reason_of(ask(None, uri=f"/orders?{query}")) == REFUSED
+    assert reason_of(ask(GOOD, uri=f"/orders?{query}")) == REFUSED
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
+def test_verify_refuses_the_same_in_a_body(verify, headers):
+    given = headers.get("X-API-Key", headers.get("Authorization", "").removeprefix("Bearer "))
+    if len(headers) == 1 and given != GOOD:
+        answer = verify(key=given, method="GET", path="/orders")
+        assert (answer["status"], answer["reason"], answer["event_id"]) == (*REFUSED, None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Basic YTpi"}, {"Authorization": f"Token {GOOD}"}, {"Authorization": ""}],
+    ids=["none", "Basic", "another scheme", "empty"],
+)
+def test_no_credential_of_ours_is_a_missing_key(ask, headers):
+    response = ask(None, **headers)
+    assert reason_of(response) == (401, "missing_key")
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+
+def test_the_refusal_does_not_repeat_what_was_sent(ask):
+    response = ask(f"{GOOD}x")
+    assert GOOD not in response.content.decode() + str(response.headers)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key"),
+    [
+        (f"Bearer {GOOD}", None),
+        (f"bearer {GOOD}", None),
+        (f"BEARER  {GOOD}  ", None),
+        (f"Bearer\t{GOOD}", None),
+        ("", GOOD),
+        ("", f" {GOOD} "),
+        (f"Bearer {GOOD}", GOOD),
+        ("Basic YTpi", GOOD),
+    ],
+)
+def test_a_good_key_is_read_from_either_header(authorization, api_key):
+    assert read_credential(authorization, api_key) == Credential(secret=GOOD)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "page=2", "token=abc", "x[key]=abc", "auth[api_key]=", "key=abc", "api_key=", "q=gate_keeper", "%zz=%zz"],
+)
+def test_an_innocent_query_is_none_of_our_business(query):
+    target = f"/aggregate_monthlyRevenueReportOfTheYear?{query}"
+    assert read_credential(f"Bearer {GOOD}", None, target) == Credential(secret=GOOD)
+    assert read_credential("", None, target) == MISSING
+
+
+def test_two_different_keys_are_refused():
+    assert read_credential(f"Bearer {GOOD}", OTHER) == MALFORMED
+
+
+def test_verify_refuses_a_key_in_the_body_that_differs_from_the_header(client):
+    def ask(**headers):
+        question = json.dumps({"key": GOOD, "method": "GET", "path": "/orders"})
+        response = client.post("/authz/verify", question, content_type="application/json", headers=headers)
+        return response.json()["reason"]
+
+    assert ask(**{"X-API-Key": new_secret()}) == "malformed_key"
+    assert ask(**{"X-API-Key": "nonsense"}) == "malformed_key"
+
+
+def test_a_printed_credential_does_not_tell_the_secret():
+    assert GOOD not in repr(Credential(secret=GOOD))
+    assert GOOD not in str(Credential(secret=GOOD))
+
+
+def test_a_well_formed_key_does_reach_the_database(ask):
+    # The counter-proof: pytest-django's refusal surfaces as 503, so the tests above would have shown it.
+    assert ask(GOOD).status_code == 503

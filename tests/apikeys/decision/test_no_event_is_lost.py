@@ -1,0 +1,122 @@
+"""Every acknowledged decision has its row, and none has two, whatever becomes of the workers or the database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import psycopg
+import pytest
+
+from apikeys.models import KeyUsage
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.clusters import cluster
+from tests.apikeys.gateway.load import Clients
+from tests.apikeys.gateway.servers import ROOT, gatehouse
+
+
+def workers_of(process):
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def kill_workers(process, clients):
+    for _ in range(4):
+        clients.wait_for(60)
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+
+
+def hang_up(process, clients):
+    for _ in range(2):
+        clients.wait_for(60)
+        process.send_signal(signal.SIGHUP)
+
+
+def wear_workers_out(process, clients):
+    known = set(workers_of(process))
+    clients.wait_for(150, seconds=60)
+    assert set(workers_of(process)) != known
+
+
+def stop(process, clients):
+    clients.wait_for(60)
+    process.send_signal(signal.SIGTERM)
+    process.wait(15)
+
+
+TROUBLES = {
+    "kill -9": (kill_workers, []),
+    "SIGHUP": (hang_up, []),
+    "max-requests": (wear_workers_out, ["--max-requests", "40", "--max-requests-jitter", "10"]),
+    "SIGTERM": (stop, []),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("trouble", "arguments"), TROUBLES.values(), ids=TROUBLES)
+def test_every_acknowledged_decision_has_its_row(tmp_path, alice, bob, counters, trouble, arguments):
+    keys = [make_key(alice), make_key(bob)]
+    with (
+        gatehouse(
+            tmp_path, "-w", "2", "-k", "gthread", "--threads", "2", *arguments, DEFAULT_RATE_LIMIT_LIMIT="1000000000"
+        ) as server,
+        Clients(server.port, [key.secret for key in keys]) as clients,
+    ):
+        clients.wait_for(20)
+        trouble(server, clients)
+        if trouble is not stop:
+            clients.wait_for(60)
+        time.sleep(0.05)
+    acknowledged = [uuid.UUID(answer.event) for answer in clients.answers if answer.status == 200]
+    assert len(acknowledged) >= 60
+    assert {answer.status for answer in clients.answers} <= {200, 503}
+    assert len(set(acknowledged)) == len(acknowledged)
+    recorded = set(KeyUsage.objects.values_list("pk", flat=True))
+    assert set(acknowledged) <= recorded
+    # What was written and not acknowledged is at most what was under way when something died.
+    assert len(recorded) - len(acknowledged) <= 4 * 5
+
+
+SET_UP = """
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from accounts.models import User
+from tests.apikeys.conftest import make_key
+print(make_key(User.objects.create_user("alice", "alice@example.com")).secret)
+"""
+
+
+def test_an_immediate_restart_of_postgresql_loses_nothing(tmp_path):
+    with cluster() as server:
+        env = {"DATABASE_URL": server.url, "DJANGO_SETTINGS_MODULE": "config.settings", "VAR_DIR": str(tmp_path)}
+        made = subprocess.run(
+            [sys.executable, "-c", SET_UP], env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        secret = made.stdout.strip()
+        with (
+            gatehouse(
+                tmp_path, "-w", "2", "-k", "gthread", "--threads", "2", **env, DEFAULT_RATE_LIMIT_LIMIT="1000000000"
+            ) as front,
+            Clients(front.port, [secret]) as clients,
+        ):
+            for _ in range(2):
+                clients.wait_for(60)
+                server.control("restart", "-m", "immediate")
+            clients.wait_for(60)
+            # The last answers are yeses again: the workers got over it without a restart of their own.
+            deadline = time.monotonic() + 10
+            while clients.answers[-1].status != 200 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert clients.answers[-1].status == 200
+        with psycopg.connect(server.url) as connection:
+            recorded = {row[0] for row in connection.execute("SELECT id FROM key_usage WHERE status_code = 200")}
+    acknowledged = [uuid.UUID(answer.event) for answer in clients.answers if answer.status == 200]
+    assert {answer.status for answer in clients.answers} <= {200, 503}
+    assert len(set(acknowledged)) == len(acknowledged) >= 100
+    assert set(acknowledged) <= recorded

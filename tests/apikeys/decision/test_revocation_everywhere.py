@@ -1,0 +1,78 @@
+"""In force on the next request, on every worker: four of them, asked without a pause while the key is taken away."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from apikeys.models import APIKey, KeyPermission, KeyUsage
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.load import Clients
+from tests.apikeys.gateway.servers import gatehouse
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def permission(key):
+    return KeyPermission.objects.filter(api_key=key)
+
+
+# The change, what takes it back (if anything does), and the status that follows.
+CHANGES = {
+    "disable": (lambda key: key_row(key).update(is_active=False), lambda key: key_row(key).update(is_active=True), 401),
+    "expire": (
+        lambda key: key_row(key).update(expires_at=timezone.now()),
+        lambda key: key_row(key).update(expires_at=timezone.now() + timedelta(days=1)),
+        401,
+    ),
+    "narrow": (
+        lambda key: permission(key).update(resource="/invoices"),
+        lambda key: permission(key).update(resource="*"),
+        403,
+    ),
+    "bind to an address": (
+        lambda key: key_row(key).update(allowed_ips=["192.0.2.1"]),
+        lambda key: key_row(key).update(allowed_ips=[]),
+        403,
+    ),
+    "suspend the owner": (lambda key: key.user.suspend(), lambda key: key.user.reactivate(), 401),
+    "delete the owner": (lambda key: key.user.delete(), lambda key: key.user.restore(), 401),
+    "delete": (lambda key: key.delete(), lambda key: key.restore(), 401),
+    "revoke": (lambda key: key_row(key).revoke("leaked"), None, 401),
+}
+
+
+def key_row(key):
+    return APIKey.objects.filter(pk=key.pk)
+
+
+def test_no_request_is_allowed_after_the_response_to_a_change(tmp_path, alice, counters):
+    key = make_key(alice)
+    with (
+        gatehouse(
+            tmp_path, "-w", "4", "-k", "gthread", "--threads", "2", DEFAULT_RATE_LIMIT_LIMIT="1000000000"
+        ) as server,
+        Clients(server.port, [key.secret], threads=6) as clients,
+    ):
+        clients.wait_for(50)
+        for name, (change, take_back, status) in CHANGES.items():
+            for _ in range(5 if take_back else 1):
+                before = len(clients.answers)
+                clients.wait_for(12)
+                assert 200 in {answer.status for answer in clients.answers[before:]}, name
+                change(key)
+                changed_at = time.monotonic()
+                clients.wait_for(24)
+                later = Counter(answer.status for answer in list(clients.answers) if answer.at >= changed_at)
+                assert set(later) == {status}, (name, later)
+                if take_back:
+                    take_back(key)
+                    taken_back_at = time.monotonic()
+                    clients.wait_for(24)
+                    later = Counter(answer.status for answer in list(clients.answers) if answer.at >= taken_back_at)
+                    assert set(later) == {200}, (name, later)
+    assert KeyUsage.objects.filter(status_code=200).count() == sum(a.status == 200 for a in clients.answers)

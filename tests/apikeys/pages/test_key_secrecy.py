@@ -1,0 +1,191 @@
+"""The secret is in the one page that shows it, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.apps import apps
+from django.contrib.sessions.models import Session
+from django.core import mail
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from django.views.debug import ExceptionReporter
+
+from apikeys import services
+from apikeys.models import APIKey
+from apikeys.pages import views as key_views
+from apikeys.secrets import RANDOM_LENGTH
+from config.base.history import Author
+from tests.apikeys.pages.test_key_holder_pages import secret_in, text
+from tests.apikeys.usage.usage_makers import event, make_key
+
+DAY = timedelta(days=1)
+
+
+def core(secret):
+    """The part of a secret of which nothing may be anywhere: all but what is shown to tell keys apart."""
+    return secret[len("gate_") + 6 : -4]
+
+
+def database_dump():
+    """Every column of every row of every table, as text."""
+    parts = []
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names():
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            parts += [str(value) for row in cursor.fetchall() for value in row]
+    return "\n".join(parts)
+
+
+def pages(client, key):
+    urls = [
+        "/account/keys/", "/account/keys/?show=ended", "/account/usage/", "/admin/", "/admin/usage/",
+        "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/admin/apikeys/apikey/find/", "/admin/apikeys/keyusage/",
+        f"/admin/apikeys/apikey/{key.pk}/change/", f"/admin/apikeys/apikey/{key.pk}/history/",
+        *(f"/admin/apikeys/apikey/{key.pk}/{step}/" for step in key_views.STEPS),
+        *(f"/account/keys/{key.pk}/{step}/" for step in ("edit", *key_views.STEPS)), f"/account/keys/{key.pk}/",
+        "/admin/apikeys/apikey/export/", "/admin/apikeys/keyusage/export/", "/admin/usage/?format=csv",
+        "/account/usage/?format=csv",
+    ]  # fmt: skip
+    for url in urls:
+        response = client.get(url, follow=True)
+        assert response.status_code == 200, url
+        yield url, b"".join(response) if response.streaming else response.content
+
+
+@pytest.fixture
+def loud_logs(caplog):
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+def made_and_rotated(client):
+    """A key made and rotated through its holder's pages: the key and both secrets."""
+    first = secret_in(client.post("/account/keys/new/", {"name": "k"}))
+    key = APIKey.objects.get()
+    second = secret_in(client.post(f"/account/keys/{key.pk}/rotate/", {"grace": "86400"}))
+    return APIKey.objects.get(), (first, second)
+
+
+def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_dump(staff_client, sue, loud_logs):
+    key, secrets = made_and_rotated(staff_client)
+    APIKey.objects.update(expires_at=timezone.now() + 5 * DAY)
+    event(key)
+    staff_client.post("/admin/apikeys/apikey/find/", {"secret": secrets[0]})
+    staff_client.post("/admin/apikeys/apikey/find/", {"secret": secrets[1] + "x"})
+    staff_client.get("/admin/apikeys/apikey/", {"q": secrets[1]}, follow=True)
+    call_command("notify_expiring_keys", stdout=StringIO())
+    fixture = StringIO()
+    call_command("dumpdata", stdout=fixture)
+    places = {
+        "logs": loud_logs.text,
+        "database": database_dump(),
+        "dumpdata": fixture.getvalue(),
+        "sessions": json.dumps([session.get_decoded() for session in Session.objects.all()]),
+        "cookies": str(staff_client.cookies),
+        "mail": str([(message.subject, message.body) for message in mail.outbox]),
+        **{url: body.decode() for url, body in pages(staff_client, key)},
+    }
+    assert len(mail.outbox) == 1
+    for secret in secrets:
+        assert len(core(secret)) == RANDOM_LENGTH - 4
+        assert [name for name, body in places.items() if core(secret) in body] == []
+
+
+def test_the_dump_would_find_a_secret_that_was_stored(alice):
+    secret = services.new_secret()
+    # Past the rule that refuses it.
+    APIKey.objects.filter(pk=make_key(alice).pk).update(metadata={"note": secret})
+    assert core(secret) in database_dump()
+    assert apps.get_models()
+
+
+def report_of(client, *request, **data):
+    """Django's error report for a request that fails, as the debug page and the mail to the administrators have it."""
+    with pytest.raises(ZeroDivisionError):
+        getattr(client, request[0])(request[1], data)
+    reporter = ExceptionReporter(client.request_seen, *client.exc_info_seen)
+    return reporter.get_traceback_html() + reporter.get_traceback_text()
+
+
+class Watching(Client):
+    """A client that keeps the request and the exception of a view that breaks."""
+
+    def store_exc_info(self, **kwargs):
+        self.exc_info_seen, self.request_seen = sys.exc_info(), kwargs["request"]
+        super().store_exc_info(**kwargs)
+
+
+@pytest.fixture
+def watching(alice, settings):
+    settings.DEBUG = False
+    client = Watching()
+    client.force_login(alice)
+    return client
+
+
+def broken(*args, **kwargs):
+    return 1 / 0
+
+
+def seen_secrets(monkeypatch):
+    """Remember each secret that is made, while the pages break on it."""
+    made = []
+    original = services.new_secret
+
+    def new_secret():
+        made.append(original())
+        return made[-1]
+
+    monkeypatch.setattr(services, "new_secret", new_secret)
+    return made
+
+
+def test_an_error_report_shows_no_secret_when_the_page_of_it_breaks(watching, monkeypatch):
+    made = seen_secrets(monkeypatch)
+    monkeypatch.setattr("apikeys.pages.desks.render", broken)
+    report = report_of(watching, "post", "/account/keys/new/", name="k")
+    assert "ZeroDivisionError" in report
+    assert core(made[0]) not in report
+
+
+def test_an_error_report_shows_no_secret_when_the_database_breaks(watching, monkeypatch):
+    made = seen_secrets(monkeypatch)
+    monkeypatch.setattr("apikeys.services.base_history.record", broken)
+    report = report_of(watching, "post", "/account/keys/new/", name="k")
+    assert core(made[0]) not in report
+
+
+def test_an_error_report_shows_no_secret_of_a_rotation(watching, alice, monkeypatch):
+    key = make_key(alice)
+    made = seen_secrets(monkeypatch)
+    monkeypatch.setattr("apikeys.pages.desks.render", broken)
+    report = report_of(watching, "post", f"/account/keys/{key.pk}/rotate/", grace="0")
+    assert core(made[0]) not in report
+
+
+def test_an_error_report_shows_no_secret_that_is_searched_for(sue, settings, monkeypatch):
+    settings.DEBUG = False
+    client = Watching()
+    client.force_login(sue)
+    _, secret = services.issue_key(sue, Author(sue), name="k")
+    monkeypatch.setattr("apikeys.admin.StaffDesk.page", broken)
+    monkeypatch.setattr("apikeys.models.keys.candidate_hashes", broken)
+    report = report_of(client, "post", "/admin/apikeys/apikey/find/", secret=secret)
+    assert core(secret) not in report
+
+
+def test_the_page_of_the_secret_is_kept_by_no_cache_and_leaks_no_referrer(watching):
+    response = watching.post("/account/keys/new/", {"name": "k"})
+    assert response["Cache-Control"] == "no-store, max-age=0"
+    assert response["Referrer-Policy"] == "no-referrer"
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert "Location" not in response
+    assert text(response).count(secret_in(response)) == 1

@@ -1,0 +1,293 @@
+"""Connect a gateway: configurations to copy, and a self-test through the real gateway that shows statuses only."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+from django.contrib.auth.models import Permission
+
+from apikeys.models import APIKey, KeyUsage
+from apikeys.tools.gateway_setup import FILES, Places, configuration
+from apikeys.tools.selftest import FORGED_IDENTITY
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.servers import ROOT, call, guarded, upstream
+from tests.conftest import make_user
+
+PAGE = "/admin/apikeys/connect/"
+TEST = "/admin/apikeys/connect/test/"
+ONE_WORKER = ("-w", "1", "-k", "gthread", "--threads", "2")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_configuration_has_no_placeholder_left(name):
+    text = configuration(name, Places("gate:1", "[2001:db8::1]:2", "0.0.0.0:3", "s"))
+    assert not re.findall(r"(?:GATEHOUSE|UPSTREAM|LISTEN)_|GATEWAY_SECRET", text)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_documentation_shows_the_file_that_is_tested(name):
+    page = Path(ROOT, "docs", "gateways", f"{name}.md").read_text()
+    assert f"{configuration(name, Places())}```" in page
+
+
+def test_the_page_shows_all_four_filled_with_this_address(staff_client):
+    response = staff_client.get(PAGE, headers={"host": "localhost:8123"})
+    assert response.status_code == 200
+    assert response.text.count("<pre") == 4
+    assert "http://localhost:8123/authz/traefik" in response.text
+    assert "&lt;GATEWAY_SECRET&gt;" in response.text
+
+
+def test_the_secret_itself_is_not_shown(staff_client, settings):
+    settings.GATEWAY_SECRET = "between-us-only"
+    assert "between-us-only" not in staff_client.get(PAGE).text
+
+
+def test_the_places_can_be_filled_in(staff_client):
+    places = {"gatehouse": "gate.internal:8000", "upstream": "[2001:db8::7]:9000", "listen": "0.0.0.0:443"}
+    text = staff_client.get(PAGE, places).text
+    assert "server gate.internal:8000;" in text
+    assert "address: 2001:db8::7, port_value: 9000" in text
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("gate", "gate:", ":80", "gate:0", "gate:99999", "gate:080", "gate:+80", "gate:８０", "gate:80 ;", "", "\0:1"),
+        *("a b:80", "x;}:80", "gate:80\nevil", "gate:80\r\nevil", "gate\n:80", "{gate}:80", "$host:80", "gate#:80"),
+        *("http://gate:80", "gate:80/", "gate/x:80", "user@gate:80", "*:80", "gâte:80", "-gate:80", "a..b:80", ".:80"),
+        *("1.2.3:80", "999.1.1.1:80", "1.2.3.4.5:80", "::1:80", "[::1:80", "[:::]:80", "[fe80::1%eth0]:80", "[::1]80"),
+        *("{env.GATEWAY_SECRET}:80", "unix//run/x:80", "a" * 64 + ":80"),
+    ],
+)
+@pytest.mark.parametrize("field", ["gatehouse", "upstream", "listen"])
+def test_only_a_place_gets_into_a_configuration(staff_client, field, place):
+    places = {"gatehouse": "gate:1", "upstream": "api:1", "listen": "0.0.0.0:1"}
+    response = staff_client.get(PAGE, places | {field: place})
+    if "\0" not in place:
+        assert "errorlist" in response.text
+        assert "server gate:1;" not in response.text  # as without anything filled in
+    assert response.status_code in {200, 400}
+
+
+@pytest.mark.parametrize("listen", ["api.example.com:8080", "localhost:8080", "gate:1", "*:8080"])
+def test_a_gateway_listens_on_an_address_and_so_for_every_host_name(staff_client, listen):
+    response = staff_client.get(PAGE, {"gatehouse": "gate:1", "upstream": "api:1", "listen": listen})
+    assert "Enter an IP address and a port" in response.text
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0:8000", "[::]:8000"])
+def test_nothing_can_be_asked_at_the_unspecified_address(staff_client, place):
+    response = staff_client.get(PAGE, {"gatehouse": place, "upstream": "api:1", "listen": "0.0.0.0:1"})
+    assert "Enter a host and a port" in response.text
+
+
+def test_the_api_is_not_taken_for_gatehouse(staff_client):
+    response = staff_client.get(PAGE, {"gatehouse": "api:9000", "upstream": "API:9000", "listen": "0.0.0.0:1"})
+    assert "this is Gatehouse&#x27;s" in response.text
+
+
+@pytest.mark.parametrize("host", ["localhost:99999", "localhost:0"])
+def test_an_address_of_ours_that_is_none_is_not_filled_in(staff_client, host):
+    response = staff_client.get(PAGE, headers={"host": host})
+    assert "gatehouse.internal:8000" in response.text
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "127.0.0.1:8080", "[::]:8080", "[::1]:8080"])
+def test_no_configuration_matches_a_host_name(listen):
+    places = Places(listen=listen)
+    assert "\nhttp://:8080 {" in configuration("caddy", places)
+    assert "server_name" not in configuration("nginx", places)
+    [listener] = yaml.safe_load(configuration("envoy", places))["static_resources"]["listeners"]
+    socket = listener["address"]["socket_address"]
+    assert (socket["address"], socket["port_value"]) == (listen.rpartition(":")[0].strip("[]"), 8080)
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    [virtual_host] = manager["route_config"]["virtual_hosts"]
+    assert virtual_host["domains"] == ["*"]
+    assert yaml.safe_load(configuration("traefik", places))["http"]["routers"]["api"]["rule"] == "PathPrefix(`/`)"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "orders",
+        "ftp://api.example.com/",
+        "file:///etc/passwd",
+        "gopher://x/",
+        "http://",
+        "http://user:pw@api.example.com/",
+        "http://api.example.com/?x=1",
+        "http://api.example.com/#x",
+        "http://a b/",
+        "http://[::1/",
+        "http://x:99999/",
+        "http://api.example.com/\r\nX: y",
+        "javascript:alert(1)",
+        "http://münchen.example/",
+    ],
+)
+def test_a_url_that_is_no_api_is_refused_at_the_field(staff_client, url):
+    response = staff_client.post(TEST, {"url": url})
+    assert response.status_code == 200
+    assert "errorlist" in response.text
+    assert not APIKey.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1", "0.0.0.0", "no-such-host.invalid"]
+)
+def test_places_where_no_gateway_is_are_not_asked(staff_client, host):
+    response = staff_client.post(TEST, {"url": f"http://{host}/latest/meta-data"})
+    assert "Nothing was tested." in response.text
+    assert not APIKey.objects.exists()
+
+
+def test_a_gateway_that_does_not_answer_is_said_not_to(staff_client):
+    response = staff_client.post(TEST, {"url": "http://127.0.0.1:1/"})
+    assert "127.0.0.1:1 does not answer" in response.text
+    assert not APIKey.objects.exists()
+
+
+def test_tls_is_verified(staff_client):
+    with upstream() as plain:
+        response = staff_client.post(TEST, {"url": f"https://127.0.0.1:{plain.server_address[1]}/"})
+    assert "does not answer (SSL" in response.text
+
+
+def test_only_superusers_may_send_requests_from_here(client, free):
+    clerk = make_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    client.force_login(clerk)
+    page = client.get(PAGE)
+    assert page.status_code == 200
+    assert "Run the self-test" not in page.text
+    assert client.post(TEST, {"url": "http://127.0.0.1:1/"}).status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_open_door_fails_the_test(staff_client, counters):
+    with upstream() as bare:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{bare.server_address[1]}/orders"})
+    results = {result.title: result for result in response.context["results"]}
+    assert "Do not open this gateway" in response.text
+    assert not any(result.passed for result in results.values())
+    assert len(results) == 11
+    assert not APIKey.objects.exists()
+    assert "forged-by-gatehouse" not in response.text
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
+def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_path, alice, name):
+    key = make_key(alice).secret
+    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER, listen="0.0.0.0") as (front, _):
+        hosts = ("api.example.com", "api.example.com:8080", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "x", "_")
+        paths = ("/", "//", "/orders", "//orders", "/./orders", "/%6frders", "/orders%2fx", "/a?b=//", "/authz/nginx")
+        for host, path in product(hosts, paths):
+            answer = call(front.port, path=path, headers={"Host": host})
+            assert answer.status in {400, 401}, (host, path)
+        for host, method in product(hosts, ("HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")):
+            answer = call(front.port, method, "/orders", {"Host": host})
+            assert answer.status == 401, (host, method)
+        assert not api.arrived
+        for host in hosts:
+            assert call(front.port, path="/orders", headers={"Host": host, "X-API-Key": key}).status == 200
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
+def test_a_gateway_with_the_published_configuration_passes(staff_client, counters, tmp_path, name):
+    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER) as (front, _):
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
+    assert response.context["failure"] == ""
+    failed = [result for result in response.context["results"] if not result.passed]
+    assert not failed
+    assert "Passed" in response.text
+    assert not APIKey.objects.exists()
+    assert not KeyUsage.objects.exists()
+
+
+BROKEN = {
+    "serves one host name only": ("caddy", "http://:", "http://127.0.0.1:", {"For another host name"}),
+    "keeps what a client forged": ("caddy", "request_header -*_*", "", {"With forged identity headers"}),
+    "obeys Connection": (
+        "caddy",
+        "request_header @plain -Connection",
+        "",
+        {"With the identity headers named in Connection"},
+    ),
+    "leaves a path open": (
+        "nginx",
+        "location / {",
+        "location // { proxy_pass http://api; }\n    merge_slashes off;\n    location / {",
+        {"For other spellings of the path"},
+    ),
+}
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tmp_path, fault):
+    name, old, new, failing = BROKEN[fault]
+    with (
+        upstream() as api,
+        guarded(name, tmp_path, api, *ONE_WORKER, change=lambda text: text.replace(old, new)) as (front, _),
+    ):
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
+    assert {result.title for result in response.context["results"] if not result.passed} == failing
+    assert "Do not open this gateway" in response.text
+
+
+CAREFUL = {
+    "closes": "if ($host != 127.0.0.1) { return 444; }",
+    "refuses": "if ($host != 127.0.0.1) { return 421; }",
+    "redirects": "if ($host != 127.0.0.1) { return 301 https://api.example.com$request_uri; }",
+    "refuses odd paths": "if ($request_uri ~ //) { return 400; }",
+    "refuses upgrades": "if ($http_connection ~ X-Auth) { return 400; }",
+}
+
+
+@pytest.mark.gateway
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("care", CAREFUL)
+def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, counters, tmp_path, care):
+    def careful(text):
+        return text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1)
+
+    with (
+        upstream() as api,
+        guarded(
+            "nginx",
+            tmp_path,
+            api,
+            *ONE_WORKER,
+            change=careful,
+        ) as (front, _),
+    ):
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
+    assert response.context["failure"] == ""
+    assert not [result for result in response.context["results"] if not result.passed]
+    got = {result.got for result in response.context["results"]}
+    assert ("closed" in got) is (care == "closes")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_api_that_refuses_for_itself_is_not_taken_for_a_gateway_that_asks(staff_client, counters):
+    with upstream() as api:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/status/403"})
+    passed = {result.title for result in response.context["results"] if result.passed}
+    assert not passed
+
+
+def test_the_self_test_forges_every_spelling():
+    for name in ("X-Auth-User-Id", "X-Auth_User-Id", "X_Auth-User-Id", "X_Auth_User_Id", "X_Auth_Tier", "X-Auth-Tier"):
+        assert name in FORGED_IDENTITY
+    assert len(FORGED_IDENTITY) == 3 * 8 + 2 * 4

@@ -1,0 +1,64 @@
+"""A change that commits while its hour is folded is in the totals, whatever the order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Event, Thread
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from apikeys.models import KeyUsage, TouchedHour
+from apikeys.usage import rollups
+from apikeys.usage.analytics import Scope, Window, totals
+from tests.apikeys.usage.usage_makers import event, make_key
+
+HOUR = timedelta(hours=1)
+
+
+def tokens():
+    today = timezone.now().date()
+    return totals(Scope(), Window.of_days(today - timedelta(days=2), today)).tokens
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has one writer at a time: run with TEST_DATABASE_URL"
+)
+def test_a_report_that_is_not_committed_when_its_hour_is_folded_is_folded_later(alice):
+    row = event(make_key(alice), 5 * HOUR, tokens_used=1)
+    rollups.fold()
+    KeyUsage.objects.filter(pk=row.pk).update(tokens_used=2)
+    written, folded = Event(), Event()
+
+    def report():
+        with transaction.atomic():
+            KeyUsage.objects.filter(pk=row.pk).update(tokens_used=3)
+            written.set()
+            folded.wait(10)
+        connection.close()
+
+    thread = Thread(target=report)
+    thread.start()
+    written.wait(10)
+    assert rollups.fold() == 1
+    assert tokens() == 2
+    folded.set()
+    thread.join()
+    assert TouchedHour.objects.count() == 1
+    assert tokens() == 3
+    assert rollups.fold() == 1
+    assert tokens() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_leaves_one_note_an_hour(alice):
+    key, at = make_key(alice), timezone.now() - 5 * HOUR
+    rows = [
+        KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, created_at=at)
+        for _ in range(50)
+    ]
+    with transaction.atomic():
+        KeyUsage.objects.bulk_create(rows)
+    assert TouchedHour.objects.count() == 1

@@ -1,0 +1,270 @@
+"""/admin/usage/ and /account/usage/: figures, charts, filters, CSV, and who sees what."""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from apikeys.models import APIKey, KeyPermission
+from apikeys.usage import rollups
+from tests.apikeys.pages.test_key_holder_pages import text
+from tests.apikeys.usage.usage_makers import event, make_key
+
+STAFF, HOLDER = "/admin/usage/", "/account/usage/"
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def holder(client, alice):
+    client.force_login(alice)
+    return client
+
+
+def stats(response):
+    """The figures of the cards, by their labels."""
+    found = re.findall(r'stat-value">([^<]*)</span><span class="stat-label">([^<]*)<', text(response))
+    return {label.split(",")[0]: value for value, label in found}
+
+
+def table(response, caption):
+    body = text(response).split(f">{caption}<")[-1].split("</table>")[0]
+    return [re.sub(r"<[^>]+>", " ", row).split() for row in body.split("<tr>")[2:]]
+
+
+def lines(response):
+    assert response.status_code == 200
+    return list(csv.reader(b"".join(response.streaming_content).decode("utf-8-sig").splitlines()))
+
+
+@pytest.fixture
+def traffic(alice, bob):
+    """Alice: 5 requests to two endpoints with two keys, 1 refused and 1 failed. Bob: 2 requests."""
+    first, second, foreign = make_key(alice, "first"), make_key(alice, "second"), make_key(bob, "foreign")
+    event(first, 5 * HOUR, endpoint="/orders", response_time_ms=100, tokens_used=1000, cost_microcents=7)
+    event(first, 5 * HOUR, endpoint="/orders", response_time_ms=300, status_code=500)
+    event(first, 5 * HOUR, endpoint="/bills", status_code=429, reason="rate_limited")
+    event(second, 2 * DAY, endpoint="/orders")
+    event(second, endpoint="/bills")
+    event(foreign, 5 * HOUR, endpoint="/orders")
+    event(foreign, endpoint="/secret-of-bob")
+    return first, second, foreign
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
+    if folded:
+        rollups.fold()
+    response = staff_client.get(STAFF)
+    assert stats(response) == {
+        "requests": "7",
+        "refused by Gatehouse": "1",
+        "answered with an error": "1",
+        "on average": "200 ms",
+        "tokens": "1,000",
+        "cost in microcents": "7",
+    }
+    assert table(response, "Refusals by reason") == [["rate_limited", "1"]]
+    assert table(response, "Usage by endpoint")[0][:3] == ["/orders", "4", "0"]
+    assert [row[0] for row in table(response, "Usage by account")] == ["alice", "bob"]
+    assert len(table(response, "Usage by key")) == 3
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_refusals_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
+    key = make_key(alice)
+    refused = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
+    for reason, times in refused.items():
+        for day in range(times):
+            event(key, day * DAY + HOUR, status_code=403, reason=reason, response_time_ms=10 * (day + 1))
+    if folded:
+        rollups.fold()
+    response = staff_client.get(STAFF)
+    assert table(response, "Refusals by reason") == [
+        ["rate_limited", "3"],
+        ["expired_key", "2"],
+        ["permission_denied", "2"],
+    ]
+    assert stats(response)["refused by Gatehouse"] == stats(response)["requests"] == "7"
+    assert "slowest 30 ms" in text(response)
+
+
+def test_without_an_event_all_figures_are_nought(staff_client, db):
+    response = staff_client.get(STAFF)
+    assert stats(response) == {
+        "requests": "0",
+        "refused by Gatehouse": "0",
+        "answered with an error": "0",
+        "on average": "–",
+        "tokens": "0",
+        "cost in microcents": "0",
+    }
+    assert "Nothing was refused." in text(response)
+    assert "Nothing in this time." in text(response)
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_holder_sees_his_own_only(holder, traffic, folded):
+    if folded:
+        rollups.fold()
+    response = holder.get(HOLDER)
+    assert stats(response)["requests"] == "5"
+    assert "secret-of-bob" not in text(response)
+    assert "foreign" not in text(response)
+    assert "Usage by account" not in text(response)
+    assert stats(holder.get(HOLDER, {"endpoint": "/orders"}))["requests"] == "3"
+    assert stats(holder.get(HOLDER, {"endpoint": "/secret-of-bob"}))["requests"] == "0"
+
+
+def test_a_foreign_key_is_as_unknown_as_a_missing_one(holder, traffic):
+    foreign = holder.get(HOLDER, {"key": traffic[2].pk})
+    missing = holder.get(HOLDER, {"key": "00000000-0000-4000-8000-000000000000"})
+    for response in (foreign, missing):
+        assert response.status_code == 400
+        assert "There is no such key." in text(response)
+        assert not stats(response)
+
+
+def test_a_holder_cannot_ask_for_another_account_or_tier(holder, traffic, bob, free):
+    assert stats(holder.get(HOLDER, {"user": "bob", "tier": free.pk}))["requests"] == "5"
+
+
+def test_staff_narrow_by_key_account_tier_and_endpoint(staff_client, traffic, free):
+    first, second, _ = traffic
+    for query, count in (
+        ({"key": first.pk}, "3"),
+        ({"key": [first.pk, second.pk]}, "5"),
+        ({"user": "bob"}, "2"),
+        ({"user": "BOB@example.com"}, "2"),
+        ({"tier": free.pk}, "7"),
+        ({"endpoint": "/orders"}, "4"),
+        ({"endpoint": "/orders", "user": "bob"}, "1"),
+    ):
+        assert stats(staff_client.get(STAFF, query))["requests"] == count, query
+
+
+def test_the_keys_of_one_endpoint(staff_client, traffic):
+    rows = table(staff_client.get(STAFF, {"endpoint": "/bills"}), "Usage by key")
+    assert {row[0] for row in rows} == {"first", "second"}
+
+
+def test_several_keys_on_one_chart(staff_client, traffic):
+    response = staff_client.get(STAFF, {"key": [key.pk for key in traffic]})
+    assert "Requests by key" in text(response)
+    assert "chart-key-2" in text(response)
+    assert "Requests by key" not in text(staff_client.get(STAFF, {"key": traffic[0].pk}))
+
+
+def test_days_bound_the_figures(staff_client, traffic):
+    today = timezone.now().date()
+    assert stats(staff_client.get(STAFF, {"first": today + DAY, "last": today + DAY}))["requests"] == "0"
+    two_days_ago = (timezone.now() - 2 * DAY).date()
+    assert stats(staff_client.get(STAFF, {"first": two_days_ago, "last": two_days_ago}))["requests"] == "1"
+
+
+def test_a_day_is_drawn_by_the_hour_and_a_month_by_the_day(staff_client, traffic):
+    today = timezone.now().date().isoformat()
+    assert text(staff_client.get(STAFF, {"first": today, "last": today})).count('<th scope="row">') >= 24
+    assert ":00</th>" in text(staff_client.get(STAFF, {"first": today, "last": today}))
+    assert ":00</th>" not in text(staff_client.get(STAFF))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"first": "2026-02-30"}, "valid date"),
+        ({"first": "x" * 1_000}, "valid date"),
+        ({"first": "2026-03-02", "last": "2026-03-01"}, "lies after"),
+        ({"first": "2020-01-01", "last": "2026-03-01"}, "At most 366 days"),
+        ({"first": "0001-01-01", "last": "0001-01-02"}, "between 2000 and 2200"),
+        ({"last": "0001-01-02"}, "between 2000 and 2200"),
+        ({"first": "9999-12-31", "last": "9999-12-31"}, "between 2000 and 2200"),
+        ({"key": "x"}, "no such key"),
+        ({"key": str(2**63)}, "no such key"),
+        ({"key": ["00000000-0000-4000-8000-000000000000"] * 13}, "At most 12 keys"),
+        ({"user": "nobody"}, "no account"),
+        ({"user": "x" * 300}, "at most 254"),
+        ({"tier": str(2**63)}, "valid choice"),
+        ({"tier": "x"}, "valid choice"),
+        ({"endpoint": "/" + "x" * 300}, "at most 255"),
+    ],
+)
+def test_a_bad_filter_is_an_error_at_the_field(staff_client, query, said):
+    response = staff_client.get(STAFF, query)
+    assert response.status_code == 400
+    assert said in text(response)
+    assert not stats(response)
+
+
+def test_the_first_day_alone_and_the_last_day_alone_are_enough(staff_client, traffic):
+    day = (timezone.now() - 2 * DAY).date()
+    assert stats(staff_client.get(STAFF, {"first": day}))["requests"] == "7"
+    assert stats(staff_client.get(STAFF, {"last": day}))["requests"] == "1"
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_export_adds_up_to_the_totals(staff_client, traffic, folded):
+    if folded:
+        rollups.fold()
+    header, *rows = lines(staff_client.get(STAFF, {"format": "csv"}))
+    records = [dict(zip(header, row, strict=True)) for row in rows]
+    assert sum(int(record["requests"]) for record in records) == 7
+    assert sum(int(record["tokens"]) for record in records) == 1000
+    failed = next(record for record in records if record["errors"] == "1")
+    assert (failed["key"], failed["endpoint"], failed["average_ms"], failed["slowest_ms"]) == (
+        "first",
+        "/orders",
+        "200",
+        "300",
+    )
+
+
+def test_the_export_of_a_holder_is_his_own(holder, traffic):
+    _, *rows = lines(holder.get(HOLDER, {"format": "csv"}))
+    assert {row[3] for row in rows} == {"alice"}
+
+
+def test_the_export_is_safe_in_a_spreadsheet(staff_client, alice):
+    key = make_key(alice, "=HYPERLINK()")
+    event(key, endpoint="@SUM(1)")
+    _, row = lines(staff_client.get(STAFF, {"format": "csv"}))
+    assert (row[2], row[5]) == ("'=HYPERLINK()", "'@SUM(1)")
+
+
+def test_a_purged_key_keeps_its_line(staff_client, alice):
+    event(make_key(alice))
+    KeyPermission.objects.all().delete()
+    APIKey.objects.all()._raw_delete("default")
+    assert "removed" in text(staff_client.get(STAFF))
+    assert stats(staff_client.get(STAFF))["requests"] == "1"
+    _, row = lines(staff_client.get(STAFF, {"format": "csv"}))
+    assert row[2:4] == ["", ""]
+
+
+@pytest.mark.parametrize("count", [1, 15])
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_page_asks_the_database_as_often_for_much_as_for_little(
+    staff_client, alice, count, folded, django_assert_max_num_queries
+):
+    for number in range(count):
+        event(make_key(alice, f"key {number}"), 5 * HOUR, endpoint=f"/{number}")
+    if folded:
+        rollups.fold()
+    with django_assert_max_num_queries(36):
+        assert stats(staff_client.get(STAFF))["requests"] == str(count)
+
+
+def test_hostile_names_are_escaped(staff_client, alice):
+    event(make_key(alice, "<i>k</i>"), endpoint="/<script>alert(1)</script>")
+    shown = text(staff_client.get(STAFF))
+    assert "<i>k" not in shown
+    assert "<script>alert" not in shown
+
+
+def test_a_visitor_is_sent_to_sign_in(client, db):
+    assert client.get(HOLDER).status_code == 302
+    assert client.get(STAFF).status_code == 302

@@ -1,0 +1,365 @@
+"""Whatever is folded, pruned, reported late or back-dated: the totals are those of the ledger."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
+from apikeys.usage import rollups
+from apikeys.usage.analytics import Scope, Sums, Window, added, daily_requests, sums_by, totals
+from config.base.models import uuid7
+from tests.apikeys.usage.usage_makers import event, make_key
+
+NOW = timezone.now
+HOURS = timedelta(hours=1)
+
+
+def window(days=3):
+    today = NOW().date()
+    return Window.of_days(today - timedelta(days=days), today)
+
+
+def counted(rows):
+    """The sums of these events, added up one by one."""
+    rows = list(rows)
+    times = [row.response_time_ms for row in rows if row.response_time_ms is not None]
+    return Sums(
+        requests=len(rows),
+        refused=sum(row.reason != "" for row in rows),
+        errors=sum(row.reason == "" and row.status_code >= 400 for row in rows),
+        ms_total=sum(times),
+        ms_count=len(times),
+        ms_max=max(times, default=0),
+        tokens=sum(row.tokens_used or 0 for row in rows),
+        cost=sum(row.cost_microcents or 0 for row in rows),
+    )
+
+
+def by_hand(groups, rows):
+    groupers = {
+        "day": lambda row: row.created_at.date(),
+        "hour": lambda row: row.created_at.replace(minute=0, second=0, microsecond=0),
+        "key": lambda row: row.api_key_id,
+        "user": lambda row: row.user_id,
+        "reason": lambda row: row.reason,
+        "method": lambda row: row.method,
+        "endpoint": lambda row: row.endpoint,
+    }
+    parts = {}
+    for row in rows:
+        parts.setdefault(tuple(groupers[name](row) for name in groups), []).append(row)
+    return {group: counted(members) for group, members in parts.items()}
+
+
+def assert_totals_are_those_of_the_ledger(scope=None, **filters):
+    scope = scope or Scope()
+    rows = list(KeyUsage.objects.filter(created_at__range=window(), **filters))
+    assert totals(scope, window()) == counted(rows)
+    for groups in (
+        ("day",),
+        ("hour",),
+        ("key",),
+        ("user",),
+        ("reason",),
+        ("endpoint",),
+        ("key", "day"),
+        ("method", "endpoint"),
+        ("day", "reason"),
+        ("hour", "reason"),
+    ):
+        parts = sums_by(groups, scope, window())
+        assert dict(parts) == by_hand(groups, rows)
+        assert added(sums for _, sums in parts) == counted(rows)
+
+
+def test_nothing_happened_nothing_is_counted(db):
+    assert totals(Scope(), window()) == Sums()
+    assert sums_by(("day",), Scope(), window()) == []
+    assert rollups.fold() == 0
+
+
+def test_an_event_counts_before_and_after_its_hour_is_folded(alice):
+    key = make_key(alice)
+    event(key, 5 * HOURS, response_time_ms=30, tokens_used=7, cost_microcents=11)
+    event(key)
+    assert_totals_are_those_of_the_ledger()
+    assert rollups.fold() == 1
+    assert UsageHour.objects.count() == 1
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_the_running_hour_is_not_folded(alice):
+    event(make_key(alice))
+    assert rollups.fold() == 0
+    assert not UsageHour.objects.exists()
+
+
+def test_folding_twice_changes_nothing(alice):
+    event(make_key(alice), 5 * HOURS)
+    rollups.fold()
+    before = list(UsageHour.objects.values())
+    assert rollups.fold() == 0
+    assert list(UsageHour.objects.values()) == before
+
+
+def test_a_late_report_counts_at_once_and_after_the_next_fold(alice):
+    key = make_key(alice)
+    row = event(key, 5 * HOURS)
+    rollups.fold()
+    KeyUsage.objects.filter(pk=row.pk).update(status_code=500, response_time_ms=120, tokens_used=9)
+    assert totals(Scope(), window()).errors == 1
+    assert_totals_are_those_of_the_ledger()
+    assert rollups.fold() == 1
+    assert not TouchedHour.objects.exists()
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_a_report_for_the_running_hour_leaves_no_note(alice):
+    row = event(make_key(alice))
+    KeyUsage.objects.filter(pk=row.pk).update(tokens_used=9)
+    assert not TouchedHour.objects.exists()
+
+
+def test_a_back_dated_event_counts_at_once(alice):
+    key = make_key(alice)
+    event(key, 5 * HOURS)
+    rollups.fold()
+    event(key, 30 * HOURS)
+    event(key, 5 * HOURS)
+    assert totals(Scope(), window()).requests == 3
+    assert_totals_are_those_of_the_ledger()
+    rollups.fold()
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_a_removed_event_no_longer_counts(alice):
+    key = make_key(alice)
+    row = event(key, 5 * HOURS)
+    event(key, 5 * HOURS)
+    rollups.fold()
+    row.delete()
+    assert totals(Scope(), window()).requests == 1
+    rollups.fold()
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_an_event_moved_to_another_hour_is_counted_there(alice):
+    row = event(make_key(alice), 5 * HOURS)
+    event(make_key(alice), 9 * HOURS)
+    rollups.fold()
+    KeyUsage.objects.filter(pk=row.pk).update(created_at=NOW() - 9 * HOURS)
+    assert_totals_are_those_of_the_ledger()
+    rollups.fold()
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_many_touched_hours_are_read_from_the_ledger(alice, monkeypatch):
+    monkeypatch.setattr("apikeys.usage.analytics.MOST_RANGES", 1)
+    key = make_key(alice)
+    for hours in (4, 8, 12, 16):
+        event(key, hours * HOURS)
+    rollups.fold()
+    for hours in (8, 12):
+        event(key, hours * HOURS)
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_a_key_that_is_purged_takes_its_sums_along(alice, bob):
+    key, other = make_key(alice), make_key(bob)
+    event(key, 5 * HOURS)
+    event(other, 5 * HOURS)
+    rollups.fold()
+    key.hard_delete()
+    assert totals(Scope(), window()).requests == 1
+    rollups.fold()
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_pruned_events_keep_their_totals(alice):
+    key = make_key(alice)
+    for hours in (30, 29, 2):
+        event(key, hours * HOURS, tokens_used=5)
+    before = totals(Scope(), window())
+    assert rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS)) == 2
+    assert KeyUsage.objects.count() == 1
+    assert totals(Scope(), window()) == before
+    rollups.fold()
+    assert totals(Scope(), window()) == before
+    assert not TouchedHour.objects.exists()
+
+
+def test_pruning_without_totals_removes_the_sums_too(alice):
+    key = make_key(alice)
+    event(key, 30 * HOURS)
+    event(key, 2 * HOURS)
+    rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), keep_totals=False)
+    assert totals(Scope(), window()).requests == 1
+    assert EndpointHour.objects.filter(hour__lt=NOW() - 20 * HOURS).count() == 0
+
+
+def test_an_event_back_dated_into_a_pruned_time_does_not_undo_its_totals(alice):
+    key = make_key(alice)
+    event(key, 30 * HOURS)
+    rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
+    event(key, 30 * HOURS)
+    rollups.fold()
+    assert totals(Scope(), window()).requests == 1
+
+
+def test_pruning_again_earlier_does_not_move_the_mark_back(alice):
+    event(make_key(alice), 30 * HOURS)
+    rollups.prune(rollups.floor_to_hour(NOW() - 10 * HOURS))
+    rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
+    assert rollups.state().pruned_before == rollups.floor_to_hour(NOW() - 10 * HOURS)
+
+
+def test_pruning_works_in_batches_and_tells_of_each(alice, monkeypatch):
+    monkeypatch.setattr(rollups, "PRUNE_BATCH", 2)
+    key, lines = make_key(alice), []
+    for _ in range(5):
+        event(key, 30 * HOURS)
+    rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), lines.append)
+    assert [line for line in lines if "events" in line] == ["2 events removed", "4 events removed", "5 events removed"]
+
+
+def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
+    mine, other, foreign = make_key(alice), make_key(alice), make_key(bob)
+    for key, endpoint, count in ((mine, "/a", 3), (other, "/b", 4), (foreign, "/a", 5)):
+        for number in range(count):
+            event(key, (5 + number) * HOURS, endpoint=endpoint)
+    for _ in range(2):
+        assert totals(Scope(user_id=alice.pk), window()).requests == 7
+        assert totals(Scope(keys=(mine.pk,)), window()).requests == 3
+        assert totals(Scope(keys=()), window()) == Sums()
+        assert totals(Scope(tier_id=free.pk), window()).requests == 12
+        assert totals(Scope(tier_id=free.pk + 1), window()).requests == 0
+        assert totals(Scope(endpoint="/a"), window()).requests == 8
+        assert dict(sums_by(("key",), Scope(endpoint="/a"), window()))[(foreign.pk,)].requests == 5
+        assert_totals_are_those_of_the_ledger(Scope(user_id=alice.pk), user=alice)
+        rollups.fold()
+
+
+def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_window(alice):
+    key = make_key(alice)
+    rows = [
+        KeyUsage(
+            api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, cost_microcents=3, created_at=moment
+        )
+        for moment in [NOW() - 6 * HOURS] * 250 + [NOW() - timedelta(days=9)] * 50
+    ]
+    KeyUsage.objects.bulk_create(rows)
+    for _ in range(2):
+        assert totals(Scope(), window())[:1] == (250,)
+        assert totals(Scope(), window()).cost == 750
+        rollups.fold()
+
+
+def test_the_busiest_endpoints_come_first(alice):
+    key = make_key(alice)
+    for endpoint, count in (("/rare", 1), ("/busy", 5), ("/some", 3)):
+        for number in range(count):
+            event(key, number * 2 * HOURS, endpoint=endpoint)
+    rollups.fold()
+    top = sums_by(("endpoint",), Scope(), window(), most=2)
+    assert [(group[0], sums.requests) for group, sums in top] == [("/busy", 5), ("/some", 3)]
+
+
+def test_averages_are_over_the_reported_times_only(alice):
+    key = make_key(alice)
+    for milliseconds in (10, 30, None):
+        event(key, 3 * HOURS, response_time_ms=milliseconds)
+    sums = totals(Scope(), window())
+    assert (sums.ms_average, sums.ms_max, sums.allowed) == (20, 30, 3)
+    assert Sums().ms_average is None
+
+
+def test_daily_requests_have_a_figure_for_each_day(alice):
+    busy, idle = make_key(alice), make_key(alice)
+    event(busy)
+    event(busy)
+    event(busy, timedelta(days=2))
+    counts = daily_requests([busy.pk, idle.pk], 3)
+    assert counts == {busy.pk: [1, 0, 2], idle.pk: [0, 0, 0]}
+
+
+def test_a_fold_that_is_stopped_goes_on_where_it_was(alice):
+    key = make_key(alice)
+    for hours in (3, 7, 20):
+        event(key, hours * HOURS)
+
+    lines = []
+
+    def stop_after_two(line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollups.fold(stop_after_two)
+    assert UsageHour.objects.count() == 2
+    assert_totals_are_those_of_the_ledger()
+    assert rollups.fold() == 1
+    assert_totals_are_those_of_the_ledger()
+
+
+def test_absurd_reports_do_not_break_the_totals(alice):
+    key = make_key(alice)
+    for _ in range(3):
+        event(key, 5 * HOURS, tokens_used=2**63 - 1, cost_microcents=2**63 - 1)
+    for _ in range(2):
+        assert totals(Scope(), window()).tokens == 3 * rollups.MOST_PER_EVENT
+        rollups.fold()
+
+
+def test_events_of_a_key_that_is_gone_are_folded_all_the_same(alice):
+    key = make_key(alice)
+    event(key, 5 * HOURS)
+    KeyUsage.objects.update(api_key_id=uuid7(), user_id=alice.pk + 1000)
+    assert rollups.fold() == 1
+    assert_totals_are_those_of_the_ledger()
+
+
+EVENTS = st.fixed_dictionaries(
+    {
+        "ago": st.integers(0, 60).map(lambda hours: hours * HOURS),
+        "status_code": st.sampled_from([200, 204, 404, 500]),
+        "reason": st.sampled_from(["", "", "rate_limited", "permission_denied"]),
+        "endpoint": st.sampled_from(["/a", "/b/1", "/b/2"]),
+        "method": st.sampled_from(["GET", "POST"]),
+        "tokens_used": st.none() | st.integers(0, 10**9),
+        "cost_microcents": st.none() | st.integers(0, 10**12),
+        "response_time_ms": st.none() | st.integers(0, 10**6),
+    }
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.lists(EVENTS, min_size=1, max_size=5)),
+        st.tuples(st.just("report"), st.integers(0, 30)),
+        st.tuples(st.just("remove"), st.integers(0, 30)),
+        st.tuples(st.just("fold"), st.none()),
+    ),
+    max_size=8,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_totals_always_equal_the_ledger(alice, bob, steps):
+    KeyUsage.objects.all().delete()
+    keys = [make_key(alice), make_key(bob)]
+    for step, detail in steps:
+        rows = list(KeyUsage.objects.order_by("pk"))
+        if step == "add":
+            for number, fields in enumerate(detail):
+                event(keys[number % 2], **fields)
+        elif step == "fold":
+            rollups.fold()
+        elif rows:
+            one = KeyUsage.objects.filter(pk=rows[detail % len(rows)].pk)
+            one.update(status_code=503, tokens_used=1) if step == "report" else one.delete()
+        assert_totals_are_those_of_the_ledger()

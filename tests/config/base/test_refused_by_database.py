@@ -1,0 +1,383 @@
+"""Pages while the database refuses writes, or everything: 503 with what was typed, never 500; reading goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from html.parser import HTMLParser
+
+import psycopg
+import pytest
+from django.contrib import auth
+from django.contrib.sessions.models import Session
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
+from django.test import Client
+from django.urls import reverse, reverse_lazy
+
+from accounts.models import User
+from accounts.signin.middleware import SEEN_AT
+from apikeys.models import KeyUsage
+from config.base import database as base_database
+from config.base.database import refusal
+from ratelimits.limiter import limiter
+from tests.apikeys.gateway.servers import call, gatehouse
+from tests.ratelimits.stores.refusing import wait_until
+from tests.refusing_database import full_disk, read_only
+from tests.rows import make_key
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TROUBLES = [read_only] if connection.vendor == "postgresql" else [read_only, full_disk]
+each_trouble = pytest.mark.parametrize("trouble", TROUBLES)
+TIER_FORM = {
+    "name": 'gold "extra" <b>',
+    "description": "for the\nfew",
+    "rate_limits-TOTAL_FORMS": "0",
+    "rate_limits-INITIAL_FORMS": "0",
+    "_save": "Save",
+}
+
+
+def is_refused(response, *typed):
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert "no-store" in response["Cache-Control"]
+    assert response["Content-Security-Policy"]
+    page = response.content.decode()
+    assert response["X-Request-Id"] in page
+    for name, value in typed:
+        assert f'<input type="hidden" name="{name}" value="{value}">' in page
+    return page
+
+
+# --- Pages that write ---
+
+
+@each_trouble
+def test_a_tier_that_cannot_be_saved_is_503_with_what_was_typed_and_saved_later(staff_client, trouble, caplog):
+    url = reverse("admin:tiers_tier_add")
+    with trouble():
+        response = staff_client.post(url, TIER_FORM)
+        page = is_refused(
+            response, ("name", "gold &quot;extra&quot; &lt;b&gt;"), ("description", "for the\nfew"), ("_save", "Save")
+        )
+        assert f'<form method="post" action="{url}">' in page
+        assert "nothing was saved" in page
+        assert "The database refuses POST /admin/tiers/tier/add/" in caplog.text
+        assert not Tier.objects.filter(name__startswith="gold").exists()
+    # No restart, and not even a second try.
+    assert staff_client.post(url, TIER_FORM).status_code in {200, 302}
+
+
+@each_trouble
+def test_a_user_who_cannot_be_suspended_is_503(staff_client, alice, trouble):
+    url = f"/users/{alice.pk}/suspend/"
+    with trouble():
+        is_refused(staff_client.post(url, {"reason": "spam", "expected": "1"}), ("reason", "spam"))
+    alice.refresh_from_db()
+    assert alice.is_active
+
+
+@each_trouble
+def test_who_cannot_be_signed_in_is_told_so_without_the_password_in_the_page(client, alice, trouble):
+    with trouble():
+        response = client.post("/accounts/login/", {"login": "alice", "password": "correct horse 1"})
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+        page = response.content.decode()
+        assert 'value="alice"' in page
+        assert "correct horse" not in page
+    wait_until(lambda: not limiter().breaker.is_open)
+    assert client.post("/accounts/login/", {"login": "alice", "password": "correct horse 1"}).status_code == 302
+
+
+def test_the_try_again_button_sends_what_was_typed(alice, sue):
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(sue)
+    url = reverse("admin:tiers_tier_add")
+    token = browser.get(url).cookies["csrf"].value
+    with read_only():
+        response = browser.post(url, {**TIER_FORM, "csrfmiddlewaretoken": token})
+    shown = {field["name"]: field["value"] for field in hidden_fields(is_refused(response))}
+    assert browser.post(url, shown).status_code == 302
+    assert Tier.objects.filter(name='gold "extra" <b>').exists()
+
+
+def hidden_fields(page):
+    found = []
+
+    class Fields(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag == "input":
+                found.append(dict(attributes))
+
+    Fields().feed(page)
+    return found
+
+
+def test_secrets_and_files_are_not_kept_and_the_page_says_so(staff_client, monkeypatch):
+    secret = make_key(User.objects.get(username="sue")).secret
+    posted = {
+        "name": "kept",
+        "form_token": "also kept",
+        "password": "p4ss-one",
+        "new_password1": "p4ss-two",
+        "oldpassword": "p4ss-three",
+        "code": "123456",
+        "key": "k3y-four",
+        "note": f"I pasted {secret}",
+        "picture": SimpleUploadedFile("me.png", b"pixels-of-me"),
+    }
+    with read_only():
+        page = is_refused(
+            staff_client.post(reverse("admin:tiers_tier_add"), {**TIER_FORM, **posted}),
+            ("name", "kept"),
+            ("form_token", "also kept"),
+        )
+    for hidden in ("p4ss", "123456", "k3y-four", secret, "pixels-of-me"):
+        assert hidden not in page
+    assert "Passwords, codes and files" in page
+
+
+def test_a_machine_is_answered_as_one(staff_client):
+    with read_only():
+        response = staff_client.post(reverse("admin:tiers_tier_add"), TIER_FORM, headers={"accept": "application/json"})
+    assert response.status_code == 503
+    assert response["Content-Type"] == "application/problem+json"
+    assert response["Retry-After"]
+
+
+# --- Pages that read ---
+
+READ = [
+    "/users/",
+    "/admin/",
+    "/admin/tiers/tier/",
+    "/admin/tiers/tier/add/",
+    "/account/",
+    "/account/keys/",
+    "/account/usage/",
+]
+
+
+@each_trouble
+@pytest.mark.parametrize(
+    "path", [*READ, reverse_lazy("ratelimits:limited_now"), "/admin/apikeys/apikey/", "/account/limits/"]
+)
+def test_reading_goes_on(staff_client, path, trouble):
+    session = staff_client.session
+    session[SEEN_AT] = 1  # long ago: "last seen" is due to be written
+    session.save()
+    with trouble():
+        assert staff_client.get(path).status_code == 200
+
+
+def test_a_visitor_can_read_the_sign_in_page(client):
+    with read_only():
+        assert client.get("/accounts/login/").status_code == 200
+
+
+# --- Sessions that can't be saved, and a database that is gone ---
+
+
+def test_a_session_that_cannot_be_saved_is_503_and_not_a_deleted_session(staff_client, monkeypatch):
+    monkeypatch.setattr("django.contrib.auth.middleware.get_user", touched(monkeypatch))
+    with read_only():
+        assert staff_client.get("/account/").status_code == 200
+        page = is_refused(staff_client.post(reverse("ratelimits:what_if"), {"path": "/orders"}), ("path", "/orders"))
+        assert "Passwords" not in page
+
+
+def touched(monkeypatch):
+    original = auth.get_user
+
+    def get_user(request):
+        request.session["touched"] = True
+        return original(request)
+
+    return get_user
+
+
+def test_a_session_that_was_deleted_is_still_told_apart(staff_client, monkeypatch):
+    monkeypatch.setattr("django.contrib.auth.middleware.get_user", deleting(monkeypatch))
+    assert staff_client.get("/account/").status_code == 400
+
+
+def deleting(monkeypatch):
+    original = auth.get_user
+
+    def get_user(request):
+        user = original(request)
+        request.session["touched"] = True
+        Session.objects.all().delete()
+        return user
+
+    return get_user
+
+
+def fail(*_):
+    raise OperationalError("server closed the connection unexpectedly")
+
+
+def test_a_database_that_is_gone_is_503_for_pages_too(staff_client):
+    staff_client.raise_request_exception = False
+    with connection.execute_wrapper(fail):
+        is_refused(staff_client.get("/account/"))
+    assert staff_client.get("/account/").status_code == 200
+
+
+def test_a_fault_of_our_own_is_500(staff_client, monkeypatch):
+    def fail(*_):
+        raise ProgrammingError("no such column")
+
+    staff_client.raise_request_exception = False
+    with connection.execute_wrapper(fail):
+        assert staff_client.get("/account/").status_code == 500
+
+
+# --- Decisions ---
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="about sessions of PostgreSQL")
+def test_a_decision_is_503_at_once_and_a_verdict_again_as_soon_as_the_database_recovers(client, alice):
+    secret = make_key(alice).secret
+    question = {
+        "X-Original-Method": "GET",
+        "X-Original-URI": "/orders",
+        "X-Real-IP": "203.0.113.9",
+        "X-API-Key": secret,
+    }
+    with read_only():
+        for _ in range(3):
+            began = time.monotonic()
+            response = client.get("/authz/nginx", headers=question)
+            assert response.status_code == 503
+            assert time.monotonic() - began < 2
+            assert response["Retry-After"]
+    assert client.get("/authz/nginx", headers=question).status_code == 200
+    assert KeyUsage.objects.count() == 1
+
+
+@contextmanager
+def read_only_server():
+    """As an administrator makes a database read-only: for all new sessions, after the end of the present ones."""
+    name = connection.settings_dict["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+                [name],
+            )
+            yield
+        finally:
+            cursor.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="about sessions of PostgreSQL")
+def test_real_workers_recover_with_the_first_request(tmp_path, alice):
+    question = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
+    question["X-API-Key"] = make_key(alice).secret
+    with gatehouse(tmp_path, "--workers", "2", "--worker-class", "gthread", "--threads", "2") as server:
+
+        def ask(number=8):
+            return {call(server.port, path="/authz/nginx", headers=question).status for _ in range(number)}
+
+        assert ask() == {200}
+        with read_only_server():
+            assert ask() == {503}
+            assert call(server.port, path="/readyz").status == 503
+            assert call(server.port, path="/accounts/login/").status == 200
+        assert ask() == {200}
+        assert call(server.port, path="/readyz").status == 200
+
+
+# --- Which errors ---
+
+REFUSALS = {
+    "08006": OperationalError,
+    "25006": InternalError,
+    "25P03": InternalError,
+    "40001": OperationalError,
+    "40P01": OperationalError,
+    "53100": OperationalError,
+    "53200": OperationalError,
+    "53300": OperationalError,
+    "55P03": OperationalError,
+    "57014": OperationalError,
+    "57P01": OperationalError,
+    "57P02": OperationalError,
+    "57P03": OperationalError,
+    "58030": OperationalError,
+}
+FAULTS = {
+    "22001": DataError,
+    "23505": IntegrityError,
+    "25P02": InternalError,
+    "42P01": ProgrammingError,
+    "54000": OperationalError,
+    "XX001": InternalError,
+}
+
+
+def made(kind, cause):
+    try:
+        raise kind(str(cause)) from cause
+    except DatabaseError as error:
+        return error
+
+
+@pytest.mark.parametrize("state", REFUSALS)
+def test_what_postgresql_says_when_it_cannot_work_is_a_refusal(state):
+    cause = psycopg.errors.lookup(state)("…")
+    assert issubclass(type(cause), getattr(psycopg, REFUSALS[state].__name__))
+    assert refusal(made(REFUSALS[state], cause))
+
+
+@pytest.mark.parametrize("state", FAULTS)
+def test_what_postgresql_says_of_our_own_faults_is_none(state):
+    assert refusal(made(FAULTS[state], psycopg.errors.lookup(state)("…"))) is None
+
+
+def sqlite_error(code):
+    error = sqlite3.OperationalError("…")
+    error.sqlite_errorcode = code
+    return made(OperationalError, error)
+
+
+@pytest.mark.parametrize("code", [5, 6, 8, 10, 13, 14, 15, 8 | 4 << 8, 10 | 3 << 8, 5 | 2 << 8])
+def test_what_sqlite_says_when_it_cannot_work_is_a_refusal(code):
+    assert refusal(sqlite_error(code))
+
+
+def test_what_sqlite_says_of_our_own_faults_is_none():
+    assert refusal(sqlite_error(sqlite3.SQLITE_ERROR)) is None
+
+
+def test_a_connection_that_is_closed_already_is_a_refusal():
+    assert refusal(InterfaceError("connection already closed"))
+    assert refusal(ValueError()) is None
+
+
+def test_a_refusal_is_found_behind_what_it_led_to():
+    hidden, shown = ValueError("something else"), RuntimeError("the end of it")
+    hidden.__context__, shown.__cause__ = OperationalError("database is locked"), hidden
+    assert refusal(shown) is hidden.__context__
+
+
+def test_a_connection_that_was_never_opened_is_left_as_it_is():
+    connection.close()
+    base_database.leave_connection()
+    assert connection.connection is None

@@ -1,0 +1,218 @@
+"""“Limited right now” counts every refusal soon, whether or not another one follows."""
+
+from __future__ import annotations
+
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import OperationalError, connection
+from django.urls import reverse
+
+from ratelimits import register as register_module
+from ratelimits.budgets import Budget
+from ratelimits.limiter import limiter
+from ratelimits.models import Outage, Refusal
+from ratelimits.register import OutageLog, register
+from ratelimits.services import reset_owner
+from tests.apikeys.gateway.servers import call, gatehouse
+from tests.ratelimits.stores.refusing import wait_until
+
+DENIED = 42
+
+
+@pytest.fixture(autouse=True)
+def _nothing_noted():
+    register.forget()
+    yield
+    register.forget()
+
+
+def budget(owner="user:1"):
+    return [Budget(f"{owner}/rule:1", 1, 36_000, name="one")]
+
+
+def deny(times, budgets=None):
+    """As many requests over the limit of `budgets`, which nobody used before."""
+    outcomes = [limiter().hit(budgets or budget()).allowed for _ in range(times + 1)]
+    assert outcomes == [True] + [False] * times
+
+
+def counted():
+    return sum(Refusal.objects.values_list("count", flat=True))
+
+
+def test_the_page_shows_all_of_a_burst(memory, staff_client):
+    deny(DENIED)
+    page = staff_client.get(reverse("ratelimits:limited_now")).content.decode()
+    assert re.findall(r'<td class="num">([\d,]+)</td>', page)[0] == str(DENIED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_burst_is_in_the_database_soon_without_another_event(memory):
+    deny(DENIED)
+    wait_until(lambda: counted() == DENIED, seconds=10)
+    # More of them, after the thread had nothing to do.
+    deny(DENIED, budget("user:2"))
+    wait_until(lambda: counted() == 2 * DENIED, seconds=10)
+
+
+@pytest.mark.django_db
+def test_more_limits_than_requests_may_write_at_a_time_are_all_counted(memory, monkeypatch):
+    monkeypatch.setattr(register_module, "MOST_WRITES", 2)
+    for number in range(5):
+        deny(3, budget(f"addr:10.0.0.{number}"))
+    register.flush()
+    assert list(Refusal.objects.values_list("count", flat=True)) == [3] * 5
+
+
+@pytest.mark.django_db
+def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
+    monkeypatch.setattr(register_module, "MOST_HELD", 3)
+    for number in range(5):
+        deny(2, budget(f"addr:10.0.0.{number}"))
+    register.flush()
+    assert sorted(Refusal.objects.values_list("count", flat=True)) == [2] * 3
+
+
+@pytest.mark.django_db
+def test_what_came_before_a_reset_does_not_come_back(memory, rf):
+    deny(DENIED)
+    reset_owner("user:1", actor=None, request=rf.post("/"))
+    register.flush()
+    assert not Refusal.objects.exists()
+    deny(1)
+    register.flush()
+
+
+def refuse(*_):
+    raise OperationalError("cannot execute INSERT in a read-only transaction")
+
+
+@pytest.mark.django_db
+def test_counts_that_the_database_refuses_are_kept_until_it_takes_them(memory, caplog):
+    with connection.execute_wrapper(refuse):
+        deny(DENIED)
+        register.flush()
+    assert "could not be noted" in caplog.text
+    assert counted() == 0
+    register.flush()
+    assert counted() == DENIED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatch):
+    refused = []
+
+    def refuse_at_first(due, write=register_module.write):
+        if len(refused) < 3:
+            refused.append(due)
+            return due
+        return write(due)
+
+    monkeypatch.setattr(register_module, "write", refuse_at_first)
+    deny(DENIED)
+    wait_until(lambda: counted() == DENIED, seconds=20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog):
+    failures = []
+
+    def fail_at_first(due, write=register_module.write):
+        if due and not failures:
+            failures.append(due)
+            raise RuntimeError("something nobody thought of")
+        return write(due)
+
+    monkeypatch.setattr(register_module, "write", fail_at_first)
+    monkeypatch.setattr(register_module, "MOST_WRITES", 0)  # requests leave it all to the thread
+    deny(1)
+    wait_until(lambda: "Refusals could not be noted" in caplog.text, seconds=10)
+    deny(DENIED, budget("user:2"))
+    wait_until(lambda: counted() == DENIED, seconds=10)
+
+
+@pytest.mark.django_db
+def test_one_that_cannot_be_stored_takes_no_other_with_it(memory, monkeypatch, caplog):
+    monkeypatch.setattr(register_module, "MOST_WRITES", 0)
+    nameless = [Budget("user:3/rule:1", 1, 36_000, name=None)]
+    for budgets in (budget("user:2"), nameless, budget("user:4")):
+        deny(DENIED, budgets)
+    register.flush()
+    assert "could not be noted" in caplog.text
+    assert list(Refusal.objects.order_by("key").values_list("owner", "count")) == [("user:2", 42), ("user:4", 42)]
+
+
+@pytest.mark.django_db
+def test_a_rule_that_is_gone_by_now_does_not_keep_its_refusals_from_being_counted(memory):
+    deny(DENIED, [Budget("user:1/rule:999", 1, 36_000, name="gone", rule_id=999)])
+    register.flush()
+    assert Refusal.objects.get().count == DENIED
+
+
+@pytest.mark.django_db
+def test_an_outage_that_the_process_does_not_survive_is_noted_at_its_end():
+    others = list(Outage.objects.values_list("pk", flat=True))
+    log = OutageLog("redis", "gone")
+    log.let_through = DENIED
+    log._end_with_the_process()
+    outage = Outage.objects.exclude(pk__in=others).get()
+    assert (outage.let_through, outage.ended_at is not None) == (DENIED, True)
+
+
+# --- Real workers ---
+
+LIMITS = {"RATE_LIMITED_PATHS": "/", "DEFAULT_RATE_LIMIT_LIMIT": "5", "DEFAULT_RATE_LIMIT_PERIOD": "36000"}
+WORKERS = ["--workers", "3", "--worker-class", "gthread", "--threads", "2"]
+
+
+@pytest.fixture
+def no_counters(transactional_db):
+    """With PostgreSQL the workers count in the database under test, where another test's workers may have counted."""
+    limiter().store.clear()
+
+
+def statuses(port, number):
+    with ThreadPoolExecutor(8) as clients:
+        return list(clients.map(lambda _: call(port, path="/", timeout=30).status, range(number)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_counts_of_all_workers_add_up_without_another_event(tmp_path, no_counters):
+    with gatehouse(tmp_path, *WORKERS, **LIMITS) as process:
+        assert statuses(process.port, 5 + DENIED).count(429) == DENIED
+        wait_until(lambda: counted() == DENIED, seconds=10)
+
+
+ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("sent", ENDS.values(), ids=ENDS)
+def test_nothing_is_lost_when_the_workers_end(tmp_path, no_counters, sent):
+    with gatehouse(tmp_path, *WORKERS, **LIMITS) as process:
+        assert statuses(process.port, 5 + DENIED).count(429) == DENIED
+        process.send_signal(sent)
+        process.wait(20)
+    assert counted() == DENIED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_lost_when_workers_wear_out(tmp_path, no_counters):
+    with gatehouse(tmp_path, *WORKERS, "--max-requests", "7", **LIMITS) as process:
+        assert statuses(process.port, 5 + DENIED).count(429) == DENIED
+        wait_until(lambda: counted() == DENIED, seconds=10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_ends_with_the_process_that_saw_it(tmp_path):
+    away = {"RATE_LIMIT_STORE": "redis", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    with gatehouse(tmp_path, "--workers", "1", "--threads", "2", **LIMITS, **away) as process:
+        statuses(process.port, DENIED)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    outage = Outage.objects.get()
+    assert outage.ended_at is not None
+    assert outage.let_through == DENIED

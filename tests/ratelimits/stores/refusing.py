@@ -1,0 +1,97 @@
+"""Stores that answer, but refuse to count."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+
+import redis
+
+from tests.apikeys.gateway.servers import free_port
+from tests.services import require
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+@contextmanager
+def redis_server(directory, *arguments):
+    """A Redis of the test's own, which may be broken in any way; its port."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    require(program, "No redis-server here: install redis-server or valkey.")
+    port = free_port()
+    command = [program, "--port", str(port), "--save", "", "--dir", directory, "--bind", "127.0.0.1", *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: pongs(port))
+        yield port
+    finally:
+        server.kill()
+        server.wait()
+
+
+def pongs(port):
+    try:
+        with redis.Redis(port=port, socket_timeout=1) as client:
+            return client.ping()
+    except redis.RedisError:
+        return False
+
+
+class Trouble:
+    """A way for Redis to refuse writes: the commands that begin it and those that end it."""
+
+    def __init__(self, begin, end):
+        self.begin, self.end = begin, end
+
+
+TROUBLES = {
+    "a replica": Trouble(["REPLICAOF 127.0.0.1 1"], ["REPLICAOF NO ONE"]),
+    "full": Trouble(["CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
+    "without its replicas": Trouble(["CONFIG SET min-replicas-to-write 1"], ["CONFIG SET min-replicas-to-write 0"]),
+    "not allowed to write": Trouble(["ACL SETUSER default -set"], ["ACL SETUSER default +set"]),
+    "not allowed to run scripts": Trouble(["ACL SETUSER default -@scripting"], ["ACL SETUSER default +@scripting"]),
+}
+
+
+@contextmanager
+def in_trouble(port, name):
+    """Redis refuses to count until the block ends."""
+    with redis.Redis(port=port) as client:
+        for command in TROUBLES[name].begin:
+            client.execute_command(*command.split())
+        try:
+            yield
+        finally:
+            for command in TROUBLES[name].end:
+                client.execute_command(*command.split())
+
+
+@contextmanager
+def busy(port):
+    """Redis runs somebody's endless script, and answers everybody else with BUSY."""
+    endless = threading.Thread(target=run_forever, args=(port,))
+    with redis.Redis(port=port, socket_timeout=10) as client:
+        client.config_set("busy-reply-threshold", 50)
+        endless.start()
+        time.sleep(0.3)
+        try:
+            yield
+        finally:
+            client.execute_command("SCRIPT", "KILL")
+            endless.join()
+
+
+def run_forever(port):
+    try:
+        with redis.Redis(port=port, socket_timeout=60) as client:
+            client.eval("while true do end", 0)
+    except redis.ResponseError:
+        pass  # killed, as planned
