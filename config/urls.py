@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.profile.views import home
-from apikeys.usage import views as usage_views
 from config import health
 from ratelimits.pages.views import account_limits
 
@@ -22,8 +21,9 @@ urlpatterns = [
     path("accounts/", include("accounts.signin.urls")),
     path("", include("apikeys.gateway.urls")),
     path("account/keys/", include("apikeys.pages.holder_urls")),
-    path("account/usage/", usage_views.holder_usage, name="holder_usage"),
+    path("", include("apikeys.usage.urls")),
     path("admin/", include("apikeys.staff_urls")),
+    path("admin/apikeys/", include("apikeys.tools.urls")),
     path("admin/ratelimits/", include("ratelimits.pages.urls")),
     path("admin/", admin.site.urls),
 ]

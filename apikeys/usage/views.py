@@ -31,9 +31,9 @@ CSV_HEADER = (
 
 @require_safe
 @login_required
-def holder_usage(request: HttpRequest) -> HttpResponseBase:
+def account_usage(request: HttpRequest) -> HttpResponseBase:
     form = UsageForm(request.GET, keys=APIKey.objects.live().filter(user=request.user))  # type: ignore[misc]
-    context = {"shell": "base/account.html", "page_url": reverse("holder_usage"), "heading": "Usage"}
+    context = {"shell": "base/account.html", "page_url": reverse("usage:account"), "heading": "Usage"}
     return usage_page(request, form, Scope(user_id=request.user.pk), context)
 
 
@@ -41,7 +41,7 @@ def holder_usage(request: HttpRequest) -> HttpResponseBase:
 @staff_page("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
-    context = {"shell": "base/staff.html", "page_url": reverse("staff_usage"), "heading": "Usage", "staff": True}
+    context = {"shell": "base/staff.html", "page_url": reverse("usage:staff"), "heading": "Usage", "staff": True}
     return usage_page(request, form, Scope(), context | admin.site.each_context(request))
 
 

@@ -1,0 +1,13 @@
+"""The usage pages: for staff over all keys, for users over their own."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from apikeys.usage import views
+
+app_name = "usage"
+urlpatterns = [
+    path("admin/usage/", views.staff_usage, name="staff"),
+    path("account/usage/", views.account_usage, name="account"),
+]
