@@ -55,8 +55,8 @@ def erase(user: User, author: Author) -> None:
             model.objects.filter(user=user).delete()
         scrub_history(user, known_as)
         # A command has no person to name but the one concerned, under what is left of his name.
-        actor = user if author.actor.pk == user.pk else author.actor
-        replace(author, actor=actor).record(user, DELETION, note="Erased.")
+        by = user if author.user.pk == user.pk else author.user
+        replace(author, user=by).record(user, DELETION, note="Erased.")
         pictures.remove_file(picture)
 
 

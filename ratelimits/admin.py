@@ -106,7 +106,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
             self.tell(request, problem, messages.ERROR)
             return None
         if request.POST.get("post"):
-            changed = set_mode(limits, mode, actor=request.user, request=request)
+            changed = set_mode(limits, mode, self.author(request))
             done = "only observed" if mode == RateLimit.Mode.OBSERVE else "enforced"
             self.tell(request, f"{counted(changed, 'rate limit')} now {done}.")
             return None

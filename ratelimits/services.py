@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest
 
-from config.base.history import ADDITION, CHANGE, changes_between, record, snapshot
+from config.base.history import ADDITION, CHANGE, Author, changes_between, snapshot
 from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape
@@ -54,7 +53,7 @@ def sameness(limit: RateLimit) -> tuple[Any, ...]:
     return pattern_shape(limit.path), limit.method, limit.window, limit.period
 
 
-def copy_limits(source: Tier, target: Tier, *, actor: Any, request: HttpRequest) -> CopyPlan:
+def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:
     """Give `target` the live limits of `source` that it does not have; returns what was done.
 
     A limit that could never apply beside those of `target` is left out.
@@ -72,12 +71,12 @@ def copy_limits(source: Tier, target: Tier, *, actor: Any, request: HttpRequest)
             copy.save()
             done.new.append(copy)
             changes = changes_between({}, snapshot(copy))
-            record(copy, ADDITION, actor=actor, changes=changes, note=f"Copied from “{source}”.", request=request)
+            author.record(copy, ADDITION, changes=changes, note=f"Copied from “{source}”.")
     forget_rules()
     return done
 
 
-def set_mode(limits: Iterable[RateLimit], mode: str, *, actor: Any, request: HttpRequest) -> int:
+def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
     """Let these limits only observe, or enforce them; returns how many were changed."""
     changed = 0
     with transaction.atomic():
@@ -86,13 +85,13 @@ def set_mode(limits: Iterable[RateLimit], mode: str, *, actor: Any, request: Htt
                 before = snapshot(limit)
                 limit.mode = mode
                 limit.save(update_fields=["mode"])
-                record(limit, CHANGE, actor=actor, changes=changes_between(before, snapshot(limit)), request=request)
+                author.record(limit, CHANGE, changes=changes_between(before, snapshot(limit)))
                 changed += 1
     forget_rules()
     return changed
 
 
-def reset_owner(owner: str, *, actor: Any, request: HttpRequest) -> int:
+def reset_owner(owner: str, author: Author) -> int:
     """Give this owner all budgets back in full; returns how many were given back. Raises StoreUnavailable."""
     refusals = Refusal.objects.filter(owner=owner)
     keys = {*refusals.values_list("key", flat=True), default_budget(owner).key}
@@ -103,7 +102,7 @@ def reset_owner(owner: str, *, actor: Any, request: HttpRequest) -> int:
     limiter().reset(keys)
     reset = refusals.delete()[0]
     if user is not None:
-        record(user, CHANGE, actor=actor, note="Rate limit counters reset.", request=request)
+        author.record(user, CHANGE, note="Rate limit counters reset.")
     return reset
 
 

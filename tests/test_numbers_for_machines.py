@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, KeyPermission
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from ratelimits.models import Outage, RateLimit, Refusal
 from tests.accounts.people import messages, signed_in
 from tests.accounts.signin.steps import confirm_identity, sign_in, verified
@@ -77,7 +77,7 @@ def large(settings, db):
         window="rolling", count=7_654_321, first_at=now, last_at=now,
     )  # fmt: skip
     Outage.objects.create(id=FIRST, store="redis", node="web-1", error="away", began_at=now, let_through=7_654_321)
-    record(olga, CHANGE, actor=sue, note="Hello.")
+    Author(sue).record(olga, CHANGE, note="Hello.")
     LogEntry.objects.update(id=FIRST)
     SocialAccount.objects.create(id=FIRST, user=olga, provider="github", uid="1234567", extra_data={"login": "olga"})
     holder = Client()

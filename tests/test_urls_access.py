@@ -17,7 +17,7 @@ from django.urls import URLResolver, get_resolver
 
 from accounts.management.groups import bootstrap_groups
 from accounts.models import User
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, make_key, make_staff, signed_in
 from tests.conftest import make_user
@@ -219,7 +219,7 @@ def world(free):
     key = make_key(owner)
     limit = RateLimit.objects.create(tier=free, path="/x", limit=1, period=1)
     sue = make_user("sue", is_staff=True, is_superuser=True)
-    record(owner, CHANGE, actor=sue, note="Hello.")
+    Author(sue).record(owner, CHANGE, note="Hello.")
     return {
         "user": owner.pk,
         "group": Group.objects.create(name="support").pk,

@@ -88,7 +88,7 @@ class TierAdmin(SoftDeleteAdmin):
             super().carry_out(request, rows, verb)
             return
         for tier in sorted(rows, key=lambda tier: tier.pk):  # the order in which others lock tiers
-            delete_tier(tier, actor=request.user, request=request, via="admin", **self.emptying(request, tier))
+            delete_tier(tier, self.author(request), **self.emptying(request, tier))
 
     def emptying(self, request: HttpRequest, row: Tier) -> dict[str, Any]:
         """What the person chose for the accounts and limits of the tier; raises ValidationError for a choice that is none."""

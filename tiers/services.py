@@ -6,22 +6,13 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest
 
-from config.base.history import CHANGE, DELETION, Change, record, record_many
+from config.base.history import CHANGE, DELETION, Author, Change
 from config.base.text import counted
 from tiers.models import Tier
 
 
-def delete_tier(
-    tier: Tier,
-    *,
-    actor: Any,
-    move_users_to: Tier | None = None,
-    delete_limits: bool = False,
-    request: HttpRequest | None = None,
-    via: str = "",
-) -> None:
+def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None, delete_limits: bool = False) -> None:
     """Delete `tier`; first move its live users to another live tier, and delete its live limits, if told so.
 
     All of it or nothing. Raises TierInUse if users or limits are left on it, ValidationError if the other tier is none or
@@ -34,18 +25,18 @@ def delete_tier(
         )
         notes = ["Deleted."]
         if move_users_to is not None:
-            moved = move_users(tier, move_users_to, actor=actor, request=request, via=via)
+            moved = move_users(tier, move_users_to, author)
             notes.append(f"{counted(moved, 'account')} moved to “{move_users_to}”.")
         if delete_limits:
             limits: Any = tier.rate_limits  # a reverse relation: tiers stand below limits
             rows = list(limits.live())
             limits.all().delete()
-            record_many(rows, DELETION, actor=actor, note="Deleted with its tier.", request=request, via=via)
+            author.record_many(rows, DELETION, note="Deleted with its tier.")
         tier.delete()
-        record(tier, DELETION, actor=actor, note=" ".join(notes), request=request, via=via)
+        author.record(tier, DELETION, note=" ".join(notes))
 
 
-def move_users(source: Tier, target: Tier, *, actor: Any, request: HttpRequest | None = None, via: str = "") -> int:
+def move_users(source: Tier, target: Tier, author: Author) -> int:
     """Put the live users of `source` on `target`; returns how many. Raises ValidationError for a target that is no use."""
     if target.pk == source.pk or not Tier.objects.live().filter(pk=target.pk).exists():
         raise ValidationError("Choose another tier, one that is not deleted.", code="bad_target")
@@ -54,5 +45,5 @@ def move_users(source: Tier, target: Tier, *, actor: Any, request: HttpRequest |
         rows = list(users)
         users.update(tier=target)
         change = Change(field="tier", old=str(source), new=str(target))
-        record_many(rows, CHANGE, actor=actor, changes=[change], request=request, via=via)
+        author.record_many(rows, CHANGE, changes=[change])
     return len(rows)

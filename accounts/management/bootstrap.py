@@ -13,7 +13,7 @@ from django.db import transaction
 from accounts.addresses import set_address
 from accounts.management.groups import bootstrap_groups
 from accounts.models import User
-from config.base import history
+from config.base.history import ADDITION, Author
 from tiers.models import Tier
 
 
@@ -69,7 +69,7 @@ def make_first_superuser(done: Bootstrapped) -> None:
     refuse_unusable(user)
     user.save()
     set_address(user, verified=True)
-    history.record(user, history.ADDITION, actor=user, note="First superuser.", via="manage.py bootstrap")
+    Author(user, via="manage.py bootstrap").record(user, ADDITION, note="First superuser.")
 
 
 def refuse_unusable(user: User) -> None:

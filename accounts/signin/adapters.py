@@ -27,7 +27,7 @@ from accounts.signin import throttle
 from accounts.signin.confirmations import Confirmation
 from accounts.signin.encryption import decrypt, encrypt
 from accounts.signin.middleware import note_the_time
-from config.base.history import ADDITION, CHANGE, record
+from config.base.history import ADDITION, CHANGE, Author
 from config.base.http import client_address
 from config.base.mail import MAIL_ERRORS, log_failure
 from tiers.models import Tier
@@ -78,7 +78,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.name = form.cleaned_data["name"]
         with transaction.atomic():
             super().save_user(request, user, form, commit=commit)
-            record(user, ADDITION, actor=user, note="Signed up.", request=request)
+            Author(user, request).record(user, ADDITION, note="Signed up.")
         return user
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -192,7 +192,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def send_notification_mail(self, template_prefix: str, user: User, *args: Any, **options: Any) -> None:
         note = NOTES.get(template_prefix)
         if note:
-            record(user, CHANGE, actor=user, note=note, request=self.request)
+            Author(user, self.request).record(user, CHANGE, note=note)
         super().send_notification_mail(template_prefix, user, *args, **options)
 
 

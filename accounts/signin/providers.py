@@ -22,7 +22,7 @@ from django.shortcuts import redirect
 from accounts import addresses
 from accounts.fields import normalize_email
 from accounts.models import User
-from config.base.history import ADDITION, CHANGE, Author, record
+from config.base.history import ADDITION, CHANGE, Author
 from config.base.mail import validate_mailable
 from config.base.models import DeletedMeanwhile
 from config.base.text import counted
@@ -88,7 +88,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 super().save_user(request, sociallogin, form)
                 if form is None:
                     note = f"Signed up with {sociallogin.account.provider}."
-                    record(user, ADDITION, actor=user, note=note, request=request)
+                    Author(user, request).record(user, ADDITION, note=note)
         except (IntegrityError, DeletedMeanwhile):
             messages.error(request, "Another account took this name or address just now. Try again.")
             raise ImmediateHttpResponse(redirect("account_login")) from None

@@ -33,10 +33,9 @@ from config.base.history import (
     CHANGE,
     DELETION,
     SECRET_FIELDS,
+    Author,
     Change,
     changes_between,
-    record,
-    record_many,
     snapshot,
 )
 from config.base.paginator import BoundedPaginator
@@ -247,19 +246,22 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         }
         return snapshot(row) | relations
 
+    def author(self, request: HttpRequest) -> Author:
+        return Author(request.user, request, via="admin")
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         changes = [change for change in changes_between({}, self.snapshot(obj)) if is_worth_telling(change)]
-        return record(obj, ADDITION, actor=request.user, changes=changes, request=request, via="admin")
+        return self.author(request).record(obj, ADDITION, changes=changes)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         changes = changes_between(getattr(obj, "_before_change", {}), self.snapshot(obj))
         note = inline_note(message)
         if not changes and not note:
             return None
-        return record(obj, CHANGE, actor=request.user, changes=changes, note=note, request=request, via="admin")
+        return self.author(request).record(obj, CHANGE, changes=changes, note=note)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
-        return record_many(queryset, DELETION, actor=request.user, note="Removed.", request=request, via="admin")
+        return self.author(request).record_many(queryset, DELETION, note="Removed.")
 
     def tell(self, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
         self.message_user(request, text, level)

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from config.base.admin import GatehouseModelAdmin, badge
-from config.base.history import CHANGE, DELETION, record_many
+from config.base.history import CHANGE, DELETION
 from config.base.text import ago, counted
 from config.base.views import refusing_bad_values, staff_render
 
@@ -74,7 +74,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         else:
             queryset.restore()
         flag = DELETION if verb == DELETE else CHANGE
-        record_many(rows, flag, actor=request.user, note=f"{DONE[verb]}.", request=request, via="admin")
+        self.author(request).record_many(rows, flag, note=f"{DONE[verb]}.")
 
     # --- Rights ---
 

@@ -32,8 +32,6 @@ __all__ = [
     "display",
     "entry_since",
     "entry_that_set",
-    "record",
-    "record_many",
     "snapshot",
     "told",
 ]
@@ -53,21 +51,48 @@ class Change(TypedDict):
 
 @dataclass(frozen=True)
 class Author:
-    """Who makes a change, for the history: the User, his request if there is one, the command if it is one."""
+    """Who makes a change, and how: the user, their request, and `via`, such as "admin" or "manage.py purge_deleted".
 
-    actor: Any
+    A command has no user of its own and names the one whose data it changes.
+    """
+
+    user: Any
     request: HttpRequest | None = None
     via: str = ""
 
-    def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> None:
-        """As the function `record`, in this author's name."""
-        record(row, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
+    def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
+        """Write one history entry. flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
+        entry = self._entry(row, flag, self._message(flag, changes, note))
+        entry.save(force_insert=True)
+        return entry
 
     def record_many(
         self, rows: Iterable[models.Model], flag: int, *, changes: Iterable[Change] = (), note: str = ""
     ) -> None:
-        """As the function `record_many`, in this author's name."""
-        record_many(rows, flag, actor=self.actor, changes=changes, note=note, request=self.request, via=self.via)
+        """Write the same history entry for each of `rows`."""
+        message = self._message(flag, changes, note)
+        LogEntry.objects.bulk_create([self._entry(row, flag, message) for row in rows], batch_size=1000)
+
+    def _message(self, flag: int, changes: Iterable[Change], note: str) -> str:
+        changes = list(changes)
+        messages: dict[int, dict[str, Any]] = {
+            ADDITION: {"added": {}},
+            CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
+            DELETION: {"deleted": {}},
+        }
+        ip = client_address(self.request) if self.request else ""
+        extras = {"values": changes, "note": note, "ip": ip, "via": self.via}
+        return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
+
+    def _entry(self, row: models.Model, flag: int, message: str) -> LogEntry:
+        return LogEntry(
+            user_id=self.user.pk,
+            content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
+            object_id=str(row.pk),
+            object_repr=str(row)[:200],
+            action_flag=flag,
+            change_message=message,
+        )
 
 
 def snapshot(row: models.Model) -> dict[str, str]:
@@ -101,62 +126,6 @@ def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Chang
         for name, value in after.items()
         if before.get(name) != value
     ]
-
-
-def record(
-    row: models.Model,
-    flag: int,
-    *,
-    actor: Any,
-    changes: Iterable[Change] = (),
-    note: str = "",
-    request: HttpRequest | None = None,
-    via: str = "",
-) -> LogEntry:
-    """Write one history entry.
-
-    row: what was changed. flag: ADDITION, CHANGE or DELETION. actor: the User who did it; a command, which has none,
-    names the account concerned and says via="manage.py …". changes: old → new. note: a sentence such as “Suspended.”
-    """
-    made = entry(row, flag, actor, message_of(flag, list(changes), note, request, via))
-    made.save(force_insert=True)
-    return made
-
-
-def record_many(
-    rows: Iterable[models.Model],
-    flag: int,
-    *,
-    actor: Any,
-    changes: Iterable[Change] = (),
-    note: str = "",
-    request: HttpRequest | None = None,
-    via: str = "",
-) -> None:
-    """Write the same history entry for each of `rows`, a thousand at a time; the arguments are those of `record`."""
-    message = message_of(flag, list(changes), note, request, via)
-    LogEntry.objects.bulk_create([entry(row, flag, actor, message) for row in rows], batch_size=1000)
-
-
-def message_of(flag: int, changes: list[Change], note: str, request: HttpRequest | None, via: str) -> str:
-    messages: dict[int, dict[str, Any]] = {
-        ADDITION: {"added": {}},
-        CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
-        DELETION: {"deleted": {}},
-    }
-    extras = {"values": changes, "note": note, "ip": client_address(request) if request else "", "via": via}
-    return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
-
-
-def entry(row: models.Model, flag: int, actor: Any, message: str) -> LogEntry:
-    return LogEntry(
-        user_id=actor.pk,
-        content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
-        object_id=str(row.pk),
-        object_repr=str(row)[:200],
-        action_flag=flag,
-        change_message=message,
-    )
 
 
 def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:

@@ -15,6 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from config.base.history import Author
 from config.base.views import retry_on_conflict, staff_render
 from ratelimits.advice import rule_in_words
 from ratelimits.budgets import Budget, BudgetState, rate_in_words
@@ -126,7 +127,7 @@ def reset(request: HttpRequest) -> HttpResponse:
     get_object_or_404(Refusal.objects.filter(owner=owner)[:1])
     name = user_of(owner) or owner
     try:
-        reset_owner(owner, actor=request.user, request=request)
+        reset_owner(owner, Author(request.user, request))
     except StoreUnavailable:
         messages.error(request, "The store of the counters is away, so nothing was reset. Try again in a moment.")
     else:
@@ -147,7 +148,7 @@ def copy(request: HttpRequest) -> HttpResponse:
         return page(request, "ratelimits/pages/copy.html", "Copy limits", form=form)
     source, target = form.cleaned_data["source"], form.cleaned_data["target"]
     if request.method == "POST":
-        done = copy_limits(source, target, actor=request.user, request=request)
+        done = copy_limits(source, target, Author(request.user, request))
         messages.success(
             request, f"{len(done.new):,} copied from “{source}” to “{target}”, {len(done.left_out):,} left out."
         )

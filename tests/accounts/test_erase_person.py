@@ -25,7 +25,7 @@ from PIL import Image
 from accounts.addresses import set_address
 from accounts.erasure import erase
 from accounts.models import User
-from config.base.history import CHANGE, Author, record
+from config.base.history import CHANGE, Author
 from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, make_staff, messages, signed_in
 from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
@@ -87,9 +87,9 @@ def wonder(free):
 
 
 def test_no_trace_of_the_person_is_left_in_the_whole_database(wonder, sue):
-    record(wonder, CHANGE, actor=sue, note="Wrote to alice@example.com about it.")
-    record(wonder.api_keys.get(), CHANGE, actor=sue, changes=[{"field": "user", "old": "–", "new": "alice_w"}])
-    record(wonder.api_keys.get(), CHANGE, actor=sue, note="Handed to “alice_w”.")
+    Author(sue).record(wonder, CHANGE, note="Wrote to alice@example.com about it.")
+    Author(sue).record(wonder.api_keys.get(), CHANGE, changes=[{"field": "user", "old": "–", "new": "alice_w"}])
+    Author(sue).record(wonder.api_keys.get(), CHANGE, note="Handed to “alice_w”.")
     LogEntry.objects.create(
         user=sue, content_type=ContentType.objects.get_for_model(User), object_id=str(wonder.pk),
         object_repr="alice_w", action_flag=CHANGE, change_message="Changed alice@example.com by hand",
@@ -175,7 +175,7 @@ def test_erasing_works_after_deletion_and_a_second_time_does_nothing(alice, sue)
 def test_others_of_the_same_name_keep_theirs(alice, sue):
     alice.delete()
     other = make_user("alice")
-    record(other, CHANGE, actor=sue, note="Hello “alice”.")
+    Author(sue).record(other, CHANGE, note="Hello “alice”.")
     erase(alice, Author(sue))
     other.refresh_from_db()
     assert other.username == "alice"
@@ -287,7 +287,7 @@ def test_the_command_does_not_erase_the_last_superuser(sue):
 
 
 def test_what_is_no_text_in_a_history_entry_stays_as_it_is(wonder, sue):
-    entry = record(wonder, CHANGE, actor=sue)
+    entry = Author(sue).record(wonder, CHANGE)
     entry.change_message = '[{"changed": {"count": 3, "done": true, "by": ["alice_w", 7]}}]'
     entry.save()
     erase(wonder, Author(sue))

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.management.commands import purge_deleted
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
 from tests.accounts.people import history, make_event, make_key
 from tests.conftest import make_user
@@ -71,7 +71,7 @@ def test_limits_go_before_tiers_and_a_tier_in_use_stays(alice, free):
 
 
 def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
-    record(bob, CHANGE, actor=alice, note="Did something.")
+    Author(alice).record(bob, CHANGE, note="Did something.")
     deleted(alice)
     text = purge("--yes")
     assert "users: 0 removed, 1 stay" in text
@@ -84,7 +84,7 @@ def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
 
 
 def test_what_the_history_says_of_a_removed_account_names_nobody(alice, sue):
-    record(alice, CHANGE, actor=sue, changes=[{"field": "name", "old": "Alice", "new": "Alicia"}])
+    Author(sue).record(alice, CHANGE, changes=[{"field": "name", "old": "Alice", "new": "Alicia"}])
     deleted(alice)
     purge("--yes")
     entry = LogEntry.objects.get(object_id=str(alice.pk))

@@ -40,7 +40,7 @@ def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue)
     assert (key.name, key.secret_hash, key.state) == ("export", hash_secret(secret), "active")
     assert [str(row) for row in key.permissions.all()] == ["* *"]
     assert history(key)[0]["note"] == "Issued to alice. Allowed: everything."
-    assert LogEntry.objects.get().user == by_sue.actor
+    assert LogEntry.objects.get().user == by_sue.user
 
 
 def test_an_instance_from_before_the_revocation_does_not_undo_it(alice):

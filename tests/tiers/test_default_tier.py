@@ -8,6 +8,7 @@ from django.core.management import call_command
 
 from accounts.models import User
 from config.base import models as base_models
+from config.base.history import Author
 from tests.accounts.people import history, make_staff, messages, signed_in
 from tests.conftest import make_user
 from tests.rows import make_limit
@@ -54,7 +55,7 @@ def test_it_is_not_deleted_with_others_or_by_moving_its_users(staff_client, alon
 
 def test_the_service_refuses_it_too(alone, sue):
     with pytest.raises(ValidationError, match="is the default tier"):
-        delete_tier(alone, actor=sue)
+        delete_tier(alone, Author(sue))
     assert Tier.objects.default() == alone
 
 

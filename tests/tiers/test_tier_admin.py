@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
-from config.base.history import told
+from config.base.history import Author, told
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_limit, make_staff
@@ -124,7 +124,7 @@ def test_restoring_a_tier(staff_client, pro):
 
 def test_the_service_is_all_or_nothing(used, free, sue):
     with pytest.raises(TierInUse):
-        delete_tier(used, actor=sue, move_users_to=free)  # the limit is still there
+        delete_tier(used, Author(sue), move_users_to=free)  # the limit is still there
     assert User.objects.live().filter(tier=used).count() == 2
     assert not LogEntry.objects.exists()
 
@@ -133,7 +133,7 @@ def test_moving_users_refuses_a_target_that_is_no_use(used, free, sue):
     Tier.objects.filter(pk=free.pk).update(deleted_at="2026-01-01T00:00Z")
     for target in (used, free):
         with pytest.raises(ValidationError, match="Choose another tier"):
-            move_users(used, target, actor=sue)
+            move_users(used, target, Author(sue))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 
+from config.base.history import Author
 from ratelimits.models import RateLimit
 from tests.config.base.test_admin_lists import queries
 from tests.conftest import make_user
@@ -111,7 +112,7 @@ def test_a_deleted_tiers_name_is_free_again_and_a_live_ones_is_not(pro):
 def test_moving_leaves_deleted_accounts_and_other_tiers_alone_and_is_told_of_each(pro, free, sue):
     nina, gone, other = make_user("nina", tier=pro), make_user("gone", tier=pro), make_user("other", tier=free)
     gone.delete()
-    assert move_users(pro, free, actor=sue) == 1
+    assert move_users(pro, free, Author(sue)) == 1
     for user, tier in ((nina, free), (gone, pro), (other, free)):
         user.refresh_from_db()
         assert user.tier == tier
@@ -123,7 +124,7 @@ def test_moving_leaves_deleted_accounts_and_other_tiers_alone_and_is_told_of_eac
 
 def test_deleting_with_its_limits_takes_just_those(pro, free, sue):
     mine, others = make_limit(pro), make_limit(free)
-    delete_tier(pro, actor=sue, delete_limits=True)
+    delete_tier(pro, Author(sue), delete_limits=True)
     assert list(RateLimit.objects.live()) == [others]
     assert Tier.objects.live().filter(pk=pro.pk).count() == 0
     assert (

@@ -223,7 +223,7 @@ def test_two_tiers_whose_users_move_to_each_other_do_not_wait_for_each_other(roo
 
         def move(which, pair=pair):
             try:
-                delete_tier(pair[which], actor=root, move_users_to=pair[1 - which])
+                delete_tier(pair[which], Author(root), move_users_to=pair[1 - which])
             except ValidationError as error:
                 return error.messages[0]
             return "deleted"
@@ -277,7 +277,7 @@ def test_copying_to_a_tier_that_is_gone_copies_nothing(root, rf):
     stale = Tier.objects.get(pk=target.pk)
     target.delete()
     with pytest.raises(DeletedMeanwhile):
-        copy_limits(source, stale, actor=root, request=rf.get("/"))
+        copy_limits(source, stale, Author(root))
     assert RateLimit.objects.count() == 1
 
 

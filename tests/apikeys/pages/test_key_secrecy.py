@@ -158,7 +158,7 @@ def test_an_error_report_shows_no_secret_when_the_page_of_it_breaks(watching, mo
 
 def test_an_error_report_shows_no_secret_when_the_database_breaks(watching, monkeypatch):
     made = seen_secrets(monkeypatch)
-    monkeypatch.setattr("apikeys.services.base_history.record", broken)
+    monkeypatch.setattr("config.base.history.Author.record", broken)
     report = report_of(watching, "post", "/account/keys/new/", name="k")
     assert core(made[0]) not in report
 

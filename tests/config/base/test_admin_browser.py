@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
 from tests.chromium import axe_findings
 from tests.conftest import make_user
@@ -33,7 +33,7 @@ def site(transactional_db):
     key = make_key(alice, "nightly export", expires_at=timezone.now() + timedelta(days=3))
     make_usage(key)
     make_usage(key, status_code=429, reason="rate_limited")
-    record(alice, CHANGE, actor=root, changes=[{"field": "name", "old": "Al", "new": "Alice"}], via="admin")
+    Author(root, via="admin").record(alice, CHANGE, changes=[{"field": "name", "old": "Al", "new": "Alice"}])
     pages = [
         "/admin/",
         "/admin/search/?q=a",

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from apikeys.models import KeyPermission
 from config.base.admin import inline_note
-from config.base.history import CHANGE, record, record_many, told
+from config.base.history import CHANGE, Author, told
 from tests.rows import make_key, make_staff
 from tiers.models import Tier
 
@@ -91,8 +91,8 @@ def test_history_of_an_unknown_row_is_no_error(staff_client):
 
 
 def test_the_history_section_shows_who_changed_what(staff_client, alice, bob, free):
-    record(alice, CHANGE, actor=bob, changes=[{"field": "name", "old": "<b>a", "new": "<i>b"}], via="manage.py x")
-    record(free, CHANGE, actor=alice, note="Moved.")
+    Author(bob, via="manage.py x").record(alice, CHANGE, changes=[{"field": "name", "old": "<b>a", "new": "<i>b"}])
+    Author(alice).record(free, CHANGE, note="Moved.")
     page = staff_client.get("/admin/admin/logentry/").content.decode()
     assert "&lt;b&gt;a" in page
     assert "<b>a" not in page
@@ -113,7 +113,7 @@ def test_the_history_section_shows_who_changed_what(staff_client, alice, bob, fr
 
 
 def test_history_of_something_without_an_admin_page_or_type_is_shown_as_text(staff_client, alice):
-    entry = record(make_key(alice).permissions.get(), CHANGE, actor=alice)
+    entry = Author(alice).record(make_key(alice).permissions.get(), CHANGE)
     LogEntry.objects.create(user=alice, object_id="1", object_repr="orphan", action_flag=CHANGE)
     page = staff_client.get("/admin/admin/logentry/").content.decode()
     assert entry.object_repr in page
@@ -133,7 +133,7 @@ def test_many_rows_share_one_message_in_few_statements(alice, bob, django_assert
     ContentType.objects.get_for_model(Tier)
     tiers = [Tier.objects.create(name=f"t{number}") for number in range(20)]
     with django_assert_max_num_queries(3):
-        record_many(tiers, CHANGE, actor=alice, note="Together.")
+        Author(alice).record_many(tiers, CHANGE, note="Together.")
     assert LogEntry.objects.filter(user=alice).count() == 20
 
 

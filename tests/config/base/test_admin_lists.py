@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from config.base import paginator as base_paginator
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from config.base.paginator import BoundedPaginator
 from config.base.templatetags import active_filters
 from ratelimits.models import RateLimit
@@ -31,7 +31,7 @@ LISTS = {
     "ratelimits/ratelimit": lambda n: make_limit(Tier.objects.create(name=f"t{n}"), f"/p{n}"),
     "apikeys/apikey": lambda n: make_key(make_user(f"holder{n}")),
     "apikeys/keyusage": lambda n: make_usage(make_key(make_user(f"holder{n}"))),
-    "admin/logentry": lambda n: record(Tier.objects.create(name=f"t{n}"), CHANGE, actor=make_user(f"by{n}"), note="x"),
+    "admin/logentry": lambda n: Author(make_user(f"by{n}")).record(Tier.objects.create(name=f"t{n}"), CHANGE, note="x"),
     "auth/group": lambda n: Group.objects.create(name=f"group {n}"),
 }
 
@@ -119,7 +119,7 @@ def test_usage_of_one_key_and_one_path_can_be_asked_for(staff_client, alice, bob
 
 def test_usage_and_history_are_read_only_even_for_a_superuser(staff_client, alice):
     event = make_usage(make_key(alice))
-    for place, pk in (("apikeys/keyusage", event.pk), ("admin/logentry", record(alice, CHANGE, actor=alice).pk)):
+    for place, pk in (("apikeys/keyusage", event.pk), ("admin/logentry", Author(alice).record(alice, CHANGE).pk)):
         assert staff_client.get(f"/admin/{place}/add/").status_code == 403
         assert staff_client.get(f"/admin/{place}/{pk}/delete/").status_code == 403
         assert staff_client.post(f"/admin/{place}/{pk}/change/", {}).status_code == 403

@@ -17,8 +17,8 @@ def test_an_entry_holds_old_and_new_values_address_and_place(alice, sue, rf):
     alice.name = "Alice Cooper"
     alice.save()
     changes = history.changes_between(before, history.snapshot(alice))
-    entry = history.record(
-        alice, history.CHANGE, actor=sue, changes=changes, note="Renamed.", request=rf.get("/"), via="staff page"
+    entry = history.Author(sue, rf.get("/"), via="staff page").record(
+        alice, history.CHANGE, changes=changes, note="Renamed."
     )
     (message,) = json.loads(entry.change_message)
     assert message == {
@@ -33,9 +33,9 @@ def test_an_entry_holds_old_and_new_values_address_and_place(alice, sue, rf):
 
 
 def test_django_can_read_the_message(alice, sue):
-    entry = history.record(alice, history.CHANGE, actor=sue, changes=[{"field": "name", "old": "a", "new": "b"}])
+    entry = history.Author(sue).record(alice, history.CHANGE, changes=[{"field": "name", "old": "a", "new": "b"}])
     assert entry.get_change_message() == "Changed name."
-    assert history.record(alice, history.ADDITION, actor=sue).get_change_message() == "Added."
+    assert history.Author(sue).record(alice, history.ADDITION).get_change_message() == "Added."
 
 
 def test_a_change_of_password_shows_no_hash(alice):

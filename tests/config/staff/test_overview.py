@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
-from config.base.history import CHANGE, record
+from config.base.history import CHANGE, Author
 from config.staff.overview import requests_by_hour
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_staff, make_usage
@@ -53,7 +53,7 @@ def test_keys_that_expire_soon_come_first(staff_client, alice):
 
 
 def test_recent_changes_are_told(staff_client, alice, sue):
-    record(alice, CHANGE, actor=sue, changes=[{"field": "name", "old": "<i>A", "new": "B"}])
+    Author(sue).record(alice, CHANGE, changes=[{"field": "name", "old": "<i>A", "new": "B"}])
     page = staff_client.get("/admin/").content.decode()
     assert "“alice”" in page
     assert "&lt;i&gt;A" in page
@@ -112,7 +112,7 @@ def test_the_overview_takes_as_many_queries_for_fifty_rows_as_for_one(staff_clie
             user = make_user(f"user{number}")
             make_usage(make_key(user, expires_at=days(2)))
             make_limit(Tier.objects.create(name=f"t{number}"))
-            record(user, CHANGE, actor=sue, note="x")
+            Author(sue).record(user, CHANGE, note="x")
 
     def queries():
         with CaptureQueriesContext(connection) as captured:

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apikeys.models import APIKey, KeyUsage
+from config.base.history import Author
 from ratelimits.limiter import limiter
 from ratelimits.models import Outage, RateLimit, Refusal
 from ratelimits.register import register
@@ -473,5 +474,5 @@ def test_a_limit_that_has_the_mode_already_leaves_no_history(sue, free, rf):
     first, second = limit(free, "/a"), limit(free, "/b")
     second.mode = "observe"
     second.save()
-    assert set_mode([first, second], "observe", actor=sue, request=rf.get("/")) == 1
+    assert set_mode([first, second], "observe", Author(sue)) == 1
     assert [entry.object_id for entry in LogEntry.objects.all()] == [str(first.pk)]

@@ -10,6 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
+from config.base.history import Author
 from ratelimits import register as register_module
 from ratelimits.budgets import Budget
 from ratelimits.limiter import limiter
@@ -79,7 +80,7 @@ def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
 @pytest.mark.django_db
 def test_what_came_before_a_reset_does_not_come_back(memory, rf):
     deny(DENIED)
-    reset_owner("user:1", actor=None, request=rf.post("/"))
+    reset_owner("user:1", Author(None))
     register.flush()
     assert not Refusal.objects.exists()
     deny(1)
