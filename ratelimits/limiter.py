@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -20,7 +20,7 @@ from ratelimits.register import register
 from ratelimits.stores import Store, StoreUnavailable
 from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
-from ratelimits.stores.postgresql import PostgreSQLStore
+from ratelimits.stores.postgresql import HitParameters, PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
 
@@ -32,7 +32,6 @@ __all__ = [
     "forget_limiter",
     "limiter",
     "made_limiter",
-    "outcome",
     "store_name",
 ]
 
@@ -69,9 +68,20 @@ class Limiter:
             reading = self.store.hit(budgets, cost, clock=clock)
         except StoreUnavailable as error:
             return self._degraded(error, closed=closed)
-        verdict = outcome(budgets, reading, cost)
-        self.settle(verdict)
-        return verdict
+        return self._charged(budgets, reading, cost)
+
+    def hit_with(
+        self, run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
+    ) -> Outcome | None:
+        """As `hit`, charged by a statement of the caller's on the default database.
+
+        run: executes the statement, which passes what it is given to rate_limit_hit, and returns that function's answer.
+        None, with nothing charged, where that isn't possible: the counters are elsewhere, unavailable or locked.
+        """
+        if not budgets or not cost or not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open:
+            return None
+        reading = self.store.hit_with(run, budgets, cost)
+        return None if reading is None else self._charged(budgets, reading, cost)
 
     def peek(
         self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
@@ -92,13 +102,15 @@ class Limiter:
         if keys:
             self.store.reset(keys)
 
-    def settle(self, verdict: Outcome) -> None:
-        """What follows a hit: note a refusal for staff, and now and then sweep. For callers who ran a store's own statement."""
-        register.note(verdict)
+    def _charged(self, budgets: Sequence[Budget], reading: Reading, cost: int) -> Outcome:
+        """The outcome of a hit. Records a denial for staff, and now and then sweeps."""
+        result = outcome(budgets, reading, cost)
+        register.note(result)
         # Twice as many counters are looked at as hits can make, so that dead ones never pile up.
         if random.random() * SWEEP_EVERY < 1:  # noqa: S311  (nothing secret)
             with contextlib.suppress(StoreUnavailable):
                 self.store.sweep(batch=2 * SWEEP_EVERY)
+        return result
 
     def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not closed
@@ -107,10 +119,6 @@ class Limiter:
 
 
 def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
-    """A store's reading as an answer.
-
-    For callers who ran a store's own statement (PostgreSQLStore.statement); they give the result to `Limiter.settle`, too.
-    """
     free = cost == 0
     states = [
         state(budget, counter, reading.now, cost, fits=fits or free)

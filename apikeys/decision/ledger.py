@@ -5,13 +5,9 @@ A buffer would be faster and lose rows whenever a worker dies (docs/decision.md 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
-
-from django.db import OperationalError
-from psycopg.errors import LockNotAvailable
 
 from apikeys.decision.lookup import KeyRecord
 from apikeys.decision.statements import can_commit, identifier, run
@@ -19,9 +15,7 @@ from apikeys.secrets import masked
 from config.base.http import plain_address
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
-from ratelimits.limiter import outcome as outcome_of
 from ratelimits.matching import LONGEST_METHOD
-from ratelimits.stores.postgresql import PostgreSQLStore, in_order, keys_of, reading, terms_of
 
 LONGEST_ENDPOINT = 255
 LONGEST_USER_AGENT = 512
@@ -37,10 +31,6 @@ CALL key_usage_settle(NULL, :keys, :terms, :id, :key, :user, :rule, :rules, :end
 """
 
 Entry = dict[str, Any]
-
-
-class CountersBarred(Exception):
-    """Somebody keeps everybody from the tables of counters."""
 
 
 def entry(
@@ -73,18 +63,10 @@ def write(row: Entry, status: int, reason: str = "") -> None:
 
 def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
-    counting = limiter()
-    if (
-        budgets
-        and cost
-        and isinstance(counting.store, PostgreSQLStore)
-        and can_commit()
-        and not counting.breaker.is_open
-    ):
-        # Barred counters are for the limiter's own connection, which knows when to give up.
-        with contextlib.suppress(CountersBarred):
-            return settle_at_once(row, budgets, cost)
-    outcome = counting.hit(budgets, cost)
+    outcome = settle_at_once(row, budgets, cost) if can_commit() else None
+    if outcome is not None:
+        return outcome
+    outcome = limiter().hit(budgets, cost)
     row = {**row, "rule": deciding_rule(budgets, outcome)}
     if outcome.allowed:
         write(row, 200)
@@ -93,28 +75,13 @@ def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
     return outcome
 
 
-def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
-    """As `settle`, where counters and ledger share a PostgreSQL: one call, the counters given free before the row is flushed.
+def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome | None:
+    """As `settle`, where counters and ledger share a PostgreSQL: one call, which frees the counters before the row is flushed.
 
-    Raises CountersBarred, with nothing counted and nothing written, if somebody bars the counters for longer than a moment.
+    None, with nothing counted and nothing written, where they don't.
     """
-    ordered = in_order(budgets)
-    parameters = {
-        **row,
-        "keys": keys_of(ordered),
-        "terms": terms_of(ordered, cost),
-        "rule": first_rule(budgets),
-        "rules": [budget.rule_id for budget in ordered],
-    }
-    try:
-        [(answer,)] = run(SETTLE, parameters)
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise CountersBarred from error
-        raise
-    outcome = outcome_of(budgets, reading(budgets, answer, cost), cost)
-    limiter().settle(outcome)  # staff see who is refused, and dead counters are swept
-    return outcome
+    row = {**row, "rule": first_rule(budgets)}
+    return limiter().hit_with(lambda parameters: run(SETTLE, {**row, **parameters})[0][0], budgets, cost)
 
 
 def first_rule(budgets: Sequence[Budget]) -> int | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypedDict
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
 from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
@@ -53,6 +53,14 @@ SELECT EXISTS (
 """
 
 
+class HitParameters(TypedDict):
+    """What rate_limit_hit takes (migration 0005), and the rule of each key."""
+
+    keys: list[str]
+    terms: list[int]
+    rules: list[int | None]
+
+
 class ImpatientConnection(psycopg.Connection[Any]):
     """A connection that waits `patience` seconds for an answer: a hung server does not notice its own statement_timeout."""
 
@@ -75,9 +83,21 @@ class PostgreSQLStore:
         self._swept_up_to = dict.fromkeys(TABLES, "")
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        ordered = in_order(budgets)
-        [(answer,)] = self._run(HIT, [keys_of(ordered), terms_of(ordered, cost), clock])
+        parameters = hit_parameters(budgets, cost)
+        [(answer,)] = self._run(HIT, [parameters["keys"], parameters["terms"], clock])
         return reading(budgets, answer, cost)
+
+    @staticmethod
+    def hit_with(
+        run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
+    ) -> Reading | None:
+        """As `hit`, by `run`, which calls rate_limit_hit on Django's connection; None if the counters stay locked."""
+        try:
+            return reading(budgets, run(hit_parameters(budgets, cost)), cost)
+        except OperationalError as error:
+            if isinstance(error.__cause__, errors.LockNotAvailable):
+                return None
+            raise
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         keys = [budget.counter_key for budget in budgets]
@@ -185,27 +205,21 @@ def connect(timeout: float) -> ImpatientConnection:
     return connection
 
 
-# --- rate_limit_hit: what it takes and what it answers, also for a caller who charges and writes in one procedure --------
+# --- What rate_limit_hit takes and what it answers ---------------------------------------------------------------------
 
 
-def in_order(budgets: Sequence[Budget]) -> Sequence[Budget]:
-    """The one order in which all callers charge: two that share budgets never wait for each other in a circle."""
-    return budgets if len(budgets) == 1 else sorted(budgets, key=lambda budget: budget.counter_key)
-
-
-def keys_of(ordered: Sequence[Budget]) -> list[str]:
-    return [budget.counter_key for budget in ordered]
-
-
-def terms_of(ordered: Sequence[Budget], cost: int) -> list[int]:
-    """The terms of budgets that are `in_order`, one after the other: share, room, span, kind, 1 if it only observes."""
-    terms: list[int] = []
-    for budget in ordered:
-        terms += budget_terms(budget, cost)
-    return terms
+def hit_parameters(budgets: Sequence[Budget], cost: int) -> HitParameters:
+    """In the one order in which all callers charge: two that share budgets never wait for each other in a circle."""
+    ordered = budgets if len(budgets) == 1 else sorted(budgets, key=lambda budget: budget.counter_key)
+    return {
+        "keys": [budget.counter_key for budget in ordered],
+        "terms": [term for budget in ordered for term in budget_terms(budget, cost)],
+        "rules": [budget.rule_id for budget in ordered],
+    }
 
 
 def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
+    """Share, room, span, kind, and 1 if it only observes."""
     share, observes = budget.share(cost), int(budget.observe)
     if budget.is_rolling:
         span = budget.limit * budget.step
@@ -215,11 +229,11 @@ def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
 
 
 def reading(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Reading:
-    """What the answer to a hit with `in_order(budgets)` says, in the order of `budgets`."""
+    """What rate_limit_hit answered, in the order of `budgets`."""
     allowed, now = answer[0] == 1, answer[1]
     rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
     if len(rows) > 1:
-        by_key = dict(zip(keys_of(in_order(budgets)), rows, strict=True))
+        by_key = dict(zip(sorted(budget.counter_key for budget in budgets), rows, strict=True))
         rows = [by_key[budget.counter_key] for budget in budgets]
     counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
     if not allowed:
