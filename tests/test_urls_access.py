@@ -143,10 +143,10 @@ EXPECTED = r"""
 /admin/password_change/                                                  in  in  to  to
 /admin/password_change/done/                                             in  in  ok  ok
 /admin/r/<path:content_type_id>/<path:object_id>/                        in  in  404 404
-/admin/ratelimits/copy/                                                  in  in  403 ok
-/admin/ratelimits/limited/                                               in  in  403 ok
-/admin/ratelimits/limited/reset/                                         in  in  403 405
-/admin/ratelimits/match/                                                 in  in  403 ok
+/admin/ratelimits/copy/                                                  in  403 403 ok
+/admin/ratelimits/limited/                                               in  403 403 ok
+/admin/ratelimits/limited/reset/                                         in  403 403 405
+/admin/ratelimits/match/                                                 in  403 403 ok
 /admin/ratelimits/ratelimit/                                             in  in  403 ok
 /admin/ratelimits/ratelimit/<path:object_id>/                            in  in  to  to
 /admin/ratelimits/ratelimit/<path:object_id>/change/                     in  in  403 ok
@@ -155,7 +155,7 @@ EXPECTED = r"""
 /admin/ratelimits/ratelimit/<path:object_id>/restore/                    in  in  403 403
 /admin/ratelimits/ratelimit/add/                                         in  in  403 ok
 /admin/ratelimits/ratelimit/export/                                      in  in  403 ok
-/admin/ratelimits/what-if/                                               in  in  403 ok
+/admin/ratelimits/what-if/                                               in  403 403 ok
 /admin/search/                                                           in  in  ok  ok
 /admin/tiers/tier/                                                       in  in  403 ok
 /admin/tiers/tier/<path:object_id>/                                      in  in  to  to

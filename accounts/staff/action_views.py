@@ -16,20 +16,19 @@ from accounts import erasure
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.services import Outcome
-from accounts.signin.access import staff_page
 from accounts.staff.actions import ACTIONS, Action, to_tier
 from accounts.staff.filters import UserFilter, query_without
 from accounts.staff.forms import BulkForm, EraseForm, TierForm
 from accounts.staff.views import changeable_user
 from config.base.history import Author
 from config.base.text import counted
-from config.base.views import staff_render
+from config.base.views import staff_render, staff_required
 
 REASONS_SHOWN = 5
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def act(request: HttpRequest, pk: int, slug: str) -> HttpResponse:
     """GET says what the action will mean for the account and asks; POST does it."""
     action = ACTIONS[slug]
@@ -76,7 +75,7 @@ def done_message(action: Action, user: User) -> str:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("accounts.change_user")
+@staff_required("accounts.change_user")
 def change_tier(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
     form = TierForm(request.POST if request.method == "POST" else None, user=user)
@@ -89,7 +88,7 @@ def change_tier(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def erase(request: HttpRequest, pk: int) -> HttpResponse:
     """Superusers only: overwrite the person's data, after his username was typed."""
     user = get_object_or_404(User, pk=pk)
@@ -112,7 +111,7 @@ def erase(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def bulk(request: HttpRequest) -> HttpResponse:
     """First the page that counts what will happen, then, with its figure sent back and still true, the deed."""
     form = BulkForm(request.POST)

@@ -24,7 +24,6 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
-from accounts.signin.access import staff_page
 from accounts.signin.sessions import open_sessions
 from accounts.staff import mails
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
@@ -33,7 +32,7 @@ from accounts.staff.forms import AccountForm, EditAccountForm
 from config.base.csv import csv_response
 from config.base.history import Author, snapshot
 from config.base.paginator import BoundedPaginator
-from config.base.views import retry_on_conflict, staff_render
+from config.base.views import retry_on_conflict, staff_render, staff_required
 from tiers.models import Tier
 
 HISTORY_SHOWN = 50
@@ -50,7 +49,7 @@ COLUMNS: tuple[dict[str, str], ...] = (
 
 
 @require_safe
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def user_list(request: HttpRequest) -> HttpResponse:
     found = UserFilter(request.GET, queryset=User.objects.all())
     size = page_size(request)
@@ -107,7 +106,7 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
 
 
 @require_safe
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def user_export(request: HttpRequest) -> Any:
     """The filtered list as CSV, streamed in the list's order."""
     found = UserFilter(request.GET, queryset=User.objects.all())
@@ -134,7 +133,7 @@ def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
 
 
 @require_safe
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(User.objects.select_related("tier"), pk=pk)
     return staff_render(request, "accounts/staff/detail.html", detail_context(request, user))
@@ -192,7 +191,7 @@ def offered_actions(actor: Any, user: User) -> list[Any]:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("accounts.add_user")
+@staff_required("accounts.add_user")
 @retry_on_conflict
 def user_create(request: HttpRequest) -> HttpResponse:
     form = AccountForm(request.POST or None)
@@ -205,7 +204,7 @@ def user_create(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("accounts.change_user")
+@staff_required("accounts.change_user")
 @retry_on_conflict
 def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
@@ -244,6 +243,6 @@ def changeable_user(request: HttpRequest, pk: int) -> User:
 
 
 @require_safe
-@staff_page("accounts.view_user")
+@staff_required("accounts.view_user")
 def user_picture(request: HttpRequest, pk: int) -> Any:
     return picture_response(get_object_or_404(User, pk=pk))

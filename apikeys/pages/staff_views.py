@@ -6,17 +6,17 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from accounts.signin.access import staff_page
 from apikeys.pages import hygiene
 from apikeys.pages.bulk import VERBS
 from apikeys.pages.desks import StaffDesk, may_take
 from apikeys.pages.rows import key_rows
+from config.base.views import staff_required
 
 PAGE_SIZE = 50
 
 
 @require_safe
-@staff_page("apikeys.view_apikey")
+@staff_required("apikeys.view_apikey")
 def hygiene_page(request: HttpRequest) -> HttpResponse:
     chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
     lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}

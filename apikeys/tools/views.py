@@ -9,18 +9,18 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.signin.access import staff_page
 from apikeys.decision.explain import explain
 from apikeys.pages.desks import StaffDesk
 from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, is_place
 from apikeys.tools.gateway_setup import FILES, TITLES, Places, configuration
 from apikeys.tools.selftest import Result, Unreachable, run_self_test
+from config.base.views import staff_required
 
 
 @sensitive_variables()
 @sensitive_post_parameters("key")
 @require_http_methods(["GET", "HEAD", "POST"])
-@staff_page("apikeys.view_apikey")
+@staff_required("apikeys.view_apikey")
 def explain_page(request: HttpRequest) -> HttpResponse:
     """Every check for a key (its id or secret, posted), a method, a path and an address; nothing is counted."""
     if request.method != "POST":
@@ -39,7 +39,7 @@ def explain_response(request: HttpRequest, form: ExplainForm, **context: Any) ->
 
 
 @require_safe
-@staff_page("apikeys.view_apikey")
+@staff_required("apikeys.view_apikey")
 def connect_page(request: HttpRequest) -> HttpResponse:
     """Ready configurations; where things are comes from the query, which holds no secret."""
     host = request.get_host()
@@ -51,7 +51,7 @@ def connect_page(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@staff_page("apikeys.view_apikey")
+@staff_required("apikeys.view_apikey")
 def self_test(request: HttpRequest) -> HttpResponse:
     """Test the gateway at a URL. For superusers: it makes this server send requests to where they say."""
     if not request.user.is_superuser:

@@ -15,11 +15,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from accounts.signin.access import staff_page
 from apikeys.models import APIKey
 from apikeys.usage.analytics import Scope, Sums, Window, added, added_by, sums_by
 from apikeys.usage.forms import StaffUsageForm, UsageForm
 from config.base.csv import csv_response
+from config.base.views import staff_required
 
 HOURLY_UP_TO = 2
 MOST_ROWS = 20
@@ -38,7 +38,7 @@ def account_usage(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_safe
-@staff_page("apikeys.view_keyusage")
+@staff_required("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
     context = {"shell": "base/staff.html", "page_url": reverse("usage:staff"), "heading": "Usage", "staff": True}

@@ -1,4 +1,4 @@
-"""What views of every app share: how a lost race and an impossible value are answered, and the staff's page shell."""
+"""What views of every app share: who is let in, how a lost race and an impossible value are answered, the staff shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from django.contrib import admin
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import DataError, IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -18,11 +18,33 @@ from config.base.stale import ChangedMeanwhileError
 
 MOST_PASSES = 10
 
+View = Callable[..., HttpResponseBase]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def retry_on_conflict(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+def staff_required(*permissions: str) -> Callable[[View], View]:
+    """Open a view to whom the admin site lets in, if they have all of `permissions` ("accounts.view_user").
+
+    For a class-based view: `@method_decorator(staff_required("accounts.view_user"), name="dispatch")`.
+    """
+
+    def decorator(view: View) -> View:
+        @wraps(view)
+        def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not admin.site.has_permission(request):
+                return admin.site.login(request)
+            if not request.user.has_perms(permissions):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return wrapper
+
+    return decorator
+
+
+def retry_on_conflict(view: View) -> View:
     """Run a view again when it lost a race: the next pass sees what won, and shows it as a form error.
 
     Once for a unique value, or a choice that was deleted meanwhile. A row that changed while it was being checked may do so

@@ -59,18 +59,19 @@ class GatehouseAdminSite(AdminSite):
         super().register(ours, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return access.may_enter(request)
+        return access.has_staff_access(request)
 
     # never_cache: a browser that remembers this redirect would loop once its owner has signed in.
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """No password is asked for here: staff come in by the same door as everybody, second factor included."""
-        wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+        """Send staff to the common sign-in page, and back to ?next= or, from any other staff page, to that page."""
+        is_login_page = request.path == reverse("admin:login", current_app=self.name)
+        wanted = request.GET.get(REDIRECT_FIELD_NAME, "") if is_login_page else request.get_full_path()
         if not url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
             wanted = reverse("admin:index", current_app=self.name)
         if self.has_permission(request):
             return HttpResponseRedirect(wanted)
-        return access.show_the_way_in(request, wanted)
+        return access.handle_no_staff_access(request, wanted)
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import get_user_model
-from django.contrib.auth.decorators import login_required, permission_required
+from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from config.base.history import Author
-from config.base.views import retry_on_conflict, staff_render
+from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.advice import rule_in_words
 from ratelimits.budgets import Budget, BudgetState, rate_in_words
 from ratelimits.limiter import limiter, store_name
@@ -32,10 +32,6 @@ from ratelimits.stores import StoreUnavailable
 ROWS_A_PAGE = 50
 MOST_SHOWN_TO_HOLDER = 100
 
-may_view = permission_required("ratelimits.view_ratelimit", raise_exception=True)
-may_change = permission_required("ratelimits.change_ratelimit", raise_exception=True)
-may_add = permission_required("ratelimits.add_ratelimit", raise_exception=True)
-
 
 def page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
     return staff_render(request, template, {"title": title, **context})
@@ -44,7 +40,7 @@ def page(request: HttpRequest, template: str, title: str, **context: Any) -> Htt
 # --- Match tester ---
 
 
-@may_view
+@staff_required("ratelimits.view_ratelimit")
 @require_safe
 def match_tester(request: HttpRequest) -> HttpResponse:
     """Which limits apply to a request, and why: all patterns that match, the winner first."""
@@ -79,7 +75,7 @@ def described(match: Match[Rule]) -> dict[str, Any]:
 # --- Who is being limited right now ---
 
 
-@may_view
+@staff_required("ratelimits.view_ratelimit")
 @require_safe
 def limited_now(request: HttpRequest) -> HttpResponse:
     """The budgets that had no room in the last minutes, each as it stands now, and the store's outages."""
@@ -119,7 +115,7 @@ def users_of(refusals: list[Refusal]) -> list[Any]:
     return [found.get(int(pk)) if (pk := ids[refusal.owner]).isdigit() else None for refusal in refusals]
 
 
-@may_change
+@staff_required("ratelimits.change_ratelimit")
 @require_POST
 def reset(request: HttpRequest) -> HttpResponse:
     """Give one person, or address, all budgets back."""
@@ -138,7 +134,7 @@ def reset(request: HttpRequest) -> HttpResponse:
 # --- Copying a tier's limits ---
 
 
-@may_add
+@staff_required("ratelimits.add_ratelimit")
 @retry_on_conflict
 def copy(request: HttpRequest) -> HttpResponse:
     """Choose two tiers (GET), see what would be copied, and copy it (POST)."""
@@ -164,7 +160,7 @@ def copy(request: HttpRequest) -> HttpResponse:
 # --- What if ---
 
 
-@may_view
+@staff_required("ratelimits.view_ratelimit")
 def whatif(request: HttpRequest) -> HttpResponse:
     """How many requests of the last week the limit on the form would have refused. Saves nothing, whatever the method."""
     limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()

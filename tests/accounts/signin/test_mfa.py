@@ -156,7 +156,7 @@ class TestStaff:
         sign_in(client, "sue")
         response = client.get("/admin/", follow=True)
         assert response.redirect_chain[-1][0].startswith("/accounts/2fa/")
-        assert "need a second factor" in response.content.decode()
+        assert "require a second factor" in response.content.decode()
 
     def test_enrolling_alone_is_not_using(self, client, sue):
         verified(sue)

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 
 from accounts.models import User
-from accounts.signin.access import staff_page
+from config.base.views import staff_required
 from tests.accounts.signin.steps import PASSWORD, sign_in, verified
 from tests.conftest import make_user
 
@@ -52,7 +52,7 @@ def test_allauths_models_have_no_pages_in_the_admin(client, sue):
         assert client.get(f"/admin/{path}/").status_code == 404
 
 
-@staff_page("accounts.view_user", "accounts.change_user")
+@staff_required("accounts.view_user", "accounts.change_user")
 def page(request, answer="open"):
     return HttpResponse(answer)
 
