@@ -1,4 +1,4 @@
-"""Why is this key refused? Every check of the decision for a request that is not made: nothing is counted or recorded."""
+"""Every check of a decision for a request that isn't made. Nothing is counted or recorded."""
 
 from __future__ import annotations
 
@@ -6,19 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from apikeys.decision import decide as decision
-from apikeys.decision.decide import STATUSES, Facts, Inquiry
+from apikeys.decision.decide import (
+    CHECKS,
+    STATUSES,
+    Check,
+    Facts,
+    Inquiry,
+    address_is_allowed,
+    budgets_of,
+    credential_is_present,
+    credential_is_well_formed,
+    key_has_permission,
+    key_is_known,
+    key_is_not_expired,
+    owner_may_act,
+    path_is_unambiguous,
+    permits,
+)
 from apikeys.decision.lookup import KeyRecord
 from ratelimits.budgets import BudgetState, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.matching import AmbiguousPath, canonical_path
 
-LIMITS_TITLE = "The limits have room"
+LIMITS_TITLE = "No rate limit is exceeded"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One check. result: passed, failed or skipped (it cannot be judged without what an earlier one looks for)."""
+class CheckResult:
+    """result: passed, failed, or skipped if the check needs something that an earlier one didn't find."""
 
     title: str
     result: str
@@ -29,13 +44,13 @@ class Step:
 
 @dataclass(slots=True)
 class Explanation:
-    steps: list[Step] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)
     key: KeyRecord | None = None
     outcome: Outcome | None = None
 
     @property
     def reason(self) -> str:
-        return next((step.reason for step in self.steps if step.decides), "")
+        return next((check.reason for check in self.checks if check.decides), "")
 
     @property
     def allowed(self) -> bool:
@@ -51,102 +66,97 @@ class Explanation:
 
 
 def explain(facts: Facts, key: KeyRecord | None = None) -> Explanation:
-    """What `decide(facts)` would answer now, with every check and the one that decides.
+    """What `decide(facts)` would return now, with every check and the one that decides.
 
-    key: the key, when it is known by its id; the checks of the credential and of its being known are then skipped.
+    With `key`, the checks of the secret are skipped.
     """
     inquiry = Inquiry(facts, key=key)
-    found = Explanation()
-    for check in decision.CHECKS:
-        found.steps.append(step_of(check, inquiry, undecided=found.allowed, by_id=key is not None))
-    found.key = inquiry.key
-    found.steps.append(limits_step(found, inquiry))
-    return found
+    explanation = Explanation()
+    for check in CHECKS:
+        result = run_check(check, inquiry, by_id=key is not None, undecided=explanation.allowed)
+        explanation.checks.append(result)
+    explanation.key = inquiry.key
+    explanation.checks.append(check_limits(explanation, inquiry))
+    return explanation
 
 
-def step_of(check: decision.Check, inquiry: Inquiry, *, undecided: bool, by_id: bool) -> Step:
-    if by_id and check.failure in OF_THE_SECRET:
-        return Step(check.title, "skipped", detail="The key was named by its id.")
-    if cannot_be_judged(check, inquiry):
-        return Step(check.title, "skipped")
+def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -> CheckResult:
+    if by_id and check.failure in CHECKS_OF_SECRET:
+        return CheckResult(check.title, "skipped", detail="You entered the key's ID.")
+    if must_skip(check, inquiry):
+        return CheckResult(check.title, "skipped")
     reason = check.failure(inquiry)
-    detail = DETAILS.get(check.failure, nothing)(inquiry)
+    describe = DETAILS.get(check.failure)
+    detail = describe(inquiry) if describe else ""
     if reason:
-        return Step(check.title, "failed", reason, detail, decides=undecided)
-    return Step(check.title, "passed", detail=detail)
+        return CheckResult(check.title, "failed", reason, detail, decides=undecided)
+    return CheckResult(check.title, "passed", detail=detail)
 
 
-def cannot_be_judged(check: decision.Check, inquiry: Inquiry) -> bool:
-    if check.failure is decision.key_is_known:
+def must_skip(check: Check, inquiry: Inquiry) -> bool:
+    if check.failure is key_is_known:
         return bool(inquiry.facts.credential.problem)
-    if check.failure is decision.key_has_permission and not (inquiry.path or inquiry.resource):
+    if check.failure is key_has_permission and not (inquiry.path or inquiry.resource):
         return True
-    return inquiry.key is None and check.failure not in {*OF_THE_SECRET, decision.path_is_unambiguous}
+    return inquiry.key is None and check.failure not in {*CHECKS_OF_SECRET, path_is_unambiguous}
 
 
-def limits_step(found: Explanation, inquiry: Inquiry) -> Step:
+def check_limits(explanation: Explanation, inquiry: Inquiry) -> CheckResult:
     if inquiry.key is None or not (inquiry.path or inquiry.resource):
-        return Step(LIMITS_TITLE, "skipped")
-    budgets = decision.budgets_of(inquiry)
-    found.outcome = limiter().peek(budgets, inquiry.facts.cost)
-    if found.outcome.allowed:
-        return Step(LIMITS_TITLE, "passed", detail="" if budgets else "No limit applies.")
-    return Step(LIMITS_TITLE, "failed", "rate_limited", decides=found.allowed)
+        return CheckResult(LIMITS_TITLE, "skipped")
+    budgets = budgets_of(inquiry)
+    explanation.outcome = limiter().peek(budgets, inquiry.facts.cost)
+    if explanation.outcome.allowed:
+        return CheckResult(LIMITS_TITLE, "passed", detail="" if budgets else "No rate limit applies.")
+    return CheckResult(LIMITS_TITLE, "failed", "rate_limited", decides=explanation.allowed)
 
 
-# --- What a check looked at, for people ------------------------------------------------------------------------------
-
-
-def nothing(inquiry: Inquiry) -> str:
-    return ""
-
-
-def about_key(inquiry: Inquiry) -> str:
+def describe_key(inquiry: Inquiry) -> str:
     key = inquiry.key
     return f"{key.name} ({key.prefix}…{key.last4})" if key else ""
 
 
-def about_expiry(inquiry: Inquiry) -> str:
+def describe_expiry(inquiry: Inquiry) -> str:
     key = inquiry.holder
     if key.grace_is_over:
-        return "This is the secret before the last rotation, and its grace is over."
-    return "This is the secret before the last rotation." if key.is_previous else ""
+        return "This is the secret from before the last rotation. Its grace period is over."
+    return "This is the secret from before the last rotation." if key.is_previous else ""
 
 
-def about_owner(inquiry: Inquiry) -> str:
+def describe_owner(inquiry: Inquiry) -> str:
     key = inquiry.holder
     if not key.owner_is_live:
         return f"{key.username} is deleted."
     return key.username if key.owner_is_active else f"{key.username} is suspended."
 
 
-def about_address(inquiry: Inquiry) -> str:
-    asked, allowed = inquiry.facts.address or "no address", inquiry.holder.allowed_ips
-    return f"{asked}; allowed: {', '.join(allowed)}" if allowed else f"{asked}; any address is allowed"
+def describe_address(inquiry: Inquiry) -> str:
+    address, allowed = inquiry.facts.address or "No address", inquiry.holder.allowed_ips
+    return f"{address}. Allowed: {', '.join(allowed) or 'any address'}."
 
 
-def about_path(inquiry: Inquiry) -> str:
+def describe_path(inquiry: Inquiry) -> str:
     try:
         return canonical_path(inquiry.facts.path) if inquiry.facts.path is not None else ""
     except AmbiguousPath as error:
         return str(error)
 
 
-def about_permission(inquiry: Inquiry) -> str:
-    held = inquiry.holder.permissions
-    fitting = [permission for permission in held if decision.permits(permission, inquiry)]
-    if fitting:
-        return f"By “{fitting[0]}”."
-    wanted = f"{inquiry.action or inquiry.facts.method} {inquiry.resource or inquiry.path}"
-    return f"Asked: {wanted}. Held: {', '.join(held) or 'none'}."
+def describe_permission(inquiry: Inquiry) -> str:
+    permissions = inquiry.holder.permissions
+    matching = next((permission for permission in permissions if permits(permission, inquiry)), None)
+    if matching:
+        return f"Allowed by “{matching}”."
+    needed = f"{inquiry.action or inquiry.facts.method} {inquiry.resource or inquiry.path}"
+    return f"Needed: {needed}. The key has: {', '.join(permissions) or 'no permissions'}."
 
 
-OF_THE_SECRET = frozenset({decision.credential_is_present, decision.credential_is_well_formed, decision.key_is_known})
+CHECKS_OF_SECRET = frozenset({credential_is_present, credential_is_well_formed, key_is_known})
 DETAILS: dict[Callable[[Inquiry], str], Callable[[Inquiry], Any]] = {
-    decision.key_is_known: about_key,
-    decision.key_is_not_expired: about_expiry,
-    decision.owner_may_act: about_owner,
-    decision.address_is_allowed: about_address,
-    decision.path_is_unambiguous: about_path,
-    decision.key_has_permission: about_permission,
+    key_is_known: describe_key,
+    key_is_not_expired: describe_expiry,
+    owner_may_act: describe_owner,
+    address_is_allowed: describe_address,
+    path_is_unambiguous: describe_path,
+    key_has_permission: describe_permission,
 }

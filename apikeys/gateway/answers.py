@@ -35,7 +35,9 @@ UNCACHED = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
 
 
 # Set on every yes: a gateway passes on what the client sent under a name that the answer lacks.
-NOBODY = dict.fromkeys(("X-Auth-User-Id", "X-Auth-Username", "X-Auth-Tier", "X-Auth-Key-Id", "X-Auth-Event-Id"), "")
+EMPTY_IDENTITY = dict.fromkeys(
+    ("X-Auth-User-Id", "X-Auth-Username", "X-Auth-Tier", "X-Auth-Key-Id", "X-Auth-Event-Id"), ""
+)
 
 
 def identity_headers(verdict: Verdict) -> dict[str, str]:
@@ -95,7 +97,7 @@ class Approval(NamedTuple):
         return HttpResponse(self.body, headers=self.headers)
 
 
-LET_THROUGH = Approval(UNCACHED | NOBODY)
+LET_THROUGH = Approval(UNCACHED | EMPTY_IDENTITY)
 
 
 def approval(verdict: Verdict) -> Approval:

@@ -1,4 +1,4 @@
-"""Forms of the staff's tools: explain a decision, connect a gateway, test one."""
+"""Forms of the staff tools: explain a decision, connect a gateway, run the self-test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.http import QueryDict
 
 from apikeys.decision.credentials import Credential, checked
 from apikeys.decision.decide import ACTIONS, Facts
@@ -25,13 +24,12 @@ PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
 class ExplainForm(forms.Form):
-    """A request that is not made. `key` takes a key's id or its secret; the secret is never shown again."""
+    """A request to explain. `key` takes a key's ID or its secret, which is never shown again."""
 
     key = forms.CharField(
-        label="Key",
+        label="API key",
         max_length=200,
-        strip=True,
-        help_text="The key's id, or its secret. A secret is not shown again and goes nowhere.",
+        help_text="The key's ID or its secret. A secret isn't stored or shown again.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
     )
     method = forms.ChoiceField(choices=METHOD_CHOICES)
@@ -39,98 +37,69 @@ class ExplainForm(forms.Form):
         max_length=4096,
         initial="/",
         strip=False,
-        help_text="As a client would send it: encoded, with its query if it has one.",
+        help_text="As a client would send it: URL-encoded, with its query string if it has one.",
         widget=forms.TextInput(attrs={"class": "mono"}),
     )
     address = forms.CharField(
         label="Client address",
         max_length=60,
         required=False,
-        help_text="IPv4 or IPv6. Empty: the gateway does not tell.",
+        help_text="Leave empty if the gateway doesn't send one.",
     )
+    key_record: KeyRecord | None = None
+
+    def clean_key(self) -> str:
+        text: str = self.cleaned_data["key"]
+        if is_uuid(text):
+            self.key_record = find_key_by_id(UUID(text))
+            if self.key_record is None:
+                raise ValidationError("No API key has this ID. Deleted keys are denied as unknown.")
+        return text
 
     def clean_address(self) -> str:
         text: str = self.cleaned_data["address"]
-        plain = plain_address(text)
-        if text and not plain:
-            raise ValidationError("This is no IPv4 or IPv6 address.")
-        return plain
+        address = plain_address(text)
+        if text and not address:
+            raise ValidationError("Enter a valid IPv4 or IPv6 address.")
+        return address
 
-    def key_by_id(self) -> tuple[KeyRecord | None, bool]:
-        """The key, if an id was given, and whether one was."""
-        try:
-            key_id = UUID(self.cleaned_data["key"])
-        except ValueError:
-            return None, False
-        return find_key_by_id(key_id), True
-
-    def facts(self, *, by_id: bool) -> Facts:
+    def facts(self) -> Facts:
         data = self.cleaned_data
-        return Facts(
-            Credential() if by_id else checked(data["key"]),
-            method=data["method"],
-            path=data["path"],
-            address=data["address"],
-        )
+        credential = Credential() if self.key_record else checked(data["key"])
+        return Facts(credential, method=data["method"], path=data["path"], address=data["address"])
 
     def without_secret(self) -> ExplainForm:
-        """The form to show again: as it was filled in, errors included, but for a secret."""
-        shown = self.data.dict() if isinstance(self.data, QueryDict) else dict(self.data)
-        try:
-            UUID(str(shown.get("key", "")))
-        except ValueError:
-            shown["key"] = ""
-        form = ExplainForm(shown)
-        form.full_clean()
+        """The form to show again: as it was filled in, with its errors, but without a secret."""
+        key = self.data.get("key", "")
+        form = ExplainForm({**self.data.dict(), "key": key if is_uuid(key) else ""})  # type: ignore[attr-defined]
         if "key" not in self.errors:
             form.errors.pop("key", None)
         return form
 
 
-class ConnectForm(forms.Form):
-    """Where the gateway finds Gatehouse and the API, for the configuration to be ready to use."""
-
-    gatehouse = forms.CharField(
-        label="Gatehouse, as the gateway reaches it",
-        max_length=260,
-        help_text="host:port of gunicorn itself, inside your network. The public address refuses /authz/.",
-    )
-    upstream = forms.CharField(
-        label="Your API, as the gateway reaches it", max_length=260, initial="api.internal:9000", help_text="host:port"
-    )
-    listen = forms.CharField(
-        label="The gateway listens on",
-        max_length=60,
-        initial="0.0.0.0:8080",
-        help_text="IP address:port. It answers for every host name there.",
-    )
-
-    def clean(self) -> dict[str, Any]:
-        data = self.cleaned_data
-        # Nothing else may get into a configuration file that somebody copies without reading.
-        for name in ("gatehouse", "upstream"):
-            if name in data and not is_place(data[name]):
-                self.add_error(name, "Enter a host and a port, for example gatehouse.internal:8000.")
-        # A host name here would leave requests for other names to the gateway's defaults, unasked.
-        if "listen" in data and not is_listening_place(data["listen"]):
-            self.add_error("listen", "Enter an IP address and a port, for example 0.0.0.0:8080.")
-        # An API in Gatehouse's place says yes to everything it has a page for.
-        if data.get("upstream", "").lower() == data.get("gatehouse", "").lower() != "":
-            self.add_error("upstream", "Enter your API's own address: this is Gatehouse's.")
-        return data
+def is_uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
-def is_place(text: str) -> bool:
-    """Whether this is host:port, where something can be asked."""
+def validate_host_and_port(text: str) -> None:
+    if not is_host_and_port(text):
+        raise ValidationError("Enter a host and a port, for example gatehouse.internal:8000.")
+
+
+def validate_address_and_port(text: str) -> None:
+    host, _, port = text.rpartition(":")
+    if not is_port(port) or address_of(host) is None:
+        raise ValidationError("Enter an IP address and a port, for example 0.0.0.0:8080.")
+
+
+def is_host_and_port(text: str) -> bool:
+    """Whether a client can connect to this."""
     host, _, port = text.rpartition(":")
     address = address_of(host)
     return is_port(port) and (not address.is_unspecified if address else is_host_name(host))
-
-
-def is_listening_place(text: str) -> bool:
-    """Whether this is address:port, where something can listen."""
-    host, _, port = text.rpartition(":")
-    return is_port(port) and address_of(host) is not None
 
 
 def is_port(text: str) -> bool:
@@ -148,15 +117,48 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_host_name(host: str) -> bool:
-    # A last label of digits makes an address, or a mistyped one.
+    # If the last label is all digits, it's an address, or a mistyped one.
     return bool(HOST_NAME.fullmatch(host)) and not host.rstrip(".").rpartition(".")[2].isdecimal()
+
+
+class ConnectForm(forms.Form):
+    """The addresses in a gateway's configuration. People copy that file without reading it, so nothing else may get in."""
+
+    gatehouse = forms.CharField(
+        label="Gatehouse address",
+        max_length=260,
+        validators=[validate_host_and_port],
+        help_text="host:port of gunicorn, inside your network. The public address denies /authz/.",
+    )
+    upstream = forms.CharField(
+        label="API address",
+        max_length=260,
+        initial="api.internal:9000",
+        validators=[validate_host_and_port],
+        help_text="host:port",
+    )
+    # A host name here would leave requests for other names to the gateway's defaults, and Gatehouse unasked.
+    listen = forms.CharField(
+        label="Gateway listens on",
+        max_length=60,
+        initial="0.0.0.0:8080",
+        validators=[validate_address_and_port],
+        help_text="IP address:port. The gateway answers for every host name there.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        # An API in Gatehouse's place would allow everything it has a page for.
+        if data.get("upstream", "").lower() == data.get("gatehouse", "").lower() != "":
+            self.add_error("upstream", "This is the address of Gatehouse. Enter the address of your API.")
+        return data
 
 
 class SelfTestForm(forms.Form):
     url = forms.CharField(
-        label="A URL of your API, through the gateway",
+        label="URL of your API, through the gateway",
         max_length=500,
-        help_text="One that answers GET without harm, for example https://api.example.com/orders.",
+        help_text="It must be safe to GET several times, for example https://api.example.com/orders.",
         widget=forms.URLInput(attrs={"class": "mono"}),
     )
 
@@ -168,7 +170,7 @@ class SelfTestForm(forms.Form):
         except ValueError:
             usable = False
         if not usable or not url.isascii() or not url.isprintable() or " " in url:
-            raise ValidationError("Give a whole URL that begins with http:// or https://.")
+            raise ValidationError("Enter a full URL that starts with http:// or https://.")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValidationError("Give the URL without a username, a query and a fragment.")
+            raise ValidationError("Enter the URL without a username, query string or fragment.")
         return url

@@ -1,47 +1,51 @@
-"""Ready configurations for the four gateways, from the same files that the tests run the real gateways with."""
+"""Ready-to-use gateway configurations, from the same files that the tests run real gateways with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 DIRECTORY = Path(__file__).parent / "gateway_configs"
-FILES: Mapping[str, str] = {
-    "nginx": "nginx.conf",
-    "traefik": "traefik.yml",
-    "caddy": "Caddyfile",
-    "envoy": "envoy.yaml",
+
+
+class Gateway(NamedTuple):
+    title: str
+    filename: str
+
+
+GATEWAYS: Mapping[str, Gateway] = {
+    "nginx": Gateway("nginx", "nginx.conf"),
+    "traefik": Gateway("Traefik", "traefik.yml"),
+    "caddy": Gateway("Caddy", "Caddyfile"),
+    "envoy": Gateway("Envoy", "envoy.yaml"),
 }
-TITLES: Mapping[str, str] = {"nginx": "nginx", "traefik": "Traefik", "caddy": "Caddy", "envoy": "Envoy"}
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where things are, each as host:port, and the gateways' shared secret as it shall stand in the file."""
+class Addresses:
+    """What a configuration needs to know: three addresses as host:port, and GATEWAY_SECRET as it appears in the file."""
 
     gatehouse: str = "gatehouse.internal:8000"
     upstream: str = "api.internal:9000"
     listen: str = "0.0.0.0:8080"
-    secret: str = "<GATEWAY_SECRET>"  # noqa: S105  (says what to put there)
+    secret: str = "<GATEWAY_SECRET>"  # noqa: S105  (a placeholder)
 
 
-def configuration(gateway: str, places: Places) -> str:
-    """The configuration file of a gateway (nginx, traefik, caddy or envoy) for these places."""
-    text = (DIRECTORY / FILES[gateway]).read_text()
-    for name, value in values(places).items():
-        text = text.replace(name, value)
+def configuration(gateway: str, addresses: Addresses) -> str:
+    """The configuration file of a gateway (a key of GATEWAYS), filled in."""
+    text = (DIRECTORY / GATEWAYS[gateway].filename).read_text()
+    for placeholder, value in placeholders(addresses).items():
+        text = text.replace(placeholder, value)
     return text
 
 
-def values(places: Places) -> dict[str, str]:
-    """What each placeholder stands for. Longer names first: none may be the start of one that comes later."""
-    filled = {"GATEWAY_SECRET": places.secret}
-    for name, address in (
-        ("GATEHOUSE", places.gatehouse),
-        ("UPSTREAM", places.upstream),
-        ("LISTEN", places.listen),
-    ):
+def placeholders(addresses: Addresses) -> dict[str, str]:
+    # Replaced in this order: none may be the start of a later one.
+    values = {"GATEWAY_SECRET": addresses.secret}
+    for name in ("gatehouse", "upstream", "listen"):
+        address, prefix = getattr(addresses, name), name.upper()
         host, _, port = address.rpartition(":")
-        filled |= {f"{name}_ADDRESS": address, f"{name}_HOST": host.strip("[]"), f"{name}_PORT": port}
-    return filled
+        values |= {f"{prefix}_ADDRESS": address, f"{prefix}_HOST": host.strip("[]"), f"{prefix}_PORT": port}
+    return values

@@ -1,5 +1,3 @@
-"""The staff's tools around the decision: explain one, connect a gateway, test it."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -10,11 +8,10 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apikeys.decision.explain import explain
-from apikeys.pages.desks import StaffDesk
-from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, is_place
-from apikeys.tools.gateway_setup import FILES, TITLES, Places, configuration
-from apikeys.tools.selftest import Result, Unreachable, run_self_test
-from config.base.views import staff_required
+from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, is_host_and_port
+from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
+from apikeys.tools.selftest import Unreachable, run_self_test
+from config.base.views import staff_render, staff_required
 
 
 @sensitive_variables()
@@ -22,64 +19,48 @@ from config.base.views import staff_required
 @require_http_methods(["GET", "HEAD", "POST"])
 @staff_required("apikeys.view_apikey")
 def explain_page(request: HttpRequest) -> HttpResponse:
-    """Every check for a key (its id or secret, posted), a method, a path and an address; nothing is counted."""
-    if request.method != "POST":
-        return explain_response(request, ExplainForm(initial={"key": request.GET.get("id", "")[:36]}))
-    form = ExplainForm(request.POST)
-    if not form.is_valid():
-        return explain_response(request, form.without_secret())
-    key, by_id = form.key_by_id()
-    if by_id and key is None:
-        return explain_response(request, form.without_secret(), unknown_id=True)
-    return explain_response(request, form.without_secret(), explanation=explain(form.facts(by_id=by_id), key))
-
-
-def explain_response(request: HttpRequest, form: ExplainForm, **context: Any) -> HttpResponse:
-    return StaffDesk(request).page("apikeys/tools/explain.html", form=form, heading="Explain a decision", **context)
+    context: dict[str, Any] = {}
+    if request.method == "POST":
+        form = ExplainForm(request.POST)
+        if form.is_valid():
+            context["explanation"] = explain(form.facts(), form.key_record)
+        form = form.without_secret()
+    else:
+        form = ExplainForm(initial={"key": request.GET.get("id", "")[:36]})
+    return staff_render(request, "apikeys/tools/explain.html", context | {"form": form})
 
 
 @require_safe
 @staff_required("apikeys.view_apikey")
 def connect_page(request: HttpRequest) -> HttpResponse:
-    """Ready configurations; where things are comes from the query, which holds no secret."""
     host = request.get_host()
     here = host if ":" in host.rpartition("]")[2] else f"{host}:8000"
-    initial = {"gatehouse": here if is_place(here) else Places().gatehouse}
+    initial = {"gatehouse": here if is_host_and_port(here) else Addresses.gatehouse}
     form = ConnectForm(request.GET or None, initial=initial)
-    places = Places(**(form.cleaned_data if form.is_bound and form.is_valid() else initial))
-    return connect_response(request, form, places, SelfTestForm())
+    addresses = Addresses(**(form.cleaned_data if form.is_bound and form.is_valid() else initial))
+    return connect_response(request, form, addresses, test_form=SelfTestForm())
 
 
 @require_POST
 @staff_required("apikeys.view_apikey")
 def self_test(request: HttpRequest) -> HttpResponse:
-    """Test the gateway at a URL. For superusers: it makes this server send requests to where they say."""
+    """For superusers only: it makes this server send requests to a URL of their choice."""
     if not request.user.is_superuser:
         raise PermissionDenied
-    form = SelfTestForm(request.POST)
-    results: list[Result] = []
-    failure = ""
-    if form.is_valid():
+    test_form = SelfTestForm(request.POST)
+    context: dict[str, Any] = {"test_form": test_form, "failure": ""}
+    if test_form.is_valid():
         try:
-            results = run_self_test(form.cleaned_data["url"], request.user)
+            context["results"] = run_self_test(test_form.cleaned_data["url"], request.user)
         except Unreachable as error:
-            failure = str(error)
-    places = Places()
-    connect = ConnectForm(initial={"gatehouse": places.gatehouse})
-    return connect_response(request, connect, places, form, results=results, failure=failure)
+            context["failure"] = str(error)
+    return connect_response(request, ConnectForm(initial={"gatehouse": Addresses.gatehouse}), Addresses(), **context)
 
 
-def connect_response(
-    request: HttpRequest, form: ConnectForm, places: Places, test_form: SelfTestForm, **context: Any
-) -> HttpResponse:
-    gateways = [(name, TITLES[name], FILES[name], configuration(name, places)) for name in FILES]
-    return StaffDesk(request).page(
-        "apikeys/tools/connect.html",
-        heading="Connect a gateway",
-        form=form,
-        test_form=test_form,
-        gateways=gateways,
-        may_test=request.user.is_superuser,
-        all_passed=all(result.passed for result in context.get("results", [])),
-        **context,
-    )
+def connect_response(request: HttpRequest, form: ConnectForm, addresses: Addresses, **context: Any) -> HttpResponse:
+    context |= {
+        "form": form,
+        "gateways": [(gateway, configuration(name, addresses)) for name, gateway in GATEWAYS.items()],
+        "all_passed": all(result.passed for result in context.get("results", [])),
+    }
+    return staff_render(request, "apikeys/tools/connect.html", context)

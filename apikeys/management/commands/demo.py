@@ -8,8 +8,8 @@ from apikeys.tools import demo
 
 
 class Command(BaseCommand):
-    help = "Fill in sample accounts, tiers, limits, keys and a month of usage, to look around in. Safe to repeat."
+    help = "Create sample users, tiers, rate limits, API keys and a month of usage. Safe to run again."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for kind, number in demo.fill().items():
-            self.stdout.write(f"{number:,} {kind} made")
+            self.stdout.write(f"Created {number:,} {kind}.")

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
 
-from apikeys.tools.gateway_setup import Places, configuration
+from apikeys.tools.gateway_setup import Addresses, configuration
 from tests.services import require
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -210,14 +210,14 @@ def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="1
     """A real gateway with the published configuration, or what `change` makes of it, in front of the upstream."""
     program = require_gateway(name)
     port = free_port()
-    places = Places(
+    addresses = Addresses(
         gatehouse=f"127.0.0.1:{gatehouse_port}",
         upstream=f"127.0.0.1:{upstream_port}",
         listen=f"{listen}:{port}",
         secret=secret,
     )
     directory.mkdir(exist_ok=True)
-    command = COMMANDS[name][0](change(configuration(name, places)), directory)
+    command = COMMANDS[name][0](change(configuration(name, addresses)), directory)
     env = os.environ | {"XDG_CONFIG_HOME": str(directory), "XDG_DATA_HOME": str(directory), "HOME": str(directory)}
     with running([program, *command[1:]], directory / "log", port=port, env=env) as process:
         yield process

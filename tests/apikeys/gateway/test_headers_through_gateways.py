@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from apikeys.gateway.answers import NOBODY
+from apikeys.gateway.answers import EMPTY_IDENTITY
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from config import gunicorn as served
@@ -54,12 +54,12 @@ def identity_of(key):
     """What `identity` shows if the API was told about this key's last request, and about nothing else."""
     event = KeyUsage.objects.filter(api_key=key).latest("pk")
     values = (key.user_id, key.user.username, key.user.tier.name, key.pk, event.pk)
-    return sorted((name.lower(), str(value)) for name, value in zip(NOBODY, values, strict=True))
+    return sorted((name.lower(), str(value)) for name, value in zip(EMPTY_IDENTITY, values, strict=True))
 
 
 def test_no_spelling_of_an_identity_header_reaches_the_api(front, alice):
     key = make_key(alice)
-    names = [name for header in NOBODY for name in spellings(header, "-_.")]
+    names = [name for header in EMPTY_IDENTITY for name in spellings(header, "-_.")]
     for change in (str.lower, str.upper, str):
         forged = {change(name): ["forged", "forged-again"] for name in names}
         answer = call(front.port, path="/orders", headers={**forged, "X-API-Key": key.secret})
@@ -87,7 +87,7 @@ def test_a_name_with_a_space_does_not_reach_the_api(front, echo, alice):
 
 
 def test_a_preflight_without_a_key_has_no_identity(front, echo):
-    forged = dict.fromkeys(NOBODY, "1") | dict.fromkeys(["X-Auth_User-Id", "X_Auth_User_Id"], "1")
+    forged = dict.fromkeys(EMPTY_IDENTITY, "1") | dict.fromkeys(["X-Auth_User-Id", "X_Auth_User_Id"], "1")
     preflight = {**forged, "Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     answer = call(front.port, "OPTIONS", "/orders", preflight)
     assert answer.status == 200

@@ -8,9 +8,9 @@ import socket
 import pytest
 import yaml
 
-from apikeys.gateway.answers import NOBODY
+from apikeys.gateway.answers import EMPTY_IDENTITY
 from apikeys.models import KeyUsage
-from apikeys.tools.gateway_setup import Places, configuration
+from apikeys.tools.gateway_setup import Addresses, configuration
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.servers import gatehouse
 
@@ -67,7 +67,7 @@ def test_the_documented_requests_are_answered_as_documented(tmp_path, alice, cou
 
 
 def forward_auth():
-    return yaml.safe_load(configuration("traefik", Places()))["http"]["middlewares"]["gatehouse"]["forwardAuth"]
+    return yaml.safe_load(configuration("traefik", Addresses()))["http"]["middlewares"]["gatehouse"]["forwardAuth"]
 
 
 def as_go_writes(name):
@@ -81,7 +81,7 @@ def as_go_writes(name):
 @pytest.mark.parametrize("other", "-_.~")
 def test_traefik_removes_every_spelling_of_the_identity_headers(mark, other):
     pattern = re.compile(forward_auth()["authResponseHeadersRegex"])
-    for name in NOBODY:
+    for name in EMPTY_IDENTITY:
         first, second, *rest = name.split("-")
         for change in (str.lower, str.upper, str):
             assert pattern.search(as_go_writes(change(f"{first}{mark}{second}{other}{other.join(rest)}")))
@@ -119,4 +119,4 @@ def test_a_preflight_tells_traefik_to_set_empty_identity_headers(tmp_path, count
     with gatehouse(tmp_path, "-w", "1", ALLOW_CORS_PREFLIGHT="true") as server:
         status, headers = replay(server.port, "Access-Control-Request-Method: POST\r\n", method="OPTIONS")
     assert status == 200
-    assert {name.lower(): "" for name in NOBODY}.items() <= headers.items()
+    assert {name.lower(): "" for name in EMPTY_IDENTITY}.items() <= headers.items()

@@ -11,7 +11,7 @@ import yaml
 from django.contrib.auth.models import Permission
 
 from apikeys.models import APIKey, KeyUsage
-from apikeys.tools.gateway_setup import FILES, Places, configuration
+from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.servers import ROOT, call, guarded, upstream
@@ -22,16 +22,16 @@ TEST = "/admin/apikeys/connect/test/"
 ONE_WORKER = ("-w", "1", "-k", "gthread", "--threads", "2")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", GATEWAYS)
 def test_a_configuration_has_no_placeholder_left(name):
-    text = configuration(name, Places("gate:1", "[2001:db8::1]:2", "0.0.0.0:3", "s"))
+    text = configuration(name, Addresses("gate:1", "[2001:db8::1]:2", "0.0.0.0:3", "s"))
     assert not re.findall(r"(?:GATEHOUSE|UPSTREAM|LISTEN)_|GATEWAY_SECRET", text)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", GATEWAYS)
 def test_the_documentation_shows_the_file_that_is_tested(name):
     page = Path(ROOT, "docs", "gateways", f"{name}.md").read_text()
-    assert f"{configuration(name, Places())}```" in page
+    assert f"{configuration(name, Addresses())}```" in page
 
 
 def test_the_page_shows_all_four_filled_with_this_address(staff_client):
@@ -47,7 +47,7 @@ def test_the_secret_itself_is_not_shown(staff_client, settings):
     assert "between-us-only" not in staff_client.get(PAGE).text
 
 
-def test_the_places_can_be_filled_in(staff_client):
+def test_the_addresses_can_be_filled_in(staff_client):
     places = {"gatehouse": "gate.internal:8000", "upstream": "[2001:db8::7]:9000", "listen": "0.0.0.0:443"}
     text = staff_client.get(PAGE, places).text
     assert "server gate.internal:8000;" in text
@@ -65,7 +65,7 @@ def test_the_places_can_be_filled_in(staff_client):
     ],
 )
 @pytest.mark.parametrize("field", ["gatehouse", "upstream", "listen"])
-def test_only_a_place_gets_into_a_configuration(staff_client, field, place):
+def test_only_an_address_gets_into_a_configuration(staff_client, field, place):
     places = {"gatehouse": "gate:1", "upstream": "api:1", "listen": "0.0.0.0:1"}
     response = staff_client.get(PAGE, places | {field: place})
     if "\0" not in place:
@@ -88,27 +88,27 @@ def test_nothing_can_be_asked_at_the_unspecified_address(staff_client, place):
 
 def test_the_api_is_not_taken_for_gatehouse(staff_client):
     response = staff_client.get(PAGE, {"gatehouse": "api:9000", "upstream": "API:9000", "listen": "0.0.0.0:1"})
-    assert "this is Gatehouse&#x27;s" in response.text
+    assert "This is the address of Gatehouse." in response.text
 
 
 @pytest.mark.parametrize("host", ["localhost:99999", "localhost:0"])
-def test_an_address_of_ours_that_is_none_is_not_filled_in(staff_client, host):
+def test_an_invalid_address_of_ours_is_not_filled_in(staff_client, host):
     response = staff_client.get(PAGE, headers={"host": host})
     assert "gatehouse.internal:8000" in response.text
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:8080", "127.0.0.1:8080", "[::]:8080", "[::1]:8080"])
 def test_no_configuration_matches_a_host_name(listen):
-    places = Places(listen=listen)
-    assert "\nhttp://:8080 {" in configuration("caddy", places)
-    assert "server_name" not in configuration("nginx", places)
-    [listener] = yaml.safe_load(configuration("envoy", places))["static_resources"]["listeners"]
+    addresses = Addresses(listen=listen)
+    assert "\nhttp://:8080 {" in configuration("caddy", addresses)
+    assert "server_name" not in configuration("nginx", addresses)
+    [listener] = yaml.safe_load(configuration("envoy", addresses))["static_resources"]["listeners"]
     socket = listener["address"]["socket_address"]
     assert (socket["address"], socket["port_value"]) == (listen.rpartition(":")[0].strip("[]"), 8080)
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     [virtual_host] = manager["route_config"]["virtual_hosts"]
     assert virtual_host["domains"] == ["*"]
-    assert yaml.safe_load(configuration("traefik", places))["http"]["routers"]["api"]["rule"] == "PathPrefix(`/`)"
+    assert yaml.safe_load(configuration("traefik", addresses))["http"]["routers"]["api"]["rule"] == "PathPrefix(`/`)"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_no_configuration_matches_a_host_name(listen):
         "http://münchen.example/",
     ],
 )
-def test_a_url_that_is_no_api_is_refused_at_the_field(staff_client, url):
+def test_an_invalid_url_is_an_error_at_the_field(staff_client, url):
     response = staff_client.post(TEST, {"url": url})
     assert response.status_code == 200
     assert "errorlist" in response.text
@@ -141,22 +141,22 @@ def test_a_url_that_is_no_api_is_refused_at_the_field(staff_client, url):
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "224.0.0.1", "0.0.0.0", "no-such-host.invalid"]
 )
-def test_places_where_no_gateway_is_are_not_asked(staff_client, host):
+def test_addresses_that_cannot_be_gateways_are_not_requested(staff_client, host):
     response = staff_client.post(TEST, {"url": f"http://{host}/latest/meta-data"})
     assert "Nothing was tested." in response.text
     assert not APIKey.objects.exists()
 
 
-def test_a_gateway_that_does_not_answer_is_said_not_to(staff_client):
+def test_a_gateway_that_does_not_respond_is_reported(staff_client):
     response = staff_client.post(TEST, {"url": "http://127.0.0.1:1/"})
-    assert "127.0.0.1:1 does not answer" in response.text
+    assert "127.0.0.1:1 doesn&#x27;t respond" in response.text
     assert not APIKey.objects.exists()
 
 
 def test_tls_is_verified(staff_client):
     with upstream() as plain:
         response = staff_client.post(TEST, {"url": f"https://127.0.0.1:{plain.server_address[1]}/"})
-    assert "does not answer (SSL" in response.text
+    assert "doesn&#x27;t respond (SSL" in response.text
 
 
 def test_only_superusers_may_send_requests_from_here(client, free):
@@ -165,7 +165,7 @@ def test_only_superusers_may_send_requests_from_here(client, free):
     client.force_login(clerk)
     page = client.get(PAGE)
     assert page.status_code == 200
-    assert "Run the self-test" not in page.text
+    assert "Run self-test" not in page.text
     assert client.post(TEST, {"url": "http://127.0.0.1:1/"}).status_code == 403
 
 
@@ -174,7 +174,7 @@ def test_an_open_door_fails_the_test(staff_client, counters):
     with upstream() as bare:
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{bare.server_address[1]}/orders"})
     results = {result.title: result for result in response.context["results"]}
-    assert "Do not open this gateway" in response.text
+    assert "Don't open this gateway" in response.text
     assert not any(result.passed for result in results.values())
     assert len(results) == 11
     assert not APIKey.objects.exists()
@@ -243,7 +243,7 @@ def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tm
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert {result.title for result in response.context["results"] if not result.passed} == failing
-    assert "Do not open this gateway" in response.text
+    assert "Don't open this gateway" in response.text
 
 
 CAREFUL = {

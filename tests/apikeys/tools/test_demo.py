@@ -23,12 +23,12 @@ def counts():
     return [model.objects.count() for model in (Tier, RateLimit, User, APIKey, KeyUsage)]
 
 
-def test_it_makes_tiers_limits_accounts_keys_and_usage(small, capsys):
+def test_it_creates_tiers_limits_users_keys_and_usage(small, capsys):
     call_command("demo")
     tiers, limits, users, keys, usage = counts()
     assert (tiers, limits, users, keys) == (4, 25, 12, 20)
     assert usage > 0
-    assert "12 accounts made" in capsys.readouterr().out
+    assert "Created 12 users." in capsys.readouterr().out
 
 
 def test_a_second_run_adds_nothing(small, capsys):
@@ -44,26 +44,24 @@ def test_the_rows_are_valid(small):
         row.full_clean(exclude=["password"])
 
 
-def test_nobody_can_sign_in_as_a_demo_account(small):
+def test_nobody_can_sign_in_as_a_demo_user(small):
     demo.fill()
     assert not any(user.has_usable_password() for user in User.objects.all())
 
 
-def test_usage_lies_in_the_past_and_names_the_holder(small):
+def test_usage_lies_in_the_past_and_names_the_owner(small):
     demo.fill()
     for event in KeyUsage.objects.select_related("api_key"):
         assert event.user_id == event.api_key.user_id
         assert event.id.version == 7
 
 
-class Fate:
-    """Chance that has made up its mind."""
-
-    def __init__(self, fate):
-        self.fate = fate
+class FixedRandom:
+    def __init__(self, draw):
+        self.draw = draw
 
     def random(self):
-        return self.fate
+        return self.draw
 
     def uniform(self, low, high):
         return high
@@ -73,10 +71,10 @@ class Fate:
 
 
 @pytest.mark.parametrize(
-    ("fate", "state"), [(0.01, "revoked"), (0.05, "disabled"), (0.3, "expires"), (0.9, "for ever")]
+    ("draw", "state"), [(0.01, "revoked"), (0.05, "disabled"), (0.3, "expires"), (0.9, "never expires")]
 )
-def test_keys_of_every_state_are_made(alice, fate, state):
-    key = demo.make_key(alice, Fate(fate))
+def test_keys_of_every_state_are_created(alice, draw, state):
+    key = demo.new_key(alice, FixedRandom(draw))
     assert (key.revoked_at is not None) == (state == "revoked")
     assert key.is_active == (state != "disabled")
     assert (key.expires_at is not None) == (state == "expires")

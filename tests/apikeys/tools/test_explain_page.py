@@ -33,11 +33,11 @@ def explain(staff_client):
 
 
 def results(response):
-    return {step.title: (step.result, step.reason) for step in response.context["explanation"].steps}
+    return {check.title: (check.result, check.reason) for check in response.context["explanation"].checks}
 
 
 def decider(response):
-    found = [step.reason for step in response.context["explanation"].steps if step.decides]
+    found = [check.reason for check in response.context["explanation"].checks if check.decides]
     assert len(found) <= 1
     return found[0] if found else ""
 
@@ -51,7 +51,7 @@ def test_a_good_key_passes_every_check(explain, key):
     assert f"/admin/apikeys/apikey/{key.pk}/" in response.text
 
 
-def test_by_the_id_the_checks_of_the_secret_are_skipped(explain, key):
+def test_with_an_id_the_checks_of_the_secret_are_skipped(explain, key):
     response = explain(str(key.pk))
     assert [result for result, _ in results(response).values()][:3] == ["skipped"] * 3
     assert decider(response) == ""
@@ -79,7 +79,7 @@ def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, k
     sent = {"key": key.secret, "path": "/", "method": "GET", "address": "nowhere"}
     response = staff_client.post(PAGE, sent)
     assert key.secret not in response.text
-    assert "This is no IPv4 or IPv6 address." in response.text
+    assert "Enter a valid IPv4 or IPv6 address." in response.text
     assert 'value="nowhere"' in response.text
     assert "explanation" not in response.context
 
@@ -119,8 +119,8 @@ def test_all_that_is_wrong_is_shown_and_the_first_decides(explain, key, alice):
         "permission_denied",
     ]
     assert "alice is suspended." in response.text
-    assert "203.0.113.9; allowed: 192.0.2.1" in response.text
-    assert "Asked: read /orders. Held: none." in response.text
+    assert "203.0.113.9. Allowed: 192.0.2.1." in response.text
+    assert "Needed: read /orders. The key has: no permissions." in response.text
 
 
 def test_an_ambiguous_path_is_explained(explain, key):
@@ -128,30 +128,30 @@ def test_an_ambiguous_path_is_explained(explain, key):
     assert decider(response) == "ambiguous_path"
     assert "The path has a dot segment." in response.text
     assert results(response)["The key has the permission"] == ("skipped", "")
-    assert results(response)["The limits have room"] == ("skipped", "")
+    assert results(response)["No rate limit is exceeded"] == ("skipped", "")
 
 
 @pytest.mark.parametrize(("given", "reason"), [("nonsense", "malformed_key"), (new_secret(), "unknown_key")])
-def test_without_a_key_what_needs_one_is_not_judged(explain, counters, given, reason):
+def test_checks_that_need_a_key_are_skipped_without_one(explain, counters, given, reason):
     response = explain(given)
     assert decider(response) == reason
     assert results(response)["The key is enabled"] == ("skipped", "")
     assert results(response)["The path is unambiguous"] == ("passed", "")
 
 
-def test_an_unknown_id_is_said_to_be_unknown(explain, counters):
-    assert "No key has this id." in explain(str(uuid.uuid4())).text
+def test_an_unknown_id_is_an_error_at_the_field(explain, counters):
+    assert "No API key has this ID." in explain(str(uuid.uuid4())).text
 
 
 def test_deleted_owners_and_old_secrets_are_named(explain, key, alice):
     old, key.previous_hash = key.secret, key.secret_hash
     key.secret_hash, key.previous_expires_at = hash_secret(new_secret()), timezone.now() + timedelta(hours=1)
     key.save()
-    assert "This is the secret before the last rotation." in explain(old).text
+    assert "This is the secret from before the last rotation." in explain(old).text
     APIKey.objects.filter(pk=key.pk).update(previous_expires_at=timezone.now())
     alice.delete()
     response = explain(old)
-    assert "its grace is over" in response.text
+    assert "Its grace period is over." in response.text
     assert "alice is deleted." in response.text
     assert decider(response) == "expired_key"
 
@@ -164,12 +164,12 @@ def test_a_used_up_limit_decides_and_its_figures_are_shown(explain, key, free):
     response = explain(key.secret, path="/orders/7")
     assert decider(response) == "rate_limited"
     assert "orders a minute" in response.text
-    assert results(explain(key.secret, path="/invoices"))["The limits have room"] == ("passed", "")
+    assert results(explain(key.secret, path="/invoices"))["No rate limit is exceeded"] == ("passed", "")
 
 
 def test_with_the_limiter_off_no_limit_applies(explain, key, settings):
     settings.RATE_LIMITER_ENABLED = False
-    assert "No limit applies." in explain(key.secret).text
+    assert "No rate limit applies." in explain(key.secret).text
 
 
 def test_an_id_may_come_by_a_link_and_is_only_filled_in(staff_client, key):
