@@ -14,7 +14,9 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.usage.analytics import Scope, Window
-from config.base.forms import DayInput
+from config.base.forms import DayInput, LiveChoicesForm
+from ratelimits.matching import normal_pattern
+from ratelimits.models import RateLimit
 from tiers.models import Tier
 
 LONGEST_RANGE = 366
@@ -116,3 +118,25 @@ def with_usual_days(query: QueryDict) -> QueryDict:
         window = Window.of_last_days(USUAL_RANGE)
         data["first"], data["last"] = window.days[0].isoformat(), window.days[-1].isoformat()
     return data
+
+
+class WhatIfForm(LiveChoicesForm):
+    """The fields of a rate limit that decide what it denies; never saved."""
+
+    class Meta:
+        model = RateLimit
+        fields = ("tier", "path", "method", "limit", "period", "window")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tier: Any = self.fields["tier"]
+        tier.empty_label = "Choose a tier"
+
+    def clean(self) -> dict[str, Any]:
+        """Try an existing limit with other numbers, instead of rejecting it as a duplicate."""
+        data: dict[str, Any] = super().clean()
+        kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
+        if self.instance.pk is None and None not in kind.values():
+            kind["path"] = normal_pattern(str(kind["path"]))
+            self.instance = RateLimit.objects.live().filter(**kind).first() or self.instance
+        return data

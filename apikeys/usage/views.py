@@ -9,17 +9,19 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.usage.analytics import Scope, Sums, Window, added, added_by, sums_by
-from apikeys.usage.forms import StaffUsageForm, UsageForm
+from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
+from apikeys.usage.what_if import DAYS, MOST_EVENTS, Replay, replay
 from config.base.csv import csv_response
-from config.base.views import staff_required
+from config.base.views import staff_render, staff_required
+from ratelimits.models import RateLimit
 
 HOURLY_UP_TO = 2
 MOST_ROWS = 20
@@ -130,3 +132,28 @@ def measures(sums: Sums) -> list[int | None]:
     return [
         sums.requests, sums.allowed, sums.refused, sums.errors, sums.ms_average, slowest, sums.tokens, sums.cost,
     ]  # fmt: skip
+
+
+@staff_required("ratelimits.view_ratelimit")
+def what_if(request: HttpRequest) -> HttpResponse:
+    """How many requests of the last week the rate limit on the form would have denied. Never saves anything."""
+    limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()
+    given = request.POST if request.method == "POST" else request.GET if "path" in request.GET else None
+    form = WhatIfForm(given, instance=limit)
+    context = {
+        "title": "What if",
+        "form": form,
+        "limit": limit if limit.pk else None,
+        "days": DAYS,
+        "most": MOST_EVENTS,
+    }
+    if given is not None and form.is_valid():
+        result = replay(form.instance)
+        context |= {"replay": result, "words": form.instance.in_words, "worst": most_denied(result)}
+    return staff_render(request, "apikeys/usage/what_if.html", context)
+
+
+def most_denied(result: Replay) -> list[tuple[User, int]]:
+    most = result.denied.most_common(10)
+    users = User.objects.in_bulk([pk for pk, _ in most])
+    return [(users[pk], number) for pk, number in most if pk in users]

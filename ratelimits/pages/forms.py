@@ -8,9 +8,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from config.base.forms import LiveChoicesForm
-from ratelimits.matching import AmbiguousPath, canonical_path, normal_pattern
-from ratelimits.models import RateLimit
+from ratelimits.matching import AmbiguousPath, canonical_path
 from tiers.models import Tier
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -65,26 +63,4 @@ class CopyForm(forms.Form):
         data = super().clean() or {}
         if data.get("source") is not None and data.get("source") == data.get("target"):
             raise ValidationError({"target": "Choose another tier than the one the limits come from."})
-        return data
-
-
-class WhatIfForm(LiveChoicesForm):
-    """The fields of a limit that decide whom it refuses. Checked like the limit's own form, saved never."""
-
-    class Meta:
-        model = RateLimit
-        fields = ("tier", "path", "method", "limit", "period", "window")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        tier: Any = self.fields["tier"]
-        tier.empty_label = "Choose a tier"
-
-    def clean(self) -> dict[str, Any]:
-        """A limit that is there already is tried with other figures, instead of being refused as the second of its kind."""
-        data: dict[str, Any] = super().clean()
-        kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
-        if self.instance.pk is None and None not in kind.values():
-            kind["path"] = normal_pattern(str(kind["path"]))
-            self.instance = RateLimit.objects.live().filter(**kind).first() or self.instance
         return data

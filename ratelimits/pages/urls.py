@@ -13,5 +13,4 @@ urlpatterns = [
     path("limited/", views.limited_now, name="limited_now"),
     path("limited/reset/", views.reset, name="reset"),
     path("copy/", views.copy, name="copy"),
-    path("what-if/", views.whatif, name="what_if"),
 ]

@@ -22,8 +22,7 @@ from ratelimits.budgets import Budget, BudgetState, rate_in_words
 from ratelimits.limiter import limiter, store_name
 from ratelimits.matching import Match
 from ratelimits.models import Outage, RateLimit, Refusal
-from ratelimits.pages.forms import CopyForm, MatchForm, WhatIfForm
-from ratelimits.pages.whatif import DAYS, MOST_EVENTS, what_if
+from ratelimits.pages.forms import CopyForm, MatchForm
 from ratelimits.register import register
 from ratelimits.rules import Rule, budgets_for, compiled, default_budget, owner_of_user, rows_of_tier
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
@@ -155,29 +154,6 @@ def copy(request: HttpRequest) -> HttpResponse:
     return page(
         request, "ratelimits/pages/copy.html", "Copy limits", form=form, plan=plan, source=source, target=target
     )
-
-
-# --- What if ---
-
-
-@staff_required("ratelimits.view_ratelimit")
-def whatif(request: HttpRequest) -> HttpResponse:
-    """How many requests of the last week the limit on the form would have refused. Saves nothing, whatever the method."""
-    limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()
-    given = request.POST if request.method == "POST" else request.GET if "path" in request.GET else None
-    form = WhatIfForm(given, instance=limit)
-    context: dict[str, Any] = {"form": form, "limit": limit if limit.pk else None, "days": DAYS, "most": MOST_EVENTS}
-    if given is not None and form.is_valid():
-        context |= {"replay": (replay := what_if(form.instance)), "words": form.instance.in_words}
-        context["worst"] = worst_hit(replay.refused)
-    return page(request, "ratelimits/pages/what_if.html", "What if", **context)
-
-
-def worst_hit(refused: Any) -> list[tuple[Any, int]]:
-    """The accounts that would have been refused most, with how often."""
-    most = refused.most_common(10)
-    users = get_user_model()._default_manager.in_bulk([pk for pk, _ in most])
-    return [(users[pk], number) for pk, number in most if pk in users]
 
 
 # --- The holder's own limits ---

@@ -10,7 +10,6 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from apikeys.models import APIKey, KeyUsage
 from config.base.history import Author
 from ratelimits.limiter import limiter
 from ratelimits.models import Outage, RateLimit, Refusal
@@ -21,7 +20,7 @@ from ratelimits.stores import StoreUnavailable
 from tests.conftest import make_user
 
 pytestmark = pytest.mark.usefixtures("memory")
-PAGES = ("match_tester", "limited_now", "copy", "what_if")
+PAGES = ("match_tester", "limited_now", "copy")
 
 
 @pytest.fixture(autouse=True)
@@ -279,87 +278,6 @@ def test_bad_tiers_are_an_error_at_the_field(staff_client, free, target):
     for response in (staff_client.get(url("copy"), tiers), staff_client.post(url("copy"), tiers)):
         assert response.status_code == 200
         assert "errorlist" in text(response)
-
-
-# --- What if ---
-
-
-@pytest.fixture
-def busy_alice(alice):
-    """20 requests within 20 seconds yesterday, two of another path, one refused for another reason."""
-    key = APIKey.objects.create(user=alice, name="k", prefix="gate_x", last4="abcd", secret_hash="h", pepper_id="p")
-    start = timezone.now() - dt.timedelta(days=1)
-
-    def used(seconds, endpoint="/orders/5", reason=""):
-        moment = start + dt.timedelta(seconds=seconds)
-        row = KeyUsage.objects.create(
-            api_key=key, user=alice, endpoint=endpoint, method="GET", status_code=200, reason=reason
-        )
-        KeyUsage.objects.filter(pk=row.pk).update(created_at=moment)
-
-    for second in range(20):
-        used(second)
-    used(1, "/users")
-    used(2, "/a/../b")
-    used(3, reason="permission_denied")
-    return alice
-
-
-def asked(tier, **fields):
-    return {
-        "tier": tier.pk,
-        "path": "/orders/{id}",
-        "method": "",
-        "limit": 5,
-        "period": 3600,
-        "window": "rolling",
-    } | fields
-
-
-def test_what_if_counts_whom_a_limit_would_have_refused(staff_client, busy_alice, free):
-    page = text(staff_client.get(url("what_if"), asked(free)))
-    assert "would have refused <strong>15 requests</strong> of 20, made by <strong>1 account</strong> of 1" in page
-    assert "alice" in page
-    assert not RateLimit.objects.exists()
-
-
-def test_what_if_knows_the_neighbours(staff_client, busy_alice, free):
-    limit(free, "/orders/5")
-    assert "No request of the last 7 days" in text(staff_client.get(url("what_if"), asked(free)))
-
-
-def test_what_if_the_limit_that_is_there_had_other_figures(staff_client, busy_alice, free):
-    limit(free, "/orders/{id}", period=3600, number=99)
-    assert "<strong>15 requests</strong>" in text(staff_client.get(url("what_if"), asked(free)))
-
-
-def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
-    row = limit(free, "/orders/{id}", number=5)
-    page = text(
-        staff_client.post(f"{url('what_if')}?limit_id={row.pk}", asked(free, limit=18, mode="enforce", name="x"))
-    )
-    assert "<strong>2 requests</strong>" in page
-    row.refresh_from_db()
-    assert row.limit == 5
-
-
-def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
-    monkeypatch.setattr("ratelimits.pages.whatif.MOST_EVENTS", 10)
-    page = text(staff_client.get(url("what_if"), asked(free)))
-    assert "Only the first" in page
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"path": "/a/*/b"}, {"limit": 0}, {"limit": 2**63}, {"period": "NaN"}, {"tier": 0}, {"window": "x"}]
-)
-def test_bad_input_to_what_if_is_an_error_at_the_field(staff_client, free, wrong):
-    response = staff_client.get(url("what_if"), asked(free) | wrong)
-    assert response.status_code == 200
-    assert "errorlist" in text(response)
-
-
-def test_what_if_of_a_limit_that_is_not_there(staff_client, db):
-    assert staff_client.get(url("what_if"), {"limit_id": 999}).status_code == 404
 
 
 # --- The admin ---

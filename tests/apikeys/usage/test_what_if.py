@@ -1,0 +1,111 @@
+"""What if: how many requests of the last days a rate limit would have denied."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from apikeys.models import APIKey, KeyUsage
+from ratelimits.models import RateLimit
+
+URL = "/admin/ratelimits/what-if/"
+
+
+def limit(tier, path, *, number=10, **fields):
+    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
+
+
+def text(response):
+    return " ".join(response.content.decode().split())
+
+
+def test_the_page_is_found_by_its_name():
+    assert reverse("usage:what_if") == URL
+
+
+def test_only_staff_with_the_right_open_the_page(client, alice):
+    assert client.get(URL)["Location"] == f"/accounts/login/?next={URL}"
+    client.force_login(alice)
+    assert client.get(URL).status_code == 403
+    alice.is_staff = True
+    alice.save()
+    assert client.get(URL).status_code == 403
+
+
+@pytest.fixture
+def busy_alice(alice):
+    """20 requests within 20 seconds yesterday, two of another path, one denied for another reason."""
+    key = APIKey.objects.create(user=alice, name="k", prefix="gate_x", last4="abcd", secret_hash="h", pepper_id="p")
+    start = timezone.now() - dt.timedelta(days=1)
+
+    def used(seconds, endpoint="/orders/5", reason=""):
+        moment = start + dt.timedelta(seconds=seconds)
+        row = KeyUsage.objects.create(
+            api_key=key, user=alice, endpoint=endpoint, method="GET", status_code=200, reason=reason
+        )
+        KeyUsage.objects.filter(pk=row.pk).update(created_at=moment)
+
+    for second in range(20):
+        used(second)
+    used(1, "/users")
+    used(2, "/a/../b")
+    used(3, reason="permission_denied")
+    return alice
+
+
+def asked(tier, **fields):
+    return {
+        "tier": tier.pk,
+        "path": "/orders/{id}",
+        "method": "",
+        "limit": 5,
+        "period": 3600,
+        "window": "rolling",
+    } | fields
+
+
+def test_what_if_counts_what_a_limit_would_have_denied(staff_client, busy_alice, free):
+    page = text(staff_client.get(URL, asked(free)))
+    assert "would have denied <strong>15 requests</strong> of 20, made by <strong>1 user</strong> of 1" in page
+    assert "alice" in page
+    assert not RateLimit.objects.exists()
+
+
+def test_what_if_knows_the_neighbours(staff_client, busy_alice, free):
+    limit(free, "/orders/5")
+    assert "would not have counted any request" in text(staff_client.get(URL, asked(free)))
+
+
+def test_what_if_the_limit_that_is_there_had_other_figures(staff_client, busy_alice, free):
+    limit(free, "/orders/{id}", period=3600, number=99)
+    assert "<strong>15 requests</strong>" in text(staff_client.get(URL, asked(free)))
+
+
+def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
+    row = limit(free, "/orders/{id}", number=5)
+    page = text(staff_client.post(f"{URL}?limit_id={row.pk}", asked(free, limit=18, mode="enforce", name="x")))
+    assert "<strong>2 requests</strong>" in page
+    row.refresh_from_db()
+    assert row.limit == 5
+
+
+def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
+    monkeypatch.setattr("apikeys.usage.what_if.MOST_EVENTS", 10)
+    page = text(staff_client.get(URL, asked(free)))
+    assert "Only the first" in page
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"path": "/a/*/b"}, {"limit": 0}, {"limit": 2**63}, {"period": "NaN"}, {"tier": 0}, {"window": "x"}]
+)
+def test_bad_input_to_what_if_is_an_error_at_the_field(staff_client, free, wrong):
+    response = staff_client.get(URL, asked(free) | wrong)
+    assert response.status_code == 200
+    assert "errorlist" in text(response)
+
+
+def test_what_if_of_a_limit_that_is_not_there(staff_client, db):
+    assert staff_client.get(URL, {"limit_id": 999}).status_code == 404
