@@ -18,6 +18,7 @@ from accounts.models import User
 from accounts.staff import mails
 from config.base.admin import GatehouseModelAdmin, badge, when
 from config.base.admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
+from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
 from config.base.text import counted, search_form
 from config.base.validators import validate_name
@@ -36,6 +37,11 @@ class UserForm(EditForm):
         if removes and rights.would_remove_last_superuser([self.instance]):
             raise ValidationError("Nobody else could sign in as a superuser.")
         return cleaned
+
+
+class UserChangeList(GatehouseChangeList):
+    def url_for_result(self, result: Any) -> str:
+        return str(result.get_absolute_url())
 
 
 @admin.register(User)
@@ -72,6 +78,9 @@ class UserAdmin(SoftDeleteAdmin):
     @admin.display(description="password")
     def password_column(self, user: User) -> str:
         return "set" if user.has_usable_password() else "not set: no sign-in by password"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
+        return UserChangeList
 
     # --- Form ---
 

@@ -36,15 +36,16 @@ class TierAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Users", ordering="user_count")
     def users(self, tier: Any) -> str:
-        return self.link_to_list("accounts_user", tier, tier.user_count)
+        return self.link(f"{reverse('users:list')}?tier={tier.pk}", tier.user_count)
 
     @admin.display(description="Limits", ordering="limit_count")
     def limits(self, tier: Any) -> str:
-        return self.link_to_list("ratelimits_ratelimit", tier, tier.limit_count)
+        return self.link(
+            f"{reverse('admin:ratelimits_ratelimit_changelist')}?tier__id__exact={tier.pk}", tier.limit_count
+        )
 
-    def link_to_list(self, model: str, tier: Tier, count: int) -> str:
-        url = reverse(f"admin:{model}_changelist")
-        return format_html('<a href="{}?tier__id__exact={}">{}</a>', url, tier.pk, f"{count:,}")
+    def link(self, url: str, count: int) -> str:
+        return format_html('<a href="{}">{}</a>', url, f"{count:,}")
 
     # --- Deleting one that is in use ---
 

@@ -4,8 +4,6 @@ from django.urls import path
 
 from accounts.profile import views
 
-app_name = "account"
-
 urlpatterns = [
     path("", views.profile, name="profile"),
     path("picture/", views.picture, name="picture"),

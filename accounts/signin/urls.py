@@ -22,7 +22,7 @@ urlpatterns = [
     path("email/", views.EmailView.as_view(), name="account_email"),
     path("password/set/", views.password_set, name="account_set_password"),
     path("sessions/", views.SessionsView.as_view(), name="usersessions_list"),
-    path("sessions/<int:pk>/end/", views.end_session, name="end_session"),
+    path("sessions/<int:pk>/end/", include(([path("", views.end_session, name="end")], "sessions"))),
     *(
         path(
             f"{provider}/login/{tail}", views.provider_view, {"provider": provider, "step": step}, f"{provider}_{step}"

@@ -103,9 +103,7 @@ class Section:
 
 STAFF_SECTIONS = (
     Section("Overview", "overview", ("admin:index",), exact=True),
-    Section(
-        "Users", "users", ("/users/", "admin:accounts_user_changelist"), ("accounts.view_user", "accounts.change_user")
-    ),
+    Section("Users", "users", ("users:list",), ("accounts.view_user", "accounts.change_user")),
     Section("Tiers", "tiers", ("admin:tiers_tier_changelist",), ("tiers.view_tier", "tiers.change_tier")),
     Section(
         "Rate limits",

@@ -8,9 +8,11 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import capfirst
 
+from accounts.models import User
 from config.base.admin import ReadOnlyAdmin, when
 from config.base.history import told
 
@@ -58,6 +60,13 @@ def titled(title: str, kind: type[admin.FieldListFilter]) -> type[admin.FieldLis
     return Titled
 
 
+def url_of(entry: LogEntry) -> str | None:
+    """The page of what was changed; a user has one at /users/."""
+    is_user = entry.content_type is not None and entry.content_type.model_class() is User
+    pk = entry.object_id or ""
+    return reverse("users:detail", args=[pk]) if is_user and pk.isdecimal() else entry.get_admin_url()
+
+
 class HistoryAdmin(ReadOnlyAdmin):
     section_name = "history"
     list_display = ("when_column", "user", "object_column", "what_column", "ip_column")
@@ -81,7 +90,7 @@ class HistoryAdmin(ReadOnlyAdmin):
     @admin.display(description="Of")
     def object_column(self, entry: LogEntry) -> str:
         """What was changed, and below it what kind of thing that is."""
-        url = entry.get_admin_url()
+        url = url_of(entry)
         name = format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
         kind = capfirst(str(entry.content_type.name)) if entry.content_type else "–"
         return format_html('{}<span class="sub">{}</span>', name, kind)

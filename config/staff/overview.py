@@ -21,7 +21,6 @@ from apikeys.usage.analytics import Scope, Sums, Window, sums_by
 from apikeys.usage.rollups import HOUR, floor_to_hour
 from config.base.charts import Figure
 from config.base.paginator import bounded_count
-from config.base.templatetags import first_place
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
@@ -50,7 +49,7 @@ def stats(user: Any) -> Iterator[dict[str, Any]]:
 
 
 def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
-    yield User, "accounts", User.objects.live(), first_place("/users/", "admin:accounts_user_changelist")
+    yield User, "users", User.objects.live(), reverse("users:list")
     yield APIKey, "keys that work", APIKey.objects.effective(), reverse("admin:apikeys_apikey_changelist")
     yield Tier, "tiers", Tier.objects.live(), reverse("admin:tiers_tier_changelist")
     yield RateLimit, "rate limits", RateLimit.objects.live(), reverse("admin:ratelimits_ratelimit_changelist")

@@ -31,7 +31,8 @@ def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[s
             live = section.get_queryset(request).live().select_related(*(section.list_select_related or ()))
             found, _ = section.get_search_results(request, live, query)
             rows = list(found.distinct()[: MOST_FOUND + 1])
-            full_list = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+            name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+            full_list = reverse("users:list" if model is User else name)
             yield {
                 "label": str(model._meta.verbose_name_plural),
                 "rows": [(row, about(row)) for row in rows[:MOST_FOUND]],

@@ -36,6 +36,11 @@ def test_a_moved_address_is_unverified_and_the_old_one_is_told(staff_client, ali
     assert {message.to[0] for message in mail.outbox} == {"alice@example.com", "new@example.com"}
 
 
+def test_the_admins_list_links_to_the_page_of_the_user(staff_client, alice):
+    page = staff_client.get("/admin/accounts/user/").content.decode()
+    assert f'<a href="{alice.get_absolute_url()}">alice</a>' in page
+
+
 def test_staff_who_are_no_superusers_move_no_address(alice):
     change(signed_in(make_staff("steve", *EVERY_RIGHT)), alice, email="mine@example.com", name="Alice Two")
     alice.refresh_from_db()

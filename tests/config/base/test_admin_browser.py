@@ -203,7 +203,13 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         page.get_by_role("button", name="Save and continue editing").click()
         page.get_by_label("Name", exact=True).fill("Dora Doe")
         page.get_by_role("button", name="Save", exact=True).click()
-        delete_and_restore(page, "/admin/accounts/user/", "dora")
+        for verb, state in (("delete", ""), ("restore", "?state=deleted")):
+            page.goto(f"/admin/accounts/user/{state}")
+            page.get_by_role("row", name="dora").get_by_role("checkbox").check()
+            page.locator("select[name=action]").select_option(f"{verb}_selected")
+            page.get_by_role("button", name="Go").click()
+            page.get_by_role("button", name=verb.capitalize()).click()
+            assert f"{verb.capitalize()}d: user “dora”" in page.locator(".messagelist").inner_text()
         delete_and_restore(page, "/admin/apikeys/apikey/", "nightly export")
         assert page.errors == []
     assert RateLimit.objects.live().get(name="ten a minute").limit == 20

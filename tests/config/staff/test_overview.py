@@ -32,7 +32,7 @@ def test_the_figures_count_what_is_live_and_works(staff_client, alice, bob, free
     make_limit(free, "/x").delete()
     stats = {stat["label"]: (stat["value"], stat["url"]) for stat in staff_client.get("/admin/").context["stats"]}
     assert {label: value for label, (value, _) in stats.items()} == {
-        "accounts": "2",
+        "users": "2",
         "keys that work": "1",
         "tiers": "1",
         "rate limits": "1",
@@ -80,13 +80,13 @@ def test_an_empty_site_says_what_comes_first(staff_client):
     assert "No requests yet." in page
     assert "No changes yet." in page
     assert "Keys are listed here thirty days before they stop working." in page
-    assert "/admin/accounts/user/add/" in page
+    assert "/users/add/" in page
 
 
 @pytest.mark.parametrize(
     ("permission", "shown"),
     [
-        ("accounts.view_user", "accounts"),
+        ("accounts.view_user", "users"),
         ("tiers.view_tier", "tiers"),
         ("ratelimits.view_ratelimit", "rate limits"),
         ("apikeys.view_apikey", "keys that work"),
@@ -156,7 +156,7 @@ def test_a_search_shows_a_few_and_leads_to_all(staff_client):
     users = page.context["groups"][0]
     assert len(users["rows"]) == 6
     assert users["has_more"]
-    assert users["url"] == "/admin/accounts/user/?q=maria"
+    assert users["url"] == "/users/?q=maria"
     assert "All that match" in page.content.decode()
 
 
