@@ -1,4 +1,4 @@
-# Stage 1 installs the pinned packages; stage 2 has them, the code, and no build tools.
+# The first stage installs the pinned packages. The second one has the packages and the code, but no build tools.
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /venv
@@ -20,7 +20,7 @@ COPY ratelimits ratelimits
 COPY apikeys apikeys
 COPY templates templates
 COPY static static
-# Collecting static files needs no real secret: these two exist for this one command.
+# Collecting static files needs no real secrets: these are only set for this command.
 RUN SECRET_KEY=build API_KEY_PEPPERS=build VAR_DIR=/tmp/build python manage.py collectstatic --noinput -v0
 USER gatehouse
 VOLUME /var/lib/gatehouse

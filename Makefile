@@ -1,4 +1,4 @@
-# `make run` and `make test` are all that a newcomer needs. Both work from a clean clone with Python 3.11+ and make.
+# To get started, use `make run` and `make test`. Both work in a fresh clone with Python 3.11+ and make.
 PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
@@ -9,12 +9,12 @@ export BIND ?= 127.0.0.1:$(PORT)
 
 run: setup
 	@echo
-	@echo "  Gatehouse is at  http://$(BIND)/        staff sign in at  http://$(BIND)/admin/"
+	@echo "  Gatehouse is running at  http://$(BIND)/        Sign in as staff:  http://$(BIND)/admin/"
 	@echo "  Sample data: make demo        Stop: Ctrl-C"
 	@echo
 	@$(BIN)/gunicorn -c python:config.gunicorn config.wsgi
 
-# Everything up to the server: packages, .env, database, default tier, first superuser, static files.
+# Everything but the server: packages, .env, database, default tier, first superuser, static files.
 setup: $(VENV)/.run
 	@$(BIN)/python -m config.write_env .env
 	@$(BIN)/python manage.py migrate --noinput -v0
@@ -25,8 +25,8 @@ demo: setup
 	@$(BIN)/python manage.py demo
 	@$(BIN)/python manage.py fold_usage
 
-# TEST_POSTGRES_URL: a PostgreSQL whose role may create databases. Without one that half is skipped, loudly, unless
-# REQUIRE_SERVICES=1.
+# TEST_POSTGRES_URL: a PostgreSQL with a role that may create databases. Without it, tests on PostgreSQL are skipped with a
+# warning, or fail with REQUIRE_SERVICES=1.
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.run $(ARGS)
 
@@ -40,7 +40,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pin every package, with hashes, after a change of requirements*.in.
+# Pin every package with hashes. Run this after a change to requirements*.in.
 lock: $(VENV)/.test
 	$(BIN)/uv pip compile -q --upgrade --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-emit-find-links requirements-dev.in -o requirements-dev.txt
