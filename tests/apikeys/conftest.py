@@ -1,4 +1,4 @@
-"""Keys of the cast, and the three ways of asking that most tests need."""
+"""API keys of the test users, and the ways of asking that most tests need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rows import make_key
 
 @pytest.fixture
 def counters(db):
-    """Empty budgets, and rules as they are in the database now."""
+    """Start with empty budgets and without cached rules."""
     forget_rules()
     clear_counters()
     yield
@@ -27,7 +27,7 @@ def counters(db):
 
 
 def clear_counters():
-    # The stores give up after 50 ms, which a busy machine can take: here there is time.
+    # The stores give up after 50 ms, which is too short on a busy machine.
     for _ in range(20):
         try:
             return limiter().store.clear()
@@ -43,7 +43,7 @@ def key(alice, counters):
 
 @pytest.fixture
 def ask(client):
-    """Ask as nginx does, for a GET of /orders unless told otherwise."""
+    """Ask like nginx, by default about GET /orders."""
 
     def ask(secret=None, *, method="GET", uri="/orders", address="203.0.113.9", **headers):
         sent = {"X-Original-Method": method, "X-Original-URI": uri, "X-Real-IP": address, **headers}
@@ -56,7 +56,7 @@ def ask(client):
 
 @pytest.fixture
 def verify(client):
-    """Ask as a service does; returns the answer's JSON."""
+    """Ask like a service; returns the JSON of the response."""
 
     def verify(**question):
         response = client.post("/authz/verify", json.dumps(question), content_type="application/json")
@@ -68,7 +68,7 @@ def verify(client):
 
 @pytest.fixture
 def rotated(key):
-    """The test's key after a rotation with an hour of grace: `old` is the secret before, `secret` the one now."""
+    """The test's key, rotated with an hour of grace: `old` is the old secret, `secret` the new one."""
     key.old, key.secret = key.secret, new_secret()
     key.previous_hash, key.secret_hash = key.secret_hash, hash_secret(key.secret)
     key.previous_expires_at = timezone.now() + timedelta(hours=1)
@@ -78,13 +78,13 @@ def rotated(key):
 
 @pytest.fixture(scope="module")
 def echo():
-    """An API that answers with what arrived there."""
+    """An API that returns the request it got."""
     with upstream() as server:
         yield server
 
 
 def ask_as(client, dialect, key, *, method="GET", target="/orders"):
-    """Ask about a request with the key as a gateway of that dialect does; Envoy's method is the test client's, in upper case."""
+    """Ask about a request like a gateway of this dialect. For Envoy, the test client sends the method in upper case."""
     headers = {"X-API-Key": key.secret}
     if dialect == "envoy":
         return client.generic(method, "/authz/envoy/", headers=headers, RAW_URI=f"/authz/envoy{target}")

@@ -188,7 +188,7 @@ BAD_ADDRESSES = [
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
 def test_an_address_that_cannot_be_mailed_stops_nobody_behind_it(alice, bob, settings, caplog, address):
-    """Accounts from before such addresses were refused may have one."""
+    """Users created before such addresses were rejected can have one."""
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
     User.objects.filter(pk=alice.pk).update(email=address)
     expiring(alice, 5)
@@ -221,7 +221,7 @@ def test_the_name_of_an_old_key_breaks_no_header(alice):
 
 
 class PickyMail:
-    """A mail server that refuses Alice."""
+    """A mail server that rejects email to Alice."""
 
     code = 550
 

@@ -1,4 +1,4 @@
-"""The life of a key: what each step does, what it refuses, and what the history says."""
+"""What each action on a key does, when it fails, and what the history says."""
 
 from __future__ import annotations
 

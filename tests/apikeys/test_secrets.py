@@ -1,4 +1,4 @@
-"""Secrets: made from the system's randomness, recognised by form alone, stored as a hash only."""
+"""Secrets are random, recognized by their format, and only stored as a hash."""
 
 from __future__ import annotations
 

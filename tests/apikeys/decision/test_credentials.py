@@ -1,4 +1,4 @@
-"""Credentials are judged by their form first: a malformed one never reaches the database and never breaks anything."""
+"""The format of a credential is checked first: a malformed one never reaches the database and never causes an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apikeys.decision.credentials import MALFORMED, MISSING, Credential, read_cr
 from apikeys.secrets import new_secret
 from tests.apikeys.gateway.malformed import GOOD, HEADERS, OTHER, QUERIES
 
-# No test here asks for the database: pytest-django refuses every use of it, which would show as 503.
+# Tests here don't request the database: pytest-django blocks every query, which would give a 503.
 REFUSED = (401, "malformed_key")
 
 
@@ -102,5 +102,5 @@ def test_a_printed_credential_does_not_tell_the_secret():
 
 
 def test_a_well_formed_key_does_reach_the_database(ask):
-    # The counter-proof: pytest-django's refusal surfaces as 503, so the tests above would have shown it.
+    # Proof that the tests above would have failed: a blocked query gives a 503.
     assert ask(GOOD).status_code == 503

@@ -1,4 +1,4 @@
-"""The checks stand in one order, and the first that fails answers; a decision on a known key leaves one row."""
+"""Checks are made in a fixed order and the first that fails gives the reason; a decision on a known key adds one row."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def use_up(key):
     limiter().hit(budgets, 100)
 
 
-# Each makes one check fail; together with all that stand behind it, the first must still answer.
+# Each makes one check fail. With all the later ones failing too, the first must still give the reason.
 FAILURES = [
     ("revoked_key", 401, revoke),
     ("disabled_key", 401, disable),

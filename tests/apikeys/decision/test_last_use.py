@@ -1,4 +1,4 @@
-"""When a key was last used, true to the minute and written at most once a minute; old hashes made anew on use."""
+"""A key's last use is written at most once a minute; old hashes are replaced on use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets belong to the owner, a key may have one of its own, and the row names the rule that decided."""
+"""Budgets belong to the owner, a key can have its own, and the usage row has the rule that decided."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 from tests.apikeys.conftest import make_key
 
-# As in production: within a transaction, PostgreSQL would be asked in another way.
+# As in production: inside a transaction, PostgreSQL would use other statements.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

@@ -1,4 +1,4 @@
-"""Methods are any token of RFC 9110, compared as they were sent, whoever asks."""
+"""A method is any token of RFC 9110, compared as sent, for gateways and services alike."""
 
 from __future__ import annotations
 

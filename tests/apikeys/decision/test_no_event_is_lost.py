@@ -1,4 +1,4 @@
-"""Every acknowledged decision has its row, and none has two, whatever becomes of the workers or the database."""
+"""Every acknowledged decision has exactly one row, even if workers or the database are killed."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_acknowledged_decision_has_its_row(tmp_path, alice, bob, counters,
     assert len(set(acknowledged)) == len(acknowledged)
     recorded = set(KeyUsage.objects.values_list("pk", flat=True))
     assert set(acknowledged) <= recorded
-    # What was written and not acknowledged is at most what was under way when something died.
+    # At most the requests in progress at the time of a crash were written but not acknowledged.
     assert len(recorded) - len(acknowledged) <= 4 * 5
 
 
@@ -109,7 +109,7 @@ def test_an_immediate_restart_of_postgresql_loses_nothing(tmp_path):
                 clients.wait_for(60)
                 server.control("restart", "-m", "immediate")
             clients.wait_for(60)
-            # The last answers are yeses again: the workers got over it without a restart of their own.
+            # The last answers are 200 again: the workers recovered without a restart.
             deadline = time.monotonic() + 10
             while clients.answers[-1].status != 200 and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What is no request target, or one that servers read in different ways, is refused in every way of asking."""
+"""Invalid request targets, and those that servers read in different ways, are denied in every dialect and in verify."""
 
 from __future__ import annotations
 

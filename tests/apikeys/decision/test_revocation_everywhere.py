@@ -1,4 +1,4 @@
-"""In force on the next request, on every worker: four of them, asked without a pause while the key is taken away."""
+"""Revoking a key works on the next request on every worker: four workers are asked all the time while it's revoked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def permission(key):
     return KeyPermission.objects.filter(api_key=key)
 
 
-# The change, what takes it back (if anything does), and the status that follows.
+# The change, how to undo it (if possible), and the status after the change.
 CHANGES = {
     "disable": (lambda key: key_row(key).update(is_active=False), lambda key: key_row(key).update(is_active=True), 401),
     "expire": (

@@ -1,4 +1,4 @@
-"""The statements of the hot path: values arrive as they are, errors are Django's, transactions hold."""
+"""Statements of the hot path store values unchanged, raise Django's errors, and respect transactions."""
 
 from __future__ import annotations
 

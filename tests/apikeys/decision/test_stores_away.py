@@ -1,4 +1,4 @@
-"""Counters in Redis, counters that are away, and a database that others hold for a while."""
+"""Counters in Redis, counters that are down, and a database that is locked for a while."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_without_its_counters_the_gate_stands_as_configured(ask, alice, redis_at
 
 
 class Held:
-    """The database's write lock, in other hands for some seconds."""
+    """Holds the database's write lock for some seconds."""
 
     def __init__(self, seconds):
         self.seconds, self.taken = seconds, threading.Event()
@@ -103,7 +103,7 @@ on_postgresql = pytest.mark.skipif(
 
 
 class HeldByPostgreSQL(Held):
-    """What a statement locks, in other hands for some seconds."""
+    """Holds the locks of a statement for some seconds."""
 
     def __init__(self, seconds, statement):
         super().__init__(seconds)
@@ -134,7 +134,7 @@ def test_barred_counters_hold_a_request_up_for_a_moment_and_the_next_ones_not_at
         for _ in range(5):
             started = time.monotonic()
             response = ask(key.secret)
-            assert time.monotonic() - started < 0.5  # 60 ms, were this machine ours alone
+            assert time.monotonic() - started < 0.5  # 60 ms on an idle machine
             assert response.status_code == 200
             assert "RateLimit" not in response.headers
         assert limiter().breaker.is_open
@@ -146,7 +146,7 @@ def test_barred_counters_hold_a_request_up_for_a_moment_and_the_next_ones_not_at
 def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask, key, patience):
     ask(key.secret)
     before = int(ask(key.secret).headers["X-RateLimit-Remaining"])
-    # Longer than the limiter waits on its own connection, after which it would let everybody pass uncounted.
+    # Longer than the limiter waits on its own connection. After that, it would allow every request without counting it.
     with HeldByPostgreSQL(2.5, "SELECT FROM rate_counters FOR UPDATE"):
         response = ask(key.secret)
     assert int(response.headers["X-RateLimit-Remaining"]) == before - 1

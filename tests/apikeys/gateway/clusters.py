@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the test's own, which may be stopped and started at will."""
+"""A PostgreSQL server that a test can stop and start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cluster:
         self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
 
     def run(self, program, *arguments):
-        # PostgreSQL refuses to run as root.
+        # PostgreSQL doesn't run as root.
         as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         command = [*as_postgres, self.programs / program, *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", timeout=60)

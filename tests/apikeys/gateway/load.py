@@ -1,4 +1,4 @@
-"""Many clients at once: what each was answered, and when it asked."""
+"""Many clients at once, with the time and the answer of each request."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Asked(NamedTuple):
 
 
 class Clients:
-    """Threads that ask /authz/nginx without a pause until stopped; `answers` is what they heard, in any order.
+    """Threads that ask /authz/nginx all the time until stopped; `answers` has all responses, in any order.
 
-    A connection that breaks, as when a worker is killed, is no answer: the client asks again.
+    If a connection breaks, for example because a worker is killed, the client asks again.
     """
 
     def __init__(self, port, secrets, threads=4):
@@ -39,7 +39,7 @@ class Clients:
             thread.join()
 
     def wait_for(self, number, seconds=20):
-        """Until so many more answers have come."""
+        """Wait for this many more answers."""
         goal, deadline = len(self.answers) + number, time.monotonic() + seconds
         while len(self.answers) < goal and time.monotonic() < deadline:
             time.sleep(0.005)

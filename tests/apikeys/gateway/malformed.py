@@ -1,4 +1,4 @@
-"""Sixty-odd ways in which a credential can be wrong, each as the headers and the original URI a gateway would pass on."""
+"""More than sixty malformed credentials, each as the headers and the original URI that a gateway would send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real processes for tests: Gatehouse under gunicorn on the database under test, an upstream that echoes, and gateways."""
+"""Real processes for tests: Gatehouse under gunicorn on the test database, an upstream that echoes, and gateways."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def free_port():
 
 
 def wait_for(port, process, seconds=20):
-    """Until something listens on the port; says what the process wrote if it ends instead."""
+    """Wait until something listens on the port. If the process exits instead, fail with its output."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -50,7 +50,7 @@ def wait_for(port, process, seconds=20):
 
 @contextmanager
 def running(command, log, *, port, **options):
-    """A process until the block ends, once it listens on the port."""
+    """Run a process that listens on the port, until the block ends."""
     with Path(log).open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, **options)
     process.log = log
@@ -68,7 +68,7 @@ def running(command, log, *, port, **options):
 
 
 def database_url():
-    """The database under test, as another process reaches it."""
+    """The URL of the test database, for another process."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"
@@ -78,7 +78,7 @@ def database_url():
 
 @contextmanager
 def gatehouse(tmp_path, *arguments, port=None, **environment):
-    """gunicorn with our WSGI application; the keyword arguments are its settings."""
+    """Gatehouse under gunicorn; the keyword arguments are its environment."""
     port = port or free_port()
     command = [SCRIPTS / "gunicorn", "-b", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "config.wsgi"]
     env = os.environ | {
@@ -89,13 +89,13 @@ def gatehouse(tmp_path, *arguments, port=None, **environment):
         **environment,
     }
     with running(command, tmp_path / "gatehouse.log", port=port, env=env) as process:
-        # gunicorn listens before its workers have loaded anything.
+        # gunicorn listens before its workers have loaded the application.
         assert call(port, path="/livez", timeout=30).status == 200
         yield process
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what arrived, as JSON; /status/418 answers 418."""
+    """Returns the request it got as JSON; /status/418 answers 418."""
 
     protocol_version = "HTTP/1.1"
 
@@ -165,7 +165,7 @@ http {{
 
 
 def nginx_command(text, directory):
-    # As root, nginx's workers become nobody, who may not write to the directories of the tests.
+    # As root, nginx's workers run as nobody, who can't write to the tests' directories.
     user = "user root;" if os.geteuid() == 0 else ""
     (directory / "nginx.conf").write_text(NGINX.format(directory=directory, configuration=text, user=user))
     return ["nginx", "-p", directory, "-c", directory / "nginx.conf", "-e", "stderr"]
@@ -178,7 +178,7 @@ def caddy_command(text, directory):
 
 def envoy_command(text, directory):
     (directory / "envoy.yaml").write_text(text)
-    # The base id keeps two Envoys on one machine apart.
+    # Two Envoys on one machine need different base ids.
     return [
         "envoy",
         "-c",
@@ -207,7 +207,7 @@ def require_gateway(name):
 
 @contextmanager
 def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="127.0.0.1", change=str):
-    """A real gateway with the published configuration, or what `change` makes of it, in front of the upstream."""
+    """A real gateway in front of the upstream, with the published configuration, changed by `change`."""
     program = require_gateway(name)
     port = free_port()
     addresses = Addresses(
@@ -227,8 +227,8 @@ def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="1
 def guarded(
     name, directory, api, *arguments, secret="between-us", told=None, listen="127.0.0.1", change=str, **environment
 ):
-    """(a real gateway in front of `api`, Gatehouse behind it): gunicorn gets `arguments` and `environment`, the gateway the
-    secret `told`, if it isn't the right one.
+    """(a real gateway in front of `api`, its Gatehouse). gunicorn gets `arguments` and `environment`; `told` is the secret for
+    the gateway, if it should be a wrong one.
     """
     with (
         gatehouse(directory, *arguments, GATEWAY_SECRET=secret, **environment) as behind,
@@ -247,7 +247,7 @@ def guarded(
 
 
 class Answer:
-    """A response, read to its end."""
+    """A complete response."""
 
     def __init__(self, response):
         self.status, self.headers, self.body = response.status, response.headers, response.read()
@@ -257,7 +257,7 @@ class Answer:
 
 
 def call(port, method="GET", path="/", headers=None, body=None, *, host="127.0.0.1", timeout=15):
-    """One request, path and headers exactly as given; with a Host of its own unless there is one."""
+    """Send one request with path and headers exactly as given, plus a Host if there is none."""
     has_host = any(name.lower() == "host" for name in headers or {})
     client = http.client.HTTPConnection(host, port, timeout=timeout)
     body = body.encode() if isinstance(body, str) else body

@@ -1,4 +1,4 @@
-"""One URL for each way a gateway describes the original request; headers of other dialects never matter."""
+"""Each dialect has its own URL; headers of other dialects have no effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.urls import reverse
 from apikeys.models import APIKey, KeyUsage
 from tests.apikeys.conftest import make_key
 
-# What Traefik 3 sends to its ForwardAuth address, as its documentation lists it, beside the client's own headers.
+# What Traefik 3 sends to its ForwardAuth address according to its documentation, in addition to the client's headers.
 TRAEFIK = {
     "Host": "gatehouse:8000",
     "User-Agent": "curl/8.5.0",
@@ -32,7 +32,7 @@ def asked():
 
 
 def described(dialect):
-    """The headers that describe POST /orders by 203.0.113.9 in a dialect."""
+    """The headers for POST /orders from 203.0.113.9 in this dialect."""
     if dialect == "nginx":
         return {"X-Original-Method": "POST", "X-Original-URI": "/orders?x=1", "X-Real-IP": "203.0.113.9"}
     return {"X-Forwarded-Method": "POST", "X-Forwarded-Uri": "/orders?x=1", "X-Forwarded-For": "203.0.113.9"}
@@ -231,7 +231,7 @@ def test_the_url_configuration_answers_like_the_middleware(client, key, settings
 
 
 class TestRawPaths:
-    """gunicorn tells the path as it was sent; without it, the decoded one is encoded again."""
+    """gunicorn passes on the path as it was sent; otherwise, the decoded path is encoded again."""
 
     def ask(self, client, key, path, **environ):
         return client.get(path, headers={"X-API-Key": key.secret}, **environ)
@@ -272,7 +272,7 @@ class TestPreflight:
         response = client.get("/authz/nginx", headers=self.headers)
         assert response.status_code == 200
         assert not [name for name in response.headers if name.startswith(("RateLimit", "X-RateLimit"))]
-        # Empty, not absent: Envoy and Caddy pass on what the client sent under a name that the answer lacks.
+        # Empty, not missing: Envoy and Caddy pass on the client's header if the answer doesn't have it.
         identity = {name: value for name, value in response.headers.items() if name.startswith("X-Auth")}
         assert identity == {
             "X-Auth-User-Id": "",

@@ -1,4 +1,4 @@
-"""What clients can do with header names, through real nginx, Caddy and Envoy: forge, duplicate, drop, and send too many."""
+"""Clients forge, duplicate and drop headers, and send too many, through real nginx, Caddy and Envoy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "between-us"
 
 @pytest.fixture(params=["nginx", "caddy", "envoy"])
 def front(request, tmp_path, echo, counters):
-    """A gateway in front of Gatehouse, which lets preflights through, and an API that shows the headers it got."""
+    """A gateway, a Gatehouse that allows preflights, and an API that returns the headers it got."""
     echo.arrived.clear()
     with guarded(
         request.param,
@@ -45,13 +45,13 @@ def spellings(name, marks="-_"):
 
 
 def identity(answer):
-    """(name, value) of what a server that reads all punctuation alike takes for an identity header."""
+    """(name, value) of the headers that a server would read as identity headers if it treats all punctuation alike."""
     arrived = ((re.sub(r"[^a-z0-9]", "-", name.lower()), value) for name, value in answer.json()["headers"])
     return sorted((name, value) for name, value in arrived if name.startswith("x-auth-"))
 
 
 def identity_of(key):
-    """What `identity` shows if the API was told about this key's last request, and about nothing else."""
+    """What `identity` returns if the API only got the identity of this key's last request."""
     event = KeyUsage.objects.filter(api_key=key).latest("pk")
     values = (key.user_id, key.user.username, key.user.tier.name, key.pk, event.pk)
     return sorted((name.lower(), str(value)) for name, value in zip(EMPTY_IDENTITY, values, strict=True))
@@ -134,7 +134,7 @@ def test_a_header_named_in_connection_is_not_lost(front, echo, alice):
         sent = {"X-API-Key": key.secret, "Connection": named, "TE": "trailers", **also}
         answer = call(front.port, path="/orders", headers=sent)
         if front.kind == "envoy" and answer.status != 200:
-            # Envoy refuses to drop the X-Forwarded headers, and to upgrade.
+            # Envoy rejects requests that drop the X-Forwarded headers or that upgrade.
             assert answer.status in {400, 403}
         else:
             assert (answer.status, identity(answer)) == (200, identity_of(key)), (named, also)
@@ -189,7 +189,7 @@ HARMLESS = [
 
 @pytest.fixture
 def any_number_of_headers(monkeypatch):
-    """The echoing server takes 100 otherwise."""
+    """By default, the echo server accepts 100."""
     monkeypatch.setattr(http.client, "_MAXHEADERS", 5000)
 
 
@@ -215,7 +215,7 @@ def credentials(good, other):
 
 def test_two_different_credentials_are_refused_however_they_are_sent(front, echo, alice):
     for headers in credentials(make_key(alice).secret, make_key(alice).secret):
-        # nginx 1.22 itself refuses a second Authorization.
+        # nginx 1.22 itself rejects a second Authorization.
         assert call(front.port, path="/orders", headers=headers).status in {400, 401}, headers
     assert not echo.arrived
 
@@ -237,7 +237,7 @@ def test_headers_that_no_server_takes_are_refused_with_the_cause(front, echo, al
         try:
             answer = call(front.port, path="/orders", headers={"X-API-Key": key.secret, **odd})
         except ConnectionError:
-            continue  # closed while megabytes were being sent
+            continue  # closed while the client was sending megabytes
         assert answer.status in {400, 431}, (list(odd)[:2], answer.body)
         assert re.search("(?i)header|bad request", answer.body.decode())
     assert not echo.arrived

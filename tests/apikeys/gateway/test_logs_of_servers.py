@@ -1,4 +1,4 @@
-"""What gunicorn and Django log of requests that carry a secret where it does not belong."""
+"""gunicorn and Django don't log secrets that clients send in the wrong place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.rows import make_user
 
 SETTINGS = {
     "DEBUG": "false",
-    "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for the tests, and not fit for a deployment
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
     "HTTPS_ONLY": "false",
     "ACCESS_LOG": "true",
     "WEB_CONCURRENCY": "1",

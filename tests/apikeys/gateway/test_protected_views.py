@@ -1,4 +1,4 @@
-"""Views of one's own, protected in this process: the same decision, no gateway; whoami is the sample."""
+"""Your own views can require a key without a gateway; whoami is an example."""
 
 from __future__ import annotations
 

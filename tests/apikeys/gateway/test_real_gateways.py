@@ -1,4 +1,4 @@
-"""Real nginx, Caddy and Envoy with the published configurations, Gatehouse under gunicorn behind, an upstream that echoes."""
+"""Real nginx, Caddy and Envoy with the published configurations, Gatehouse under gunicorn, and an upstream that echoes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ FORGED = {
 
 @pytest.fixture(params=["nginx", "caddy", "envoy"])
 def stack(request, tmp_path, echo, counters):
-    """(the gateway's port, Gatehouse's process)."""
+    """(the gateway's port, Gatehouse's process)"""
     echo.arrived.clear()
     with guarded(request.param, tmp_path, echo, "-w", "1", "-k", "gthread", "--threads", "4", secret=SECRET) as servers:
         yield servers
 
 
 def test_a_gateway_lets_in_and_keeps_out_as_documented(stack, echo, alice):
-    # One start of the servers for the whole tour: they take seconds, the questions milliseconds.
+    # Servers start only once for all of these: starting takes seconds, requests take milliseconds.
     front, _ = stack
     lets_in_with_identity(front, echo, alice)
     strips_what_the_client_forged(front, alice)
@@ -81,7 +81,7 @@ def strips_what_the_client_forged(front, alice):
     values = {value for name, value in arrived if name.startswith("x-auth-")}
     assert not values & {"root", "gold", "forged"}
     assert sorted(value for name, value in arrived if name == "x-auth-user-id") == [str(alice.pk)]
-    # Nor does the client choose what is asked about, or from where.
+    # Clients can't change the path or address that is checked either.
     refused = call(front.port, path="/secret", headers={**FORGED, "X-API-Key": key.secret})
     assert refused.status == 403
     event = KeyUsage.objects.filter(api_key=key).latest("pk")
@@ -130,7 +130,7 @@ def tells_429(front, alice):
     key = make_key(alice, rate_limit=1, rate_period=60)
     allowed = call(front.port, path="/orders", headers={"X-API-Key": key.secret})
     assert allowed.status == 200
-    # Caddy 2.6 passes the fields of a yes to the upstream at most, not to the client.
+    # When a request is allowed, Caddy 2.6 doesn't pass these headers to the client.
     assert front.kind == "caddy" or '"key";q=1;w=60' in allowed.headers["RateLimit-Policy"]
     refused = call(front.port, path="/orders", headers={"X-API-Key": key.secret})
     assert refused.status == 429, refused.body

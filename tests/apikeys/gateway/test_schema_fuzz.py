@@ -1,4 +1,4 @@
-"""The JSON endpoints under fire from their own published schema: no 5xx, and every answer as the schema says."""
+"""Fuzz the JSON endpoints with their published schema: no 5xx, and every response matches the schema."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_fuzz_run_finds_no_5xx_and_no_answer_beside_the_schema(tmp_path, alice
             "--no-shrink",
             "--no-color",
         ]
-        # A good key on every request: half of them get as far as a verdict.
+        # With a valid key, half of the requests get a verdict.
         command += ["-H", f"X-API-Key: {key.secret}", "--generation-deterministic", "--warnings", "off"]
         command += ["--suppress-health-check", "all"]
         run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=150)

@@ -1,4 +1,4 @@
-"""A secret where none belongs: refused in an address, masked in what is kept, and in no log."""
+"""A secret in the wrong place is denied in a URL, masked in stored data, and not logged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = f"{SECRET[:11]}…"
 
 
 def every(text):
-    """Each character percent-encoded."""
+    """Percent-encode every character."""
     return "".join(f"%{ord(character):02x}" for character in text)
 
 
@@ -85,11 +85,11 @@ def test_what_only_begins_like_a_secret_is_let_through(verify, key, target):
     assert verify(key=key.secret, method="GET", path=target)["allowed"]
 
 
-# --- What is kept ---
+# --- Stored data ---
 
 
 def test_the_ledger_keeps_no_secret(verify, key, staff_client):
-    broken = SECRET[:-1] + ("1" if SECRET[-1] == "0" else "0")  # nearly a secret: its checksum is wrong
+    broken = SECRET[:-1] + ("1" if SECRET[-1] == "0" else "0")  # not a secret: its checksum is wrong
     for path in (f"/s/{broken}", f"/s/{broken.replace('_', '%5F')}", f"/s/{broken}/../x"):
         verify(key=key.secret, method="GET", path=path, user_agent=f"tool/1 {SECRET}")
     rows = list(KeyUsage.objects.values_list("endpoint", "user_agent"))

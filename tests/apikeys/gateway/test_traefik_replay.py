@@ -1,4 +1,4 @@
-"""Traefik's documented ForwardAuth request, replayed byte for byte to Gatehouse under gunicorn."""
+"""Replay Traefik's documented ForwardAuth request byte for byte to Gatehouse under gunicorn."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.apikeys.gateway.servers import gatehouse
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# What Traefik 3 sends for `POST https://api.example.com/orders/7?page=2` with our configuration: a GET without a body, the
-# client's headers that authRequestHeaders lists, and the X-Forwarded headers that ForwardAuth itself sets.
+# What Traefik 3 sends for `POST https://api.example.com/orders/7?page=2` with our configuration: a GET without a body, with
+# the client's headers in authRequestHeaders and the X-Forwarded headers that ForwardAuth sets.
 REQUEST = (
     "GET /authz/traefik HTTP/1.1\r\n"
     "Host: 127.0.0.1:8000\r\n"
@@ -34,7 +34,7 @@ REQUEST = (
 
 
 def replay(port, credential="", method="POST", uri="/orders/7?page=2"):
-    """(status, headers by lower-case name) of the replayed request."""
+    """Returns (status, headers by lower-case name)."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
         wire.sendall(REQUEST.format(credential=credential, method=method, uri=uri).encode())
         answer = b""
@@ -71,12 +71,12 @@ def forward_auth():
 
 
 def as_go_writes(name):
-    """A header's name as Go's net/http has it, which is how Traefik compares it."""
+    """A header's name as Go's net/http writes it. Traefik compares names in this form."""
     return "-".join(word[:1].upper() + word[1:].lower() for word in name.split("-"))
 
 
-# ForwardAuth deletes the client's headers whose names match authResponseHeadersRegex (traefik/traefik v2 and v3,
-# pkg/middlewares/auth/forward.go, ServeHTTP), and then sets the answer's that match.
+# ForwardAuth removes the client's headers that match authResponseHeadersRegex (traefik/traefik v2 and v3,
+# pkg/middlewares/auth/forward.go, ServeHTTP), then sets those of the response that match.
 @pytest.mark.parametrize("mark", "-_.~")
 @pytest.mark.parametrize("other", "-_.~")
 def test_traefik_removes_every_spelling_of_the_identity_headers(mark, other):
@@ -103,12 +103,12 @@ def test_traefik_sends_all_that_gatehouse_reads():
         "Access-Control-Request-Method",
         "X-Gateway-Secret",
     }
-    # What a client writes there itself must not count.
+    # The client's own value must have no effect.
     assert forward_auth()["trustForwardHeader"] is False
 
 
 def test_a_question_without_the_secret_is_refused(tmp_path, alice, counters):
-    """As Traefik before 2.11.9 asks for a client that names X-Gateway-Secret in Connection."""
+    """Traefik before 2.11.9 sends this if a client names X-Gateway-Secret in Connection."""
     by_key = f"X-Api-Key: {make_key(alice).secret}\r\n"
     with gatehouse(tmp_path, "-w", "1", GATEWAY_SECRET="between-us") as server:
         assert replay(server.port, by_key)[0] == 403

@@ -1,4 +1,4 @@
-"""No request header changes which path is asked, who asks, or over which scheme: not over a unix socket either."""
+"""No request header changes the path, the peer or the scheme of a request, over a unix socket either."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORGED = [
 
 
 def send(address, *lines):
-    """The answer to raw lines of a request, over TCP (host, port) or a unix socket (path)."""
+    """Send raw request lines over TCP (host, port) or a unix socket (path) and return the response."""
     family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(30)
@@ -42,7 +42,7 @@ def unix_gatehouse(tmp_path_factory, django_db_setup, django_db_blocker):
     folder = tmp_path_factory.mktemp("unix")
     path, port = folder / "gatehouse.sock", free_port()
     with django_db_blocker.unblock():
-        # The checks for deployment refuse DEBUG, which saves the tests from collecting static files.
+        # Tests use DEBUG so they needn't collect static files, but deployment checks reject it.
         (folder / "conf.py").write_text("from config.gunicorn import *\n\n\ndef on_starting(server):\n    pass\n")
         options = ("-c", str(folder / "conf.py"), "-b", f"unix:{path}", "-w", "1")
         with gatehouse(folder, *options, port=port, GATEWAY_TRUSTED="127.0.0.0/8,unix:"):

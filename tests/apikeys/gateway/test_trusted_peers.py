@@ -1,4 +1,4 @@
-"""Only trusted gateways may ask; and when Gatehouse breaks inside, the answer is 503, never yes."""
+"""Only trusted gateways can ask, and an internal error is a 503, never an allowed request."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_connection_that_died_since_the_last_request_is_replaced(ask, key):
 
 
 def ask_over(path, secret):
-    """One question over a unix socket; the status of the answer."""
+    """Ask over a unix socket; returns the status."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         lines = ("GET /authz/nginx HTTP/1.1", "Host: gatehouse", "Connection: close", f"X-API-Key: {secret}")

@@ -1,4 +1,4 @@
-"""POST /authz/usage: what became of events. One report an event counts; whatever is sent again changes nothing."""
+"""POST /authz/usage: only the first report of an event counts; sending it again changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /authz/verify: a service asks in JSON; every verdict is HTTP 200, every unusable question a 4xx that says why."""
+"""POST /authz/verify: every verdict is HTTP 200, and every invalid request gets a 4xx that says why."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_named_resource_is_limited_as_the_path_of_that_name(verify, key, free)
     assert verify(key=key.secret, resource="orders", action="read")["status"] == 429
 
 
-# Outside a transaction: a cost of 0 looks at the counters over the limiter's own connection.
+# Outside a transaction, because with cost 0 the limiter reads counters on its own connection.
 @pytest.mark.django_db(transaction=True)
 def test_a_cost_takes_that_much_and_none_takes_nothing(verify, alice, counters):
     key = make_key(alice, rate_limit=10, rate_period=60)
@@ -214,7 +214,7 @@ def test_a_charset_parameter_is_fine(post, key):
 @pytest.mark.parametrize(("padding", "status"), [(0, 200), (LONGEST_BODY, 413)])
 def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
     question = " " * padding + json.dumps({"key": key.secret, "method": "GET", "path": "/orders"})
-    # As gunicorn hands on what it puts together from chunks.
+    # As gunicorn passes on a chunked body.
     chunks = {"wsgi.input": io.BytesIO(question.encode()), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
     response = client.post("/authz/verify", content_type="application/json", **chunks)
     assert response.status_code == status

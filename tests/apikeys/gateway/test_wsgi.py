@@ -1,4 +1,4 @@
-"""Gateways are answered before Django's handler; everything else goes on to it; and no connection outlives its use."""
+"""Gateways are answered before Django's handler; all other requests reach it; and no connection is left open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ask_wsgi(path, headers=(), app=application, **environ):
-    """The answer of a WSGI application, as gunicorn would ask it: status, headers, body."""
+    """Call a WSGI application like gunicorn; returns status, headers, body."""
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
@@ -84,7 +84,7 @@ def test_what_is_no_gateways_goes_on_to_django():
 def test_an_old_connection_is_closed_after_the_answer(key):
     ask_wsgi("/authz/nginx", orders(key))
     assert connection.connection is not None
-    connection.close_at = 0  # as if CONN_MAX_AGE were over
+    connection.close_at = 0  # as if CONN_MAX_AGE had passed
     ask_wsgi("/authz/nginx", orders(key))
     assert connection.connection is None
 

@@ -1,10 +1,10 @@
-"""The form of a key's page in the admin, filled in as a browser sends it."""
+"""The data of a key's form in the admin, as a browser sends it."""
 
 from __future__ import annotations
 
 
 def filled_in(key, *new, stored=None, **changes):
-    """The key as it is, its permissions as the page was opened with (`stored`; default: all), then new ones; and changes."""
+    """The key's current values, its permissions when the page was opened (`stored`; default: all), new ones, and changes."""
     rows = list(key.permissions.order_by("pk")) if stored is None else stored
     data = {"name": key.name, "allowed_ips": "", "rate_limit": "", "rate_period": "", "metadata": "{}"}
     data |= {"permissions-TOTAL_FORMS": len(rows) + len(new), "permissions-INITIAL_FORMS": len(rows)}

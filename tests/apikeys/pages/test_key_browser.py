@@ -1,4 +1,4 @@
-"""The pages of the secret and of the picker in a real Chromium: with JavaScript, and without."""
+"""The secret's page and the permission picker in real Chromium, with and without JavaScript."""
 
 from __future__ import annotations
 

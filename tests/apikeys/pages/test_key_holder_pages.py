@@ -1,4 +1,4 @@
-"""/account/keys/: what a holder does with his keys, and that nobody else can."""
+"""/account/keys/: owners manage their keys, and nobody else can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The secret is in the one page that shows it, and nowhere else."""
+"""A secret is only on the page that shows it, and nowhere else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DAY = timedelta(days=1)
 
 
 def core(secret):
-    """The part of a secret of which nothing may be anywhere: all but what is shown to tell keys apart."""
+    """The part of a secret that must not appear anywhere: all but the displayed first and last characters."""
     return secret[len("gate_") + 6 : -4]
 
 
@@ -67,7 +67,7 @@ def loud_logs(caplog):
 
 
 def made_and_rotated(client):
-    """A key made and rotated through its holder's pages: the key and both secrets."""
+    """Create and rotate a key on the owner's pages; returns the key and both secrets."""
     first = secret_in(client.post("/account/keys/new/", {"name": "k"}))
     key = APIKey.objects.get()
     second = secret_in(client.post(f"/account/keys/{key.pk}/rotate/", {"grace": "86400"}))
@@ -101,14 +101,14 @@ def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_du
 
 def test_the_dump_would_find_a_secret_that_was_stored(alice):
     secret = services.new_secret()
-    # Past the rule that refuses it.
+    # Bypasses the validator that rejects it.
     APIKey.objects.filter(pk=make_key(alice).pk).update(metadata={"note": secret})
     assert core(secret) in database_dump()
     assert apps.get_models()
 
 
 def report_of(client, *request, **data):
-    """Django's error report for a request that fails, as the debug page and the mail to the administrators have it."""
+    """Django's error report for a failed request, as on the debug page and in the email to administrators."""
     with pytest.raises(ZeroDivisionError):
         getattr(client, request[0])(request[1], data)
     reporter = ExceptionReporter(client.request_seen, *client.exc_info_seen)
@@ -116,7 +116,7 @@ def report_of(client, *request, **data):
 
 
 class Watching(Client):
-    """A client that keeps the request and the exception of a view that breaks."""
+    """A client that remembers the request and the exception of a view that fails."""
 
     def store_exc_info(self, **kwargs):
         self.exc_info_seen, self.request_seen = sys.exc_info(), kwargs["request"]
@@ -136,7 +136,7 @@ def broken(*args, **kwargs):
 
 
 def seen_secrets(monkeypatch):
-    """Remember each secret that is made, while the pages break on it."""
+    """Remember each new secret, and make the pages fail on it."""
     made = []
     original = services.new_secret
 

@@ -1,4 +1,4 @@
-"""Keys in the admin: list, own page, steps, search, hygiene, bulk changes, and who may do what."""
+"""Keys in the admin: list, detail page, actions, search, hygiene, bulk changes, permissions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page(key, name="change"):
 
 @pytest.fixture
 def stan(free):
-    """Staff with every right on keys, but no superuser."""
+    """Staff with all permissions on keys, but not a superuser."""
     stan = make_user("stan", is_staff=True)
     stan.user_permissions.set(Permission.objects.filter(content_type__app_label="apikeys"))
     return stan
@@ -64,7 +64,7 @@ def support_client(client, free):
     return client
 
 
-# --- Making ---
+# --- Creating ---
 
 
 def test_staff_make_a_key_for_an_account_and_see_its_secret_once(staff_client, alice, sue):
@@ -104,7 +104,7 @@ def test_staff_make_no_key_for_superusers_or_other_staff(stans_client, alice, su
     assert APIKey.objects.get().user == alice
 
 
-# --- Rights ---
+# --- Permissions ---
 
 
 def test_staff_touch_no_key_of_superusers_or_other_staff(stans_client, sue):
@@ -189,7 +189,7 @@ def test_account_holders_do_not_get_in(client, alice):
         assert client.get(url).status_code in {302, 403}
 
 
-# --- The key's own page ---
+# --- Detail page ---
 
 
 def test_the_page_of_a_key_answers_before_it_offers_fields(staff_client, alice):
@@ -327,7 +327,7 @@ def test_a_key_is_deleted_and_restored_in_the_admin(staff_client, alice):
     assert key.state == "active"
 
 
-# --- Finding ---
+# --- Search ---
 
 
 def test_a_key_is_found_by_its_whole_secret(staff_client, alice):
@@ -412,11 +412,11 @@ def test_the_export_has_no_hash(staff_client, alice):
     assert key.secret_hash not in body
 
 
-# --- Hygiene and bulk ---
+# --- Hygiene and bulk actions ---
 
 
 def untidy_keys(alice):
-    """One key for each problem, and the slug of the problem by its name."""
+    """One key for each problem; maps the key's name to the problem's slug."""
     now = timezone.now()
     later = now + 200 * DAY
     restricted = [("read", "/orders"), ("delete", "/orders")]

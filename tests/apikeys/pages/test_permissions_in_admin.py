@@ -1,4 +1,4 @@
-"""The table of permissions on a key's staff page: what two people do at once, and what a form that was tampered with does."""
+"""A key's permissions in the admin: concurrent edits, and forms that were tampered with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that is kept must be readable: on the pages that show it, in their forms and in exports, on both databases."""
+"""Stored JSON can be shown on pages, in forms and in exports, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connect a gateway: configurations to copy, and a self-test through the real gateway that shows statuses only."""
+"""Connect a gateway: configurations to copy, and a self-test through the real gateway that only shows statuses."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_only_an_address_gets_into_a_configuration(staff_client, field, place):
     response = staff_client.get(PAGE, places | {field: place})
     if "\0" not in place:
         assert "errorlist" in response.text
-        assert "server gate:1;" not in response.text  # as without anything filled in
+        assert "server gate:1;" not in response.text  # as if the form were empty
     assert response.status_code in {200, 400}
 
 

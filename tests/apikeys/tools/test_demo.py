@@ -1,4 +1,4 @@
-"""`manage.py demo` fills in sample data, once."""
+"""`manage.py demo` creates sample data once."""
 
 from __future__ import annotations
 

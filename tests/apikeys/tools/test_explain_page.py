@@ -1,4 +1,4 @@
-"""Explain: every check in order and the one that decides, for a request that is not made."""
+"""Explain a decision: all checks in order, and the one that decides, without making the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change that commits while its hour is folded is in the totals, whatever the order."""
+"""A change that commits while its hour is folded is included in the totals, whatever the order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/admin/usage/ and /account/usage/: figures, charts, filters, CSV, and who sees what."""
+"""/admin/usage/ and /account/usage/: totals, charts, filters, CSV, and who sees what."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def holder(client, alice):
 
 
 def stats(response):
-    """The figures of the cards, by their labels."""
+    """The values of the cards by label."""
     found = re.findall(r'stat-value">([^<]*)</span><span class="stat-label">([^<]*)<', text(response))
     return {label.split(",")[0]: value for value, label in found}
 
@@ -43,7 +43,7 @@ def lines(response):
 
 @pytest.fixture
 def traffic(alice, bob):
-    """Alice: 5 requests to two endpoints with two keys, 1 refused and 1 failed. Bob: 2 requests."""
+    """Alice: 5 requests to two endpoints with two keys, 1 denied and 1 failed. Bob: 2 requests."""
     first, second, foreign = make_key(alice, "first"), make_key(alice, "second"), make_key(bob, "foreign")
     event(first, 5 * HOUR, endpoint="/orders", response_time_ms=100, tokens_used=1000, cost_microcents=7)
     event(first, 5 * HOUR, endpoint="/orders", response_time_ms=300, status_code=500)

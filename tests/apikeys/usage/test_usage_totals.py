@@ -1,4 +1,4 @@
-"""Whatever is folded, pruned, reported late or back-dated: the totals are those of the ledger."""
+"""Totals match the ledger, whatever is folded, pruned, reported late or back-dated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def window(days=3):
 
 
 def counted(rows):
-    """The sums of these events, added up one by one."""
+    """The sums of these events."""
     rows = list(rows)
     times = [row.response_time_ms for row in rows if row.response_time_ms is not None]
     return Sums(

@@ -37,7 +37,7 @@ def test_only_staff_with_the_right_open_the_page(client, alice):
 
 @pytest.fixture
 def busy_alice(alice):
-    """20 requests within 20 seconds yesterday, two of another path, one denied for another reason."""
+    """Yesterday: 20 requests within 20 seconds, two to another path, one denied for another reason."""
     key = APIKey.objects.create(user=alice, name="k", prefix="gate_x", last4="abcd", secret_hash="h", pepper_id="p")
     start = timezone.now() - dt.timedelta(days=1)
 

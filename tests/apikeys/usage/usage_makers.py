@@ -1,4 +1,4 @@
-"""Events for the tests of usage: `event()` writes one row of the ledger, back-dated as the test likes."""
+"""Usage events for tests: `event()` adds one row to the ledger, for any time."""
 
 from __future__ import annotations
 
