@@ -1,4 +1,4 @@
-"""The client's address in what a gateway says, and the networks it may lie in."""
+"""IP addresses and networks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @lru_cache(maxsize=4096)
 def within(address: str, networks: Sequence[str]) -> bool:
-    """Whether `address` lies in one of `networks` (CIDR, v4 or v6); an IPv4-mapped address counts as IPv4.
-
-    An entry that is no network matches nothing; neither does an address that is none.
-    """
+    """Whether `address` is in one of `networks`. IPv4-mapped addresses count as IPv4; invalid entries match nothing."""
     plain = plain_address(address)
     if not plain:
         return False
@@ -34,11 +31,11 @@ def as_network(text: str) -> Network | None:
 
 def unmapped(network: Network) -> Network:
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
-    if mapped is None or network.prefixlen < 96:  # noqa: PLR2004  (::ffff:0:0/96 holds all of IPv4)
+    if mapped is None or network.prefixlen < 96:  # noqa: PLR2004  (::ffff:0:0/96 is all of IPv4)
         return network
     return ipaddress.ip_network((int(mapped), network.prefixlen - 96))
 
 
 def last_address(forwarded_for: str) -> str:
-    """The entry of X-Forwarded-For that the gateway itself wrote: the last. What stands before it, a client may have."""
+    """The last entry of X-Forwarded-For: the gateway wrote it, while a client may have written those before it."""
     return plain_address(forwarded_for.rpartition(",")[2])

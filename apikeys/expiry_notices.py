@@ -1,4 +1,4 @@
-"""Warn before a key expires: the holder and a team address, 30, 14, 7 and 1 days ahead, once each."""
+"""Email the owner of a key, and a team, 30, 14, 7 and 1 days before it expires."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from config.base.text import counted
 logger = logging.getLogger(__name__)
 
 DAYS_AHEAD = (1, 7, 14, 30)
-# A run that was killed between claiming and sending leaves its claim; after that time another run takes it over.
-CLAIM_LIFE = timedelta(hours=1)
+# If a run is killed between claiming and sending a notice, another run may send it after this time.
+CLAIM_TIMEOUT = timedelta(hours=1)
 BATCH = 500
 
 
 def due_notices() -> Iterator[tuple[APIKey, int]]:
-    """The keys that expire soon and whose holder was not told yet, each with the days of its notice (1, 7, 14 or 30)."""
+    """(key, days before expiry) of each notice that hasn't been sent."""
     now = timezone.now()
     for days, nearer in zip(DAYS_AHEAD, (0, *DAYS_AHEAD), strict=False):
-        told = ExpiryNotice.objects.filter(api_key=models.OuterRef("pk"), days__lte=days).filter(
-            models.Q(sent_at__isnull=False) | models.Q(claimed_at__gt=now - CLAIM_LIFE)
+        sent = ExpiryNotice.objects.filter(api_key=models.OuterRef("pk"), days__lte=days).filter(
+            models.Q(sent_at__isnull=False) | models.Q(claimed_at__gt=now - CLAIM_TIMEOUT)
         )
         keys = APIKey.objects.effective().filter(
-            ~models.Exists(told),
+            ~models.Exists(sent),
             expires_at__gt=now + timedelta(days=nearer),
             expires_at__lte=now + timedelta(days=days),
         )
@@ -41,19 +41,18 @@ def due_notices() -> Iterator[tuple[APIKey, int]]:
 
 
 def send(key: APIKey, days: int) -> bool:
-    """Tell of one key. Returns False if another run has it. Raises OSError if no mail can be sent now: it is due again.
+    """Send a notice. Returns False if another run sends it. Raises OSError if it can't be sent now, and leaves it due.
 
-    The claim is written before the mail goes out and no lock is held meanwhile: a slow mail server must not stop the API.
+    It is claimed first and then sent without a lock: a slow mail server must not block the API.
     """
     if not claim(key, days):
         return False
     try:
         connection = get_connection()
-        told = deliver(connection, message_for_holder(key), f"The notice for {key.user}")
+        delivered = deliver(connection, owner_message(key), f"The notice for {key.user}")
         if settings.KEY_EXPIRY_TEAM_EMAIL:
-            deliver(
-                connection, message_for_team(key, holder_told=told), f"The team's copy of the notice for {key.user}"
-            )
+            message = team_message(key, owner_notified=delivered)
+            deliver(connection, message, f"The team's copy of the notice for {key.user}")
     except OSError:
         ExpiryNotice.objects.filter(api_key=key, days=days, sent_at__isnull=True).delete()
         raise
@@ -62,7 +61,7 @@ def send(key: APIKey, days: int) -> bool:
 
 
 def deliver(connection: Any, message: EmailMessage, what: str) -> bool:
-    """Send one message; False, and a line in the log, if its address or a header cannot be mailed, now or ever."""
+    """Send one message. Logs and returns False if it can never be sent, for example because of its address."""
     try:
         connection.send_messages([message])
     except MAIL_ERRORS as error:
@@ -80,35 +79,35 @@ def claim(key: APIKey, days: int) -> bool:
             ExpiryNotice.objects.create(api_key=key, days=days, claimed_at=now)
     except IntegrityError:
         stale = ExpiryNotice.objects.filter(
-            api_key=key, days=days, sent_at__isnull=True, claimed_at__lte=now - CLAIM_LIFE
+            api_key=key, days=days, sent_at__isnull=True, claimed_at__lte=now - CLAIM_TIMEOUT
         )
         return bool(stale.update(claimed_at=now))
     return True
 
 
-def message_for_holder(key: APIKey) -> EmailMessage:
+def owner_message(key: APIKey) -> EmailMessage:
     advice = (
-        "From then on every request with it is refused. An expiry cannot be put off: make a new key under “API keys” in your "
-        "account and put it where this one is used.\n"
+        "After that, requests with this key are denied. You can't extend it: create a new key under “API keys” in your "
+        "account and use it instead.\n"
     )
     return EmailMessage(subject(key), f"Hello {key.user.name},\n\n{facts(key)}\n{advice}", to=[key.user.email])
 
 
-def message_for_team(key: APIKey, *, holder_told: bool) -> EmailMessage:
-    note = "" if holder_told else "\nThe owner doesn't know: no mail can be sent to their address.\n"
+def team_message(key: APIKey, *, owner_notified: bool) -> EmailMessage:
+    note = "" if owner_notified else "\nThe owner wasn't notified: their address can't receive email.\n"
     body = f"{facts(key)}{note}"
     return EmailMessage(f"{subject(key)} ({key.user.username})", body, to=[settings.KEY_EXPIRY_TEAM_EMAIL])
 
 
 def subject(key: APIKey) -> str:
     left = max(1, math.ceil((key.expires_at - timezone.now()) / timedelta(days=1))) if key.expires_at else 0
-    # A header is one line, whatever the name of an old key holds.
+    # Names of old keys may contain line breaks, headers must not.
     return f"API key “{' '.join(key.name.split())}” expires in {counted(left, 'day')}"
 
 
 def facts(key: APIKey) -> str:
     used = f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
     return (
-        f"Key: {key.name} ({key.shown_as})\nHolder: {key.user.username}\n"
+        f"Key: {key.name} ({key.shown_as})\nOwner: {key.user.username}\n"
         f"Expires: {key.expires_at:%Y-%m-%d %H:%M} UTC\nLast used: {used}\n"
     )

@@ -1,4 +1,4 @@
-"""Form fields for what only keys have: a moment in UTC, a list of addresses."""
+"""Form fields for API keys: an expiry, a list of networks."""
 
 from __future__ import annotations
 
@@ -9,62 +9,61 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from apikeys.validators import normal_networks
+from apikeys.validators import normalize_networks
 
-LONGEST_MOMENT = 40
-LONGEST_LIST = 8_000
-# Brackets and quotes as well: lists are pasted as JSON, and IPv6 addresses as they stand in URLs.
+MAX_EXPIRY_LENGTH = 40
+MAX_NETWORKS_LENGTH = 8_000
+ENTER_DAY = "Enter a day, for example 2027-03-31."
+# With brackets and quotes: people paste lists as JSON, and IPv6 addresses from URLs.
 SEPARATORS = re.compile(r"[\s,;\[\]\"']+")
 
 
-class MomentField(forms.Field):
-    """A day (the moment it ends, in UTC) or an ISO 8601 time with its offset. A time without offset is refused: it would
-    mean something else to each reader.
-    """
+class ExpiryField(forms.Field):
+    """Cleans to a datetime: the end of a day in UTC, or an ISO 8601 time with its offset."""
 
     def to_python(self, value: Any) -> Any:
         text = str(value or "").strip()
         if not text:
             return None
-        if len(text) > LONGEST_MOMENT:
-            raise ValidationError("Give a day, such as 2027-03-31.", code="invalid")
+        if len(text) > MAX_EXPIRY_LENGTH:
+            raise ValidationError(ENTER_DAY, code="invalid")
         try:
             return end_of_day(date.fromisoformat(text))
         except ValueError:
-            return aware(text)
+            return parse_datetime(text)
         except OverflowError:
-            raise ValidationError("This day is too far off.", code="invalid") from None
+            raise ValidationError("This day is too far in the future.", code="invalid") from None
 
 
 def end_of_day(day: date) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
-def aware(text: str) -> datetime:
+def parse_datetime(text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
         if value.tzinfo is not None:
             return value.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValidationError("Give a day, such as 2027-03-31.", code="invalid") from None
+        raise ValidationError(ENTER_DAY, code="invalid") from None
     raise ValidationError(
-        "Give the offset from UTC with the time, such as 2027-03-31T18:00Z, or a day alone.", code="naive"
+        "Add the offset from UTC to the time, for example 2027-03-31T18:00Z, or enter only a day.", code="naive"
     )
 
 
 class NetworksField(forms.CharField):
-    """Addresses and networks, one a line (or parted by spaces or commas)."""
+    """Addresses and networks, separated by line breaks, spaces or commas."""
 
     widget = forms.Textarea
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=LONGEST_LIST, **options)
+        super().__init__(max_length=MAX_NETWORKS_LENGTH, **options)
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list) else value
 
     def clean(self, value: Any) -> Any:
-        return normal_networks([entry for entry in SEPARATORS.split(super().clean(value)) if entry])
+        return normalize_networks([entry for entry in SEPARATORS.split(super().clean(value)) if entry])
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(self.prepare_value(initial), data)

@@ -1,7 +1,7 @@
-"""API key secrets: how they are made, checked for form, and hashed. The secret itself is never stored.
+"""Generate, recognize and hash API key secrets. Only hashes are stored.
 
-A secret is `<API_KEY_PREFIX>_`, 43 base62 characters (256 bits from the system's random source) and 6 base62 characters
-of CRC32 over everything before them, so that a typing error or a scanner's false match is seen without a database.
+A secret is `<API_KEY_PREFIX>_`, 43 base62 characters (256 random bits) and 6 base62 characters with the CRC32 of
+everything before them, so that typing errors and false matches of secret scanners show without asking the database.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43
 CHECKSUM_LENGTH = 6
 SHOWN_LENGTH = 6
-# So many characters after the prefix are more than anybody types to search by the start of a key.
-LEAST_OF_A_SECRET = 16
-# How many times over a secret is looked for under percent-encoding.
-MOST_ENCODINGS = 5
+# More than anybody types to search by the start of a key.
+MIN_PARTIAL_LENGTH = 16
+MAX_DECODINGS = 5
 BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 def base62(number: int, length: int) -> str:
-    """`number` in base 62, most significant digit first, filled with zeros to `length` characters."""
+    """Most significant digit first, padded with zeros."""
     digits = []
     for _ in range(length):
         number, digit = divmod(number, 62)
@@ -43,27 +42,26 @@ def checksum(text: str) -> str:
 
 
 def new_secret() -> str:
-    """A fresh secret with the configured prefix."""
     body = f"{settings.API_KEY_PREFIX}_{base62(secrets.randbits(256), RANDOM_LENGTH)}"
     return body + checksum(body)
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether `text` can be a secret of ours: prefix, length, alphabet and checksum. Costs no database access."""
+    """Whether prefix, length, alphabet and checksum are those of a secret."""
     prefix, separator, body = text.rpartition("_")
     if not separator or prefix != settings.API_KEY_PREFIX or not BODY.fullmatch(body):
         return False
     return checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
 
 
-def holds_secret(text: str) -> bool:
-    """Whether a secret of ours, or most of one, stands somewhere in `text`: such a text must not be kept or shown."""
-    form = rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{LEAST_OF_A_SECRET},}}"
-    return re.search(form, fully_decoded(text)) is not None
+def contains_secret(text: str) -> bool:
+    """Whether a secret, or a large part of one, is anywhere in `text`."""
+    pattern = rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{MIN_PARTIAL_LENGTH},}}"
+    return re.search(pattern, fully_decoded(text)) is not None
 
 
-def holds_whole_secret(target: str) -> bool:
-    """Whether a well-formed secret of ours stands somewhere in a raw request target, however often percent-encoded."""
+def contains_whole_secret(target: str) -> bool:
+    """Whether a well-formed secret is anywhere in a raw request target."""
     prefix = f"{settings.API_KEY_PREFIX}_"
     if prefix not in target and "%" not in target:
         return False
@@ -75,22 +73,19 @@ def holds_whole_secret(target: str) -> bool:
 
 
 def fully_decoded(text: str) -> str:
-    """`text` without percent-encoding, for a look at it: whoever reads it later may decode it as often."""
-    for _ in range(MOST_ENCODINGS):
-        decoded = unquote(text)
-        if decoded == text:
-            break
-        text = decoded
+    """`text` without percent-encoding, also if it was encoded several times."""
+    for _ in range(MAX_DECODINGS):
+        text = unquote(text)
     return text
 
 
 def masked(text: str) -> str:
-    """`text` as it may be kept and shown: of each secret in it, its prefix and first characters."""
+    """`text` with each secret shortened to its first characters."""
     return without_secrets(text) if "_" in text or "%" in text else text
 
 
 def display_prefix(secret: str) -> str:
-    """The start of a secret by which people tell keys apart: the prefix and the first 6 characters."""
+    """The prefix and the first 6 characters: people recognize keys by them."""
     return secret[: len(settings.API_KEY_PREFIX) + 1 + SHOWN_LENGTH]
 
 
@@ -100,25 +95,23 @@ def last4(secret: str) -> str:
 
 @lru_cache(maxsize=16)
 def pepper_id(pepper: str) -> str:
-    """A short name for a pepper, stored beside each hash: tells which pepper made it, and nothing about its value."""
+    """Identifies the pepper of a stored hash without revealing it."""
     return hashlib.sha256(b"gatehouse pepper " + pepper.encode()).hexdigest()[:8]
 
 
 def hash_secret(secret: str, pepper: str | None = None) -> str:
-    """HMAC-SHA-256 of `secret` under `pepper` (default: the newest), in hex.
+    """HMAC-SHA-256 with `pepper` (by default the newest), in hex.
 
-    A fast hash is enough: the secret has 256 bits of entropy (OWASP ASVS 5.0, 6.5.2), and a slow one would let every
-    wrong key burn a CPU.
+    A fast hash is enough for 256 bits of entropy (OWASP ASVS 5.0, 6.5.2). With a slow one, wrong keys could use up the CPU.
     """
     key = settings.API_KEY_PEPPERS[0] if pepper is None else pepper
     return hmac.digest(key.encode(), secret.encode(), "sha256").hex()
 
 
 def candidate_hashes(secret: str) -> dict[str, str]:
-    """The hashes `secret` may be stored under, newest pepper first: {hash: pepper_id}."""
+    """{hash: pepper_id} for each pepper, newest first."""
     return {hash_secret(secret, pepper): pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS}
 
 
 def newest_pepper_id() -> str:
-    """The pepper that `hash_secret` uses by default."""
     return pepper_id(settings.API_KEY_PEPPERS[0])

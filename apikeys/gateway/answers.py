@@ -1,7 +1,4 @@
-"""Verdicts as HTTP: what the gateway passes on upstream, and what the client is told when the answer is no.
-
-A denial reaches the public, so it holds the documented reason and nothing else: no name, no id, no internals.
-"""
+"""Verdicts as HTTP responses. A denial reaches the public: it tells the documented reason, and nothing internal."""
 
 from __future__ import annotations
 
@@ -16,32 +13,30 @@ from config.base.http import problem
 from ratelimits.headers import quota_exceeded, rate_limit_headers
 
 DETAILS = {
-    "missing_key": "Send an API key, as “Authorization: Bearer …” or “X-API-Key: …”.",
-    "malformed_key": "The API key is not one. Send one key, in one header, as it was shown when it was made.",
-    "unknown_key": "The API key is not known.",
-    "revoked_key": "The API key has been revoked.",
-    "disabled_key": "The API key is disabled.",
-    "expired_key": "The API key has expired.",
-    "owner_inactive": "The account that holds the API key is not active.",
-    "address_not_allowed": "The API key may not be used from this address.",
-    "ambiguous_path": "The path can be read in more than one way. Send it in its plain form.",
-    "permission_denied": "The API key has no permission for this.",
+    "missing_key": "Send an API key in the header “Authorization: Bearer …” or “X-API-Key: …”.",
+    "malformed_key": "That isn't a valid API key. Send one key, in one header and never in the URL.",
+    "unknown_key": "This API key doesn't exist.",
+    "revoked_key": "This API key has been revoked.",
+    "disabled_key": "This API key is disabled.",
+    "expired_key": "This API key has expired.",
+    "owner_inactive": "The owner of this API key isn't active.",
+    "address_not_allowed": "This API key can't be used from this IP address.",
+    "ambiguous_path": "The path is ambiguous. Send it without dot segments, backslashes or encoded slashes.",
+    "permission_denied": "This API key doesn't have permission for this request.",
 }
 TITLES = {401: "Unauthorized", 403: "Forbidden"}
-# What a header value may hold as it is; everything else travels percent-encoded.
-PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+# What a header value may contain; everything else is percent-encoded.
+HEADER_SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 UNCACHED = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
-
-
-# Set on every yes: a gateway passes on what the client sent under a name that the answer lacks.
+# Every approval has all of these: if one is missing, a gateway passes on what the client sent under its name.
 EMPTY_IDENTITY = dict.fromkeys(
     ("X-Auth-User-Id", "X-Auth-Username", "X-Auth-Tier", "X-Auth-Key-Id", "X-Auth-Event-Id"), ""
 )
 
 
 def identity_headers(verdict: Verdict) -> dict[str, str]:
-    """Who asks, for the upstream. Raises ValueError for a verdict that names nobody: such a one is never a yes."""
+    """Raises ValueError for a verdict without a key, which is never an approval."""
     key = verdict.key
     if key is None:
         raise ValueError("A verdict without a key has no identity.")
@@ -55,19 +50,16 @@ def identity_headers(verdict: Verdict) -> dict[str, str]:
 
 
 def header_text(text: str) -> str:
-    """`text` as a header can carry it: UTF-8 percent-encoded where it is not printable ASCII."""
     if text.isascii() and text.isprintable() and "%" not in text:
         return text.strip()
-    return quote(text, safe=PLAIN).strip()
+    return quote(text, safe=HEADER_SAFE).strip()
 
 
 def limit_headers(verdict: Verdict) -> dict[str, str]:
-    """What is left of the budgets, for a verdict that got as far as counting."""
     return dict(rate_limit_headers(verdict.outcome)) if verdict.outcome is not None else {}
 
 
 def denial(verdict: Verdict) -> HttpResponse:
-    """The refusal of a verdict as the client should see it: status, headers and problem+json body."""
     if verdict.outcome is not None:
         response: HttpResponse = quota_exceeded(verdict.outcome, reason=verdict.reason)
     else:
@@ -81,14 +73,12 @@ def denial(verdict: Verdict) -> HttpResponse:
 
 
 def challenge(reason: str) -> str:
-    """RFC 6750, section 3: no error code when the request carried no credentials at all."""
+    """RFC 6750, section 3: no error code if the request has no credentials."""
     return 'Bearer realm="api"' if reason == "missing_key" else 'Bearer realm="api", error="invalid_token"'
 
 
 class Approval(NamedTuple):
-    """A yes: 200, these headers, and a body of three bytes. Most answers are one, and a gateway waits for each: making an
-    HttpResponse of it costs as much as all checks of the decision together.
-    """
+    """A response with status 200. Not an HttpResponse, which costs as much time as all checks of a decision together."""
 
     headers: dict[str, str]
     body: bytes = b"ok\n"
@@ -97,12 +87,11 @@ class Approval(NamedTuple):
         return HttpResponse(self.body, headers=self.headers)
 
 
-LET_THROUGH = Approval(UNCACHED | EMPTY_IDENTITY)
+PREFLIGHT_APPROVAL = Approval(UNCACHED | EMPTY_IDENTITY)
 
 
 def approval(verdict: Verdict) -> Approval:
-    """Exactly 200, with whom it is for and what is left of his budgets."""
     headers = UNCACHED | identity_headers(verdict) | limit_headers(verdict)
-    # For browsers, which never see this answer: the gateway does.
+    # Only browsers need it, and they never see this response.
     headers.pop("Access-Control-Expose-Headers", None)
     return Approval(headers)

@@ -1,4 +1,4 @@
-"""Protect Django views of one's own by key, in the same process: no gateway, the same decision, the same usage rows."""
+"""Require an API key for your own Django views: the same decision and usage events, without a gateway."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ View = Callable[..., HttpResponse]
 
 
 def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Callable[[View], View]:
-    """Let a view run only for requests with a key that may make them; the view finds the verdict in `request.verdict`.
+    """Run a view only if the request's key may make the request. The view finds the verdict in `request.verdict`.
 
-    resource, action: what the key must be permitted, instead of the request's own path and method. cost: how much of each
-    budget a request takes. The view is exempt from CSRF checks: a key is no cookie, no browser sends it by itself.
+    resource, action: what the key needs permission for, instead of the request's path and method. cost: how much the
+    request uses of each rate limit. The view is exempt from CSRF checks: browsers never send a key by themselves.
     """
 
     def decorate(view: View) -> View:
         @csrf_exempt
         @functools.wraps(view)
         def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            refusal = admit(request, resource=resource, action=action, cost=cost)
-            return with_limits(view(request, *args, **kwargs), request) if refusal is None else refusal
+            denied = admit(request, resource=resource, action=action, cost=cost)
+            return with_limits(view(request, *args, **kwargs), request) if denied is None else denied
 
         protected.requires_key = True  # type: ignore[attr-defined]
         return protected
@@ -40,10 +40,10 @@ def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Calla
 
 
 def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: int = 1) -> HttpResponse | None:
-    """Judge a request to this process: its refusal, or None with the verdict in `request.verdict`."""
+    """The response to a denied request; None if it is allowed. Sets `request.verdict`."""
     try:
         verdict = decide(facts_of(request, resource=resource, action=action, cost=cost))
-    except Exception as error:  # noqa: BLE001  (whatever breaks, the door stays shut; the log has it)
+    except Exception as error:  # noqa: BLE001  (whatever breaks, deny and log it)
         return unavailable(request.path, error)
     request.verdict = verdict  # type: ignore[attr-defined]
     return None if verdict.allowed else denial(verdict)
@@ -64,7 +64,6 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
 
 
 def with_limits(response: HttpResponse, request: HttpRequest) -> HttpResponse:
-    """The response of a protected view, with what is left of the caller's budgets."""
     verdict: Verdict = request.verdict  # type: ignore[attr-defined]
     for name, value in limit_headers(verdict).items():
         response.headers[name] = value

@@ -1,7 +1,7 @@
-"""The gateways' question: one URL for each way a gateway describes the original request, one answer.
+"""How each gateway describes the original request when it asks Gatehouse.
 
-The dialect is the URL and nothing else: headers that a client can forge never choose how a request is read, and options
-never come from the query. The request's body is never read. docs/gateways/ has a configuration for each gateway.
+The URL alone selects the dialect: headers that a client can forge never decide how a request is read, and options never
+come from the query. The body is never read. docs/gateways/ has a configuration for each gateway.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from django.http import HttpResponse
 from apikeys.addresses import last_address
 from apikeys.decision.credentials import MISSING, Credential, read_credential
 from apikeys.decision.decide import Facts, decide
-from apikeys.gateway.answers import LET_THROUGH, Approval, approval, denial
+from apikeys.gateway.answers import PREFLIGHT_APPROVAL, Approval, approval, denial
 from config.base.http import plain_address, problem
 from ratelimits.matching import METHOD, target_from_header
 
 logger = logging.getLogger(__name__)
 
-# A WSGI environment, or what Django calls META.
+# A WSGI environment, or a request's META.
 Environ = Mapping[str, Any]
 Answer = HttpResponse | Approval
 
@@ -33,8 +33,8 @@ ENVOY_PREFIX = "/authz/envoy"
 METHOD_TOKEN = re.compile(METHOD)
 
 
-class Original(NamedTuple):
-    """The original request, as its gateway describes it; empty where the gateway says nothing."""
+class OriginalRequest(NamedTuple):
+    """As the gateway describes it; empty where it says nothing."""
 
     method: str
     uri: str
@@ -42,29 +42,29 @@ class Original(NamedTuple):
 
 
 def nginx(environ: Environ) -> Answer:
-    """auth_request: nginx turns everything but 2xx, 401 and 403 into 500, so a 429 travels as 403 with X-Auth-Status."""
-    given = answer(environ, described_to_nginx(environ))
-    if isinstance(given, HttpResponse) and given.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        given.status_code = HTTPStatus.FORBIDDEN
-    return given
+    """auth_request turns all but 2xx, 401 and 403 into 500, so a 429 is sent as 403 with X-Auth-Status: 429."""
+    answer = authorize(environ, request_from_nginx(environ))
+    if isinstance(answer, HttpResponse) and answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        answer.status_code = HTTPStatus.FORBIDDEN
+    return answer
 
 
 def forward_auth(environ: Environ) -> Answer:
-    """Traefik's ForwardAuth and Caddy's forward_auth, which describe the request alike."""
-    return answer(environ, described_by_forwarded(environ))
+    """Traefik's ForwardAuth and Caddy's forward_auth."""
+    return authorize(environ, request_from_forward_auth(environ))
 
 
 def envoy(environ: Environ) -> Answer:
-    """ext_authz over HTTP: the request is the client's own, under our prefix."""
-    return answer(environ, described_by_itself(environ))
+    """ext_authz over HTTP: the client's own request, under our prefix."""
+    return authorize(environ, request_from_envoy(environ))
 
 
-def answer(environ: Environ, original: Original) -> Answer:
+def authorize(environ: Environ, original: OriginalRequest) -> Answer:
     if not METHOD_TOKEN.fullmatch(original.method) or not original.uri:
-        return refuse_description(environ)
+        return deny_undescribed(environ)
     credential = credential_of(environ, original.uri)
     if is_preflight(environ, original.method, credential):
-        return LET_THROUGH
+        return PREFLIGHT_APPROVAL
     verdict = decide(
         Facts(
             credential,
@@ -77,13 +77,10 @@ def answer(environ: Environ, original: Original) -> Answer:
     return approval(verdict) if verdict.allowed else denial(verdict)
 
 
-def refuse_description(environ: Environ) -> HttpResponse:
-    # A guessed method or path could open the wrong door.
-    logger.warning(
-        "The gateway did not say which request it asks about: %s lacks a valid method or a URI",
-        environ["PATH_INFO"],
-    )
-    return problem(403, "Forbidden", "The gateway did not describe the request.")
+def deny_undescribed(environ: Environ) -> HttpResponse:
+    # Guessing the method or path could allow the wrong request.
+    logger.warning("%s: the gateway didn't send a valid method and a URI of the original request", environ["PATH_INFO"])
+    return problem(403, "Forbidden", "The gateway didn't describe the request.")
 
 
 def credential_of(environ: Environ, uri: str) -> Credential:
@@ -91,7 +88,7 @@ def credential_of(environ: Environ, uri: str) -> Credential:
 
 
 def is_preflight(environ: Environ, method: str, credential: Credential) -> bool:
-    """Whether this is a browser asking permission to ask, which never carries credentials (Fetch, CORS-preflight)."""
+    """Whether this is a CORS preflight that may pass. Browsers never send credentials with one (Fetch standard)."""
     return (
         method == "OPTIONS"
         and settings.ALLOW_CORS_PREFLIGHT
@@ -100,29 +97,26 @@ def is_preflight(environ: Environ, method: str, credential: Credential) -> bool:
     )
 
 
-# --- The dialects ----------------------------------------------------------------------------------------------------
-
-
-def described_to_nginx(environ: Environ) -> Original:
-    return Original(
+def request_from_nginx(environ: Environ) -> OriginalRequest:
+    return OriginalRequest(
         environ.get("HTTP_X_ORIGINAL_METHOD", ""),
-        as_sent(environ.get("HTTP_X_ORIGINAL_URI", "")),
+        percent_encoded(environ.get("HTTP_X_ORIGINAL_URI", "")),
         plain_address(environ.get("HTTP_X_REAL_IP", "")),
     )
 
 
-def described_by_forwarded(environ: Environ) -> Original:
-    return Original(
+def request_from_forward_auth(environ: Environ) -> OriginalRequest:
+    return OriginalRequest(
         environ.get("HTTP_X_FORWARDED_METHOD", ""),
-        as_sent(environ.get("HTTP_X_FORWARDED_URI", "")),
+        percent_encoded(environ.get("HTTP_X_FORWARDED_URI", "")),
         last_address(environ.get("HTTP_X_FORWARDED_FOR", "")),
     )
 
 
-def described_by_itself(environ: Environ) -> Original:
+def request_from_envoy(environ: Environ) -> OriginalRequest:
     uri = raw_uri(environ)
-    # A prefix that is written in another way than Envoy writes it leaves an empty URI, which is refused.
-    return Original(
+    # Without the exact prefix that Envoy sends, the URI stays empty and the request is denied.
+    return OriginalRequest(
         environ["REQUEST_METHOD"],
         uri.removeprefix(ENVOY_PREFIX) if uri.startswith(f"{ENVOY_PREFIX}/") else "",
         plain_address(environ.get("HTTP_X_REAL_IP", "")),
@@ -132,17 +126,17 @@ def described_by_itself(environ: Environ) -> Original:
 def raw_uri(environ: Environ) -> str:
     """The request's own path and query, not decoded.
 
-    gunicorn and uWSGI tell it. Elsewhere (tests, runserver) the decoded path is encoded again, which loses the
-    difference between %2F and a slash.
+    Only gunicorn and uWSGI provide it. With other servers (tests, runserver) the decoded path is encoded again, and %2F
+    can't be told from a slash.
     """
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if raw:
-        return as_sent(raw)
+        return percent_encoded(raw)
     query = environ.get("QUERY_STRING", "")
     path = quote(environ.get("PATH_INFO", "").encode("latin-1", errors="replace"), safe="/~!$&'()*+,;=:@")
     return f"{path}?{query}" if query else path
 
 
-def as_sent(text: str) -> str:
-    """A URI from a WSGI header, with the bytes beyond ASCII percent-encoded."""
+def percent_encoded(text: str) -> str:
+    """A URI from a WSGI header, with non-ASCII bytes percent-encoded."""
     return text if text.isascii() else target_from_header(text)

@@ -1,4 +1,4 @@
-"""Read the JSON that services send, and say precisely what is wrong with it."""
+"""Read and validate the JSON that services send."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from config.base.json import why_unfit
 
 
 class InvalidInput(ValueError):
-    """What a service sent cannot be used; the message says where and why, and never repeats what was sent."""
+    """The message says what is wrong and where. It never repeats the input, which may contain a secret."""
 
     status = 400
 
 
-class InputTooLarge(InvalidInput):
+class BodyTooLarge(InvalidInput):
     status = 413
 
 
@@ -26,70 +26,69 @@ class NotJSON(InvalidInput):
     status = 415
 
 
-class Invalid(ValueError):
-    """A value breaks its field's rule, which the message states."""
+class InvalidValue(ValueError):
+    """The message is the rule that the value breaks: “must be …”."""
 
 
 Reader = Callable[[Any], Any]
 
 
-def read_json(environ: Mapping[str, Any], longest: int) -> Any:
-    """The body of a WSGI request, parsed. longest: its limit in bytes. Raises InvalidInput."""
+def read_json(environ: Mapping[str, Any], max_bytes: int) -> Any:
+    """The parsed body of a WSGI request. Raises InvalidInput."""
     content_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
-        raise NotJSON("Send the body as application/json.")
-    body = read_body(environ, longest)
+        raise NotJSON("Send a JSON body with Content-Type: application/json.")
+    body = read_body(environ, max_bytes)
     try:
         return json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
-        # From the body's text, which may hold a secret: the cause stays out of the answer and of the log.
+        # The error quotes the body, which may contain a secret: keep it out of the response and the log.
         raise InvalidInput("The body is not valid JSON.") from None
 
 
-def read_body(environ: Mapping[str, Any], longest: int) -> bytes:
-    too_large = InputTooLarge(f"The body may have at most {longest:,} bytes.")
+def read_body(environ: Mapping[str, Any], max_bytes: int) -> bytes:
+    too_large = BodyTooLarge(f"The body must not be larger than {max_bytes:,} bytes.")
     length = environ.get("CONTENT_LENGTH")
     if not length and environ.get("wsgi.input_terminated"):
-        # It may come in chunks, whose length nobody announced.
-        body: bytes = environ["wsgi.input"].read(longest + 1)
-        if len(body) > longest:
+        # Chunked, so its length isn't known in advance.
+        body: bytes = environ["wsgi.input"].read(max_bytes + 1)
+        if len(body) > max_bytes:
             raise too_large
         return body
-    if not (length or "0").isdecimal() or int(length or 0) > longest:
+    if not (length or "0").isdecimal() or int(length or 0) > max_bytes:
         raise too_large
     return environ["wsgi.input"].read(int(length)) if length else b""
 
 
 def refuse_constant(name: str) -> NoReturn:
-    raise Invalid(name)
+    raise InvalidValue(name)
 
 
 def read_fields(data: Any, readers: Mapping[str, Reader], *, where: str = "") -> dict[str, Any]:
-    """The fields of a JSON object, each through its reader; null counts as absent. Raises InvalidInput.
+    """The validated fields of a JSON object. Null counts as absent. Raises InvalidInput.
 
-    An unknown field is refused: a misspelt one would be a question that was never asked.
+    Unknown fields are errors, so that a misspelled one isn't ignored.
     """
     if not isinstance(data, dict):
         raise InvalidInput(f"{where or 'The body'} must be a JSON object.")
     unknown = data.keys() - readers.keys()
     if unknown:
-        known = ", ".join(readers)
-        raise InvalidInput(f"{where or 'The body'} has a field that is not known. Known are: {known}.")
+        raise InvalidInput(f"{where or 'The body'} has an unknown field. Known fields: {', '.join(readers)}.")
     return {name: read_field(name, readers[name], value, where) for name, value in data.items() if value is not None}
 
 
 def read_field(name: str, reader: Reader, value: Any, where: str) -> Any:
     try:
         return reader(value)
-    except Invalid as error:
+    except InvalidValue as error:
         place = f"{where}: {name}" if where else name
         raise InvalidInput(f"{place} {error}") from None
 
 
-def text(longest: int) -> Reader:
+def text(max_length: int) -> Reader:
     def read(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > longest:
-            raise Invalid(f"must be a text of at most {longest:,} characters.")
+        if not isinstance(value, str) or len(value) > max_length:
+            raise InvalidValue(f"must be a string of at most {max_length:,} characters.")
         return value
 
     return read
@@ -100,7 +99,7 @@ def matching(pattern: str, description: str) -> Reader:
 
     def read(value: Any) -> str:
         if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise Invalid(f"must be {description}.")
+            raise InvalidValue(f"must be {description}.")
         return value
 
     return read
@@ -110,7 +109,7 @@ def whole_number(smallest: int, largest: int) -> Reader:
     def read(value: Any) -> int:
         number = int(value) if isinstance(value, float) and value.is_integer() else value
         if not isinstance(number, int) or isinstance(value, bool) or not smallest <= number <= largest:
-            raise Invalid(f"must be a whole number from {smallest:,} to {largest:,}.")
+            raise InvalidValue(f"must be a whole number from {smallest:,} to {largest:,}.")
         return number
 
     return read
@@ -119,7 +118,7 @@ def whole_number(smallest: int, largest: int) -> Reader:
 def address(value: Any) -> str:
     plain = plain_address(value) if isinstance(value, str) else ""
     if not plain:
-        raise Invalid("must be an IPv4 or IPv6 address.")
+        raise InvalidValue("must be an IPv4 or IPv6 address.")
     return plain
 
 
@@ -127,18 +126,18 @@ def uuid(value: Any) -> UUID:
     try:
         return UUID(value)
     except (ValueError, TypeError, AttributeError):
-        raise Invalid("must be a UUID.") from None
+        raise InvalidValue("must be a UUID.") from None
 
 
-def json_object(longest: int) -> Reader:
-    """A JSON object that can be stored and shown; longest: its limit in characters, as text."""
+def json_object(max_length: int) -> Reader:
+    """max_length: in characters, as JSON."""
 
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise Invalid("must be a JSON object.")
-        reason = why_unfit(value, longest)
+            raise InvalidValue("must be a JSON object.")
+        reason = why_unfit(value, max_length)
         if reason:
-            raise Invalid(reason)
+            raise InvalidValue(reason)
         return value
 
     return read

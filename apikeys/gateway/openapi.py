@@ -1,4 +1,4 @@
-"""The published description of the JSON endpoints, at /authz/openapi.json: made from the same limits the code checks."""
+"""The OpenAPI document of the JSON endpoints, at /authz/openapi.json, built from the limits that the code enforces."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def description() -> Schema:
         "info": {
             "title": "Gatehouse",
             "version": "1",
-            "description": "May this key make this request now? And what became of it? For trusted peers only.",
+            "description": "Check whether an API key may make a request, and report usage. For trusted gateways and services only.",
         },
         "security": [{}, {"gatewaySecret": []}],
         "paths": {
-            "/authz/verify": {"post": operation("verify", "Ask for a verdict", QUESTION, ANSWER)},
-            "/authz/usage": {"post": operation("reportUsage", "Report what became of events", REPORTS, RECEIPT)},
+            "/authz/verify": {"post": operation("verify", "Verify an API key", QUESTION, ANSWER)},
+            "/authz/usage": {"post": operation("reportUsage", "Report usage", REPORTS, RECEIPT)},
         },
         "components": {
             "securitySchemes": {"gatewaySecret": {"type": "apiKey", "in": "header", "name": "X-Gateway-Secret"}},
@@ -40,24 +40,24 @@ def description() -> Schema:
 
 
 def operation(name: str, summary: str, body: Schema, answer: Schema) -> Schema:
-    refusals = {
-        400: "The body is not valid JSON, or breaks a rule that `detail` names.",
-        403: "The peer is no trusted gateway.",
-        405: "Only POST is answered.",
+    errors = {
+        400: "The body is invalid. `detail` says why.",
+        403: "The caller isn't trusted: see GATEWAY_TRUSTED and GATEWAY_SECRET.",
+        405: "The method isn't POST.",
         413: "The body is too large.",
-        415: "The body is not application/json.",
-        503: "Gatehouse cannot answer now; `id` stands in its log.",
+        415: "The content type isn't application/json.",
+        503: "Gatehouse can't answer now. Its log has more under `id`.",
     }
-    answers = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
+    answers = {"200": {"description": "OK", "content": {"application/json": {"schema": answer}}}}
     return {
         "operationId": name,
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": answers | {str(status): problem_answer(text) for status, text in refusals.items()},
+        "responses": answers | {str(status): problem_response(text) for status, text in errors.items()},
     }
 
 
-def problem_answer(text: str) -> Schema:
+def problem_response(text: str) -> Schema:
     reference = {"$ref": "#/components/schemas/Problem"}
     return {"description": text, "content": {"application/problem+json": {"schema": reference}}}
 
@@ -76,7 +76,7 @@ def complete(properties: Schema) -> Schema:
 
 PROBLEM: Schema = {
     "type": "object",
-    "description": "RFC 9457.",
+    "description": "Problem details (RFC 9457).",
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
@@ -88,16 +88,20 @@ PROBLEM: Schema = {
 }
 QUESTION = closed(
     {
-        "key": nullable("string", maxLength=16384, description="The secret; or send it in a header, as a client does."),
-        "method": nullable("string", pattern=f"^{METHOD}$", description="As sent: get is not GET."),
-        "path": nullable("string", maxLength=16384, description="The original path, not decoded, with its query."),
+        "key": nullable(
+            "string", maxLength=16384, description="The secret. You can also send it in a header, as a client does."
+        ),
+        "method": nullable("string", pattern=f"^{METHOD}$", description="Case-sensitive."),
+        "path": nullable(
+            "string", maxLength=16384, description="The original path with its query string, not decoded."
+        ),
         "resource": nullable(
             "string",
             pattern="^[^\\u0000-\\u001f\\u007f]{1,255}$",
-            description="A name such as orders, or a path: what the key must be permitted instead of method and path.",
+            description="A name such as orders, or a path. The key needs permission for it instead of for `path`.",
         ),
         "action": {"enum": ["read", "create", "update", "delete", None]},
-        "ip": nullable("string", description="The client's address, IPv4 or IPv6."),
+        "ip": nullable("string", description="The client's IPv4 or IPv6 address."),
         "cost": nullable("integer", minimum=0, maximum=LARGEST_COST, default=1),
         "user_agent": nullable("string", maxLength=4096),
     },

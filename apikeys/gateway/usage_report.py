@@ -1,4 +1,4 @@
-"""POST /authz/usage: services report what became of events after their decision. Idempotent: one report an event counts."""
+"""POST /authz/usage: services report the outcome of requests. Only the first report of an event counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from apikeys.secrets import masked
 from config.base.http import problem
 
 LARGEST_BATCH = 1_000
-LONGEST_BODY = 2_000_000
+MAX_BODY_BYTES = 2_000_000
 LARGEST_BIGINT = 2**63 - 1
 LARGEST_INT = 2**31 - 1
 FIELDS: dict[str, json_input.Reader] = {
@@ -32,9 +32,8 @@ FIELDS: dict[str, json_input.Reader] = {
     "error_message": json_input.text(2_000),
     "metadata": json_input.json_object(10_000),
 }
-# The first report of an event counts; later ones find `reported_at` set and change nothing, in whatever order they come.
-# A refused event never reached the API: there is nothing to report, and its refusal stays what it was.
-RECORD = """
+# Denied requests never reached the API, so their events stay as they are.
+UPDATE = """
 UPDATE key_usage SET
     status_code = COALESCE(%s, status_code), response_time_ms = %s, tokens_used = %s, cost_microcents = %s,
     error_message = %s, metadata = %s, reported_at = %s, updated_at = %s
@@ -53,46 +52,45 @@ def usage(environ: Mapping[str, Any]) -> HttpResponse:
 
 
 def read_reports(environ: Mapping[str, Any]) -> list[Report]:
-    """The reports in a request: a JSON list, or an object with the list under `events`. Raises InvalidInput."""
-    given = json_input.read_json(environ, LONGEST_BODY)
+    given = json_input.read_json(environ, MAX_BODY_BYTES)
     if isinstance(given, dict):
         given = json_input.read_fields(given, {"events": lambda value: value}).get("events")
     if not isinstance(given, list):
-        raise InvalidInput("Send a list of events, or an object with the list under “events”.")
+        raise InvalidInput("Send a list of events, or an object with a list in “events”.")
     if len(given) > LARGEST_BATCH:
-        raise InvalidInput(f"A batch has at most {LARGEST_BATCH:,} events; this one has {len(given):,}.")
+        raise InvalidInput(f"Send at most {LARGEST_BATCH:,} events at once. This batch has {len(given):,}.")
     return [read_report(item, number) for number, item in enumerate(given)]
 
 
 def read_report(item: Any, number: int) -> Report:
     report = json_input.read_fields(item, FIELDS, where=f"Event {number}")
     if "event_id" not in report:
-        raise InvalidInput(f"Event {number}: event_id is missing.")
+        raise InvalidInput(f"Event {number}: event_id is required.")
     return report
 
 
 def record(reports: Sequence[Report]) -> dict[str, Any]:
-    """Write the reports, all in one transaction.
+    """Write the reports in one transaction.
 
-    Returns how many events were `recorded` now, how many were left `unchanged` (reported before, or refused in the first
-    place), and the ids that are `unknown`.
+    Returns how many events were `recorded`, how many were left `unchanged` (already reported, or denied), and the
+    `unknown` IDs.
     """
-    # The first report of an event in a batch counts, too; sorted, so that two batches never wait for each other in a ring.
+    # The first report of each event; sorted, so that two batches can't deadlock.
     by_event = {report["event_id"]: report for report in reversed(reports)}
     now = moment(timezone.now())
     rows = [as_row(by_event[event_id], now) for event_id in sorted(by_event)]
     with transaction.atomic():
         known = set(KeyUsage.objects.filter(pk__in=by_event).values_list("pk", flat=True))
-        recorded = update(rows)
+        recorded = update_events(rows)
     unknown = [str(event_id) for event_id in by_event if event_id not in known]
     return {"recorded": recorded, "unchanged": len(reports) - len(unknown) - recorded, "unknown": unknown}
 
 
-def update(rows: Sequence[tuple[Any, ...]]) -> int:
+def update_events(rows: Sequence[tuple[Any, ...]]) -> int:
     if not rows:
         return 0
     with connection.cursor() as cursor:
-        cursor.executemany(RECORD, rows)
+        cursor.executemany(UPDATE, rows)
         return int(cursor.rowcount)
 
 

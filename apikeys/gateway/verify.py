@@ -1,4 +1,4 @@
-"""POST /authz/verify: any service asks, in JSON, whether a key may do something now; the answer is always HTTP 200."""
+"""POST /authz/verify: a service asks in JSON whether a key may do something. Every verdict is HTTP 200."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
-from apikeys.decision.credentials import MALFORMED, MISSING, Credential, checked, read_credential
+from apikeys.decision.credentials import MALFORMED, MISSING, Credential, credential_from, read_credential
 from apikeys.decision.decide import Facts, Verdict, decide
 from apikeys.decision.lookup import KeyRecord
 from apikeys.gateway import json_input
@@ -16,15 +16,15 @@ from config.base.http import problem
 from ratelimits.budgets import BudgetState
 from ratelimits.matching import LONGEST_METHOD, METHOD
 
-LONGEST_BODY = 64 * 1024
-# Large enough for any weight, small enough for no store to overflow: 10^6 requests of the longest period fit 63 bits.
+MAX_BODY_BYTES = 64 * 1024
+# No store overflows: 10^6 times the longest period, in microseconds, fits 63 bits.
 LARGEST_COST = 1_000_000
 FIELDS: dict[str, json_input.Reader] = {
     "key": json_input.text(16 * 1024),
     "method": json_input.matching(METHOD, f"an HTTP method: 1 to {LONGEST_METHOD} letters, digits or !#$%&'*+-.^_`|~"),
     "path": json_input.text(16 * 1024),
     "resource": json_input.matching(
-        r"[^\x00-\x1f\x7f]{1,255}", "a resource: 1 to 255 characters, no control characters"
+        r"[^\x00-\x1f\x7f]{1,255}", "a resource of 1 to 255 characters, without control characters"
     ),
     "action": json_input.matching(r"read|create|update|delete", "read, create, update or delete"),
     "ip": json_input.address,
@@ -42,12 +42,12 @@ def verify(environ: Mapping[str, Any]) -> HttpResponse:
 
 
 def read_facts(environ: Mapping[str, Any]) -> Facts:
-    """The question in a request. Raises InvalidInput unless it says what is asked for and what is to be done with it."""
-    given = json_input.read_fields(json_input.read_json(environ, LONGEST_BODY), FIELDS)
+    """Raises InvalidInput."""
+    given = json_input.read_fields(json_input.read_json(environ, MAX_BODY_BYTES), FIELDS)
     if "path" not in given and "resource" not in given:
-        raise InvalidInput("Say what is asked for: path, or resource.")
+        raise InvalidInput("Send path or resource.")
     if "method" not in given and "action" not in given:
-        raise InvalidInput("Say what is to be done: method, or action.")
+        raise InvalidInput("Send method or action.")
     return Facts(
         credential_of(environ, given),
         method=given.get("method", ""),
@@ -61,17 +61,16 @@ def read_facts(environ: Mapping[str, Any]) -> Facts:
 
 
 def credential_of(environ: Mapping[str, Any], given: dict[str, Any]) -> Credential:
-    """The key in question: from the JSON, or from the headers as a client would send it."""
+    """The key from the JSON or from the headers. If both have one, they must be the same."""
     target = given.get("path", "") + given.get("resource", "")
     found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), target)
     if "key" not in given or found.problem == "malformed_key":
         return found
-    stated = checked(given["key"])
-    return stated if found in {MISSING, stated} else MALFORMED
+    credential = credential_from(given["key"])
+    return credential if found in {MISSING, credential} else MALFORMED
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict for a service. `reason` is empty when allowed; key, user and event_id are null without a known key."""
     key, outcome = verdict.key, verdict.outcome
     return {
         "allowed": verdict.allowed,

@@ -1,4 +1,4 @@
-"""GET /api/v1/whoami: what a key holder's key says about him. Also the sample of a view protected in this process."""
+"""GET /api/v1/whoami: tells the owner of a key about it. Also an example of `require_key`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from apikeys.gateway.verify import as_json
 @require_key()
 @require_safe
 def whoami(request: HttpRequest) -> HttpResponse:
-    facts = as_json(request.verdict)  # type: ignore[attr-defined]
-    told = {name: facts[name] for name in ("user", "tier", "key", "limits", "event_id")}
-    return JsonResponse(told, headers={"Cache-Control": "no-store"})
+    verdict = as_json(request.verdict)  # type: ignore[attr-defined]
+    shown = {name: verdict[name] for name in ("user", "tier", "key", "limits", "event_id")}
+    return JsonResponse(shown, headers={"Cache-Control": "no-store"})

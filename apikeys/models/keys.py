@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from apikeys.secrets import candidate_hashes, is_well_formed
-from apikeys.validators import normal_metadata, normal_name, normal_networks, validate_resource
+from apikeys.validators import normalize_metadata, normalize_name, normalize_networks, validate_resource
 from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
@@ -147,7 +147,11 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     def clean(self) -> None:
         super().clean()
         errors: dict[str, list[ValidationError]] = {}
-        for field, rule in (("name", normal_name), ("allowed_ips", normal_networks), ("metadata", normal_metadata)):
+        for field, rule in (
+            ("name", normalize_name),
+            ("allowed_ips", normalize_networks),
+            ("metadata", normalize_metadata),
+        ):
             try:
                 setattr(self, field, rule(getattr(self, field)))
             except ValidationError as error:

@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.rights import why_not_change
-from apikeys.fields import MomentField, NetworksField
+from apikeys.fields import ExpiryField, NetworksField
 from apikeys.models import EVERYTHING, APIKey, KeyPermission
 from apikeys.secrets import is_well_formed
 from apikeys.services import MOST_PERMISSIONS, Permission, in_words
-from apikeys.validators import LONGEST_RESOURCE, normal_name, validate_resource
+from apikeys.validators import MAX_RESOURCE_LENGTH, normalize_name, validate_resource
 from config.base.models import uuid7
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.validators import validate_name
@@ -56,7 +56,7 @@ class PermissionForm(forms.Form):
     """One row of the picker: a resource, and what may be done with it."""
 
     resource = forms.CharField(
-        max_length=LONGEST_RESOURCE,
+        max_length=MAX_RESOURCE_LENGTH,
         required=False,
         widget=forms.TextInput(attrs={"placeholder": "/orders/* or orders", "class": "mono"}),
     )
@@ -113,7 +113,7 @@ class KeyForm(StaleGuard, forms.Form):
         max_length=100,
         validators=[validate_name],
         help_text="What the key is for, for example “nightly export”.",
-        error_messages={"required": "Give the key a name, for example what it is for."},
+        error_messages={"required": "Enter a name, for example what the key is for."},
     )
     allow = forms.ChoiceField(label="What it may do", choices=PRESETS, required=False, widget=forms.RadioSelect)
     allowed_ips = NetworksField(
@@ -173,7 +173,7 @@ class KeyForm(StaleGuard, forms.Form):
         return fields | {"allow": "everything" if everything else "listed"}
 
     def clean_name(self) -> str:
-        return normal_name(self.cleaned_data["name"])
+        return normalize_name(self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
@@ -226,7 +226,7 @@ class KeyForm(StaleGuard, forms.Form):
 
 class CreateKeyForm(KeyForm):
     expiry = forms.ChoiceField(label="Expires", choices=EXPIRIES, required=False)
-    expires_at = MomentField(
+    expires_at = ExpiryField(
         label="Last day",
         required=False,
         widget=forms.TextInput(attrs={"type": "date"}),
@@ -335,7 +335,7 @@ class RevokeForm(forms.Form):
 
 
 class ExpiryForm(forms.Form):
-    expires_at = MomentField(
+    expires_at = ExpiryField(
         label="Last day",
         widget=forms.TextInput(attrs={"type": "date"}),
         help_text="The key works until this day ends, in UTC. An expiry can be brought forward, never put off.",

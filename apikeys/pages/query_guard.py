@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from apikeys.secrets import holds_secret
+from apikeys.secrets import contains_secret
 
 PAGES = ("/admin/", "/users/", "/account/", "/accounts/")
 ADVICE = (
@@ -26,8 +26,8 @@ class SecretInQueryMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path.startswith(PAGES):
             return self.get_response(request)
-        in_path = holds_secret(request.path)
-        if not in_path and not holds_secret(request.META.get("QUERY_STRING", "").replace("+", " ")):
+        in_path = contains_secret(request.path)
+        if not in_path and not contains_secret(request.META.get("QUERY_STRING", "").replace("+", " ")):
             return self.get_response(request)
         messages.warning(request, ADVICE)
         if request.user.is_authenticated and request.user.has_perm("apikeys.view_apikey"):

@@ -11,7 +11,7 @@ from uuid import UUID
 from django import forms
 from django.core.exceptions import ValidationError
 
-from apikeys.decision.credentials import Credential, checked
+from apikeys.decision.credentials import Credential, credential_from
 from apikeys.decision.decide import ACTIONS, Facts
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
 from config.base.http import plain_address
@@ -65,7 +65,7 @@ class ExplainForm(forms.Form):
 
     def facts(self) -> Facts:
         data = self.cleaned_data
-        credential = Credential() if self.key_record else checked(data["key"])
+        credential = Credential() if self.key_record else credential_from(data["key"])
         return Facts(credential, method=data["method"], path=data["path"], address=data["address"])
 
     def without_secret(self) -> ExplainForm:

@@ -52,7 +52,7 @@ def test_a_new_secret_has_the_published_form():
     assert is_well_formed(secret)
 
 
-def test_no_two_secrets_are_alike():
+def test_secrets_are_unique():
     assert len({new_secret() for _ in range(500)}) == 500
 
 
@@ -64,7 +64,7 @@ def test_one_wrong_character_is_seen_without_a_database(position, letter):
 
 
 @given(st.text(max_size=120))
-def test_arbitrary_text_is_no_secret(text):
+def test_arbitrary_text_is_not_a_secret(text):
     assert not is_well_formed(text)
 
 
@@ -76,7 +76,7 @@ def test_swapped_characters_are_seen(one, other):
     assert is_well_formed("".join(swapped)) is (swapped == letters)
 
 
-def test_another_prefix_is_another_products_key(settings):
+def test_a_secret_with_another_prefix_is_not_well_formed(settings):
     secret = new_secret()
     settings.API_KEY_PREFIX = "acme"
     assert not is_well_formed(secret)
@@ -100,7 +100,7 @@ def test_each_pepper_makes_another_hash(settings):
 
 
 @pytest.mark.parametrize("pepper", ["a" * 40, "ü" * 40])
-def test_a_pepper_is_named_without_being_told(pepper):
+def test_the_id_of_a_pepper_does_not_reveal_it(pepper):
     assert len(pepper_id(pepper)) == 8
     assert pepper_id(pepper) not in pepper
 

@@ -12,25 +12,27 @@ from apikeys.models import KeyUsage
 from apikeys.usage.rollups import prune
 from config.base.text import counted
 
-LONGEST_RETENTION = 36_500
+MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
-    help = "Remove old usage events in batches. Their hourly totals stay. It can be stopped and run again at any time."
+    help = "Remove old usage events but keep their hourly totals. You can stop it and run it again at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=90, help="keep the events of the last DAYS days (default: 90)")
-        parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-        parser.add_argument("--without-totals", action="store_true", help="remove the hourly totals of that time too")
+        parser.add_argument("--days", type=int, default=90, help="Keep the events of the last DAYS days (default: 90).")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Show how many events would be removed, without removing them."
+        )
+        parser.add_argument("--without-totals", action="store_true", help="Also remove the hourly totals.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not 1 <= options["days"] <= LONGEST_RETENTION:
-            raise CommandError(f"Give --days a number from 1 to {LONGEST_RETENTION:,}.")
-        # From midnight on: a day is in the ledger whole or not at all.
+        if not 1 <= options["days"] <= MAX_DAYS:
+            raise CommandError(f"--days must be a number from 1 to {MAX_DAYS:,}.")
+        # Remove whole days only.
         before = datetime.combine(timezone.now().date(), time(), UTC) - timedelta(days=options["days"])
         if options["dry_run"]:
             count = KeyUsage.objects.filter(created_at__lt=before).count()
-            self.stdout.write(f"{counted(count, 'event')} from before {before:%Y-%m-%d} would be removed.")
+            self.stdout.write(f"Would remove {counted(count, 'event')} from before {before:%Y-%m-%d}.")
             return
         removed = prune(before, self.stdout.write, keep_totals=not options["without_totals"])
-        self.stdout.write(f"{counted(removed, 'event')} from before {before:%Y-%m-%d} removed.")
+        self.stdout.write(f"Removed {counted(removed, 'event')} from before {before:%Y-%m-%d}.")

@@ -14,26 +14,26 @@ from config.base.history import Author
 
 
 class Command(BaseCommand):
-    help = "Revoke an API key for good. Revoking it again changes nothing."
+    help = "Revoke an API key permanently. Revoking it again changes nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("id", help="the id of the key")
-        parser.add_argument("--reason", required=True, help="why; stays with the key")
+        parser.add_argument("id", help="The ID of the key.")
+        parser.add_argument("--reason", required=True, help="Why you revoke it. Stored with the key.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         key = find(options["id"])
         if key.revoked_at is not None:
-            self.stdout.write(f"{key} was revoked already, {key.revoked_at:%Y-%m-%d %H:%M} UTC: {key.revoked_reason}")
+            self.stdout.write(f"{key} was already revoked on {key.revoked_at:%Y-%m-%d %H:%M} UTC: {key.revoked_reason}")
             return
         try:
             revoke_key(key, Author(key.user, via="manage.py revoke_key"), reason=options["reason"])
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        self.stdout.write(f"{key} is revoked.")
+        self.stdout.write(f"Revoked {key}.")
 
 
 def find(text: str) -> APIKey:
     try:
         return APIKey.objects.select_related("user").get(pk=UUID(text))
     except (ValueError, APIKey.DoesNotExist):
-        raise CommandError("There is no key with this id.") from None
+        raise CommandError("There is no API key with this ID.") from None

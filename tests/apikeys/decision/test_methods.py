@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apikeys.gateway.dialects import described_by_itself
+from apikeys.gateway.dialects import request_from_envoy
 from apikeys.models import KeyUsage
 from ratelimits.models import RateLimit
 from tests.apikeys.conftest import ask_as, make_key
@@ -62,10 +62,10 @@ def test_verify_names_the_field_of_what_is_no_method(client, key, method):
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
 def test_a_gateway_that_names_no_method_is_refused(client, key, dialect, method):
     response = ask_as(client, dialect, key, method=method)
-    assert (response.status_code, response.json()["detail"]) == (403, "The gateway did not describe the request.")
+    assert (response.status_code, response.json()["detail"]) == (403, "The gateway didn't describe the request.")
     assert not KeyUsage.objects.exists()
 
 
 def test_envoy_sends_the_method_as_the_client_wrote_it(key):
     environ = {"REQUEST_METHOD": "get", "RAW_URI": "/authz/envoy/orders"}
-    assert described_by_itself(environ).method == "get"
+    assert request_from_envoy(environ).method == "get"

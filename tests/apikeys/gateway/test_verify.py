@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from apikeys.gateway.verify import LONGEST_BODY
+from apikeys.gateway.verify import MAX_BODY_BYTES
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from ratelimits.models import RateLimit
@@ -170,7 +170,7 @@ UNUSABLE = {
     "nothing asked": ({"key": "k"}, 400),
     "no resource": ({"key": "k", "method": "GET"}, 400),
     "no action": ({"key": "k", "path": "/"}, 400),
-    "misspelt": ({**BASE, "methd": "GET"}, 400),
+    "misspelled": ({**BASE, "methd": "GET"}, 400),
     "key as number": ({**BASE, "key": 7}, 400),
     "key as list": ({**BASE, "key": ["k"]}, 400),
     "method with blank": ({**BASE, "method": "GET /"}, 400),
@@ -211,7 +211,7 @@ def test_a_charset_parameter_is_fine(post, key):
     assert response.json()["allowed"]
 
 
-@pytest.mark.parametrize(("padding", "status"), [(0, 200), (LONGEST_BODY, 413)])
+@pytest.mark.parametrize(("padding", "status"), [(0, 200), (MAX_BODY_BYTES, 413)])
 def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
     question = " " * padding + json.dumps({"key": key.secret, "method": "GET", "path": "/orders"})
     # As gunicorn passes on a chunked body.
