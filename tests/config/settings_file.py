@@ -1,4 +1,4 @@
-"""The settings module, read with an environment of the test's own and without touching the running Django."""
+"""Read the settings module with a test's own environment, without changing the running Django."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRODUCTION = {
 
 
 def read_settings(var_dir, **environment):
-    """The names that config/settings.py defines in production; None takes a variable away."""
+    """The settings of config/settings.py in production; None removes a variable."""
     values = PRODUCTION | {"VAR_DIR": str(var_dir)} | environment
     present = {name: value for name, value in values.items() if value is not None}
     with patch.dict(os.environ, present, clear=True):

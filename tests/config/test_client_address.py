@@ -1,4 +1,4 @@
-"""The client's address is the peer's, or what our own proxies saw; what a client writes itself is not believed."""
+"""The client's address is the peer's, or what our own proxies saw, never what the client sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A setting that protects something, and is set but empty, keeps Gatehouse from starting; so does half of a pair."""
+"""Gatehouse doesn't start if a setting that protects something is set but empty, or if half of a pair is missing."""
 
 from __future__ import annotations
 

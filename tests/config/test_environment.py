@@ -1,4 +1,4 @@
-"""Settings come from the environment; .env.example names every variable, and a first run writes its own .env."""
+"""Settings come from the environment; .env.example lists every variable, and a first run writes .env."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_production_does_not_start_without_a_secret(name):
     assert f"{name} is not set. Give it 50 or more random characters" in result.stderr
 
 
-# As the settings have them, not as the environment writes them: a process for each would take seconds.
+# Settings are set directly, not through the environment: a process for each case would take seconds.
 SAFE = {
     "SECRET_KEY": PRODUCTION["SECRET_KEY"],
     "API_KEY_PEPPERS": [PRODUCTION["API_KEY_PEPPERS"]],

@@ -1,4 +1,4 @@
-"""What a request holds makes no lines of its own in a log, wherever it is quoted."""
+"""Requests can't add lines to a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRICKS = ["\x1b[2K\x1b[1A", "\x08" * 40, "\x7f", "\x9b2K", "\u202e", "\u2066", "
 
 @pytest.fixture
 def logged():
-    """The lines that our handlers write, as they write them."""
+    """The lines that our handlers write."""
     lines = []
     handler = logging.Handler()
     handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""What a load balancer is told."""
+"""/livez and /readyz."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ratelimits.stores.refusing import TROUBLES, in_trouble, redis_server
 
 
 def test_livez_answers_without_a_database(client):
-    # No database mark: a query would fail the test.
+    # No django_db mark, so a query would fail the test.
     assert client.get("/livez").content == b"ok"
 
 
@@ -72,7 +72,7 @@ def test_readyz_names_a_database_that_can_only_be_read_and_sees_its_recovery(cli
         cursor.execute("PRAGMA query_only = 1")
     response = client.get("/readyz")
     assert (response.status_code, response.json()["failing"]) == (503, ["database"])
-    # This session stays read-only for as long as it lives; a new one isn't.
+    # This session stays read-only; a new one isn't.
     assert client.get("/readyz").status_code == 200
 
 

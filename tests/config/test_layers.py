@@ -1,4 +1,4 @@
-"""Imports point down only, from app to app and from room to room; every module is in a room that this test knows."""
+"""Apps, and the rooms (subpackages) inside them, only import from lower ones; every module is in a room listed here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("config", "tiers", "ratelimits", "accounts", "apikeys")
 
-# Each room with its modules and the rooms that it may import beside itself. A module belongs to the longest name here
-# that its own begins with.
+# Each room with its modules and the other rooms that it may import. A module belongs to the room with the longest prefix
+# of its name.
 BASE = ("bare", "base")
 TIERS = (*BASE, "tiers")
 RATELIMITS = (*TIERS, "ratelimits", "stores")
@@ -20,9 +20,9 @@ KEYS = (*ACCOUNTS, "apikeys")
 APPS = (*KEYS, "decision", "usage", "gateway", "pages", "tools", "tiers.admin", "ratelimits.pages", "ratelimits.admin")
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # Needs nothing but Python, so that everybody may use it, gunicorn's master too.
+    # Needs only Python, so gunicorn's master can import it too.
     "bare": (("config.base.logs", "config.base.files"), ()),
-    # Read before Django is set up, or by a process that must not load the application.
+    # Imported before Django is set up, or by a process that must not load the application.
     "start": (
         ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
         ("bare",),
@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "roof": (("config.apps", "config.checks", "config.health", "config.staff", "config.urls", "config.wsgi"), APPS),
 }
-# Inside a room they point down too: models and services know nothing of forms, forms nothing of views.
+# Inside a room, models and services don't import forms, and forms don't import views.
 ROLES = ("models", "services", "forms", "filters", "views", "admin", "urls")
 PRESENTING = {"views", "admin", "urls"}
 
@@ -78,7 +78,7 @@ def is_module(name):
 
 
 def imported(node):
-    """The modules of this project that a statement imports, also those taken from a package by name."""
+    """The modules of this project that a statement imports, including `from package import module`."""
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom) and node.module:
@@ -143,7 +143,7 @@ def test_an_import_inside_a_function_has_its_reason_beside_it(path):
         if isinstance(node, ast.Import | ast.ImportFrom)
         for line in [node.lineno]
     ]
-    # On its own line, or on the one above the first of a few.
+    # On the same line, or above the first import of several.
     assert [line for line in inner if not has_reason(lines, line, inner)] == []
 
 

@@ -1,4 +1,4 @@
-"""Settings are what was written: no character of a value has a meaning, in the environment, in a file or in .env."""
+"""Settings are literal: no character has a special meaning, in the environment, in a file or in .env."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_passwords_in_urls_are_what_was_written(written, password, tmp_path):
 
 
 def redis_options(url):
-    from redis import ConnectionPool  # (only this test needs it)
+    from redis import ConnectionPool  # only needed here
 
     options = ConnectionPool.from_url(url).connection_kwargs
     return tuple(options[name] for name in ("username", "password", "host", "port", "db"))

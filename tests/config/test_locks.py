@@ -1,6 +1,6 @@
-"""The lock files: a locked package keeps the extras that others ask it for.
+"""Packages in the lock files keep the extras that other packages need.
 
-Without them, the pip that Python 3.11 ships with refuses the lock as soon as the package has a newer release.
+Without them, the pip that comes with Python 3.11 rejects the lock file as soon as the package has a newer release.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LOCKS = ("requirements.txt", "requirements-dev.txt")
 
 
 def pinned(lock: str) -> dict[str, set[str]]:
-    """The extras of each package in the text of a lock file, by the package's name."""
+    """The extras of each package in a lock file, by package name."""
     lines = [line.removesuffix("\\").strip() for line in lock.splitlines() if line[:1].isalnum()]
     requirements = map(Requirement, lines)
     return {canonicalize_name(requirement.name): set(requirement.extras) for requirement in requirements}
 
 
 def wanted(pins: dict[str, set[str]]) -> dict[str, dict[str, str]]:
-    """For each package, the extras that other installed packages ask it for, each with one of those who ask."""
+    """For each package, the extras that other installed packages need, each with one of those packages."""
     asked: dict[str, dict[str, str]] = defaultdict(dict)
     for distribution in distributions():
         who = distribution.metadata["Name"]

@@ -1,4 +1,4 @@
-"""Every page carries an id and the security headers; hostile queries are refused; pages for somebody are not stored."""
+"""Pages have a request id and security headers, hostile queries are rejected, and personal pages aren't cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every migration can be taken back, and none is missing."""
+"""Every migration can be reversed, and none is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gatehouse is served at the root of a host name: a path prefix is refused at the start, and ignored in headers."""
+"""Gatehouse doesn't start with a path prefix, and ignores one in headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Gatehouse puts on the disk is for the user who runs it, and its unix socket for that user and group."""
+"""Files are only accessible to the user who runs Gatehouse, and its unix socket to that user and group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mode(path):
 
 @pytest.fixture
 def open_umask():
-    """The most careless user: everything is for everybody unless its maker says otherwise."""
+    """A umask of 0: without explicit modes, everything would be accessible to everybody."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -87,7 +87,7 @@ def gunicorn(var, bind, *arguments):
 
 
 def first_mode(path, process):
-    """The mode that a file has when it is first seen."""
+    """The mode of a file when it first appears."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""docs/deploy/nginx.conf in a real nginx before a real Gatehouse: what it ends, refuses and adds."""
+"""docs/deploy/nginx.conf in a real nginx in front of a real Gatehouse: TLS, denials, headers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_certificate(directory):
 
 @pytest.fixture
 def proxy(tmp_path):
-    """nginx with the published file and its TLS lines, before Gatehouse in HTTPS mode."""
+    """nginx with the published file and its TLS lines, in front of Gatehouse in HTTPS mode."""
     directory, plain, tls = tmp_path / "nginx", free_port(), free_port()
     directory.mkdir()
     write_certificate(directory)
@@ -75,7 +75,7 @@ def over_tls(proxy, method, path, headers=None, body=None):
 
 
 def over_http(port, request):
-    """The answer to bytes that http.client would not send."""
+    """Send bytes that http.client wouldn't send; returns the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(request)
         response = http.client.HTTPResponse(connection)
@@ -84,7 +84,7 @@ def over_http(port, request):
 
 
 def wrong(answer):
-    """The security headers that an answer lacks, has twice, or has with another value; and a version if it tells one."""
+    """The security headers that a response lacks, has twice, or has with another value, and the server's version if shown."""
     policies = answer.headers.get_all("Content-Security-Policy") or []
     strict = len(policies) == 1 and policies[0].startswith("default-src 'none';")
     found = [] if strict else ["Content-Security-Policy"]

@@ -1,4 +1,4 @@
-"""Nodes end and restart behind a real nginx, under load: no client gets an answer that isn't Gatehouse's own."""
+"""Nodes stop and restart behind a real nginx, under load: every response comes from Gatehouse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = {
     "WEB_THREADS": "4",
     "DRAIN_SECONDS": "2",
     "DEBUG": "false",
-    "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for the tests, and not fit for a deployment
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
     "HTTPS_ONLY": "false",
     "GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6+Fl0=Dp3*Og8",
     "SECRET_KEY": "Wq3_Zr9-Ty1.Lk5~Mn7+Pb2=Xc8*Vd4" * 2,
@@ -43,10 +43,10 @@ def node(tmp_path, name, *arguments, port=None, **environment):
 
 
 def published(ports, listen):
-    """The nodes as docs/deployment.md names them, with /authz/ passed on, too."""
+    """The upstream of docs/deployment.md, with /authz/ passed on too."""
     text = (ROOT / "docs/deployment.md").read_text()
     upstream = re.search(r"```nginx\n(\s+upstream gatehouse.*?)```", text, flags=re.DOTALL)[1]
-    # nginx takes one server twice: a single node is both.
+    # nginx accepts the same server twice, so a single node can be both.
     for name, port in zip(("node-1:8000", "node-2:8000"), (ports[0], ports[-1]), strict=True):
         upstream = upstream.replace(name, f"127.0.0.1:{port}")
     return f"""{upstream}
@@ -71,7 +71,7 @@ def proxy(directory, *ports):
 
 
 class Load:
-    """Clients that ask about a key and whether the node lives, over connections that they keep, until the block ends."""
+    """Clients that ask about a key and for /livez over kept connections, until the block ends."""
 
     def __init__(self, port, secret, threads=6):
         self.port, self.statuses = port, Counter()
@@ -193,7 +193,7 @@ def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
         assert ready.json() == {"status": "unavailable", "failing": ["shutting down"]}
         assert ready.headers["Cache-Control"] == "no-store"
         assert call(one.port, path="/livez").status == 200
-        # The kept connection is answered, and told to come to an end.
+        # The kept connection gets its response, which closes it.
         kept.request("GET", "/livez")
         answer = kept.getresponse()
         assert (answer.status, answer.headers["Connection"]) == (200, "close")

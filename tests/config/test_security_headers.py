@@ -1,4 +1,4 @@
-"""Every answer has the security headers, whoever makes it; in HTTPS mode every cookie is bound to its host."""
+"""Every response has the security headers, whatever creates it; in HTTPS mode, every cookie is bound to its host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENCRYPTED = {"X-Forwarded-Proto": "https"}
 
 @pytest.fixture
 def https(settings, tmp_path):
-    """The settings of production behind one proxy."""
+    """Production settings behind one proxy."""
     production = read_settings(tmp_path, TRUSTED_PROXY_HOPS="1")
     for name in OF_HTTPS:
         setattr(settings, name, production[name])
@@ -37,7 +37,7 @@ def https(settings, tmp_path):
 
 
 def missing(response):
-    """The names of security headers that an answer lacks, or has with another value than Gatehouse gives."""
+    """The security headers that a response lacks or has with another value."""
     policy = response.headers.get("Content-Security-Policy", "")
     strict = policy.startswith("default-src 'none';") and "frame-ancestors 'none'" in policy and "unsafe" not in policy
     lacking = [] if strict else ["Content-Security-Policy"]
@@ -107,7 +107,7 @@ def test_unavailable_has_them(client, monkeypatch):
 
 
 class Told:
-    """What a WSGI application told, as a test client's response looks."""
+    """The response of a WSGI application, with the attributes of a test client's response."""
 
     def __init__(self, told):
         self.status, self.headers, _ = told
@@ -142,7 +142,7 @@ def cookies_of(response):
 
 @pytest.fixture
 def with_message(client, sue, alice):
-    """A client that is signed in over HTTPS, and the answer that has a message for its next page."""
+    """A client signed in over HTTPS, and a response with a message for the next page."""
     page = client.get("/accounts/login/", headers=ENCRYPTED)
     signed_in = client.post("/accounts/login/", {"login": "sue", "password": "correct horse 1"}, headers=ENCRYPTED)
     assert signed_in.status_code == 302

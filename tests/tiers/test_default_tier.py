@@ -1,4 +1,4 @@
-"""The tier that new users are put on can't be deleted or renamed; who comes back or signs up is on a live tier."""
+"""The default tier can't be deleted or renamed, and users who are restored or sign up are on a live tier."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def delete_in_bulk(client, *tiers):
 
 @pytest.fixture
 def alone(staff_client, free):
-    """The default tier, with nobody and nothing on it."""
+    """The default tier, without users and limits."""
     User.objects.update(tier=None)
     return free
 
@@ -124,7 +124,7 @@ def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(cli
     basic = Tier.objects.create(name="basic")
 
     def deleted_first(tier):
-        """Another process, which has another default tier, was faster."""
+        """Another process with another default tier deleted it first."""
         monkeypatch.setattr(base_models, "hold", hold)
         settings.DEFAULT_TIER_NAME = "basic"
         raise base_models.DeletedMeanwhile("gone")

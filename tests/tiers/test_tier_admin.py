@@ -1,4 +1,4 @@
-"""A tier in use is not deleted, but its accounts can be moved and its limits deleted in the same transaction."""
+"""A tier in use can't be deleted, but its users can be moved and its limits deleted in the same transaction."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_users_are_moved_and_limits_deleted_with_the_tier(staff_client, used, fr
     assert used.is_deleted
     assert {user.tier for user in User.objects.live()} == {free}
     assert not RateLimit.objects.live().exists()
-    assert User.objects.get(username="gone").tier == used  # a deleted account keeps what it had
+    assert User.objects.get(username="gone").tier == used  # a deleted user keeps their tier
     summaries = {entry.object_repr: told(entry) for entry in LogEntry.objects.all()}
     assert summaries["pro"].summary == "Deleted. 2 accounts moved to “free”."
     assert summaries["petra"].values == [{"field": "tier", "old": "pro", "new": "free"}]

@@ -1,4 +1,4 @@
-"""What counts as using a tier, and that nothing deletes one that is in use, whichever way it is tried."""
+"""What counts as using a tier, and that a tier in use can't be deleted in any way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIST = "/admin/tiers/tier/"
 
 
 def use(pro, kind):
-    """Something that refers to the tier; returns it."""
+    """Create and return something that uses the tier."""
     return make_user("nina", tier=pro) if kind == "account" else make_limit(pro)
 
 
@@ -133,7 +133,7 @@ def test_deleting_with_its_limits_takes_just_those(pro, free, sue):
     )
 
 
-# --- The tier of new accounts ---
+# --- The tier of new users ---
 
 
 @pytest.mark.parametrize(("name", "found"), [("pro", True), ("Pro", False), ("none of them", False), ("", False)])
@@ -152,7 +152,7 @@ def test_a_deleted_tier_is_nobodys_default(pro, settings):
 
 
 def test_the_list_asks_as_often_for_many_tiers_as_for_one(staff_client, pro):
-    queries(staff_client, LIST)  # what is asked once a process
+    queries(staff_client, LIST)  # queries that run only once in a process
     one = queries(staff_client, LIST)
     for number in range(20):
         tier = Tier.objects.create(name=f"tier {number}")

@@ -1,4 +1,4 @@
-"""Nobody, and no rate limit, ends on a deleted tier, whatever happens at the same moment: real threads, both databases."""
+"""No user or rate limit ends up on a deleted tier, whatever happens at the same moment: real threads, both databases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fields(user, tier):
     return {"name": user.name, "username": user.username, "email": user.email, "tier": tier.pk}
 
 
-# Each puts a user on the tier by one of the ways that there are, given a client of root's.
+# Each of these puts a user on the tier in a different way, with root's client.
 
 
 def edit(client, user, tier):
@@ -105,7 +105,7 @@ def test_a_tier_is_deleted_or_somebody_is_put_on_it_but_not_both(root, way):
 
 
 class Deletes:
-    """Somebody deletes the tier after the form has found it live, and before the transaction that saves begins."""
+    """The tier is deleted after the form has validated it, and before the transaction that saves begins."""
 
     def __init__(self, tier):
         self.tier = tier
@@ -140,7 +140,7 @@ def author(root):
 
 
 def in_services(root, tier):
-    """What scripts and other pages do, each of which attaches something to the tier."""
+    """What scripts and other pages do to put something on the tier."""
     nina = make_user("nina", tier=None)
     stale = Tier.objects.get(pk=tier.pk)
     tier.delete()

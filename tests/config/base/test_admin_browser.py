@@ -1,4 +1,4 @@
-"""The admin in a real Chromium: no violation of the CSP, nothing that axe-core finds, no page wider than a phone."""
+"""The admin in real Chromium: no CSP violations, no axe-core findings, no page wider than a phone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def site(transactional_db):
-    """A small site with something on every page; returns its superuser and the paths of its pages."""
+    """Some data for every page; returns a superuser and the paths of the pages."""
     free = Tier.objects.create(
         name="free", description="What everybody starts with, in a sentence that is rather long."
     )

@@ -1,4 +1,4 @@
-"""Delete and restore in the admin: pages that tell the truth, refusals that explain, nothing half done."""
+"""Delete and restore in the admin: confirmation pages are accurate, errors say why, nothing is half done."""
 
 from __future__ import annotations
 

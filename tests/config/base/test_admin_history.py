@@ -1,4 +1,4 @@
-"""Every change made in the admin is told with old and new values, the person and the address."""
+"""Changes in the admin are recorded with old and new values, user and address."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_history_section_shows_who_changed_what(staff_client, alice, bob, fr
     assert shown("?q=fre") == {"free"}
     for odd in ("x", "-1", "²", "1e309"):
         assert shown(f"?by={odd}") == set()
-    assert staff_client.get(f"/admin/admin/logentry/?by={10**30}").status_code in {200, 400}  # as the database takes it
+    assert staff_client.get(f"/admin/admin/logentry/?by={10**30}").status_code in {200, 400}  # by database
 
 
 def test_history_of_something_without_an_admin_page_or_type_is_shown_as_text(staff_client, alice):

@@ -1,4 +1,4 @@
-"""Whatever stands in a form or a query string: a form error, a redirect or 4xx; never 5xx, nothing half written."""
+"""Hostile forms and query strings give a form error, a redirect or a 4xx, never a 5xx, and nothing is half written."""
 
 from __future__ import annotations
 

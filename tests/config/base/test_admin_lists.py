@@ -1,4 +1,4 @@
-"""Admin lists: bounded queries, live rows first, filters and chips, search, export."""
+"""Admin lists: bounded queries, live rows by default, filters and chips, search, export."""
 
 from __future__ import annotations
 

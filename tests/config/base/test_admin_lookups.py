@@ -1,4 +1,4 @@
-"""An address may name the filters of an admin list, and no other look-up: none tells what a page does not show."""
+"""URLs of admin lists only accept the list's own filters, so no lookup reveals what a page doesn't show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VALUES = ("^(a+)+$", "argon2", "1", "0", "1,2", '{"a":1}', "2026-01-01")
 
 
 def read(client, url, query=None):
-    """The answer to a GET, read to its end: an export that nobody reads would leave a cursor open on PostgreSQL."""
+    """GET the whole response: an export that isn't read would leave a cursor open on PostgreSQL."""
     response = client.get(url, query)
     if response.streaming:
         response.content_read = response.getvalue()
@@ -35,23 +35,23 @@ def path_of(section):
 
 
 def paths_from(model, depth):
-    """The fields of a model and, through relations both ways, of those around it: `user__password`, `authenticator__data`."""
+    """Fields of a model and of related models, in both directions: `user__password`, `authenticator__data`."""
     for field in model._meta.get_fields():
-        if "+" not in field.name:  # a relation without a way back
+        if "+" not in field.name:  # a relation without a reverse
             yield field.name
             if field.is_relation and depth and field.related_model:
                 yield from (f"{field.name}__{rest}" for rest in paths_from(field.related_model, depth - 1))
 
 
 def own_lookups(client, section):
-    """The parameters that the list's own filters understand."""
+    """The parameters of the list's own filters."""
     filters = client.get(path_of(section)).context["cl"].filter_specs
     return {*chain.from_iterable(found.expected_parameters() for found in filters), *section.allowed_lookups}
 
 
 @pytest.fixture
 def viewer(client, rows):
-    """Staff who may view every section, and nothing else."""
+    """Staff who can view every section, but change nothing."""
     names = [f"{section.opts.app_label}.view_{section.opts.model_name}" for section in SECTIONS]
     client.force_login(make_staff("vera", *names))
     return client

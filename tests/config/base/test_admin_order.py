@@ -1,4 +1,4 @@
-"""Sorting admin lists: every row once, by every column, and rows without a value last on both databases."""
+"""Sorting admin lists by any column shows every row once, and rows without a value last, on both databases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path_of(section):
 
 @pytest.fixture
 def rows(pro, free):
-    """Three rows of everything, each with several of whatever points at it."""
+    """Three rows of each model, each with several related rows."""
     groups = [Group.objects.create(name=f"group {number}") for number in range(3)]
     permissions = Permission.objects.all()[:3]
     for group in groups:

@@ -1,4 +1,4 @@
-"""A lost race for a unique value is a form error, never a 500: real threads, real connections, both databases."""
+"""A lost race for a unique value is a form error, never a 500, with real threads and connections on both databases."""
 
 from __future__ import annotations
 

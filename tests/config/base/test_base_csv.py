@@ -1,4 +1,4 @@
-"""CSV files are streamed and harmless in a spreadsheet."""
+"""CSV files are streamed, and spreadsheets run none of their cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.base.csv import cell, csv_response
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\tplain", "  =cmd|' /C calc'!A0",
-    # Full-width, small, raised and lowered forms, and the minus sign of typography.
+    # Full-width, small, superscript and subscript forms, and the typographic minus sign.
     "＝1", "＋1", "－1", "＠A1", "﹦1", "﹢1", "﹣1", "﹫A1", "⁼1", "⁺1", "⁻1", "₌1", "−1",
 )  # fmt: skip
 TRIMMED = {

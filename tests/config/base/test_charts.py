@@ -1,4 +1,4 @@
-"""Bar charts: drawn from figures, readable axes, the same figures in a table."""
+"""Bar charts have readable axes, and the same values in a table."""
 
 from __future__ import annotations
 

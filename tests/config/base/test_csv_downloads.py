@@ -1,4 +1,4 @@
-"""Every CSV file that can be downloaded: Excel shows its letters, and runs none of its cells."""
+"""Excel shows the letters of every CSV download correctly, and runs none of its cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each change is in the history: who, what, old → new, from where; never a secret."""
+"""The history records who changed what, old → new, and from where, but never a secret."""
 
 from __future__ import annotations
 

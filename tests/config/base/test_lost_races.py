@@ -1,4 +1,4 @@
-"""What happens when another request was faster by a moment: told as an error of the form, or of the restore."""
+"""If another request is faster, the form or the restore shows an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 
 class SlowForm(LiveChoicesForm):
-    """Between the validation of its fields and the end of its own, somebody deletes the tier."""
+    """The tier is deleted after its field is validated, but before the form is."""
 
     class Meta:
         model = User

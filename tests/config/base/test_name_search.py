@@ -1,4 +1,4 @@
-"""Names are found however they are typed: letter case, ligatures, full-width and Turkish letters, on both databases."""
+"""Search finds names however they are typed: letter case, ligatures, full-width and Turkish letters, on both databases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import make_user
 from tests.rows import make_key, make_limit
 from tiers.models import Tier
 
-# A name, and what somebody may type who looks for it.
+# A name, and what somebody might type to find it.
 FOUND = [
     ("Anna Weiß", ("Weiß", "weiss", "WEISS", "weiß", "WEIẞ", "anna weiss", "ｗｅｉｓｓ", "wei\u200bss")),
     ("İstanbul", ("İstanbul", "istanbul", "ISTANBUL", "ıstanbul", "i\u0307stanbul", "stanbul")),
@@ -56,7 +56,7 @@ def test_the_search_form_of_a_search_form_is_itself(name):
 
 
 def results(client, place, typed):
-    """What a search finds, as text."""
+    """The results of a search as text."""
     if place == "/users/":
         return [row.name for row in client.get("/users/", {"q": typed}).context["page"].object_list]
     if place == "search":
@@ -69,7 +69,7 @@ def results(client, place, typed):
 
 
 def make_all(name, free):
-    """A row of each kind that is searched by this name."""
+    """A row of each searchable model with this name."""
     user = make_user("somebody")
     User.objects.filter(pk=user.pk).update(name=name)
     make_key(user, name)
@@ -122,7 +122,7 @@ def test_usernames_addresses_and_descriptions_are_found_so_too(staff_client, fre
 
 @pytest.mark.django_db
 class TestKept:
-    """The form follows the name, whichever way the name is written."""
+    """The folded name is updated with the name, whichever way the name is written."""
 
     def test_by_save(self, alice):
         alice.name = "Anna Weiß"
@@ -192,7 +192,7 @@ class TestKept:
 
 @pytest.mark.django_db
 def test_nobody_sees_the_form(staff_client, alice, free):
-    """Neither history nor exports nor forms show it: it says nothing that the name does not."""
+    """History, exports and forms don't show the folded name, which repeats the name."""
     data = {"name": "Weiß", "username": "alice", "email": alice.email, "tier": free.pk, "is_active": "on"}
     staff_client.post(f"/admin/accounts/user/{alice.pk}/change/", data)
     alice.refresh_from_db()
@@ -239,7 +239,7 @@ def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
     assert APIKey.objects.get().name_folded == "strasse"
     assert RateLimit.objects.get().name_folded == "fine"
     assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("gross", "für büros")
-    # Run again after it was stopped half-way, it does the rest.
+    # If it's stopped halfway, running it again does the rest.
     User.objects.filter(pk=users[3].pk).update(name_folded="")
     executor = MigrationExecutor(connection)
     state = executor.loader.project_state([("accounts", "0005_fill_folded_names")]).apps
@@ -254,7 +254,7 @@ def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
 class TestIndex:
     @pytest.fixture(autouse=True)
     def _few_rows(self, db):
-        # With a handful of rows reading the table is cheaper; the question is whether the index can be used.
+        # With a few rows, a sequential scan is cheaper; this only tests whether the index can be used.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
 
@@ -278,7 +278,7 @@ class TestIndex:
 
 
 class FakeEditor:
-    """A schema editor of PostgreSQL that notes what it is told; without the right to make extensions, if so wanted."""
+    """A PostgreSQL schema editor that records statements, optionally without permission to create extensions."""
 
     connection = SimpleNamespace(vendor="postgresql", alias="default")
 

@@ -1,4 +1,4 @@
-"""Names that people give to things: what can be read may stand in them, control and invisible characters may not."""
+"""Names can contain visible characters, but not control or invisible characters."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def places(alice, free):
 
 
 def stored():
-    """Every text that a person has typed, as it is in the database."""
+    """Every text that somebody entered, as stored in the database."""
     return [
         list(model.objects.order_by("pk").values_list(*fields))
         for model, fields in (

@@ -1,4 +1,4 @@
-"""Every row says in a few words what it is: in lists, in the history, in a shell."""
+"""`str()` of every model is short and clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures name rows by their natural keys, which mean the live row among those that had the name."""
+"""Natural keys in fixtures refer to the live row with a name, not to deleted ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiers.models import Tier
 
 
 def twice(make):
-    """A deleted row and a live one of the same name."""
+    """A deleted and a live row with the same name."""
     make().delete()
     return make()
 

@@ -1,4 +1,4 @@
-"""Pages while the database refuses writes, or everything: 503 with what was typed, never 500; reading goes on."""
+"""If the database can't be written or reached, pages that write answer 503 and keep the input; other pages still work."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_tier_that_cannot_be_saved_is_503_with_what_was_typed_and_saved_later(
         assert "nothing was saved" in page
         assert "The database refuses POST /admin/tiers/tier/add/" in caplog.text
         assert not Tier.objects.filter(name__startswith="gold").exists()
-    # No restart, and not even a second try.
+    # Without a restart, and on the first try.
     assert staff_client.post(url, TIER_FORM).status_code in {200, 302}
 
 
@@ -178,7 +178,7 @@ READ = [
 )
 def test_reading_goes_on(staff_client, path, trouble):
     session = staff_client.session
-    session[SEEN_AT] = 1  # long ago: "last seen" is due to be written
+    session[SEEN_AT] = 1  # long ago, so "last seen" has to be written
     session.save()
     with trouble():
         assert staff_client.get(path).status_code == 200
@@ -189,7 +189,7 @@ def test_a_visitor_can_read_the_sign_in_page(client):
         assert client.get("/accounts/login/").status_code == 200
 
 
-# --- Sessions that can't be saved, and a database that is gone ---
+# --- Sessions that can't be saved, and a database that is down ---
 
 
 def test_a_session_that_cannot_be_saved_is_503_and_not_a_deleted_session(staff_client, monkeypatch):
@@ -272,7 +272,7 @@ def test_a_decision_is_503_at_once_and_a_verdict_again_as_soon_as_the_database_r
 
 @contextmanager
 def read_only_server():
-    """As an administrator makes a database read-only: for all new sessions, after the end of the present ones."""
+    """Make the database read-only like an administrator: for new sessions, after closing the current ones."""
     name = connection.settings_dict["NAME"]
     with connection.cursor() as cursor:
         cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')

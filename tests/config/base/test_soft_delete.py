@@ -1,4 +1,4 @@
-"""Delete marks, restore brings back, hard delete removes; nothing revives or vanishes behind anybody's back."""
+"""Delete marks a row, restore brings it back, hard delete removes it; nothing else restores or removes rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is done to soft-deletable rows in whatever order: unique among the live, nothing lost, nothing revived."""
+"""After any sequence of operations, values are unique among live rows, and no row is lost or restored by accident."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = st.sampled_from(["free", "pro", "team"])
 
 
 class TierLife(RuleBasedStateMachine):
-    """A model of the table: {pk: [name, is live]}, against the real one."""
+    """Compares a model of the table, {pk: [name, is live]}, with the real one."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Text that no database can hold is refused by the models' own rules, where no form field stands before them."""
+"""Models reject text that a database can't store, even without a form."""
 
 from __future__ import annotations
 

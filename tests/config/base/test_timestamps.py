@@ -1,4 +1,4 @@
-"""created_at is the database's; updated_at moves with every write, in bulk too."""
+"""created_at is set by the database, and updated_at changes with every write, including bulk updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Periods and waits as people say them."""
+"""Periods and waiting times in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Overview: what there is, what needs somebody soon, what changed; to each what he may see."""
+"""The overview shows totals, what needs attention and recent changes, as far as permissions allow."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_requests_of_the_last_day_are_drawn_by_the_hour(staff_client, alice):
     key = make_key(alice)
     make_usage(key)
     make_usage(key, status_code=429, reason="rate_limited")
-    make_usage(key, status_code=500)  # let through; the API failed, and a service reported it
+    make_usage(key, status_code=500)  # allowed; then the API failed, and a service reported that
     old = make_usage(key, status_code=403, reason="permission_denied")
     KeyUsage.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(hours=30))
     figures = requests_by_hour()
