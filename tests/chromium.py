@@ -1,6 +1,6 @@
-"""A real Chromium for tests marked browser: `visit` opens pages of the live server as a given person.
+"""Real Chromium for tests marked browser: `visit` opens pages of the live server as a given user.
 
-What the console reports of errors (a violation of the Content Security Policy among them) fails the test.
+Console errors, including CSP violations, fail the test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, live_server):
-    """visit(user, scheme="light", width=1280) gives a page of the live server, signed in, with `errors` of its console."""
+    """visit(user, scheme="light", width=1280) returns a signed-in page of the live server, with console `errors`."""
 
     @contextmanager
     def opened(user=None, *, scheme="light", width=1280, javascript=True):
@@ -61,12 +61,12 @@ def visit(chromium, live_server):
 
 
 def axe_findings(page, only=None):
-    """What axe-core finds against WCAG A and AA, one line for each element; `only` names the rules to check."""
+    """Violations of WCAG A and AA that axe-core finds, one line for each element; `only` limits the rules."""
     run = {"type": "rule", "values": only} if only else AA["runOnly"]
-    # The whole page in view: what the sticky bars lie over at one scroll position is no fault, it scrolls free.
+    # Show the whole page at once: content under a sticky bar isn't a violation, because it can be scrolled.
     width, height = page.viewport_size["width"], page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": max(height, 900)})
-    # Preloading fetches the style sheets once more, for rules that are not among these.
+    # Preloading would fetch the style sheets again, for rules that aren't used here.
     options = {"runOnly": run, "preload": False, "resultTypes": ["violations"]}
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(Axe().axe_script)

@@ -1,4 +1,4 @@
-"""The cast that every test shares: Alice holds keys, Bob holds others, Charlie is an outsider; Sue is a superuser."""
+"""Users for all tests: Alice and Bob own keys, Charlie is an outsider, Sue is a superuser."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
 from tiers.models import Tier
 
-# Hundreds of tests make people: the same algorithm, with costs of a thousandth. tests/accounts/signin/test_hashers.py reads the
-# real ones.
+# Hundreds of tests create users, so hashing costs a thousandth here. tests/accounts/signin/test_hashers.py checks the real
+# costs.
 OWASP_COSTS = (OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost)
 OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 8
 
-# A sweep comes at random and goes by the real clock: it would take the counters of a test with a clock of its own.
+# Sweeps are random and use the real clock, so they would remove counters of tests with their own clock.
 limiter_module.SWEEP_EVERY = 1_000_000_000
 
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet():
-    """Counters live outside the test's transaction, and rules stay compiled for seconds: both are forgotten after a test."""
+    """Reset counters, which are outside the test's transaction, and compiled rules, which are kept for seconds."""
     yield
     forget_rules()
     used = made_limiter()
     if used is not None:
         with suppress(StoreUnavailable):
             used.store.clear()
-        # Its own connection would keep PostgreSQL from dropping the test database.
+        # The limiter's own connection would prevent PostgreSQL from dropping the test database.
         used.store.close()
 
 
@@ -78,5 +78,5 @@ def staff_client(client, sue):
     return client
 
 
-# The fixtures of tests that drive a real browser.
+# Fixtures of browser tests.
 from tests.chromium import chromium, visit  # noqa: E402, F401

@@ -1,6 +1,6 @@
-"""The environment of the test run, set before Django's settings are read (a pytest plugin: see pyproject.toml).
+"""A pytest plugin (see pyproject.toml) that sets the environment before Django's settings are read.
 
-TEST_DATABASE_URL chooses the database (default: SQLite); the developer's own environment and .env play no part.
+TEST_DATABASE_URL selects the database (default: SQLite). Your own environment and .env have no effect.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ os.environ.update(
     ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
     DATABASE_URL=os.environ.get("TEST_DATABASE_URL", ""),
     REDIS_URL="",
-    RATE_LIMIT_STORE_TIMEOUT="5000",  # a busy test machine is no outage; tests of outages use the real 40 ms
+    RATE_LIMIT_STORE_TIMEOUT="5000",  # a busy machine isn't an outage; tests of outages use the real 40 ms
     EMAIL_URL="memorymail://",
     VAR_DIR=str(VAR_DIR),
-    DJANGO_ALLOW_ASYNC_UNSAFE="true",  # Playwright's event loop runs in the thread of the tests
+    DJANGO_ALLOW_ASYNC_UNSAFE="true",  # Playwright's event loop runs in the test's thread
 )

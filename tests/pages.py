@@ -1,4 +1,4 @@
-"""A page as a person has it open in a browser: the fields of its form, sent back as they stand or changed."""
+"""The fields of a page's form, to submit them unchanged or changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NOT_SENT = {"submit", "button", "reset", "file", "image"}
 
 
 class FormReader(HTMLParser):
-    """Collects what a browser would send of the form whose id or place is asked for: here, of each POST form."""
+    """Collects what a browser would send for each POST form."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class FormReader(HTMLParser):
 
 
 def fields_of(html, name):
-    """What a browser would send of the form that has a field of this name, left as it stands."""
+    """What a browser would send, unchanged, for the form that has this field."""
     reader = FormReader()
     reader.feed(html)
     return next(form for form in reader.forms if name in form)

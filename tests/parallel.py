@@ -1,4 +1,4 @@
-"""Work that several people do at the same moment: real threads, real connections, both databases."""
+"""Run work at the same moment in real threads with real connections, on both databases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def in_parallel(count, work):
-    """Run work(number) in `count` threads that start together; returns the results, in the order of the numbers."""
+    """Run work(number) in `count` threads that start together; returns the results ordered by number."""
     results, barrier = [None] * count, threading.Barrier(count)
 
     def run(number):

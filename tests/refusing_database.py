@@ -1,4 +1,4 @@
-"""A database that can be read and refuses every write."""
+"""A database that can be read but not written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READ_ONLY = {"sqlite": "PRAGMA query_only = 1", "postgresql": "SET default_trans
 
 @contextmanager
 def read_only():
-    """Sessions that begin in the block are read-only, and stay so."""
+    """Sessions that start in the block are read-only, and stay read-only."""
 
     def make_read_only(connection, **signal):
         with connection.cursor() as cursor:
@@ -26,12 +26,12 @@ def read_only():
     finally:
         connection_created.disconnect(make_read_only)
         if connection.vendor == "sqlite":
-            connection.close()  # a file has no sessions: what was read-only is the disk
+            connection.close()  # a file has no sessions: here, the disk is read-only
 
 
 @contextmanager
 def full_disk():
-    """No file can grow: SQLite's log neither."""
+    """No file can grow, including SQLite's log."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     connection.ensure_connection()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))

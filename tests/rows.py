@@ -1,4 +1,4 @@
-"""Rows that many tests need: keys, limits, usage, staff with given permissions."""
+"""Create rows that many tests need: keys, limits, usage, staff with given permissions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import make_user
 
 
 def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
-    """A key of `user`; the secret is on the instance as `key.secret`, for the test alone."""
+    """A key of `user`. The instance has its secret as `key.secret`, only for tests."""
     secret = secret or new_secret()
     key = APIKey.objects.create(user=user, name=name, **(stored_form(secret) | fields))
     for permission in allow:
@@ -32,7 +32,7 @@ def make_usage(key, **fields):
 
 
 def make_staff(name, *permissions, **fields):
-    """A member of staff with just these permissions, given as "app.codename"."""
+    """A staff user with only these permissions ("app.codename")."""
     user = make_user(name, is_staff=True, **fields)
     for permission in permissions:
         app, codename = permission.split(".")

@@ -1,4 +1,4 @@
-"""Services that some tests need. A missing one skips them with a reason; with REQUIRE_SERVICES=1 it fails them."""
+"""Services that some tests need. Without them, tests are skipped with a reason, or fail with REQUIRE_SERVICES=1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/2"
 
 
 def require(available: object, advice: str) -> None:
-    """Skip (or fail) the test unless the service is available. advice: what to install or start."""
+    """Skip or fail the test unless the service is available. `advice` says what to install or start."""
     if not available:
         if os.environ.get("REQUIRE_SERVICES") == "1":
             pytest.fail(advice)
@@ -19,7 +19,7 @@ def require(available: object, advice: str) -> None:
 
 
 def redis_url() -> str:
-    """The Redis to test with, one database for this run; the test is skipped when none answers."""
+    """The Redis database of this test run. The test is skipped if there is none."""
     url = os.environ.get("TEST_REDIS_URL", DEFAULT_REDIS_URL)
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=1) as client:

@@ -1,4 +1,4 @@
-"""Every page of the product, once, before axe-core: in light, and its colours in dark as well."""
+"""Check every page with axe-core in light mode, and its colors in dark mode too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.test_urls_access import PEOPLE, expected, filled, world  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-# What is no page, and the history of a row, which is one template: that of users stands for all.
+# URLs that aren't pages, and history pages, which share one template: only the one of users is checked.
 NO_PAGE = re.compile(
     r"export(\.csv)?/?$|download/$|jsi18n|openapi|^livez|^readyz|^authz|^api/|^admin/(?!accounts/user/).*/history/$"
 )
@@ -25,7 +25,7 @@ MORE = {
 
 
 def paths_for(person, world):  # noqa: F811
-    """The pages to open as this kind of person: those that no kind before it gets."""
+    """The pages to open as this kind of user: those that no earlier kind can open."""
     if person == "owner":
         return [f"/account/keys/{world['apikey']}/{step}" for step in OWN_KEY]
     firsts = {pattern: PEOPLE[got.index("ok")] for pattern, got in expected().items() if "ok" in got}
@@ -34,7 +34,7 @@ def paths_for(person, world):  # noqa: F811
 
 
 def findings(page, path):
-    """What axe finds on the page in light, and of its colours in dark; without transitions, which would be half-way."""
+    """What axe finds on the page in light mode, and its colors in dark mode, without transitions, which could be unfinished."""
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     page.goto(path)
     found = axe_findings(page)

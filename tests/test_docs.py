@@ -1,4 +1,4 @@
-"""What the documents name exists: files, links, commands, variables, and every page in the index."""
+"""Files, links, commands, variables and pages that the documentation mentions exist, and the index lists every page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OURS = {name for name, app in get_commands().items() if app in {"tiers", "accoun
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 COMMAND = re.compile(r"manage\.py ([a-z_]+)")
-# A file in one of our directories, as prose names it.
+# A file in one of our directories, as mentioned in text.
 PLACE = re.compile(r"(?:config|accounts|tiers|ratelimits|apikeys|templates|static|tests|benchmarks|docs)/[\w./-]+\.\w+")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]")
-# Settings of Django and allauth, a variable of the FastAPI starter, and placeholders.
+# Settings of Django and allauth, a variable of the FastAPI starter, placeholders.
 FOREIGN = {"MFA_RATE_LIMITS", "ACCOUNT_RATE_LIMITS", "CREATE_TABLES_ON_STARTUP", "NAME", "OAUTH_GITHUB"}
 EXAMPLE = (ROOT / ".env.example").read_text()
 TESTS_OWN = {"TEST_POSTGRES_URL", "TEST_DATABASE_URL", "TEST_REDIS_URL", "REQUIRE_SERVICES"}
@@ -82,7 +82,7 @@ def test_the_regular_jobs_name_the_commands_that_compose_runs():
 
 
 def test_compose_passes_every_variable_on_that_a_container_may_need():
-    """Those that say where things are in the container itself are fixed there."""
+    """Variables for paths and addresses inside the container are fixed."""
     fixed = {"DEBUG", "ENV_FILE", "VAR_DIR", "STATIC_ROOT", "BIND", "NODES", "DATABASE_URL", "POSTGRES_PORT"}
     passed = set(re.findall(r"^ {4}([A-Z_0-9]+): ", (ROOT / "compose.yaml").read_text(), re.MULTILINE))
     assert set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", EXAMPLE, re.MULTILINE)) - passed - fixed == set()

@@ -1,4 +1,4 @@
-"""Every form of the pages, sent with one field at a time tampered with: an answer below 500, whatever stands in it."""
+"""Submit every form with one field at a time tampered with: the response is never a 5xx."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Form(NamedTuple):
 
     @property
     def sent(self):
-        """What a browser sends if nobody touches anything."""
+        """What a browser sends for the unchanged form."""
         return {name: value for name, value in self.fields.items() if value is not None}
 
 
 class FormReader(HTMLParser):
-    """The forms of a page, with what a browser would send of each; None for a box that is not ticked."""
+    """The forms of a page, with what a browser would send for each; None for a checkbox that isn't selected."""
 
     def __init__(self, address):
         super().__init__()
@@ -90,7 +90,7 @@ def forms_of(client, address):
 
 
 def tampered_with(form):
-    """The form's data with each field in turn holding something else, and with the field left out."""
+    """The form's data, for each field in turn with another value and without the field."""
     for name in form.fields:
         for value in TAMPERED:
             yield name, {**form.sent, name: value}
@@ -106,7 +106,7 @@ def send(client, form, data):
 
 @pytest.fixture
 def places(alice, free, settings):
-    """What stands for the names in the addresses of pages."""
+    """Values for the parameters in URLs."""
     settings.RATE_LIMIT_STORE = "memory"
     bootstrap_groups()
     key = make_key(alice)

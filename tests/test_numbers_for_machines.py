@@ -1,4 +1,4 @@
-"""Numbers that a machine reads (ids, values, addresses, coordinates) have no thousands separators; those for people do."""
+"""Numbers for machines (ids, values, URLs, coordinates) have no thousands separators; numbers for people do."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 FIRST = 1_234_567
-# What people read or hear: there a number may have separators.
+# Attributes for people, where numbers can have separators.
 FOR_PEOPLE = frozenset({"title", "aria-label", "placeholder", "alt", "content"})
 GROUPED = re.compile(r"(?<![\d,])\d{1,3}(,\d{3})+(?![\d,])")
-# The way out, and what asks for a passkey, which would have to be a real one.
+# Sign-out, and pages that need a real passkey.
 NOT_VISITED = re.compile(r"logout|authenticate|webauthn/(login|add)")
 
 
 class AttributeReader(HTMLParser):
-    """The attributes of a page that a machine reads and that hold a number with separators."""
+    """Attributes for machines that have a number with separators."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ def faults(html):
 
 @pytest.fixture
 def large(settings, db):
-    """One of each thing, with ids and figures of millions; signed in: a superuser, and Olga, who holds all of it."""
+    """One row of each model, with ids and numbers in the millions. A superuser and Olga, the owner, are signed in."""
     settings.RATE_LIMIT_STORE = "memory"
     now = timezone.now()
     free = Tier.objects.create(id=FIRST, name="free")
@@ -108,7 +108,7 @@ MORE = {
     ],
     "holder": ["/account/usage/?key={apikey}", *(f"/account/keys/{{apikey}}/{step}" for step in ("", "edit/", "rotate/"))],
 }  # fmt: skip
-# Pages that only an answer to a form shows: confirmations, and forms with errors in them.
+# Pages that are only shown after submitting a form: confirmations, and forms with errors.
 SENT = [
     ("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": "{user}"}),
     ("/admin/tiers/tier/", {"action": "delete_selected", "_selected_action": "{tier}"}),
@@ -127,7 +127,7 @@ SENT = [
 
 
 def pages(large):
-    """Every page that they get, by its path and who asked."""
+    """Every page that they can open, by path and user."""
     for person, client in large["people"].items():
         patterns = [pattern for pattern, answers in expected().items() if {"ok", "to"} & set(answers)]
         for path in [filled(pattern, large) for pattern in patterns] + [more.format(**large) for more in MORE[person]]:
@@ -182,7 +182,7 @@ def test_an_address_that_is_not_pending_is_told_so(large, action):
 
 
 def test_what_the_buttons_of_the_own_account_send_is_understood(large):
-    """A session and a passkey, each with an id of millions."""
+    """A session and a passkey, each with an id in the millions."""
     holder = large["people"]["holder"]
     passkeys = holder.get("/accounts/2fa/webauthn/").content.decode()
     assert f"/accounts/2fa/webauthn/keys/{FIRST}/remove/" in passkeys
@@ -195,7 +195,7 @@ def test_what_the_buttons_of_the_own_account_send_is_understood(large):
 
 
 def test_what_the_forms_of_staff_send_is_understood(large):
-    """Each edit form, sent as the page has it, changes nothing and says of no field that it is wrong."""
+    """Each edit form, submitted unchanged, changes nothing and has no errors."""
     client = large["people"]["superuser"]
     for path in (
         f"/users/{large['user']}/edit/",

@@ -1,4 +1,4 @@
-"""What all pages have in common: labels without colons, titles that name the product, crumbs that begin at home."""
+"""On all pages, labels have no colons, titles include the product's name, and breadcrumbs start at home."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CRUMBS = re.compile(r'<div class="breadcrumbs">\s*(<a href="[^"]+">)?(Overview|Y
 
 @pytest.fixture
 def pages(world):  # noqa: F811
-    """The pages that a superuser gets, by their paths."""
+    """The pages that a superuser can open, by path."""
     client = world["people"]["superuser"]
     paths = [filled(pattern, world) for pattern, answers in expected().items() if answers[-1] == "ok"]
     answers = {path: client.get(path) for path in paths}

@@ -1,4 +1,4 @@
-"""A form that was open while others worked: only what the person changed is written, and conflicts are told."""
+"""A form that was open while somebody else made changes only writes the user's changes, and shows conflicts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shown(response):
 
 
 class Page:
-    """An edit form: who opens it, on what, a field they change, and a field that somebody else changes meanwhile."""
+    """An edit form: who opens it, for what, a field they change, and a field that somebody else changes meanwhile."""
 
     def __init__(self, url, row, mine, theirs, *, owner=False):
         self.url, self.row, self.owner = url, row, owner
@@ -122,7 +122,7 @@ def stored(row, name):
 
 
 def change(row, name, value):
-    """As a colleague's page does it: the column, and nothing else."""
+    """Change only this column, as another user's page does."""
     type(row)._default_manager.filter(pk=row.pk).update(**{name: value})
 
 
@@ -200,7 +200,7 @@ class TestEveryForm:
         monkeypatch.setattr(EditForm, "lock_row", late)
         assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
-        # The owner's key page locks its row before it looks.
+        # The owner's key page locks its row before it reads.
         assert len(calls) == (0 if page.url.startswith("/account/keys") else 2)
 
 

@@ -1,7 +1,7 @@
-"""Every URL of the project, and what each kind of person gets there. A URL that is not in the list fails the test.
+"""Every URL of the project, and what each kind of user gets there. A URL that isn't in the list fails the test.
 
-A line: the pattern, then the answer to a GET by a visitor, an account holder, staff who may only view accounts, and a
-superuser. `in`: sent to the sign-in. `to`: sent elsewhere.
+Each line has the pattern, then the response to a GET by a visitor, a user, staff who can only view users, and a superuser.
+`in`: redirected to sign-in. `to`: redirected elsewhere.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def test_no_url_is_missing_from_the_list_and_none_is_left_over() -> None:
 
 @pytest.fixture
 def world(free):
-    """One of each thing that a URL can name, none of them the person's own who asks."""
+    """One row of each model that a URL can name, none owned by the user who opens it."""
     owner = make_user("owner")
     key = make_key(owner)
     limit = RateLimit.objects.create(tier=free, path="/x", limit=1, period=1)
@@ -238,7 +238,7 @@ def world(free):
 
 
 def filled(pattern: str, world: dict[str, Any]) -> str:
-    """The pattern as a path: with ids of things that exist, words that fit elsewhere."""
+    """The pattern as a path, with ids of existing rows and suitable words."""
     model = pattern.split("/")[2] if pattern.startswith("admin/") and pattern.count("/") > 2 else "user"
     path = pattern
     for parameter, value in {
@@ -259,7 +259,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
 
 
 def read_to_the_end(response: Any) -> None:
-    """A streamed answer that nobody reads keeps its query open."""
+    """A streamed response that isn't read keeps its query open."""
     if response.streaming:
         list(response)
 
@@ -297,9 +297,9 @@ def test_a_post_opens_no_staff_page_that_a_get_does_not(world) -> None:
 
 
 STAFF = ("admin/", "users/")
-# The way out and the way in, and what the admin's own pages load.
+# Sign-out and sign-in, and what the admin's pages load.
 OPEN = {"admin/login/", "admin/logout/"}
-# What adds, deletes or does something is no page to look at.
+# URLs that create, delete or do something aren't pages to view.
 DOES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/<account_action:slug>/",
     "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/",

@@ -16,7 +16,7 @@ from ratelimits.stores.sqlite import SQLiteStore
 from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
 
-# The PostgreSQL store needs PostgreSQL as the project's database: the suite runs on both (tests/run.py).
+# The PostgreSQL store needs PostgreSQL as the database; all tests run on both (tests/run.py).
 ON_POSTGRESQL = (
     (pytest.param("postgresql", marks=pytest.mark.django_db),)
     if os.environ["DATABASE_URL"].startswith("postgres")
@@ -28,7 +28,7 @@ SHARED_STORES = STORES[1:]
 
 @pytest.fixture
 def make_store(request, tmp_path):
-    """Build a store by name, and another view of the same counters with each further call; empty at first."""
+    """Create a store by name, empty at first. Each further call returns another instance with the same counters."""
     made = []
 
     def make(name):
@@ -39,7 +39,7 @@ def make_store(request, tmp_path):
         elif name == "redis":
             store = RedisStore(redis_url(), timeout=PATIENCE)
         else:
-            request.getfixturevalue("db")  # by name only: the other stores need none
+            request.getfixturevalue("db")  # requested by name only: other stores don't need it
             store = PostgreSQLStore(timeout=PATIENCE)
         if not made:
             store.clear()
@@ -59,7 +59,7 @@ def store(request, make_store):
 
 @pytest.fixture(params=SHARED_STORES)
 def shared_store(request, make_store):
-    """A store that other processes can reach."""
+    """A store that other processes can use."""
     return make_store(request.param)
 
 
@@ -71,7 +71,7 @@ def eight_processes():
 
 @pytest.fixture
 def use_store(monkeypatch):
-    """Make the process's limiter work with another store."""
+    """Make the limiter of this process use another store."""
     used = []
 
     def use(store):
@@ -87,7 +87,7 @@ def use_store(monkeypatch):
 
 @pytest.fixture
 def memory(use_store):
-    """The process's limiter counts in memory: for tests that are not about stores."""
+    """The limiter of this process counts in memory, for tests that aren't about stores."""
     use_store(MemoryStore())
     assert settings.RATE_LIMITER_ENABLED
     return limiter()

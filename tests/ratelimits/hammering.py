@@ -1,4 +1,4 @@
-"""What the processes of a concurrency test run: they share a store with the test, and nothing else."""
+"""What the processes of a concurrency test run; they only share a store with the test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
 
-# Seconds. What these tests are about is exactness, and a busy test machine is no outage.
+# Seconds. These tests are about exact counts, and a busy machine isn't an outage.
 PATIENCE = 5.0
 
 
 def address_of(store):
-    """What another process needs to open the same store."""
+    """What another process needs to open this store."""
     if store.name == "sqlite":
         return store.name, str(store.path)
     if store.name == "redis":
@@ -34,7 +34,7 @@ def opened(name, address):
 
 
 def hammer(address, budgets, hits, start_at):
-    """Hit the budgets `hits` times from the moment `start_at`; returns how many were admitted."""
+    """Hit the budgets `hits` times, starting at `start_at`; returns how many hits were allowed."""
     store = opened(*address)
     store.ping()
     time.sleep(max(0, start_at - time.time()))
@@ -44,7 +44,7 @@ def hammer(address, budgets, hits, start_at):
 
 
 def open_and_hammer(address, budget, hits, start_at):
-    """As `hammer`, but the store is first opened at the moment when everybody starts."""
+    """Like `hammer`, but the store is opened when all processes start."""
     store = opened(*address)
     time.sleep(max(0, start_at - time.time()))
     admitted = sum(store.hit([budget]).allowed for _ in range(hits))

@@ -73,7 +73,7 @@ def test_sweep_counters_reports_while_it_works(memory, db):
 
 
 def test_sweep_counters_prunes_old_notes(memory, db):
-    Outage.objects.all().delete()  # outages are noted past a test's transaction, so another test may have left one
+    Outage.objects.all().delete()  # outages are recorded outside the test's transaction, so another test may have left one
     old = timezone.now() - dt.timedelta(days=8)
     Refusal.objects.create(key="k", owner="o", name="n", limit=1, period=1, window="rolling", first_at=old, last_at=old)
     Outage.objects.create(store="redis", node="n", error="e", began_at=old, ended_at=old)
@@ -102,7 +102,7 @@ def test_sweep_counters_fails_when_the_store_is_away(use_store):
 @pytest.mark.django_db(transaction=True)
 def test_the_counters_migration_reverses():
     executor = MigrationExecutor(connection)
-    leaves = executor.loader.graph.leaf_nodes()  # of all apps: others depend on the counters
+    leaves = executor.loader.graph.leaf_nodes()  # of all apps, because others depend on the counters
     executor.migrate([("ratelimits", "0001_initial")])
     assert "rate_counters" not in connection.introspection.table_names()
     MigrationExecutor(connection).migrate(leaves)

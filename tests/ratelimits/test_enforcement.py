@@ -1,4 +1,4 @@
-"""Limits on an adopter's own views: the decorator, the middleware, and the starter's behaviours."""
+"""Limits on your own views: the decorator, the middleware, and the behavior of the FastAPI starter."""
 
 from __future__ import annotations
 

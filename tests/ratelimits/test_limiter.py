@@ -132,11 +132,11 @@ def test_one_limiter_a_process_until_it_is_forgotten(db):
     assert limiter() is not first
 
 
-# --- A store that is away ---
+# --- A store that is down ---
 
 
 class FlakyStore(MemoryStore):
-    """A memory store that can be taken away; not a stand-in for ours, but a way to have an outage at will."""
+    """A memory store with outages on demand."""
 
     away = False
 
@@ -200,7 +200,7 @@ def test_staff_can_see_an_outage_and_what_was_let_through(flaky, settings):
     limiter().hit(ONE, closed=True)
     wait_until(lambda: Outage.objects.filter(ended_at=None).exists())
     flaky.away = False
-    # By its figures: the threads of earlier tests' limiters may note their outages as late as this.
+    # Found by its numbers, because threads of earlier tests may record their outages as late as now.
     ended = Outage.objects.filter(let_through=3, refused=1).exclude(ended_at=None)
     wait_until(ended.exists)
     outage = ended.get()
@@ -210,7 +210,7 @@ def test_staff_can_see_an_outage_and_what_was_let_through(flaky, settings):
 
 
 def test_an_outage_that_cannot_be_noted_still_ends(flaky, caplog):
-    """No database in this test: what the breaker's thread writes fails."""
+    """This test has no database, so the breaker's thread can't write."""
     flaky.away = True
     limiter().hit(ONE)
     wait_until(lambda: "could not be noted" in caplog.text)
@@ -238,7 +238,7 @@ def threads():
 
 @pytest.fixture
 def own_redis(tmp_path):
-    """A Redis of our own, to stop and to kill."""
+    """A Redis that a test can stop and kill."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     require(program, "No redis-server here: install redis-server or valkey.")
     command = [program, "--port", str(PORT), "--save", "", "--dir", str(tmp_path), "--bind", "127.0.0.1"]
@@ -253,7 +253,7 @@ def own_redis(tmp_path):
 
 
 def first_hit_on_a_hung(server, store, use_store):
-    """Milliseconds of the first hit after the server stopped; the outcome must not depend on it."""
+    """Milliseconds of the first hit after the server stopped."""
     counting = use_store(store)
     server.send_signal(signal.SIGSTOP)
     outcome, milliseconds = timed(lambda: counting.hit(ONE))
@@ -265,7 +265,7 @@ def first_hit_on_a_hung(server, store, use_store):
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_hung_redis_delays_one_request_by_60_ms_and_then_none(own_redis, use_store, connected, transactional_db):
     delays = []
-    for _ in range(3):  # the best of three: a busy test machine adds to it
+    for _ in range(3):  # best of three, because a busy machine is slower
         store = RedisStore(f"redis://127.0.0.1:{PORT}/0")
         if connected:
             store.ping()
@@ -437,7 +437,7 @@ def test_a_sqlite_file_without_its_table_is_away(tmp_path):
 
 
 def test_a_hit_waits_as_long_as_others_get_their_turn(tmp_path):
-    """Longer than the timeout: the file moves, so it is a queue and no outage."""
+    """Longer than the timeout: the file changes, so this is a queue and not an outage."""
     store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=0.2)
     store.ping()
     holding = threading.Event()

@@ -292,7 +292,7 @@ def test_values_on_one_shape_and_method_stay_together():
     assert winner(["/orders/{id}", "/orders/{order}", "/orders/*"], "/orders/5") == ["/orders/{id}", "/orders/{order}"]
 
 
-# --- Against a naive reference ---
+# --- Compared with a naive implementation ---
 
 SEGMENTS = st.sampled_from(["a", "b", "{x}", "{y}"])
 PATTERNS = st.builds(
@@ -305,7 +305,7 @@ PATHS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=5).map(lambda segmen
 
 
 def rank(pattern, method):
-    """The order of the design, as a key to sort by: literal 0, {name} 1, * 2; an end beats a *."""
+    """A sort key for the order of patterns: literal 0, {name} 1, * 2; an end beats a *."""
     kinds = [2 if segment == "*" else 1 if segment.startswith("{") else 0 for segment in pattern_segments(pattern)]
     return [*kinds, -1], method == ""
 

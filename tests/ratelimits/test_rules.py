@@ -93,7 +93,7 @@ def test_a_change_by_a_machine_whose_clock_is_behind_is_seen(free, monkeypatch):
     limit = RateLimit.objects.create(tier=free, path="/orders", limit=10)
     RateLimit.objects.create(tier=free, path="/later", limit=10)
     assert rules_for_tier(free.pk).match("/orders").values[0].limit == 10
-    # As if in a transaction that began before the newest change and ended after it.
+    # As if in a transaction that began before the latest change and ended after it.
     QuerySet(RateLimit).filter(pk=limit.pk).update(limit=5, updated_at=limit.updated_at)
     now[0] += rules.KEPT_FOR
     assert rules_for_tier(free.pk).match("/orders").values[0].limit == 5

@@ -1,4 +1,4 @@
-"""One budget behind a real gunicorn: as many are admitted as the limit says, whichever worker answers."""
+"""Several workers of a real gunicorn share one budget, and allow exactly as many requests as the limit."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def port(transactional_db, tmp_path):
 def test_workers_share_one_budget_exactly(port):
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda _: call(port, path="/", timeout=30).status, range(160)))
-    # Whoever is let in is led from the front door to the sign-in.
+    # The home page redirects allowed requests to sign-in.
     assert answers.count(302) == LIMIT
     assert answers.count(429) == 160 - LIMIT

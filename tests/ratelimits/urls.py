@@ -1,4 +1,4 @@
-"""Views of an adopter, for the tests of enforcement."""
+"""Views for the tests of enforcement."""
 
 from __future__ import annotations
 

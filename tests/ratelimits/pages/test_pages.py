@@ -1,4 +1,4 @@
-"""The pages about limits, for staff and for account holders."""
+"""Pages about rate limits, for staff and users."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def exhaust(user, path="/x"):
         pass
 
 
-# --- Who may see them ---
+# --- Permissions ---
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -144,7 +144,7 @@ def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, sett
 
 
 def test_an_empty_list_says_so(staff_client):
-    Outage.objects.all().delete()  # outages are noted past a test's transaction, so another test may have left one
+    Outage.objects.all().delete()  # outages are recorded outside the test's transaction, so another test may have left one
     page = text(staff_client.get(url("limited_now")))
     assert "Nobody was refused in the last 5 minutes" in page
     assert "None in the last 7 days" in page
@@ -335,7 +335,7 @@ def test_deleting_in_the_admin_is_in_force_at_once_in_this_process(staff_client,
     assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "default"
 
 
-# --- The holder ---
+# --- The user's own page ---
 
 
 def test_holders_see_their_limits_and_what_is_left(client, alice, free):

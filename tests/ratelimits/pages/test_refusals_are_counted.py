@@ -1,4 +1,4 @@
-"""“Limited right now” counts every refusal soon, whether or not another one follows."""
+"""“Limited right now” shows every rate limited request soon, whether or not another one follows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def budget(owner="user:1"):
 
 
 def deny(times, budgets=None):
-    """As many requests over the limit of `budgets`, which nobody used before."""
+    """Make this many requests over the limit of `budgets`, which were unused before."""
     outcomes = [limiter().hit(budgets or budget()).allowed for _ in range(times + 1)]
     assert outcomes == [True] + [False] * times
 
@@ -54,7 +54,7 @@ def test_the_page_shows_all_of_a_burst(memory, staff_client):
 def test_a_burst_is_in_the_database_soon_without_another_event(memory):
     deny(DENIED)
     wait_until(lambda: counted() == DENIED, seconds=10)
-    # More of them, after the thread had nothing to do.
+    # More of them, after the thread was idle.
     deny(DENIED, budget("user:2"))
     wait_until(lambda: counted() == 2 * DENIED, seconds=10)
 
@@ -128,7 +128,7 @@ def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog):
         return write(due)
 
     monkeypatch.setattr(register_module, "write", fail_at_first)
-    monkeypatch.setattr(register_module, "MOST_WRITES", 0)  # requests leave it all to the thread
+    monkeypatch.setattr(register_module, "MOST_WRITES", 0)  # requests leave all writing to the thread
     deny(1)
     wait_until(lambda: "Refusals could not be noted" in caplog.text, seconds=10)
     deny(DENIED, budget("user:2"))
@@ -171,7 +171,7 @@ WORKERS = ["--workers", "3", "--worker-class", "gthread", "--threads", "2"]
 
 @pytest.fixture
 def no_counters(transactional_db):
-    """With PostgreSQL the workers count in the database under test, where another test's workers may have counted."""
+    """On PostgreSQL, workers count in the test database, where another test's workers may have counted before."""
     limiter().store.clear()
 
 

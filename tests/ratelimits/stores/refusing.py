@@ -1,4 +1,4 @@
-"""Stores that answer, but refuse to count."""
+"""Stores that respond but can't count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wait_until(condition, seconds=30):
 
 @contextmanager
 def redis_server(directory, *arguments):
-    """A Redis of the test's own, which may be broken in any way; its port."""
+    """The port of a Redis that a test can break in any way."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     require(program, "No redis-server here: install redis-server or valkey.")
     port = free_port()
@@ -46,7 +46,7 @@ def pongs(port):
 
 
 class Trouble:
-    """A way for Redis to refuse writes: the commands that begin it and those that end it."""
+    """A way to make Redis reject writes: commands to start and to end it."""
 
     def __init__(self, begin, end):
         self.begin, self.end = begin, end
@@ -63,7 +63,7 @@ TROUBLES = {
 
 @contextmanager
 def in_trouble(port, name):
-    """Redis refuses to count until the block ends."""
+    """Redis can't count until the block ends."""
     with redis.Redis(port=port) as client:
         for command in TROUBLES[name].begin:
             client.execute_command(*command.split())
@@ -76,7 +76,7 @@ def in_trouble(port, name):
 
 @contextmanager
 def busy(port):
-    """Redis runs somebody's endless script, and answers everybody else with BUSY."""
+    """Redis runs an endless script and answers BUSY to everybody else."""
     endless = threading.Thread(target=run_forever, args=(port,))
     with redis.Redis(port=port, socket_timeout=10) as client:
         client.config_set("busy-reply-threshold", 50)
@@ -94,4 +94,4 @@ def run_forever(port):
         with redis.Redis(port=port, socket_timeout=60) as client:
             client.eval("while true do end", 0)
     except redis.ResponseError:
-        pass  # killed, as planned
+        pass  # killed on purpose

@@ -1,4 +1,4 @@
-"""What every store has to do; the same tests for all of them."""
+"""The same tests for every store."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_key_may_hold_anything(store):
     assert not store.hit([budget], clock=NOON).allowed
 
 
-# --- Honest answers ---
+# --- Remaining and retry times ---
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_what_is_said_to_remain_is_what_remains(store, window):
     assert said == [4, 3, 2, 1, 0, 0]
 
 
-# --- The promise, over time ---
+# --- The guarantee over time ---
 
 
 def test_no_stretch_of_time_admits_more_than_the_promise(make_store):
-    """Never more than N + ceil(N·Δ/P) in any stretch Δ, for a client that asks all the time."""
+    """Never more than N + ceil(N·Δ/P) in any interval Δ, for a client that makes requests all the time."""
     store, limit, period = make_store("memory"), 20, 10
     budget, clock, times, lucky = hundred(limit=limit, period=period), NOON, [], random.Random(1)
     for _ in range(20_000):
@@ -196,7 +196,7 @@ def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
     assert max(counted.values()) == 10
 
 
-# --- A clock that steps ---
+# --- A clock that steps back ---
 
 
 @EACH_WINDOW
@@ -247,7 +247,7 @@ def test_a_rolling_limit_keeps_the_share_that_is_used(store):
 @pytest.mark.parametrize("window", ["rolling", "fixed"])
 def test_a_changed_period_hands_out_no_fresh_quota(store, window, old, new):
     if window == "fixed" and {old, new} == {60, 86400}:
-        # Quotas of a day and more are counters of another kind, which outlive a crash.
+        # Quotas of a day or more use another kind of counter, which survives a crash.
         old, new = min(old, 7200), min(new, 7200)
     admitted(store, [hundred(limit=10, period=old, window=window)], 10, NOON)
     assert admitted(store, [hundred(limit=10, period=new, window=window)], 1, NOON) == 0
@@ -335,12 +335,12 @@ def test_redis_forgets_dead_counters_by_itself(make_store):
     assert store.sweep() == 0
 
 
-# --- All stores calculate alike ---
+# --- All stores calculate the same ---
 
 
 @st.composite
 def histories(draw):
-    """Requests over time, under limits that change, on a clock that steps back now and then."""
+    """Requests over time, with changing limits and a clock that sometimes steps back."""
     moves = st.one_of(
         st.integers(0, 3 * SECOND), st.integers(0, 100 * HOUR), st.integers(-2 * SECOND, 0), st.just(-HOUR)
     )

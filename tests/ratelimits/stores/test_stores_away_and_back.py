@@ -1,4 +1,4 @@
-"""A store that cannot be reached says so in one way, whatever is asked of it, and works again once it is back."""
+"""A store that is down always raises the same error, and works again once it's back."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
 def test_redis_that_is_not_there_is_unavailable(question):
     store = RedisStore("redis://127.0.0.1:1/0")
     if question is EVERYTHING["sweep"]:
-        assert question(store) == 0  # Redis forgets by itself: nothing is asked
+        assert question(store) == 0  # Redis expires counters itself, so no command is sent
         return
     with pytest.raises(StoreUnavailable, match="Redis"):
         question(store)
@@ -176,7 +176,7 @@ def test_clearing_leaves_what_is_not_ours(make_store):
 
 
 class Unreadable:
-    """A connection to a file that is just being made: even its version cannot be read."""
+    """A connection to a file that is being created: even its version can't be read."""
 
     def execute(self, statement):
         raise sqlite3.OperationalError("database is locked")

@@ -1,4 +1,4 @@
-"""A store that answers and refuses to count is one outage, until it counts again."""
+"""A store that responds but can't count is one outage, until it can count again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ quick_probes = pytest.mark.usefixtures("_quick_probes")
 
 @pytest.fixture
 def _quick_probes(monkeypatch):
-    """As many looks at the store within the test as otherwise in minutes: each could be taken for the end of the outage."""
+    """As many probes in this test as normally in minutes; any of them could wrongly end the outage."""
     monkeypatch.setattr(breaker, "PROBE_INTERVAL", 0.002)
 
 
@@ -44,7 +44,7 @@ def outages(caplog):
 
 
 def ask_often(counting):
-    """Many requests while the store is in trouble; the milliseconds that the middle one took."""
+    """Make many requests while the store can't count; returns the median time in milliseconds."""
     times = []
     for number in range(REQUESTS):
         began = time.perf_counter()
@@ -129,11 +129,11 @@ def test_a_cluster_without_its_slots_fails_a_ping(tmp_path):
 
 @pytest.mark.redis
 def test_a_connection_to_a_redis_that_became_a_replica_is_replaced(own_redis, store, tmp_path):
-    """As after a failover: the name leads to another server now, and only new connections find it."""
+    """As after a failover: the name now resolves to another server, and only new connections reach it."""
     store.ping()
     with redis_server(tmp_path) as another:
         store._url = f"redis://127.0.0.1:{another}/0"
-        store._local.connection.port = another  # where the name leads to from now on
+        store._local.connection.port = another  # what the name resolves to from now on
         with in_trouble(own_redis, "a replica"):
             assert store.hit(budget(1)).allowed
 
@@ -150,7 +150,7 @@ def in_file(tmp_path):
 
 @contextmanager
 def read_only_file(store):
-    """Whoever opens the file from now on may only read it."""
+    """From now on, the file can only be opened for reading."""
     connect = sqlite_module.connect
 
     def connect_for_reading(path, timeout):
@@ -166,7 +166,7 @@ def read_only_file(store):
 
 @contextmanager
 def full_disk(store):
-    """The log of the file can't grow any more. (A disk without room would say so in another word, and at the same place.)"""
+    """The file's log can't grow any more. (A full disk gives another error in the same place.)"""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (Path(f"{store.path}-wal").stat().st_size, limits[1]))
     try:
@@ -197,7 +197,7 @@ def test_a_counters_file_whose_table_is_gone_gets_it_back(tmp_path):
 
 
 class PostgreSQLTrouble:
-    """Statements that begin and end it, on a connection of its own."""
+    """Statements to start and to end it, on a dedicated connection."""
 
     def __init__(self, begin, end):
         self.begin, self.end = begin, end
@@ -251,7 +251,7 @@ def test_a_postgresql_that_is_read_only_is_one_outage(in_postgresql, use_store, 
     in_postgresql.ping()
     trouble = read_only(settings.DATABASES["default"]["NAME"])
     counting = use_store(in_postgresql)
-    in_postgresql.close()  # sessions that are there already stay as they are
+    in_postgresql.close()  # existing sessions don't change
     with trouble:
         ask_often(counting)
         assert len(outages(caplog)) == 1
