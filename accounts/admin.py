@@ -16,10 +16,11 @@ from accounts import rights
 from accounts.addresses import set_address
 from accounts.models import User
 from accounts.staff import mails
-from config.base.admin import GatehouseModelAdmin, badge, when
+from config.base.admin import GatehouseModelAdmin, when
 from config.base.admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
+from config.base.templatetags import badge, badges
 from config.base.text import counted, search_form
 from config.base.validators import validate_name
 from tiers.models import Tier
@@ -70,10 +71,8 @@ class UserAdmin(SoftDeleteAdmin):
     @admin.display(description="State", ordering="is_active")
     def state_column(self, user: User) -> str:
         """Whether the account may act, and below it, for staff, its role."""
-        state = badge("ok", "active") if user.is_active else badge("warn", "suspended")
-        if not user.is_staff:
-            return state
-        return format_html("{}<br>{}", state, badge("accent", "superuser" if user.is_superuser else "staff"))
+        state = badge("active" if user.is_active else "suspended")
+        return format_html("{}<br>{}", state, badges(user.states[1:])) if user.is_staff else state
 
     @admin.display(description="password")
     def password_column(self, user: User) -> str:

@@ -134,6 +134,12 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return "active" if self.is_active else "suspended"
 
     @property
+    def states(self) -> list[str]:
+        """The badges of the account: its state, and the rank of staff."""
+        rank = "superuser" if self.is_superuser else "staff" if self.is_staff else ""
+        return [word for word in (self.state, rank) if word]
+
+    @property
     def is_privileged(self) -> bool:
         """Whether only superusers may change this account."""
         return self.is_staff or self.is_superuser

@@ -27,13 +27,12 @@ from apikeys.pages.forms import FindForm, StaffCreateKeyForm
 from apikeys.pages.rows import key_rows
 from apikeys.pages.views import STEPS, at, create_key, status_of
 from apikeys.usage import admin as usage_admin  # noqa: F401  (registers the ledger)
-from config.base.admin import GatehouseTabularInline, badge, when
+from config.base.admin import GatehouseTabularInline, when
 from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
+from config.base.templatetags import badge
 from config.base.text import counted
-
-STATE_BADGES = {"active": "ok", "disabled": "warn", "expired": "muted", "revoked": "danger", "deleted": "danger"}
 
 
 class KeyStateFilter(admin.SimpleListFilter):
@@ -143,7 +142,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="State")
     def state_column(self, key: APIKey) -> str:
-        return badge(STATE_BADGES[key.state], key.state)
+        return badge(key.state)
 
     @admin.display(description="Last used", ordering="last_used_at")
     def last_use(self, key: APIKey) -> str:
@@ -191,7 +190,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
                 return HttpResponseRedirect(self.url("change", key.pk))
             form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
         return StaffDesk(request).page(
-            "apikeys/pages/find.html", status_of(form), form=form, heading="Find a key by its secret"
+            "apikeys/pages/find.html", status_of(form), form=form, title="Find a key by its secret"
         )
 
     # --- One key ---

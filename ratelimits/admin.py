@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
-from config.base.admin import badge, when
+from config.base.admin import when
 from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base.templatetags import badge
 from config.base.text import counted
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
@@ -65,7 +66,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
     @admin.display(description="Mode", ordering="mode")
     def mode_column(self, limit: RateLimit) -> str:
         enforced = limit.mode == RateLimit.Mode.ENFORCE
-        return badge("ok" if enforced else "warn", "enforced" if enforced else "observed only")
+        return badge("enforced", "ok") if enforced else badge("observed only", "warn")
 
     # --- Saving ---
 

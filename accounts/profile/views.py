@@ -56,6 +56,7 @@ def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpR
     user = own_account(request)
     tier = user.effective_tier
     context = {
+        "title": "Your profile",
         "person": user,
         "verified": is_verified(user),
         "tier": tier,
@@ -112,4 +113,4 @@ def close(request: HttpRequest) -> HttpResponse:
             messages.success(request, "Your account is closed.")
             return HttpResponseRedirect(reverse(settings.LOGIN_URL))
     keys = User.objects.filter(pk=user.pk).effective_keys().count()
-    return render(request, "accounts/profile/close.html", {"form": form, "keys": keys})
+    return render(request, "accounts/profile/close.html", {"title": "Close your account", "form": form, "keys": keys})

@@ -196,6 +196,16 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
             return "disabled"
         return "expired" if self.is_expired else "active"
 
+    @property
+    def states(self) -> list[str]:
+        """The badges of the key: its state, and what else would have it denied."""
+        words = [self.state]
+        if self.state == "disabled" and self.is_expired:
+            words.append("expired")
+        if self.state == "active" and not self.user.is_effective:
+            words.append(f"owner {self.user.state}")
+        return words
+
 
 class KeyPermission(TimestampedModel):
     """One thing that a key may do: an action on a resource. No row, no access."""

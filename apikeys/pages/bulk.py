@@ -153,7 +153,7 @@ def preview(desk: StaffDesk, form: BulkForm, verb: str, chosen: Sequence[APIKey]
         more=max(0, len(keys) - MOST_NAMED),
         holders=len({key.user_id for key in keys}),
         used=used,
-        heading=f"{label}: {counted(len(keys), 'key')}",
+        title=f"{label}: {counted(len(keys), 'key')}",
     )
 
 

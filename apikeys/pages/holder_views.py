@@ -35,7 +35,7 @@ def key_list(request: HttpRequest) -> HttpResponse:
     counts = {name: page.paginator.count if name == tab else keys[name].count() for name in keys}
     tabs = [(name, label, counts[name], name == tab) for name, label in TABS]
     return desk.page(
-        "apikeys/pages/holder_list.html", page=page, rows=key_rows(page), tabs=tabs, tab=tab, heading="API keys"
+        "apikeys/pages/holder_list.html", page=page, rows=key_rows(page), tabs=tabs, tab=tab, title="API keys"
     )
 
 
@@ -49,7 +49,7 @@ def key_create(request: HttpRequest) -> HttpResponse:
 
 def key_detail(desk: Desk, key_id: UUID) -> HttpResponse:
     key = desk.find(key_id)
-    return desk.page("apikeys/pages/holder_detail.html", key=key, row=key_rows([key])[0], heading=key.name)
+    return desk.page("apikeys/pages/holder_detail.html", key=key, row=key_rows([key])[0], title=key.name)
 
 
 def key_edit(desk: Desk, key_id: UUID) -> HttpResponse:
@@ -77,5 +77,5 @@ def save_edit(desk: Desk, key: APIKey, form: KeyForm) -> bool:
 
 
 def edit_page(desk: Desk, key: APIKey, form: KeyForm) -> HttpResponse:
-    heading = f"Edit “{key.name}”"
-    return desk.page("apikeys/pages/key_form.html", form=form, key=key, heading=heading, status=status_of(form))
+    title = f"Edit “{key.name}”"
+    return desk.page("apikeys/pages/key_form.html", form=form, key=key, title=title, status=status_of(form))

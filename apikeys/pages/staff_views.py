@@ -34,5 +34,5 @@ def hygiene_page(request: HttpRequest) -> HttpResponse:
         rows=[(row, idle.get(row.key.pk, [])) for row in key_rows(page)],
         verbs=verbs,
         may_change=bool(verbs),
-        heading="Key hygiene",
+        title="Key hygiene",
     )

@@ -38,7 +38,7 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
 
 @sensitive_variables()
 def secret_page(desk: Desk, key: APIKey, secret: str, title: str) -> HttpResponse:
-    response = desk.page("apikeys/pages/secret.html", key=key, secret=secret, heading=title)
+    response = desk.page("apikeys/pages/secret.html", key=key, secret=secret, title=title)
     response["Cache-Control"] = "no-store, max-age=0"
     response["Referrer-Policy"] = "no-referrer"
     return response
@@ -58,9 +58,7 @@ def create_key(desk: Desk, form: CreateKeyForm, owner: Any = None) -> HttpRespon
         except IntegrityError:
             # The same form, sent twice at once: the other request has made the key.
             return made_already(desk, APIKey.objects.get(pk=form.cleaned_data["form_token"]))
-    return desk.page(
-        "apikeys/pages/key_form.html", form=form, owner=owner, heading="New API key", status=status_of(form)
-    )
+    return desk.page("apikeys/pages/key_form.html", form=form, owner=owner, title="New API key", status=status_of(form))
 
 
 @sensitive_variables()
@@ -72,7 +70,7 @@ def issue(desk: Desk, form: CreateKeyForm, owner: Any) -> HttpResponse:
 
 def made_already(desk: Desk, key: APIKey) -> HttpResponse:
     desk.check_may_manage(key.user, "create")
-    return desk.page("apikeys/pages/made_already.html", key=key, heading="This key exists already", status=409)
+    return desk.page("apikeys/pages/made_already.html", key=key, title="This key exists already", status=409)
 
 
 def status_of(form: forms.Form) -> int:
@@ -114,7 +112,7 @@ class Step(NamedTuple):
     """Something that is done to a key after a page has said what will happen."""
 
     name: str
-    heading: str
+    title: str
     said: str
     form: Callable[[APIKey, Any], forms.Form]
     act: Callable[[APIKey, Author, dict[str, Any]], None]
@@ -174,12 +172,12 @@ def take(step: Step, desk: Desk, key_id: UUID) -> HttpResponse:
             add_errors(form, error)
         else:
             return done(desk, key, step.said.format(key.name))
-    return step_page(desk, key, form, step.name, step.heading)
+    return step_page(desk, key, form, step.name, step.title)
 
 
-def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str, heading: str) -> HttpResponse:
+def step_page(desk: Desk, key: APIKey, form: forms.Form, name: str, title: str) -> HttpResponse:
     use = key_rows([key])[0].use
-    context = {"key": key, "form": form, "step": name, "heading": heading.format(key.name), "use": use}
+    context = {"key": key, "form": form, "step": name, "title": title.format(key.name), "use": use}
     return desk.page("apikeys/pages/step.html", status=status_of(form), **context)
 
 

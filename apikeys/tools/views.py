@@ -27,7 +27,7 @@ def explain_page(request: HttpRequest) -> HttpResponse:
         form = form.without_secret()
     else:
         form = ExplainForm(initial={"key": request.GET.get("id", "")[:36]})
-    return staff_render(request, "apikeys/tools/explain.html", context | {"form": form})
+    return staff_render(request, "apikeys/tools/explain.html", context | {"title": "Explain a decision", "form": form})
 
 
 @require_safe
@@ -59,6 +59,7 @@ def self_test(request: HttpRequest) -> HttpResponse:
 
 def connect_response(request: HttpRequest, form: ConnectForm, addresses: Addresses, **context: Any) -> HttpResponse:
     context |= {
+        "title": "Connect a gateway",
         "form": form,
         "gateways": [(gateway, configuration(name, addresses)) for name, gateway in GATEWAYS.items()],
         "all_passed": all(result.passed for result in context.get("results", [])),

@@ -10,7 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from apikeys.models import KeyUsage
-from config.base.admin import ReadOnlyAdmin, amount, badge, when
+from config.base.admin import ReadOnlyAdmin, amount, when
+from config.base.templatetags import badge
 
 FIRST_ERROR = 400
 # The columns that show a quantity, in place of the field itself.
@@ -81,5 +82,5 @@ class KeyUsageAdmin(ReadOnlyAdmin):
     @admin.display(description="Answer")
     def outcome(self, event: KeyUsage) -> str:
         """The status, and below it why Gatehouse refused, if it did."""
-        status = badge("ok" if event.status_code < FIRST_ERROR else "danger", str(event.status_code))
+        status = badge(str(event.status_code), "ok" if event.status_code < FIRST_ERROR else "danger")
         return format_html('{}<span class="sub mono">{}</span>', status, event.reason) if event.reason else status

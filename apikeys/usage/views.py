@@ -35,7 +35,7 @@ CSV_HEADER = (
 @login_required
 def account_usage(request: HttpRequest) -> HttpResponseBase:
     form = UsageForm(request.GET, keys=APIKey.objects.live().filter(user=request.user))  # type: ignore[misc]
-    context = {"shell": "base/account.html", "page_url": reverse("usage:account"), "heading": "Usage"}
+    context = {"shell": "base/account.html", "page_url": reverse("usage:account"), "title": "Usage"}
     return usage_page(request, form, Scope(user_id=request.user.pk), context)
 
 
@@ -43,7 +43,7 @@ def account_usage(request: HttpRequest) -> HttpResponseBase:
 @staff_required("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
-    context = {"shell": "base/staff.html", "page_url": reverse("usage:staff"), "heading": "Usage", "staff": True}
+    context = {"shell": "base/staff.html", "page_url": reverse("usage:staff"), "title": "Usage", "staff": True}
     return usage_page(request, form, Scope(), context | admin.site.each_context(request))
 
 

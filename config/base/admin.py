@@ -21,8 +21,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from config.base.changelist import GatehouseChangeList, refusing_bad_filters
@@ -68,11 +66,6 @@ def amount(field: str, description: str) -> Callable[[Any, Any], str]:
     return column
 
 
-def badge(kind: str, text: str) -> SafeString:
-    """A word with a colour. kind: ok, warn, danger, accent or muted."""
-    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
-
-
 class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = EditForm
     formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
@@ -100,6 +93,11 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @property
     def section_title(self) -> str:
         return capfirst(self.section_name)
+
+    @property
+    def counted_as(self) -> str:
+        """One row and several, for the filter `counted`."""
+        return f"{self.opts.verbose_name},{self.opts.verbose_name_plural}"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return GatehouseChangeList

@@ -13,8 +13,9 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
-from config.base.admin import GatehouseModelAdmin, badge
+from config.base.admin import GatehouseModelAdmin
 from config.base.history import CHANGE, DELETION
+from config.base.templatetags import badge
 from config.base.text import ago, counted
 from config.base.views import refusing_bad_values, staff_render
 
@@ -105,7 +106,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
 
     @admin.display(description="Deleted", ordering="deleted_at")
     def deleted_column(self, row: Any) -> str:
-        return badge("danger", f"deleted {ago(row.deleted_at)}") if row.deleted_at else "–"
+        return badge(f"deleted {ago(row.deleted_at)}", "danger") if row.deleted_at else "–"
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         found: Any

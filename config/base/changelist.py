@@ -9,6 +9,7 @@ from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import FieldDoesNotExist
+from django.core.paginator import Page
 from django.db.models import F, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
@@ -20,6 +21,11 @@ refusing_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter h
 
 
 class GatehouseChangeList(ChangeList):
+    @property
+    def page(self) -> Page[Any]:
+        found: Page[Any] = self.paginator.get_page(self.page_num)
+        return found
+
     def get_filters(self, request: HttpRequest) -> Any:
         """As Django's, but an address may name the list's own filters and its `allowed_lookups`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,10 +11,11 @@ from django import template
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Page
 from django.http import HttpRequest
 from django.template.context import Context
 from django.urls import NoReverseMatch, is_valid_path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from config.base import history as base_history
@@ -62,6 +63,59 @@ def period(seconds: int | None) -> str:
 def duration(seconds: int) -> str:
     """How long something takes: {{ 1761|duration }} is “30 minutes”."""
     return base_text.duration(seconds)
+
+
+# The colour of a state, whatever is in it; all others are grey.
+STATE_KINDS = {
+    "active": "ok",
+    "suspended": "warn",
+    "disabled": "warn",
+    "owner suspended": "warn",
+    "owner deleted": "warn",
+    "owner erased": "warn",
+    "revoked": "danger",
+    "deleted": "danger",
+    "staff": "accent",
+    "superuser": "accent",
+}
+
+
+@register.simple_tag
+def badge(text: str, kind: str = "") -> SafeString:
+    """A word with a colour: of its kind (ok, warn, danger, accent, muted), or else of the state it names."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind or STATE_KINDS.get(text, "muted"), text)
+
+
+@register.simple_tag
+def badges(states: Iterable[str]) -> SafeString:
+    return format_html_join(" ", "{}", ((badge(state),) for state in states))
+
+
+@register.inclusion_tag("base/breadcrumbs.html", takes_context=True)
+def breadcrumbs(context: Context, *trail: Any) -> dict[str, Any]:
+    """{% breadcrumbs "Users" "users:list" user.name user_url "Edit" %}: each page above this one with its path or URL name."""
+    own = context["request"].path_info.startswith("/account")
+    *above, here = ("Your account", "account:profile", *trail) if own else ("Overview", "admin:index", *trail)
+    links = zip(above[::2], map(first_place, above[1::2]), strict=True)
+    return {"links": list(links), "here": here}
+
+
+@register.inclusion_tag("base/pagination.html", takes_context=True)
+def page_links(context: Context, page: Page[Any], parameter: str = "page") -> dict[str, Any]:
+    """Links to the other pages of a list; they keep the rest of the query string."""
+    query = context["request"].GET.copy()
+
+    def url(number: int) -> str:
+        query[parameter] = str(number)
+        return f"?{query.urlencode()}"
+
+    numbers = page.paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1)
+    return {
+        "page": page,
+        "previous": url(page.previous_page_number()) if page.has_previous() else "",
+        "links": [(number, url(number) if isinstance(number, int) else "") for number in numbers],
+        "next": url(page.next_page_number()) if page.has_next() else "",
+    }
 
 
 @register.simple_tag

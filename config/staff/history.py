@@ -69,6 +69,7 @@ def url_of(entry: LogEntry) -> str | None:
 
 class HistoryAdmin(ReadOnlyAdmin):
     section_name = "history"
+    counted_as = "entry,entries"
     list_display = ("when_column", "user", "object_column", "what_column", "ip_column")
     list_display_links = None
     fields = list_display

@@ -172,9 +172,8 @@ def account_limits(request: HttpRequest) -> HttpResponse:
     states = {state.budget: state for state in outcome.states}
     rows = [standing(place, budget, states) for budget, place in places.items()]
     rows.append(standing("everything else" if places else "everything", default, states))
-    return render(
-        request, "ratelimits/pages/account_limits.html", {"tier": tier, "rows": rows, "degraded": outcome.degraded}
-    )
+    context = {"title": "Limits", "tier": tier, "rows": rows, "degraded": outcome.degraded}
+    return render(request, "ratelimits/pages/account_limits.html", context)
 
 
 def standing(place: str, budget: Budget, states: dict[Budget, BudgetState]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_the_top_bar_offers_search_account_and_sign_out_to_staff(staff_client):
 def test_account_pages_have_their_own_side_bar(rf, alice):
     request = rf.get("/account/keys/")
     request.user = alice
-    source = '{% extends "base/account.html" %}{% block title %}Keys{% endblock %}{% block content %}<h1>Keys</h1>{% endblock %}'
+    source = '{% extends "base/account.html" %}{% block page_title %}Keys{% endblock %}{% block content %}<h1>Keys</h1>{% endblock %}'
     page = Template(source).render(Context({"request": request, "user": alice, "messages": []}))
     assert "<title>Keys · Gatehouse</title>" in page
     assert 'aria-label="Your account"' in page
@@ -102,7 +102,7 @@ def test_account_pages_have_their_own_side_bar(rf, alice):
 
 
 def test_public_pages_are_one_card_with_messages():
-    source = '{% extends "base/public.html" %}{% block title %}In{% endblock %}{% block content %}<h1>Sign in</h1>{% endblock %}'
+    source = '{% extends "base/public.html" %}{% block page_title %}In{% endblock %}{% block content %}<h1>Sign in</h1>{% endblock %}'
 
     class Message:
         tags = constants.DEFAULT_TAGS[constants.ERROR]

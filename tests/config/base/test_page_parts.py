@@ -1,0 +1,68 @@
+"""What every page is put together from: links to pages of a list, breadcrumbs, badges, fields."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django import forms
+from django.core.paginator import Paginator
+from django.template import Context, Template
+
+
+def render(source, request, **context):
+    return Template("{% load gatehouse %}" + source).render(Context({"request": request} | context))
+
+
+def links(html):
+    return re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', html)
+
+
+def test_page_links_keep_the_query_and_name_both_ends(rf):
+    page = Paginator(range(20_000), 10).page(1_000)
+    html = render("{% page_links page %}", rf.get("/?q=a b&page=7"), page=page)
+    assert links(html)[0] == ("?q=a+b&amp;page=999", "Previous")
+    assert [label for _, label in links(html)][1:-1] == ["1", "998", "999", "1,001", "1,002", "2,000"]
+    assert links(html)[-1] == ("?q=a+b&amp;page=1001", "Next")
+    assert '<span aria-current="page">1,000</span>' in html
+
+
+def test_page_links_take_the_name_of_the_parameter_and_vanish_on_a_single_page(rf):
+    assert links(render('{% page_links page "p" %}', rf.get("/"), page=Paginator(range(3), 2).page(1))) == [
+        ("?p=2", "2"),
+        ("?p=2", "Next"),
+    ]
+    assert links(render('{% page_links page "p" %}', rf.get("/"), page=Paginator(range(2), 2).page(1))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "home"), [("/users/", ("/admin/", "Overview")), ("/account/keys/", ("/account/", "Your account"))]
+)
+def test_breadcrumbs_begin_at_home_and_end_without_a_link(rf, path, home):
+    html = render('{% breadcrumbs "Users" "users:list" name "" "Edit" %}', rf.get(path), name="a & b")
+    assert links(html) == [home, ("/users/", "Users")]
+    assert html.split("&rsaquo;")[-2:] == [" a &amp; b ", " Edit\n</div>\n"]
+
+
+def test_a_badge_has_the_colour_of_its_state_or_of_its_kind(rf):
+    html = render('{% badges states %}{% badge word "ok" %}', rf.get("/"), states=["revoked", "unheard of"], word="<b>")
+    assert re.findall(r'badge-(\w+)">([^<]*)<', html) == [
+        ("danger", "revoked"),
+        ("muted", "unheard of"),
+        ("ok", "&lt;b&gt;"),
+    ]
+
+
+class SampleForm(forms.Form):
+    name = forms.CharField(help_text="Up to <b>two</b> words.")
+    colour = forms.ChoiceField(choices=[("r", "Red")], widget=forms.RadioSelect)
+    token = forms.CharField(widget=forms.HiddenInput, required=False)
+
+
+def test_every_form_is_drawn_from_the_same_field():
+    html = str(SampleForm({"name": "", "colour": "r"}))
+    assert html.count('<div class="field') == 2
+    assert '<div class="field errors">' in html
+    assert '<div class="help" id="id_name_helptext">Up to <b>two</b> words.</div>' in html
+    assert "<legend>Colour</legend>" in html
+    assert html.count('name="token"') == 1
