@@ -1,4 +1,4 @@
-"""The shells around every page: sections by permission, the account's own side bar, error pages that always render."""
+"""What surrounds every page: sections by permission, the account pages' side bar, error pages that always render."""
 
 from __future__ import annotations
 
