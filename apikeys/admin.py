@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -20,7 +19,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from accounts.rights import why_not_change
 from apikeys import services
 from apikeys.fields import NetworksField
-from apikeys.models import APIKey, KeyPermission
+from apikeys.models import APIKey, KeyPermission, KeyState
 from apikeys.pages.bulk import BulkForm, bulk_page
 from apikeys.pages.desks import StaffDesk, may_take
 from apikeys.pages.forms import FindForm, StaffCreateKeyForm
@@ -36,22 +35,16 @@ from config.base.text import counted
 
 
 class KeyStateFilter(admin.SimpleListFilter):
-    title = "works"
-    parameter_name = "works"
+    title = "key state"
+    parameter_name = "key_state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
-        return (("yes", "Active"), ("disabled", "Disabled"), ("expired", "Expired"), ("revoked", "Revoked"))
+        # Deleted keys have a filter of their own.
+        return [choice for choice in reversed(KeyState.choices) if choice[0] != KeyState.DELETED]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        unrevoked = queryset.filter(revoked_at__isnull=True)
-        choices = {
-            "yes": queryset.usable,
-            "disabled": lambda: unrevoked.filter(is_active=False),
-            "expired": lambda: unrevoked.filter(expires_at__lte=now),
-            "revoked": lambda: queryset.filter(revoked_at__isnull=False),
-        }
-        return choices.get(self.value() or "", lambda: queryset)()
+        state = self.value() or ""
+        return queryset.in_state(KeyState(state)) if state in KeyState else queryset
 
 
 class KeyChangeList(GatehouseChangeList):
@@ -199,7 +192,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         return why_not_change(request.user, row.user)  # type: ignore[arg-type]  # admin_view lets only staff in
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.steps)
+        return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.actions)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -210,7 +203,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return HttpResponseRedirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if "edit" not in obj.steps:
+        if "edit" not in obj.actions:
             raise ValidationError("This key was revoked or deleted meanwhile, or has expired. Nothing was changed.")
         super().save_model(request, obj, form, change)
 

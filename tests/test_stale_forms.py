@@ -292,7 +292,7 @@ class TestGone:
     @pytest.mark.parametrize(
         ("values", "told"),
         [
-            ({"revoked_at": timezone.now()}, "This key is revoked, for good."),
+            ({"revoked_at": timezone.now()}, "This key is revoked permanently."),
             ({"expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
         ],
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from apikeys.models.keys import EVERYTHING, APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission
+from apikeys.models.keys import FULL_ACCESS, APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
 from apikeys.models.usage import KeyUsage
 
 __all__ = [
-    "EVERYTHING",
+    "FULL_ACCESS",
     "APIKey",
     "APIKeyQuerySet",
     "EndpointHour",
@@ -15,6 +15,7 @@ __all__ = [
     "Figures",
     "FoldState",
     "KeyPermission",
+    "KeyState",
     "KeyUsage",
     "TouchedHour",
     "UsageHour",

@@ -1,4 +1,4 @@
-"""API keys, and what each may do."""
+"""API keys, their states, and their permissions."""
 
 from __future__ import annotations
 
@@ -14,48 +14,90 @@ from django.views.decorators.debug import sensitive_variables
 
 from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name, normalize_networks, validate_resource
-from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
+from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
 
-# What stands for everything, as (action, resource): any action on any path.
-EVERYTHING = (("*", "*"), ("*", "/*"))
+# (action, resource) pairs that allow any action on any path.
+FULL_ACCESS = (("*", "*"), ("*", "/*"))
+
+
+class KeyState(models.TextChoices):
+    """What a key's row and its owner say about it; of several, the first listed here is its state."""
+
+    REVOKED = "revoked", "Revoked"
+    DELETED = "deleted", "Deleted"
+    EXPIRED = "expired", "Expired"
+    DISABLED = "disabled", "Disabled"
+    OWNER_DELETED = "owner deleted", "Owner deleted"
+    OWNER_SUSPENDED = "owner suspended", "Owner suspended"
+    ACTIVE = "active", "Active"
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """What you can do with a key in this state, by the names of the pages that do it."""
+        if self is KeyState.REVOKED:
+            return frozenset()
+        if self in {KeyState.DELETED, KeyState.EXPIRED}:
+            return frozenset({"revoke"})
+        return frozenset({"edit", "rotate", "expire", "enable" if self is KeyState.DISABLED else "disable", "revoke"})
+
+    @property
+    def condition(self) -> models.Q:
+        """What must hold for this to be the state, unless an earlier one is."""
+        return {
+            KeyState.REVOKED: models.Q(revoked_at__isnull=False),
+            KeyState.DELETED: models.Q(deleted_at__isnull=False),
+            KeyState.EXPIRED: models.Q(expires_at__lte=timezone.now()),
+            KeyState.DISABLED: models.Q(is_active=False),
+            KeyState.OWNER_DELETED: models.Q(user__deleted_at__isnull=False),
+            KeyState.OWNER_SUSPENDED: models.Q(user__is_active=False),
+        }.get(self, models.Q())
+
+    @property
+    def earlier(self) -> list[KeyState]:
+        return list(KeyState)[: list(KeyState).index(self)]
 
 
 class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
+    def in_state(self, state: KeyState) -> APIKeyQuerySet:
+        return self.without(*state.earlier).filter(state.condition)
+
+    def without(self, *states: KeyState) -> APIKeyQuerySet:
+        return self.filter(*(~state.condition for state in states))
+
     def effective(self) -> APIKeyQuerySet:
-        """The keys that are accepted now: live, usable, and held by an account that may act."""
-        return self.usable().filter(user__deleted_at__isnull=True, user__is_active=True)
+        """The keys that are accepted now."""
+        return self.in_state(KeyState.ACTIVE)
 
     def usable(self) -> APIKeyQuerySet:
-        """Live keys that are neither revoked, disabled nor expired, whoever holds them."""
-        unexpired = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=timezone.now())
-        return self.filter(LIVE, unexpired, is_active=True, revoked_at__isnull=True)
+        """The keys that are accepted while their owner is active."""
+        return self.without(*KeyState.OWNER_DELETED.earlier)
 
     def in_use(self) -> APIKeyQuerySet:
-        """Live keys that work or can be made to work again: neither revoked nor expired."""
-        return self.filter(LIVE, revoked_at__isnull=True).exclude(expires_at__lte=timezone.now())
+        """The keys that are accepted, or can be again: neither revoked, deleted nor expired."""
+        return self.without(*KeyState.DISABLED.earlier)
 
     def ended(self) -> APIKeyQuerySet:
-        """Live rows of keys that will never work again: revoked or expired."""
-        return self.filter(LIVE).filter(models.Q(revoked_at__isnull=False) | models.Q(expires_at__lte=timezone.now()))
+        """The keys that were revoked or have expired, without those that were deleted."""
+        return self.live().filter(KeyState.REVOKED.condition | KeyState.EXPIRED.condition)
 
     @sensitive_variables()
     def with_secret(self, secret: str) -> APIKeyQuerySet:
-        """The key whose current or replaced secret this is; nothing, without asking the database, if it cannot be one."""
+        """The key with this current or previous secret. A malformed one doesn't reach the database."""
         if not is_well_formed(secret):
             return self.none()
         hashes = list(candidate_hashes(secret))
         return self.filter(models.Q(secret_hash__in=hashes) | models.Q(previous_hash__in=hashes))
 
     def revoke(self, reason: str = "") -> int:
-        """Revoke for good those that are not revoked yet; returns how many. A revoked key keeps its first reason."""
-        return self.filter(revoked_at__isnull=True).update(revoked_at=timezone.now(), revoked_reason=reason)
+        """Revoke those that aren't revoked yet; returns how many. A revoked key keeps its first reason."""
+        return self.without(KeyState.REVOKED).update(revoked_at=timezone.now(), revoked_reason=reason)
 
 
 class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
-    """A key's settings and hashes. The secret itself is shown once, when made, and kept nowhere."""
+    """A key's settings and hashes. The secret itself is shown once, when it's created, and not stored."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys")
     name = models.CharField(
@@ -64,17 +106,16 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         help_text="What the key is for, for example “nightly export”.",
     )
     name_folded = FoldedField("name")
-    # The start and the end of the secret, by which people tell keys apart.
     prefix = models.CharField(max_length=40, editable=False, db_index=True)
     last4 = models.CharField("last four", max_length=4, editable=False)
-    # HMAC-SHA-256 in hex, and which pepper made it (apikeys/secrets.py).
+    # HMAC-SHA-256 in hex, and the pepper used for it (apikeys/secrets.py).
     secret_hash = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=16, editable=False)
-    # The secret before the last rotation, good until previous_expires_at.
+    # The secret before the last rotation, valid until previous_expires_at.
     previous_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
     previous_expires_at = models.DateTimeField(null=True, editable=False)
     previous_last_used_at = models.DateTimeField(null=True, editable=False)
-    # Of the present secret alone; `last_used_at` counts both. A rotation hands it on to `previous_last_used_at`.
+    # Of the current secret; `last_used_at` is of both. A rotation moves it to `previous_last_used_at`.
     secret_last_used_at = models.DateTimeField(null=True, editable=False)
     is_active = models.BooleanField(
         "enabled", default=True, db_default=True, help_text="Unticked: the key is refused until it is enabled again."
@@ -111,7 +152,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         db_table = "api_keys"
         verbose_name = "API key"
         ordering = ("-created_at", "-pk")
-        # Less than the right to change keys: whoever only stops them sees no new secret and widens nothing.
+        # Stopping a key is less than changing it: no new secret is seen, no permission added.
         permissions = (("stop_apikey", "Can disable, enable and revoke API key"),)
         constraints = (
             models.CheckConstraint(
@@ -140,7 +181,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         return reverse("admin:apikeys_apikey_change", args=[self.pk])
 
     def _fields_of_a_full_save(self) -> set[str]:
-        # Revoked is for good: an instance that was loaded before must not bring the key back.
+        # An instance loaded before a revocation must not undo it.
         fields = super()._fields_of_a_full_save()
         return fields if self.revoked_at is not None else fields - {"revoked_at", "revoked_reason"}
 
@@ -164,12 +205,12 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
 
     @property
     def shown_as(self) -> str:
-        """The start and end of the secret, by which people tell keys apart."""
+        """The start and end of the secret: enough to tell keys apart."""
         return f"{self.prefix}…{self.last4}"
 
     @property
     def previous_works(self) -> bool:
-        """Whether the secret before the last rotation is still accepted, as far as its own time goes."""
+        """Whether the grace period of the secret before the last rotation isn't over."""
         return self.previous_expires_at is not None and self.previous_expires_at > timezone.now()
 
     @property
@@ -177,38 +218,31 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property
-    def steps(self) -> frozenset[str]:
-        """What can be done with the key as it is, by the names of its pages. The services refuse everything else."""
-        if self.revoked_at is not None:
-            return frozenset()
-        if self.deleted_at is not None or self.is_expired:
-            return frozenset({"revoke"})
-        return frozenset({"edit", "rotate", "expire", "disable" if self.is_active else "enable", "revoke"})
+    def state(self) -> KeyState:
+        """As `APIKeyQuerySet.in_state` has it. Reads the owner."""
+        holds = {
+            KeyState.REVOKED: self.revoked_at is not None,
+            KeyState.DELETED: self.deleted_at is not None,
+            KeyState.EXPIRED: self.is_expired,
+            KeyState.DISABLED: not self.is_active,
+            KeyState.OWNER_DELETED: self.user.deleted_at is not None,
+            KeyState.OWNER_SUSPENDED: not self.user.is_active,
+            KeyState.ACTIVE: True,
+        }
+        return next(state for state in KeyState if holds[state])
 
     @property
-    def state(self) -> str:
-        """One word for people: deleted, revoked, disabled, expired or active; the first that holds."""
-        if self.deleted_at is not None:
-            return "deleted"
-        if self.revoked_at is not None:
-            return "revoked"
-        if not self.is_active:
-            return "disabled"
-        return "expired" if self.is_expired else "active"
+    def actions(self) -> frozenset[str]:
+        return self.state.actions
 
     @property
     def states(self) -> list[str]:
-        """The badges of the key: its state, and what else would have it denied."""
-        words = [self.state]
-        if self.state == "disabled" and self.is_expired:
-            words.append("expired")
-        if self.state == "active" and not self.user.is_effective:
-            words.append(f"owner {self.user.state}")
-        return words
+        """The badges of the key."""
+        return [self.state, "disabled"] if self.state == KeyState.EXPIRED and not self.is_active else [self.state]
 
 
 class KeyPermission(TimestampedModel):
-    """One thing that a key may do: an action on a resource. No row, no access."""
+    """An action that a key may take on a resource. Without a row, it may do nothing."""
 
     class Action(models.TextChoices):
         READ = "read", "Read"
@@ -254,11 +288,11 @@ class KeyPermission(TimestampedModel):
 
     @property
     def is_everything(self) -> bool:
-        return (self.action, self.resource) in EVERYTHING
+        return (self.action, self.resource) in FULL_ACCESS
 
 
 class ExpiryNotice(models.Model):
-    """That a key's holder was told, so many days ahead, that it expires: once."""
+    """The owner was told this many days ahead that the key expires."""
 
     api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="expiry_notices")
     days = models.PositiveSmallIntegerField()

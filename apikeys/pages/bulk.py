@@ -75,7 +75,7 @@ class BulkForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("confirmed") and data.get("verb") == "revoke" and data.get("reason") == "":
-            self.add_error("reason", "Say why the keys are revoked: it stays in their history.")
+            self.add_error("reason", "Enter a reason. It's kept in the keys' history.")
         return data
 
 
@@ -105,7 +105,7 @@ ACTS: dict[str, Callable[[StaffDesk, APIKey, dict[str, Any]], None]] = {
     "expire": expire,
     "trim": trim,
 }
-# What `APIKey.steps` calls them.
+# What `APIKey.actions` calls them.
 STEPS = {"revoke": "revoke", "disable": "disable", "expire": "expire", "trim": "edit"}
 # What the answer says of the keys: “3 keys are revoked.”
 DONE = {"revoke": "revoked", "disable": "disabled", "expire": "to expire in 30 days", "trim": "trimmed"}
@@ -130,7 +130,7 @@ def chosen_keys(desk: StaffDesk, source: Mapping[str, Any]) -> APIKeyQuerySet:
 
 
 def preview(desk: StaffDesk, form: BulkForm, verb: str, chosen: Sequence[APIKey]) -> HttpResponse:
-    keys = [key for key in chosen if STEPS[verb] in key.steps]
+    keys = [key for key in chosen if STEPS[verb] in key.actions]
     pks = [key.pk for key in keys]
     month = Window.of_last_days(30)
     used = sum(totals(Scope(keys=tuple(pks[at : at + 500])), month).allowed for at in range(0, len(pks), 500))

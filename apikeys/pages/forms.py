@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.rights import why_not_change
 from apikeys.fields import ExpiryField, NetworksField
-from apikeys.models import EVERYTHING, APIKey, KeyPermission
+from apikeys.models import FULL_ACCESS, APIKey, KeyPermission
 from apikeys.secrets import is_well_formed
 from apikeys.services import MOST_PERMISSIONS, Permission, in_words
 from apikeys.validators import MAX_RESOURCE_LENGTH, normalize_name, validate_resource
@@ -198,7 +198,7 @@ class KeyForm(StaleGuard, forms.Form):
         elif allow == "listed" and not pairs:
             self.add_error("allow", "List what the key may do: without a permission it is refused everywhere.")
         everything = allow == "everything" or self.key is None
-        self.permissions: list[Permission] | None = pairs or ([EVERYTHING[0]] if everything else None)
+        self.permissions: list[Permission] | None = pairs or ([FULL_ACCESS[0]] if everything else None)
         if self.key is not None and self.permissions is not None:
             self._merge_permissions(self.key, in_words(self.permissions))
 
@@ -330,7 +330,7 @@ class RevokeForm(forms.Form):
         max_length=255,
         validators=[validate_name],
         help_text="Stays with the key, for whoever asks later why it stopped.",
-        error_messages={"required": "Say why the key is revoked: it stays in its history."},
+        error_messages={"required": "Enter a reason. It's kept in the key's history."},
     )
 
 

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from apikeys.decision.decide import ACTIONS, covers
-from apikeys.models import EVERYTHING, APIKey, APIKeyQuerySet, KeyPermission
+from apikeys.models import FULL_ACCESS, APIKey, APIKeyQuerySet, KeyPermission
 from apikeys.usage.analytics import Scope, Window, sums_by
 
 IDLE = EXERCISED_WITHIN = timedelta(days=90)
@@ -20,7 +20,7 @@ SOON = timedelta(days=30)
 MOST_MATCHED = 2_000
 # SQLite takes 32,766 parameters a statement.
 KEYS_AT_ONCE = 200
-ANY_ACTION_ANYWHERE = Q(action="*", resource__in=[resource for _, resource in EVERYTHING])
+ANY_ACTION_ANYWHERE = Q(action="*", resource__in=[resource for _, resource in FULL_ACCESS])
 
 
 class Problem(NamedTuple):

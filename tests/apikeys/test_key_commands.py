@@ -89,7 +89,7 @@ def test_revoke_key_of_an_unknown_id_fails(db, key_id):
 
 
 def test_revoke_key_needs_a_reason(alice):
-    with pytest.raises(CommandError, match="why"):
+    with pytest.raises(CommandError, match="Enter a reason"):
         run("revoke_key", str(make_key(alice).pk), reason=" ")
 
 

@@ -20,7 +20,7 @@ from config.base.history import Author
 from tests.apikeys.usage.usage_makers import make_key
 
 DAY = timedelta(days=1)
-GONE = "revoked, for good"
+GONE = "revoked permanently"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_key_is_issued_with_everything_allowed_and_a_note_of_it(alice, by_sue)
     key.refresh_from_db()
     assert (key.name, key.secret_hash, key.state) == ("export", hash_secret(secret), "active")
     assert [str(row) for row in key.permissions.all()] == ["* *"]
-    assert history(key)[0]["note"] == "Issued to alice. Allowed: everything."
+    assert history(key)[0]["note"] == "Created for alice. Permissions: everything."
     assert LogEntry.objects.get().user == by_sue.user
 
 
@@ -63,7 +63,7 @@ def test_a_revocation_that_is_saved_holds(alice):
 def test_without_a_permission_a_key_may_do_nothing(alice, by_sue):
     key, _ = services.issue_key(alice, by_sue, name="k", permissions=[])
     assert not key.permissions.exists()
-    assert "Allowed: nothing." in history(key)[0]["note"]
+    assert "Permissions: nothing." in history(key)[0]["note"]
 
 
 def test_a_deleted_account_gets_no_key(alice, by_sue):
@@ -168,7 +168,7 @@ def test_a_key_rotated_meanwhile_is_not_rotated_on_a_stale_view(alice, by_sue):
     key = make_key(alice)
     stale = APIKey.objects.get(pk=key.pk)
     services.rotate_key(key, by_sue)
-    with pytest.raises(ValidationError, match="Look at it again"):
+    with pytest.raises(ValidationError, match="check and try again"):
         services.rotate_key(stale, by_sue)
 
 

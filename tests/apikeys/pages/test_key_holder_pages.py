@@ -377,7 +377,7 @@ def test_revoking_asks_for_a_reason_and_is_final(holder, alice):
     ):
         response = holder.post(page(key, name), data)
         assert response.status_code == 400
-        assert "revoked, for good" in text(response)
+        assert "revoked permanently" in text(response)
     key.refresh_from_db()
     assert (key.state, key.revoked_reason, key.name) == ("revoked", "leaked", "a key")
 

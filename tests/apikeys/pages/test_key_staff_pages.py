@@ -385,7 +385,7 @@ def test_keys_are_found_by_start_end_name_and_holder(staff_client, alice, bob):
 
 def test_the_list_is_filtered_by_state(staff_client, alice):
     states = {
-        "yes": {},
+        "active": {},
         "disabled": {"is_active": False},
         "expired": {"expires_at": timezone.now()},
         "revoked": {"revoked_at": timezone.now()},
@@ -393,7 +393,7 @@ def test_the_list_is_filtered_by_state(staff_client, alice):
     for name, fields in states.items():
         APIKey.objects.filter(pk=make_key(alice, f"name-{name}").pk).update(**fields)
     for name in states:
-        assert rows_shown(staff_client, works=name) == {f"name-{name}"}
+        assert rows_shown(staff_client, key_state=name) == {f"name-{name}"}
     assert len(rows_shown(staff_client)) == 4
 
 
@@ -491,7 +491,7 @@ def test_a_bulk_revocation_is_previewed_confirmed_and_recorded(staff_client, ali
     assert all(key.state == "active" for key in APIKey.objects.all())
     without_reason = staff_client.post(BULK, fields)
     assert without_reason.status_code == 400
-    assert "Say why the keys are revoked" in text(without_reason)
+    assert "Enter a reason." in text(without_reason)
     done = staff_client.post(BULK, fields | {"reason": "cleaning up"}, follow=True)
     assert "2 keys are revoked" in text(done)
     assert {key.revoked_reason for key in APIKey.objects.all()} == {"cleaning up"}

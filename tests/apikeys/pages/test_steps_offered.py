@@ -80,7 +80,7 @@ def test_staff_are_offered_what_works(staff_client, alice, state, owner):
         html = staff_client.get(f"{STAFF}/{key.pk}/change/").content.decode()
         shown = offered(html, STAFF, key)
         assert (step in shown) == takes(staff_client, f"{STAFF}/{key.pk}/{step}/", step, key), step
-        assert ('name="_save"' in html) == ("edit" in key.steps)
+        assert ('name="_save"' in html) == ("edit" in key.actions)
 
 
 @pytest.mark.parametrize("state", STATES, ids=IDS)
@@ -107,7 +107,7 @@ def test_a_key_that_is_disabled_and_expired_can_only_be_revoked(client, alice):
     [
         ({"is_active": False, "expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
         ({"expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
-        ({"is_active": False, "revoked_at": timezone.now()}, "This key is revoked, for good."),
+        ({"is_active": False, "revoked_at": timezone.now()}, "This key is revoked permanently."),
     ],
 )
 def test_the_page_of_a_step_that_no_longer_works_leads_back_and_says_why(client, alice, step, fields, why):
