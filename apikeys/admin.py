@@ -143,7 +143,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:
-        return render_to_string("apikeys/usage/sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
+        return render_to_string("apikeys/usage/_sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
 
     @admin.action(description="Disable selected API keys", permissions=("stop",))
     def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:

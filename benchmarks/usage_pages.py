@@ -29,7 +29,7 @@ from accounts.models import User
 from apikeys.models import APIKey, EndpointHour, KeyUsage, TouchedHour, UsageHour
 from apikeys.services import issue_key
 from apikeys.usage import rollups
-from apikeys.usage.analytics import Scope, daily_requests
+from apikeys.usage.analytics import daily_requests
 from apikeys.usage.forms import StaffUsageForm
 from apikeys.usage.views import figures
 from config.base.history import Author
@@ -80,7 +80,7 @@ def milliseconds(action, times=3):
 def page():
     form = StaffUsageForm(QueryDict(), keys=APIKey.objects.all())
     form.is_valid()
-    return figures(form, Scope())
+    return figures(form)
 
 
 def sparklines():

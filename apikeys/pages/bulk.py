@@ -20,7 +20,7 @@ from apikeys import services
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages.desks import StaffDesk
 from apikeys.pages.hygiene import problem, unexercised_permissions
-from apikeys.usage.analytics import Scope, Window, totals
+from apikeys.usage.analytics import Scope, TimeRange, totals
 from config.base.admin_soft_delete import MOST_AT_ONCE
 from config.base.text import counted
 from config.base.validators import validate_name
@@ -132,7 +132,7 @@ def chosen_keys(desk: StaffDesk, source: Mapping[str, Any]) -> APIKeyQuerySet:
 def preview(desk: StaffDesk, form: BulkForm, verb: str, chosen: Sequence[APIKey]) -> HttpResponse:
     keys = [key for key in chosen if STEPS[verb] in key.actions]
     pks = [key.pk for key in keys]
-    month = Window.of_last_days(30)
+    month = TimeRange.of_last_days(30)
     used = sum(totals(Scope(keys=tuple(pks[at : at + 500])), month).allowed for at in range(0, len(pks), 500))
     label = dict(VERBS)[verb]
     shown = (

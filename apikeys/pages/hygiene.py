@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apikeys.decision.decide import ACTIONS, covers
 from apikeys.models import FULL_ACCESS, APIKey, APIKeyQuerySet, KeyPermission
-from apikeys.usage.analytics import Scope, Window, sums_by
+from apikeys.usage.analytics import Scope, TimeRange, sums_by
 
 IDLE = EXERCISED_WITHIN = timedelta(days=90)
 SOON = timedelta(days=30)
@@ -95,11 +95,11 @@ def unexercised_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, li
 
 
 def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
-    window = Window.of_last_days(EXERCISED_WITHIN.days + 1)
+    time_range = TimeRange.of_last_days(EXERCISED_WITHIN.days + 1)
     used: dict[UUID, list[tuple[str, str]]] = {}
     for start in range(0, len(keys), KEYS_AT_ONCE):
         scope = Scope(keys=tuple(keys[start : start + KEYS_AT_ONCE]))
-        for (key, method, endpoint), sums in sums_by(("key", "method", "endpoint"), scope, window):
+        for (key, method, endpoint), sums in sums_by(("key", "method", "endpoint"), scope, time_range):
             if sums.allowed:
                 used.setdefault(key, []).append((method, endpoint))
     return used

@@ -1,5 +1,3 @@
-"""The ledger in the admin: each decision on a known key, to look at."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -14,12 +12,12 @@ from config.base.admin import ReadOnlyAdmin, amount, when
 from config.base.templatetags import badge
 
 FIRST_ERROR = 400
-# The columns that show a quantity, in place of the field itself.
+# Fields that are shown as formatted numbers, by these attributes.
 AMOUNTS = {"tokens_used": "tokens", "cost_microcents": "cost", "response_time_ms": "time"}
 
 
 class MethodFilter(admin.SimpleListFilter):
-    """The methods that clients use; asking the table for its distinct ones would read all of it."""
+    """A fixed list, because selecting the distinct ones would read the whole table."""
 
     title = "method"
     parameter_name = "method"
@@ -31,18 +29,18 @@ class MethodFilter(admin.SimpleListFilter):
         return queryset.filter(method=self.value()) if self.value() else queryset
 
 
-class AnswerFilter(admin.SimpleListFilter):
-    title = "answer"
+class VerdictFilter(admin.SimpleListFilter):
+    title = "verdict"
     parameter_name = "answer"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("allowed", "Allowed"), ("refused", "Refused")]
+        return [("allowed", "Allowed"), ("refused", "Denied")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() not in {"allowed", "refused"}:
             return queryset
-        let_through = Q(reason="")
-        return queryset.filter(let_through if self.value() == "allowed" else ~let_through)
+        allowed = Q(reason="")
+        return queryset.filter(allowed if self.value() == "allowed" else ~allowed)
 
 
 @admin.register(KeyUsage)
@@ -50,12 +48,12 @@ class KeyUsageAdmin(ReadOnlyAdmin):
     list_display = (
         "when_column", "key_column", "request_column", "outcome", "time_column", "ip_address"
     )  # fmt: skip
-    list_filter = (("created_at", admin.DateFieldListFilter), AnswerFilter, MethodFilter)
+    list_filter = (("created_at", admin.DateFieldListFilter), VerdictFilter, MethodFilter)
     allowed_lookups = ("api_key__id__exact", "user__id__exact", "endpoint__exact")
     list_select_related = ("api_key", "user")
     ordering = ("-id",)
     sortable_by = ()
-    empty_advice = "Each decision on a known key, allowed or refused, will be listed here."
+    empty_advice = "Decisions about requests with a known key will appear here."
     when_column = when("created_at", "When")
     tokens = amount("tokens_used", "Tokens")
     cost = amount("cost_microcents", "Cost in microcents")
@@ -68,7 +66,6 @@ class KeyUsageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Key")
     def key_column(self, event: KeyUsage) -> str:
-        """The key, and below it its holder."""
         return format_html('{}<span class="sub">{}</span>', event.api_key.name, event.user or "–")
 
     @admin.display(description="Request")
@@ -79,8 +76,7 @@ class KeyUsageAdmin(ReadOnlyAdmin):
     def time_column(self, event: KeyUsage) -> str:
         return "–" if event.response_time_ms is None else f"{event.response_time_ms:,} ms"
 
-    @admin.display(description="Answer")
+    @admin.display(description="Status")
     def outcome(self, event: KeyUsage) -> str:
-        """The status, and below it why Gatehouse refused, if it did."""
         status = badge(str(event.status_code), "ok" if event.status_code < FIRST_ERROR else "danger")
         return format_html('{}<span class="sub mono">{}</span>', status, event.reason) if event.reason else status

@@ -1,7 +1,6 @@
-"""What keys did, added up: from the roll-ups as far as they hold, from the ledger for the rest, in one statement.
+"""Usage totals, in one statement: folded hours from the roll-ups, everything else from the ledger.
 
-A total is never taken from a page of rows, and always the ledger's. The cost depends on the hours and keys asked for,
-not on the number of events.
+Totals always equal those of the ledger. Their cost depends on the number of hours and keys, not of events.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, TouchedHour, UsageHour
-from apikeys.usage.rollups import HOUR, LEDGER_SUMS, state
+from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state
 
-# Each range becomes a condition; beyond that many, all from the first of them on is read from the ledger.
-MOST_RANGES = 40
+# Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
+MAX_RANGES = 40
 DAY = timedelta(days=1)
 
 
-class Window(NamedTuple):
-    """From `start` up to `end`, whole hours of UTC, the end not included."""
+class TimeRange(NamedTuple):
+    """Whole hours in UTC, from `start` up to but not including `end`."""
 
     start: datetime
     end: datetime
 
     @classmethod
-    def of_days(cls, first: date, last: date) -> Window:
-        """The UTC days from `first` to `last`, both included."""
+    def of_days(cls, first: date, last: date) -> TimeRange:
+        """Including `last`."""
         return cls(datetime.combine(first, time(), UTC), datetime.combine(last, time(), UTC) + DAY)
 
     @classmethod
-    def of_last_days(cls, number: int) -> Window:
-        """So many UTC days, today the last."""
+    def of_last_days(cls, number: int) -> TimeRange:
+        """Including today."""
         today = timezone.now().date()
         return cls.of_days(today - timedelta(days=number - 1), today)
 
@@ -55,7 +54,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose events, and which: each that is given narrows. An empty `keys` means no key at all."""
+    """Which events to count. An empty `keys` means none."""
 
     user_id: int | None = None
     tier_id: int | None = None
@@ -77,7 +76,7 @@ class Scope:
 
 
 class Sums(NamedTuple):
-    """`refused`: denied by us. `errors`: let through and answered 4xx or 5xx. Cost in millionths of a cent, times in ms."""
+    """refused: denied by Gatehouse. errors: allowed, and answered with 4xx or 5xx. Times in ms, cost in microcents."""
 
     requests: int = 0
     refused: int = 0
@@ -97,22 +96,24 @@ class Sums(NamedTuple):
         return round(self.ms_total / self.ms_count) if self.ms_count else None
 
 
-def added(parts: Iterable[Sums]) -> Sums:
-    """The sums of all parts together."""
+Row = tuple[tuple[Any, ...], Sums]
+
+
+def add_up(parts: Iterable[Sums]) -> Sums:
     parts = list(parts)
-    together = Sums(*map(sum, zip(*parts, strict=True))) if parts else Sums()
-    return together._replace(ms_max=max((part.ms_max for part in parts), default=0))
+    total = Sums(*map(sum, zip(*parts, strict=True))) if parts else Sums()
+    return total._replace(ms_max=max((part.ms_max for part in parts), default=0))
 
 
-def added_by(place: int, parts: Iterable[tuple[tuple[Any, ...], Sums]]) -> dict[Any, Sums]:
-    """What `sums_by` answered, added up by the value of one of its groups: the one at `place`."""
-    members: dict[Any, list[Sums]] = {}
-    for group, sums in parts:
-        members.setdefault(group[place], []).append(sums)
-    return {value: added(several) for value, several in members.items()}
+def add_up_by(index: int, rows: Iterable[Row]) -> dict[Any, Sums]:
+    """The rows of `sums_by`, added up by the group at `index`."""
+    parts: dict[Any, list[Sums]] = {}
+    for group, sums in rows:
+        parts.setdefault(group[index], []).append(sums)
+    return {value: add_up(several) for value, several in parts.items()}
 
 
-# How a group is called in the roll-up and computed from the ledger.
+# Each group's expression in the roll-ups and in the ledger.
 GROUPS: dict[str, tuple[Any, Any]] = {
     "day": (TruncDate("hour", tzinfo=UTC), TruncDate("created_at", tzinfo=UTC)),
     "hour": (models.F("hour"), TruncHour("created_at", tzinfo=UTC)),
@@ -122,46 +123,40 @@ GROUPS: dict[str, tuple[Any, Any]] = {
     "method": (models.F("method"), models.F("method")),
     "endpoint": (models.F("endpoint"), models.F("endpoint")),
 }
-OF_ENDPOINTS = {"endpoint", "method"}
+ENDPOINT_GROUPS = {"endpoint", "method"}
 
 
-def totals(scope: Scope, window: Window) -> Sums:
-    rows = sums_by((), scope, window)
+def totals(scope: Scope, time_range: TimeRange) -> Sums:
+    rows = sums_by((), scope, time_range)
     return rows[0][1] if rows else Sums()
 
 
-def sums_by(
-    groups: Sequence[str], scope: Scope, window: Window, *, most: int | None = None
-) -> list[tuple[tuple[Any, ...], Sums]]:
-    """The sums of each combination of `groups` (names in GROUPS): [((value, …), Sums)], the busiest first.
-
-    most: at most that many of them. A combination without events is not in the list.
-    """
-    table = EndpointHour if scope.endpoint or OF_ENDPOINTS & set(groups) else UsageHour
-    parts = list(compiled(list(sources(table, groups, scope, window))))
+def sums_by(groups: Sequence[str], scope: Scope, time_range: TimeRange, *, limit: int | None = None) -> list[Row]:
+    """((value, …), Sums) for each combination of `groups` (names in GROUPS) that has events, the busiest first."""
+    table = EndpointHour if scope.endpoint or ENDPOINT_GROUPS & set(groups) else UsageHour
+    parts = list(compiled(list(querysets(table, groups, scope, time_range))))
     if not parts:
         return []
     names = [f"g{number}" for number in range(len(groups))]
-    added = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
+    sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
     union = " UNION ALL ".join(sql for sql, _ in parts)
     by = f"GROUP BY {', '.join(names)}" if names else "HAVING COUNT(*) > 0"
-    limit = f"LIMIT {most:d}" if most else ""
-    # All names are ours, and all values stand in the parameters.
+    # All names are ours, and all values are parameters.
     statement = (
-        f"SELECT {', '.join([*names, *added])} FROM ({union}) AS figures {by} "  # noqa: S608
-        f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {limit}"
+        f"SELECT {', '.join([*names, *sums])} FROM ({union}) AS figures {by} "  # noqa: S608
+        f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {f'LIMIT {limit:d}' if limit else ''}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [parameter for _, parameters in parts for parameter in parameters])
         rows = cursor.fetchall()
     size = len(groups)
     return [
-        (tuple(map(read_group, groups, row[:size])), Sums(*(int(value or 0) for value in row[size:]))) for row in rows
+        (tuple(map(group_value, groups, row[:size])), Sums(*(int(value or 0) for value in row[size:]))) for row in rows
     ]
 
 
-def read_group(group: str, value: Any) -> Any:
-    """A group's value as Python has it: SQLite answers a plain statement with text."""
+def group_value(group: str, value: Any) -> Any:
+    """The value as a Python object: SQLite returns text."""
     if not isinstance(value, str):
         return value.astimezone(UTC) if isinstance(value, datetime) else value
     if group == "key":
@@ -171,38 +166,38 @@ def read_group(group: str, value: Any) -> Any:
     return datetime.fromisoformat(value).replace(tzinfo=UTC) if group == "hour" else value
 
 
-def compiled(querysets: Iterable[Any]) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    for queryset in querysets:
+def compiled(rows: Iterable[Any]) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    for queryset in rows:
         try:
             yield queryset.query.sql_with_params()
         except EmptyResultSet:
             continue
 
 
-def sources(table: type[Figures], groups: Sequence[str], scope: Scope, window: Window) -> Iterable[Any]:
-    """The roll-ups for the hours that are folded and untouched, and the ledger for all others: no event twice or never."""
-    start, boundary = window.start, min(max(folded_before(), window.start), window.end)
+def querysets(table: type[Figures], groups: Sequence[str], scope: Scope, time_range: TimeRange) -> Iterable[Any]:
+    """The roll-ups of hours that are folded and untouched, and the ledger of all others: each event exactly once."""
+    start, boundary = time_range.start, min(max(folded_before(), time_range.start), time_range.end)
     ranges = touched_ranges(start, boundary)
-    if len(ranges) > MOST_RANGES:
+    if len(ranges) > MAX_RANGES:
         boundary, ranges = ranges[0][0], []
     if boundary > start:
         rolled = table._default_manager.filter(scope.condition, hour__gte=start, hour__lt=boundary)
         for first, end in ranges:
             rolled = rolled.exclude(hour__gte=first, hour__lt=end)
         yield grouped(rolled, [GROUPS[name][0] for name in groups], rolled_sums())
-    for first, end in [*ranges, (boundary, window.end)]:
+    for first, end in [*ranges, (boundary, time_range.end)]:
         if first < end:
             events = KeyUsage.objects.filter(scope.condition, created_at__gte=first, created_at__lt=end)
             yield grouped(events, [GROUPS[name][1] for name in groups], LEDGER_SUMS)
 
 
 def folded_before() -> datetime:
-    return state().folded_before or datetime.min.replace(tzinfo=UTC)
+    return fold_state().folded_before or datetime.min.replace(tzinfo=UTC)
 
 
 def touched_ranges(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The hours in which events changed since they were folded, neighbours joined. Pruned hours are as they are."""
-    first = max(start, state().pruned_before or start)
+    """The hours with changes since they were folded, adjacent ones merged. Pruned hours never change."""
+    first = max(start, fold_state().pruned_before or start)
     hours = TouchedHour.objects.filter(hour__gte=first, hour__lt=end).order_by("hour").values_list("hour", flat=True)
     ranges: list[tuple[datetime, datetime]] = []
     for hour in hours.distinct():
@@ -224,9 +219,9 @@ def grouped(rows: Any, groups: Sequence[Any], sums: dict[str, Any]) -> Any:
 
 
 def daily_requests(keys: Sequence[UUID], days: int) -> dict[UUID, list[int]]:
-    """The requests of each key on each of the last `days` UTC days, oldest first, in one statement for all keys."""
-    window = Window.of_last_days(days)
-    counts = {key: dict.fromkeys(window.days, 0) for key in keys}
-    for (key, day), sums in sums_by(("key", "day"), Scope(keys=tuple(keys)), window):
+    """The requests of each key on each of the last `days` days in UTC, oldest first."""
+    time_range = TimeRange.of_last_days(days)
+    counts = {key: dict.fromkeys(time_range.days, 0) for key in keys}
+    for (key, day), sums in sums_by(("key", "day"), Scope(keys=tuple(keys)), time_range):
         counts[key][day] += sums.requests
     return {key: list(by_day.values()) for key, by_day in counts.items()}

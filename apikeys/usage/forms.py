@@ -1,94 +1,82 @@
-"""Which usage to show: the days, and whose."""
-
 from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.http import QueryDict
 from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
-from apikeys.usage.analytics import Scope, Window
+from apikeys.usage.analytics import Scope, TimeRange
 from config.base.forms import DayInput, LiveChoicesForm
 from ratelimits.matching import normal_pattern
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
-LONGEST_RANGE = 366
-USUAL_RANGE = 30
-MOST_KEYS = 12
+MAX_DAYS = 366
+DEFAULT_DAYS = 30
+MAX_KEYS = 12
 EARLIEST, LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
 
-class KeysField(forms.Field):
-    """The texts of all `key` parameters."""
-
-    def to_python(self, value: Any) -> list[str]:
-        return [str(text) for text in value or [] if text]
-
-
 class UsageForm(forms.Form):
-    """The filter of the usage pages; bound to the query string. Nothing chosen: the last 30 days of all that may be seen."""
+    """The filter of the usage pages, bound to the query string. By default it selects the last 30 days."""
 
     first = forms.DateField(label="From", required=False, widget=DayInput, input_formats=["%Y-%m-%d"])
     last = forms.DateField(label="To", required=False, widget=DayInput, input_formats=["%Y-%m-%d"])
-    key = KeysField(required=False, widget=forms.MultipleHiddenInput)
+    key = forms.ModelMultipleChoiceField(
+        APIKey.objects.none(),
+        required=False,
+        widget=forms.MultipleHiddenInput,
+        validators=[MaxLengthValidator(MAX_KEYS, f"Choose at most {MAX_KEYS} keys.")],
+        error_messages={"invalid_choice": "There is no API key with this ID."},
+    )
     endpoint = forms.CharField(
         max_length=255, required=False, widget=forms.TextInput(attrs={"placeholder": "/orders", "class": "mono"})
     )
+    time_range: TimeRange
 
-    def __init__(self, data: QueryDict, *, keys: APIKeyQuerySet) -> None:
-        super().__init__(with_usual_days(data))
-        self.visible_keys = keys
-        self.chosen_keys: list[APIKey] = []
-
-    def clean_key(self) -> list[APIKey]:
-        """The keys that are named and may be seen; a key that may not be seen is as one that does not exist."""
-        named = self.cleaned_data["key"][: MOST_KEYS + 1]
-        if len(named) > MOST_KEYS:
-            raise ValidationError(f"At most {MOST_KEYS} keys at once.")
-        try:
-            ids = [UUID(text) for text in named]
-        except ValueError:
-            raise ValidationError("There is no such key.") from None
-        found = list(self.visible_keys.filter(pk__in=ids).select_related("user"))
-        if len(found) != len(set(ids)):
-            raise ValidationError("There is no such key.")
-        self.chosen_keys = found
-        return found
+    def __init__(self, data: QueryDict, *, keys: APIKeyQuerySet, owner: User | None = None) -> None:
+        super().__init__(with_default_days(data))
+        choices: Any = self.fields["key"]
+        choices.queryset = keys
+        self.owner = owner
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        today = timezone.now().date()
         for name in ("first", "last"):
             if data.get(name) is not None and not EARLIEST <= data[name] <= LATEST:
                 self.add_error(name, "Choose a day between 2000 and 2200.")
-        last = data.get("last") or today
-        first = data.get("first") or last - timedelta(days=USUAL_RANGE - 1)
+        last = data.get("last") or timezone.now().date()
+        first = data.get("first") or last - timedelta(days=DEFAULT_DAYS - 1)
         if first > last:
-            self.add_error("first", "The first day lies after the last one.")
-        elif (last - first).days >= LONGEST_RANGE:
-            self.add_error("first", f"At most {LONGEST_RANGE} days at once.")
-        self.window = Window.of_days(first, last) if not self.errors else Window.of_last_days(USUAL_RANGE)
+            self.add_error("first", "The first day must not be after the last day.")
+        elif (last - first).days >= MAX_DAYS:
+            self.add_error("first", f"Choose at most {MAX_DAYS} days.")
+        if not self.errors:
+            self.time_range = TimeRange.of_days(first, last)
         return data
 
     def scope(self) -> Scope:
-        """What the valid form asks for."""
-        keys = tuple(key.pk for key in self.chosen_keys) or None
-        return Scope(keys=keys, endpoint=self.cleaned_data["endpoint"])
+        data = self.cleaned_data
+        user, tier = data.get("user") or self.owner, data.get("tier")
+        return Scope(
+            user_id=user.pk if user else None,
+            tier_id=tier.pk if tier else None,
+            keys=tuple(key.pk for key in data["key"]) or None,
+            endpoint=data["endpoint"],
+        )
 
 
 class StaffUsageForm(UsageForm):
     user = forms.CharField(
-        label="Account",
         max_length=254,
         required=False,
-        widget=forms.TextInput(attrs={"placeholder": "username or e-mail"}),
+        widget=forms.TextInput(attrs={"placeholder": "Username or email"}),
     )
     tier = forms.ModelChoiceField(Tier.objects.live(), required=False, empty_label="Any")
 
@@ -98,25 +86,16 @@ class StaffUsageForm(UsageForm):
             return None
         user: User | None = User.objects.named(text).order_by("is_deleted", "-pk").first()
         if user is None:
-            raise ValidationError("There is no account with this username or address.")
+            raise ValidationError("There is no user with this username or email address.")
         return user
 
-    def scope(self) -> Scope:
-        scope, user, tier = super().scope(), self.cleaned_data["user"], self.cleaned_data["tier"]
-        return Scope(
-            keys=scope.keys,
-            endpoint=scope.endpoint,
-            user_id=user.pk if user else None,
-            tier_id=tier.pk if tier else None,
-        )
 
-
-def with_usual_days(query: QueryDict) -> QueryDict:
-    """The query with the days that it leaves open, so that the form shows what is shown."""
+def with_default_days(query: QueryDict) -> QueryDict:
+    """The query with the default days filled in, so that the form shows them."""
     data = query.copy()
     if not data.get("first") and not data.get("last"):
-        window = Window.of_last_days(USUAL_RANGE)
-        data["first"], data["last"] = window.days[0].isoformat(), window.days[-1].isoformat()
+        days = TimeRange.of_last_days(DEFAULT_DAYS).days
+        data["first"], data["last"] = days[0].isoformat(), days[-1].isoformat()
     return data
 
 

@@ -1,7 +1,6 @@
-"""Fold the ledger into sums by the hour, and prune it, without a total ever differing from the ledger.
+"""Fold the usage ledger into hourly sums, and prune it.
 
-`manage.py fold_usage` calls this, from cron or a timer. If it never runs, all is read from the ledger: right, but slower
-the more there is. The decision does nothing for it.
+Totals never differ from the ledger's: hours that aren't folded are read from there, only more slowly.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
 
 HOUR = timedelta(hours=1)
-# After the end of an hour: time for transactions that are still open. The triggers note changes from 5 minutes on.
+# Leaves time for open transactions after the end of an hour. The triggers note changes from 5 minutes on.
 SETTLING = timedelta(minutes=15)
 PRUNE_BATCH = 5_000
 TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
     (UsageHour, ("api_key_id", "user_id", "reason")),
     (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint")),
 )
-LET_THROUGH = models.Q(reason="")
-# A report may claim 2^63 − 1 tokens; a second one would break the sum, and with it every total. That much counts at most.
-MOST_PER_EVENT = 10**13
+ALLOWED = models.Q(reason="")
+# A report may claim 2^63 − 1 tokens: two of them would overflow the sum.
+MAX_PER_EVENT = 10**13
 
 
 def capped_sum(field: str) -> Any:
-    # The filter is for PostgreSQL, whose LEAST passes over NULL.
+    # PostgreSQL's LEAST ignores NULL, so filter it out.
     known = models.Q(**{f"{field}__isnull": False})
-    return Coalesce(models.Sum(Least(field, models.Value(MOST_PER_EVENT)), filter=known), 0)
+    return Coalesce(models.Sum(Least(field, models.Value(MAX_PER_EVENT)), filter=known), 0)
 
 
-# The sums of a set of events, by the name of the roll-up's field.
+# By the name of the roll-up's field.
 LEDGER_SUMS: dict[str, Any] = {
     "requests": models.Count("pk"),
-    "refused": models.Count("pk", filter=~LET_THROUGH),
-    "errors": models.Count("pk", filter=LET_THROUGH & models.Q(status_code__gte=400)),
+    "refused": models.Count("pk", filter=~ALLOWED),
+    "errors": models.Count("pk", filter=ALLOWED & models.Q(status_code__gte=400)),
     "ms_total": Coalesce(models.Sum("response_time_ms"), 0),
     "ms_count": models.Count("response_time_ms"),
     "ms_max": Coalesce(models.Max("response_time_ms"), 0),
@@ -51,42 +50,42 @@ LEDGER_SUMS: dict[str, Any] = {
 Progress = Callable[[str], object]
 
 
-def silent(line: str) -> None:
-    """No progress wanted."""
+def no_progress(line: str) -> None:
+    pass
 
 
 def floor_to_hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def state() -> FoldState:
+def fold_state() -> FoldState:
     return FoldState.objects.order_by("pk").first() or FoldState()
 
 
-def fold(progress: Progress = silent, before: datetime | None = None) -> int:
-    """Fold every hour that ended long enough ago, or before `before`, and is not folded or was touched since.
+def fold(progress: Progress = no_progress, before: datetime | None = None) -> int:
+    """Fold each hour that ended long enough ago (and before `before`) and is new or was touched. Returns how many.
 
-    Each hour is a transaction of its own: stopped, it goes on where it was. Returns how many hours were folded.
+    Each hour has its own transaction, so you can stop this at any time.
     """
     end = floor_to_hour(timezone.now() - SETTLING)
     count = 0
     for hour in hours_to_fold(min(end, before) if before else end):
         fold_hour(hour)
         count += 1
-        progress(f"{hour:%Y-%m-%d %H}:00 UTC folded")
+        progress(f"Folded {hour:%Y-%m-%d %H}:00 UTC")
     return count
 
 
 def hours_to_fold(end: datetime) -> Iterator[datetime]:
-    reached = state().folded_before
+    reached = fold_state().folded_before
     if reached is not None:
         touched = TouchedHour.objects.filter(hour__lt=min(reached, end))
         yield from touched.order_by("hour").values_list("hour", flat=True).distinct()
-    # Hours without events have no sums: go from event to event.
+    # Skip hours without events.
     while (hour := next_hour_with_events(reached, end)) is not None:
         yield hour
         reached = hour + HOUR
-    reach(end)
+    set_folded_before(end)
 
 
 def next_hour_with_events(start: datetime | None, end: datetime) -> datetime | None:
@@ -98,12 +97,12 @@ def next_hour_with_events(start: datetime | None, end: datetime) -> datetime | N
 
 
 def locked_state() -> FoldState:
-    """The state's row, locked: one process folds or prunes at a time. Call in a transaction."""
+    """Locks out other processes that fold or prune, until the transaction ends."""
     row = FoldState.objects.select_for_update().order_by("pk").first()
     return row or FoldState.objects.get_or_create(pk=1)[0]
 
 
-def reach(hour: datetime) -> None:
+def set_folded_before(hour: datetime) -> None:
     with transaction.atomic():
         row = locked_state()
         if row.folded_before is None or row.folded_before < hour:
@@ -112,10 +111,9 @@ def reach(hour: datetime) -> None:
 
 
 def fold_hour(hour: datetime) -> None:
-    """Compute the sums of one hour anew, and take the notes on it away.
+    """Delete the notes on the hour first, then compute its sums: they include every change whose note was visible.
 
-    The notes go first: whatever they stand for is committed, and so in the sums that are read after them. A change that
-    is not committed yet keeps its note, and the hour is folded once more.
+    A change that isn't committed yet keeps its note, and the hour is folded again.
     """
     with transaction.atomic():
         pruned = locked_state().pruned_before
@@ -126,7 +124,7 @@ def fold_hour(hour: datetime) -> None:
             for table, groups in TABLES:
                 table._default_manager.filter(hour=hour).delete()
                 insert_sums(table, groups, hour)
-        reach(hour + HOUR)
+        set_folded_before(hour + HOUR)
 
 
 def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -> None:
@@ -136,16 +134,16 @@ def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -
     quote = connection.ops.quote_name
     columns = ", ".join(quote(name) for name in (*groups, *LEDGER_SUMS))
     into = quote(table._meta.db_table)
-    # The names are those of our own fields; Django has no INSERT … SELECT.
+    # All names are those of our fields. Django has no INSERT … SELECT.
     statement = f"INSERT INTO {into} (hour, {columns}) SELECT %s, sums.* FROM ({select}) AS sums"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(statement, [connection.ops.adapt_datetimefield_value(hour), *parameters])
 
 
-def prune(before: datetime, progress: Progress = silent, *, keep_totals: bool = True) -> int:
-    """Remove the events before `before` (a whole hour), in batches; returns how many.
+def prune(before: datetime, progress: Progress = no_progress, *, keep_totals: bool = True) -> int:
+    """Delete the events before `before` (a full hour), in batches; returns how many.
 
-    Their hours are folded first and keep their sums, unless `keep_totals` is false. It can be stopped and run again.
+    Their hours are folded first, and keep their sums unless `keep_totals` is false. You can stop this at any time.
     """
     fold(progress, before)
     with transaction.atomic():
@@ -164,5 +162,5 @@ def remove_in_batches(rows: Any, noun: str, progress: Progress) -> int:
     removed = 0
     while batch := list(rows.order_by("pk").values_list("pk", flat=True)[:PRUNE_BATCH]):
         removed += rows.model._default_manager.filter(pk__in=batch).delete()[0]
-        progress(f"{removed:,} {noun} removed")
+        progress(f"Removed {removed:,} {noun}")
     return removed

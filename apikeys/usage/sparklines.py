@@ -1,4 +1,4 @@
-"""A month of a key in the space of a word: one bar a day, drawn by templates/apikeys/usage/sparkline.html."""
+"""Word-sized bar charts, drawn by templates/apikeys/usage/_sparkline.html."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Sparkline(NamedTuple):
 
 
 def sparkline(counts: Sequence[int]) -> Sparkline:
-    """counts: one figure ≥0 for each day, the oldest first. A day with any request is at least one pixel high."""
-    most = max(counts, default=0)
+    """counts: for each day, oldest first. A day with any requests is at least one pixel high."""
+    peak = max(counts, default=0)
     bars = []
     for number, count in enumerate(counts):
-        height = max(1, round(count / most * HEIGHT)) if count else 0
+        height = max(1, round(count / peak * HEIGHT)) if count else 0
         bars.append(SparkBar(number * (BAR + GAP), HEIGHT - height, height))
-    title = f"{counted(sum(counts), 'request')} in {len(counts)} days, at most {most:,} a day"
+    title = f"{counted(sum(counts), 'request')} in {len(counts)} days, up to {peak:,} per day"
     return Sparkline(title, sum(counts), len(counts) * (BAR + GAP), bars)

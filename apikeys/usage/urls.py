@@ -1,5 +1,3 @@
-"""The usage pages: for staff over all keys, for users over their own."""
-
 from __future__ import annotations
 
 from django.urls import path

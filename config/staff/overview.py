@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.pages import hygiene
-from apikeys.usage.analytics import Scope, Sums, Window, sums_by
+from apikeys.usage.analytics import Scope, Sums, TimeRange, sums_by
 from apikeys.usage.rollups import HOUR, floor_to_hour
 from config.base.charts import Figure
 from config.base.paginator import bounded_count
@@ -63,7 +63,7 @@ def expiring_keys() -> Any:
 def requests_by_hour() -> list[Figure]:
     """(hour, let through, refused by us) for the last 24 hours, the hours without a request included; empty if there was none."""
     end = floor_to_hour(timezone.now()) + HOUR
-    window = Window(end - 24 * HOUR, end)
-    sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), window)}
-    by_hour = ((hour, sums.get(hour, Sums())) for hour in window.hours)
+    time_range = TimeRange(end - 24 * HOUR, end)
+    sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), time_range)}
+    by_hour = ((hour, sums.get(hour, Sums())) for hour in time_range.hours)
     return [(f"{hour:%H:%M}", found.allowed, found.refused) for hour, found in by_hour] if sums else []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
 from apikeys.usage import rollups
-from apikeys.usage.analytics import Scope, Sums, Window, added, daily_requests, sums_by, totals
+from apikeys.usage.analytics import Scope, Sums, TimeRange, add_up, daily_requests, sums_by, totals
 from config.base.models import uuid7
 from tests.apikeys.usage.usage_makers import event, make_key
 
@@ -19,9 +19,9 @@ NOW = timezone.now
 HOURS = timedelta(hours=1)
 
 
-def window(days=3):
+def last_days(days=3):
     today = NOW().date()
-    return Window.of_days(today - timedelta(days=days), today)
+    return TimeRange.of_days(today - timedelta(days=days), today)
 
 
 def counted(rows):
@@ -58,8 +58,8 @@ def by_hand(groups, rows):
 
 def assert_totals_are_those_of_the_ledger(scope=None, **filters):
     scope = scope or Scope()
-    rows = list(KeyUsage.objects.filter(created_at__range=window(), **filters))
-    assert totals(scope, window()) == counted(rows)
+    rows = list(KeyUsage.objects.filter(created_at__range=last_days(), **filters))
+    assert totals(scope, last_days()) == counted(rows)
     for groups in (
         ("day",),
         ("hour",),
@@ -72,14 +72,14 @@ def assert_totals_are_those_of_the_ledger(scope=None, **filters):
         ("day", "reason"),
         ("hour", "reason"),
     ):
-        parts = sums_by(groups, scope, window())
+        parts = sums_by(groups, scope, last_days())
         assert dict(parts) == by_hand(groups, rows)
-        assert added(sums for _, sums in parts) == counted(rows)
+        assert add_up(sums for _, sums in parts) == counted(rows)
 
 
 def test_nothing_happened_nothing_is_counted(db):
-    assert totals(Scope(), window()) == Sums()
-    assert sums_by(("day",), Scope(), window()) == []
+    assert totals(Scope(), last_days()) == Sums()
+    assert sums_by(("day",), Scope(), last_days()) == []
     assert rollups.fold() == 0
 
 
@@ -112,7 +112,7 @@ def test_a_late_report_counts_at_once_and_after_the_next_fold(alice):
     row = event(key, 5 * HOURS)
     rollups.fold()
     KeyUsage.objects.filter(pk=row.pk).update(status_code=500, response_time_ms=120, tokens_used=9)
-    assert totals(Scope(), window()).errors == 1
+    assert totals(Scope(), last_days()).errors == 1
     assert_totals_are_those_of_the_ledger()
     assert rollups.fold() == 1
     assert not TouchedHour.objects.exists()
@@ -131,7 +131,7 @@ def test_a_back_dated_event_counts_at_once(alice):
     rollups.fold()
     event(key, 30 * HOURS)
     event(key, 5 * HOURS)
-    assert totals(Scope(), window()).requests == 3
+    assert totals(Scope(), last_days()).requests == 3
     assert_totals_are_those_of_the_ledger()
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
@@ -143,7 +143,7 @@ def test_a_removed_event_no_longer_counts(alice):
     event(key, 5 * HOURS)
     rollups.fold()
     row.delete()
-    assert totals(Scope(), window()).requests == 1
+    assert totals(Scope(), last_days()).requests == 1
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
 
@@ -159,7 +159,7 @@ def test_an_event_moved_to_another_hour_is_counted_there(alice):
 
 
 def test_many_touched_hours_are_read_from_the_ledger(alice, monkeypatch):
-    monkeypatch.setattr("apikeys.usage.analytics.MOST_RANGES", 1)
+    monkeypatch.setattr("apikeys.usage.analytics.MAX_RANGES", 1)
     key = make_key(alice)
     for hours in (4, 8, 12, 16):
         event(key, hours * HOURS)
@@ -175,7 +175,7 @@ def test_a_key_that_is_purged_takes_its_sums_along(alice, bob):
     event(other, 5 * HOURS)
     rollups.fold()
     key.hard_delete()
-    assert totals(Scope(), window()).requests == 1
+    assert totals(Scope(), last_days()).requests == 1
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
 
@@ -184,12 +184,12 @@ def test_pruned_events_keep_their_totals(alice):
     key = make_key(alice)
     for hours in (30, 29, 2):
         event(key, hours * HOURS, tokens_used=5)
-    before = totals(Scope(), window())
+    before = totals(Scope(), last_days())
     assert rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS)) == 2
     assert KeyUsage.objects.count() == 1
-    assert totals(Scope(), window()) == before
+    assert totals(Scope(), last_days()) == before
     rollups.fold()
-    assert totals(Scope(), window()) == before
+    assert totals(Scope(), last_days()) == before
     assert not TouchedHour.objects.exists()
 
 
@@ -198,7 +198,7 @@ def test_pruning_without_totals_removes_the_sums_too(alice):
     event(key, 30 * HOURS)
     event(key, 2 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), keep_totals=False)
-    assert totals(Scope(), window()).requests == 1
+    assert totals(Scope(), last_days()).requests == 1
     assert EndpointHour.objects.filter(hour__lt=NOW() - 20 * HOURS).count() == 0
 
 
@@ -208,14 +208,14 @@ def test_an_event_back_dated_into_a_pruned_time_does_not_undo_its_totals(alice):
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
     event(key, 30 * HOURS)
     rollups.fold()
-    assert totals(Scope(), window()).requests == 1
+    assert totals(Scope(), last_days()).requests == 1
 
 
 def test_pruning_again_earlier_does_not_move_the_mark_back(alice):
     event(make_key(alice), 30 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 10 * HOURS))
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
-    assert rollups.state().pruned_before == rollups.floor_to_hour(NOW() - 10 * HOURS)
+    assert rollups.fold_state().pruned_before == rollups.floor_to_hour(NOW() - 10 * HOURS)
 
 
 def test_pruning_works_in_batches_and_tells_of_each(alice, monkeypatch):
@@ -224,7 +224,7 @@ def test_pruning_works_in_batches_and_tells_of_each(alice, monkeypatch):
     for _ in range(5):
         event(key, 30 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), lines.append)
-    assert [line for line in lines if "events" in line] == ["2 events removed", "4 events removed", "5 events removed"]
+    assert [line for line in lines if "events" in line] == ["Removed 2 events", "Removed 4 events", "Removed 5 events"]
 
 
 def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
@@ -233,18 +233,18 @@ def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
         for number in range(count):
             event(key, (5 + number) * HOURS, endpoint=endpoint)
     for _ in range(2):
-        assert totals(Scope(user_id=alice.pk), window()).requests == 7
-        assert totals(Scope(keys=(mine.pk,)), window()).requests == 3
-        assert totals(Scope(keys=()), window()) == Sums()
-        assert totals(Scope(tier_id=free.pk), window()).requests == 12
-        assert totals(Scope(tier_id=free.pk + 1), window()).requests == 0
-        assert totals(Scope(endpoint="/a"), window()).requests == 8
-        assert dict(sums_by(("key",), Scope(endpoint="/a"), window()))[(foreign.pk,)].requests == 5
+        assert totals(Scope(user_id=alice.pk), last_days()).requests == 7
+        assert totals(Scope(keys=(mine.pk,)), last_days()).requests == 3
+        assert totals(Scope(keys=()), last_days()) == Sums()
+        assert totals(Scope(tier_id=free.pk), last_days()).requests == 12
+        assert totals(Scope(tier_id=free.pk + 1), last_days()).requests == 0
+        assert totals(Scope(endpoint="/a"), last_days()).requests == 8
+        assert dict(sums_by(("key",), Scope(endpoint="/a"), last_days()))[(foreign.pk,)].requests == 5
         assert_totals_are_those_of_the_ledger(Scope(user_id=alice.pk), user=alice)
         rollups.fold()
 
 
-def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_window(alice):
+def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_range(alice):
     key = make_key(alice)
     rows = [
         KeyUsage(
@@ -254,8 +254,8 @@ def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_window(alice
     ]
     KeyUsage.objects.bulk_create(rows)
     for _ in range(2):
-        assert totals(Scope(), window())[:1] == (250,)
-        assert totals(Scope(), window()).cost == 750
+        assert totals(Scope(), last_days())[:1] == (250,)
+        assert totals(Scope(), last_days()).cost == 750
         rollups.fold()
 
 
@@ -265,7 +265,7 @@ def test_the_busiest_endpoints_come_first(alice):
         for number in range(count):
             event(key, number * 2 * HOURS, endpoint=endpoint)
     rollups.fold()
-    top = sums_by(("endpoint",), Scope(), window(), most=2)
+    top = sums_by(("endpoint",), Scope(), last_days(), limit=2)
     assert [(group[0], sums.requests) for group, sums in top] == [("/busy", 5), ("/some", 3)]
 
 
@@ -273,7 +273,7 @@ def test_averages_are_over_the_reported_times_only(alice):
     key = make_key(alice)
     for milliseconds in (10, 30, None):
         event(key, 3 * HOURS, response_time_ms=milliseconds)
-    sums = totals(Scope(), window())
+    sums = totals(Scope(), last_days())
     assert (sums.ms_average, sums.ms_max, sums.allowed) == (20, 30, 3)
     assert Sums().ms_average is None
 
@@ -312,7 +312,7 @@ def test_absurd_reports_do_not_break_the_totals(alice):
     for _ in range(3):
         event(key, 5 * HOURS, tokens_used=2**63 - 1, cost_microcents=2**63 - 1)
     for _ in range(2):
-        assert totals(Scope(), window()).tokens == 3 * rollups.MOST_PER_EVENT
+        assert totals(Scope(), last_days()).tokens == 3 * rollups.MAX_PER_EVENT
         rollups.fold()
 
 
