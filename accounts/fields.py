@@ -15,6 +15,11 @@ def normalize_email(address: str) -> str:
     return normal_form(address).strip()
 
 
+def fold_sign_in_name(typed: str) -> str:
+    """The username or email address that `typed` means, in any letter case."""
+    return normalize_email(typed)
+
+
 class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
     """An e-mail address that mail can be sent to, normalised in Python on the way in and in every exact look-up.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import BaseUserManager
 from django.db import models, transaction
 
-from accounts.names import fold_sign_in_name
+from accounts.fields import fold_sign_in_name
 from config.base.models import LIVE, SoftDeleteQuerySet
 from tiers.models import Tier
-
-if TYPE_CHECKING:
-    from accounts.models import User
 
 
 def key_model() -> Any:
@@ -21,7 +18,7 @@ def key_model() -> Any:
     return apps.get_model("accounts", "User")._meta.get_field("api_keys").related_model
 
 
-class UserQuerySet(SoftDeleteQuerySet["User"]):
+class UserQuerySet(SoftDeleteQuerySet[Any]):
     def effective(self) -> UserQuerySet:
         """The accounts that may do something now: live and not suspended."""
         return self.filter(LIVE, is_active=True)
@@ -37,7 +34,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         """Neither staff nor superusers: the accounts that staff who are not superusers may change."""
         return self.filter(is_staff=False, is_superuser=False)
 
-    def changeable_by(self, actor: User) -> UserQuerySet:
+    def changeable_by(self, actor: Any) -> UserQuerySet:
         """The accounts that `actor` may change at all, as `accounts.rights.may_change` decides for one."""
         return self if actor.is_superuser else self.ordinary()
 
@@ -58,7 +55,8 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
     def with_key_counts(self) -> UserQuerySet:
         """Annotate `key_count`: how many live keys that are not revoked each account holds."""
         counted = models.Q(api_keys__deleted_at__isnull=True, api_keys__revoked_at__isnull=True)
-        return self.annotate(key_count=models.Count("api_keys", filter=counted))
+        annotated: UserQuerySet = self.annotate(key_count=models.Count("api_keys", filter=counted))
+        return annotated
 
     def verified(self, *, yes: bool = True) -> UserQuerySet:
         """The accounts whose present address was (or was not) shown to be theirs."""
@@ -79,7 +77,7 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
         name = fold_sign_in_name(typed)
         return self.filter(**{"email" if "@" in name else "username": name})
 
-    def by_sign_in_name(self, typed: str) -> User | None:
+    def by_sign_in_name(self, typed: str) -> Any:
         """The live account that signs in by this username or e-mail address."""
         return self.live().named(typed).first()
 
@@ -107,10 +105,9 @@ class UserQuerySet(SoftDeleteQuerySet["User"]):
 
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
-    def get_by_natural_key(self, username: str | None) -> User:
+    def get_by_natural_key(self, username: str | None) -> Any:
         """The live account with this username, in any letter case. Raises User.DoesNotExist."""
-        user: User = self.live().get(username=(username or "").casefold())
-        return user
+        return self.live().get(username=(username or "").casefold())
 
     def create_user(
         self,
@@ -121,7 +118,7 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
         name: str = "",
         verified: bool = True,
         **fields: Any,
-    ) -> User:
+    ) -> Any:
         """Make an account on the default tier, unless `tier` says otherwise. Without a password it cannot sign in by one.
 
         For code and commands, which vouch for the address: it counts as verified unless told otherwise. People sign up
@@ -129,16 +126,14 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
         """
         if "tier" not in fields and "tier_id" not in fields:
             fields["tier"] = Tier.objects.default()
-        user: User = self.model(username=username, email=email, name=name or username, **fields)
+        user = self.model(username=username, email=email, name=name or username, **fields)
         user.set_password(password)
         with transaction.atomic(using=self._db):
             user.save(using=self._db)
             if verified:
                 # By way of the reverse relation: allauth's models need this one to be there first.
-                user.emailaddress_set.create(  # type: ignore[attr-defined]
-                    email=user.email, verified=True, primary=True
-                )
+                user.emailaddress_set.create(email=user.email, verified=True, primary=True)
         return user
 
-    def create_superuser(self, username: str, email: str, password: str | None = None, **fields: Any) -> User:
+    def create_superuser(self, username: str, email: str, password: str | None = None, **fields: Any) -> Any:
         return self.create_user(username, email, password, **{**fields, "is_staff": True, "is_superuser": True})

@@ -98,7 +98,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.NoStoreMiddleware",
     "config.base.refusals.RefusalMiddleware",
-    "ratelimits.enforcement.RateLimitMiddleware",
+    "accounts.rate_limits.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "apikeys.pages.query_guard.SecretInQueryMiddleware",
     "allauth.account.middleware.AccountMiddleware",

@@ -1,4 +1,4 @@
-"""What staff do to limits and counters: copy a tier's limits, switch modes, give somebody his budgets back."""
+"""What staff do to rate limits and counters: copy limits to another tier, change their mode, reset counters."""
 
 from __future__ import annotations
 
@@ -21,52 +21,47 @@ COPIED = ("path", "method", "limit", "period", "window", "mode")
 
 
 class CopyPlan(NamedTuple):
-    """What copying would do: the new limits (not saved), and those left out, with the reason."""
+    """The new limits (not saved by a plan), and those skipped with the reason."""
 
     new: list[RateLimit]
-    left_out: list[tuple[RateLimit, str]]
+    skipped: list[tuple[RateLimit, str]]
 
 
 def plan_copy(source: Tier, target: Tier) -> CopyPlan:
-    """What `copy_limits` would do now."""
     new: list[RateLimit] = []
-    left_out: list[tuple[RateLimit, str]] = []
-    there = {sameness(limit) for limit in target.rate_limits.live()}
+    skipped: list[tuple[RateLimit, str]] = []
+    existing = {rule_identity(limit) for limit in target.rate_limits.live()}
     for limit in source.rate_limits.live().order_by("path", "method", "period"):
-        if sameness(limit) in there:
-            left_out.append((limit, f"“{target}” has a limit for the same path, method, window and period."))
+        if rule_identity(limit) in existing:
+            skipped.append((limit, f"“{target}” already has a rate limit with this path, method, window and period."))
         else:
             copy = RateLimit(tier=target, **{name: getattr(limit, name) for name in COPIED})
             copy.name = copied_name(limit, target)
             new.append(copy)
-    return CopyPlan(new, left_out)
+    return CopyPlan(new, skipped)
 
 
 def copied_name(limit: RateLimit, target: Tier) -> str:
-    """The limit's name with the tier's behind it; empty, so that one is made up, if that is taken or too long."""
+    """The limit's name followed by the tier's; empty, so that one is generated, if that is taken or too long."""
     name = f"{limit.name}-{target.name}"
     longest = RateLimit._meta.get_field("name").max_length or 0
     return "" if len(name) > longest or RateLimit.objects.live().filter(name=name).exists() else name
 
 
-def sameness(limit: RateLimit) -> tuple[Any, ...]:
+def rule_identity(limit: RateLimit) -> tuple[Any, ...]:
     return pattern_shape(limit.path), limit.method, limit.window, limit.period
 
 
 def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:
-    """Give `target` the live limits of `source` that it does not have; returns what was done.
-
-    A limit that could never apply beside those of `target` is left out.
-    """
+    """Copy the live limits of `source` that `target` doesn't have and that can apply there. Returns what was done."""
     plan = plan_copy(source, target)
-    done = CopyPlan([], plan.left_out)
+    done = CopyPlan([], plan.skipped)
     with transaction.atomic():
-        # The least specific last: a limit that never wins is told by the others that are there then.
         for copy in plan.new:
             try:
                 copy.full_clean()
             except ValidationError as error:
-                done.left_out.append((copy, " ".join(error.messages)))
+                done.skipped.append((copy, " ".join(error.messages)))
                 continue
             copy.save()
             done.new.append(copy)
@@ -77,7 +72,7 @@ def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:
 
 
 def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
-    """Let these limits only observe, or enforce them; returns how many were changed."""
+    """Returns how many changed."""
     changed = 0
     with transaction.atomic():
         for limit in limits:
@@ -92,12 +87,12 @@ def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
 
 
 def reset_owner(owner: str, author: Author) -> int:
-    """Give this owner all budgets back in full; returns how many were given back. Raises StoreUnavailable."""
+    """Forget what was counted for this owner. Returns the number of budgets they had exceeded. Raises StoreUnavailable."""
     refusals = Refusal.objects.filter(owner=owner)
     keys = {*refusals.values_list("key", flat=True), default_budget(owner).key}
     user = user_of(owner)
     if user is not None:
-        limits = RateLimit.objects.live().filter(tier_id=user.tier_id)
+        limits = RateLimit.objects.live().filter(tier__users=user)
         keys |= {rule_key(owner, pk) for pk in limits.values_list("pk", flat=True)}
     limiter().reset(keys)
     reset = refusals.delete()[0]
@@ -107,6 +102,5 @@ def reset_owner(owner: str, author: Author) -> int:
 
 
 def user_of(owner: str) -> Any:
-    """The account behind an owner such as `user:7`; None for an address."""
     kind, _, pk = owner.partition(":")
     return get_user_model()._default_manager.filter(pk=pk).first() if kind == "user" and pk.isdigit() else None

@@ -1,8 +1,8 @@
-"""Tiers: the plans that accounts are on. A tier carries rate limits; it says nothing about prices."""
+"""Tiers: the plans that users are on. A tier has rate limits; it says nothing about prices."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -10,75 +10,69 @@ from django.core.validators import MaxLengthValidator
 from django.db import models, transaction
 from django.urls import reverse
 
-from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base.search import FoldedField
 from config.base.text import counted
 from config.base.validators import validate_name, validate_text
 
 
 class TierInUse(ValidationError):
-    """Raised instead of deleting a tier that live users or live limits refer to; the message says how many."""
+    """The tier can't be deleted because live users or live rate limits refer to it."""
 
 
 class TierQuerySet(SoftDeleteQuerySet["Tier"]):
     def in_use(self) -> TierQuerySet:
-        """The tiers that live users or live limits refer to."""
-        return self.filter(models.Exists(self._live_rows("users")) | models.Exists(self._live_rows("rate_limits")))
+        return self.with_use_counts().filter(models.Q(user_count__gt=0) | models.Q(limit_count__gt=0))
 
     def with_use_counts(self) -> TierQuerySet:
-        """Annotate `user_count` and `limit_count`: the live users and the live limits of each tier."""
+        """Annotate `user_count` and `limit_count`: each tier's live users and live rate limits."""
         return self.annotate(user_count=self._live_count("users"), limit_count=self._live_count("rate_limits"))
 
     def default(self) -> Tier | None:
-        """The tier that new accounts get: the live one called DEFAULT_TIER_NAME, if there is one."""
+        """The tier that new users get: the live one called DEFAULT_TIER_NAME, if there is one."""
         return self.live().filter(name=settings.DEFAULT_TIER_NAME).first()
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """As `SoftDeleteQuerySet.delete()`; raises TierInUse, and deletes nothing, if one of the tiers is in use."""
+        """Raises TierInUse, and deletes nothing, if one of the tiers is in use."""
         with transaction.atomic(using=self.db):
-            self._refuse_if_in_use()
+            self._raise_if_in_use()
             return super().delete()
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
-        """As `SoftDeleteQuerySet.hard_delete()`; raises TierInUse if one of the tiers is in use."""
         with transaction.atomic(using=self.db):
-            self._refuse_if_in_use()
+            self._raise_if_in_use()
             return super().hard_delete()
 
     delete.alters_data = delete.queryset_only = True  # type: ignore[attr-defined]
     hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
 
     def refuse_default(self) -> None:
-        """Raise ValidationError if the default tier is among these: without it, new accounts would be on no tier."""
+        """Raise ValidationError if the default tier is among these: without it, new users would have no tier."""
         tier = self.live().filter(name=settings.DEFAULT_TIER_NAME).first()
         if tier is not None:
             raise ValidationError(
-                f"“{tier}” is the default tier, which new users are put on. To delete it, set DEFAULT_TIER_NAME to "
-                f"another tier and restart Gatehouse.",
+                f"New users get the tier “{tier}”, so it can't be deleted. Set DEFAULT_TIER_NAME to another tier and restart "
+                f"Gatehouse first.",
                 code="default_tier",
             )
 
-    def _refuse_if_in_use(self) -> None:
-        # The lock makes a concurrent assignment of one of these tiers wait, which holds it: see `config.base.models.hold`.
+    def _raise_if_in_use(self) -> None:
+        # The lock makes a concurrent assignment of one of these tiers wait: see `config.base.models.hold`.
         locked = self.model._default_manager.select_for_update().filter(pk__in=list(self.values_list("pk", flat=True)))
         pks = [tier.pk for tier in locked.order_by("pk")]
-        tier = self.model._default_manager.filter(pk__in=pks).in_use().with_use_counts().first()
+        tier = self.model._default_manager.filter(pk__in=pks).in_use().first()
         if tier is not None:
             raise TierInUse(
-                f"The tier “{tier}” cannot be deleted: {counted(tier.user_count, 'account')} and "
-                f"{counted(tier.limit_count, 'rate limit')} use it. Move the accounts to another tier and delete the "
+                f"The tier “{tier}” can't be deleted because {counted(tier.user_count, 'user')} and "
+                f"{counted(tier.limit_count, 'rate limit')} use it. Move the users to another tier and delete the rate "
                 f"limits first.",
                 code="tier_in_use",
             )
 
-    def _live_rows(self, relation: str) -> models.QuerySet[Any]:
-        # Reverse relations are looked up by name: tiers stand below the apps that refer to them.
-        related: Any = self.model._meta.get_field(relation).related_model
-        rows: models.QuerySet[Any] = related._default_manager.filter(LIVE, tier=models.OuterRef("pk"))
-        return rows
-
     def _live_count(self, relation: str) -> models.functions.Coalesce:
-        counts = self._live_rows(relation).order_by().values("tier").annotate(total=models.Count("pk")).values("total")
+        # A subquery for each relation: two joins would multiply their rows.
+        tier = self.model._default_manager.filter(pk=models.OuterRef("pk"), **{f"{relation}__deleted_at": None})
+        counts = tier.order_by().values("pk").annotate(total=models.Count(relation)).values("total")
         return models.functions.Coalesce(models.Subquery(counts, output_field=models.IntegerField()), 0)
 
 
@@ -92,14 +86,14 @@ class Tier(TimestampedModel, SoftDeleteModel):
     name = models.CharField(
         max_length=50,
         validators=[validate_name],
-        help_text="How staff and account holders call this tier, for example “pro”.",
+        help_text="Staff and users see this name, for example “pro”.",
     )
     name_folded = FoldedField("name")
     description = models.TextField(
         blank=True,
         max_length=500,
         validators=[MaxLengthValidator(500), validate_text],
-        help_text="What an account on this tier gets, in a sentence or two. Account holders see it.",
+        help_text="What this tier includes, in a sentence or two. Users see it.",
     )
     description_folded = FoldedField("description")
 
@@ -112,12 +106,12 @@ class Tier(TimestampedModel, SoftDeleteModel):
             unique_among_live(
                 "name",
                 name="tiers_live_name_unique",
-                message="A tier with this name exists already. Choose another name.",
+                message="Another tier has this name. Choose a different name.",
             ),
             models.CheckConstraint(
                 condition=~models.Q(name=""),
                 name="tiers_name_not_empty",
-                violation_error_message="A tier needs a name.",
+                violation_error_message="Enter a name.",
             ),
         )
 
@@ -125,14 +119,13 @@ class Tier(TimestampedModel, SoftDeleteModel):
         return self.name
 
     def clean(self) -> None:
-        """Refuse to rename the default tier: new users would be on none."""
         super().clean()
         default = settings.DEFAULT_TIER_NAME
         if self.name != default and type(self).objects.live().filter(pk=self.pk, name=default).exists():
             raise ValidationError(
                 {
-                    "name": f"“{default}” is the default tier, which new users are put on. To rename it, set "
-                    f"DEFAULT_TIER_NAME to another tier and restart Gatehouse."
+                    "name": f"New users get the tier “{default}”, so it can't be renamed. Set DEFAULT_TIER_NAME to another "
+                    f"tier and restart Gatehouse first."
                 },
                 code="default_tier",
             )

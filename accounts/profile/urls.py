@@ -4,10 +4,13 @@ from django.urls import path
 
 from accounts.profile import views
 
+app_name = "account"
+
 urlpatterns = [
     path("", views.profile, name="profile"),
     path("picture/", views.picture, name="picture"),
     path("picture/change/", views.picture_change, name="picture-change"),
     path("picture/remove/", views.picture_remove, name="picture-remove"),
+    path("limits/", views.limits, name="limits"),
     path("close/", views.close, name="close"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +22,12 @@ from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author, snapshot
 from config.base.views import retry_on_conflict
+from ratelimits.budgets import Budget, BudgetState, rate_in_words
+from ratelimits.limiter import limiter
+from ratelimits.models import RateLimit
+from ratelimits.rules import default_budget, owner_of_user
+
+MOST_LIMITS = 100
 
 
 @require_safe
@@ -114,3 +121,33 @@ def close(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect(reverse(settings.LOGIN_URL))
     keys = User.objects.filter(pk=user.pk).effective_keys().count()
     return render(request, "accounts/profile/close.html", {"title": "Close your account", "form": form, "keys": keys})
+
+
+@require_safe
+@login_required
+def limits(request: HttpRequest) -> HttpResponse:
+    user = own_account(request)
+    tier, default = user.effective_tier, default_budget(owner_of_user(user.pk))
+    rows = [] if tier is None else tier.rate_limits.live().filter(mode=RateLimit.Mode.ENFORCE)[:MOST_LIMITS]
+    paths = {limit.budget(owner_of_user(user.pk)): f"{limit.method} {limit.path}".strip() for limit in rows}
+    outcome = limiter().peek([*paths, default])
+    states = {state.budget: state for state in outcome.states}
+    context = {
+        "title": "Rate limits",
+        "tier": tier,
+        "rows": [
+            limit_row(path, budget, states.get(budget))
+            for budget, path in [*paths.items(), (default, "Everything else" if paths else "Everything")]
+        ],
+        "degraded": outcome.degraded,
+    }
+    return render(request, "accounts/profile/limits.html", context)
+
+
+def limit_row(path: str, budget: Budget, state: BudgetState | None) -> dict[str, Any]:
+    return {
+        "path": path,
+        "words": rate_in_words(budget.limit, budget.period, budget.window),
+        "state": state,
+        "resets_at": datetime.fromtimestamp(state.resets_at, UTC) if state and state.reset_after else None,
+    }

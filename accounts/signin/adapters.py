@@ -20,9 +20,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from accounts import addresses
-from accounts.fields import normalize_email
+from accounts.fields import fold_sign_in_name, normalize_email
 from accounts.models import User
-from accounts.names import fold_sign_in_name
 from accounts.signin import throttle
 from accounts.signin.confirmations import Confirmation
 from accounts.signin.encryption import decrypt, encrypt

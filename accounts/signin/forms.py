@@ -18,9 +18,8 @@ from django.core.validators import MaxLengthValidator
 from django.db import transaction
 
 from accounts import addresses
-from accounts.fields import normalize_email
+from accounts.fields import fold_sign_in_name, normalize_email
 from accounts.models import User
-from accounts.names import fold_sign_in_name
 from accounts.signin import throttle
 from accounts.signin.providers import forget_providers
 from config.base.mail import validate_mailable

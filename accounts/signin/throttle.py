@@ -11,8 +11,8 @@ import hashlib
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
+from accounts.fields import fold_sign_in_name
 from accounts.models import User
-from accounts.names import fold_sign_in_name
 from config.base.http import client_address
 from config.base.text import duration
 from ratelimits.limiter import Budget, Outcome, limiter

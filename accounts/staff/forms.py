@@ -6,12 +6,15 @@ import re
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 
 from accounts.models import User
 from accounts.rights import protected_fields
 from accounts.staff.actions import BULK_ACTIONS, Action, to_tier
 from config.base.forms import LiveChoicesForm
 from config.base.stale import EditForm, StaleGuard
+from ratelimits.pages.forms import MatchForm
+from ratelimits.rules import owner_of_user
 from tiers.models import Tier
 
 MOST_SELECTED = 1000
@@ -121,3 +124,29 @@ class BulkForm(forms.Form):
         if self.cleaned_data["action"] == "tier":
             return to_tier(self.cleaned_data["tier"])
         return BULK_ACTIONS[self.cleaned_data["action"]]
+
+
+class UserMatchForm(MatchForm):
+    """A request to test rate limits with, made by a user or on a tier."""
+
+    tier = forms.ModelChoiceField(
+        Tier.objects.live(), required=False, empty_label="The user’s tier", help_text="Or enter a user below."
+    )
+    user = forms.CharField(max_length=254, required=False, help_text="Username or email address. Their tier applies.")
+
+    def clean_user(self) -> User | None:
+        if not self.cleaned_data["user"]:
+            return None
+        user: User | None = User.objects.by_sign_in_name(self.cleaned_data["user"])
+        if user is None:
+            raise ValidationError("There is no user with this username or email address.")
+        return user
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        user = data.get("user")
+        if user is not None:
+            self.owner, data["tier"] = owner_of_user(user.pk), user.effective_tier
+        elif not self.errors and data.get("tier") is None:
+            raise ValidationError("Choose a tier or enter a user.")
+        return data

@@ -17,8 +17,9 @@ from tiers.models import Tier
 from tiers.services import delete_tier
 
 pytestmark = pytest.mark.django_db
-WHY = "“free” is the default tier, which new users are put on. To {}, set DEFAULT_TIER_NAME to another tier and restart Gatehouse."
-DELETE, RENAME = WHY.format("delete it"), WHY.format("rename it")
+# As a page has it.
+WHY = "New users get the tier “free”, so it can&#x27;t be {}. Set DEFAULT_TIER_NAME to another tier and restart Gatehouse first."
+DELETE, RENAME = WHY.format("deleted"), WHY.format("renamed")
 SIGN_UP = {"name": "Dora", "username": "dora", "email": "dora@example.com", "password1": "correct horse 1"}
 
 
@@ -54,7 +55,7 @@ def test_it_is_not_deleted_with_others_or_by_moving_its_users(staff_client, alon
 
 
 def test_the_service_refuses_it_too(alone, sue):
-    with pytest.raises(ValidationError, match="is the default tier"):
+    with pytest.raises(ValidationError, match="New users get"):
         delete_tier(alone, Author(sue))
     assert Tier.objects.default() == alone
 

@@ -102,7 +102,7 @@ def test_tiers_in_use_stop_a_bulk_deletion_with_an_explanation(staff_client, use
     assert "In use: “pro” (2 accounts, 1 rate limit)" in page
     assert '<button type="submit" class="button button-danger">' not in page
     page = staff_client.post("/admin/tiers/tier/", data | {"post": "yes"}, follow=True).content.decode()
-    assert "The tier “pro” cannot be deleted" in page
+    assert "The tier “pro” can&#x27;t be deleted" in page
     assert set(Tier.objects.live().values_list("name", flat=True)) == {"free", "idle", "pro"}
 
 
@@ -110,7 +110,7 @@ def test_a_single_selected_tier_in_use_is_refused_too(staff_client, used):
     data = {"action": "delete_selected", "_selected_action": [used.pk]}
     assert staff_client.post("/admin/tiers/tier/", data).status_code == 200
     page = staff_client.post("/admin/tiers/tier/", data | {"post": "yes"}, follow=True).content.decode()
-    assert "The tier “pro” cannot be deleted" in page
+    assert "The tier “pro” can&#x27;t be deleted" in page
 
 
 def test_restoring_a_tier(staff_client, pro):

@@ -64,24 +64,24 @@ def test_neither_the_row_nor_a_set_of_rows_deletes_a_tier_in_use(pro, kind, how)
     use(pro, kind)
     idle = Tier.objects.create(name="idle")
     for target in (pro, Tier.objects.filter(pk__in=[pro.pk, idle.pk])):
-        with pytest.raises(TierInUse, match="The tier “pro” cannot be deleted"):
+        with pytest.raises(TierInUse, match="The tier “pro” can't be deleted"):
             getattr(target, how)()
     assert set(Tier.objects.live()) == {pro, idle}
 
 
 @pytest.mark.parametrize(
-    ("accounts", "limits", "said"),
-    [(1, 0, "1 account and 0 rate limits use it"), (2, 1, "2 accounts and 1 rate limit use it")],
+    ("users", "limits", "said"),
+    [(1, 0, "1 user and 0 rate limits use it"), (2, 1, "2 users and 1 rate limit use it")],
 )
-def test_the_refusal_says_how_many_use_it_and_what_to_do(pro, accounts, limits, said):
-    for number in range(accounts):
+def test_the_refusal_says_how_many_use_it_and_what_to_do(pro, users, limits, said):
+    for number in range(users):
         make_user(f"user{number}", tier=pro)
     for number in range(limits):
         make_limit(pro, f"/place{number}")
     with pytest.raises(TierInUse) as refusal:
         pro.delete()
     assert said in str(refusal.value)
-    assert "Move the accounts to another tier and delete the limits first." in str(refusal.value)
+    assert "Move the users to another tier and delete the rate limits first." in str(refusal.value)
 
 
 def test_the_database_itself_keeps_a_tier_that_an_account_points_at(pro):
@@ -97,7 +97,7 @@ def test_the_database_itself_keeps_a_tier_that_an_account_points_at(pro):
 def test_a_deleted_tiers_name_is_free_again_and_a_live_ones_is_not(pro):
     pro.delete()
     again = Tier.objects.create(name="pro")
-    with pytest.raises(ValidationError, match="exists already"):
+    with pytest.raises(ValidationError, match="Another tier has this name"):
         Tier(name="pro").full_clean()
     with pytest.raises(ValidationError, match="cannot be restored"):
         pro.restore()

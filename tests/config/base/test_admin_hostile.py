@@ -196,4 +196,4 @@ def test_a_tier_form_keeps_what_was_typed(staff_client):
     Tier.objects.create(name="pro")
     page = staff_client.post("/admin/tiers/tier/add/", {"name": "pro", "description": "typed <b>words"})
     assert "typed &lt;b&gt;words" in page.content.decode()
-    assert "A tier with this name exists already." in page.content.decode()
+    assert "Another tier has this name." in page.content.decode()

@@ -232,7 +232,7 @@ def test_managers_do_not_offer_what_would_touch_a_whole_table(method):
 def test_a_form_refuses_a_live_duplicate_at_its_field(fields):
     Tier.objects.create(name="pro")
     form = modelform_factory(Tier, fields=fields)({"name": "pro"})
-    assert form.errors == {"name": ["A tier with this name exists already. Choose another name."]}
+    assert form.errors == {"name": ["Another tier has this name. Choose a different name."]}
 
 
 def test_a_form_accepts_the_name_of_a_deleted_row():
@@ -261,7 +261,7 @@ def test_deleting_an_account_ends_its_sessions_for_good(alice, client):
 
 def test_a_tier_in_use_is_not_deleted_by_any_way(free, alice):
     for delete in (free.delete, Tier.objects.all().delete, free.hard_delete, Tier.objects.all().hard_delete):
-        with pytest.raises(TierInUse, match="1 account and 0 rate limits"):
+        with pytest.raises(TierInUse, match="1 user and 0 rate limits"):
             delete()
     alice.delete()
     assert free.delete()[0] == 1

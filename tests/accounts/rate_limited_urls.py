@@ -1,11 +1,11 @@
-"""Views for the tests of enforcement."""
+"""Rate limited views of an adopter."""
 
 from __future__ import annotations
 
 from django.http import HttpResponse
 from django.urls import include, path
 
-from ratelimits.enforcement import rate_limited
+from accounts.rate_limits import rate_limited
 
 
 def shop(request, item=""):

@@ -1,15 +1,16 @@
-"""Staff pages under /admin/ratelimits/."""
+"""Staff pages under /admin/ratelimits/. Here, because the match tester also takes a user, which ratelimits doesn't know."""
 
 from __future__ import annotations
 
 from django.urls import path
 
+from accounts.staff.forms import UserMatchForm
 from ratelimits.pages import views
 
 app_name = "ratelimits"
 
 urlpatterns = [
-    path("match/", views.match_tester, name="match_tester"),
+    path("match/", views.MatchTester.as_view(form_class=UserMatchForm), name="match_tester"),
     path("limited/", views.limited_now, name="limited_now"),
     path("limited/reset/", views.reset, name="reset"),
     path("copy/", views.copy, name="copy"),

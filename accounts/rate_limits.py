@@ -1,7 +1,7 @@
-"""Limits on Django views of one's own: by path and the tier of who is signed in, without an account by address.
+"""Rate limits for Django views of your own: by path and the tier of the signed-in user, or else by client address.
 
-Either decorate a view (`@rate_limited`), or name paths in RATE_LIMITED_PATHS for RateLimitMiddleware. A request is charged
-once, however many of the two it meets, and only when it reaches a view: the redirect to a missing slash costs nothing.
+Decorate a view with `@rate_limited`, or list its path in RATE_LIMITED_PATHS for RateLimitMiddleware. A request is charged
+once, even where both apply, and only when it reaches a view: a redirect to a trailing slash costs nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from config.base.http import client_address, problem
+from ratelimits.budgets import Budget, Outcome
 from ratelimits.headers import quota_exceeded, rate_limit_headers
-from ratelimits.limiter import Outcome, limiter
+from ratelimits.limiter import limiter
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
 from ratelimits.rules import budgets_for, owner_of_address, owner_of_user
 
@@ -24,16 +25,16 @@ View = Callable[..., HttpResponse]
 
 
 def rate_limited(view: View | None = None, *, cost: int = 1) -> Any:
-    """Decorate a view: `@rate_limited` or, for expensive ones, `@rate_limited(cost=10)`."""
+    """Decorate a view: `@rate_limited` or, if it is expensive, `@rate_limited(cost=10)`."""
     if view is None:
         return lambda decorated: rate_limited(decorated, cost=cost)
 
     @wraps(view)
-    def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        refusal = refuse_or_charge(request, cost)
-        return refusal or with_headers(request, view(request, *args, **kwargs))
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        denial = charge(request, cost)
+        return denial or add_headers(request, view(request, *args, **kwargs))
 
-    return limited
+    return wrapper
 
 
 class RateLimitMiddleware:
@@ -43,7 +44,7 @@ class RateLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return with_headers(request, self.get_response(request))
+        return add_headers(request, self.get_response(request))
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         if not settings.RATE_LIMITED_PATHS:
@@ -51,53 +52,50 @@ class RateLimitMiddleware:
         try:
             path = path_of(request)
         except AmbiguousPath as error:
-            return ambiguous(error)
+            return ambiguous_path(error)
         if any(pattern_matches(pattern, path) for pattern in settings.RATE_LIMITED_PATHS):
-            return refuse_or_charge(request)
+            return charge(request)
         return None
 
 
-def refuse_or_charge(request: HttpRequest, cost: int = 1) -> HttpResponse | None:
-    """Charge the request, once; the answer to give instead of the view's if it is refused."""
+def charge(request: HttpRequest, cost: int = 1) -> HttpResponse | None:
+    """Charge the request, once. Returns the response to send instead of the view's if it is denied."""
     if outcome_of(request) is not None:
         return None
     try:
         path = path_of(request)
     except AmbiguousPath as error:
-        return ambiguous(error)
-    owner, tier_id = owner_and_tier(request)
-    outcome = limiter().hit(budgets_for(owner, tier_id, str(request.method), path), cost)
+        return ambiguous_path(error)
+    outcome = limiter().hit(budgets_of(request, path), cost)
     request.rate_limit_outcome = outcome  # type: ignore[attr-defined]
     return None if outcome.allowed else quota_exceeded(outcome)
 
 
 def outcome_of(request: HttpRequest) -> Outcome | None:
-    """How the budgets stood when this request was charged; None if it was not."""
     return getattr(request, "rate_limit_outcome", None)
 
 
-def owner_and_tier(request: HttpRequest) -> tuple[str, int | None]:
-    user = request.user
-    if user.is_authenticated:
-        # A property of the project's User, which stands beside this app: not imported.
-        tier = user.effective_tier
-        return owner_of_user(user.pk), tier.pk if tier else None
-    return owner_of_address(client_address(request)), None
+def budgets_of(request: HttpRequest, path: str) -> list[Budget]:
+    user, method = request.user, str(request.method)
+    if not user.is_authenticated:
+        return budgets_for(owner_of_address(client_address(request)), None, method, path)
+    tier = user.effective_tier
+    return budgets_for(owner_of_user(user.pk), tier.pk if tier else None, method, path)
 
 
 def path_of(request: HttpRequest) -> str:
-    """The canonical path as Django itself understands the request: decoded once already. Raises AmbiguousPath."""
+    """The canonical form of a path that Django has already decoded. Raises AmbiguousPath."""
     try:
         return canonical_path(quote(request.path))
     except UnicodeEncodeError as error:
         raise AmbiguousPath("The path is not valid UTF-8.") from error
 
 
-def ambiguous(error: AmbiguousPath) -> HttpResponse:
+def ambiguous_path(error: AmbiguousPath) -> HttpResponse:
     return problem(403, "Ambiguous path", str(error), reason="ambiguous_path")
 
 
-def with_headers(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def add_headers(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     outcome = outcome_of(request)
     if outcome is not None:
         for name, value in rate_limit_headers(outcome).items():

@@ -6,16 +6,14 @@ import json
 
 import pytest
 
-from ratelimits.enforcement import refuse_or_charge
+from accounts.rate_limits import charge
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
-
-pytestmark = pytest.mark.usefixtures("memory")
 
 
 @pytest.fixture(autouse=True)
 def _project(settings, db):
-    settings.ROOT_URLCONF = "tests.ratelimits.urls"
+    settings.ROOT_URLCONF = "tests.accounts.rate_limited_urls"
     settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 3, 60
 
 
@@ -144,6 +142,6 @@ def test_the_middleware_refuses_an_ambiguous_path(client, settings):
 def test_a_path_that_is_no_utf8_is_refused(rf):
     request = rf.get("/decorated/")
     request.path = "/decorated/\udcff/"
-    answer = refuse_or_charge(request)
+    answer = charge(request)
     assert answer.status_code == 403
     assert json.loads(answer.content)["reason"] == "ambiguous_path"

@@ -1,0 +1,67 @@
+"""/account/limits/: a user's own rate limits and what remains of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ratelimits.limiter import limiter
+from ratelimits.models import RateLimit
+from ratelimits.rules import budgets_for
+
+
+def limit(tier, path, *, number=10, **fields):
+    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
+
+
+def text(response):
+    return " ".join(response.content.decode().split())
+
+
+def test_users_see_their_rate_limits_and_remaining_requests(client, alice, free):
+    limit(free, "/orders/{id}", method="GET", number=10)
+    limit(free, "/hidden", mode="observe")
+    limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders/5"), 3)
+    client.force_login(alice)
+    page = text(client.get("/account/limits/"))
+    assert "GET /orders/{id}" in page
+    assert "7 of 10" in page
+    assert "100 of 100" in page
+    assert "Everything else" in page
+    assert "/hidden" not in page
+
+
+def test_a_user_sees_nothing_of_others(client, alice, bob, free):
+    limit(free, "/orders", number=10)
+    limiter().hit(budgets_for(f"user:{bob.pk}", free.pk, "GET", "/orders"), 10)
+    client.force_login(alice)
+    page = text(client.get("/account/limits/"))
+    assert "10 of 10" in page
+    assert "none left" not in page
+
+
+def test_a_user_without_a_tier_sees_the_default(client, sue):
+    type(sue).objects.update(tier=None)
+    client.force_login(sue)
+    page = text(client.get("/account/limits/"))
+    assert "You have no tier" in page
+    assert "100 per minute" in page
+
+
+def test_users_sign_in_first(client, db):
+    assert client.get("/account/limits/").status_code == 302
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_the_page_takes_as_many_queries_for_many_limits(client, alice, free, django_assert_num_queries, number):
+    for one in range(number):
+        limit(free, f"/path{one}")
+    client.force_login(alice)
+    client.get("/account/limits/")
+    with django_assert_num_queries(4):  # session, user, tier, limits
+        client.get("/account/limits/")
+
+
+def test_the_page_says_so_while_the_store_is_unavailable(client, alice, monkeypatch, transactional_db):
+    monkeypatch.setattr(type(limiter().breaker), "is_open", True)
+    client.force_login(alice)
+    assert "can't show your remaining requests" in text(client.get("/account/limits/"))
