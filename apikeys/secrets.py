@@ -29,7 +29,6 @@ BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 def base62(number: int, length: int) -> str:
-    """Most significant digit first, padded with zeros."""
     digits = []
     for _ in range(length):
         number, digit = divmod(number, 62)
@@ -47,7 +46,6 @@ def new_secret() -> str:
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether prefix, length, alphabet and checksum are those of a secret."""
     prefix, separator, body = text.rpartition("_")
     if not separator or prefix != settings.API_KEY_PREFIX or not BODY.fullmatch(body):
         return False
@@ -61,7 +59,6 @@ def contains_secret(text: str) -> bool:
 
 
 def contains_whole_secret(target: str) -> bool:
-    """Whether a well-formed secret is anywhere in a raw request target."""
     prefix = f"{settings.API_KEY_PREFIX}_"
     if prefix not in target and "%" not in target:
         return False
@@ -73,7 +70,6 @@ def contains_whole_secret(target: str) -> bool:
 
 
 def fully_decoded(text: str) -> str:
-    """`text` without percent-encoding, also if it was encoded several times."""
     for _ in range(MAX_DECODINGS):
         text = unquote(text)
     return text
@@ -85,7 +81,6 @@ def masked(text: str) -> str:
 
 
 def display_prefix(secret: str) -> str:
-    """The prefix and the first 6 characters: people recognize keys by them."""
     return secret[: len(settings.API_KEY_PREFIX) + 1 + SHOWN_LENGTH]
 
 

@@ -22,7 +22,6 @@ RESOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
 def quoted(text: str) -> str:
-    """`text` for an error message: printable and short."""
     printable = "".join(character if character.isprintable() else "�" for character in text[: MAX_QUOTE_LENGTH + 1])
     return f"“{printable[:MAX_QUOTE_LENGTH]}{'…' if len(printable) > MAX_QUOTE_LENGTH else ''}”"
 
@@ -90,7 +89,6 @@ def normalize_metadata(value: Any) -> dict[str, Any]:
 
 
 def validate_resource(resource: str) -> None:
-    """A path pattern, a name, or * for everything."""
     if resource.startswith("/"):
         validate_pattern(resource)
     elif resource != "*" and not RESOURCE_NAME.fullmatch(resource):

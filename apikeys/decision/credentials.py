@@ -52,7 +52,6 @@ def credential_from(text: str) -> Credential:
 
 
 def contains_key(target: str) -> bool:
-    """Whether a raw request target has a secret anywhere, or a parameter whose name people use for keys."""
     if contains_whole_secret(target):
         return True
     query = target.partition("?")[2]

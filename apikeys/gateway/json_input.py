@@ -130,7 +130,6 @@ def uuid(value: Any) -> UUID:
 
 
 def json_object(max_length: int) -> Reader:
-    """max_length: in characters, as JSON."""
 
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):

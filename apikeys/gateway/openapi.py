@@ -8,8 +8,8 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 
 from apikeys.decision.decide import STATUSES
-from apikeys.gateway.usage_report import LARGEST_BATCH, LARGEST_BIGINT, LARGEST_INT
-from apikeys.gateway.verify import LARGEST_COST
+from apikeys.gateway.usage_report import MAX_BATCH, MAX_BIGINT, MAX_INT
+from apikeys.gateway.verify import MAX_COST
 from ratelimits.matching import METHOD
 
 Schema = dict[str, Any]
@@ -102,7 +102,7 @@ QUESTION = closed(
         ),
         "action": {"enum": ["read", "create", "update", "delete", None]},
         "ip": nullable("string", description="The client's IPv4 or IPv6 address."),
-        "cost": nullable("integer", minimum=0, maximum=LARGEST_COST, default=1),
+        "cost": nullable("integer", minimum=0, maximum=MAX_COST, default=1),
         "user_agent": nullable("string", maxLength=4096),
     },
     allOf=[
@@ -140,15 +140,15 @@ REPORT = closed(
     {
         "event_id": {"type": "string", "format": "uuid"},
         "status_code": nullable("integer", minimum=100, maximum=599),
-        "response_time_ms": nullable("integer", minimum=0, maximum=LARGEST_INT),
-        "tokens_used": nullable("integer", minimum=0, maximum=LARGEST_BIGINT),
-        "cost_microcents": nullable("integer", minimum=0, maximum=LARGEST_BIGINT),
+        "response_time_ms": nullable("integer", minimum=0, maximum=MAX_INT),
+        "tokens_used": nullable("integer", minimum=0, maximum=MAX_BIGINT),
+        "cost_microcents": nullable("integer", minimum=0, maximum=MAX_BIGINT),
         "error_message": nullable("string", maxLength=2000),
         "metadata": nullable("object"),
     },
     required=["event_id"],
 )
-BATCH = {"type": "array", "items": REPORT, "maxItems": LARGEST_BATCH}
+BATCH = {"type": "array", "items": REPORT, "maxItems": MAX_BATCH}
 REPORTS: Schema = {"anyOf": [closed({"events": BATCH}, required=["events"]), BATCH]}
 RECEIPT = complete(
     {

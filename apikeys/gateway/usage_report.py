@@ -19,16 +19,16 @@ from apikeys.models import KeyUsage
 from apikeys.secrets import masked
 from config.base.http import problem
 
-LARGEST_BATCH = 1_000
+MAX_BATCH = 1_000
 MAX_BODY_BYTES = 2_000_000
-LARGEST_BIGINT = 2**63 - 1
-LARGEST_INT = 2**31 - 1
+MAX_BIGINT = 2**63 - 1
+MAX_INT = 2**31 - 1
 FIELDS: dict[str, json_input.Reader] = {
     "event_id": json_input.uuid,
     "status_code": json_input.whole_number(100, 599),
-    "response_time_ms": json_input.whole_number(0, LARGEST_INT),
-    "tokens_used": json_input.whole_number(0, LARGEST_BIGINT),
-    "cost_microcents": json_input.whole_number(0, LARGEST_BIGINT),
+    "response_time_ms": json_input.whole_number(0, MAX_INT),
+    "tokens_used": json_input.whole_number(0, MAX_BIGINT),
+    "cost_microcents": json_input.whole_number(0, MAX_BIGINT),
     "error_message": json_input.text(2_000),
     "metadata": json_input.json_object(10_000),
 }
@@ -57,8 +57,8 @@ def read_reports(environ: Mapping[str, Any]) -> list[Report]:
         given = json_input.read_fields(given, {"events": lambda value: value}).get("events")
     if not isinstance(given, list):
         raise InvalidInput("Send a list of events, or an object with a list in “events”.")
-    if len(given) > LARGEST_BATCH:
-        raise InvalidInput(f"Send at most {LARGEST_BATCH:,} events at once. This batch has {len(given):,}.")
+    if len(given) > MAX_BATCH:
+        raise InvalidInput(f"Send at most {MAX_BATCH:,} events at once. This batch has {len(given):,}.")
     return [read_report(item, number) for number, item in enumerate(given)]
 
 

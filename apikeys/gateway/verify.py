@@ -18,7 +18,7 @@ from ratelimits.matching import LONGEST_METHOD, METHOD
 
 MAX_BODY_BYTES = 64 * 1024
 # No store overflows: 10^6 times the longest period, in microseconds, fits 63 bits.
-LARGEST_COST = 1_000_000
+MAX_COST = 1_000_000
 FIELDS: dict[str, json_input.Reader] = {
     "key": json_input.text(16 * 1024),
     "method": json_input.matching(METHOD, f"an HTTP method: 1 to {LONGEST_METHOD} letters, digits or !#$%&'*+-.^_`|~"),
@@ -28,7 +28,7 @@ FIELDS: dict[str, json_input.Reader] = {
     ),
     "action": json_input.matching(r"read|create|update|delete", "read, create, update or delete"),
     "ip": json_input.address,
-    "cost": json_input.whole_number(0, LARGEST_COST),
+    "cost": json_input.whole_number(0, MAX_COST),
     "user_agent": json_input.text(4 * 1024),
 }
 

@@ -172,7 +172,6 @@ def new_permissions(key: APIKey, rng: random.Random) -> list[KeyPermission]:
 
 
 def create_usage(keys: list[APIKey], rng: random.Random) -> int:
-    """A month of usage for four keys in five; the others were never used."""
     created = 0
     for key in keys:
         if rng.random() < 0.8:
@@ -195,7 +194,6 @@ def new_events(key: APIKey, rng: random.Random) -> Iterator[KeyUsage]:
 
 
 def random_times(date: datetime, number: int, rng: random.Random) -> Iterator[datetime]:
-    """`number` times on that day, without those still to come."""
     for hour in rng.choices(range(24), HOUR_WEIGHTS, k=max(number, 0)):
         at = date.replace(hour=hour, minute=rng.randint(0, 59), second=rng.randint(0, 59))
         if at <= timezone.now():

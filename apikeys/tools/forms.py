@@ -96,7 +96,6 @@ def validate_address_and_port(text: str) -> None:
 
 
 def is_host_and_port(text: str) -> bool:
-    """Whether a client can connect to this."""
     host, _, port = text.rpartition(":")
     address = address_of(host)
     return is_port(port) and (not address.is_unspecified if address else is_host_name(host))

@@ -34,7 +34,6 @@ class Addresses:
 
 
 def configuration(gateway: str, addresses: Addresses) -> str:
-    """The configuration file of a gateway (a key of GATEWAYS), filled in."""
     text = (DIRECTORY / GATEWAYS[gateway].filename).read_text()
     for placeholder, value in placeholders(addresses).items():
         text = text.replace(placeholder, value)

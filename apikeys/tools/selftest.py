@@ -67,16 +67,14 @@ class Response:
     body: bytes = b""
 
     def contains(self, text: str) -> bool:
-        """Whether the API echoed `text`, as an API that shows the headers it received does."""
         return text.encode() in self.body
 
     @property
     def may_be_from_api(self) -> bool:
-        """Whether it's neither a denial nor the error of a broken gateway."""
         return self.status not in DENIALS and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
     def is_rejection(self, normal: Response) -> bool:
-        """Whether nobody could take it for the API's normal response. Gateways often redirect hosts they don't serve."""
+        """Whether it can't be mistaken for the API's normal response. Gateways often redirect hosts they don't serve."""
         return not self.status or (self.status >= HTTPStatus.MULTIPLE_CHOICES and self.status != normal.status)
 
 
@@ -147,7 +145,6 @@ class KeyTester:
         return response, events.count() > before
 
     def send_unusual(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[Response, bool]:
-        """As `send`, for a request that a gateway may reject by closing the connection."""
         try:
             return self.send(path, headers)
         except Unreachable:
@@ -185,7 +182,6 @@ def checked_address(url: SplitResult) -> str:
 
 @contextmanager
 def temporary_key(owner: Any, path: str) -> Iterator[tuple[APIKey, str]]:
-    """A key that may read `path` for five minutes; deleted at the end, with its usage."""
     secret = new_secret()
     key = APIKey.objects.create(
         user=owner,
@@ -233,7 +229,6 @@ def check_identity(client: KeyTester, path: str) -> Response:
 
 
 def check_coverage(client: KeyTester, path: str, normal: Response) -> None:
-    """Whether the gateway asks about every request, or at least rejects those it doesn't ask about."""
     expected = "Gatehouse is asked, or the request is rejected"
     response, asked = client.send_unusual(path, {"Host": OTHER_HOST})
     passed = asked or response.is_rejection(normal)
@@ -246,7 +241,6 @@ def check_coverage(client: KeyTester, path: str, normal: Response) -> None:
 
 
 def check_denials(client: KeyTester, path: str) -> None:
-    """Whether the gateway enforces what Gatehouse denies a valid key."""
     record = client.tester.record
     other_path = f"{path.rstrip('/')}/gatehouse-self-test"
     claims = {"X-Original-URI": path, "X-Forwarded-Uri": path, "X-Rewrite-URL": path}
@@ -264,7 +258,6 @@ def check_denials(client: KeyTester, path: str) -> None:
 
 
 def exceed_limit(client: KeyTester, path: str) -> Response:
-    """The response to the first denied request, or to one request more than the key may make."""
     for _ in range(KEY_LIMIT + 1):
         response, _asked = client.send(path)
         if not response.may_be_from_api:

@@ -38,7 +38,6 @@ class TimeRange(NamedTuple):
 
     @classmethod
     def of_last_days(cls, number: int) -> TimeRange:
-        """Including today."""
         today = timezone.now().date()
         return cls.of_days(today - timedelta(days=number - 1), today)
 
@@ -106,7 +105,6 @@ def add_up(parts: Iterable[Sums]) -> Sums:
 
 
 def add_up_by(index: int, rows: Iterable[Row]) -> dict[Any, Sums]:
-    """The rows of `sums_by`, added up by the group at `index`."""
     parts: dict[Any, list[Sums]] = {}
     for group, sums in rows:
         parts.setdefault(group[index], []).append(sums)
@@ -156,7 +154,7 @@ def sums_by(groups: Sequence[str], scope: Scope, time_range: TimeRange, *, limit
 
 
 def group_value(group: str, value: Any) -> Any:
-    """The value as a Python object: SQLite returns text."""
+    # SQLite returns text.
     if not isinstance(value, str):
         return value.astimezone(UTC) if isinstance(value, datetime) else value
     if group == "key":

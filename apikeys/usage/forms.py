@@ -91,7 +91,6 @@ class StaffUsageForm(UsageForm):
 
 
 def with_default_days(query: QueryDict) -> QueryDict:
-    """The query with the default days filled in, so that the form shows them."""
     data = query.copy()
     if not data.get("first") and not data.get("last"):
         days = TimeRange.of_last_days(DEFAULT_DAYS).days

@@ -54,8 +54,8 @@ def no_progress(line: str) -> None:
     pass
 
 
-def floor_to_hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+def floor_to_hour(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def fold_state() -> FoldState:

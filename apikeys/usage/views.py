@@ -14,7 +14,7 @@ from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.usage.analytics import Row, Scope, Sums, TimeRange, add_up, add_up_by, sums_by
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
-from apikeys.usage.what_if import DAYS, MOST_EVENTS, Replay, replay
+from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.csv import csv_response
 from config.base.views import staff_render, staff_required
 from ratelimits.models import RateLimit
@@ -43,7 +43,6 @@ def staff_usage(request: HttpRequest) -> HttpResponseBase:
 
 
 def usage_page(request: HttpRequest, form: UsageForm, context: dict[str, Any]) -> HttpResponseBase:
-    """The page, or a CSV file with ?format=csv."""
     context |= {"title": "Usage", "form": form}
     if not form.is_valid():
         return render(request, "apikeys/usage/usage.html", context, status=400)
@@ -86,20 +85,17 @@ def time_slots(time_range: TimeRange) -> tuple[str, dict[Any, str]]:
 
 
 def allowed_and_denied(by_time: list[Row], labels: dict[Any, str]) -> list[tuple[str, int, int]]:
-    """(label, allowed, denied) for each slot."""
     sums = add_up_by(0, by_time)
     slots = ((label, sums.get(slot, Sums())) for slot, label in labels.items())
     return [(label, found.allowed, found.refused) for label, found in slots]
 
 
 def denials_by_reason(by_time: list[Row]) -> list[tuple[str, Sums]]:
-    """The most frequent first."""
     reasons = [(reason, sums) for reason, sums in add_up_by(1, by_time).items() if reason]
     return sorted(reasons, key=lambda row: (-row[1].requests, row[0]))
 
 
 def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey]) -> dict[str, Any]:
-    """One series for each key."""
     unit, labels = time_slots(time_range)
     counts = {group: sums.requests for group, sums in sums_by((unit, "key"), scope, time_range)}
     rows = [(label, *(counts.get((slot, key.pk), 0) for key in keys)) for slot, label in labels.items()]
@@ -134,7 +130,6 @@ def csv_figures(sums: Sums) -> list[int | None]:
 
 @staff_required("ratelimits.view_ratelimit")
 def what_if(request: HttpRequest) -> HttpResponse:
-    """How many requests of the last week the rate limit on the form would have denied. Never saves anything."""
     limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()
     given = request.POST if request.method == "POST" else request.GET if "path" in request.GET else None
     form = WhatIfForm(given, instance=limit)
@@ -143,7 +138,7 @@ def what_if(request: HttpRequest) -> HttpResponse:
         "form": form,
         "limit": limit if limit.pk else None,
         "days": DAYS,
-        "most": MOST_EVENTS,
+        "most": MAX_EVENTS,
     }
     if given is not None and form.is_valid():
         result = replay(form.instance)

@@ -21,7 +21,7 @@ from ratelimits.matching import PatternTrie, counted_method
 from ratelimits.models import RateLimit
 
 DAYS = 7
-MOST_EVENTS = 200_000
+MAX_EVENTS = 200_000
 
 
 class Event(NamedTuple):
@@ -51,7 +51,7 @@ def replay(limit: RateLimit) -> Replay:
     trie = with_neighbours(limit)
     counters: dict[int, Counter | None] = {}
     for number, event in enumerate(events(limit.tier_id)):
-        if number == MOST_EVENTS:
+        if number == MAX_EVENTS:
             result.cut_off = True
             break
         match = trie.match(event.path, counted_method(event.method))
@@ -80,12 +80,11 @@ def with_neighbours(limit: RateLimit) -> PatternTrie[RateLimit]:
 
 
 def events(tier_id: int) -> Iterator[Event]:
-    """The usage of the tier's present users, oldest first."""
     counted = Q(reason="") | Q(reason="rate_limited")
     since = timezone.now() - dt.timedelta(days=DAYS)
     rows = KeyUsage.objects.filter(counted, user__tier_id=tier_id, created_at__gte=since).order_by("created_at")
     fields = rows.values_list("user_id", "created_at", "method", "endpoint")
-    for user_id, created_at, method, endpoint in fields[: MOST_EVENTS + 1].iterator(chunk_size=5000):
+    for user_id, created_at, method, endpoint in fields[: MAX_EVENTS + 1].iterator(chunk_size=5000):
         # Counted requests have canonical paths; a named resource counts as the path of that name.
         path = endpoint if endpoint.startswith("/") else f"/{endpoint.strip('/')}"
         yield Event(user_id, microseconds(created_at), method, path)

@@ -93,7 +93,7 @@ def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
 
 
 def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
-    monkeypatch.setattr("apikeys.usage.what_if.MOST_EVENTS", 10)
+    monkeypatch.setattr("apikeys.usage.what_if.MAX_EVENTS", 10)
     page = text(staff_client.get(URL, asked(free)))
     assert "Only the first" in page
 
