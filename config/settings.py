@@ -121,6 +121,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "config.base.context_processors.site",
             ],
+            "builtins": ["config.staff.templatetags"],
             "libraries": {
                 "gatehouse": "config.base.templatetags",
                 "signin": "accounts.signin.templatetags",

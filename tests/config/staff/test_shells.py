@@ -17,7 +17,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from django.views.defaults import server_error
 
-from config.base.templatetags import account_sections, first_place, staff_sections
+from config.staff.templatetags import account_sections, staff_sections
 from config.urls import urlpatterns as real_urls
 from tests.rows import make_staff
 
@@ -69,12 +69,6 @@ def test_others_see_no_staff_sections(rf, alice):
     assert sections(rf, AnonymousUser()) == []
     assert staff_sections(Context({})) == []
     assert account_sections(Context({})) == []
-
-
-def test_the_first_place_that_exists_is_taken():
-    assert first_place("/nowhere/", "no_such_name", "admin:index") == "/admin/"
-    assert first_place("/livez") == "/livez"
-    assert first_place("/nowhere/", "no:such") == ""
 
 
 @pytest.mark.django_db
