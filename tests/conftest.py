@@ -37,6 +37,20 @@ def nothing_counted_yet():
 
 
 @pytest.fixture
+def short_formsets(monkeypatch):
+    """A form with a table takes 5 rows, not Django's 1,000, which take seconds to render."""
+    monkeypatch.setattr("django.forms.formsets.DEFAULT_MAX_NUM", 5)
+
+
+@pytest.fixture
+def small_demo(monkeypatch, db):
+    """`manage.py demo` creates a handful of rows, not its tens of thousands."""
+    monkeypatch.setattr("apikeys.tools.demo.USERS", 12)
+    monkeypatch.setattr("apikeys.tools.demo.KEYS", 20)
+    monkeypatch.setattr("apikeys.tools.demo.DAYS", 3)
+
+
+@pytest.fixture
 def free(db):
     return Tier.objects.get_or_create(name="free")[0]
 

@@ -136,7 +136,7 @@ def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(cli
     assert User.objects.get(username="dora").tier == basic
 
 
-def test_the_first_superuser_and_the_sample_users_are_on_live_tiers(db):
+def test_the_first_superuser_and_the_sample_users_are_on_live_tiers(small_demo):
     call_command("bootstrap")
     call_command("demo")
     assert not User.objects.live().exclude(tier__deleted_at=None).filter(tier__isnull=False).exists()

@@ -12,18 +12,11 @@ from ratelimits.models import RateLimit
 from tiers.models import Tier
 
 
-@pytest.fixture
-def small(monkeypatch, db):
-    monkeypatch.setattr(demo, "USERS", 12)
-    monkeypatch.setattr(demo, "KEYS", 20)
-    monkeypatch.setattr(demo, "DAYS", 3)
-
-
 def counts():
     return [model.objects.count() for model in (Tier, RateLimit, User, APIKey, KeyUsage)]
 
 
-def test_it_creates_tiers_limits_users_keys_and_usage(small, capsys):
+def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     call_command("demo")
     tiers, limits, users, keys, usage = counts()
     assert (tiers, limits, users, keys) == (4, 25, 12, 20)
@@ -31,25 +24,25 @@ def test_it_creates_tiers_limits_users_keys_and_usage(small, capsys):
     assert "Created 12 users." in capsys.readouterr().out
 
 
-def test_a_second_run_adds_nothing(small, capsys):
+def test_a_second_run_adds_nothing(small_demo, capsys):
     call_command("demo")
     before = counts()
     call_command("demo")
     assert counts() == before
 
 
-def test_the_rows_are_valid(small):
+def test_the_rows_are_valid(small_demo):
     demo.fill()
     for row in [*RateLimit.objects.all(), *User.objects.live(), *APIKey.objects.all()]:
         row.full_clean(exclude=["password"])
 
 
-def test_nobody_can_sign_in_as_a_demo_user(small):
+def test_nobody_can_sign_in_as_a_demo_user(small_demo):
     demo.fill()
     assert not any(user.has_usable_password() for user in User.objects.all())
 
 
-def test_usage_lies_in_the_past_and_names_the_owner(small):
+def test_usage_lies_in_the_past_and_names_the_owner(small_demo):
     demo.fill()
     for event in KeyUsage.objects.select_related("api_key"):
         assert event.user_id == event.api_key.user_id
