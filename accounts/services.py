@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -15,6 +14,7 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
+from config.base.actions import Outcome
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
 from config.base.models import hold
 from config.base.stale import EditForm
@@ -22,14 +22,6 @@ from tiers.models import Tier
 
 BATCH = 500
 NEXT_EPOCH = models.F("session_epoch") + 1
-
-
-@dataclass
-class Outcome:
-    """How many accounts were changed, and why some were not."""
-
-    done: int = 0
-    refused: list[str] = field(default_factory=list)
 
 
 def suspend(users: UserQuerySet, author: Author) -> Outcome:

@@ -1,211 +1,255 @@
-"""What staff can do to accounts, to one or to many: who may, whom it fits, what it will mean, how it is done."""
+"""What staff can do to users, to one or to many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from django import forms
 from django.db import models
 
-from accounts import services
+from accounts import erasure, services
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.services import Outcome
+from accounts.rights import why_not_change, why_not_remove
 from accounts.staff import mails
+from accounts.staff.forms import EraseForm, TierForm
+from config.base.actions import Action, Outcome
 from config.base.history import Author
 from config.base.text import counted
 from tiers.models import Tier
 
-Effects = Callable[[UserQuerySet], list[str]]
+NO_OLD_SESSIONS = "Previous sessions stay signed out."
 
 
-@dataclass(frozen=True)
-class Action:
-    slug: str
-    label: str
-    # The past participle for the message afterwards: “3 accounts suspended.”
-    done: str
-    permission: str
-    # Those of a set of accounts that the action would change at all.
-    fits: Callable[[UserQuerySet], UserQuerySet]
-    perform: Callable[[UserQuerySet, Author], Outcome]
-    effects: Effects
-    # Harm is asked about once more, shown in red, and never done to oneself.
-    harmful: bool = False
-    undo: str = ""
-    bulk: bool = False
-
-    def may_touch(self, users: UserQuerySet, actor: Any) -> UserQuerySet:
-        """Those of `users` to whom `actor` may do this, whether it would change them or not."""
-        allowed = users.changeable_by(actor)
-        return allowed.exclude(pk=actor.pk) if self.harmful else allowed
+def counted_keys(keys: Any) -> str:
+    return counted(keys.count(), "API key")
 
 
-def keys_stop(users: UserQuerySet) -> str:
-    return f"{counted(users.effective_keys().count(), 'API key')} will stop working on the next request."
+class UserAction(Action):
+    # Services work in batches.
+    max_at_once = None
+    bulk = False
+
+    @staticmethod
+    def service(users: UserQuerySet, author: Author) -> Outcome:
+        raise NotImplementedError
+
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+        return self.service(rows, author)
+
+    def allowed(self, user: Any, rows: UserQuerySet) -> UserQuerySet:
+        changeable = rows.changeable_by(user)
+        # Nobody harms their own account.
+        return changeable.exclude(pk=user.pk) if self.harmful else changeable
+
+    def why_not(self, user: Any, row: User) -> str:
+        return why_not_remove(user, row) if self.harmful else why_not_change(user, row)
+
+    def note(self, row: User) -> str:
+        return row.name
 
 
-def suspension(users: UserQuerySet) -> list[str]:
-    return [
-        f"{counted(users.count(), 'account')} will be signed out everywhere and cannot sign in.",
-        keys_stop(users),
-        "Nothing is lost: reactivate an account, and its keys work again. Old sessions stay dead.",
-    ]
+class Suspend(UserAction):
+    name, label, done, undo = "suspend", "Suspend", "{} suspended.", "reactivate"
+    harmful = bulk = True
+    service = staticmethod(services.suspend)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.effective()
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return [
+            f"{counted(rows.count(), 'user')} will be signed out everywhere and won't be able to sign in.",
+            f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
+            f"You can reactivate them at any time, and their keys work again. {NO_OLD_SESSIONS}",
+        ]
 
 
-def deletion(users: UserQuerySet) -> list[str]:
-    return [
-        f"{counted(users.count(), 'account')} will be signed out everywhere and leave all lists.",
-        keys_stop(users),
-        "Usernames and e-mail addresses become free for new accounts.",
-        "Nothing is lost: a deleted account can be restored until it is purged.",
-    ]
+class Reactivate(UserAction):
+    name, label, done, undo = "reactivate", "Reactivate", "{} reactivated.", "suspend"
+    service = staticmethod(services.reactivate)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.suspended()
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return [
+            f"{counted(rows.count(), 'user')} can sign in again.",
+            f"{counted_keys(rows.keys_that_return())} will work again. {NO_OLD_SESSIONS}",
+        ]
 
 
-def restoration(users: UserQuerySet) -> list[str]:
-    keys = users.filter(is_active=True, erased_at__isnull=True).keys_that_return().count()
-    return [
-        f"{counted(users.count(), 'account')} will come back.",
-        f"{counted(keys, 'API key')} will work again. Old sessions stay dead.",
-        "An account whose username or e-mail address was taken meanwhile stays deleted, and you are told which.",
-        "A user whose tier was deleted meanwhile comes back on the default tier.",
-    ]
+class Delete(UserAction):
+    name, label, done, undo = "delete", "Delete", "{} deleted.", "restore"
+    permission = "delete"
+    harmful = bulk = True
+    service = staticmethod(services.delete)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.live()
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return [
+            f"{counted(rows.count(), 'user')} will be signed out everywhere and removed from all lists.",
+            f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
+            "Others can take the username and email address.",
+            "Nothing is removed: you can restore deleted users until they are purged.",
+        ]
 
 
-def reactivation(users: UserQuerySet) -> list[str]:
-    return [
-        f"{counted(users.count(), 'account')} can sign in again.",
-        f"{counted(users.keys_that_return().count(), 'API key')} will work again. Old sessions stay dead.",
-    ]
+class Restore(UserAction):
+    name, label, done, undo = "restore", "Restore", "{} restored.", "delete"
+    permission = "delete"
+    bulk = True
+    service = staticmethod(services.restore)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.deleted().filter(erased_at__isnull=True)
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return [
+            f"{counted(rows.count(), 'user')} will be restored.",
+            f"{counted_keys(rows.filter(is_active=True).keys_that_return())} will work again. {NO_OLD_SESSIONS}",
+            "A user whose username or email address is taken now stays deleted.",
+            "A user whose tier is deleted now gets the default tier.",
+        ]
 
 
-def signing_out(users: UserQuerySet) -> list[str]:
-    return [f"Every session and reset link of {counted(users.count(), 'account')} ends. API keys keep working."]
+class SignOut(UserAction):
+    name, label, done = "sign-out", "Sign out everywhere", "{} signed out everywhere."
+    phrase = "Sign {} out everywhere"
+    service = staticmethod(services.sign_out)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.live()
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return ["All sessions and password reset links end. API keys keep working."]
 
 
-def moving(users: UserQuerySet) -> list[str]:
-    """How many accounts leave which tier."""
-    rows = users.order_by().values("tier__name").annotate(total=models.Count("pk")).order_by("-total")
-    return [f"{counted(row['total'], 'account')} from {row['tier__name'] or 'no tier'}" for row in rows]
+class Verify(UserAction):
+    name, label, done = "verify", "Mark as verified", "Email address of {} marked as verified."
+    phrase = "Mark the email address of {} as verified"
+    service = staticmethod(services.verify)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.live().verified(yes=False)
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return ["The address counts as theirs from now on. Only do this if you're sure."]
 
 
-def to_tier(tier: Tier | None) -> Action:
-    """The action that moves accounts to `tier`; None is “no tier”, where the default limit applies."""
-    return Action(
-        slug="tier",
-        label=f"Move to {tier or 'no tier'}",
-        done=f"moved to {tier or 'no tier'}",
-        permission="accounts.change_user",
-        fits=lambda users: services.on_another_tier(users, tier),
-        perform=lambda users, author: services.set_tier(users, author, tier),
-        effects=moving,
-        bulk=True,
-    )
+class SendEmail(UserAction):
+    effect = ""
 
+    @staticmethod
+    def send(request: Any, user: User, /) -> None:
+        raise NotImplementedError
 
-def constant(effects: list[str]) -> Effects:
-    return lambda _users: effects
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return [self.effect]
 
-
-def mail_each(send: Callable[[Any, User], None], note: str) -> Callable[[UserQuerySet, Author], Outcome]:
-    """An action that mails each of the accounts, and says so in its history."""
-
-    def perform(users: UserQuerySet, author: Author) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         outcome = Outcome()
-        for user in users:
-            send(author.request, user)
-            services.note(user, note, author)
+        for user in rows:
+            self.send(author.request, user)
+            services.note(user, f"{self.label.removeprefix('Send ').capitalize()} sent.", author)
             outcome.done += 1
         return outcome
 
-    return perform
+
+class SendReset(SendEmail):
+    name, label, done = "send-reset", "Send password reset email", "Password reset email sent to {}."
+    phrase = "Send a password reset email to {}"
+    send = staticmethod(mails.send_reset)
+    effect = "They get an email with a link to set a new password. The current one works until then."
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.effective()
 
 
-ACTIONS = {
-    action.slug: action
+class SendVerification(SendEmail):
+    name, label, done = "resend-verification", "Send verification email", "Verification email sent to {}."
+    phrase = "Send a verification email to {}"
+    send = staticmethod(mails.send_verification)
+    effect = "They get an email with a link to confirm that the address is theirs."
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.effective().verified(yes=False)
+
+
+class MoveToTier(UserAction):
+    """Many users, to the tier that was chosen in the list."""
+
+    name, label, bulk = "tier", "Move to tier", True
+
+    def __init__(self, tier: Tier | None = None) -> None:
+        self.tier = tier
+        self.phrase = f"Move {{}} to {tier or 'no tier'}"
+        self.done = f"{{}} moved to {tier or 'no tier'}."
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return services.on_another_tier(rows, self.tier)
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        tiers = rows.order_by().values("tier__name").annotate(total=models.Count("pk")).order_by("-total")
+        return [f"{counted(row['total'], 'user')} from {row['tier__name'] or 'no tier'}" for row in tiers]
+
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+        return services.set_tier(rows, author, self.tier)
+
+
+class ChangeTier(UserAction):
+    """One user, to the tier that the page asks for."""
+
+    name, label, done = "tier", "Change tier", "Tier of {} changed."
+    phrase = "Change the tier of {}"
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.live()
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return ["The new rate limits apply from the next request on. Requests made so far still count."]
+
+    def get_form(self, data: Any, row: Any) -> forms.Form:
+        return TierForm(data, user=row)
+
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+        return services.set_tier(rows, author, data["tier"])
+
+
+class Erase(UserAction):
+    name, label, done = "erase", "Erase", "Personal data erased."
+    phrase = "Erase the personal data of {}"
+    harmful = True
+
+    def may(self, user: Any, model: Any) -> bool:
+        return bool(user.is_superuser)
+
+    def fits(self, rows: UserQuerySet) -> UserQuerySet:
+        return rows.filter(erased_at__isnull=True)
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        keys = rows.get().api_keys.live()
+        return [
+            "You can't undo this, not even by restoring the user.",
+            "Their name, username, email address, picture and connected accounts are overwritten, here and in the history.",
+            f"{counted_keys(keys)} will be revoked, and the addresses they were used from removed.",
+            "They are signed out everywhere and deleted. Usage figures and the times of changes stay.",
+        ]
+
+    def get_form(self, data: Any, row: Any) -> forms.Form:
+        return EraseForm(data, user=row)
+
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+        erasure.erase(rows.get(), author)
+        return Outcome(done=1)
+
+
+ACTIONS: dict[str, UserAction] = {
+    action.name: action
     for action in (
-        Action(
-            "suspend",
-            "Suspend",
-            "suspended",
-            "accounts.change_user",
-            UserQuerySet.effective,
-            services.suspend,
-            suspension,
-            harmful=True,
-            undo="reactivate",
-            bulk=True,
-        ),
-        Action(
-            "reactivate",
-            "Reactivate",
-            "reactivated",
-            "accounts.change_user",
-            UserQuerySet.suspended,
-            services.reactivate,
-            reactivation,
-            undo="suspend",
-        ),
-        Action(
-            "delete",
-            "Delete",
-            "deleted",
-            "accounts.delete_user",
-            UserQuerySet.live,
-            services.delete,
-            deletion,
-            harmful=True,
-            undo="restore",
-            bulk=True,
-        ),
-        Action(
-            "restore",
-            "Restore",
-            "restored",
-            "accounts.delete_user",
-            lambda users: users.deleted().filter(erased_at__isnull=True),
-            services.restore,
-            restoration,
-            undo="delete",
-            bulk=True,
-        ),
-        Action(
-            "sign-out",
-            "Sign out everywhere",
-            "signed out everywhere",
-            "accounts.change_user",
-            UserQuerySet.live,
-            services.sign_out,
-            signing_out,
-        ),
-        Action(
-            "send-reset",
-            "Send reset mail",
-            "sent a mail with a link to set a new password",
-            "accounts.change_user",
-            UserQuerySet.effective,
-            mail_each(mails.send_reset, "Reset mail sent."),
-            constant(["A mail with a link to set a new password. The old password works until then."]),
-        ),
-        Action(
-            "verify",
-            "Mark as verified",
-            "marked as verified",
-            "accounts.change_user",
-            lambda users: users.live().verified(yes=False),
-            services.verify,
-            constant(["The e-mail address counts as the person's own from now on. Do this only if you are sure."]),
-        ),
-        Action(
-            "resend-verification",
-            "Resend verification mail",
-            "sent a verification mail",
-            "accounts.change_user",
-            lambda users: users.effective().verified(yes=False),
-            mail_each(mails.send_verification, "Verification mail sent."),
-            constant(["A mail with a link that shows the address to be the person's own."]),
-        ),
+        Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification(),
     )
-}
-BULK_ACTIONS = {slug: action for slug, action in ACTIONS.items() if action.bulk}
+}  # fmt: skip
+BULK_ACTIONS = {name: action for name, action in ACTIONS.items() if action.bulk}

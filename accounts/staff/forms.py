@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django import forms
@@ -10,16 +9,11 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 from accounts.rights import protected_fields
-from accounts.staff.actions import BULK_ACTIONS, Action, to_tier
 from config.base.forms import LiveChoicesForm
 from config.base.stale import EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
 from ratelimits.rules import owner_of_user
 from tiers.models import Tier
-
-MOST_SELECTED = 1000
-# Eighteen digits fit into 64 bits; the database answers longer ones with an error.
-DATABASE_KEY = re.compile(r"[0-9]{1,18}")
 
 
 class AccountForm(LiveChoicesForm):
@@ -88,42 +82,6 @@ class EraseForm(forms.Form):
         if typed != self.user.username:
             raise forms.ValidationError("This is not the username of the account to erase.", code="other_username")
         return typed
-
-
-class BulkForm(forms.Form):
-    """What to do, and to whom: the ticked accounts, or all that the list's filter finds."""
-
-    action = forms.ChoiceField(
-        choices=[(slug, action.label) for slug, action in BULK_ACTIONS.items()] + [("tier", "Move to tier")],
-        error_messages={"required": "Choose what to do.", "invalid_choice": "Choose what to do from the list."},
-    )
-    tier = forms.ModelChoiceField(
-        Tier.objects.live(),
-        required=False,
-        empty_label="No tier",
-        error_messages={"invalid_choice": "Choose a tier from the list."},
-    )
-    everything = forms.BooleanField(required=False)
-    pk = forms.TypedMultipleChoiceField(coerce=int, required=False)
-    # How many accounts the confirmation page spoke of; absent until it has been shown.
-    expected = forms.IntegerField(required=False, min_value=0)
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        data: Any = self.data
-        pks = [value for value in data.getlist("pk")[:MOST_SELECTED] if DATABASE_KEY.fullmatch(value)]
-        self.fields["pk"].choices = [(value, value) for value in pks]  # type: ignore[attr-defined]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if not cleaned.get("everything") and not cleaned.get("pk"):
-            raise forms.ValidationError("Tick the accounts first, or choose all that the list finds.", code="nobody")
-        return cleaned
-
-    def chosen_action(self) -> Action:
-        if self.cleaned_data["action"] == "tier":
-            return to_tier(self.cleaned_data["tier"])
-        return BULK_ACTIONS[self.cleaned_data["action"]]
 
 
 class UserMatchForm(MatchForm):

@@ -65,7 +65,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "sizes": PAGE_SIZES,
         "size": size,
         "query": query_without(request.GET),
-        "bulk_actions": [action for action in BULK_ACTIONS.values() if request.user.has_perm(action.permission)],
+        "bulk_actions": [action for action in BULK_ACTIONS.values() if action.may(request.user, User)],
         "tiers": Tier.objects.live(),
         "anybody": page.paginator.count > 0 or User.objects.exists(),
     }
@@ -184,7 +184,7 @@ def offered_actions(actor: Any, user: User) -> list[Any]:
     return [
         action
         for action in ACTIONS.values()
-        if actor.has_perm(action.permission) and action.fits(action.may_touch(one, actor)).exists()
+        if action.may(actor, User) and action.fits(action.allowed(actor, one)).exists()
     ]
 
 

@@ -35,3 +35,14 @@ function namePickers() {
 }
 // jQuery makes them in a task that follows the load of a short page.
 window.addEventListener("load", () => setTimeout(namePickers));
+
+// A second click doesn't send a form again: the first response, which may show a secret, would be lost.
+document.querySelectorAll("form[data-once]").forEach((form) => {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+});
+window.addEventListener("pageshow", () => {
+  document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent);
+});

@@ -1,17 +1,6 @@
 "use strict";
 // Comforts of the key pages only: each of them works without this file.
 
-// A second click must not send a form twice: the answer to the first, with the secret in it, would be lost.
-document.querySelectorAll("form[data-once]").forEach((form) => {
-  form.addEventListener("submit", (event) => {
-    if (form.dataset.sent) event.preventDefault();
-    form.dataset.sent = "yes";
-  });
-});
-window.addEventListener("pageshow", () => {
-  document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent);
-});
-
 // The secret: Copy comes first, and leaving without it asks.
 const secret = document.querySelector("[data-secret]");
 if (secret) {

@@ -195,15 +195,15 @@ def test_the_last_superuser_is_not_erased(sue):
 def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
     make_key(alice)
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
-    assert "1 API key will be revoked for good" in page
+    assert "1 API key will be revoked, and" in page
     wrong = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "Alice"})
     assert "This is not the username" in wrong.context["form"].errors["username"][0]
     assert wrong.context["form"]["username"].value() == "Alice"
     done = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
-    assert messages(done) == ["The personal data of this account was erased."]
+    assert messages(done) == ["Personal data erased."]
     assert "Erased" in done.content.decode()
     again = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
-    assert messages(again) == ["This account was erased already."]
+    assert messages(again) == [f"Nothing to do: user “erased_{alice.pk}” is erased."]
 
 
 def test_staff_with_every_right_but_superuser_do_not_erase(alice):

@@ -103,14 +103,14 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
     page.get_by_role("link", name="Suspend…").click()
     page.get_by_text("1 API key will stop working").wait_for()
     page.get_by_role("button", name="Suspend").click()
-    page.get_by_text("was suspended").wait_for()
+    page.get_by_text("User “person54321” suspended.").wait_for()
     his.goto("/account/")
     assert "/accounts/login/" in his.url
 
     # Bring him back by the link in the message: the old cookie stays dead.
     page.get_by_role("link", name="Undo").click()
     page.get_by_role("button", name="Reactivate").click()
-    page.get_by_text("was reactivated").wait_for()
+    page.get_by_text("User “person54321” reactivated.").wait_for()
     his.goto("/account/")
     assert "/accounts/login/" in his.url
 
@@ -121,9 +121,9 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
     page.locator("#bulk-tier").select_option(str(pro.pk))
     page.get_by_label("All 500 that this list finds").check()
     page.get_by_role("button", name="Continue").click()
-    page.get_by_text("500 accounts from free").wait_for()
-    page.get_by_role("button", name="Move to pro: 500 accounts").click()
-    page.get_by_text("500 accounts moved to pro.").wait_for()
+    page.get_by_text("500 users from free").wait_for()
+    page.get_by_role("button", name="Move 500 users to pro").click()
+    page.get_by_text("500 users moved to pro.").wait_for()
     assert User.objects.filter(tier=pro).count() == 500
     assert "movers.example" in page.url
 
@@ -143,11 +143,11 @@ def test_staff_delete_restore_and_erase_one_account(visit, alice, sue, javascrip
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("link", name="Undo").click()
     page.get_by_role("button", name="Restore").click()
-    page.get_by_text("was restored").wait_for()
+    page.get_by_text("User “alice” restored.").wait_for()
     page.get_by_role("link", name="Erase…").click()
     page.get_by_label("Username").fill("alice")
-    page.get_by_role("button", name="Erase for good").click()
-    page.get_by_text("The personal data of this account was erased.").wait_for()
+    page.get_by_role("button", name="Erase the personal data of user").click()
+    page.get_by_text("Personal data erased.").wait_for()
     assert User.objects.get(pk=alice.pk).erased_at
 
 

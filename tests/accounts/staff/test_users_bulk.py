@@ -26,7 +26,7 @@ def test_the_first_post_only_counts(staff_client, alice, bob, charlie):
     response = staff_client.post("/users/bulk/", {"action": "suspend", "pk": pks(alice, bob)})
     assert response.status_code == 200
     assert response.context["count"] == 1
-    assert response.context["untouched"] == 1
+    assert response.context["unfit"] == 1
     assert "1 API key will stop working" in effects(response)
     alice.refresh_from_db()
     assert alice.is_active
@@ -36,7 +36,7 @@ def test_the_second_post_does_it_and_leaves_history(staff_client, sue, alice, bo
     data = {"action": "suspend", "pk": pks(alice, bob), "expected": "2"}
     response = staff_client.post("/users/bulk/?sort=username", data, follow=True, REMOTE_ADDR="192.0.2.9")
     assert response.redirect_chain == [("/users/?sort=username", 302)]
-    assert messages(response) == ["2 accounts suspended."]
+    assert messages(response) == ["2 users suspended."]
     assert set(User.objects.suspended()) == {alice, bob}
     for user in (alice, bob):
         (entry,) = history(user)
@@ -53,9 +53,9 @@ def test_the_whole_filtered_result_moves_to_another_tier_with_old_and_new_in_the
     data = {"action": "tier", "tier": str(pro.pk), "everything": "1"}
     asked = staff_client.post("/users/bulk/?q=mover", data)
     assert asked.context["count"] == 7
-    assert asked.context["effects"] == ["6 accounts from free", "1 account from gold"]
+    assert asked.context["effects"] == ["6 users from free", "1 user from gold"]
     done = staff_client.post("/users/bulk/?q=mover", data | {"expected": "7"}, follow=True)
-    assert messages(done) == ["7 accounts moved to pro."]
+    assert messages(done) == ["7 users moved to pro."]
     assert User.objects.filter(tier=pro).count() == 7
     stays.refresh_from_db()
     assert stays.tier == free
@@ -79,7 +79,7 @@ def test_no_tier_is_a_tier_to_move_to(staff_client, alice):
 def test_a_result_that_changed_since_it_was_counted_is_counted_again(staff_client, alice, bob):
     data = {"action": "delete", "everything": "1", "expected": "1"}
     response = staff_client.post("/users/bulk/?staff=no", data)
-    assert "Meanwhile other accounts fit." in response.content.decode()
+    assert "The selection has changed since you confirmed." in response.content.decode()
     assert response.context["count"] == 2
     assert User.objects.deleted().count() == 0
 
@@ -92,7 +92,7 @@ def test_deleted_accounts_come_back_and_one_whose_name_was_taken_is_named(staff_
     response = staff_client.post("/users/bulk/?state=deleted", data, follow=True)
     told = messages(response)
     assert any("User “bob” cannot be restored" in message for message in told)
-    assert "1 account restored." in told
+    assert "1 user restored." in told
     alice.refresh_from_db()
     assert alice.deleted_at is None
     assert history(alice)[0].summary == "Restored."
@@ -105,7 +105,7 @@ def test_many_refusals_are_summed_up(staff_client, free):
     data = {"action": "restore", "everything": "1", "expected": "8"}
     told = messages(staff_client.post("/users/bulk/?state=deleted", data, follow=True))
     assert len(told) == 6
-    assert told[-1].startswith("3 accounts more could not be changed")
+    assert told[-1].startswith("3 users more couldn't be changed")
 
 
 def test_staff_move_no_other_staff_and_the_page_says_how_many_stay(alice, sue):
@@ -174,8 +174,8 @@ def test_a_get_does_nothing(staff_client):
 
 def test_the_page_says_when_there_is_nothing_to_do(staff_client, alice):
     page = staff_client.post("/users/bulk/", {"action": "restore", "pk": pks(alice)}).content.decode()
-    assert "There is nothing to do." in page
-    assert "1 account stays as it is" in page
+    assert "There is nothing to change." in page
+    assert "Skipped: 1 user that this doesn" in page
 
 
 def test_five_hundred_accounts_move_in_few_statements(staff_client, free, pro, django_assert_max_num_queries):

@@ -22,7 +22,7 @@ def page(client, user):
 
 
 def offered(client, user):
-    return [action.slug for action in client.get(f"/users/{user.pk}/").context["actions"]]
+    return [action.name for action in client.get(f"/users/{user.pk}/").context["actions"]]
 
 
 def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
