@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -16,16 +15,15 @@ from accounts import rights
 from accounts.addresses import set_address
 from accounts.models import User
 from accounts.staff import mails
+from accounts.staff.actions import ACTIONS
 from config.base.admin import GatehouseModelAdmin, when
-from config.base.admin_soft_delete import DELETE, RESTORE, SoftDeleteAdmin
+from config.base.admin_soft_delete import SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
 from config.base.templatetags import badge, badges
-from config.base.text import counted, search_form
+from config.base.text import search_form
 from config.base.validators import validate_name
 from tiers.models import Tier
-
-TIER_GONE = "A user whose tier was deleted meanwhile comes back on the default tier."
 
 
 class UserForm(EditForm):
@@ -47,6 +45,7 @@ class UserChangeList(GatehouseChangeList):
 
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
+    row_actions = (ACTIONS["delete"], ACTIONS["restore"])
     form = UserForm
     list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
@@ -114,21 +113,8 @@ class UserAdmin(SoftDeleteAdmin):
 
     # --- Rights ---
 
-    def why_not(self, request: HttpRequest, row: User, verb: str) -> str:
-        actor: Any = request.user
-        return rights.why_not_remove(actor, row) if verb == DELETE else rights.why_not_change(actor, row)
-
-    def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
-        holders = User.objects.filter(pk__in=[row.pk for row in rows])
-        if verb == RESTORE:
-            keys = holders.filter(is_active=True).keys_that_return().count()
-            return [f"{counted(keys, 'key')} will work again.", "Sessions from before stay ended.", TIER_GONE]
-        return [
-            f"{counted(holders.effective_keys().count(), 'key')} will stop working at once.",
-            "Every session ends, and links to reset the password die.",
-            "The username and the e-mail address can be used for another account.",
-            "Nothing is removed: you can restore the account, unless somebody has taken its name or address by then.",
-        ]
+    def may_touch(self, user: Any, row: User) -> bool:
+        return rights.may_change(user, row)
 
 
 class GroupForm(EditForm):

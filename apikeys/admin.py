@@ -16,7 +16,8 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
-from accounts.rights import why_not_change
+from accounts.models import User
+from accounts.rights import may_change, why_not_change
 from apikeys import services
 from apikeys.fields import NetworksField
 from apikeys.models import APIKey, KeyPermission, KeyState
@@ -27,7 +28,7 @@ from apikeys.pages.rows import key_rows
 from apikeys.pages.views import STEPS, at, create_key, status_of
 from apikeys.usage import admin as usage_admin  # noqa: F401  (registers the ledger)
 from config.base.admin import GatehouseTabularInline, when
-from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base.admin_soft_delete import MOST_AT_ONCE, Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
 from config.base.templatetags import badge
@@ -90,6 +91,23 @@ class KeyPermissionInline(GatehouseTabularInline):
         return self.admin_site.get_model_admin(APIKey).has_change_permission(request, key)
 
 
+class DeleteKey(Delete):
+    def allowed(self, user: Any, rows: Any) -> Any:
+        return rows.filter(user__in=User.objects.changeable_by(user))
+
+    def why_not(self, user: Any, row: APIKey) -> str:
+        return why_not_change(user, row.user)
+
+    def effects(self, rows: Any) -> Sequence[str]:
+        active = counted(rows.effective().count(), "active key")
+        return [f"{active} will stop working at once. Usage is kept.", *super().effects(rows)]
+
+
+class RestoreKey(DeleteKey, Restore):
+    def effects(self, rows: Any) -> Sequence[str]:
+        return ["Keys work again unless they are revoked, disabled or expired."]
+
+
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):
     form = KeyForm
@@ -106,7 +124,8 @@ class APIKeyAdmin(SoftDeleteAdmin):
         "name_folded__has", "prefix__startswith", "last4__exact", "user__username__has", "user__email__has"
     )  # fmt: skip
     search_help_text = "By name, holder, start of the secret or its last four characters."
-    actions = ("disable_selected", "revoke_selected", "delete_selected", "restore_selected", "export_selected")
+    row_actions = (DeleteKey(), RestoreKey())
+    actions = ("disable_selected", "revoke_selected", "export_selected")
     inlines = (KeyPermissionInline,)
     fields = ("name", "allowed_ips", "rate_limit", "rate_period", "metadata")
     change_form_template = "admin/apikeys/apikey/change_form.html"
@@ -188,8 +207,8 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     # --- One key ---
 
-    def why_not(self, request: HttpRequest, row: Any, verb: str) -> str:
-        return why_not_change(request.user, row.user)  # type: ignore[arg-type]  # admin_view lets only staff in
+    def may_touch(self, user: Any, row: APIKey) -> bool:
+        return may_change(user, row.user)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.actions)
@@ -219,7 +238,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
             "row": key_rows([key])[0],
             "urls": StaffDesk(request).urls(key),
             "show_save_and_add_another": False,
-            "may_step": self.has_stop_permission(request) and not self.why_not(request, key, "change"),
+            "may_step": self.has_stop_permission(request) and self.may_touch(request.user, key),
             "only_stopping": not may_take(request.user, "rotate"),
         }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -255,17 +274,3 @@ class APIKeyAdmin(SoftDeleteAdmin):
             return served(request, key_id)
 
         return checked
-
-    # --- Delete and restore ---
-
-    def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
-        pks = [row.pk for row in rows]
-        if verb == DELETE:
-            working = APIKey.objects.filter(pk__in=pks).effective().count()
-            return [
-                f"{counted(working, 'key')} that {'works' if working == 1 else 'work'} now will be refused at once.",
-                "Nothing is removed: usage stays, and you can restore the key.",
-            ]
-        return [
-            "Keys that are neither revoked, disabled nor expired will be accepted again; revoked ones stay revoked."
-        ]

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.html import format_html
 
+from config.base.actions import Action, Outcome
 from config.base.admin import when
-from config.base.admin_soft_delete import DELETE, MOST_AT_ONCE, SoftDeleteAdmin
+from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
+from config.base.history import Author
 from config.base.templatetags import badge
-from config.base.text import counted
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
@@ -35,6 +35,54 @@ class MethodFilter(admin.SimpleListFilter):
         return queryset.filter(method="" if self.value() == "any" else self.value())
 
 
+class DeleteLimit(Delete):
+    def effects(self, rows: Any) -> Sequence[str]:
+        return [
+            "Within 5 seconds, requests no longer count for it. The next best rate limit of the tier applies, or the default.",
+            *super().effects(rows),
+        ]
+
+    def change(self, rows: Any) -> None:
+        super().change(rows)
+        forget_rules()
+
+
+class RestoreLimit(Restore):
+    def effects(self, rows: Any) -> Sequence[str]:
+        return ["It applies again within 5 seconds."]
+
+    def change(self, rows: Any) -> None:
+        super().change(rows)
+        forget_rules()
+
+
+class SetMode(Action):
+    mode: str
+
+    def fits(self, rows: Any) -> Any:
+        return rows.live().exclude(mode=self.mode)
+
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+        return Outcome(set_mode(rows, self.mode, author))
+
+
+class Observe(SetMode):
+    name, label, done, mode = "observe", "Only observe", "{} now only observed.", RateLimit.Mode.OBSERVE
+
+    def effects(self, rows: Any) -> Sequence[str]:
+        return [
+            "Within 5 seconds they count and report, and deny no requests.",
+            "Requests that match them aren't held to another rate limit of the tier either.",
+        ]
+
+
+class Enforce(SetMode):
+    name, label, done, mode = "enforce", "Enforce", "{} now enforced.", RateLimit.Mode.ENFORCE
+
+    def effects(self, rows: Any) -> Sequence[str]:
+        return ["Within 5 seconds they deny requests above the limit. Requests counted so far still count."]
+
+
 @admin.register(RateLimit)
 class RateLimitAdmin(SoftDeleteAdmin):
     list_display = ("name", "tier", "path_column", "limit_column", "mode_column", "updated")
@@ -49,7 +97,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
     search_fields = ("name_folded__has", "path")
     autocomplete_fields = ("tier",)
     fields = ("tier", "path", "method", "limit", "period", "window", "mode", "name")
-    actions = ("observe_selected", "enforce_selected", "delete_selected", "restore_selected", "export_selected")
+    row_actions = (Observe(), Enforce(), DeleteLimit(), RestoreLimit())
     change_form_template = "admin/ratelimits/change_form.html"
     change_list_template = "admin/ratelimits/change_list.html"
     empty_advice = "A rate limit says how many requests an account of a tier may make to a path in a period."
@@ -75,54 +123,6 @@ class RateLimitAdmin(SoftDeleteAdmin):
         forget_rules()
         for sentence in notes_on_neighbours(obj):
             self.tell(request, sentence, messages.WARNING)
-
-    def carry_out(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> None:
-        super().carry_out(request, rows, verb)
-        forget_rules()
-
-    def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
-        if verb in MODE_CONSEQUENCES:
-            return MODE_CONSEQUENCES[verb]
-        if verb != DELETE:
-            return ["It applies again within 5 seconds."]
-        return [
-            "Within 5 seconds requests are no longer held to it; the next best limit of the tier applies, or the default.",
-            "Nothing is removed: you can restore it at any time.",
-        ]
-
-    # --- Modes ---
-
-    @admin.action(description="Only observe selected rate limits", permissions=("change",))
-    def observe_selected(self, request: HttpRequest, queryset: QuerySet[RateLimit]) -> HttpResponse | None:
-        return self.confirm_mode(request, queryset, RateLimit.Mode.OBSERVE)
-
-    @admin.action(description="Enforce selected rate limits", permissions=("change",))
-    def enforce_selected(self, request: HttpRequest, queryset: QuerySet[RateLimit]) -> HttpResponse | None:
-        return self.confirm_mode(request, queryset, RateLimit.Mode.ENFORCE)
-
-    def confirm_mode(self, request: HttpRequest, queryset: Any, mode: str) -> HttpResponse | None:
-        limits = list(queryset.live().exclude(mode=mode)[: MOST_AT_ONCE + 1])
-        if not limits or len(limits) > MOST_AT_ONCE:
-            problem = f"Select at most {MOST_AT_ONCE:,}." if limits else "None of the selected would change."
-            self.tell(request, problem, messages.ERROR)
-            return None
-        if request.POST.get("post"):
-            changed = set_mode(limits, mode, self.author(request))
-            done = "only observed" if mode == RateLimit.Mode.OBSERVE else "enforced"
-            self.tell(request, f"{counted(changed, 'rate limit')} now {done}.")
-            return None
-        return self.confirmation(request, limits, str(mode), hidden=self.action_fields(limits, str(mode)))
-
-
-MODE_CONSEQUENCES = {
-    RateLimit.Mode.OBSERVE.value: [
-        "Within 5 seconds they count and report, and refuse nobody.",
-        "Requests that match them are held to no other limit of the tier either.",
-    ],
-    RateLimit.Mode.ENFORCE.value: [
-        "Within 5 seconds they refuse requests above the limit. What they counted so far counts.",
-    ],
-}
 
 
 def notes_on_neighbours(limit: RateLimit) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes that concern a tier and what refers to it, in one transaction."""
+"""Change a tier together with its users and rate limits, in one transaction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tiers.models import Tier
 
 
 def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None, delete_limits: bool = False) -> None:
-    """Delete `tier`; first move its live users to another live tier, and delete its live limits, if told so.
+    """Delete the tier; first move its live users to another one and delete its live rate limits, if you say so.
 
-    All of it or nothing. Raises TierInUse if users or limits are left on it, ValidationError if the other tier is none or
-    if this is the default tier.
+    Raises TierInUse if users or rate limits are left, ValidationError if this is the default tier or the other one isn't
+    live.
     """
     Tier.objects.filter(pk=tier.pk).refuse_default()
     with transaction.atomic():
@@ -26,9 +26,9 @@ def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None
         notes = ["Deleted."]
         if move_users_to is not None:
             moved = move_users(tier, move_users_to, author)
-            notes.append(f"{counted(moved, 'account')} moved to “{move_users_to}”.")
+            notes.append(f"{counted(moved, 'user')} moved to “{move_users_to}”.")
         if delete_limits:
-            limits: Any = tier.rate_limits  # a reverse relation: tiers stand below limits
+            limits: Any = tier.rate_limits  # a reverse relation: tiers don't know rate limits
             rows = list(limits.live())
             limits.all().delete()
             author.record_many(rows, DELETION, note="Deleted with its tier.")
@@ -37,11 +37,11 @@ def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None
 
 
 def move_users(source: Tier, target: Tier, author: Author) -> int:
-    """Put the live users of `source` on `target`; returns how many. Raises ValidationError for a target that is no use."""
+    """Returns how many live users were moved. Raises ValidationError unless `target` is another live tier."""
     if target.pk == source.pk or not Tier.objects.live().filter(pk=target.pk).exists():
-        raise ValidationError("Choose another tier, one that is not deleted.", code="bad_target")
+        raise ValidationError("Choose another tier that isn't deleted.", code="bad_target")
     with transaction.atomic():
-        users: Any = source.users.live()  # as above
+        users: Any = source.users.live()
         rows = list(users)
         users.update(tier=target)
         change = Change(field="tier", old=str(source), new=str(target))

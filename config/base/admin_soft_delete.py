@@ -1,32 +1,119 @@
-"""The admin of soft-deletable models: live rows first, delete and restore with pages that say what will happen."""
+"""The admin of soft-deletable models: live rows first, and actions that delete and restore them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
+from config.base.actions import Action, ActionView, BulkActionView, Outcome
 from config.base.admin import GatehouseModelAdmin
-from config.base.history import CHANGE, DELETION
+from config.base.history import CHANGE, DELETION, Author
 from config.base.templatetags import badge
-from config.base.text import ago, counted
-from config.base.views import refusing_bad_values, staff_render
+from config.base.text import ago
+from config.base.views import refusing_bad_values
 
-MOST_AT_ONCE = 5000
-MOST_NAMED = 20
-DELETE, RESTORE = "delete", "restore"
-DONE = {DELETE: "Deleted", RESTORE: "Restored"}
+MOST_AT_ONCE = Action.max_at_once or 0
+
+
+class Delete(Action):
+    name, label, done, undo = "delete", "Delete", "{} deleted.", "restore"
+    permission = "delete"
+    harmful = True
+    flag, note_in_history = DELETION, "Deleted."
+
+    def fits(self, rows: Any) -> Any:
+        return rows.live()
+
+    def effects(self, rows: Any) -> Sequence[str]:
+        return ["Nothing is removed: you can restore it at any time."]
+
+    def change(self, rows: Any) -> None:
+        rows.delete()
+
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+        changed = list(rows)
+        with transaction.atomic():
+            self.change(rows.model._default_manager.filter(pk__in=[row.pk for row in changed]))
+            author.record_many(changed, self.flag, note=self.note_in_history)
+        return Outcome(len(changed))
+
+
+class Restore(Delete):
+    name, label, done, undo = "restore", "Restore", "{} restored.", "delete"
+    harmful = False
+    flag, note_in_history = CHANGE, "Restored."
+
+    def fits(self, rows: Any) -> Any:
+        return rows.deleted()
+
+    def effects(self, rows: Any) -> Sequence[str]:
+        return ()
+
+    def change(self, rows: Any) -> None:
+        rows.restore()
+
+
+class AdminActionView(ActionView):
+    model_admin: Any = None
+
+    def get_queryset(self) -> Any:
+        return self.model_admin.model._default_manager.all()
+
+    def get_object(self) -> Any:
+        row = self.model_admin.get_object(self.request, unquote(self.kwargs["object_id"]))
+        if row is None:
+            raise Http404
+        return row
+
+    def get_list_url(self) -> str:
+        return str(self.model_admin.url("changelist"))
+
+    def get_url(self, row: Any) -> str:
+        return str(self.model_admin.url("change", row.pk))
+
+    def get_success_url(self) -> str:
+        return self.get_list_url() if self.action.name == "delete" else super().get_success_url()
+
+    def get_action_url(self, name: str) -> str:
+        return str(self.model_admin.url(name, self.row.pk))
+
+    def get_author(self) -> Author:
+        author: Author = self.model_admin.author(self.request)
+        return author
+
+    def unfit(self) -> HttpResponse:
+        raise PermissionDenied
+
+
+class AdminBulkView(BulkActionView, AdminActionView):
+    selection = ("action", ACTION_CHECKBOX_NAME, "select_across", "index")
+    queryset: Any = None
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().filter(pk__in=self.queryset.order_by().values("pk"))
+
+    def get_list_url(self) -> str:
+        return self.request.get_full_path()
+
+
+def on_selected(action: Action) -> Callable[..., HttpResponseBase]:
+    def run(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase:
+        return AdminBulkView.as_view(model_admin=model_admin, action=action, queryset=queryset)(request)
+
+    return run
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Live rows unless the person asks for the deleted ones, or for all."""
+    """Live rows, unless you ask for the deleted ones or all."""
 
     title = "state"
     parameter_name = "state"
@@ -46,54 +133,28 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class SoftDeleteAdmin(GatehouseModelAdmin):
-    actions: Any = ("delete_selected", "restore_selected", "export_selected")
+    # For the list; those called "delete" and "restore" have pages, too.
+    row_actions: Sequence[Action] = (Delete(), Restore())
     change_form_template = "admin/soft_delete_change_form.html"
-    confirm_template = "admin/confirm.html"
 
-    # --- Hooks ---
+    def may_touch(self, user: Any, row: Any) -> bool:
+        """Whether `user`, given the permission, may change this row."""
+        return True
 
-    def why_not(self, request: HttpRequest, row: Any, verb: str) -> str:
-        """Why this person may not do this to this row, as a sentence; empty: the model's permissions decide.
-
-        verb: "change", "delete" or "restore".
-        """
-        return ""
-
-    def consequences(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> list[str]:
-        """What will happen, in sentences with numbers."""
-        return []
-
-    def obstacle(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> str:
-        """What stands in the way whoever asks, as a sentence; the confirmation page shows it instead of its button."""
-        return ""
-
-    def carry_out(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> None:
-        """Do it, in a transaction. Raises ValidationError with the reason if it cannot be done."""
-        queryset: Any = self.model._default_manager.filter(pk__in=[row.pk for row in rows])
-        if verb == DELETE:
-            queryset.delete()
-        else:
-            queryset.restore()
-        flag = DELETION if verb == DELETE else CHANGE
-        self.author(request).record_many(rows, flag, note=f"{DONE[verb]}.")
-
-    # --- Rights ---
+    # --- Permissions ---
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if not super().has_change_permission(request, obj):
             return False
-        return obj is None or (obj.deleted_at is None and not self.why_not(request, obj, "change"))
+        return obj is None or (obj.deleted_at is None and self.may_touch(request.user, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         if not super().has_delete_permission(request, obj):
             return False
-        return obj is None or (obj.deleted_at is None and not self.why_not(request, obj, DELETE))
+        return obj is None or (obj.deleted_at is None and not self.row_action("delete").why_not(request.user, obj))
 
-    def has_restore_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # The right to delete: who may take a row away may bring it back, here as on the pages under /users/.
-        if not super().has_delete_permission(request, obj):
-            return False
-        return obj is None or (obj.deleted_at is not None and not self.why_not(request, obj, RESTORE))
+    def row_action(self, name: str) -> Action:
+        return next(action for action in self.row_actions if action.name == name)
 
     # --- Lists ---
 
@@ -115,59 +176,32 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             found = found.live()
         return found, may_have_duplicates
 
-    @admin.action(description="Delete selected %(verbose_name_plural)s", permissions=("delete",))
-    def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return self.confirm_many(request, queryset.live(), DELETE)
-
-    @admin.action(description="Restore selected %(verbose_name_plural)s", permissions=("restore",))
-    def restore_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return self.confirm_many(request, queryset.deleted(), RESTORE)
-
-    def confirm_many(self, request: HttpRequest, queryset: Any, verb: str) -> HttpResponse | None:
-        rows = list(queryset[: MOST_AT_ONCE + 1])
-        problem = self.selection_problem(request, rows, verb)
-        if problem:
-            self.tell(request, problem, messages.ERROR)
-            return None
-        if request.POST.get("post"):
-            self.attempt(request, rows, verb)
-            return None
-        return self.confirmation(request, rows, verb, hidden=self.action_fields(rows, verb))
-
-    def selection_problem(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> str:
-        if not rows:
-            return (
-                f"Nothing to {verb}: none of the selected {self.opts.verbose_name_plural} can be {DONE[verb].lower()}."
-            )
-        if len(rows) > MOST_AT_ONCE:
-            return f"At most {MOST_AT_ONCE:,} {self.opts.verbose_name_plural} at once. Narrow the list with filters."
-        return next((reason for row in rows if (reason := self.why_not(request, row, verb))), "")
-
-    def action_fields(self, rows: Iterable[Any], verb: str) -> list[tuple[str, Any]]:
-        selected = [(ACTION_CHECKBOX_NAME, row.pk) for row in rows]
-        return [*selected, ("action", f"{verb}_selected")]
+    def get_actions(self, request: HttpRequest) -> Any:
+        others: dict[str, Any] = super().get_actions(request)
+        # Django's own, which would remove the rows.
+        others.pop("delete_selected", None)
+        if not others:
+            return others
+        own = [action for action in self.row_actions if action.may(request.user, self.model)]
+        named = ((f"{action.name}_selected", action) for action in own)
+        return {
+            name: (on_selected(action), name, f"{action.label} selected %(verbose_name_plural)s")
+            for name, action in named
+        } | others
 
     # --- One row ---
 
     @refusing_bad_values
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return self.confirm_one(request, object_id, DELETE)
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        return self.action_view(request, object_id, "delete")
 
     @refusing_bad_values
-    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.confirm_one(request, object_id, RESTORE)
+    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        return self.action_view(request, object_id, "restore")
 
-    def confirm_one(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        allowed = self.has_delete_permission if verb == DELETE else self.has_restore_permission
-        if not allowed(request, row):
-            raise PermissionDenied
-        if request.method == "POST" and self.attempt(request, [row], verb):
-            place = "changelist" if verb == DELETE else "change"
-            return HttpResponseRedirect(self.url(place, *([] if verb == DELETE else [row.pk])))
-        return self.confirmation(request, [row], verb)
+    def action_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
+        view = AdminActionView.as_view(model_admin=self, action=self.row_action(name))
+        return view(request, object_id=object_id)
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_restore"
@@ -180,59 +214,13 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             return ""
         return f"This {self.opts.verbose_name} was deleted meanwhile."
 
-    def url(self, place: str, *args: Any) -> str:
-        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{place}", args=args)
-
-    # --- Both ---
-
-    def attempt(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> bool:
-        """Do it or say why not; returns whether it was done."""
-        try:
-            with transaction.atomic():
-                self.refuse_forbidden(request, rows, verb)
-                self.carry_out(request, rows, verb)
-        except ValidationError as error:
-            self.tell(request, " ".join(error.messages), messages.ERROR)
-            return False
-        self.tell(request, f"{DONE[verb]}: {self.named(rows)}.")
-        return True
-
-    def refuse_forbidden(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> None:
-        """Raise ValidationError with the reason if one of the rows is not this person's to touch."""
-        for row in rows:
-            reason = self.why_not(request, row, verb)
-            if reason:
-                raise ValidationError(reason)
-
-    def named(self, rows: Sequence[Any]) -> str:
-        if len(rows) == 1:
-            return f"{self.opts.verbose_name} “{rows[0]}”"
-        return counted(len(rows), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
-
-    def confirmation(
-        self, request: HttpRequest, rows: Sequence[Any], verb: str, hidden: Sequence[tuple[str, Any]] = ()
-    ) -> HttpResponse:
-        context = {
-            "title": f"{verb.capitalize()} {self.named(rows)}?",
-            "opts": self.opts,
-            "verb": verb,
-            "rows": rows[:MOST_NAMED],
-            "more": max(0, len(rows) - MOST_NAMED),
-            "consequences": self.consequences(request, rows, verb),
-            "obstacle": self.obstacle(request, rows, verb),
-            "hidden": [*hidden, ("post", "yes")],
-            "back_url": self.url("change", rows[0].pk) if len(rows) == 1 else self.url("changelist"),
-            **self.confirmation_extras(request, rows, verb),
-        }
-        return staff_render(request, self.confirm_template, context)
-
-    def confirmation_extras(self, request: HttpRequest, rows: Sequence[Any], verb: str) -> dict[str, Any]:
-        """More for the confirmation template of a model that has one."""
-        return {}
+    def url(self, page: str, *args: Any) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        row = context.get("original")
+        row, restore = context.get("original"), self.row_action("restore")
+        may_restore = row is not None and row.deleted_at is not None and restore.may(request.user, self.model)
         context["restore_url"] = (
-            self.url("restore", row.pk) if row is not None and self.has_restore_permission(request, row) else ""
+            self.url("restore", row.pk) if may_restore and not restore.why_not(request.user, row) else ""
         )
         return super().render_change_form(request, context, *args, **kwargs)

@@ -229,7 +229,7 @@ def test_two_tiers_whose_users_move_to_each_other_do_not_wait_for_each_other(roo
             return "deleted"
 
         answers = in_parallel(2, move)
-        assert sorted(answers) == ["Choose another tier, one that is not deleted.", "deleted"]
+        assert sorted(answers) == ["Choose another tier that isn't deleted.", "deleted"]
     assert on_deleted_tiers() == 0
 
 

@@ -316,12 +316,12 @@ def test_staff_take_every_step(staff_client, alice):
 
 def test_a_key_is_deleted_and_restored_in_the_admin(staff_client, alice):
     key = make_key(alice, "name-deleted")
-    assert "1 key that works now will be refused at once" in text(staff_client.get(page(key, "delete")))
+    assert "1 active key will stop working at once." in text(staff_client.get(page(key, "delete")))
     staff_client.post(page(key, "delete"), {"post": "yes"})
     key.refresh_from_db()
     assert key.state == "deleted"
     assert rows_shown(staff_client) == set()
-    assert "revoked ones stay revoked" in text(staff_client.get(page(key, "restore")))
+    assert "unless they are revoked, disabled or expired" in text(staff_client.get(page(key, "restore")))
     staff_client.post(page(key, "restore"), {"post": "yes"})
     key.refresh_from_db()
     assert key.state == "active"

@@ -161,7 +161,7 @@ def delete_and_restore(page, path, name):
     page.locator("#result_list").get_by_role("link", name=name).first.click()
     page.get_by_role("link", name="Restore").click()
     page.get_by_role("button", name="Restore").click()
-    assert "Restored" in page.locator(".messagelist").inner_text()
+    assert "restored." in page.locator(".messagelist").inner_text()
 
 
 def choose(page, field, text):
@@ -209,7 +209,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
             page.locator("select[name=action]").select_option(f"{verb}_selected")
             page.get_by_role("button", name="Go").click()
             page.get_by_role("button", name=verb.capitalize()).click()
-            assert f"{verb.capitalize()}d: user “dora”" in page.locator(".messagelist").inner_text()
+            assert f"1 user {verb}d." in page.locator(".messagelist").inner_text()
         delete_and_restore(page, "/admin/apikeys/apikey/", "nightly export")
         assert page.errors == []
     assert RateLimit.objects.live().get(name="ten a minute").limit == 20
@@ -227,10 +227,10 @@ def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
     RateLimit.objects.update(tier=pro)
     with visit(root) as page:
         page.goto(f"/admin/tiers/tier/{pro.pk}/delete/")
-        page.get_by_label("Move 2 accounts to").select_option("free")
+        page.get_by_label("Move 2 users to").select_option("free")
         page.get_by_label("Delete 1 rate limit of this tier").check()
-        page.get_by_role("button", name="Move the accounts and delete").click()
-        assert "Deleted" in page.locator(".messagelist").inner_text()
+        page.get_by_role("button", name="Delete tier").click()
+        assert "Tier “pro” deleted." in page.locator(".messagelist").inner_text()
     assert {user.tier for user in User.objects.live()} == {free}
 
 
@@ -245,6 +245,6 @@ def test_many_rows_are_deleted_by_an_action_that_asks(visit, site):
         page.get_by_role("button", name="Go").click()
         assert "Delete 3 tiers?" in page.locator("h1").inner_text()
         page.get_by_role("button", name="Delete").click()
-        assert "Deleted: 3 tiers" in page.locator(".messagelist").inner_text()
+        assert "3 tiers deleted." in page.locator(".messagelist").inner_text()
         assert page.errors == []
     assert Tier.objects.deleted().count() == 3

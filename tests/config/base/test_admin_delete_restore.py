@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base import admin_soft_delete as base_admin_soft_delete
+from config.base.actions import Action
 from config.base.history import told
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
+from tests.pages import fields_of
 from tests.rows import make_key, make_limit, make_staff
 from tiers.models import Tier
 
@@ -45,7 +46,9 @@ def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, p
     assert row.deleted_at is None
     page = staff_client.post(f"{url}/delete/", {"post": "yes"}, follow=True)
     assert page.redirect_chain == [(f"/admin/{place}/", 302)]
-    assert messages_of(page) == [f"Deleted: {row._meta.verbose_name} “{row}”."]
+    name = row._meta.verbose_name
+    undo = f'<a href="{url}/restore/">Undo</a>'
+    assert messages_of(page) == [f"{name[0].upper()}{name[1:]} “{row}” deleted. {undo}"]
     row.refresh_from_db()
     assert row.deleted_at is not None
 
@@ -77,7 +80,7 @@ def test_many_rows_are_deleted_and_restored_by_actions_that_ask_first(staff_clie
     staff_client.post(f"/admin/{place}/", data | {"post": "yes"})
     assert model.objects.deleted().filter(pk=rows[0].pk).exists()
     page = staff_client.post(f"/admin/{place}/", data | {"post": "yes"}, follow=True)
-    assert "Nothing to delete" in messages_of(page)[-1]
+    assert "There is nothing to change." in page.content.decode()
     restore = data | {"action": "restore_selected"}
     assert staff_client.post(f"/admin/{place}/?state=deleted", restore).status_code == 200
     staff_client.post(f"/admin/{place}/?state=deleted", restore | {"post": "yes"})
@@ -109,12 +112,32 @@ def test_a_bulk_confirmation_names_the_first_and_counts_the_others(staff_client)
     assert page.count('name="_selected_action"') == 25
 
 
+def test_a_selection_over_all_pages_is_confirmed_by_its_number(staff_client):
+    tiers = [Tier.objects.create(name=f"old {number}") for number in range(3)]
+    data = {"action": "delete_selected", "select_across": "1", "_selected_action": [tiers[0].pk]}
+    page = staff_client.post("/admin/tiers/tier/?q=old", data).content.decode()
+    confirmation = fields_of(page, "expected")
+    del confirmation["csrfmiddlewaretoken"]
+    assert confirmation == {
+        "action": ["delete_selected"],
+        "select_across": ["1"],
+        "_selected_action": [str(tiers[0].pk)],
+        "expected": ["3"],
+    }
+    Tier.objects.create(name="old 4")
+    page = staff_client.post("/admin/tiers/tier/?q=old", confirmation).content.decode()
+    assert "The selection has changed since you confirmed." in page
+    assert Tier.objects.live().filter(name__startswith="old").count() == 4
+    staff_client.post("/admin/tiers/tier/?q=old", fields_of(page, "expected"))
+    assert not Tier.objects.live().filter(name__startswith="old").exists()
+
+
 def test_too_many_rows_at_once_are_refused(staff_client, monkeypatch):
-    monkeypatch.setattr(base_admin_soft_delete, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(Action, "max_at_once", 2)
     tiers = [Tier.objects.create(name=name) for name in "abc"]
     data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers], "post": "yes"}
     page = staff_client.post("/admin/tiers/tier/", data, follow=True)
-    assert messages_of(page) == ["At most 2 tiers at once. Narrow the list with filters."]
+    assert messages_of(page) == ["Select at most 2 tiers at once. Narrow the list with filters."]
     assert Tier.objects.live().filter(name__in="abc").count() == 3
 
 
@@ -126,20 +149,22 @@ def test_deleting_an_account_tells_how_many_keys_will_stop(staff_client, alice):
     make_key(alice, "revoked", revoked_at=timezone.now())
     make_key(alice, "gone").delete()
     page = staff_client.get(f"/admin/accounts/user/{alice.pk}/delete/").content.decode()
-    assert "2 keys will stop working at once." in page
+    assert "2 API keys will stop working on the next request." in page
     assert "cascade" not in page
     staff_client.post(f"/admin/accounts/user/{alice.pk}/delete/", {"post": "yes"})
     assert APIKey.objects.live().count() == 5
     page = staff_client.get(f"/admin/accounts/user/{alice.pk}/restore/").content.decode()
-    assert "2 keys will work again." in page
+    assert "2 API keys will work again." in page
 
 
 def test_deleting_keys_tells_how_many_work_now(staff_client, alice):
     keys = [make_key(alice, "one"), make_key(alice, "off", is_active=False)]
     data = {"action": "delete_selected", "_selected_action": [key.pk for key in keys]}
-    assert "1 key that works now will be refused" in staff_client.post("/admin/apikeys/apikey/", data).content.decode()
+    assert (
+        "1 active key will stop working at once." in staff_client.post("/admin/apikeys/apikey/", data).content.decode()
+    )
     page = staff_client.get(f"/admin/apikeys/apikey/{keys[1].pk}/delete/").content.decode()
-    assert "0 keys that work now" in page
+    assert "0 active keys" in page
 
 
 def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alice):
@@ -147,8 +172,7 @@ def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alic
     User.objects.create_user("alice", "new@example.com", name="New")
     page = staff_client.post(f"/admin/accounts/user/{alice.pk}/restore/", {"post": "yes"})
     assert page.status_code == 200
-    (message,) = messages_of(page)
-    assert "cannot be restored: the user “alice” has the same username" in message
+    assert "cannot be restored: the user “alice” has the same username" in page.content.decode()
     data = {"action": "restore_selected", "_selected_action": [alice.pk], "post": "yes"}
     page = staff_client.post("/admin/accounts/user/?state=deleted", data, follow=True)
     assert "cannot be restored" in messages_of(page)[0]

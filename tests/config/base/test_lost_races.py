@@ -86,9 +86,10 @@ def test_an_upload_is_read_from_its_start_when_the_view_runs_again(rf, sue, monk
     assert seen[0] == seen[1] == picture.getvalue()
 
 
-def test_a_section_without_words_of_its_own_says_nothing_untrue(rf, sue):
+def test_a_section_without_words_of_its_own_says_nothing_untrue(sue):
     section = SoftDeleteAdmin(Tier, admin.site)
-    request = rf.get("/")
-    assert section.consequences(request, [], "delete") == []
-    assert section.obstacle(request, [], "delete") == ""
-    assert section.why_not(request, None, "change") == ""
+    assert section.may_touch(sue, None)
+    for action in section.row_actions:
+        assert action.obstacle(Tier.objects.all()) == ""
+        assert action.why_not(sue, None) == ""
+    assert section.row_action("restore").effects(Tier.objects.all()) == ()

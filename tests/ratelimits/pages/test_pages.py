@@ -323,7 +323,7 @@ def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free)
         row.refresh_from_db()
         assert row.mode == mode
     assert LogEntry.objects.count() == 2
-    assert "None of the selected would change" in text(
+    assert "There is nothing to change." in text(
         staff_client.post(changelist, {"action": "enforce_selected", "_selected_action": row.pk}, follow=True)
     )
 
