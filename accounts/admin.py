@@ -6,15 +6,12 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from accounts import rights
-from accounts.addresses import set_address
+from accounts import rights, services
 from accounts.models import User
-from accounts.staff import mails
 from accounts.staff.actions import ACTIONS
 from config.base.admin import GatehouseModelAdmin, when
 from config.base.admin_soft_delete import SoftDeleteAdmin
@@ -26,15 +23,11 @@ from config.base.validators import validate_name
 from tiers.models import Tier
 
 
-class UserForm(EditForm):
+class UserAdminForm(EditForm):
     def clean(self) -> dict[str, Any]:
-        """Keep one superuser, also when two demote or suspend each other at once: the check locks their rows."""
         cleaned: dict[str, Any] = super().clean()
-        removes = {name for name in ("is_active", "is_superuser") if cleaned.get(name) is False} & set(
-            self.changed_data
-        )
-        if removes and rights.would_remove_last_superuser([self.instance]):
-            raise ValidationError("Nobody else could sign in as a superuser.")
+        if any(name in self.changed_data and not cleaned.get(name) for name in ("is_active", "is_superuser")):
+            services.validate_superuser_remains([self.instance])
         return cleaned
 
 
@@ -46,7 +39,7 @@ class UserChangeList(GatehouseChangeList):
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
     row_actions = (ACTIONS["delete"], ACTIONS["restore"])
-    form = UserForm
+    form = UserAdminForm
     list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
         "is_active",
@@ -59,7 +52,7 @@ class UserAdmin(SoftDeleteAdmin):
     search_fields = ("username__has", "email__has", "name_folded__has")
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
-    empty_advice = "An account signs in, is on a tier and holds API keys."
+    empty_advice = "Users sign in, are on a tier, and own API keys."
     csv_fields = (
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
         "deleted_at",
@@ -69,13 +62,12 @@ class UserAdmin(SoftDeleteAdmin):
 
     @admin.display(description="State", ordering="is_active")
     def state_column(self, user: User) -> str:
-        """Whether the account may act, and below it, for staff, its role."""
         state = badge("active" if user.is_active else "suspended")
         return format_html("{}<br>{}", state, badges(user.states[1:])) if user.is_staff else state
 
     @admin.display(description="password")
     def password_column(self, user: User) -> str:
-        return "set" if user.has_usable_password() else "not set: no sign-in by password"
+        return "set" if user.has_usable_password() else "not set"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return UserChangeList
@@ -83,13 +75,13 @@ class UserAdmin(SoftDeleteAdmin):
     # --- Form ---
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        who: tuple[Any, ...] = (None, {"fields": ("name", "username", "email", "tier")})
+        profile: tuple[Any, ...] = (None, {"fields": ("name", "username", "email", "tier")})
         if obj is None:
-            return (who,)
+            return (profile,)
         return (
-            who,
+            profile,
             ("Access", {"fields": ("is_active", "password_column", "signed_in")}),
-            ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
+            ("Permissions", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -101,17 +93,15 @@ class UserAdmin(SoftDeleteAdmin):
         return ({"tier": default.pk} if default else {}) | super().get_changeform_initial_data(request)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """A new account has no password: its holder sets one by mail, staff never choose it."""
-        if not change:
-            obj.set_unusable_password()
-        super().save_model(request, obj, form, change)
-        if not change:
-            set_address(obj, verified=False)
-            mails.send_invitation(request, obj)
-        elif "email" in form.changed_data:
-            mails.move_address(request, obj, form.initial["email"])
+        if change:
+            services.update(form, self.author(request))
+        else:
+            services.create(obj, self.author(request))
 
-    # --- Rights ---
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Nothing: the service writes the history."""
+
+    log_change = log_addition
 
     def may_touch(self, user: Any, row: User) -> bool:
         return rights.may_change(user, row)
@@ -129,16 +119,16 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(GatehouseModelAdmin):
-    """Groups carry rights, so only superusers may touch them; others see them if they have the permission."""
+    """Groups grant permissions, so only superusers may change them."""
 
     form = GroupForm
     list_display = ("name",)
     search_fields = ("name",)
     ordering = ("name",)
-    empty_advice = "A group bundles permissions for staff."
+    empty_advice = "A group is a set of permissions for staff."
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
-        """Groups are few and Django's own: their names are compared here, in the form in which others are stored."""
+        # Django's model has no folded name to search by.
         words = search_form(search_term).split()
         names = queryset.values_list("pk", "name")
         return queryset.filter(

@@ -23,7 +23,7 @@ from django.utils import timezone
 from accounts import pictures
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.services import refuse_last_superuser
+from accounts.services import validate_superuser_remains
 from config.base.history import DELETION, Author
 
 ERASED = "(erased)"
@@ -42,7 +42,7 @@ def erase(user: User, author: Author) -> None:
     Works on a live or a deleted account; erasing again does nothing. Raises ValidationError for the last superuser.
     """
     with transaction.atomic():
-        refuse_last_superuser([user])
+        validate_superuser_remains([user])
         user = User.objects.select_for_update().get(pk=user.pk)
         if user.erased_at is not None:
             return

@@ -1,13 +1,19 @@
-"""What is done to accounts, one or many, by staff, by their holders or by a command; each change leaves its history."""
+"""What staff, users and commands do to users. Each change is written to the history."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import default_token_generator
+from allauth.account.internal.flows.password_reset import request_password_reset
+from allauth.account.models import EmailAddress
+from allauth.account.utils import user_pk_to_url_str
 from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.db import models, transaction
+from django.http import HttpRequest
 
 from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
@@ -15,46 +21,89 @@ from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
 from config.base.actions import Outcome
-from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
+from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.models import hold
 from config.base.stale import EditForm
 from tiers.models import Tier
 
 BATCH = 500
-NEXT_EPOCH = models.F("session_epoch") + 1
+
+
+def create(user: User, author: Author) -> User:
+    """Save a new user without a password, and email them a link to set one.
+
+    Raises IntegrityError if the username or email address was taken meanwhile.
+    """
+    user.set_unusable_password()
+    with transaction.atomic():
+        user.save(force_insert=True)
+        set_address(user, verified=False)
+        author.record(user, ADDITION, changes=initial_values(user))
+    send_invitation(author.request, user)
+    return user
+
+
+def update(form: EditForm, author: Author) -> list[Change]:
+    """Save what `form` changed. A new email address has to be verified, and the old one is told.
+
+    Raises IntegrityError if the user changed, or the username or email address was taken, meanwhile.
+    """
+    user: User = form.instance
+    is_moved = "email" in form.written_fields()
+    with transaction.atomic():
+        form.lock_row()
+        form.save_changes()
+        if is_moved:
+            set_address(user, verified=False)
+        changes = changes_between(form.before, snapshot(user))
+        if changes:
+            author.record(user, CHANGE, changes=changes)
+    if is_moved:
+        context = {"user": user, "request": author.request}
+        get_adapter(author.request).send_mail("account/email/address_moved", form.loaded["email"], context)
+        send_confirmation(author.request, user)
+    return changes
+
+
+def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
+    """Store a re-encoded picture as the user's, or remove theirs (None), and delete the old file."""
+    old = user.profile_image.name
+    with transaction.atomic():
+        if picture is None:
+            user.profile_image = ""
+        else:
+            user.profile_image.save(str(picture.name), picture, save=False)
+        user.save(update_fields=["profile_image"])
+        change = Change(field="picture", old="set" if old else "–", new="set" if picture else "–")
+        author.record(user, CHANGE, changes=[change])
+        remove_file(old)
 
 
 def suspend(users: UserQuerySet, author: Author) -> Outcome:
-    """Sign the accounts out everywhere and refuse their keys. Raises ValidationError rather than leave no superuser."""
+    """Sign the users out everywhere and deny their keys. Raises ValidationError if no superuser would be left."""
     return change_all(
         users.effective(),
-        {"is_active": False, "session_epoch": NEXT_EPOCH},
+        {"is_active": False},
         author,
-        flag=CHANGE,
         note="Suspended.",
-        changes=constant(Change(field="active", old="yes", new="no")),
-        removes=True,
+        changes=[Change(field="active", old="yes", new="no")],
+        prepare=validate_superuser_remains,
     )
 
 
 def reactivate(users: UserQuerySet, author: Author) -> Outcome:
-    return change_all(
-        users.suspended(),
-        {"is_active": True},
-        author,
-        flag=CHANGE,
-        note="Reactivated.",
-        changes=constant(Change(field="active", old="no", new="yes")),
-    )
+    changes = [Change(field="active", old="no", new="yes")]
+    return change_all(users.suspended(), {"is_active": True}, author, note="Reactivated.", changes=changes)
 
 
 def sign_out(users: UserQuerySet, author: Author) -> Outcome:
-    """End every session and reset link of the accounts, from their next request on."""
-    return change_all(users.live(), {"session_epoch": NEXT_EPOCH}, author, flag=CHANGE, note="Signed out everywhere.")
+    """End every session and reset link of the users."""
+    next_epoch = models.F("session_epoch") + 1
+    return change_all(users.live(), {"session_epoch": next_epoch}, author, note="Signed out everywhere.")
 
 
 def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
-    """Move the accounts to `tier` (None: to none); those on it already are not touched.
+    """Move users who aren't on `tier` (None: no tier) to it.
 
     Raises DeletedMeanwhile, a ValidationError, if the tier was deleted since it was chosen.
     """
@@ -62,36 +111,86 @@ def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
         on_another_tier(users, tier),
         {"tier": tier},
         author,
-        flag=CHANGE,
-        holds=tier,
         changes=lambda user: [Change(field="tier", old=str(user.tier or "–"), new=str(tier or "–"))],
+        prepare=lambda _users: hold(tier) if tier else None,
     )
 
 
 def on_another_tier(users: UserQuerySet, tier: Tier | None) -> UserQuerySet:
-    """Those of the live `users` whom `set_tier` would move."""
     return users.live().exclude(tier=tier) if tier else users.live().filter(tier__isnull=False)
 
 
 def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outcome:
-    """Soft-delete the accounts. Raises ValidationError rather than leave no superuser."""
-    return change_all(users.live(), users.deletion_values(), author, flag=DELETION, note=note, removes=True)
+    """Soft-delete the users. Raises ValidationError if no superuser would be left."""
+    return change_all(
+        users.live(),
+        users.deletion_values(),
+        author,
+        flag=DELETION,
+        note=note,
+        prepare=validate_superuser_remains,
+    )
+
+
+def close(user: User, author: Author) -> Outcome:
+    """Delete a user at their own request."""
+    return delete(User.objects.filter(pk=user.pk), author, note="Closed by the user.")
 
 
 def restore(users: UserQuerySet, author: Author) -> Outcome:
-    """Bring deleted accounts back, each on its own: a name taken meanwhile keeps only its own account away."""
+    """Restore deleted users one by one: a username that was taken meanwhile keeps only its own user deleted."""
     outcome = Outcome()
     for user in users.deleted().select_related("tier").iterator():
+        tier = user.tier
         try:
             with transaction.atomic():
-                before = snapshot(user)
                 user.restore()
-                moved = [change for change in changes_between(before, snapshot(user)) if change["field"] == "tier"]
-                author.record(user, CHANGE, changes=moved, note="Restored.")
+                moved = [Change(field="tier", old=str(tier or "–"), new=str(user.tier or "–"))]
+                author.record(user, CHANGE, changes=moved if tier != user.tier else [], note="Restored.")
         except ValidationError as error:
             outcome.refused.extend(error.messages)
         else:
             outcome.done += 1
+    return outcome
+
+
+@transaction.atomic
+def verify(users: UserQuerySet, author: Author) -> Outcome:
+    """Mark the users' email addresses as verified."""
+    return for_each(users, author, lambda user: set_address(user, verified=True), "Email address marked as verified.")
+
+
+def send_password_reset(users: UserQuerySet, author: Author) -> Outcome:
+    def send(user: User) -> None:
+        request_password_reset(author.request, user.email, [user], None)
+
+    return for_each(users, author, send, "Password reset email sent.")
+
+
+def send_verification(users: UserQuerySet, author: Author) -> Outcome:
+    return for_each(users, author, lambda user: send_confirmation(author.request, user), "Verification email sent.")
+
+
+def send_invitation(request: HttpRequest | None, user: User) -> None:
+    """Email a new user a link to set their first password."""
+    key = f"{user_pk_to_url_str(user)}-{default_token_generator.make_token(user)}"
+    adapter = get_adapter(request)
+    context = {"user": user, "password_reset_url": adapter.get_reset_password_from_key_url(key), "request": request}
+    adapter.send_mail("account/email/invitation", user.email, context)
+
+
+def send_confirmation(request: HttpRequest | None, user: User) -> None:
+    """Email a user a link to verify their address."""
+    address = EmailAddress.objects.filter(user=user, email=user.email).first()
+    (address or set_address(user, verified=False)).send_confirmation(request)
+
+
+def for_each(users: UserQuerySet, author: Author, act: Callable[[User], Any], note: str) -> Outcome:
+    outcome = Outcome()
+    for user in users:
+        act(user)
+        author.record(user, CHANGE, note=note)
+        outcome.done += 1
     return outcome
 
 
@@ -100,119 +199,42 @@ def change_all(
     values: dict[str, Any],
     author: Author,
     *,
-    flag: int,
+    flag: int = CHANGE,
     note: str = "",
-    changes: Callable[[User], list[Change]] | None = None,
-    removes: bool = False,
-    holds: Tier | None = None,
+    changes: Sequence[Change] | Callable[[User], Sequence[Change]] = (),
+    prepare: Callable[[UserQuerySet], None] | None = None,
 ) -> Outcome:
-    """Set `values` on all `users`, batch by batch, each with its history; stopped half-way it can simply be run again.
+    """Set `values` on all `users` in batches, each in a transaction of its own: a run that stopped can be repeated.
 
-    The rows of a batch are locked and read again, so that what the history says is what happened.
+    prepare: takes the locks that come before those of the users' rows.
     """
     outcome = Outcome()
     for pks in batches(users):
+        batch = users.filter(pk__in=pks)
         with transaction.atomic():
-            if holds is not None:
-                hold(holds)
-            if removes:
-                refuse_last_superuser(users.filter(pk__in=pks, is_superuser=True))
-            rows = list(users.filter(pk__in=pks).select_related("tier").select_for_update(of=("self",)))
+            if prepare is not None:
+                prepare(batch)
+            # Read again under a lock, so that the history says what happened.
+            rows = list(batch.select_related("tier").select_for_update(of=("self",)))
             User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
-            for told, group in alike(rows, changes or constant()):
-                author.record_many(group, flag, note=note, changes=told)
+            author.record_many(rows, flag, note=note, changes=changes)
         outcome.done += len(rows)
     return outcome
 
 
-def constant(*changes: Change) -> Callable[[User], list[Change]]:
-    """The same changes for every account."""
-    return lambda _user: list(changes)
-
-
 def batches(users: UserQuerySet) -> Iterator[list[int]]:
-    """The keys of `users`, read once, in slices that any database takes as parameters."""
     pks = list(users.order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(pks), BATCH):
         yield pks[start : start + BATCH]
 
 
-def refuse_last_superuser(users: Iterable[User]) -> None:
-    """Raise ValidationError if nobody who is a superuser could sign in without `users`.
+def validate_superuser_remains(users: Iterable[User]) -> None:
+    """Raise ValidationError if no superuser could sign in without `users`.
 
-    Call it before any of their rows is locked: it locks all superusers, in one order for everybody, or two who remove
-    each other would wait for each other.
+    Call it before locking any of their rows: it locks all superusers, always in the same order.
     """
     superusers = [user for user in users if user.is_superuser]
     if superusers and would_remove_last_superuser(superusers):
         raise ValidationError(
-            "This is the last superuser who can sign in. Make somebody else a superuser first.", code="last_superuser"
+            "This is the last superuser who can sign in. Make someone else a superuser first.", code="last_superuser"
         )
-
-
-def alike(rows: Iterable[User], changes: Callable[[User], list[Change]]) -> Iterator[tuple[list[Change], list[User]]]:
-    """The rows in groups of the same history: those who leave the same tier, for example."""
-    groups: dict[str, list[User]] = {}
-    for user in rows:
-        groups.setdefault(repr(changes(user)), []).append(user)
-    for group in groups.values():
-        yield changes(group[0]), group
-
-
-def create(user: User, author: Author) -> User:
-    """Save a new account without a password, on its tier, with its address still to be verified.
-
-    Raises IntegrityError if a live account took the name or the address meanwhile.
-    """
-    user.set_unusable_password()
-    with transaction.atomic():
-        user.save(force_insert=True)
-        set_address(user, verified=False)
-        author.record(user, ADDITION)
-    return user
-
-
-def update(user: User, form: EditForm, before: dict[str, str], author: Author) -> None:
-    """Save what `form` changed of the account; `before` is its snapshot before that.
-
-    Raises IntegrityError if the account changed, or a live one took the name or the address, meanwhile.
-    """
-    with transaction.atomic():
-        form.lock_row()
-        form.save_changes()
-        author.record(user, CHANGE, changes=changes_between(before, snapshot(user)))
-
-
-def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
-    """Store a redrawn picture as the account's, or with None take the account's away; the old file goes."""
-    old, before = user.profile_image.name, bool(user.profile_image)
-    with transaction.atomic():
-        if picture is None:
-            user.profile_image = ""
-        else:
-            user.profile_image.save(str(picture.name), picture, save=False)
-        user.save(update_fields=["profile_image"])
-        change = Change(field="picture", old="set" if before else "–", new="set" if picture else "–")
-        author.record(user, CHANGE, changes=[change])
-        remove_file(old)
-
-
-def verify(users: UserQuerySet, author: Author) -> Outcome:
-    """Take the accounts' present addresses for their holders' own."""
-    outcome = Outcome()
-    for user in users:
-        with transaction.atomic():
-            set_address(user, verified=True)
-            note(user, "E-mail address marked as verified.", author)
-        outcome.done += 1
-    return outcome
-
-
-def note(user: User, text: str, author: Author) -> None:
-    """Tell the account's history of something that changed no field."""
-    author.record(user, CHANGE, note=text)
-
-
-def close(user: User, author: Author) -> Outcome:
-    """What account holders do to their own account: delete it, as staff would, and end its keys' work."""
-    return delete(User.objects.filter(pk=user.pk), author, note="Closed by its holder.")

@@ -20,7 +20,7 @@ from accounts.addresses import is_verified
 from accounts.models import User
 from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
 from accounts.profile.picture_views import picture_response
-from config.base.history import Author, snapshot
+from config.base.history import Author
 from config.base.views import retry_on_conflict
 from ratelimits.budgets import Budget, BudgetState, rate_in_words
 from ratelimits.limiter import limiter
@@ -44,12 +44,10 @@ def home(request: HttpRequest) -> HttpResponseRedirect:
 def profile(request: HttpRequest) -> HttpResponse:
     # A fresh copy: a form that fails leaves what was typed on its instance, and the page's frame shows the stored name.
     user = own_account(request)
-    before = snapshot(user)
     form = ProfileForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
-        if form.written_fields():
-            services.update(user, form, before, Author(user, request))
-            messages.success(request, "Your profile was changed.")
+        if services.update(form, Author(user, request)):
+            messages.success(request, "Profile updated.")
         return redirect("account:profile")
     return profile_page(request, form=form)
 

@@ -11,7 +11,6 @@ from accounts import erasure, services
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.rights import why_not_change, why_not_remove
-from accounts.staff import mails
 from accounts.staff.forms import EraseForm, TierForm
 from config.base.actions import Action, Outcome
 from config.base.history import Author
@@ -139,43 +138,28 @@ class Verify(UserAction):
         return ["The address counts as theirs from now on. Only do this if you're sure."]
 
 
-class SendEmail(UserAction):
-    effect = ""
-
-    @staticmethod
-    def send(request: Any, user: User, /) -> None:
-        raise NotImplementedError
-
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return [self.effect]
-
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
-        outcome = Outcome()
-        for user in rows:
-            self.send(author.request, user)
-            services.note(user, f"{self.label.removeprefix('Send ').capitalize()} sent.", author)
-            outcome.done += 1
-        return outcome
-
-
-class SendReset(SendEmail):
+class SendReset(UserAction):
     name, label, done = "send-reset", "Send password reset email", "Password reset email sent to {}."
     phrase = "Send a password reset email to {}"
-    send = staticmethod(mails.send_reset)
-    effect = "They get an email with a link to set a new password. The current one works until then."
+    service = staticmethod(services.send_password_reset)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
         return rows.effective()
 
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return ["They get an email with a link to set a new password. The current one works until then."]
 
-class SendVerification(SendEmail):
+
+class SendVerification(UserAction):
     name, label, done = "resend-verification", "Send verification email", "Verification email sent to {}."
     phrase = "Send a verification email to {}"
-    send = staticmethod(mails.send_verification)
-    effect = "They get an email with a link to confirm that the address is theirs."
+    service = staticmethod(services.send_verification)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
         return rows.effective().verified(yes=False)
+
+    def effects(self, rows: UserQuerySet) -> list[str]:
+        return ["They get an email with a link to confirm that the address is theirs."]
 
 
 class MoveToTier(UserAction):

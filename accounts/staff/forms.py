@@ -16,7 +16,7 @@ from ratelimits.rules import owner_of_user
 from tiers.models import Tier
 
 
-class AccountForm(LiveChoicesForm):
+class UserForm(LiveChoicesForm):
     """A new account. There is no password to choose: its holder gets a mail with a link to set one."""
 
     class Meta:
@@ -36,7 +36,7 @@ class AccountForm(LiveChoicesForm):
             tier.initial = Tier.objects.default()
 
 
-class EditAccountForm(EditForm, AccountForm):
+class UserEditForm(EditForm, UserForm):
     """An existing account. Only superusers move an address, and nobody his own here: that takes his password."""
 
     def __init__(self, *args: Any, actor: Any, **options: Any) -> None:

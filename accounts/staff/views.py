@@ -25,12 +25,11 @@ from accounts.models import User
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
-from accounts.staff import mails
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
 from accounts.staff.filters import PAGE_SIZES, UserFilter, query_with, query_without
-from accounts.staff.forms import AccountForm, EditAccountForm
+from accounts.staff.forms import UserEditForm, UserForm
 from config.base.csv import csv_response
-from config.base.history import Author, snapshot
+from config.base.history import Author
 from config.base.paginator import BoundedPaginator
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from tiers.models import Tier
@@ -192,11 +191,10 @@ def offered_actions(actor: Any, user: User) -> list[Any]:
 @staff_required("accounts.add_user")
 @retry_on_conflict
 def user_create(request: HttpRequest) -> HttpResponse:
-    form = AccountForm(request.POST or None)
+    form = UserForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         user = services.create(form.save(commit=False), Author(request.user, request))
-        mails.send_invitation(request, user)
-        messages.success(request, f"The account “{user}” is there, and its holder has a mail to set a password.")
+        messages.success(request, f"User “{user}” created. They've been emailed a link to set a password.")
         return redirect("users:detail", user.pk)
     return staff_render(request, "accounts/staff/form.html", {"title": "Add a user", "form": form})
 
@@ -207,28 +205,18 @@ def user_create(request: HttpRequest) -> HttpResponse:
 def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
     if user.deleted_at is not None:
-        messages.error(request, "This account is deleted. Restore it first, then edit it.")
+        messages.error(request, "This user is deleted. Restore them before you edit them.")
         return redirect("users:detail", user.pk)
-    # The form writes what was typed into `user`, also what is refused; the page still names the account as it is.
-    before, old_email, person = snapshot(user), user.email, copy(user)
-    form = EditAccountForm(request.POST or None, instance=user, actor=request.user)
+    person = copy(user)  # the form writes invalid values to `user`, too
+    form = UserEditForm(request.POST or None, instance=user, actor=request.user)
     if request.method == "POST" and form.is_valid():
-        save_edit(request, form, before, old_email)
+        if services.update(form, Author(request.user, request)):
+            messages.success(request, f"User “{user}” updated.")
+        else:
+            messages.info(request, "Nothing changed.")
         return redirect("users:detail", user.pk)
-    return staff_render(
-        request, "accounts/staff/form.html", {"title": f"Edit {person.name}", "form": form, "person": person}
-    )
-
-
-def save_edit(request: HttpRequest, form: EditAccountForm, before: dict[str, str], old_email: str) -> None:
-    fields, user = form.written_fields(), form.instance
-    if not fields:
-        messages.info(request, "Nothing was changed.")
-        return
-    services.update(user, form, before, Author(request.user, request))
-    if "email" in fields:
-        mails.move_address(request, user, old_email)
-    messages.success(request, f"The account “{user}” was changed.")
+    context = {"title": f"Edit {person.name}", "form": form, "person": person}
+    return staff_render(request, "accounts/staff/form.html", context)
 
 
 def changeable_user(request: HttpRequest, pk: int) -> User:

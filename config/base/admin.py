@@ -32,8 +32,8 @@ from config.base.history import (
     DELETION,
     SECRET_FIELDS,
     Author,
-    Change,
     changes_between,
+    initial_values,
     snapshot,
 )
 from config.base.paginator import BoundedPaginator
@@ -128,6 +128,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change:
+            obj._before_change = form.before
             form.lock_row()
             form.save_changes()
         else:
@@ -230,29 +231,14 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # --- History ---
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        row = super().get_object(request, object_id, from_field)
-        if row is not None and request.method == "POST":
-            row._before_change = self.snapshot(row)
-        return row
-
-    def snapshot(self, row: Any) -> dict[str, str]:
-        """The row as `base_history.snapshot` has it, and its many-to-many relations."""
-        relations = {
-            str(field.verbose_name): ", ".join(sorted(map(str, getattr(row, field.name).all()))) or "–"
-            for field in self.opts.many_to_many
-        }
-        return snapshot(row) | relations
-
     def author(self, request: HttpRequest) -> Author:
         return Author(request.user, request, via="admin")
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        changes = [change for change in changes_between({}, self.snapshot(obj)) if is_worth_telling(change)]
-        return self.author(request).record(obj, ADDITION, changes=changes)
+        return self.author(request).record(obj, ADDITION, changes=initial_values(obj))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        changes = changes_between(getattr(obj, "_before_change", {}), self.snapshot(obj))
+        changes = changes_between(obj._before_change, snapshot(obj))
         note = inline_note(message)
         if not changes and not note:
             return None
@@ -268,10 +254,6 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 def permission_label(permission: Permission) -> str:
     """“Change rate limit”: Django's own name, “Can change rate limit”, without what all of them begin with."""
     return capfirst(permission.name.removeprefix("Can "))
-
-
-def is_worth_telling(change: Change) -> bool:
-    return change["new"] not in {"–", "(hidden)"} and change["field"] not in {"ID", "id", "created"}
 
 
 def inline_note(message: Any) -> str:

@@ -7,7 +7,7 @@ value of each field, the address of the person who did it, and where (`via`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -30,8 +30,10 @@ __all__ = [
     "Told",
     "changes_between",
     "display",
+    "entries_of",
     "entry_since",
     "entry_that_set",
+    "initial_values",
     "snapshot",
     "told",
 ]
@@ -62,19 +64,23 @@ class Author:
 
     def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
         """Write one history entry. flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
-        entry = self._entry(row, flag, self._message(flag, changes, note))
+        entry = self._entry(row, flag, list(changes), note)
         entry.save(force_insert=True)
         return entry
 
     def record_many(
-        self, rows: Iterable[models.Model], flag: int, *, changes: Iterable[Change] = (), note: str = ""
+        self,
+        rows: Iterable[Any],
+        flag: int,
+        *,
+        changes: Sequence[Change] | Callable[[Any], Sequence[Change]] = (),
+        note: str = "",
     ) -> None:
-        """Write the same history entry for each of `rows`."""
-        message = self._message(flag, changes, note)
-        LogEntry.objects.bulk_create([self._entry(row, flag, message) for row in rows], batch_size=1000)
+        """Write one history entry for each of `rows`. changes: those of all rows, or what returns the changes of one."""
+        entries = [self._entry(row, flag, changes(row) if callable(changes) else changes, note) for row in rows]
+        LogEntry.objects.bulk_create(entries, batch_size=1000)
 
-    def _message(self, flag: int, changes: Iterable[Change], note: str) -> str:
-        changes = list(changes)
+    def _entry(self, row: models.Model, flag: int, changes: Sequence[Change], note: str) -> LogEntry:
         messages: dict[int, dict[str, Any]] = {
             ADDITION: {"added": {}},
             CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
@@ -82,24 +88,22 @@ class Author:
         }
         ip = client_address(self.request) if self.request else ""
         extras = {"values": changes, "note": note, "ip": ip, "via": self.via}
-        return json.dumps([messages[flag] | {name: value for name, value in extras.items() if value}])
-
-    def _entry(self, row: models.Model, flag: int, message: str) -> LogEntry:
+        message = messages[flag] | {name: value for name, value in extras.items() if value}
         return LogEntry(
             user_id=self.user.pk,
             content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
             object_id=str(row.pk),
             object_repr=str(row)[:200],
             action_flag=flag,
-            change_message=message,
+            change_message=json.dumps([message]),
         )
 
 
 def snapshot(row: models.Model) -> dict[str, str]:
-    """The row's fields by their names for people, as text; compare two with `changes_between`."""
+    """The row's fields by their verbose names, as text; compare two with `changes_between`."""
     return {
         str(field.verbose_name): display(row, field)
-        for field in row._meta.concrete_fields
+        for field in (*row._meta.concrete_fields, *row._meta.many_to_many)
         if field.name not in {"updated_at", "is_deleted"} and not isinstance(field, FoldedField)
     }
 
@@ -107,16 +111,25 @@ def snapshot(row: models.Model) -> dict[str, str]:
 def display(row: models.Model, field: Any) -> str:
     if field.name in SECRET_FIELDS:
         return "(hidden)"
-    if field.is_relation:
-        return str(getattr(row, field.name) or "–")
+    if field.many_to_many:
+        return ", ".join(sorted(map(str, getattr(row, field.name).all()))) or "–"
     if field.choices:
         return str(getattr(row, f"get_{field.name}_display")())
-    value = field.value_from_object(row)
+    value = getattr(row, field.name) if field.is_relation else field.value_from_object(row)
     if isinstance(value, datetime):
         return base_text.exact(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value in (None, "") else str(value)[:LONGEST_VALUE]
+
+
+def initial_values(row: models.Model) -> list[Change]:
+    """What the entry on a new row says: the fields that have a value."""
+    return [
+        change
+        for change in changes_between({}, snapshot(row))
+        if change["new"] not in {"–", "(hidden)"} and change["field"] not in {"ID", "id", "created"}
+    ]
 
 
 def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Change]:

@@ -27,7 +27,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from config.base.forms import LiveChoicesForm
-from config.base.history import LONGEST_VALUE, display, entry_since, entry_that_set
+from config.base.history import LONGEST_VALUE, display, entry_since, entry_that_set, snapshot
 from config.base.models import hold
 from config.base.text import ago
 
@@ -104,13 +104,6 @@ def put(data: Any, name: str, values: list[str]) -> None:
         data.setlist(name, values)
 
 
-def value_in_words(row: models.Model, name: str) -> str:
-    field: Any = row._meta.get_field(name)
-    if not field.many_to_many:
-        return display(row, field)
-    return ", ".join(sorted(map(str, getattr(row, name).all()))) or "–"
-
-
 def change_in_words(row: models.Model, label: str, value: str) -> str:
     """“bob changed this to “free” 2 minutes ago, while …”: the last change of a field, as its history has it."""
     entry = entry_that_set(row, label, value)
@@ -178,7 +171,8 @@ class StaleGuard(forms.BaseForm):
         self.data = data
 
     def told(self, row: models.Model, name: str) -> str:
-        return change_in_words(row, str(row._meta.get_field(name).verbose_name), value_in_words(row, name))  # type: ignore[union-attr]
+        field: Any = row._meta.get_field(name)
+        return change_in_words(row, str(field.verbose_name), display(row, field))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -197,6 +191,11 @@ class EditForm(StaleGuard, LiveChoicesForm):
     @property
     def opened_row(self) -> models.Model | None:
         return None if self.instance._state.adding else self.instance
+
+    def full_clean(self) -> None:
+        if self.is_bound and self.opened_row is not None:
+            self.before = snapshot(self.opened_row)  # cleaning writes to the instance
+        super().full_clean()
 
     def written_fields(self) -> list[str]:
         """The columns that the person changed, and those that the model's own checks adapted to that."""
@@ -226,6 +225,7 @@ class EditForm(StaleGuard, LiveChoicesForm):
         fields = self.written_fields()
         if fields:
             self.instance.save(update_fields=fields)
+        self._save_m2m()  # type: ignore[attr-defined]  # (not in django-stubs)
 
 
 def stored_values(row: models.Model) -> dict[str, Any]:

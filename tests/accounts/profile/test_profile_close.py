@@ -32,7 +32,7 @@ def test_closing_deletes_the_account_ends_every_session_and_stops_the_keys(alice
     assert response.redirect_chain[-1][0] == "/accounts/login/"
     alice.refresh_from_db()
     assert alice.deleted_at
-    assert history(alice)[0].summary == "Closed by its holder."
+    assert history(alice)[0].summary == "Closed by the user."
     assert elsewhere.get("/account/").status_code == 302
     assert not type(key).objects.effective().exists()
 

@@ -26,7 +26,7 @@ def test_a_visitor_is_asked_to_sign_in_and_led_back(client, db):
 
 def test_a_holder_changes_his_name_and_user_name(alice):
     response = signed_in(alice).post("/account/", {"name": "Alice Two", "username": "alice_2"}, follow=True)
-    assert messages(response) == ["Your profile was changed."]
+    assert messages(response) == ["Profile updated."]
     alice.refresh_from_db()
     assert (alice.name, alice.username) == ("Alice Two", "alice_2")
     assert {change["field"] for change in history(alice)[0].values} == {"name", "username"}

@@ -10,7 +10,6 @@ from django.test import Client, RequestFactory
 
 from accounts import addresses, services
 from accounts.models import User
-from accounts.staff import mails
 from config.base.history import Author
 from tests.accounts.people import make_staff, signed_in
 from tests.accounts.signin.steps import (
@@ -159,7 +158,7 @@ def test_an_invitation_is_dead_after(alice, staff, mailoutbox, event):
     verified(alice)
     request = RequestFactory().get("/")
     with request_context(request):
-        mails.send_invitation(request, alice)
+        services.send_invitation(request, alice)
     link = last_link()
     event(alice, staff)
     assert says_what_to_do(Client().get(link, follow=True))

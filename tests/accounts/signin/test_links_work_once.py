@@ -10,9 +10,8 @@ from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.test import Client, RequestFactory
 
-from accounts import addresses
+from accounts import addresses, services
 from accounts.models import User
-from accounts.staff import mails
 from ratelimits.limiter import forget_limiter
 from tests.accounts.signin.steps import (
     PASSWORD,
@@ -62,7 +61,7 @@ def reset_link(alice):
 def invitation_link(alice):
     request = RequestFactory().get("/")
     with request_context(request):
-        mails.send_invitation(request, alice)
+        services.send_invitation(request, alice)
     return last_link()
 
 

@@ -119,7 +119,7 @@ def test_marking_an_address_as_verified(staff_client, alice):
     set_address(alice, verified=False)
     act(staff_client, alice, "verify")
     assert is_verified(alice)
-    assert history(alice)[0].summary == "E-mail address marked as verified."
+    assert history(alice)[0].summary == "Email address marked as verified."
 
 
 @pytest.mark.parametrize("known", [True, False])

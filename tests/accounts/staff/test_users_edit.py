@@ -157,7 +157,7 @@ def test_staff_edit_neither_superusers_nor_other_staff(sue):
 def test_a_deleted_account_is_restored_before_it_is_edited(staff_client, alice):
     alice.delete()
     response = staff_client.get(f"/users/{alice.pk}/edit/", follow=True)
-    assert messages(response) == ["This account is deleted. Restore it first, then edit it."]
+    assert messages(response) == ["This user is deleted. Restore them before you edit them."]
 
 
 @pytest.mark.django_db(transaction=True)
