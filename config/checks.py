@@ -22,10 +22,10 @@ from apikeys.addresses import as_network
 from apikeys.gateway.peers import UNIX_SOCKET
 from config.base.mail import validate_mailable
 
-SHORTEST_SECRET = 50
-SHORTEST_PEPPER = 32
-SHORTEST_GATEWAY_SECRET = 16
-FEWEST_CHARACTERS = 10
+MIN_SECRET_KEY_LENGTH = 50
+MIN_PEPPER_LENGTH = 32
+MIN_GATEWAY_SECRET_LENGTH = 16
+MIN_DISTINCT_CHARACTERS = 10
 # Values that stand in examples, ours and the FastAPI starter's.
 KNOWN_SECRETS = re.compile(r"change|insecure|secret-?key|example|password|your[-_ ]", re.IGNORECASE)
 KEY_PREFIX = re.compile(r"[a-z][a-z0-9]{1,15}")
@@ -86,16 +86,16 @@ def addresses_can_be_mailed() -> Iterator[CheckMessage]:
 @register(Tags.security, deploy=True)
 @found
 def secrets_are_secret() -> Iterator[CheckMessage]:
-    if is_weak(settings.SECRET_KEY, SHORTEST_SECRET):
+    if is_weak(settings.SECRET_KEY, MIN_SECRET_KEY_LENGTH):
         yield Error(
             "SECRET_KEY is too short or a value from an example: whoever guesses it can forge sessions.",
-            hint=f"Set SECRET_KEY to at least {SHORTEST_SECRET} random characters. {MAKE_ONE}",
+            hint=f"Set SECRET_KEY to at least {MIN_SECRET_KEY_LENGTH} random characters. {MAKE_ONE}",
             id="gatehouse.E010",
         )
-    if any(is_weak(pepper, SHORTEST_PEPPER) for pepper in settings.API_KEY_PEPPERS):
+    if any(is_weak(pepper, MIN_PEPPER_LENGTH) for pepper in settings.API_KEY_PEPPERS):
         yield Error(
             "API_KEY_PEPPERS has a value that is too short or from an example.",
-            hint=f"Set each pepper to at least {SHORTEST_PEPPER} random characters. {MAKE_ONE}",
+            hint=f"Set each pepper to at least {MIN_PEPPER_LENGTH} random characters. {MAKE_ONE}",
             id="gatehouse.E011",
         )
 
@@ -132,10 +132,10 @@ def gateways_are_known() -> Iterator[CheckMessage]:
             hint="Set GATEWAY_SECRET to a random value, and let the gateways send it in X-Gateway-Secret.",
             id="gatehouse.W020",
         )
-    elif is_weak(settings.GATEWAY_SECRET, SHORTEST_GATEWAY_SECRET):
+    elif is_weak(settings.GATEWAY_SECRET, MIN_GATEWAY_SECRET_LENGTH):
         yield CheckWarning(
             "GATEWAY_SECRET is short or from an example: anyone on a trusted address who guesses it may ask about keys.",
-            hint=f"Set GATEWAY_SECRET to at least {SHORTEST_GATEWAY_SECRET} random characters. {MAKE_ONE}",
+            hint=f"Set GATEWAY_SECRET to at least {MIN_GATEWAY_SECRET_LENGTH} random characters. {MAKE_ONE}",
             id="gatehouse.W021",
         )
 
@@ -160,4 +160,4 @@ def fits_a_header(value: str) -> bool:
 
 
 def is_weak(secret: str, shortest: int) -> bool:
-    return len(secret) < shortest or len(set(secret)) < FEWEST_CHARACTERS or bool(KNOWN_SECRETS.search(secret))
+    return len(secret) < shortest or len(set(secret)) < MIN_DISTINCT_CHARACTERS or bool(KNOWN_SECRETS.search(secret))

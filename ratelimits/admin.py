@@ -1,5 +1,3 @@
-"""The Rate limits section of the staff pages. The pages beside it are in ratelimits/pages/views.py."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
 from ratelimits.services import set_mode
 
-MOST_NEIGHBOURS_TOLD = 5
+MAX_NOTES = 5
 
 
 class MethodFilter(admin.SimpleListFilter):
@@ -38,7 +36,7 @@ class MethodFilter(admin.SimpleListFilter):
 class DeleteLimit(Delete):
     def effects(self, rows: Any) -> Sequence[str]:
         return [
-            "Within 5 seconds, requests no longer count for it. The next best rate limit of the tier applies, or the default.",
+            "It stops applying within 5 seconds. The tier's next most specific rate limit applies instead, or the default.",
             *super().effects(rows),
         ]
 
@@ -49,7 +47,7 @@ class DeleteLimit(Delete):
 
 class RestoreLimit(Restore):
     def effects(self, rows: Any) -> Sequence[str]:
-        return ["It applies again within 5 seconds."]
+        return ["It takes effect again within 5 seconds."]
 
     def change(self, rows: Any) -> None:
         super().change(rows)
@@ -71,8 +69,8 @@ class Observe(SetMode):
 
     def effects(self, rows: Any) -> Sequence[str]:
         return [
-            "Within 5 seconds they count and report, and deny no requests.",
-            "Requests that match them aren't held to another rate limit of the tier either.",
+            "Within 5 seconds, they only count and report, and no longer deny requests.",
+            "No other rate limit of the tier applies to the requests they match.",
         ]
 
 
@@ -80,7 +78,7 @@ class Enforce(SetMode):
     name, label, done, mode = "enforce", "Enforce", "{} now enforced.", RateLimit.Mode.ENFORCE
 
     def effects(self, rows: Any) -> Sequence[str]:
-        return ["Within 5 seconds they deny requests above the limit. Requests counted so far still count."]
+        return ["Within 5 seconds, they deny requests above the limit. Requests counted so far are included."]
 
 
 @admin.register(RateLimit)
@@ -100,8 +98,8 @@ class RateLimitAdmin(SoftDeleteAdmin):
     row_actions = (Observe(), Enforce(), DeleteLimit(), RestoreLimit())
     change_form_template = "admin/ratelimits/change_form.html"
     change_list_template = "admin/ratelimits/change_list.html"
-    empty_advice = "A rate limit says how many requests an account of a tier may make to a path in a period."
-    updated = when("updated_at", "Changed")
+    empty_advice = "A rate limit says how many requests users of a tier can make to a path in a period."
+    updated = when("updated_at", "Edited")
 
     @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
@@ -114,7 +112,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
     @admin.display(description="Mode", ordering="mode")
     def mode_column(self, limit: RateLimit) -> str:
         enforced = limit.mode == RateLimit.Mode.ENFORCE
-        return badge("enforced", "ok") if enforced else badge("observed only", "warn")
+        return badge("enforced", "ok") if enforced else badge("observe only", "warn")
 
     # --- Saving ---
 
@@ -126,14 +124,13 @@ class RateLimitAdmin(SoftDeleteAdmin):
 
 
 def notes_on_neighbours(limit: RateLimit) -> list[str]:
-    """What staff should know after saving: which limits of the tier this one takes requests from."""
     taken = takes_over_from((limit.method, limit.path), list(limit.siblings().values_list("method", "path")))
     notes = [
-        f"{rule} never applies any more: every request that it matches goes to a more specific limit."
+        f"{rule} no longer applies: more specific rate limits match all of its requests."
         if all_of_them
-        else f"Requests that match {limit.path} no longer count for {rule}, which is less specific."
+        else f"Requests that match {limit.path} no longer count towards {rule}, which is less specific."
         for rule, all_of_them in taken.items()
-    ][:MOST_NEIGHBOURS_TOLD]
+    ][:MAX_NOTES]
     if taken and limit.mode == RateLimit.Mode.OBSERVE:
-        notes.append("While this limit only observes, the requests that it takes over are not limited at all.")
+        notes.append("While this rate limit only observes, the requests it takes over aren't limited at all.")
     return notes

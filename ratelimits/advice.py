@@ -1,7 +1,7 @@
-"""What staff should know about a limit beside its neighbours: that it can never apply, or takes requests from another.
+"""Advice about a rate limit among the others of its tier: that it can never apply, or that it takes over requests.
 
-A pattern wins somewhere if it wins for a path made of its own literals and, for everything that it leaves open, segments
-that stand in no pattern: any other path only lets more specific patterns in.
+A pattern wins for some path if it wins for one made of its own literals and, for everything it leaves open, segments that
+are in no pattern. Any other path only adds more specific matches.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ratelimits.matching import PatternTrie, is_parameter, pattern_segments, pattern_shape
 
-# No pattern may contain it, so it matches {name} and * only.
-UNHEARD_OF = "\x00"
+# No pattern can contain it, so it matches only {name} and *.
+UNKNOWN_SEGMENT = "\x00"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 Rule = tuple[str, str]  # method (empty: any) and pattern
@@ -23,14 +23,14 @@ def rule_in_words(rule: Rule) -> str:
 
 
 def sample_paths(pattern: str, deepest: int) -> Iterator[str]:
-    """Paths that the pattern matches and few others do; for a `*`, of every length up to one beyond the deepest pattern."""
-    segments = [UNHEARD_OF if is_parameter(segment) else segment for segment in pattern_segments(pattern)]
+    """Paths that the pattern matches and few others do; for `*`, of every length up to one beyond the deepest pattern."""
+    segments = [UNKNOWN_SEGMENT if is_parameter(segment) else segment for segment in pattern_segments(pattern)]
     if not segments or segments[-1] != "*":
         yield "/" + "/".join(segments)
         return
     fixed = segments[:-1]
     for more in range(deepest - len(fixed) + 2):
-        yield "/" + "/".join(fixed + [UNHEARD_OF] * more)
+        yield "/" + "/".join(fixed + [UNKNOWN_SEGMENT] * more)
 
 
 def compiled(rules: Iterable[Rule]) -> PatternTrie[Rule]:
@@ -41,7 +41,7 @@ def compiled(rules: Iterable[Rule]) -> PatternTrie[Rule]:
 
 
 def winners(rule: Rule, others: Collection[Rule], trie: PatternTrie[Rule]) -> Iterator[Rule | None]:
-    """Who wins in `trie` for each request that `rule` stands for; None: nobody."""
+    """The winner in `trie`, or None, for each kind of request that `rule` matches."""
     method, pattern = rule
     deepest = max(len(pattern_segments(path)) for _, path in [rule, *others])
     for path in sample_paths(pattern, deepest):
@@ -51,7 +51,7 @@ def winners(rule: Rule, others: Collection[Rule], trie: PatternTrie[Rule]) -> It
 
 
 def never_wins(rule: Rule, others: Collection[Rule]) -> list[str]:
-    """The more specific rules that leave nothing for `rule`, in words; empty if something is left for it."""
+    """The more specific rules, in words, that together win every request `rule` matches; empty if it wins some."""
     method, shape = rule[0], pattern_shape(rule[1])
     found = dict.fromkeys(winners(rule, others, compiled([rule, *others])))
     if any(winner and winner[0] == method and pattern_shape(winner[1]) == shape for winner in found):
@@ -60,7 +60,7 @@ def never_wins(rule: Rule, others: Collection[Rule]) -> list[str]:
 
 
 def takes_over_from(rule: Rule, others: Collection[Rule]) -> dict[str, bool]:
-    """The rules, in words, that lose requests to `rule`; True if they lose all of them."""
+    """The rules, in words, that lose requests to `rule`, with whether they lose all of them."""
     found = dict.fromkeys(winners(rule, others, compiled(others)))
     shape = pattern_shape(rule[1])
     losers = [loser for loser in found if loser and not (loser[0] == rule[0] and pattern_shape(loser[1]) == shape)]

@@ -1,8 +1,8 @@
-"""Budgets and the arithmetic of the three windows: the reference that every store follows. Times are microseconds.
+"""Budgets and the arithmetic of the three windows, which every store follows. Times are microseconds.
 
-Rolling is the generic cell rate algorithm (ITU-T I.371, virtual scheduling): a counter is the time `at` at which the
-budget would be whole again; a request moves it on by its share of the period. Fixed and month count in `used` until `at`,
-the end of the window. `span` is what `at` was measured in, so that a change of the limit keeps the share that is used.
+A rolling window is the generic cell rate algorithm (ITU-T I.371, virtual scheduling): the counter is the time `at` when
+the budget resets, and a request moves it forward by its share of the period. Fixed and month count in `used` until `at`,
+the end of the window. `span` is the length of the window `at` was set for, so that a changed limit keeps the used share.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from config.base.text import period_in_words
 
 SECOND = 1_000_000
-# How far a clock may step back before counters that lie too far ahead are taken for leftovers of another time.
+# How far a clock may step back before counters that lie too far ahead count as stale.
 CLOCK_SLACK = SECOND
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -22,8 +22,8 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 class Budget(NamedTuple):
     """What one owner may do under one rule: `limit` per `period` seconds.
 
-    key: names the counter; never contains the limit. window: rolling, fixed or month (period is not used by month).
-    name: what callers see in the RateLimit header. observe: count and report, never refuse.
+    key: names the counter, and doesn't contain the limit. window: rolling, fixed or month (which ignores the period).
+    name: for the RateLimit header. observe: count and report, but never deny.
     """
 
     key: str
@@ -40,27 +40,26 @@ class Budget(NamedTuple):
 
     @property
     def is_lasting(self) -> bool:
-        """Whether the counter must survive a crash of its store: a quota of a day or more."""
+        """Whether the counter must survive a crash of its store: for windows of a day or more."""
         return self.window == "month" or (self.window == "fixed" and self.period >= 24 * 3600)
 
     @property
     def step(self) -> int:
-        """What a request of cost 1 adds: microseconds of a rolling window, else 1."""
+        """What a request of cost 1 adds: microseconds to a rolling window, 1 to others."""
         return -(-self.period * SECOND // self.limit) if self.is_rolling else 1
 
     def share(self, cost: int) -> int:
-        """What a request of this cost adds. More than the limit never fits, however much more: numbers stay small."""
+        # A cost above the limit never fits, so anything beyond limit + 1 would only make the number larger.
         return min(cost, self.limit + 1) * self.step
 
     @property
     def counter_key(self) -> str:
-        """The key in the store. Counters of different kinds do not read each other's."""
         if self.is_rolling:
             return self.key
         return f"{self.key}/quota" if self.is_lasting else f"{self.key}/fixed"
 
     def bounds(self, now: int) -> tuple[int, int]:
-        """Start and end of the window that `now` lies in. A rolling one starts now and ends when all is refilled."""
+        """Start and end of the window that contains `now`. A rolling one starts now."""
         if self.is_rolling:
             return now, now + self.limit * self.step
         if self.window == "month":
@@ -70,38 +69,32 @@ class Budget(NamedTuple):
 
 
 def month_bounds(now: int) -> tuple[int, int]:
-    """Start and end of the UTC calendar month that `now` lies in."""
     start = (EPOCH + dt.timedelta(microseconds=now)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     end = (start + dt.timedelta(days=31)).replace(day=1)
     return microseconds(start), microseconds(end)
 
 
-def microseconds(moment: dt.datetime) -> int:
-    return (moment - EPOCH) // dt.timedelta(microseconds=1)
+def microseconds(time: dt.datetime) -> int:
+    return (time - EPOCH) // dt.timedelta(microseconds=1)
 
 
 def rule_key(owner: str, rule_id: int) -> str:
-    """The key of the budget that an owner has under a rule."""
     return f"{owner}/rule:{rule_id}"
 
 
 def counter_keys(keys: Iterable[str]) -> list[str]:
-    """All keys in the store that budgets with these keys may have."""
+    """All keys that budgets with these keys may have in a store."""
     return [f"{key}{kind}" for key in keys for kind in ("", "/fixed", "/quota")]
 
 
 class Counter(NamedTuple):
-    """What a store keeps of a budget."""
-
     at: int
     span: int
     used: int = 0
 
 
 class Reading(NamedTuple):
-    """What a store answers: whether the request is allowed, its clock, and for each budget whether the cost fits (fitted),
-    and the counter afterwards (None: nothing counted).
-    """
+    """What a store returns: its clock, whether the cost fits each budget, and the counters afterwards (None: empty)."""
 
     allowed: bool
     now: int
@@ -110,7 +103,7 @@ class Reading(NamedTuple):
 
 
 def current(budget: Budget, counter: Counter | None, now: int) -> Counter:
-    """The counter as it stands now under this budget's limit, period and window."""
+    """The counter as it is now under this budget's limit, period and window."""
     if budget.window == "rolling" and counter is not None:
         span = budget.limit * -(-budget.period * SECOND // budget.limit)
         if counter.span == span and now <= counter.at <= now + span:
@@ -127,14 +120,14 @@ def current(budget: Budget, counter: Counter | None, now: int) -> Counter:
 
 
 def carried_over(backlog: int, old_span: int, span: int) -> int:
-    """What is left to wait of `backlog`, as the same share of another span; rounded up, as every store does it."""
+    """The backlog as the same share of another span; rounded up, as in every store."""
     if backlog <= 0 or old_span == span:
         return max(0, backlog)
     return min(span, int(float(backlog) * span / old_span) + 1)
 
 
 def charged(budget: Budget, counter: Counter | None, cost: int, now: int) -> Counter | None:
-    """The counter after a request of this cost; None if it does not fit."""
+    """The counter after a request of this cost; None if it doesn't fit."""
     at, span, used = current(budget, counter, now)
     if budget.is_rolling:
         at += budget.share(cost)
@@ -143,8 +136,7 @@ def charged(budget: Budget, counter: Counter | None, cost: int, now: int) -> Cou
     return Counter(at, span, used) if used <= budget.limit else None
 
 
-def weigh(budgets: Sequence[Budget], counters: tuple[Counter | None, ...], cost: int, now: int) -> Reading:
-    """The reading that these counters give, nothing charged."""
+def reading_of(budgets: Sequence[Budget], counters: tuple[Counter | None, ...], cost: int, now: int) -> Reading:
     fits = tuple(
         charged(budget, counter, cost, now) is not None for budget, counter in zip(budgets, counters, strict=True)
     )
@@ -153,10 +145,10 @@ def weigh(budgets: Sequence[Budget], counters: tuple[Counter | None, ...], cost:
 
 
 class BudgetState(NamedTuple):
-    """How a budget stands. Times are whole seconds from now, rounded up; `resets_at` is the same as Unix time.
+    """How a budget stands. Times are whole seconds from now, rounded up; `resets_at` is a Unix time.
 
-    remaining: requests of cost 1 that would be allowed now. reset_after: until all of it is there again, if nothing more
-    is asked. exceeded: this budget had no room for the request; retry_after then says when it has, and is 0 otherwise.
+    remaining: requests of cost 1 that would be allowed now. reset_after: until the whole limit is available again.
+    exceeded: the request didn't fit. retry_after: until it would fit; 0 if it did.
     """
 
     budget: Budget
@@ -167,7 +159,7 @@ class BudgetState(NamedTuple):
     resets_at: int = 0
 
 
-def state(budget: Budget, counter: Counter | None, now: int, cost: int, *, fits: bool) -> BudgetState:
+def state_of(budget: Budget, counter: Counter | None, now: int, cost: int, *, fits: bool) -> BudgetState:
     at, span, used = current(budget, counter, now)
     if budget.is_rolling:
         remaining = max(0, (span - (at - now)) // budget.step)
@@ -188,7 +180,7 @@ def whole_seconds(microseconds: int) -> int:
 
 
 class Outcome(NamedTuple):
-    """The verdict on a request. degraded: the store was away, so nothing was counted and `states` is empty."""
+    """degraded: the store was unavailable, so nothing was counted and `states` is empty."""
 
     allowed: bool
     states: tuple[BudgetState, ...] = ()
@@ -196,7 +188,7 @@ class Outcome(NamedTuple):
 
     @property
     def retry_after(self) -> int:
-        """Seconds until a refused request would be allowed, at least 1; 0 when it was allowed."""
+        """Seconds until a denied request would be allowed, at least 1; 0 if it was allowed."""
         if self.allowed:
             return 0
         return max(
@@ -205,8 +197,8 @@ class Outcome(NamedTuple):
 
 
 def rate_in_words(limit: int, period: int, window: str = "rolling") -> str:
-    """“100 per minute”; for quotas “10,000 per day, by the UTC clock” and “1,000 per calendar month”."""
+    """“100 per minute”, “10,000 per day (UTC)” or “1,000 per calendar month”."""
     if window == "month":
         return f"{limit:,} per calendar month"
     words = f"{limit:,} per {period_in_words(period)}"
-    return f"{words}, by the UTC clock" if window == "fixed" else words
+    return f"{words} (UTC)" if window == "fixed" else words

@@ -1,4 +1,4 @@
-"""System checks: a limiter that would not count, or count wrongly, does not start."""
+"""System checks for settings with which the limiter could not count, or would count wrongly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from ratelimits.limiter import store_name
 from ratelimits.matching import validate_pattern
-from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+from ratelimits.models import MAX_LIMIT, MAX_PERIOD
 
 STORES = ("redis", "postgresql", "sqlite", "memory")
 
@@ -26,34 +26,37 @@ def limiter_can_count(**kwargs: Any) -> list[CheckMessage]:
 def store_errors() -> Iterator[CheckMessage]:
     name, vendor = store_name(), connections[DEFAULT_DB_ALIAS].vendor
     if name not in STORES:
-        yield Error(f"RATE_LIMIT_STORE is “{name}”.", hint=f"Set one of {', '.join(STORES)}.", id="ratelimits.E001")
+        yield Error(
+            f"RATE_LIMIT_STORE is “{name}”, which isn't a store.",
+            hint=f"Set it to one of {', '.join(STORES)}.",
+            id="ratelimits.E001",
+        )
     if name == "memory" and (not settings.DEBUG or workers() > 1):
         yield Error(
-            "RATE_LIMIT_STORE=memory counts for each worker alone, so limits would be exceeded.",
-            hint="Leave RATE_LIMIT_STORE empty; memory is for tests in one process.",
+            "With RATE_LIMIT_STORE=memory each worker counts for itself, so clients could exceed their limits.",
+            hint="Leave RATE_LIMIT_STORE empty. The memory store is only for tests.",
             id="ratelimits.E002",
         )
     if name == "redis" and not settings.REDIS_URL:
-        yield Error("RATE_LIMIT_STORE=redis needs an address.", hint="Set REDIS_URL.", id="ratelimits.E003")
+        yield Error("RATE_LIMIT_STORE=redis needs REDIS_URL.", hint="Set REDIS_URL.", id="ratelimits.E003")
     if name == "postgresql" and vendor != "postgresql":
         yield Error(
-            f"RATE_LIMIT_STORE=postgresql needs the project's database to be PostgreSQL; it is {vendor}.",
-            hint="Leave RATE_LIMIT_STORE empty, or set DATABASE_URL.",
+            f"RATE_LIMIT_STORE=postgresql needs a PostgreSQL database, but the database is {vendor}.",
+            hint="Leave RATE_LIMIT_STORE empty, or set DATABASE_URL to a PostgreSQL database.",
             id="ratelimits.E004",
         )
 
 
 def workers() -> int:
-    """How many workers gunicorn was told to start, as far as the environment tells."""
     given = os.environ.get("WEB_CONCURRENCY", "1")
     return int(given) if given.isdigit() else 1
 
 
 def default_errors() -> Iterator[CheckMessage]:
-    if not 1 <= settings.DEFAULT_RATE_LIMIT_LIMIT <= LARGEST_LIMIT:
-        yield Error(f"DEFAULT_RATE_LIMIT_LIMIT must be 1 to {LARGEST_LIMIT:,}.", id="ratelimits.E005")
-    if not 1 <= settings.DEFAULT_RATE_LIMIT_PERIOD <= LONGEST_PERIOD:
-        yield Error(f"DEFAULT_RATE_LIMIT_PERIOD must be 1 to {LONGEST_PERIOD:,} seconds.", id="ratelimits.E006")
+    if not 1 <= settings.DEFAULT_RATE_LIMIT_LIMIT <= MAX_LIMIT:
+        yield Error(f"DEFAULT_RATE_LIMIT_LIMIT must be from 1 to {MAX_LIMIT:,}.", id="ratelimits.E005")
+    if not 1 <= settings.DEFAULT_RATE_LIMIT_PERIOD <= MAX_PERIOD:
+        yield Error(f"DEFAULT_RATE_LIMIT_PERIOD must be from 1 to {MAX_PERIOD:,} seconds.", id="ratelimits.E006")
 
 
 def path_errors() -> Iterator[CheckMessage]:
@@ -61,4 +64,6 @@ def path_errors() -> Iterator[CheckMessage]:
         try:
             validate_pattern(pattern)
         except ValidationError as error:
-            yield Error(f"RATE_LIMITED_PATHS has “{pattern}”. {error.messages[0]}", id="ratelimits.E007")
+            yield Error(
+                f"RATE_LIMITED_PATHS has an invalid path, “{pattern}”. {error.messages[0]}", id="ratelimits.E007"
+            )

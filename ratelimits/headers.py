@@ -1,7 +1,7 @@
-"""How a caller is told: RateLimit fields, the older X-RateLimit-* beside them, and the answer to a refused request.
+"""RateLimit header fields, the older X-RateLimit-* fields, and the 429 response.
 
-The fields follow draft-ietf-httpapi-ratelimit-headers, revisions 08 to 11: lists of structured-field strings (RFC 9651)
-with parameters. Only this module knows their form.
+The RateLimit fields follow draft-ietf-httpapi-ratelimit-headers, revisions 08 to 11: lists of structured-field strings
+(RFC 9651) with parameters.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ EXPOSED = "RateLimit-Policy, RateLimit, X-RateLimit-Limit, X-RateLimit-Remaining
 
 
 def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
-    """The header fields for an answer, allowed or refused. Budgets that only observe are not the caller's business."""
+    """Header fields for an allowed or denied request. Clients don't see budgets that only observe."""
     headers = {} if outcome.allowed else {"Retry-After": str(outcome.retry_after)}
     states = [state for state in outcome.states if not state.budget.observe]
     if states:
         tightest = min(states, key=lambda state: (not state.exceeded, state.remaining, -state.reset_after))
         headers |= {
             "RateLimit-Policy": ", ".join(policy(state) for state in states),
-            "RateLimit": ", ".join(standing(state) for state in states),
+            "RateLimit": ", ".join(remaining(state) for state in states),
             "X-RateLimit-Limit": str(tightest.budget.limit),
             "X-RateLimit-Remaining": str(tightest.remaining),
             "X-RateLimit-Reset": str(tightest.resets_at),
@@ -38,7 +38,7 @@ def policy(state: BudgetState) -> str:
     return f"{quoted_name(state.budget)};q={state.budget.limit};w={window_seconds(state)}"
 
 
-def standing(state: BudgetState) -> str:
+def remaining(state: BudgetState) -> str:
     return f"{quoted_name(state.budget)};r={state.remaining};t={state.reset_after}"
 
 
@@ -50,7 +50,7 @@ def window_seconds(state: BudgetState) -> int:
 
 
 def quoted_name(budget: Budget) -> str:
-    """The name as a structured-field string: printable ASCII, quotes and backslashes escaped."""
+    """The name as a structured-field string."""
     name = budget.name or "limit"
     if not (name.isascii() and name.isprintable()):
         name = "".join(letter if " " <= letter <= "~" else "?" for letter in name)
@@ -58,7 +58,7 @@ def quoted_name(budget: Budget) -> str:
 
 
 def quota_exceeded(outcome: Outcome, **members: Any) -> JsonResponse:
-    """The answer to a refused request: 429, problem+json (RFC 9457) with further `members`, never cached."""
+    """429 problem details (RFC 9457) with further `members`, never cached."""
     names = [state.budget.name for state in outcome.states if state.exceeded and not state.budget.observe]
     response = problem(
         429,

@@ -1,8 +1,8 @@
-"""The limiter: may this request be made now, and how do the budgets stand?
+"""The limiter: charges requests to budgets, and says how the budgets stand.
 
     outcome = limiter().hit([Budget("user:7/rule:3", limit=100, period=60)])
 
-One limiter a process. It is exact across threads, processes and hosts, because its store is.
+One limiter per process. It is exact across threads, processes and hosts, because its store is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Sequence
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state
-from ratelimits.register import register
+from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state_of
+from ratelimits.recorder import recorder
 from ratelimits.stores import Store, StoreUnavailable
 from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
@@ -31,21 +31,20 @@ __all__ = [
     "Outcome",
     "forget_limiter",
     "limiter",
-    "made_limiter",
     "store_name",
 ]
 
 # Hits between two sweeps, on average.
 SWEEP_EVERY = 250
-AWAY = StoreUnavailable("not asked: the breaker is open")
+BREAKER_OPEN = StoreUnavailable("The breaker is open.")
 DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
 
 
 class Limiter:
-    """A store with manners: it is asked only while it answers, and every answer says how each budget stands.
+    """A store behind a circuit breaker.
 
-    Where a method takes closed=True, the store's absence means a refusal whatever RATE_LIMIT_FAIL_OPEN says, and
-    RATE_LIMITER_ENABLED does not switch it off: for sign-in.
+    fail_closed=True is for sign-in: without the store the request is denied, whatever RATE_LIMIT_FAIL_OPEN says, and
+    RATE_LIMITER_ENABLED=false doesn't disable it.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,30 +52,30 @@ class Limiter:
         self.breaker = Breaker(store)
 
     def hit(
-        self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
+        self, budgets: Sequence[Budget], cost: int = 1, *, fail_closed: bool = False, clock: int | None = None
     ) -> Outcome:
-        """Charge `cost` to all budgets, or to none if one that is enforced has no room. Cost 0 is always allowed."""
+        """Charge `cost` to all budgets, or to none if it exceeds an enforced one. A cost of 0 is always allowed."""
         if cost < 0:
-            raise ValueError("The cost of a request is 0 or more.")
+            raise ValueError("The cost must be 0 or more.")
         if cost == 0:
-            return self.peek(budgets, 0, closed=closed, clock=clock)
-        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
+            return self.peek(budgets, 0, fail_closed=fail_closed, clock=clock)
+        if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
         if self.breaker.is_open:
-            return self._degraded(AWAY, closed=closed)
+            return self._degraded(BREAKER_OPEN, fail_closed=fail_closed)
         try:
             reading = self.store.hit(budgets, cost, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(error, closed=closed)
+            return self._degraded(error, fail_closed=fail_closed)
         return self._charged(budgets, reading, cost)
 
     def hit_with(
         self, run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
     ) -> Outcome | None:
-        """As `hit`, charged by a statement of the caller's on the default database.
+        """Like `hit`, but charged by the caller's own statement on the default database.
 
-        run: executes the statement, which passes what it is given to rate_limit_hit, and returns that function's answer.
-        None, with nothing charged, where that isn't possible: the counters are elsewhere, unavailable or locked.
+        run: executes the statement, which passes the parameters to rate_limit_hit, and returns that function's answer.
+        Returns None, with nothing charged, if the counters are elsewhere, unavailable or locked.
         """
         if not budgets or not cost or not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open:
             return None
@@ -84,51 +83,51 @@ class Limiter:
         return None if reading is None else self._charged(budgets, reading, cost)
 
     def peek(
-        self, budgets: Sequence[Budget], cost: int = 1, *, closed: bool = False, clock: int | None = None
+        self, budgets: Sequence[Budget], cost: int = 1, *, fail_closed: bool = False, clock: int | None = None
     ) -> Outcome:
-        """What `hit` would answer; nothing is charged."""
-        if not budgets or not (closed or settings.RATE_LIMITER_ENABLED):
+        """What `hit` would return, without charging anything."""
+        if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
         if self.breaker.is_open:
-            return self._degraded(AWAY, closed=closed)
+            return self._degraded(BREAKER_OPEN, fail_closed=fail_closed)
         try:
             reading = self.store.peek(budgets, cost, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(error, closed=closed)
-        return outcome(budgets, reading, cost)
+            return self._degraded(error, fail_closed=fail_closed)
+        return outcome_of(budgets, reading, cost)
 
     def reset(self, keys: Collection[str]) -> None:
-        """Give these budgets (by key) back in full. Raises StoreUnavailable if the store is away."""
+        """Forget what was counted under these budget keys. Raises StoreUnavailable."""
         if keys:
             self.store.reset(keys)
 
     def _charged(self, budgets: Sequence[Budget], reading: Reading, cost: int) -> Outcome:
-        """The outcome of a hit. Records a denial for staff, and now and then sweeps."""
-        result = outcome(budgets, reading, cost)
-        register.note(result)
-        # Twice as many counters are looked at as hits can make, so that dead ones never pile up.
+        """The outcome of a hit. Records a denial for staff, and sweeps now and then."""
+        result = outcome_of(budgets, reading, cost)
+        recorder.record(result)
+        # This looks at twice as many counters as hits create, so that expired ones never pile up.
         if random.random() * SWEEP_EVERY < 1:  # noqa: S311  (nothing secret)
             with contextlib.suppress(StoreUnavailable):
                 self.store.sweep(batch=2 * SWEEP_EVERY)
         return result
 
-    def _degraded(self, error: StoreUnavailable, *, closed: bool) -> Outcome:
-        allowed = settings.RATE_LIMIT_FAIL_OPEN and not closed
+    def _degraded(self, error: StoreUnavailable, *, fail_closed: bool) -> Outcome:
+        allowed = settings.RATE_LIMIT_FAIL_OPEN and not fail_closed
         self.breaker.trip(error, allowed=allowed)
         return DEGRADED[allowed]
 
 
-def outcome(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
+def outcome_of(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
     free = cost == 0
     states = [
-        state(budget, counter, reading.now, cost, fits=fits or free)
+        state_of(budget, counter, reading.now, cost, fits=fits or free)
         for budget, counter, fits in zip(budgets, reading.counters, reading.fits, strict=True)
     ]
     return Outcome(reading.allowed or free, tuple(states))
 
 
 def store_name() -> str:
-    """RATE_LIMIT_STORE, or what suits: redis when REDIS_URL is set, else the kind of the database."""
+    """RATE_LIMIT_STORE, or by default redis if REDIS_URL is set, else the database's vendor."""
     if settings.RATE_LIMIT_STORE:
         return str(settings.RATE_LIMIT_STORE)
     return "redis" if settings.REDIS_URL else connections[DEFAULT_DB_ALIAS].vendor
@@ -145,27 +144,22 @@ def make_store(name: str) -> Store:
     return MemoryStore()
 
 
-_making = threading.Lock()
-_made: list[Limiter] = []  # one or none
+_lock = threading.Lock()
+_limiters: list[Limiter] = []  # one or none
 
 
 def limiter() -> Limiter:
-    """This process's limiter, made on first use."""
-    if not _made:
-        with _making:
-            if not _made:  # pragma: no branch  (else another thread made it while this one waited)
-                _made.append(Limiter(make_store(store_name())))
-    return _made[0]
-
-
-def made_limiter() -> Limiter | None:
-    """This process's limiter if it was used yet."""
-    return _made[0] if _made else None
+    """This process's limiter, created on first use."""
+    if not _limiters:
+        with _lock:
+            if not _limiters:  # pragma: no branch  (another thread created it while this one waited)
+                _limiters.append(Limiter(make_store(store_name())))
+    return _limiters[0]
 
 
 def forget_limiter() -> None:
-    """Throw this process's limiter away, so that the next use makes another: after a change of settings, in tests."""
-    while _made:
-        thrown_away = _made.pop()
-        thrown_away.breaker.stop()
-        thrown_away.store.close()
+    """Close this process's limiter, so that the next use creates another: for tests that change settings."""
+    while _limiters:
+        discarded = _limiters.pop()
+        discarded.breaker.stop()
+        discarded.store.close()

@@ -1,5 +1,3 @@
-"""Rate limits: how many requests a tier may make to which part of the API, in which window."""
-
 from __future__ import annotations
 
 import datetime as dt
@@ -19,15 +17,15 @@ from ratelimits.advice import never_wins
 from ratelimits.budgets import Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
 
-LONGEST_PERIOD = 31 * 24 * 3600
-LARGEST_LIMIT = 2**31 - 1
-# What “right now” means on the page of those who are being limited.
-NOW_MEANS = dt.timedelta(minutes=5)
+MAX_PERIOD = 31 * 24 * 3600
+MAX_LIMIT = 2**31 - 1
+# For the page of users who were recently rate limited.
+RECENT = dt.timedelta(minutes=5)
 
 
 class RateLimitQuerySet(SoftDeleteQuerySet["RateLimit"]):
     def effective(self) -> RateLimitQuerySet:
-        """The limits that apply now: live, on a live tier."""
+        """Live limits of live tiers."""
         return self.filter(LIVE, tier__deleted_at__isnull=True)
 
 
@@ -48,12 +46,12 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         OBSERVE = "observe", "Observe only"
 
     class Method(models.TextChoices):
-        GET = "GET"
-        POST = "POST"
-        PUT = "PUT"
-        PATCH = "PATCH"
-        DELETE = "DELETE"
-        OPTIONS = "OPTIONS"
+        GET = "GET", "GET"
+        POST = "POST", "POST"
+        PUT = "PUT", "PUT"
+        PATCH = "PATCH", "PATCH"
+        DELETE = "DELETE", "DELETE"
+        OPTIONS = "OPTIONS", "OPTIONS"
 
         __empty__ = "Any method"
 
@@ -62,39 +60,39 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         max_length=100,
         blank=True,
         validators=[validate_name],
-        help_text="Unique; callers see it in the RateLimit header. Left empty, one is made up.",
+        help_text="Clients see it in the RateLimit header. Leave empty to generate a name.",
     )
     name_folded = FoldedField("name")
     path = models.CharField(
         max_length=255,
         validators=[validate_pattern],
-        help_text="For example /orders, /orders/{id} or /orders/*. {name} stands for one segment, * for all below.",
+        help_text="For example /orders, /orders/{id} or /orders/*. {name} matches one segment, * everything below.",
     )
     method = models.CharField(
-        max_length=10, blank=True, choices=Method, default="", db_default="", help_text="GET covers HEAD too."
+        max_length=10, blank=True, choices=Method, default="", db_default="", help_text="GET includes HEAD."
     )
     limit = models.PositiveIntegerField(
-        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_LIMIT)], help_text="Requests per period, 1 or more."
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)], help_text="Requests per period."
     )
     period = models.PositiveIntegerField(
         default=60,
         db_default=60,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_PERIOD)],
-        help_text="Seconds, 1 to 2,678,400 (31 days). Not used by a calendar month.",
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
+        help_text="In seconds, up to 2,678,400 (31 days). A calendar month ignores it.",
     )
     window = models.CharField(
         max_length=10,
         choices=Window,
         default=Window.ROLLING,
         db_default=Window.ROLLING,
-        help_text="Rolling spreads requests evenly; fixed and calendar month count from the UTC clock, for quotas.",
+        help_text="Rolling spreads requests evenly. Fixed and calendar month are quotas that reset by the UTC clock.",
     )
     mode = models.CharField(
         max_length=10,
         choices=Mode,
         default=Mode.ENFORCE,
         db_default=Mode.ENFORCE,
-        help_text="Observe counts and reports, and never refuses.",
+        help_text="Observe only counts and reports, but never denies requests.",
     )
 
     live_parents = ("tier",)
@@ -108,7 +106,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             unique_among_live(
                 "name",
                 name="rate_limits_live_name_unique",
-                message="Another rate limit has this name. Choose another one.",
+                message="Another rate limit has this name. Choose a different name.",
             ),
             unique_among_live(
                 "tier",
@@ -117,32 +115,32 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
                 "window",
                 "period",
                 name="rate_limits_live_rule_unique",
-                message="This tier has a limit for the same path, method, window and period already. Change that one.",
+                message="This tier already has a rate limit with this path, method, window and period. Edit that one instead.",
             ),
             models.CheckConstraint(
                 condition=models.Q(limit__gte=1),
                 name="rate_limits_limit_positive",
-                violation_error_message="The limit must be 1 or more.",
+                violation_error_message="Enter a limit of 1 or more.",
             ),
             models.CheckConstraint(
-                condition=models.Q(period__gte=1, period__lte=LONGEST_PERIOD),
+                condition=models.Q(period__gte=1, period__lte=MAX_PERIOD),
                 name="rate_limits_period_in_range",
-                violation_error_message="The period must be 1 to 2,678,400 seconds (31 days).",
+                violation_error_message="Enter a period from 1 to 2,678,400 seconds (31 days).",
             ),
             models.CheckConstraint(
                 condition=models.Q(window__in=["rolling", "fixed", "month"]),
                 name="rate_limits_window_known",
-                violation_error_message="The window must be rolling, fixed or month.",
+                violation_error_message="Choose rolling, fixed or month.",
             ),
             models.CheckConstraint(
                 condition=models.Q(mode__in=["enforce", "observe"]),
                 name="rate_limits_mode_known",
-                violation_error_message="The mode must be enforce or observe.",
+                violation_error_message="Choose enforce or observe.",
             ),
             models.CheckConstraint(
                 condition=models.Q(path__startswith="/"),
                 name="rate_limits_path_rooted",
-                violation_error_message="The path must start with a slash.",
+                violation_error_message="Start the path with a slash.",
             ),
         )
         indexes = (models.Index(fields=("deleted_at",), name="rate_limits_deleted_at"),)
@@ -158,11 +156,9 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
 
     @property
     def in_words(self) -> str:
-        """“100 per minute”, “10,000 per UTC day”."""
         return rate_in_words(self.limit, self.period, self.window)
 
     def budget(self, owner: str) -> Budget:
-        """The budget of one owner under this limit."""
         observe = self.mode == self.Mode.OBSERVE
         return Budget(rule_key(owner, self.pk), self.limit, self.period, self.window, self.name, observe, self.pk)
 
@@ -170,8 +166,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         super().clean()
         self._normalise()
         if self.tier_id is not None and self.deleted_at is None and self._path_is_valid():
-            self._refuse_same_pattern()
-            self._refuse_never_winning()
+            self._check_same_pattern()
+            self._check_never_winning()
 
     def siblings(self) -> RateLimitQuerySet:
         """The other live limits of the same tier."""
@@ -185,27 +181,27 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             return False
         return True
 
-    def _refuse_same_pattern(self) -> None:
+    def _check_same_pattern(self) -> None:
         shape = pattern_shape(self.path)
         same = self.siblings().filter(method=self.method, window=self.window, period=self.period)
         for path in same.exclude(path=self.path).values_list("path", flat=True):
             if pattern_shape(path) == shape:
                 raise ValidationError(
                     {
-                        "path": f"{self.path} matches the same requests as {path}, for which this tier has a limit with the "
-                        "same method, window and period already. Change that one."
+                        "path": f"{self.path} matches the same requests as {path}, for which this tier already has a rate "
+                        "limit with this method, window and period. Edit that one instead."
                     },
                     code="same_pattern",
                 )
 
-    def _refuse_never_winning(self) -> None:
+    def _check_never_winning(self) -> None:
         rules = list(self.siblings().values_list("method", "path"))
         winners = never_wins((self.method, self.path), rules)
         if winners:
             raise ValidationError(
                 {
-                    "path": "This limit would never apply: every request that it matches goes to a more specific limit "
-                    f"of this tier ({', '.join(winners)})."
+                    "path": "This rate limit would never apply, because more specific ones of this tier "
+                    f"({', '.join(winners)}) match all of its requests."
                 },
                 code="never_wins",
             )
@@ -219,38 +215,37 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             self.name = f"rate_limit_{secrets.token_hex(3)}"
         self.path = normal_pattern(self.path)
         if self.window == self.Window.MONTH:
-            # Not used, but part of the unique constraint: one monthly quota for each path.
-            self.period = LONGEST_PERIOD
+            # Unused, but part of the unique constraint: one monthly quota per path.
+            self.period = MAX_PERIOD
 
 
-class RefusalQuerySet(models.QuerySet["Refusal"]):
-    def recent(self) -> RefusalQuerySet:
-        """Those of the last minutes: who is being limited right now."""
-        return self.filter(last_at__gte=timezone.now() - NOW_MEANS)
+class DenialQuerySet(models.QuerySet["Denial"]):
+    def recent(self) -> DenialQuerySet:
+        return self.filter(last_at__gte=timezone.now() - RECENT)
 
 
-class Refusal(models.Model):
-    """A budget that had no room lately: one row a budget, counted up. Written at most every second or so by each worker."""
+class Denial(models.Model):
+    """How often a budget was exceeded; one row per budget, written about once a second by each worker."""
 
     key = models.CharField(max_length=200, unique=True)
     owner = models.CharField(max_length=64)
-    rate_limit = models.ForeignKey(RateLimit, models.CASCADE, null=True, related_name="refusals")
+    rate_limit = models.ForeignKey(RateLimit, models.CASCADE, null=True, related_name="denials")
     name = models.CharField(max_length=100)
     limit = models.PositiveBigIntegerField()
     period = models.PositiveIntegerField()
     window = models.CharField(max_length=10)
-    # The limit only observes: the requests were let through.
+    # In observe mode, the requests were allowed.
     observed = models.BooleanField(default=False, db_default=False)
     count = models.PositiveBigIntegerField("requests", default=0, db_default=0)
     first_at = models.DateTimeField("since")
     last_at = models.DateTimeField("last")
 
-    objects = RefusalQuerySet.as_manager()
+    objects = DenialQuerySet.as_manager()
 
     class Meta:
-        db_table = "rate_limit_refusals"
+        db_table = "rate_limit_denials"
         ordering = ("-last_at",)
-        indexes = (models.Index(fields=("-last_at",), name="rate_limit_refusals_newest"),)
+        indexes = (models.Index(fields=("-last_at",), name="rate_limit_denials_newest"),)
 
     def __str__(self) -> str:
         return f"{self.owner} at {self.name}"
@@ -265,15 +260,15 @@ class Refusal(models.Model):
 
 
 class Outage(models.Model):
-    """A time during which a worker could not reach the store of the counters, and what it did with the requests."""
+    """A time when a worker couldn't reach the rate limit store, and how many requests it decided without it."""
 
     store = models.CharField(max_length=20)
     node = models.CharField("worker", max_length=100)
     error = models.CharField(max_length=500)
-    began_at = models.DateTimeField("began")
+    began_at = models.DateTimeField("started")
     ended_at = models.DateTimeField("ended", null=True)
-    let_through = models.PositiveBigIntegerField("let through", default=0, db_default=0)
-    refused = models.PositiveBigIntegerField("refused", default=0, db_default=0)
+    allowed = models.PositiveBigIntegerField(default=0, db_default=0)
+    denied = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
         db_table = "rate_limit_outages"
@@ -281,4 +276,4 @@ class Outage(models.Model):
         indexes = (models.Index(fields=("-began_at",), name="rate_limit_outages_newest"),)
 
     def __str__(self) -> str:
-        return f"{self.store} away from {self.node}"
+        return f"{self.store} unavailable to {self.node}"

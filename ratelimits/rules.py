@@ -1,4 +1,4 @@
-"""Which limits apply to a request: the rules of a tier, compiled and kept for a few seconds, turned into budgets."""
+"""Which rate limits apply to a request. A tier's rules are compiled and cached for a few seconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from ratelimits.budgets import Budget, rate_in_words, rule_key
 from ratelimits.matching import PatternTrie
 from ratelimits.models import RateLimit
 
-# A change must be in force everywhere within 5 seconds.
-KEPT_FOR = 3.0
+# Seconds. A change must take effect everywhere within 5.
+CACHE_SECONDS = 3.0
 DEFAULT_RULE_NAME = "default"
 
 
 class Rule(NamedTuple):
-    """A rate limit as the limiter needs it."""
-
     id: int
     name: str
     limit: int
@@ -46,13 +44,13 @@ _compiled: dict[int, Compiled] = {}
 
 
 def rules_for_tier(tier_id: int) -> PatternTrie[Rule]:
-    """The tier's live limits, compiled. At most KEPT_FOR seconds old; compiled anew only when something changed."""
+    """The tier's live limits, at most CACHE_SECONDS old; compiled again only if one changed."""
     known = _compiled.get(tier_id)
     now = time.monotonic()
-    if known is not None and now - known.checked_at < KEPT_FOR:
+    if known is not None and now - known.checked_at < CACHE_SECONDS:
         return known.trie
-    # The rows themselves are compared, not their newest `updated_at`: a change that was made earlier, or on a machine
-    # whose clock is behind, may become visible later than a newer one.
+    # Compares the rows, not their newest `updated_at`: an earlier change, or one from a machine whose clock is behind, may
+    # become visible after a newer one.
     rows = rows_of_tier(tier_id)
     trie = known.trie if known is not None and known.rows == rows else compiled(rows)
     _compiled[tier_id] = Compiled(now, rows, trie)
@@ -72,14 +70,14 @@ def compiled(rows: Iterable[Any]) -> PatternTrie[Rule]:
 
 
 def forget_rules() -> None:
-    """Read the rules anew on their next use: in this process, after a change that was made in it."""
+    """Make a change take effect at once in this process."""
     _compiled.clear()
 
 
 def budgets_for(owner: str, tier_id: int | None, method: str, path: str) -> list[Budget]:
-    """The budgets that a request is charged to: those of the winning pattern, else the one shared default.
+    """The budgets of the winning pattern, or else the shared default. A request is charged to all of them or to none.
 
-    owner: `user:<id>`, or `owner_of_address(…)` without a key. path: canonical. All of them together, all or nothing.
+    owner: from `owner_of_user`, or from `owner_of_address` without a key. path: canonical.
     """
     match = None if tier_id is None else rules_for_tier(tier_id).match(path, method)
     if match is None:
@@ -88,7 +86,7 @@ def budgets_for(owner: str, tier_id: int | None, method: str, path: str) -> list
 
 
 def default_budget(owner: str) -> Budget:
-    """DEFAULT_RATE_LIMIT_LIMIT per DEFAULT_RATE_LIMIT_PERIOD, shared by all paths that no rule matches."""
+    """One budget for all paths that no rule matches."""
     return Budget(
         f"{owner}/default",
         settings.DEFAULT_RATE_LIMIT_LIMIT,
@@ -102,7 +100,7 @@ def owner_of_user(user_id: int) -> str:
 
 
 def owner_of_address(address: str) -> str:
-    """The owner of requests without a key. An IPv6 client has a whole /64 to rotate through, so that is what counts."""
+    """For requests without a key. IPv6 clients count by their /64, because they can use any address in it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

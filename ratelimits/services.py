@@ -13,7 +13,7 @@ from config.base.history import ADDITION, CHANGE, Author, changes_between, snaps
 from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape
-from ratelimits.models import RateLimit, Refusal
+from ratelimits.models import Denial, RateLimit
 from ratelimits.rules import default_budget, forget_rules
 from tiers.models import Tier
 
@@ -88,14 +88,14 @@ def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
 
 def reset_owner(owner: str, author: Author) -> int:
     """Forget what was counted for this owner. Returns the number of budgets they had exceeded. Raises StoreUnavailable."""
-    refusals = Refusal.objects.filter(owner=owner)
-    keys = {*refusals.values_list("key", flat=True), default_budget(owner).key}
+    denials = Denial.objects.filter(owner=owner)
+    keys = {*denials.values_list("key", flat=True), default_budget(owner).key}
     user = user_of(owner)
     if user is not None:
         limits = RateLimit.objects.live().filter(tier__users=user)
         keys |= {rule_key(owner, pk) for pk in limits.values_list("pk", flat=True)}
     limiter().reset(keys)
-    reset = refusals.delete()[0]
+    reset = denials.delete()[0]
     if user is not None:
         author.record(user, CHANGE, note="Rate limit counters reset.")
     return reset

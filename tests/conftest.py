@@ -9,7 +9,6 @@ import pytest
 from accounts.models import User
 from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from ratelimits import limiter as limiter_module
-from ratelimits.limiter import made_limiter
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
 from tiers.models import Tier
@@ -28,8 +27,7 @@ def nothing_counted_yet():
     """Reset counters, which are outside the test's transaction, and compiled rules, which are kept for seconds."""
     yield
     forget_rules()
-    used = made_limiter()
-    if used is not None:
+    for used in limiter_module._limiters:
         with suppress(StoreUnavailable):
             used.store.clear()
         # The limiter's own connection would prevent PostgreSQL from dropping the test database.

@@ -18,7 +18,7 @@ from apikeys import services as keys
 from apikeys.models import APIKey, KeyPermission
 from config.base.history import CHANGE, Author, Change
 from config.base.stale import TOKEN, ChangedMeanwhileError, EditForm, StaleRows
-from config.base.views import MOST_PASSES, retry_on_conflict
+from config.base.views import MAX_ATTEMPTS, retry_on_conflict
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.pages import fields_of, opened
@@ -545,7 +545,7 @@ def test_a_row_that_never_stands_still_is_given_up(rf):
 
     with pytest.raises(ChangedMeanwhileError):
         view(rf.post("/"))
-    assert len(passes) == MOST_PASSES
+    assert len(passes) == MAX_ATTEMPTS
 
 
 @pytest.mark.django_db(transaction=True)

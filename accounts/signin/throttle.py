@@ -73,22 +73,22 @@ def mails_to(address: str) -> Budget:
 
 def spend(request: HttpRequest, *budgets: Budget) -> None:
     """Count one attempt in all of `budgets`, or in none of them. Raises ValidationError, with a time, when one is spent."""
-    refuse_unless(request, limiter().hit(list(budgets), closed=True))
+    refuse_unless(request, limiter().hit(list(budgets), fail_closed=True))
 
 
 def require(request: HttpRequest, *budgets: Budget) -> None:
     """Raise as `spend` would, but count nothing."""
-    refuse_unless(request, limiter().peek(list(budgets), closed=True))
+    refuse_unless(request, limiter().peek(list(budgets), fail_closed=True))
 
 
 def count(budget: Budget) -> None:
     """Count an attempt that failed already; whether there was room for it no longer matters."""
-    limiter().hit([budget], closed=True)
+    limiter().hit([budget], fail_closed=True)
 
 
 def is_left(*budgets: Budget) -> bool:
     """Count one attempt, if there is room for it; whether there was. For mails that are dropped without a word."""
-    return limiter().hit(list(budgets), closed=True).allowed
+    return limiter().hit(list(budgets), fail_closed=True).allowed
 
 
 def forgive(budget: Budget) -> None:

@@ -15,7 +15,7 @@ from apikeys.secrets import masked
 from config.base.http import plain_address
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.limiter import limiter
-from ratelimits.matching import LONGEST_METHOD
+from ratelimits.matching import MAX_METHOD_LENGTH
 
 LONGEST_ENDPOINT = 255
 LONGEST_USER_AGENT = 512
@@ -43,7 +43,7 @@ def entry(
         "user": key.user_id,
         "rule": None,
         "endpoint": masked(storable(endpoint))[:LONGEST_ENDPOINT],
-        "method": storable(method)[:LONGEST_METHOD],
+        "method": storable(method)[:MAX_METHOD_LENGTH],
         "address": plain_address(address) or None,
         "agent": masked(storable(user_agent))[:LONGEST_USER_AGENT],
     }

@@ -14,14 +14,16 @@ from apikeys.gateway import json_input
 from apikeys.gateway.json_input import InvalidInput
 from config.base.http import problem
 from ratelimits.budgets import BudgetState
-from ratelimits.matching import LONGEST_METHOD, METHOD
+from ratelimits.matching import MAX_METHOD_LENGTH, METHOD
 
 MAX_BODY_BYTES = 64 * 1024
 # No store overflows: 10^6 times the longest period, in microseconds, fits 63 bits.
 MAX_COST = 1_000_000
 FIELDS: dict[str, json_input.Reader] = {
     "key": json_input.text(16 * 1024),
-    "method": json_input.matching(METHOD, f"an HTTP method: 1 to {LONGEST_METHOD} letters, digits or !#$%&'*+-.^_`|~"),
+    "method": json_input.matching(
+        METHOD, f"an HTTP method: 1 to {MAX_METHOD_LENGTH} letters, digits or !#$%&'*+-.^_`|~"
+    ),
     "path": json_input.text(16 * 1024),
     "resource": json_input.matching(
         r"[^\x00-\x1f\x7f]{1,255}", "a resource of 1 to 255 characters, without control characters"

@@ -17,7 +17,7 @@ from apikeys.validators import normalize_metadata, normalize_name, normalize_net
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
-from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+from ratelimits.models import MAX_LIMIT, MAX_PERIOD
 
 # (action, resource) pairs that allow any action on any path.
 FULL_ACCESS = (("*", "*"), ("*", "/*"))
@@ -129,14 +129,14 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         "own limit",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_LIMIT)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
         help_text="Requests this key may make per period, beside the limits of its holder's tier. Empty: no further limit.",
     )
     rate_period = models.PositiveIntegerField(
         "own period",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_PERIOD)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
         help_text="Seconds, 1 to 2,678,400 (31 days).",
     )
     allowed_ips = models.JSONField(
@@ -157,7 +157,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         constraints = (
             models.CheckConstraint(
                 condition=models.Q(rate_limit__isnull=True, rate_period__isnull=True)
-                | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=LONGEST_PERIOD),
+                | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=MAX_PERIOD),
                 name="api_keys_own_limit_complete",
                 violation_error_message="Give the own limit and the own period together, or neither.",
             ),

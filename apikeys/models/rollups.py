@@ -10,7 +10,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from ratelimits.matching import LONGEST_METHOD
+from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class Figures(models.Model):
@@ -57,7 +57,7 @@ class UsageHour(Figures):
 class EndpointHour(Figures):
     """As UsageHour, apart by endpoint. Of its own, because a path may hold an id: it can grow as the ledger does."""
 
-    method = models.CharField(max_length=LONGEST_METHOD)
+    method = models.CharField(max_length=MAX_METHOD_LENGTH)
     endpoint = models.CharField(max_length=255)
 
     class Meta:

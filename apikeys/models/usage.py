@@ -9,7 +9,7 @@ from django.db import models
 
 from apikeys.models.keys import APIKey
 from config.base.models import TimestampedModel, TimestampedQuerySet, UUIDModel
-from ratelimits.matching import LONGEST_METHOD
+from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class KeyUsage(UUIDModel, TimestampedModel):
@@ -34,7 +34,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
         related_name="+",
     )
     endpoint = models.CharField(max_length=255)
-    method = models.CharField(max_length=LONGEST_METHOD)
+    method = models.CharField(max_length=MAX_METHOD_LENGTH)
     status_code = models.PositiveSmallIntegerField("status")
     reason = models.CharField(max_length=32, blank=True, db_default="")
     tokens_used = models.BigIntegerField("tokens", null=True, blank=True)

@@ -23,7 +23,7 @@ from apikeys.validators import MAX_RESOURCE_LENGTH, normalize_name, validate_res
 from config.base.models import uuid7
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.validators import validate_name
-from ratelimits.models import LARGEST_LIMIT, LONGEST_PERIOD
+from ratelimits.models import MAX_LIMIT, MAX_PERIOD
 
 FORM_SALT = "apikeys.pages.forms.one-key-per-form"
 FORM_LIFE = timedelta(days=7)
@@ -125,14 +125,14 @@ class KeyForm(StaleGuard, forms.Form):
     rate_limit = forms.IntegerField(
         label="Own limit",
         required=False,
-        validators=[MinValueValidator(1), MaxValueValidator(LARGEST_LIMIT)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
         widget=forms.TextInput(attrs={"inputmode": "numeric"}),
         help_text="Requests per period for this key alone, beside the limits of the account. Empty: no further limit.",
     )
     rate_period = forms.IntegerField(
         label="Period in seconds",
         required=False,
-        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_PERIOD)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
         widget=forms.TextInput(attrs={"inputmode": "numeric"}),
         help_text="1 to 2,678,400 (31 days). 60 is a minute, 86400 a day.",
     )

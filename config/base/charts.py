@@ -8,7 +8,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 960, 200
 LEFT, RIGHT, TOP, BOTTOM = 56, 8, 10, 24
 STEPS = 4
-MOST_LABELS = 8
+MAX_LABELS = 8
 
 Figure = tuple[str, *tuple[int, ...]]
 
@@ -82,7 +82,7 @@ def nice_ceiling(value: int) -> int:
 
 
 def x_ticks(figures: Sequence[Figure], slot: float) -> list[Tick]:
-    every = max(1, -(-len(figures) // MOST_LABELS))
+    every = max(1, -(-len(figures) // MAX_LABELS))
     return [
         Tick(round(LEFT + (index + 0.5) * slot, 2), figure[0])
         for index, figure in enumerate(figures)

@@ -13,7 +13,7 @@ from django.forms.fields import InvalidJSONInput
 from config.base.json import why_unfit
 from config.base.models import SoftDeleteModel, is_live_and_locked
 
-LONGEST_JSON = 20_000
+MAX_JSON_LENGTH = 20_000
 
 
 class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -85,9 +85,9 @@ class StrictJSONField(forms.JSONField):
         return super().bound_data(data, initial)
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and len(value) > LONGEST_JSON:
+        if isinstance(value, str) and len(value) > MAX_JSON_LENGTH:
             raise ValidationError(
-                f"This JSON is too long. It may have at most {LONGEST_JSON:,} characters.", code="too_long"
+                f"This JSON is too long. It may have at most {MAX_JSON_LENGTH:,} characters.", code="too_long"
             )
         try:
             # Not ValueError but ValidationError for broken JSON: that one passes.
@@ -97,7 +97,7 @@ class StrictJSONField(forms.JSONField):
             raise ValidationError(
                 "This JSON is nested too deep, or has a number that is too long.", code="strict"
             ) from None
-        reason = why_unfit(parsed, LONGEST_JSON)
+        reason = why_unfit(parsed, MAX_JSON_LENGTH)
         if reason:
             raise ValidationError(f"This JSON {reason}", code="strict")
         return parsed

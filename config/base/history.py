@@ -40,9 +40,9 @@ __all__ = [
 
 # Fields whose values must not appear in any history.
 SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
-LONGEST_VALUE = 200
+MAX_VALUE_LENGTH = 200
 # How far back a page looks for who changed something.
-MOST_READ = 50
+MAX_ENTRIES_READ = 50
 
 
 class Change(TypedDict):
@@ -120,7 +120,7 @@ def display(row: models.Model, field: Any) -> str:
         return base_text.exact(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)[:LONGEST_VALUE]
+    return "–" if value in (None, "") else str(value)[:MAX_VALUE_LENGTH]
 
 
 def initial_values(row: models.Model) -> list[Change]:
@@ -149,7 +149,7 @@ def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:
 
 def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None:
     """The last entry on the field, by its name for people, if it is the one that set this value."""
-    for logged in entries_of(row)[:MOST_READ]:
+    for logged in entries_of(row)[:MAX_ENTRIES_READ]:
         for change in told(logged).values:
             if change["field"] == field:
                 return logged if change["new"] == value else None

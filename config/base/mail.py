@@ -14,8 +14,8 @@ from django.core.validators import EmailValidator
 from config.base.text import BLANKS
 
 # RFC 5321, section 4.5.3.1, and its erratum 1690: the address as it is sent, with its domain in ASCII.
-LONGEST_ADDRESS = 254
-LONGEST_LOCAL_PART = 64
+MAX_ADDRESS_LENGTH = 254
+MAX_LOCAL_PART_LENGTH = 64
 # Replies of a mail server that asks to try again later (RFC 5321, section 4.2.1).
 TEMPORARY = range(400, 500)
 # What sending one message may raise: no connection or a refusal (SMTPException is an OSError), an address or a header that
@@ -41,9 +41,9 @@ def validate_mailable(address: str) -> None:
         sanitize_address(address, "utf-8")
     except ValueError:
         raise ValidationError(validate_email.message, code="invalid") from None
-    if len(local) > LONGEST_LOCAL_PART or len(sent_to) > LONGEST_ADDRESS:
+    if len(local) > MAX_LOCAL_PART_LENGTH or len(sent_to) > MAX_ADDRESS_LENGTH:
         raise ValidationError(
-            f"This address is too long. It can have {LONGEST_LOCAL_PART} characters before the @ and {LONGEST_ADDRESS} in all.",
+            f"This address is too long. It can have {MAX_LOCAL_PART_LENGTH} characters before the @ and {MAX_ADDRESS_LENGTH} in all.",
             code="max_length",
         )
 

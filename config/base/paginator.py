@@ -7,7 +7,7 @@ from typing import Any
 from django.core.paginator import Paginator
 from django.utils.functional import cached_property
 
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -33,6 +33,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 def bounded_count(queryset: Any) -> tuple[int, bool]:
     """How many rows, but at most 10,000; and whether there are more."""
     rows = queryset.order_by().values("pk")
-    if rows[MOST_COUNTED : MOST_COUNTED + 1].exists():
-        return MOST_COUNTED, True
-    return rows[:MOST_COUNTED].count(), False
+    if rows[MAX_COUNTED : MAX_COUNTED + 1].exists():
+        return MAX_COUNTED, True
+    return rows[:MAX_COUNTED].count(), False

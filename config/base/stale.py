@@ -27,7 +27,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from config.base.forms import LiveChoicesForm
-from config.base.history import LONGEST_VALUE, display, entry_since, entry_that_set, snapshot
+from config.base.history import MAX_VALUE_LENGTH, display, entry_since, entry_that_set, snapshot
 from config.base.models import hold
 from config.base.text import ago
 
@@ -108,7 +108,7 @@ def change_in_words(row: models.Model, label: str, value: str) -> str:
     """“bob changed this to “free” 2 minutes ago, while …”: the last change of a field, as its history has it."""
     entry = entry_that_set(row, label, value)
     who, when = (str(entry.user), f" {ago(entry.action_time)}") if entry else ("Somebody", "")
-    text = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
+    text = value if len(value) <= MAX_VALUE_LENGTH else f"{value[:MAX_VALUE_LENGTH]}…"
     return f"{who} changed this to “{text}”{when}, while you had this page open. Save again to overwrite it with yours."
 
 

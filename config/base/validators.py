@@ -27,7 +27,7 @@ NONCHARACTERS = frozenset(
 )
 NAMED = {"\t": "tab", "\n": "line break", "\r": "line break"}
 # Longer than any text that is stored; the rule for the length refuses the others, which are not worth reading to the end.
-LONGEST_CHECKED = 1000
+MAX_CHECKED = 1000
 FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -67,8 +67,8 @@ def refuse_secrets(value: str) -> None:
 
 def refuse_control_characters(value: str, allowed: frozenset[str] = frozenset()) -> None:
     validate_encodable(value)
-    refuse_secrets(value[:LONGEST_CHECKED])
-    text = TAGGED_FLAG.sub("x", value[:LONGEST_CHECKED])
+    refuse_secrets(value[:MAX_CHECKED])
+    text = TAGGED_FLAG.sub("x", value[:MAX_CHECKED])
     for position, character in enumerate(text):
         if character not in allowed and not is_fit_for_a_name(character, text, position):
             what = NAMED.get(character, f"control or invisible character U+{ord(character):04X}")

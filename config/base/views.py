@@ -16,7 +16,7 @@ from django.shortcuts import render
 from config.base.models import DeletedMeanwhile
 from config.base.stale import ChangedMeanwhileError
 
-MOST_PASSES = 10
+MAX_ATTEMPTS = 10
 
 View = Callable[..., HttpResponseBase]
 
@@ -59,7 +59,7 @@ def retry_on_conflict(view: View) -> View:
                 return view(request, *args, **kwargs)
             except (IntegrityError, DeletedMeanwhile) as error:
                 passes += 1
-                if passes >= (MOST_PASSES if isinstance(error, ChangedMeanwhileError) else 2):
+                if passes >= (MAX_ATTEMPTS if isinstance(error, ChangedMeanwhileError) else 2):
                     raise
             uploads: Any = request.FILES.values()
             for upload in uploads:

@@ -18,7 +18,7 @@ from accounts.signin import access
 from config.base.views import refusing_bad_values
 from config.staff.history import HistoryAdmin
 from config.staff.overview import overview
-from config.staff.search import LONGEST_QUERY, search
+from config.staff.search import MAX_QUERY_LENGTH, search
 
 
 class GatehouseAdminSite(AdminSite):
@@ -41,7 +41,7 @@ class GatehouseAdminSite(AdminSite):
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
         """Everything that matches ?q=, of the kinds that the person may view. SecretInQueryMiddleware keeps secrets away."""
-        query = request.GET.get("q", "").strip()[:LONGEST_QUERY]
+        query = request.GET.get("q", "").strip()[:MAX_QUERY_LENGTH]
         context = self.each_context(request) | {
             "title": "Search",
             "global_query": query,

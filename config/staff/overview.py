@@ -24,7 +24,7 @@ from config.base.paginator import bounded_count
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
-MOST_LISTED = 8
+MAX_LISTED = 8
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     if user.has_perm("apikeys.view_apikey"):
         context["expiring"] = expiring_keys()
     if user.has_perm("admin.view_logentry"):
-        context["recent_changes"] = LogEntry.objects.select_related("user", "content_type")[:MOST_LISTED]
+        context["recent_changes"] = LogEntry.objects.select_related("user", "content_type")[:MAX_LISTED]
     if user.has_perm("apikeys.view_keyusage"):
         context["figures"] = requests_by_hour()
     return context
@@ -57,7 +57,7 @@ def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
 
 def expiring_keys() -> Any:
     """The keys that work now and expire within 30 days, the next first."""
-    return hygiene.expiring().select_related("user").order_by("expires_at")[:MOST_LISTED]
+    return hygiene.expiring().select_related("user").order_by("expires_at")[:MAX_LISTED]
 
 
 def requests_by_hour() -> list[Figure]:

@@ -15,8 +15,8 @@ from apikeys.models import APIKey
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
-LONGEST_QUERY = 200
-MOST_FOUND = 6
+MAX_QUERY_LENGTH = 200
+MAX_FOUND = 6
 
 
 def search(site: AdminSite, request: HttpRequest, query: str) -> list[dict[str, Any]]:
@@ -30,13 +30,13 @@ def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[s
         if section.has_view_permission(request):
             live = section.get_queryset(request).live().select_related(*(section.list_select_related or ()))
             found, _ = section.get_search_results(request, live, query)
-            rows = list(found.distinct()[: MOST_FOUND + 1])
+            rows = list(found.distinct()[: MAX_FOUND + 1])
             name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
             full_list = reverse("users:list" if model is User else name)
             yield {
                 "label": str(model._meta.verbose_name_plural),
-                "rows": [(row, about(row)) for row in rows[:MOST_FOUND]],
-                "has_more": len(rows) > MOST_FOUND,
+                "rows": [(row, about(row)) for row in rows[:MAX_FOUND]],
+                "has_more": len(rows) > MAX_FOUND,
                 "url": f"{full_list}?{urlencode({'q': query})}",
             }
 

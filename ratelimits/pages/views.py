@@ -22,9 +22,9 @@ from ratelimits.advice import rule_in_words
 from ratelimits.budgets import BudgetState, rate_in_words
 from ratelimits.limiter import limiter, store_name
 from ratelimits.matching import Match
-from ratelimits.models import Outage, Refusal
+from ratelimits.models import Denial, Outage
 from ratelimits.pages.forms import CopyForm, MatchForm
-from ratelimits.register import register
+from ratelimits.recorder import recorder
 from ratelimits.rules import Rule, budgets_for, compiled, default_budget, rows_of_tier
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
@@ -86,15 +86,15 @@ def described(match: Match[Rule]) -> dict[str, Any]:
 @require_safe
 def limited_now(request: HttpRequest) -> HttpResponse:
     """The budgets that were exceeded in the last minutes, how they stand now, and the store's outages."""
-    register.flush()  # other workers write theirs within a second
-    shown = Paginator(Refusal.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
+    recorder.flush()  # other workers write theirs within a second
+    shown = Paginator(Denial.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    refusals = list(shown.object_list)
-    states = peeked(refusals)
+    denials = list(shown.object_list)
+    states = peeked(denials)
     rows = [
-        {"refusal": refusal, "state": states.get(refusal.key), "user": user}
-        for refusal, user in zip(refusals, users_of(refusals), strict=True)
+        {"denial": denial, "state": states.get(denial.key), "user": user}
+        for denial, user in zip(denials, users_of(denials), strict=True)
     ]
     return page(
         request,
@@ -110,22 +110,22 @@ def limited_now(request: HttpRequest) -> HttpResponse:
     )
 
 
-def peeked(refusals: list[Refusal]) -> dict[str, BudgetState]:
-    outcome = limiter().peek([refusal.budget for refusal in refusals])
+def peeked(denials: list[Denial]) -> dict[str, BudgetState]:
+    outcome = limiter().peek([denial.budget for denial in denials])
     return {state.budget.key: state for state in outcome.states}
 
 
-def users_of(refusals: list[Refusal]) -> list[Any]:
-    ids = {refusal.owner: refusal.owner.removeprefix("user:") for refusal in refusals}
+def users_of(denials: list[Denial]) -> list[Any]:
+    ids = {denial.owner: denial.owner.removeprefix("user:") for denial in denials}
     found = get_user_model()._default_manager.in_bulk([int(pk) for pk in ids.values() if pk.isdigit()])
-    return [found.get(int(pk)) if (pk := ids[refusal.owner]).isdigit() else None for refusal in refusals]
+    return [found.get(int(pk)) if (pk := ids[denial.owner]).isdigit() else None for denial in denials]
 
 
 @staff_required("ratelimits.change_ratelimit")
 @require_POST
 def reset(request: HttpRequest) -> HttpResponse:
     owner = request.POST.get("owner", "")
-    get_object_or_404(Refusal.objects.filter(owner=owner)[:1])
+    get_object_or_404(Denial.objects.filter(owner=owner)[:1])
     name = user_of(owner) or owner
     try:
         reset_owner(owner, Author(request.user, request))

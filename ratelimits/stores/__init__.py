@@ -1,4 +1,4 @@
-"""Where counters live. `Store` is all that a store has to be; tests/ratelimits/stores/test_stores.py is what it has to do."""
+"""Where counters are stored. tests/ratelimits/stores/test_stores.py holds every store to the same behavior."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Protocol
 
 from ratelimits.budgets import Budget, Reading
 
-# Seconds that a hit waits for an answer, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
+# Seconds a hit waits for the store, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
 TIMEOUT = 0.04
-# One of each kind of counter, with more room than probes can use.
+# One of each kind of counter, with limits that probes never reach.
 PROBE = "probe"
 PROBE_BUDGETS = (Budget(PROBE, 1_000_000, 60), Budget(PROBE, 1_000_000, 24 * 3600, "fixed"))
 
 
 class StoreUnavailable(Exception):
-    """The store is down, or did not answer in time. Nothing is known of the counters."""
+    """The store is down or didn't answer in time."""
 
 
 class Store(Protocol):
-    """Exact across threads and processes. The store's own clock decides; `clock` (microseconds) stands in for it in tests.
+    """Exact across threads and processes. The store's own clock decides; tests pass `clock` (microseconds) instead.
 
-    `hit`, `peek`, `reset` and `ping` wait `timeout` seconds for an answer, then raise StoreUnavailable.
+    `hit`, `peek`, `reset` and `ping` wait `timeout` seconds for the store, then raise StoreUnavailable.
     """
 
     name: str
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        """Charge all budgets, or none if one that is enforced has no room; an observed one without room is left out."""
+        """Charge all budgets, or none if the cost exceeds an enforced one. Exceeded observed ones aren't charged."""
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        """What `hit` would answer, charging nothing."""
+        """What `hit` would return, without charging anything."""
 
     def reset(self, keys: Collection[str]) -> None:
-        """Forget what was counted under these budget keys."""
+        """Remove the counters of these budget keys."""
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
-        """Look at the next `batch` counters and remove the dead; returns how many. Call again until a round is done."""
+        """Remove the expired ones of the next `batch` counters. Returns how many it removed."""
 
     def count(self) -> int:
-        """How many counters are held, dead ones included."""
+        """The number of counters, including expired ones."""
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all counters."""
 
     def ping(self) -> None:
-        """Return if the store can do what a request asks of it: count, which is a write."""
+        """Make sure that the store can count, which takes a write."""
 
     def close(self) -> None:
-        """Let go of this thread's connection."""
+        """Close this thread's connection."""
 
 
 def probe(store: Store) -> None:
-    """Count as a request does, and forget it. Anything less, such as PING, works on a store that refuses every hit."""
+    # A simple PING would succeed on a store that rejects writes.
     store.hit(PROBE_BUDGETS)
     store.reset([PROBE])
 

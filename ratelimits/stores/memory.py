@@ -1,11 +1,11 @@
-"""Counters in this process: for tests only, since every worker would count for itself (a system check refuses it)."""
+"""Counters in this process's memory. For tests only, because every worker would count for itself."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
 
-from ratelimits.budgets import Budget, Counter, Reading, charged, counter_keys, weigh
+from ratelimits.budgets import Budget, Counter, Reading, charged, counter_keys, reading_of
 from ratelimits.stores import machine_clock
 
 
@@ -18,7 +18,7 @@ class MemoryStore:
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         with self._lock:
-            reading = self._weigh(budgets, cost, clock)
+            reading = self._read(budgets, cost, clock)
             if not reading.allowed:
                 return reading
             for budget, counter in zip(budgets, reading.counters, strict=True):
@@ -29,10 +29,10 @@ class MemoryStore:
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         with self._lock:
-            return self._weigh(budgets, cost, clock)
+            return self._read(budgets, cost, clock)
 
-    def _weigh(self, budgets: Sequence[Budget], cost: int, clock: int | None) -> Reading:
-        return weigh(budgets, self._of(budgets), cost, machine_clock() if clock is None else clock)
+    def _read(self, budgets: Sequence[Budget], cost: int, clock: int | None) -> Reading:
+        return reading_of(budgets, self._of(budgets), cost, machine_clock() if clock is None else clock)
 
     def _of(self, budgets: Sequence[Budget]) -> tuple[Counter | None, ...]:
         return tuple(self._counters.get(budget.counter_key) for budget in budgets)
@@ -45,10 +45,10 @@ class MemoryStore:
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
         now = machine_clock() if clock is None else clock
         with self._lock:
-            dead = [key for key, counter in self._counters.items() if counter.at <= now][:batch]
-            for key in dead:
+            expired = [key for key, counter in self._counters.items() if counter.at <= now][:batch]
+            for key in expired:
                 del self._counters[key]
-        return len(dead)
+        return len(expired)
 
     def count(self) -> int:
         return len(self._counters)

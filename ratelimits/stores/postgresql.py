@@ -1,7 +1,7 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
-Never inside the request's own transaction, which would hold the budget's row, and everybody who shares it, until it ends:
-this store has a connection of its own, one a thread. Migration 0002 makes the tables, 0005 the function.
+It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everybody else
+until the request ends. Migration 0002 creates the tables, 0005 the function.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
-from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, weigh
+from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, reading_of
 from ratelimits.stores import TIMEOUT, StoreUnavailable, probe
 
-# The server gives a statement up in this share of the time that we wait for an answer, and says so: that tells a server that
-# hangs from a counter that many ask for at once.
+# The server cancels a statement after this share of the time we wait for an answer. So a counter that many ask for at once
+# can be told from a server that hangs.
 SERVER_SHARE = 0.6
-# Seconds that a hit may wait its turn at a counter, and that housekeeping may take.
-LONGEST_TURN = 2.0
+# Seconds a hit may wait for a locked counter, and that housekeeping may take.
+MAX_WAIT = 2.0
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 HIT = "SELECT rate_limit_hit(%s::text[], %s::bigint[], %s::bigint)"
 PEEK = f"""
@@ -34,16 +34,16 @@ FROM (SELECT coalesce(%s::bigint, {CLOCK}) AS now) AS clock LEFT JOIN (
 """
 SWEEP = f"""
 WITH page AS (SELECT key, at FROM %(table)s WHERE key > %%s ORDER BY key LIMIT %%s),
-dead AS (
+expired AS (
     DELETE FROM %(table)s AS c USING page WHERE c.key = page.key AND page.at <= coalesce(%%s::bigint, {CLOCK}) AND c.at = page.at
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM dead), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
+SELECT (SELECT count(*) FROM expired), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
 """
 TABLES = ("rate_counters", "rate_quotas")
 # The kinds of counters in rate_limit_hit.
 ROLLING, FIXED, LASTING = 0, 1, 2
-IS_BARRED = """
+TABLE_IS_LOCKED = """
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -61,17 +61,17 @@ class HitParameters(TypedDict):
     rules: list[int | None]
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that waits `patience` seconds for an answer: a hung server does not notice its own statement_timeout."""
+class TimeoutConnection(psycopg.Connection[Any]):
+    """Waits `timeout` seconds for an answer: a server that hangs doesn't notice its own statement_timeout."""
 
-    patience = TIMEOUT
+    timeout = TIMEOUT
 
     def __del__(self) -> None:  # type: ignore[override]
-        # A thread that ends lets its connection go; psycopg's own method would warn.
+        # psycopg's own method would warn about a connection that its thread has left open.
         self.pgconn.finish()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, timeout=self.patience if timeout is None else timeout)
+        return super().wait(gen, interval, timeout=self.timeout if timeout is None else timeout)
 
 
 class PostgreSQLStore:
@@ -85,15 +85,15 @@ class PostgreSQLStore:
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         parameters = hit_parameters(budgets, cost)
         [(answer,)] = self._run(HIT, [parameters["keys"], parameters["terms"], clock])
-        return reading(budgets, answer, cost)
+        return parse_answer(budgets, answer, cost)
 
     @staticmethod
     def hit_with(
         run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
     ) -> Reading | None:
-        """As `hit`, by `run`, which calls rate_limit_hit on Django's connection; None if the counters stay locked."""
+        """Like `hit`, through `run`, which calls rate_limit_hit on Django's connection. None if the counters stay locked."""
         try:
-            return reading(budgets, run(hit_parameters(budgets, cost)), cost)
+            return parse_answer(budgets, run(hit_parameters(budgets, cost)), cost)
         except OperationalError as error:
             if isinstance(error.__cause__, errors.LockNotAvailable):
                 return None
@@ -103,7 +103,7 @@ class PostgreSQLStore:
         keys = [budget.counter_key for budget in budgets]
         rows = self._run(PEEK, [clock, keys, keys])
         found = {key: Counter(at, span, used) for _, key, at, span, used in rows if key is not None}
-        return weigh(budgets, tuple(found.get(key) for key in keys), cost, rows[0][0])
+        return reading_of(budgets, tuple(found.get(key) for key in keys), cost, rows[0][0])
 
     def reset(self, keys: Collection[str]) -> None:
         known = counter_keys(keys)
@@ -111,13 +111,13 @@ class PostgreSQLStore:
             self._run(f"DELETE FROM {table} WHERE key = ANY(%s) RETURNING 1", [known])
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
-        dead = 0
+        expired = 0
         for table in TABLES:
             values = [self._swept_up_to[table], batch, clock]
             removed, seen, last = self._run(SWEEP % {"table": table}, values)[0]
             self._swept_up_to[table] = last if seen == batch else ""
-            dead += removed
-        return dead
+            expired += removed
+        return expired
 
     def count(self) -> int:
         return sum(int(self._run_long(f"SELECT count(*) FROM {table}")[0][0]) for table in TABLES)
@@ -136,18 +136,18 @@ class PostgreSQLStore:
         vars(self._local).clear()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        deadline = time.monotonic() + LONGEST_TURN
+        deadline = time.monotonic() + MAX_WAIT
         try:
             while True:
                 try:
                     return self._execute(sql, values)
                 except (errors.QueryCanceled, errors.LockNotAvailable):
-                    # The server answers, so it is the row that others hold just now, unless the whole table is barred.
-                    if time.monotonic() > deadline or self._execute(IS_BARRED, ())[0][0]:
+                    # The server answers, so it is the counter that is locked, unless the whole table is.
+                    if time.monotonic() > deadline or self._execute(TABLE_IS_LOCKED, ())[0][0]:
                         raise
         except errors._WaitTimeout as error:
-            self._local.connection.close()  # or the late answer would be read as the next one's
-            raise StoreUnavailable(f"PostgreSQL did not answer within {self._timeout * 1000:.0f} ms") from error
+            self._local.connection.close()  # or its late answer would be read as the next one's
+            raise StoreUnavailable(f"PostgreSQL didn't answer within {self._timeout * 1000:.0f} ms") from error
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
@@ -156,31 +156,31 @@ class PostgreSQLStore:
         try:
             return connection.execute(sql, values).fetchall()
         except errors.ReadOnlySqlTransaction:
-            # A session stays read-only when the database no longer is, or when another server has taken over.
+            # A session stays read-only even when the database no longer is, or another server has taken over.
             connection.close()
             if is_new:
                 raise
         except errors.OperationalError:
             if is_new or not connection.closed:
                 raise
-        # PostgreSQL was restarted since the last hit: that shows at once, and only on an old connection.
+        # PostgreSQL was restarted since the last hit.
         return self._connection()[0].execute(sql, values).fetchall()
 
     def _run_long(self, sql: str) -> list[Any]:
-        """Housekeeping that may look at a whole table."""
+        """Housekeeping that may read a whole table."""
         try:
             connection, _ = self._connection()
-            connection.patience = max(LONGEST_TURN, self._timeout)
+            connection.timeout = max(MAX_WAIT, self._timeout)
             try:
                 with connection.transaction():
-                    connection.execute(f"SET LOCAL statement_timeout = {LONGEST_TURN * 1000:.0f}")
+                    connection.execute(f"SET LOCAL statement_timeout = {MAX_WAIT * 1000:.0f}")
                     return connection.execute(sql).fetchall()
             finally:
-                connection.patience = self._timeout
+                connection.timeout = self._timeout
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
-    def _connection(self) -> tuple[ImpatientConnection, bool]:
+    def _connection(self) -> tuple[TimeoutConnection, bool]:
         connection = getattr(self._local, "connection", None)
         # A forked worker must not use its parent's connection.
         if connection is not None and not connection.closed and self._local.pid == os.getpid():
@@ -190,18 +190,18 @@ class PostgreSQLStore:
         return self._local.connection, True
 
 
-def connect(timeout: float) -> ImpatientConnection:
+def connect(timeout: float) -> TimeoutConnection:
     database = connections[DEFAULT_DB_ALIAS]
     parameters = database.get_connection_params()
     for django_only in ("context", "cursor_factory", "prepare_threshold"):
         parameters.pop(django_only)
-    # A hit does not wait for the disk: a crash of PostgreSQL may take back what quotas counted in its last second.
+    # A hit doesn't wait for the disk: if PostgreSQL crashes, quotas may lose what they counted in the last second.
     options = f"{parameters.pop('options', '')} -c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c synchronous_commit=off"
-    connection = ImpatientConnection.connect(
+    connection = TimeoutConnection.connect(
         **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
     )
     connection.prepare_threshold = 2
-    connection.patience = timeout
+    connection.timeout = timeout
     return connection
 
 
@@ -209,7 +209,7 @@ def connect(timeout: float) -> ImpatientConnection:
 
 
 def hit_parameters(budgets: Sequence[Budget], cost: int) -> HitParameters:
-    """In the one order in which all callers charge: two that share budgets never wait for each other in a circle."""
+    """In one order for all callers, so that two that share budgets can't deadlock."""
     ordered = budgets if len(budgets) == 1 else sorted(budgets, key=lambda budget: budget.counter_key)
     return {
         "keys": [budget.counter_key for budget in ordered],
@@ -219,7 +219,7 @@ def hit_parameters(budgets: Sequence[Budget], cost: int) -> HitParameters:
 
 
 def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
-    """Share, room, span, kind, and 1 if it only observes."""
+    """Share, limit, span, kind, and 1 if it only observes."""
     share, observes = budget.share(cost), int(budget.observe)
     if budget.is_rolling:
         span = budget.limit * budget.step
@@ -228,7 +228,7 @@ def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
     return share, budget.limit, span, LASTING if budget.is_lasting else FIXED, observes
 
 
-def reading(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Reading:
+def parse_answer(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Reading:
     """What rate_limit_hit answered, in the order of `budgets`."""
     allowed, now = answer[0] == 1, answer[1]
     rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
@@ -237,5 +237,5 @@ def reading(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Read
         rows = [by_key[budget.counter_key] for budget in budgets]
     counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
     if not allowed:
-        return weigh(budgets, counters, cost, now)
+        return reading_of(budgets, counters, cost, now)
     return Reading(True, now, tuple(row[0] == 1 for row in rows), counters)

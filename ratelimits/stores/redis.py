@@ -1,7 +1,7 @@
-"""Counters in Redis 5+ or Valkey: one Lua script a hit, the server's clock, and expiry instead of sweeping.
+"""Counters in Redis 5+ or Valkey: one Lua script per hit, the server's clock, and expiry instead of sweeping.
 
-Values are text (`at span used`), so that redis-cli shows what a counter says. A key with several budgets needs them on one
-server: Redis Cluster is not supported.
+Values are text (`at span used`), which is readable in redis-cli. Redis Cluster isn't supported: all budgets of a request
+must be on one server.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, co
 from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 
 PREFIX = "gatehouse:limit:"
-# The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to look, the clock or 0 for the
-# server's, then per budget: share, room, span (0: by month), 1 for rolling, 1 for observe; last the starts of the months around.
-# Answers, as one text, which is read faster than a list: allowed, the clock, then per budget: fits, at, span, used (at 0:
-# nothing counted).
+# The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to peek, the clock or 0 for the server's,
+# then for each budget: share, limit, span (0: a month), 1 for rolling, 1 for observe; finally the starts of nearby months.
+# Returns a string, which parses faster than a list: allowed, the clock, then for each budget: fits, at, span, used (at is 0
+# for an empty counter).
 SCRIPT = f"""
 local now = tonumber(ARGV[2])
 if now == 0 then
@@ -33,7 +33,7 @@ end
 local answer, allowed, after = {{1, now}}, 1, {{}}
 for i, key in ipairs(KEYS) do
     local base = 5 * i - 2
-    local share, room, span = tonumber(ARGV[base]), tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
+    local share, limit, span = tonumber(ARGV[base]), tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
     local rolling, observe = ARGV[base + 3] == '1', ARGV[base + 4] == '1'
     local at, was_span, used = 0, 0, 0
     local value = redis.call('GET', key)
@@ -50,7 +50,7 @@ for i, key in ipairs(KEYS) do
             if was_span ~= span then backlog = math.min(span, math.floor(backlog * span / was_span) + 1) end
         end
         new_at, new_used = now + backlog + share, 0
-        fits = backlog + share <= room
+        fits = backlog + share <= limit
     else
         local begins
         if span == 0 then
@@ -66,7 +66,7 @@ for i, key in ipairs(KEYS) do
             new_used = used + share
             if was_span == span then new_at = at end
         end
-        fits = new_used <= room
+        fits = new_used <= limit
     end
     after[i] = fits and {{new_at, span, new_used}}
     if not fits and not observe then allowed = 0 end
@@ -100,16 +100,16 @@ class RedisStore:
         self._local = threading.local()
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        return self._weigh(budgets, cost, clock, charge=True)
+        return self._read(budgets, cost, clock, charge=True)
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        return self._weigh(budgets, cost, clock, charge=False)
+        return self._read(budgets, cost, clock, charge=False)
 
     def reset(self, keys: Collection[str]) -> None:
         self._ask("DEL", *(PREFIX + key for key in counter_keys(keys)))
 
     def sweep(self, *, batch: int = 1000, clock: int | None = None) -> int:
-        """Nothing to do: every counter expires a second after it is dead."""
+        """Nothing to do: Redis removes expired counters."""
         return 0
 
     def count(self) -> int:
@@ -129,7 +129,7 @@ class RedisStore:
             connection.disconnect()
         vars(self._local).clear()
 
-    def _weigh(self, budgets: Sequence[Budget], cost: int, clock: int | None, *, charge: bool) -> Reading:
+    def _read(self, budgets: Sequence[Budget], cost: int, clock: int | None, *, charge: bool) -> Reading:
         keys = [PREFIX + budget.counter_key for budget in budgets]
         values: list[int] = [int(charge), clock or 0]
         for budget in budgets:
@@ -156,17 +156,17 @@ class RedisStore:
                 return
 
     def _ask(self, *command: Any) -> Any:
-        """One command on this thread's connection: half the cost of redis-py's pooled client."""
+        """Run a command on this thread's connection, at half the cost of redis-py's pooled client."""
         try:
-            return self._converse(command)
+            return self._send(command)
         except redis.exceptions.NoScriptError:
             raise
         except redis.TimeoutError as error:
-            raise StoreUnavailable(f"Redis did not answer within {self._timeout * 1000:.0f} ms") from error
+            raise StoreUnavailable(f"Redis didn't answer within {self._timeout * 1000:.0f} ms") from error
         except (redis.RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {error}") from error
 
-    def _converse(self, command: tuple[Any, ...]) -> Any:
+    def _send(self, command: tuple[Any, ...]) -> Any:
         connection, is_new = self._connection()
         try:
             connection.send_command(*command)
@@ -174,14 +174,13 @@ class RedisStore:
         except redis.exceptions.NoScriptError:
             raise
         except redis.TimeoutError:
-            connection.disconnect()  # or the late answer would be read as the next one's
+            connection.disconnect()  # or its late answer would be read as the next one's
             raise
         except (redis.RedisError, OSError):
             connection.disconnect()
             if is_new:
                 raise
-        # The server closed an idle connection or restarted, or it refuses writes because another one has taken over:
-        # a new connection finds out.
+        # The server closed an idle connection, restarted, or became read-only because another one took over: try a new one.
         connection.send_command(*command)
         return connection.read_response()
 
@@ -194,7 +193,7 @@ class RedisStore:
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
             retry=Retry(NoBackoff(), 0),
-            # Nothing to say before the first command: each exchange could be the one that hangs.
+            # No commands before ours: each could be the one that hangs.
             protocol=2,
             driver_info=None,
         )
@@ -204,7 +203,7 @@ class RedisStore:
 
 
 def terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
-    """A budget as the script wants it: share, room, span, rolling, observe."""
+    """Share, limit, span, rolling, observe."""
     if budget.is_rolling:
         span = budget.limit * budget.step
         return budget.share(cost), span, span, 1, int(budget.observe)
@@ -213,6 +212,6 @@ def terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
 
 
 def months_around(now: int) -> list[int]:
-    """The starts of the month before `now`'s, of its own, and of the two after: the server's clock may differ a little."""
+    """The starts of the previous, the current and the next two months: the server's clock may differ a little."""
     begins, ends = month_bounds(now)
     return [month_bounds(begins - 1)[0], begins, ends, month_bounds(ends)[1]]

@@ -1,7 +1,7 @@
-"""Counters in a SQLite file of their own: beside the main file's writers a hit would wait for their transactions.
+"""Counters in a separate SQLite file: in the main file, a hit would wait for the transactions of others.
 
-One statement per allowed hit, in autocommit: the write lock is held inside SQLite only, never while Python waits for its
-own lock. The clock is the machine's, which all processes on one file share.
+An allowed hit is one statement in autocommit mode, so the write lock is never held while Python waits for the GIL. The
+clock is the machine's, which all processes that share the file have in common.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from config.base.files import create_private
-from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, weigh
+from ratelimits.budgets import CLOCK_SLACK, Budget, Counter, Reading, counter_keys, reading_of
 from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
 
-# In how many looks nothing may have moved in the file; and the seconds that a hit may wait its turn at most.
-FEWEST_LOOKS = 30
-LONGEST_TURN = 2.0
-# `excess` is by how much a request went over; as it may never be positive, SQLite takes back the whole statement when
-# one of several budgets has no room.
+# How many checks must find the file unchanged before a hit gives up; and the most seconds a hit may wait.
+MIN_CHECKS = 30
+MAX_WAIT = 2.0
+# `excess` is by how much a request exceeds the limit. It may never be positive, so SQLite rolls back the whole statement if
+# the cost exceeds one of several budgets.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (
     key TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL, span INTEGER NOT NULL, used INTEGER NOT NULL,
     excess INTEGER NOT NULL CHECK (excess <= 0)
 ) WITHOUT ROWID
 """
-# The arithmetic of ratelimits/budgets.py, for a fresh counter in VALUES, for a known one after DO UPDATE. ?1 is the clock.
+# The arithmetic of ratelimits/budgets.py: for a new counter in VALUES, for an existing one after DO UPDATE. ?1 is the clock.
 # `excluded.used` is 0 for a rolling window, and then `excluded.at - ?1` is what the request adds.
-LEFT_OVER = f"(at - ?1 > span + {CLOCK_SLACK})"
-BACKLOG = f"""CASE WHEN excluded.used <> 0 OR at <= ?1 OR {LEFT_OVER} THEN 0 WHEN span = excluded.span THEN at - ?1
+IS_STALE = f"(at - ?1 > span + {CLOCK_SLACK})"
+BACKLOG = f"""CASE WHEN excluded.used <> 0 OR at <= ?1 OR {IS_STALE} THEN 0 WHEN span = excluded.span THEN at - ?1
     ELSE min(excluded.span, CAST((at - ?1) * 1.0 * excluded.span / span AS INTEGER) + 1) END"""
-SAME_WINDOW = f"(excluded.used <> 0 AND at > excluded.at - excluded.span AND NOT {LEFT_OVER})"
+SAME_WINDOW = f"(excluded.used <> 0 AND at > excluded.at - excluded.span AND NOT {IS_STALE})"
 HIT = f"""
 INSERT INTO counter (key, at, span, used, excess) VALUES %s
 ON CONFLICT (key) DO UPDATE SET
@@ -55,8 +55,8 @@ def hit_statement(count: int) -> str:
     return HIT % ", ".join(f"({', '.join(f'?{number}' for number in row)})" for row in rows)
 
 
-def fresh(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
-    """The row that the request makes where there is none."""
+def new_row(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
+    """The row for the first request of a budget."""
     if budget.window == "rolling":
         span = budget.limit * budget.step
         share = budget.share(cost)
@@ -66,8 +66,8 @@ def fresh(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
     return budget.counter_key, ends, ends - begins, share, share - budget.limit
 
 
-class NoRoom(Exception):
-    """The statement was taken back because of a positive excess."""
+class LimitExceeded(Exception):
+    """The statement was rolled back because of a positive excess."""
 
 
 class SQLiteStore:
@@ -102,13 +102,13 @@ class SQLiteStore:
         return Reading(True, now, tuple(fits), tuple(counters))
 
     def _charge(self, budgets: Sequence[Budget], cost: int, now: int) -> list[Counter] | None:
-        """Charge all of these; None, and nothing charged, if one has no room."""
+        """Charge all of these; None, with nothing charged, if the cost exceeds one."""
         values: list[Any] = [now]
         for budget in budgets:
-            values += fresh(budget, cost, now)
+            values += new_row(budget, cost, now)
         try:
             rows = self._run(hit_statement(len(budgets)), values)
-        except NoRoom:
+        except LimitExceeded:
             return None
         if len(rows) == 1:
             return [Counter(*rows[0][1:])]
@@ -120,7 +120,7 @@ class SQLiteStore:
         keys = [budget.counter_key for budget in budgets]
         found = self._run(f"SELECT key, at, span, used FROM counter WHERE key IN ({marks(keys)})", keys)
         counters = {key: Counter(at, span, used) for key, at, span, used in found}
-        return weigh(budgets, tuple(counters.get(key) for key in keys), cost, now)
+        return reading_of(budgets, tuple(counters.get(key) for key in keys), cost, now)
 
     def reset(self, keys: Collection[str]) -> None:
         known = counter_keys(keys)
@@ -130,11 +130,11 @@ class SQLiteStore:
         now = machine_clock() if clock is None else clock
         page = self._run("SELECT key, at FROM counter WHERE key > ? ORDER BY key LIMIT ?", [self._swept_up_to, batch])
         self._swept_up_to = page[-1][0] if len(page) == batch else ""
-        dead = [key for key, at in page if at <= now]
-        if dead:
-            # `at` again: a counter may have been charged in between.
-            self._run(f"DELETE FROM counter WHERE key IN ({marks(dead)}) AND at <= ?", [*dead, now])
-        return len(dead)
+        expired = [key for key, at in page if at <= now]
+        if expired:
+            # Checks `at` again: a counter may have been charged in between.
+            self._run(f"DELETE FROM counter WHERE key IN ({marks(expired)}) AND at <= ?", [*expired, now])
+        return len(expired)
 
     def count(self) -> int:
         return int(self._run("SELECT count(*) FROM counter")[0][0])
@@ -159,17 +159,17 @@ class SQLiteStore:
             except sqlite3.OperationalError as error:
                 if not is_busy(error):
                     raise
-            rows: list[Any] = patiently(cursor, lambda: cursor.execute(sql, values).fetchall(), self._timeout)
+            rows: list[Any] = retry_while_locked(cursor, lambda: cursor.execute(sql, values).fetchall(), self._timeout)
         except sqlite3.IntegrityError as error:
-            raise NoRoom from error
+            raise LimitExceeded from error
         except sqlite3.Error as error:
-            # A file that was opened while it could only be read stays read-only for this connection.
+            # A file that was opened while it was read-only stays read-only for this connection.
             self.close()
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
         return rows
 
     def _cursor(self) -> sqlite3.Cursor:
-        # One cursor a thread: making one is a tenth of a hit. A forked worker must not use its parent's connection.
+        # One cursor per thread: creating one takes a tenth of a hit. A forked worker must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.connection = connect(self.path, self._timeout)
             self._local.cursor = self._local.connection.cursor()
@@ -178,8 +178,8 @@ class SQLiteStore:
         return cursor
 
 
-# Small pages make small writes; a longer log makes fewer checkpoints, each of which waits for the disk.
-PREPARATIONS = (
+# Small pages make small writes; a longer log needs fewer checkpoints, which wait for the disk.
+SETUP = (
     "PRAGMA page_size = 1024",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
@@ -192,65 +192,64 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
     create_private(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=64)
     cursor = connection.cursor()
-    for statement in PREPARATIONS:
-        patiently(cursor, lambda statement=statement: cursor.execute(statement), timeout)  # type: ignore[misc]
+    for statement in SETUP:
+        retry_while_locked(cursor, lambda statement=statement: cursor.execute(statement), timeout)  # type: ignore[misc]
     return connection
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:
-    # PROTOCOL: several open a new file at once.
+    # PROTOCOL: several processes open a new file at once.
     return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL}
 
 
-def patiently(cursor: sqlite3.Cursor, work: Callable[[], Any], timeout: float) -> Any:
-    """`work()`, again and again while the file is locked, until nothing has moved in it for `timeout` seconds.
+def retry_while_locked(cursor: sqlite3.Cursor, work: Callable[[], Any], timeout: float) -> Any:
+    """Call `work` until the file isn't locked, or nothing has changed in it for `timeout` seconds.
 
-    As long as others' hits go through it is only a queue, and our turn comes. SQLite's own waiting sleeps for up to 25 ms
-    at a time, where a hit holds the lock for some 20 µs.
+    As long as hits of others succeed, ours will too. SQLite's own busy handler sleeps for up to 25 ms at a time, though a
+    hit holds the lock for some 20 µs.
     """
-    queue = Queue(cursor.connection, timeout)
+    wait = LockWait(cursor.connection, timeout)
     while True:
         try:
             return work()
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or not queue.moves():
+            if not is_busy(error) or not wait.is_worthwhile():
                 raise
-            time.sleep(queue.pause)
+            time.sleep(wait.pause)
 
 
-class Queue:
-    """Whether others get their turn while we wait for ours."""
-
+class LockWait:
     def __init__(self, connection: sqlite3.Connection, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
         self._began = time.monotonic()
         self._version: int | None = None
-        self._still_since, self._looks = self._began, 0
+        self._unchanged_since, self._checks = self._began, 0
         self.pause = 0.00005
 
-    def moves(self) -> bool:
-        """False once the file did not change for `timeout`, in many looks: a process that got no processor time in the
-        meantime has seen too little to tell. False after LONGEST_TURN in any case.
+    def is_worthwhile(self) -> bool:
+        """False once many checks found the file unchanged for `timeout`, and after MAX_WAIT in any case.
+
+        Time alone isn't enough: a process that got no processor time has checked too rarely to tell.
         """
         self.pause = min(self.pause * 1.5, 0.001)
-        self._looks += 1
+        self._checks += 1
         now = time.monotonic()
-        if self._looks % 8 == 0:
-            self._look(now)
-        return now < self._began + max(LONGEST_TURN, self._timeout) and (
-            now < self._still_since + self._timeout or self._looks < FEWEST_LOOKS
+        if self._checks % 8 == 0:
+            self._check_version(now)
+        return now < self._began + max(MAX_WAIT, self._timeout) and (
+            now < self._unchanged_since + self._timeout or self._checks < MIN_CHECKS
         )
 
-    def _look(self, now: float) -> None:
-        # Changes with every commit of another connection; reading it takes no lock that writers hold. While a file is being
-        # made, by one of several processes that open it at once, even that is refused.
+    def _check_version(self, now: float) -> None:
+        # This changes with every commit of another connection, and needs no lock that writers hold. It fails while another
+        # process creates the file.
         try:
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.OperationalError:
             return
         if self._version is not None and version != self._version:
-            self._still_since, self._looks = now, 0
+            self._unchanged_since, self._checks = now, 0
         self._version = version
 
 

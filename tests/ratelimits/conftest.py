@@ -77,7 +77,7 @@ def use_store(monkeypatch):
     def use(store):
         replacement = Limiter(store)
         used.append(replacement)
-        monkeypatch.setattr(limiter_module, "_made", [replacement])
+        monkeypatch.setattr(limiter_module, "_limiters", [replacement])
         return replacement
 
     yield use

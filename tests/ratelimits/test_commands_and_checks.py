@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ratelimits.checks import limiter_can_count
 from ratelimits.limiter import Budget, limiter
-from ratelimits.models import Outage, Refusal
+from ratelimits.models import Denial, Outage
 from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 
@@ -54,32 +54,32 @@ def test_the_postgresql_store_needs_postgresql(settings, db):
     assert errors() == ([] if connection.vendor == "postgresql" else ["ratelimits.E004"])
 
 
-def test_sweep_counters_removes_the_dead(memory, db):
+def test_sweep_counters_removes_expired_counters(memory, db):
     for number in range(5):
-        memory.store.hit([Budget(f"dead:{number}", 1, 1)], clock=1)
+        memory.store.hit([Budget(f"expired:{number}", 1, 1)], clock=1)
     limiter().hit([Budget("live", 1, 60)])
     out = StringIO()
     call_command("sweep_counters", "--batch", "2", stdout=out)
-    assert out.getvalue() == "Removed 5 dead counters and 0 old notes.\n"
+    assert out.getvalue() == "Removed 5 expired counters and 0 old records.\n"
     assert memory.store.count() == 1
 
 
 def test_sweep_counters_reports_while_it_works(memory, db):
     for number in range(250):
-        memory.store.hit([Budget(f"dead:{number}", 1, 1)], clock=1)
+        memory.store.hit([Budget(f"expired:{number}", 1, 1)], clock=1)
     out = StringIO()
     call_command("sweep_counters", "--batch", "2", stdout=out)
-    assert "200 of 250 counters looked at" in out.getvalue()
+    assert "Checked 200 of 250 counters" in out.getvalue()
 
 
-def test_sweep_counters_prunes_old_notes(memory, db):
+def test_sweep_counters_prunes_old_records(memory, db):
     Outage.objects.all().delete()  # outages are recorded outside the test's transaction, so another test may have left one
     old = timezone.now() - dt.timedelta(days=8)
-    Refusal.objects.create(key="k", owner="o", name="n", limit=1, period=1, window="rolling", first_at=old, last_at=old)
+    Denial.objects.create(key="k", owner="o", name="n", limit=1, period=1, window="rolling", first_at=old, last_at=old)
     Outage.objects.create(store="redis", node="n", error="e", began_at=old, ended_at=old)
     out = StringIO()
     call_command("sweep_counters", stdout=out)
-    assert "1 old notes" in out.getvalue()
+    assert "1 old record." in out.getvalue()
     assert not Outage.objects.exists()
 
 

@@ -15,9 +15,9 @@ from django.conf import settings as configured
 from django.db import OperationalError, connection
 
 from ratelimits import limiter as limiter_module
-from ratelimits.limiter import Budget, forget_limiter, limiter, made_limiter, make_store, store_name
-from ratelimits.models import Outage, Refusal
-from ratelimits.register import Register, register
+from ratelimits.limiter import Budget, forget_limiter, limiter, make_store, store_name
+from ratelimits.models import Denial, Outage
+from ratelimits.recorder import Recorder, recorder
 from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.redis import RedisStore
@@ -94,7 +94,7 @@ def test_the_switch_lets_all_through_but_not_at_sign_in(memory, settings, db):
     settings.RATE_LIMITER_ENABLED = False
     assert [memory.hit(ONE).allowed for _ in range(3)] == [True] * 3
     assert memory.peek(ONE).states == ()
-    assert [memory.hit(ONE, closed=True).allowed for _ in range(2)] == [True, False]
+    assert [memory.hit(ONE, fail_closed=True).allowed for _ in range(2)] == [True, False]
 
 
 # --- Which store ---
@@ -124,7 +124,7 @@ def test_a_store_knows_its_name(settings, name):
 
 def test_one_limiter_a_process_until_it_is_forgotten(db):
     forget_limiter()
-    assert made_limiter() is None
+    assert limiter_module._limiters == []
     forget_limiter()
     first = limiter()
     assert limiter() is first
@@ -175,8 +175,8 @@ def test_while_the_store_is_away_the_setting_decides(flaky, settings, fail_open,
 def test_sign_in_is_refused_while_the_store_is_away(flaky, settings):
     settings.RATE_LIMIT_FAIL_OPEN = True
     flaky.away = True
-    assert not limiter().hit(ONE, closed=True).allowed
-    assert not limiter().peek(ONE, closed=True).allowed
+    assert not limiter().hit(ONE, fail_closed=True).allowed
+    assert not limiter().peek(ONE, fail_closed=True).allowed
     assert limiter().hit(ONE).allowed
 
 
@@ -188,32 +188,32 @@ def test_it_recovers_by_itself(flaky, caplog):
     wait_until(lambda: not limiter().breaker.is_open)
     assert not limiter().hit(ONE).degraded
     messages = [record.getMessage() for record in caplog.records if record.name == "ratelimits.stores.breaker"]
-    assert messages[0] == "The rate limit store (memory) is away: taken away"
-    assert "is back" in messages[-1]
+    assert messages[0] == "The rate limit store (memory) is unavailable: taken away"
+    wait_until(lambda: "is available again" in caplog.text)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_staff_can_see_an_outage_and_what_was_let_through(flaky, settings):
+def test_staff_can_see_an_outage_and_what_was_allowed(flaky, settings):
     flaky.away = True
     for _ in range(3):
         limiter().hit(ONE)
-    limiter().hit(ONE, closed=True)
+    limiter().hit(ONE, fail_closed=True)
     wait_until(lambda: Outage.objects.filter(ended_at=None).exists())
     flaky.away = False
     # Found by its numbers, because threads of earlier tests may record their outages as late as now.
-    ended = Outage.objects.filter(let_through=3, refused=1).exclude(ended_at=None)
+    ended = Outage.objects.filter(allowed=3, denied=1).exclude(ended_at=None)
     wait_until(ended.exists)
     outage = ended.get()
     assert (outage.store, outage.error) == ("memory", "taken away")
     assert str(os.getpid()) in outage.node
-    assert str(outage) == f"memory away from {outage.node}"
+    assert str(outage) == f"memory unavailable to {outage.node}"
 
 
 def test_an_outage_that_cannot_be_noted_still_ends(flaky, caplog):
     """This test has no database, so the breaker's thread can't write."""
     flaky.away = True
     limiter().hit(ONE)
-    wait_until(lambda: "could not be noted" in caplog.text)
+    wait_until(lambda: "could not be recorded" in caplog.text)
     flaky.away = False
     wait_until(lambda: not limiter().breaker.is_open)
 
@@ -272,7 +272,7 @@ def test_a_hung_redis_delays_one_request_by_60_ms_and_then_none(own_redis, use_s
         delays.append(first_hit_on_a_hung(own_redis, store, use_store))
         counting = limiter()
         later = [timed(lambda: limiter().hit(ONE))[1] for _ in range(100) if not time.sleep(0.01)]
-        assert not counting.hit(ONE, closed=True).allowed
+        assert not counting.hit(ONE, fail_closed=True).allowed
         assert sorted(later)[90] < 5
         own_redis.send_signal(signal.SIGCONT)
         wait_until(lambda counting=counting: not counting.breaker.is_open)
@@ -352,41 +352,41 @@ def test_a_sqlite_file_that_is_none_is_away(tmp_path):
 
 
 def test_a_refusal_is_noted_once_and_counted_up(memory, db):
-    register.forget()
+    recorder.forget()
     for _ in range(4):
         memory.hit(ONE)
-    refusal = Refusal.objects.get()
+    refusal = Denial.objects.get()
     assert (refusal.owner, refusal.key, refusal.name, refusal.count) == ("user:1", "user:1/rule:1", "one", 1)
     assert refusal.in_words == "1 per minute"
     assert refusal.budget == ONE[0]
     assert str(refusal) == "user:1 at one"
-    assert list(Refusal.objects.recent()) == [refusal]
+    assert list(Denial.objects.recent()) == [refusal]
 
 
 def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypatch):
-    register.forget()
+    recorder.forget()
     for _ in range(4):
         memory.hit(ONE)
-    monkeypatch.setattr("ratelimits.register.WRITE_INTERVAL", -1.0)
+    monkeypatch.setattr("ratelimits.recorder.WRITE_INTERVAL", -1.0)
     memory.hit(ONE)
-    assert Refusal.objects.get().count == 4
+    assert Denial.objects.get().count == 4
 
 
 def test_an_observed_limit_reports_whom_it_would_refuse(memory, db):
-    register.forget()
+    recorder.forget()
     watched = [Budget("user:2/rule:9", 1, 60, name="watched", observe=True)]
     assert [memory.hit(watched).allowed for _ in range(2)] == [True, True]
-    assert Refusal.objects.get().observed
+    assert Denial.objects.get().observed
 
 
 def test_a_flood_of_refused_addresses_does_not_become_a_flood_of_writes(memory, db, monkeypatch):
-    monkeypatch.setattr("ratelimits.register.MOST_WRITES", 3)
-    noting = Register()
+    monkeypatch.setattr("ratelimits.recorder.MAX_WRITES", 3)
+    noting = Recorder()
     for number in range(10):
         budget = [Budget(f"addr:10.0.0.{number}/default", 1, 60)]
         memory.store.hit(budget)
-        noting.note(limiter_module.outcome(budget, memory.store.hit(budget)))
-    assert Refusal.objects.count() == 3
+        noting.record(limiter_module.outcome_of(budget, memory.store.hit(budget)))
+    assert Denial.objects.count() == 3
 
 
 def fail_to_write(*_):
@@ -394,12 +394,12 @@ def fail_to_write(*_):
 
 
 def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog):
-    register.forget()
+    recorder.forget()
     too_long = [Budget("user:1/" + "x" * 100_000, 2**62, 60, name="n" * 100_000)]
     memory.hit(too_long, 2**62)
     with connection.execute_wrapper(fail_to_write):
         assert not memory.hit(too_long, 2**62).allowed
-    assert "could not be noted" in caplog.text
+    assert "could not be recorded" in caplog.text
 
 
 def test_hits_sweep_now_and_then(memory, db, monkeypatch):
@@ -421,7 +421,7 @@ def test_a_sweep_that_fails_harms_no_request(flaky, db, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _nothing_noted():
-    register.forget()
+    recorder.forget()
     logging.getLogger("ratelimits").setLevel(logging.NOTSET)
 
 

@@ -1,21 +1,22 @@
-"""manage.py sweep_counters: remove the counters that say nothing any more. Run it by cron, or leave it to the hits."""
-
 from __future__ import annotations
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.base.text import counted
 from ratelimits.limiter import limiter
-from ratelimits.register import prune
+from ratelimits.recorder import prune
 from ratelimits.stores import StoreUnavailable
 
 
 class Command(BaseCommand):
-    help = "Remove dead rate limit counters and old notes of refusals, in batches. Can be stopped and run again."
+    help = "Remove expired rate limit counters and old records of denials, in batches. Can be stopped and run again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--batch", type=int, default=1000, help="Counters looked at in one go (default 1000).")
+        parser.add_argument(
+            "--batch", type=int, default=1000, help="Number of counters to check at a time (default: 1000)."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         batch = options["batch"]
@@ -24,20 +25,15 @@ class Command(BaseCommand):
         try:
             removed = self.sweep(batch)
         except StoreUnavailable as error:
-            raise CommandError(f"The counters could not be swept: {error}") from error
-        noted = prune()
-        self.stdout.write(f"Removed {removed:,} dead counters and {noted:,} old notes.")
+            raise CommandError(f"Could not sweep the counters: {error}") from error
+        self.stdout.write(f"Removed {counted(removed, 'expired counter')} and {counted(prune(), 'old record')}.")
 
     def sweep(self, batch: int) -> int:
         store = limiter().store
-        removed, looked_at, held = 0, 0, store.count()
-        while looked_at < held:
+        removed, checked, total = 0, 0, store.count()
+        while checked < total:
             removed += store.sweep(batch=batch)
-            looked_at += batch
-            if self.verbose(looked_at // batch):
-                self.stdout.write(f"{min(looked_at, held):,} of {held:,} counters looked at, {removed:,} removed.")
+            checked += batch
+            if checked // batch % 100 == 0:
+                self.stdout.write(f"Checked {min(checked, total):,} of {total:,} counters, removed {removed:,}.")
         return removed
-
-    @staticmethod
-    def verbose(batches: int) -> bool:
-        return batches % 100 == 0

@@ -162,7 +162,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
 
 
 def test_more_accounts_than_are_counted_are_said_to_be_more(staff_client, monkeypatch):
-    monkeypatch.setattr("config.base.paginator.MOST_COUNTED", 2)
+    monkeypatch.setattr("config.base.paginator.MAX_COUNTED", 2)
     for name in ("anna", "berta", "carl"):
         make_user(name)
     assert "More than 2 accounts" in staff_client.get("/users/").content.decode()

@@ -232,8 +232,8 @@ def test_deleting_and_restoring_take_the_right_to_delete(client):
 
 def test_limits_say_when_a_change_is_in_force(staff_client, free):
     limit = make_limit(free)
-    assert "Within 5 seconds" in staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/delete/").content.decode()
+    assert "within 5 seconds" in staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/delete/").content.decode()
     limit.delete()
     page = staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/restore/").content.decode()
-    assert "applies again within 5 seconds" in page
+    assert "takes effect again within 5 seconds" in page
     assert RateLimit.objects.deleted().get() == limit

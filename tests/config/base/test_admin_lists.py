@@ -78,7 +78,7 @@ def test_deleted_rows_are_hidden_and_one_click_away(staff_client, place):
 
 
 def test_usage_over_many_rows_is_never_counted(staff_client, alice, monkeypatch):
-    monkeypatch.setattr(base_paginator, "MOST_COUNTED", 60)
+    monkeypatch.setattr(base_paginator, "MAX_COUNTED", 60)
     key = make_key(alice)
     KeyUsage.objects.bulk_create(
         [KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200) for _ in range(200)]

@@ -56,7 +56,7 @@ def test_a_foreign_key_reads_as_its_name_and_an_empty_value_as_a_dash(alice, fre
 
 def test_a_long_value_is_cut(free):
     free.description = "x" * 500
-    assert len(history.snapshot(free)["description"]) == history.LONGEST_VALUE
+    assert len(history.snapshot(free)["description"]) == history.MAX_VALUE_LENGTH
 
 
 def test_nothing_changed_gives_no_changes(alice):

@@ -18,7 +18,7 @@ from apikeys.models import (
     TouchedHour,
     UsageHour,
 )
-from ratelimits.models import Outage, RateLimit, Refusal
+from ratelimits.models import Denial, Outage, RateLimit
 from tiers.models import Tier
 
 HOUR = datetime(2026, 3, 14, 15, tzinfo=UTC)
@@ -27,8 +27,8 @@ NAMES = [
     (User(username="ada"), "ada"),
     (Tier(name="pro"), "pro"),
     (RateLimit(name="all orders"), "all orders"),
-    (Refusal(owner="user:7", name="all orders"), "user:7 at all orders"),
-    (Outage(store="redis", node="web-1, process 42"), "redis away from web-1, process 42"),
+    (Denial(owner="user:7", name="all orders"), "user:7 at all orders"),
+    (Outage(store="redis", node="web-1, process 42"), "redis unavailable to web-1, process 42"),
     (KEY, "nightly export (gate_Ab3dE1…9xYz)"),
     (KeyPermission(action="read", resource="/orders/*"), "read /orders/*"),
     (KeyUsage(method="GET", endpoint="/orders", status_code=200), "GET /orders → 200"),

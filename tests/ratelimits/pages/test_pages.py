@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from config.base.history import Author
 from ratelimits.limiter import limiter
-from ratelimits.models import Outage, RateLimit, Refusal
-from ratelimits.register import register
+from ratelimits.models import Denial, Outage, RateLimit
+from ratelimits.recorder import recorder
 from ratelimits.rules import budgets_for
 from ratelimits.services import set_mode
 from ratelimits.stores import StoreUnavailable
@@ -25,7 +25,7 @@ PAGES = ("match_tester", "limited_now", "copy")
 
 @pytest.fixture(autouse=True)
 def _nothing_noted():
-    register.forget()
+    recorder.forget()
 
 
 def url(name):
@@ -153,9 +153,9 @@ def test_an_empty_list_says_so(staff_client):
 def test_an_address_is_listed_as_such_and_old_refusals_are_not(staff_client):
     now = timezone.now()
     row = {"name": "default", "limit": 5, "period": 60, "window": "rolling", "first_at": now, "count": 3}
-    Refusal.objects.create(key="addr:192.0.2.1/default", owner="addr:192.0.2.1", last_at=now, **row)
+    Denial.objects.create(key="addr:192.0.2.1/default", owner="addr:192.0.2.1", last_at=now, **row)
     old = now - dt.timedelta(minutes=6)
-    Refusal.objects.create(key="addr:192.0.2.2/default", owner="addr:192.0.2.2", last_at=old, **row)
+    Denial.objects.create(key="addr:192.0.2.2/default", owner="addr:192.0.2.2", last_at=old, **row)
     page = text(staff_client.get(url("limited_now")))
     assert "addr:192.0.2.1" in page
     assert "addr:192.0.2.2" not in page
@@ -166,7 +166,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, 
     rule, now = limit(free, "/x"), timezone.now()
     for one in range(number):
         user = make_user(f"user{one}")
-        Refusal.objects.create(
+        Denial.objects.create(
             key=f"user:{user.pk}/rule:{rule.pk}", owner=f"user:{user.pk}", rate_limit=rule, name="x", limit=5, period=60,
             window="rolling", first_at=now, last_at=now, count=1,
         )  # fmt: skip
@@ -185,7 +185,7 @@ def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_clie
     for path in ("/x", "/orders"):
         assert limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", path)).allowed
     assert "Rate limit counters reset" in LogEntry.objects.get().change_message
-    assert not Refusal.objects.exists()
+    assert not Denial.objects.exists()
 
 
 def test_a_reset_while_the_store_is_away_says_so_and_changes_nothing(staff_client, alice, monkeypatch):
@@ -197,7 +197,7 @@ def test_a_reset_while_the_store_is_away_says_so_and_changes_nothing(staff_clien
     monkeypatch.setattr(limiter().store, "reset", away)
     response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
     assert "nothing was reset" in text(response)
-    assert Refusal.objects.exists()
+    assert Denial.objects.exists()
 
 
 def test_an_address_can_be_reset_too(staff_client):
@@ -215,7 +215,7 @@ def test_whoever_is_not_limited_cannot_be_reset(staff_client, owner):
 
 def test_outages_are_shown(staff_client):
     Outage.objects.create(store="redis", node="web1, process 7", error="no <b>answer</b>", began_at=timezone.now(),
-                          let_through=1234)  # fmt: skip
+                          allowed=1234)  # fmt: skip
     page = text(staff_client.get(url("limited_now")))
     assert "web1, process 7" in page
     assert "1,234" in page
@@ -292,12 +292,12 @@ def test_saving_tells_which_limits_lose_requests(staff_client, free):
     limit(free, "/orders/*")
     limit(free, "/orders")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free), follow=True)
-    assert "no longer count for /orders/*" in text(response)
+    assert "no longer count towards /orders/*" in text(response)
     response = staff_client.post(
         reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/{id}/*", mode="observe"), follow=True
     )
-    assert "/orders/* never applies any more" in text(response)
-    assert "are not limited at all" in text(response)
+    assert "/orders/* no longer applies" in text(response)
+    assert "aren&#x27;t limited at all" in text(response)
 
 
 def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):

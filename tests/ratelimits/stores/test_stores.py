@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ratelimits.budgets import Budget, microseconds
-from ratelimits.limiter import Limiter, outcome
+from ratelimits.limiter import Limiter, outcome_of
 from ratelimits.stores.memory import MemoryStore
 from tests.ratelimits.hammering import address_of, hammer, open_and_hammer
 
@@ -142,7 +142,7 @@ def test_a_retry_at_the_promised_second_succeeds_and_one_second_earlier_fails(st
     for _ in range(20):
         while (reading := store.hit([budget], clock=clock)).allowed:
             clock += lucky.randrange(1000)
-        promised = outcome([budget], reading).retry_after
+        promised = outcome_of([budget], reading).retry_after
         assert promised >= 1
         assert not store.peek([budget], clock=clock + (promised - 1) * SECOND).allowed
         clock += promised * SECOND
@@ -152,7 +152,7 @@ def test_a_retry_at_the_promised_second_succeeds_and_one_second_earlier_fails(st
 @EACH_WINDOW
 def test_what_is_said_to_remain_is_what_remains(store, window):
     budget = hundred(limit=5, window=window)
-    said = [outcome([budget], store.hit([budget], clock=NOON)).states[0].remaining for _ in range(6)]
+    said = [outcome_of([budget], store.hit([budget], clock=NOON)).states[0].remaining for _ in range(6)]
     assert said == [4, 3, 2, 1, 0, 0]
 
 
@@ -237,9 +237,9 @@ def test_a_changed_limit_hands_out_no_fresh_quota(store, window, new):
 
 def test_a_rolling_limit_keeps_the_share_that_is_used(store):
     admitted(store, [hundred()], 50, NOON)
-    assert outcome([hundred(limit=10)], store.peek([hundred(limit=10)], clock=NOON)).states[0].remaining == 5
+    assert outcome_of([hundred(limit=10)], store.peek([hundred(limit=10)], clock=NOON)).states[0].remaining == 5
     longer = hundred(limit=10, period=3600)
-    assert outcome([longer], store.peek([longer], clock=NOON)).states[0].remaining in {4, 5}
+    assert outcome_of([longer], store.peek([longer], clock=NOON)).states[0].remaining in {4, 5}
     assert admitted(store, [longer], 10, NOON) in {4, 5}
 
 
@@ -277,17 +277,17 @@ def test_when_one_budget_refuses_no_other_is_charged(store, reverse):
     others = [hundred(key="a"), hundred(key="c", window="fixed"), hundred(key="d", window="month")]
     store.hit([full], clock=NOON)
     store.hit(others, clock=NOON)
-    before = outcome(others, store.peek(others, clock=NOON)).states
+    before = outcome_of(others, store.peek(others, clock=NOON)).states
     budgets = [*others[:1], full, *others[1:]]
     reading = store.hit(budgets[::-1] if reverse else budgets, clock=NOON)
     assert not reading.allowed
     assert sorted(reading.fits) == [False, True, True, True]
-    assert outcome(others, store.peek(others, clock=NOON)).states == before
+    assert outcome_of(others, store.peek(others, clock=NOON)).states == before
 
 
 def test_readings_come_in_the_order_of_the_budgets(store):
     budgets = [hundred(key=key, limit=limit) for key, limit in (("z", 5), ("a", 7), ("m", 3))]
-    states = outcome(budgets, store.hit(budgets, clock=NOON)).states
+    states = outcome_of(budgets, store.hit(budgets, clock=NOON)).states
     assert [(state.budget.key, state.remaining) for state in states] == [("z", 4), ("a", 6), ("m", 2)]
 
 
@@ -306,7 +306,7 @@ def test_an_observed_budget_counts_and_never_refuses(store, window):
 def test_a_refused_request_is_not_counted_where_it_is_observed(store):
     watched, enforced = hundred(key="a", observe=True), hundred(key="e", limit=1)
     admitted(store, [watched, enforced], 5, NOON)
-    assert outcome([watched], store.peek([watched], clock=NOON)).states[0].remaining == 99
+    assert outcome_of([watched], store.peek([watched], clock=NOON)).states[0].remaining == 99
 
 
 # --- Sweeping ---
@@ -367,8 +367,8 @@ def test_every_store_answers_as_the_reference(shared_store, history):
         found = shared_store.hit(budgets, cost, clock=clock)
         assert found.allowed == expected.allowed
         assert found.fits == expected.fits
-        assert outcome(budgets, found, cost) == outcome(budgets, expected, cost)
-        assert outcome(budgets, shared_store.peek(budgets, cost, clock=clock), cost) == outcome(
+        assert outcome_of(budgets, found, cost) == outcome_of(budgets, expected, cost)
+        assert outcome_of(budgets, shared_store.peek(budgets, cost, clock=clock), cost) == outcome_of(
             budgets, reference.peek(budgets, cost, clock=clock), cost
         )
 

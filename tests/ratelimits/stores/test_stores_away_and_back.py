@@ -15,7 +15,7 @@ from ratelimits.stores import StoreUnavailable
 from ratelimits.stores import postgresql as postgresql_module
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
-from ratelimits.stores.sqlite import Queue, SQLiteStore
+from ratelimits.stores.sqlite import LockWait, SQLiteStore
 from tests.ratelimits.conftest import ON_POSTGRESQL
 from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
@@ -95,10 +95,10 @@ def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, question):
 @pytest.mark.django_db
 def test_housekeeping_that_takes_too_long_is_given_up_and_hits_stay_impatient(make_store, monkeypatch):
     store = make_store("postgresql")
-    monkeypatch.setattr(postgresql_module, "LONGEST_TURN", 0.05)
+    monkeypatch.setattr(postgresql_module, "MAX_WAIT", 0.05)
     with pytest.raises(StoreUnavailable, match="timeout"):
         store._run_long("SELECT pg_sleep(1)")
-    assert store._connection()[0].patience == PATIENCE
+    assert store._connection()[0].timeout == PATIENCE
 
 
 @on_postgresql
@@ -118,8 +118,8 @@ def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_st
     store = make_store("postgresql")
     store.hit(BUDGET)
     hung = PostgreSQLStore(timeout=0.5)
-    hung._connection()[0].patience = 0.01
-    with pytest.raises(StoreUnavailable, match="PostgreSQL did not answer within 500 ms"):
+    hung._connection()[0].timeout = 0.01
+    with pytest.raises(StoreUnavailable, match="PostgreSQL didn't answer within 500 ms"):
         hung._run("SELECT pg_sleep(0.1)")
     assert hung.peek(BUDGET).counters[0] is not None
     hung.close()
@@ -131,7 +131,7 @@ def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_st
 def test_a_counter_in_other_hands_is_waited_for_longer_than_the_server_waits_at_a_time(make_store, monkeypatch):
     store = make_store("postgresql")
     store.hit(BUDGET)
-    monkeypatch.setattr(postgresql_module, "LONGEST_TURN", 0.3)
+    monkeypatch.setattr(postgresql_module, "MAX_WAIT", 0.3)
     impatient = PostgreSQLStore(timeout=0.05)
     with postgresql_module.connect(PATIENCE) as other, other.transaction():
         other.execute("SELECT FROM rate_counters FOR UPDATE")
@@ -183,10 +183,10 @@ class Unreadable:
 
 
 def test_a_file_that_is_just_being_made_is_waited_for():
-    queue = Queue(Unreadable(), timeout=60)
-    assert all(queue.moves() for _ in range(16))
+    wait = LockWait(Unreadable(), timeout=60)
+    assert all(wait.is_worthwhile() for _ in range(16))
 
 
 def test_nobody_waits_for_a_file_in_which_nothing_moves():
-    queue = Queue(Unreadable(), timeout=0)
-    assert not all(queue.moves() for _ in range(100))
+    wait = LockWait(Unreadable(), timeout=0)
+    assert not all(wait.is_worthwhile() for _ in range(100))

@@ -40,7 +40,7 @@ def budget(number):
 
 
 def outages(caplog):
-    return [record for record in caplog.records if "is away" in record.getMessage()]
+    return [record for record in caplog.records if "is unavailable" in record.getMessage()]
 
 
 def ask_often(counting):

@@ -11,11 +11,11 @@ from django.db import OperationalError, connection
 from django.urls import reverse
 
 from config.base.history import Author
-from ratelimits import register as register_module
+from ratelimits import recorder as recorder_module
 from ratelimits.budgets import Budget
 from ratelimits.limiter import limiter
-from ratelimits.models import Outage, Refusal
-from ratelimits.register import OutageLog, register
+from ratelimits.models import Denial, Outage
+from ratelimits.recorder import OutageRecorder, recorder
 from ratelimits.services import reset_owner
 from tests.apikeys.gateway.servers import call, gatehouse
 from tests.ratelimits.stores.refusing import wait_until
@@ -25,9 +25,9 @@ DENIED = 42
 
 @pytest.fixture(autouse=True)
 def _nothing_noted():
-    register.forget()
+    recorder.forget()
     yield
-    register.forget()
+    recorder.forget()
 
 
 def budget(owner="user:1"):
@@ -41,7 +41,7 @@ def deny(times, budgets=None):
 
 
 def counted():
-    return sum(Refusal.objects.values_list("count", flat=True))
+    return sum(Denial.objects.values_list("count", flat=True))
 
 
 def test_the_page_shows_all_of_a_burst(memory, staff_client):
@@ -61,30 +61,30 @@ def test_a_burst_is_in_the_database_soon_without_another_event(memory):
 
 @pytest.mark.django_db
 def test_more_limits_than_requests_may_write_at_a_time_are_all_counted(memory, monkeypatch):
-    monkeypatch.setattr(register_module, "MOST_WRITES", 2)
+    monkeypatch.setattr(recorder_module, "MAX_WRITES", 2)
     for number in range(5):
         deny(3, budget(f"addr:10.0.0.{number}"))
-    register.flush()
-    assert list(Refusal.objects.values_list("count", flat=True)) == [3] * 5
+    recorder.flush()
+    assert list(Denial.objects.values_list("count", flat=True)) == [3] * 5
 
 
 @pytest.mark.django_db
 def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
-    monkeypatch.setattr(register_module, "MOST_HELD", 3)
+    monkeypatch.setattr(recorder_module, "MAX_HELD", 3)
     for number in range(5):
         deny(2, budget(f"addr:10.0.0.{number}"))
-    register.flush()
-    assert sorted(Refusal.objects.values_list("count", flat=True)) == [2] * 3
+    recorder.flush()
+    assert sorted(Denial.objects.values_list("count", flat=True)) == [2] * 3
 
 
 @pytest.mark.django_db
 def test_what_came_before_a_reset_does_not_come_back(memory, rf):
     deny(DENIED)
     reset_owner("user:1", Author(None))
-    register.flush()
-    assert not Refusal.objects.exists()
+    recorder.flush()
+    assert not Denial.objects.exists()
     deny(1)
-    register.flush()
+    recorder.flush()
 
 
 def refuse(*_):
@@ -95,10 +95,10 @@ def refuse(*_):
 def test_counts_that_the_database_refuses_are_kept_until_it_takes_them(memory, caplog):
     with connection.execute_wrapper(refuse):
         deny(DENIED)
-        register.flush()
-    assert "could not be noted" in caplog.text
+        recorder.flush()
+    assert "could not be recorded" in caplog.text
     assert counted() == 0
-    register.flush()
+    recorder.flush()
     assert counted() == DENIED
 
 
@@ -106,13 +106,13 @@ def test_counts_that_the_database_refuses_are_kept_until_it_takes_them(memory, c
 def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatch):
     refused = []
 
-    def refuse_at_first(due, write=register_module.write):
+    def refuse_at_first(due, write=recorder_module.write):
         if len(refused) < 3:
             refused.append(due)
             return due
         return write(due)
 
-    monkeypatch.setattr(register_module, "write", refuse_at_first)
+    monkeypatch.setattr(recorder_module, "write", refuse_at_first)
     deny(DENIED)
     wait_until(lambda: counted() == DENIED, seconds=20)
 
@@ -121,46 +121,46 @@ def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatc
 def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog):
     failures = []
 
-    def fail_at_first(due, write=register_module.write):
+    def fail_at_first(due, write=recorder_module.write):
         if due and not failures:
             failures.append(due)
             raise RuntimeError("something nobody thought of")
         return write(due)
 
-    monkeypatch.setattr(register_module, "write", fail_at_first)
-    monkeypatch.setattr(register_module, "MOST_WRITES", 0)  # requests leave all writing to the thread
+    monkeypatch.setattr(recorder_module, "write", fail_at_first)
+    monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)  # requests leave all writing to the thread
     deny(1)
-    wait_until(lambda: "Refusals could not be noted" in caplog.text, seconds=10)
+    wait_until(lambda: "Denials could not be recorded" in caplog.text, seconds=10)
     deny(DENIED, budget("user:2"))
     wait_until(lambda: counted() == DENIED, seconds=10)
 
 
 @pytest.mark.django_db
 def test_one_that_cannot_be_stored_takes_no_other_with_it(memory, monkeypatch, caplog):
-    monkeypatch.setattr(register_module, "MOST_WRITES", 0)
+    monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)
     nameless = [Budget("user:3/rule:1", 1, 36_000, name=None)]
     for budgets in (budget("user:2"), nameless, budget("user:4")):
         deny(DENIED, budgets)
-    register.flush()
-    assert "could not be noted" in caplog.text
-    assert list(Refusal.objects.order_by("key").values_list("owner", "count")) == [("user:2", 42), ("user:4", 42)]
+    recorder.flush()
+    assert "could not be recorded" in caplog.text
+    assert list(Denial.objects.order_by("key").values_list("owner", "count")) == [("user:2", 42), ("user:4", 42)]
 
 
 @pytest.mark.django_db
 def test_a_rule_that_is_gone_by_now_does_not_keep_its_refusals_from_being_counted(memory):
     deny(DENIED, [Budget("user:1/rule:999", 1, 36_000, name="gone", rule_id=999)])
-    register.flush()
-    assert Refusal.objects.get().count == DENIED
+    recorder.flush()
+    assert Denial.objects.get().count == DENIED
 
 
 @pytest.mark.django_db
 def test_an_outage_that_the_process_does_not_survive_is_noted_at_its_end():
     others = list(Outage.objects.values_list("pk", flat=True))
-    log = OutageLog("redis", "gone")
-    log.let_through = DENIED
+    log = OutageRecorder("redis", "gone")
+    log.allowed = DENIED
     log._end_with_the_process()
     outage = Outage.objects.exclude(pk__in=others).get()
-    assert (outage.let_through, outage.ended_at is not None) == (DENIED, True)
+    assert (outage.allowed, outage.ended_at is not None) == (DENIED, True)
 
 
 # --- Real workers ---
@@ -216,4 +216,4 @@ def test_an_outage_ends_with_the_process_that_saw_it(tmp_path):
         process.wait(20)
     outage = Outage.objects.get()
     assert outage.ended_at is not None
-    assert outage.let_through == DENIED
+    assert outage.allowed == DENIED

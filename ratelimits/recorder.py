@@ -1,7 +1,6 @@
-"""What staff see of the limiter at work: who is refused, and when the store was away.
+"""Records for staff: who was rate limited, and when the store was unavailable.
 
-Both go to the database seldom: a refusal must stay cheap, or refusing would be a way to slow us down. But what is held back goes
-there within a second or so, whether or not anything else happens, and when the process ends.
+Denials must stay cheap, so they are collected and written about once a second, and when the process ends.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from django.utils import timezone
 
 from config.base.database import refusal
 from ratelimits.budgets import Budget, Outcome
-from ratelimits.models import Outage, Refusal
+from ratelimits.models import Denial, Outage
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two writes for one budget, in one worker; how many budgets requests may write in one such time; and for how
-# many counts are held, lest a flood of addresses fills the memory while the database is away.
+# Seconds between two writes for one budget in one worker; how many budgets requests may write in that time; and how many
+# are kept in memory while the database is unavailable, however many addresses send requests.
 WRITE_INTERVAL = 1.0
-MOST_WRITES = 20
-MOST_HELD = 10_000
+MAX_WRITES = 20
+MAX_HELD = 10_000
 KEPT_FOR = dt.timedelta(days=7)
 
-# A rule that was removed meanwhile leaves the row without one.
-NOTE = """
-INSERT INTO rate_limit_refusals
+# The rule may have been removed in the meantime.
+INSERT = """
+INSERT INTO rate_limit_denials
     (key, owner, rate_limit_id, name, "limit", period, "window", observed, count, first_at, last_at)
 VALUES (%s, %s, (SELECT id FROM rate_limits WHERE id = %s), %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (key) DO UPDATE SET
     name = excluded.name, "limit" = excluded."limit", period = excluded.period, "window" = excluded."window",
-    observed = excluded.observed, last_at = excluded.last_at, count = rate_limit_refusals.count + excluded.count
+    observed = excluded.observed, last_at = excluded.last_at, count = rate_limit_denials.count + excluded.count
 """
-# A row that is gone was reset in the meantime, and what came before no longer counts.
-ADD = "UPDATE rate_limit_refusals SET count = count + %s, last_at = %s WHERE key = %s"
+# If the row was removed by a reset, earlier denials no longer count.
+ADD = "UPDATE rate_limit_denials SET count = count + %s, last_at = %s WHERE key = %s"
 
 
 @dataclass
@@ -58,21 +57,21 @@ class Pending:
 Due = tuple[Pending, int]
 
 
-class Register:
-    """Refusals of this process that are not in the database yet."""
+class Recorder:
+    """Denials of this process that aren't in the database yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[str, Pending] = {}
         self._window_began = 0.0
         self._writes = 0
-        # Held while something is written, so that the end of the process waits for it.
+        # Makes the end of the process wait for a write in progress.
         self._writing = threading.Lock()
-        self._something_waits = threading.Event()
+        self._pending_event = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, outcome: Outcome) -> None:
-        """Count the budgets that had no room. Writes some of what is due; a thread writes the rest soon."""
+    def record(self, outcome: Outcome) -> None:
+        """Count the exceeded budgets. Writes some at once; a thread writes the rest soon."""
         exceeded = [state.budget for state in outcome.states if state.exceeded]
         if exceeded:
             with self._lock:
@@ -82,7 +81,6 @@ class Register:
                 self._write_soon()
 
     def flush(self) -> None:
-        """Write all that waits."""
         with self._writing:
             with self._lock:
                 due = [self._taken(pending, time.monotonic()) for pending in self._pending.values() if pending.count]
@@ -98,12 +96,12 @@ class Register:
             self._window_began, self._writes = now, 0
             self._drop_written(now)
         for budget in budgets:
-            if budget.key not in self._pending and len(self._pending) >= MOST_HELD:
+            if budget.key not in self._pending and len(self._pending) >= MAX_HELD:
                 continue
             pending = self._pending.setdefault(budget.key, Pending(budget))
             pending.budget = budget
             pending.count += 1
-            if now - pending.written_at > WRITE_INTERVAL and self._writes < MOST_WRITES:
+            if now - pending.written_at > WRITE_INTERVAL and self._writes < MAX_WRITES:
                 self._writes += 1
                 pending.has_row = False
                 yield self._taken(pending, now)
@@ -129,7 +127,7 @@ class Register:
     def _write_soon(self) -> None:
         database = connections[DEFAULT_DB_ALIAS]
         if database.in_atomic_block:
-            # On SQLite the thread would wait for this very transaction.
+            # On SQLite, the thread would wait for this transaction.
             database.on_commit(self._wake_thread)
         else:
             self._wake_thread()
@@ -137,32 +135,30 @@ class Register:
     def _wake_thread(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="rate-limit-register", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="rate-limit-recorder", daemon=True)
                 self._thread.start()
                 atexit.register(self.flush)
-        self._something_waits.set()
+        self._pending_event.set()
 
     def _run(self) -> None:
         while True:
-            self._something_waits.wait()
+            self._pending_event.wait()
             time.sleep(WRITE_INTERVAL)
-            self._something_waits.clear()
+            self._pending_event.clear()
             try:
                 self.flush()
                 connections[DEFAULT_DB_ALIAS].close()
             except Exception:
-                logger.exception("Refusals could not be noted.")
+                logger.exception("Denials could not be recorded.")
             if any(pending.count for pending in list(self._pending.values())):
-                self._something_waits.set()
+                self._pending_event.set()
 
 
 def write(due: list[Due]) -> list[Due]:
-    """Count up the rows of these budgets; returns what the database refused for now. A failure is logged only: the answer to
-    the caller does not depend on it.
-    """
+    """Returns what the database can't take for now. Failures are only logged: the response doesn't depend on them."""
     if not due:
         return []
-    # In one order everywhere: workers that write the same rows never wait for each other in a circle.
+    # In one order everywhere, so that workers that write the same rows can't deadlock.
     due = sorted(due, key=lambda each: each[0].budget.key)
     now = connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(timezone.now())
     try:
@@ -171,12 +167,12 @@ def write(due: list[Due]) -> list[Due]:
                 if pending.has_row:
                     cursor.execute(ADD, [count, now, pending.budget.key])
                 else:
-                    cursor.execute(NOTE, row_of(pending, count, now))
+                    cursor.execute(INSERT, row_of(pending, count, now))
     except (DatabaseError, InterfaceError) as error:
         if refusal(error) is None and len(due) > 1:
-            # One that cannot be stored must not take the others with it.
-            return [left for each in due for left in write([each])]
-        logger.error("A refusal could not be noted: %s", error)  # noqa: TRY400
+            # One that can't be stored must not prevent the others.
+            return [unwritten for each in due for unwritten in write([each])]
+        logger.error("A denial could not be recorded: %s", error)  # noqa: TRY400
         return [] if refusal(error) is None else due
     for pending, _ in due:
         pending.has_row = True
@@ -194,17 +190,15 @@ def owner_of(budget: Budget) -> str:
 
 
 def prune(batch: int = 1000) -> int:
-    """Remove what is older than a week; returns how many refusals."""
+    """Remove records older than a week. Returns the number of denials removed."""
     before = timezone.now() - KEPT_FOR
     Outage.objects.filter(ended_at__lt=before).delete()
-    old = Refusal.objects.filter(last_at__lt=before).values_list("pk", flat=True)[:batch]
-    return Refusal.objects.filter(pk__in=list(old)).delete()[0]
+    old = Denial.objects.filter(last_at__lt=before).values_list("pk", flat=True)[:batch]
+    return Denial.objects.filter(pk__in=list(old)).delete()[0]
 
 
-class OutageLog:
-    """The outage that this process sees, kept up to date in the database by a thread of its own: that may be slow, or away
-    itself, and nobody waits for it.
-    """
+class OutageRecorder:
+    """Keeps the record of an outage up to date from a thread, because the database may be slow or unavailable itself."""
 
     def __init__(self, store: str, reason: str) -> None:
         self._store = store
@@ -214,12 +208,12 @@ class OutageLog:
         self._over = threading.Event()
         self._writing = threading.Lock()
         self._ended_at: dt.datetime | None = None
-        self.let_through = 0
-        self.refused = 0
+        self.allowed = 0
+        self.denied = 0
 
     def start(self) -> None:
         atexit.register(self._end_with_the_process)
-        threading.Thread(target=self._run, name="rate-limit-outage-log", daemon=True).start()
+        threading.Thread(target=self._run, name="rate-limit-outage-recorder", daemon=True).start()
 
     def end(self) -> None:
         self._ended_at = timezone.now()
@@ -241,11 +235,11 @@ class OutageLog:
         try:
             with self._writing:
                 self._write()
-        except Exception as error:  # noqa: BLE001  (whatever it is, it must not end the thread)
-            logger.error("The outage of the rate limit store could not be noted: %s", error)  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001  (nothing may end the thread)
+            logger.error("The outage of the rate limit store could not be recorded: %s", error)  # noqa: TRY400
 
     def _write(self) -> None:
-        figures = {"let_through": self.let_through, "refused": self.refused, "ended_at": self._ended_at}
+        figures = {"allowed": self.allowed, "denied": self.denied, "ended_at": self._ended_at}
         if self._pk is None:
             self._pk = Outage.objects.create(
                 store=self._store, node=node_name(), error=self._reason[:500], began_at=self._began_at, **figures
@@ -258,4 +252,4 @@ def node_name() -> str:
     return f"{socket.gethostname()[:80]}, process {os.getpid()}"
 
 
-register = Register()
+recorder = Recorder()
