@@ -293,8 +293,8 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS_ONLY and TRUSTED_PROXY_HOPS else None
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-# Health checks and gateways ask over plain HTTP from inside.
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^authz/"]
+# Health checks come over plain HTTP from the internal network.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY

@@ -1,4 +1,4 @@
-"""Every URL of the project starts here."""
+"""All URLs, except /livez and /readyz (config.health) and /authz/ (apikeys.gateway), which middleware answers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from django.contrib import admin
 from django.urls import include, path
 
 from accounts.profile.views import home
-from config import health
+from apikeys.gateway.whoami import whoami
 
 handler500 = "config.base.refusals.server_error"
 
 urlpatterns = [
-    path("livez", health.livez, name="livez"),
-    path("readyz", health.readyz, name="readyz"),
     path("", home, name="home"),
     path("account/", include("accounts.profile.urls")),
     path("users/", include("accounts.staff.urls")),
     path("accounts/", include("accounts.signin.urls")),
-    path("", include("apikeys.gateway.urls")),
+    path("api/v1/whoami", whoami, name="whoami"),
     path("account/keys/", include("apikeys.pages.holder_urls")),
     path("", include("apikeys.usage.urls")),
     path("admin/", include("apikeys.staff_urls")),
