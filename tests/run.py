@@ -1,8 +1,11 @@
-"""Run the whole suite on SQLite and on PostgreSQL, side by side. `python -m tests.run [pytest arguments]`, or `make test`.
+"""Run the whole suite: `python -m tests.run [pytest arguments]`, or `make test`.
 
-TEST_POSTGRES_URL names a PostgreSQL whose role may create databases. If it does not answer, that half is skipped with a
-notice, unless REQUIRE_SERVICES=1 says that nothing may be skipped. TEST_REDIS_URL names the Redis database of the half on
-SQLite; the other half uses the next one.
+Side by side run what depends on the database, on SQLite and on PostgreSQL, and everything else once. With two cores and a
+third of the time spent waiting for browsers and servers, three parts take less time than two.
+
+TEST_POSTGRES_URL names a PostgreSQL whose role may create databases. If it does not answer, that part is skipped with a
+notice, unless REQUIRE_SERVICES=1 says that nothing may be skipped. TEST_REDIS_URL names the Redis database of the first part;
+the others use the next two.
 """
 
 from __future__ import annotations
@@ -13,60 +16,64 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import IO
 
 import psycopg
 
 from tests.services import DEFAULT_REDIS_URL
 
 DEFAULT_POSTGRES_URL = "postgresql://postgres@127.0.0.1:5432/gatehouse"
-# Browsers and gateways do not notice which database is behind the pages: they run once.
-ONCE = "not browser and not gateway"
+NO_TESTS = 5  # pytest's exit code when no test was collected
 
 
 def main() -> int:
-    arguments = sys.argv[1:]
     redis_url = os.environ.get("TEST_REDIS_URL", DEFAULT_REDIS_URL)
     postgres_url = os.environ.get("TEST_POSTGRES_URL", DEFAULT_POSTGRES_URL)
-    with tempfile.TemporaryFile() as output:
-        other = None
-        if reachable(postgres_url):
-            # Its output waits until the first half has shown its own.
-            other = pytest(["-m", ONCE, *arguments], "postgresql", postgres_url, next_database(redis_url), output)
-        print("=== The suite on SQLite", flush=True)
-        code = pytest(arguments, "sqlite", "", redis_url).wait()
-        if other is not None:
-            print("\n=== The suite on PostgreSQL", flush=True)
-            code = max(code, other.wait())
-            output.seek(0)
-            shutil.copyfileobj(output, sys.stdout.buffer)
-            return code
-    print(
-        f"\n!!! SKIPPED: the suite on PostgreSQL. No server answers at {postgres_url}.\n"
-        "!!! Start one, or set TEST_POSTGRES_URL to one whose role may create databases.",
-        flush=True,
-    )
-    return code or (1 if os.environ.get("REQUIRE_SERVICES") else 0)
+    parts = [Part("other", "other", "", next_database(redis_url, 2))]
+    if has_postgresql := reachable(postgres_url):
+        parts.append(Part("database", "postgresql", postgres_url, next_database(redis_url, 1)))
+    print("=== sqlite", flush=True)
+    codes = [Part("database", "sqlite", "", redis_url, hidden=False).wait(), *(part.wait() for part in parts)]
+    if not has_postgresql:
+        print(
+            f"\n!!! SKIPPED: the part on PostgreSQL. No server answers at {postgres_url}.\n"
+            "!!! Start one, or set TEST_POSTGRES_URL to one whose role may create databases.",
+            flush=True,
+        )
+        codes.append(1 if os.environ.get("REQUIRE_SERVICES") else 0)
+    # A file named on the command line may have no test of one part.
+    return max((code for code in codes if code != NO_TESTS), default=NO_TESTS)
 
 
-def pytest(
-    arguments: list[str], name: str, database_url: str, redis_url: str, output: IO[bytes] | None = None
-) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "TEST_DATABASE_URL": database_url,
-        "TEST_REDIS_URL": redis_url,
-        "COVERAGE_FILE": f".coverage.{name}",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", *arguments],
-        env=environment,
-        stdout=output,
-        stderr=subprocess.STDOUT if output else None,
-    )
+class Part:
+    """A part of the suite in a process of its own. hidden: show its output when it has ended, not while it runs."""
+
+    def __init__(self, part: str, name: str, database_url: str, redis_url: str, *, hidden: bool = True) -> None:
+        self.name = name
+        self.output = tempfile.TemporaryFile() if hidden else None  # noqa: SIM115  (read in `wait`)
+        environment = os.environ | {
+            "TEST_DATABASE_URL": database_url,
+            "TEST_REDIS_URL": redis_url,
+            "COVERAGE_FILE": f".coverage.{name}",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "--part", part, *sys.argv[1:]],
+            env=environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait(self) -> int:
+        code = self.process.wait()
+        if self.output:
+            print(f"\n=== {self.name}", flush=True)
+            self.output.seek(0)
+            shutil.copyfileobj(self.output, sys.stdout.buffer)
+            sys.stdout.flush()
+        return code
 
 
-def next_database(redis_url: str) -> str:
-    return re.sub(r"(\d+)$", lambda number: str(int(number[1]) + 1), redis_url)
+def next_database(redis_url: str, further: int) -> str:
+    return re.sub(r"(\d+)$", lambda number: str(int(number[1]) + further), redis_url)
 
 
 def reachable(url: str) -> bool:

@@ -100,7 +100,7 @@ def test_no_username_lets_a_line_be_forged(client, db, logged):
 
 @pytest.mark.django_db(transaction=True)
 def test_no_log_of_the_server_has_a_forged_line(tmp_path):
-    with gatehouse(tmp_path, "-c", "python:config.gunicorn", **SETTINGS) as server:
+    with gatehouse(tmp_path, checked=True, **SETTINGS) as server:
         for path in ("/nowhere/%0a", "/authz/envoy/x%0A", "/accounts/login/?next=%0a"):
             call(server.port, path=path + FORGED.replace(" ", "%20"))
         call(server.port, path="/", headers={"Referer": "a\x85" + FORGED, "User-Agent": "b\x0b" + FORGED})

@@ -15,7 +15,7 @@ LIMIT = 50
 def port(transactional_db, tmp_path):
     limits = {"RATE_LIMITED_PATHS": "/", "DEFAULT_RATE_LIMIT_LIMIT": LIMIT, "DEFAULT_RATE_LIMIT_PERIOD": 36_000}
     environment = {name: str(value) for name, value in limits.items()}
-    with gatehouse(tmp_path, "--workers", "3", "--worker-class", "gthread", "--threads", "2", **environment) as process:
+    with gatehouse(tmp_path, workers=2, **environment) as process:
         yield process.port
 
 

@@ -53,9 +53,7 @@ def key_row(key):
 def test_no_request_is_allowed_after_the_response_to_a_change(tmp_path, alice, counters):
     key = make_key(alice)
     with (
-        gatehouse(
-            tmp_path, "-w", "4", "-k", "gthread", "--threads", "2", DEFAULT_RATE_LIMIT_LIMIT="1000000000"
-        ) as server,
+        gatehouse(tmp_path, workers=4, DEFAULT_RATE_LIMIT_LIMIT="1000000000") as server,
         Clients(server.port, [key.secret], threads=6) as clients,
     ):
         clients.wait_for(50)

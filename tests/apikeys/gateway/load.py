@@ -1,28 +1,48 @@
-"""Many clients at once, with the time and the answer of each request."""
+"""Many clients at once: what each got, and when it asked."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 from typing import NamedTuple
 
+from tests.waiting import wait_until
 
-class Asked(NamedTuple):
+ABOUT_ORDERS = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
+
+
+class Answer(NamedTuple):
     at: float
     status: int
     event: str
 
 
-class Clients:
-    """Threads that ask /authz/nginx all the time until stopped; `answers` has all responses, in any order.
+def as_nginx(client, secret):
+    client.request("GET", "/authz/nginx", headers=ABOUT_ORDERS | {"X-API-Key": secret})
 
-    If a connection breaks, for example because a worker is killed, the client asks again.
+
+def as_service(client, secret):
+    # A POST: no proxy sends it a second time.
+    question = json.dumps({"key": secret, "method": "GET", "path": "/orders"})
+    client.request("POST", "/authz/verify", question, {"Content-Type": "application/json"})
+
+
+def for_life(client, secret):
+    client.request("GET", "/livez")
+
+
+class Clients:
+    """Threads that ask until the block ends, over connections that they keep.
+
+    `answers` is what they got, in any order, and `errors` what became of connections that broke, as when a worker is killed.
+    pause: seconds between an answer and the next question, which leave the machine some time for the servers.
     """
 
-    def __init__(self, port, secrets, threads=4):
-        self.port = port
-        self.answers = []
+    def __init__(self, port, secrets, *, threads=4, asking=(as_nginx,), pause=0.005):
+        self.port, self.asking, self.pause = port, asking, pause
+        self.answers, self.errors = [], []
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._ask, args=(secrets[number % len(secrets)],)) for number in range(threads)
@@ -34,35 +54,32 @@ class Clients:
         return self
 
     def __exit__(self, *exception):
+        self.stop()
+
+    def stop(self):
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, number, seconds=20):
+    def wait_for(self, number):
         """Wait for this many more answers."""
-        goal, deadline = len(self.answers) + number, time.monotonic() + seconds
-        while len(self.answers) < goal and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert len(self.answers) >= goal, "the server does not answer any more"
+        goal = len(self.answers) + number
+        wait_until(lambda: len(self.answers) >= goal, what=lambda: f"No answers any more: {self.errors[-3:]}")
 
     def _ask(self, secret):
-        headers = {
-            "X-API-Key": secret,
-            "X-Original-Method": "GET",
-            "X-Original-URI": "/orders",
-            "X-Real-IP": "203.0.113.9",
-        }
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         while not self._stop.is_set():
-            at = time.monotonic()
-            try:
-                client.request("GET", "/authz/nginx", headers=headers)
-                response = client.getresponse()
-                response.read()
-            except (OSError, http.client.HTTPException):
-                client.close()
-                time.sleep(0.01)
-                continue
-            status = int(response.headers.get("X-Auth-Status") or response.status)
-            self.answers.append(Asked(at, status, response.headers.get("X-Auth-Event-Id", "")))
+            for ask in self.asking:
+                at = time.monotonic()
+                try:
+                    ask(client, secret)
+                    response = client.getresponse()
+                    response.read()
+                except (OSError, http.client.HTTPException) as error:
+                    client.close()
+                    self.errors.append(repr(error))
+                else:
+                    status = int(response.headers.get("X-Auth-Status") or response.status)
+                    self.answers.append(Answer(at, status, response.headers.get("X-Auth-Event-Id", "")))
+                self._stop.wait(self.pause)
         client.close()

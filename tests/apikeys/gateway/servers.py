@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from django.db import connection
 
 from apikeys.tools.gateway_setup import Addresses, configuration
 from tests.services import require
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = Path(sys.executable).parent
@@ -33,19 +33,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(port, process, seconds=20):
-    """Wait until something listens on the port. If the process exits instead, fail with its output."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    log = Path(process.log).read_text()[-3000:]
-    raise AssertionError(f"Nothing listens on port {port}:\n{log}")
+def listens(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -56,7 +47,8 @@ def running(command, log, *, port, **options):
     process.log = log
     process.port = port
     try:
-        wait_for(port, process)
+        wait_until(lambda: listens(port) or process.poll() is not None)
+        assert process.poll() is None, Path(log).read_text()[-3000:]
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -76,22 +68,37 @@ def database_url():
     return f"postgres://{user}:{password}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
+# As deployed, but without the check of the settings: it takes a second, and refuses DEBUG, which serves static files here.
+UNCHECKED = "from config.gunicorn import *\n\n\ndef on_starting(server):\n    pass\n"
+
+
 @contextmanager
-def gatehouse(tmp_path, *arguments, port=None, **environment):
-    """Gatehouse under gunicorn; the keyword arguments are its environment."""
+def gatehouse(directory, *arguments, workers=1, port=None, checked=False, **environment):
+    """Gatehouse as docs/deployment.md starts it. arguments: of gunicorn; environment: settings; checked: as UNCHECKED says."""
     port = port or free_port()
-    command = [SCRIPTS / "gunicorn", "-b", f"127.0.0.1:{port}", "--no-control-socket", *arguments, "config.wsgi"]
+    unchecked = directory / "gunicorn_unchecked.py"
+    unchecked.write_text(UNCHECKED)
+    configuration = "python:config.gunicorn" if checked else unchecked
+    command = [SCRIPTS / "gunicorn", "-c", configuration, "-b", f"127.0.0.1:{port}", *arguments, "config.wsgi"]
     env = os.environ | {
         "DATABASE_URL": database_url(),
-        "VAR_DIR": str(tmp_path),
+        "VAR_DIR": str(directory),
         "DEBUG": "true",
         "API_KEY_PEPPERS": ",".join(settings.API_KEY_PEPPERS),
+        "WEB_CONCURRENCY": str(workers),
+        "DRAIN_SECONDS": "0",
         **environment,
     }
-    with running(command, tmp_path / "gatehouse.log", port=port, env=env) as process:
+    with running(command, directory / "gatehouse.log", port=port, env=env) as process:
         # gunicorn listens before its workers have loaded the application.
-        assert call(port, path="/livez", timeout=30).status == 200
+        assert call(port, path="/livez", timeout=60).status == 200
         yield process
+
+
+def workers_of(process):
+    """The process ids of gunicorn's workers."""
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return {int(pid) for pid in found.stdout.split()}
 
 
 class Echo(BaseHTTPRequestHandler):

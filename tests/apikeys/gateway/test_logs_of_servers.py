@@ -17,7 +17,6 @@ SETTINGS = {
     "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
     "HTTPS_ONLY": "false",
     "ACCESS_LOG": "true",
-    "WEB_CONCURRENCY": "1",
     "GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6+Fl0=Dp3*Og8",
     "SECRET_KEY": "Wq3_Zr9-Ty1.Lk5~Mn7+Pb2=Xc8*Vd4" * 2,
     "API_KEY_PEPPERS": "Gh6_Jf0-Sa2.Qe4~Ru8+Io1=Kz5*Nw3" * 2,
@@ -28,7 +27,7 @@ GATEWAY = {"X-Gateway-Secret": SETTINGS["GATEWAY_SECRET"]}
 @pytest.mark.django_db(transaction=True)
 def test_no_log_of_the_server_has_a_secret_and_long_credentials_are_refused_by_us(tmp_path):
     secret = make_key(make_user("alice")).secret
-    with gatehouse(tmp_path, "-c", "python:config.gunicorn", **SETTINGS) as server:
+    with gatehouse(tmp_path, checked=True, **SETTINGS) as server:
         for path in (f"/authz/envoy/orders?key={secret}", f"/authz/envoy/{secret}", f"/authz/envoy/{secret}/%2e%2e"):
             call(server.port, path=path, headers=GATEWAY)
         for path in (f"/{secret}", f"/api/v1/whoami?api_key={secret}", f"/accounts/login/?q={secret}"):

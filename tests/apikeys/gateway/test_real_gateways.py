@@ -36,7 +36,7 @@ FORGED = {
 def stack(request, tmp_path, echo, counters):
     """(the gateway's port, Gatehouse's process)"""
     echo.arrived.clear()
-    with guarded(request.param, tmp_path, echo, "-w", "1", "-k", "gthread", "--threads", "4", secret=SECRET) as servers:
+    with guarded(request.param, tmp_path, echo, secret=SECRET) as servers:
         yield servers
 
 
@@ -179,6 +179,6 @@ def test_a_dead_gatehouse_closes_the_gate(stack, echo, alice):
 def test_a_gateway_with_the_wrong_secret_lets_nobody_in(tmp_path, echo, counters, alice):
     key = make_key(alice)
     echo.arrived.clear()
-    with guarded("nginx", tmp_path, echo, "-w", "1", secret=SECRET, told="wrong") as (front, _):
+    with guarded("nginx", tmp_path, echo, secret=SECRET, told="wrong") as (front, _):
         assert call(front.port, path="/orders", headers={"X-API-Key": key.secret}).status == 403
         assert not echo.arrived

@@ -16,7 +16,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 def test_a_fuzz_run_finds_no_5xx_and_no_answer_beside_the_schema(tmp_path, alice, counters):
     key = make_key(alice)
-    with gatehouse(tmp_path, "-w", "1", "-k", "gthread", "--threads", "4") as server:
+    with gatehouse(tmp_path) as server:
         command = [SCRIPTS / "schemathesis", "run", f"http://127.0.0.1:{server.port}/authz/openapi.json"]
         command += [
             "--checks",

@@ -48,7 +48,7 @@ def replay(port, credential="", method="POST", uri="/orders/7?page=2"):
 def test_the_documented_requests_are_answered_as_documented(tmp_path, alice, counters):
     key, reader = make_key(alice, rate_limit=1, rate_period=60), make_key(alice, allow=["read *"])
     by_key, by_reader = f"X-Api-Key: {key.secret}\r\n", f"Authorization: Bearer {reader.secret}\r\n"
-    with gatehouse(tmp_path, "-w", "1") as server:
+    with gatehouse(tmp_path) as server:
         status, headers = replay(server.port, by_key)
         assert status == 200
         assert (headers["x-auth-username"], headers["x-auth-key-id"]) == ("alice", str(key.pk))
@@ -110,13 +110,13 @@ def test_traefik_sends_all_that_gatehouse_reads():
 def test_a_question_without_the_secret_is_refused(tmp_path, alice, counters):
     """Traefik before 2.11.9 sends this if a client names X-Gateway-Secret in Connection."""
     by_key = f"X-Api-Key: {make_key(alice).secret}\r\n"
-    with gatehouse(tmp_path, "-w", "1", GATEWAY_SECRET="between-us") as server:
+    with gatehouse(tmp_path, GATEWAY_SECRET="between-us") as server:
         assert replay(server.port, by_key)[0] == 403
         assert replay(server.port, f"{by_key}X-Gateway-Secret: between-us\r\n")[0] == 200
 
 
 def test_a_preflight_tells_traefik_to_set_empty_identity_headers(tmp_path, counters):
-    with gatehouse(tmp_path, "-w", "1", ALLOW_CORS_PREFLIGHT="true") as server:
+    with gatehouse(tmp_path, ALLOW_CORS_PREFLIGHT="true") as server:
         status, headers = replay(server.port, "Access-Control-Request-Method: POST\r\n", method="OPTIONS")
     assert status == 200
     assert {name.lower(): "" for name in EMPTY_IDENTITY}.items() <= headers.items()

@@ -41,12 +41,11 @@ def send(address, *lines):
 def unix_gatehouse(tmp_path_factory, django_db_setup, django_db_blocker):
     folder = tmp_path_factory.mktemp("unix")
     path, port = folder / "gatehouse.sock", free_port()
-    with django_db_blocker.unblock():
-        # Tests use DEBUG so they needn't collect static files, but deployment checks reject it.
-        (folder / "conf.py").write_text("from config.gunicorn import *\n\n\ndef on_starting(server):\n    pass\n")
-        options = ("-c", str(folder / "conf.py"), "-b", f"unix:{path}", "-w", "1")
-        with gatehouse(folder, *options, port=port, GATEWAY_TRUSTED="127.0.0.0/8,unix:"):
-            yield {"unix": str(path), "tcp": ("127.0.0.1", port)}
+    with (
+        django_db_blocker.unblock(),
+        gatehouse(folder, "-b", f"unix:{path}", port=port, GATEWAY_TRUSTED="127.0.0.0/8,unix:"),
+    ):
+        yield {"unix": str(path), "tcp": ("127.0.0.1", port)}
 
 
 @pytest.mark.parametrize("header", FORGED)

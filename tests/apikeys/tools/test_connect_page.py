@@ -14,12 +14,29 @@ from apikeys.models import APIKey, KeyUsage
 from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.servers import ROOT, call, guarded, upstream
+from tests.apikeys.gateway.servers import ROOT, call, gatehouse, gateway, upstream
 from tests.conftest import make_user
 
 PAGE = "/admin/apikeys/connect/"
 TEST = "/admin/apikeys/connect/test/"
-ONE_WORKER = ("-w", "1", "-k", "gthread", "--threads", "2")
+SECRET = "between-us"
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory, django_db_setup):
+    with gatehouse(tmp_path_factory.mktemp("gatehouse"), GATEWAY_SECRET=SECRET) as process:
+        yield process
+
+
+@pytest.fixture
+def start(behind, counters, tmp_path):
+    """start("nginx", api) starts a gateway between this API and Gatehouse."""
+
+    def start(name, api, **options):
+        places = {"gatehouse_port": behind.port, "upstream_port": api.server_address[1]}
+        return gateway(name, tmp_path / name, secret=SECRET, **places, **options)
+
+    return start
 
 
 @pytest.mark.parametrize("name", GATEWAYS)
@@ -184,9 +201,9 @@ def test_an_open_door_fails_the_test(staff_client, counters):
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
-def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_path, alice, name):
+def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(start, alice, name):
     key = make_key(alice).secret
-    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER, listen="0.0.0.0") as (front, _):
+    with upstream() as api, start(name, api, listen="0.0.0.0") as front:
         hosts = ("api.example.com", "api.example.com:8080", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "x", "_")
         paths = ("/", "//", "/orders", "//orders", "/./orders", "/%6frders", "/orders%2fx", "/a?b=//", "/authz/nginx")
         for host, path in product(hosts, paths):
@@ -203,8 +220,8 @@ def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(counters, tmp_
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
-def test_a_gateway_with_the_published_configuration_passes(staff_client, counters, tmp_path, name):
-    with upstream() as api, guarded(name, tmp_path, api, *ONE_WORKER) as (front, _):
+def test_a_gateway_with_the_published_configuration_passes(staff_client, start, name):
+    with upstream() as api, start(name, api) as front:
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""
     failed = [result for result in response.context["results"] if not result.passed]
@@ -235,11 +252,11 @@ BROKEN = {
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, counters, tmp_path, fault):
+def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, start, fault):
     name, old, new, failing = BROKEN[fault]
     with (
         upstream() as api,
-        guarded(name, tmp_path, api, *ONE_WORKER, change=lambda text: text.replace(old, new)) as (front, _),
+        start(name, api, change=lambda text: text.replace(old, new)) as front,
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert {result.title for result in response.context["results"] if not result.passed} == failing
@@ -258,19 +275,13 @@ CAREFUL = {
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("care", CAREFUL)
-def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, counters, tmp_path, care):
+def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, start, care):
     def careful(text):
         return text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1)
 
     with (
         upstream() as api,
-        guarded(
-            "nginx",
-            tmp_path,
-            api,
-            *ONE_WORKER,
-            change=careful,
-        ) as (front, _),
+        start("nginx", api, change=careful) as front,
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""

@@ -32,9 +32,9 @@ from config.base import database as base_database
 from config.base.database import refusal
 from ratelimits.limiter import limiter
 from tests.apikeys.gateway.servers import call, gatehouse
-from tests.ratelimits.stores.refusing import wait_until
 from tests.refusing_database import full_disk, read_only
 from tests.rows import make_key
+from tests.waiting import wait_until
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -290,7 +290,7 @@ def read_only_server():
 def test_real_workers_recover_with_the_first_request(tmp_path, alice):
     question = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
     question["X-API-Key"] = make_key(alice).secret
-    with gatehouse(tmp_path, "--workers", "2", "--worker-class", "gthread", "--threads", "2") as server:
+    with gatehouse(tmp_path, workers=2) as server:
 
         def ask(number=8):
             return {call(server.port, path="/authz/nginx", headers=question).status for _ in range(number)}

@@ -18,7 +18,7 @@ from ratelimits.models import Denial, Outage
 from ratelimits.recorder import OutageRecorder, recorder
 from ratelimits.services import reset_owner
 from tests.apikeys.gateway.servers import call, gatehouse
-from tests.ratelimits.stores.refusing import wait_until
+from tests.waiting import wait_until
 
 DENIED = 42
 
@@ -53,10 +53,10 @@ def test_the_page_shows_all_of_a_burst(memory, staff_client):
 @pytest.mark.django_db(transaction=True)
 def test_a_burst_is_in_the_database_soon_without_another_event(memory):
     deny(DENIED)
-    wait_until(lambda: counted() == DENIED, seconds=10)
+    wait_until(lambda: counted() == DENIED)
     # More of them, after the thread was idle.
     deny(DENIED, budget("user:2"))
-    wait_until(lambda: counted() == 2 * DENIED, seconds=10)
+    wait_until(lambda: counted() == 2 * DENIED)
 
 
 @pytest.mark.django_db
@@ -114,7 +114,7 @@ def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatc
 
     monkeypatch.setattr(recorder_module, "write", refuse_at_first)
     deny(DENIED)
-    wait_until(lambda: counted() == DENIED, seconds=20)
+    wait_until(lambda: counted() == DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -130,9 +130,9 @@ def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog):
     monkeypatch.setattr(recorder_module, "write", fail_at_first)
     monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)  # requests leave all writing to the thread
     deny(1)
-    wait_until(lambda: "Denials could not be recorded" in caplog.text, seconds=10)
+    wait_until(lambda: "Denials could not be recorded" in caplog.text)
     deny(DENIED, budget("user:2"))
-    wait_until(lambda: counted() == DENIED, seconds=10)
+    wait_until(lambda: counted() == DENIED)
 
 
 @pytest.mark.django_db
@@ -165,8 +165,8 @@ def test_an_outage_that_the_process_does_not_survive_is_noted_at_its_end():
 
 # --- Real workers ---
 
+WORKERS = 2
 LIMITS = {"RATE_LIMITED_PATHS": "/", "DEFAULT_RATE_LIMIT_LIMIT": "5", "DEFAULT_RATE_LIMIT_PERIOD": "36000"}
-WORKERS = ["--workers", "3", "--worker-class", "gthread", "--threads", "2"]
 
 
 @pytest.fixture
@@ -182,9 +182,9 @@ def statuses(port, number):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_counts_of_all_workers_add_up_without_another_event(tmp_path, no_counters):
-    with gatehouse(tmp_path, *WORKERS, **LIMITS) as process:
+    with gatehouse(tmp_path, workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
-        wait_until(lambda: counted() == DENIED, seconds=10)
+        wait_until(lambda: counted() == DENIED)
 
 
 ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}
@@ -193,7 +193,7 @@ ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SI
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("sent", ENDS.values(), ids=ENDS)
 def test_nothing_is_lost_when_the_workers_end(tmp_path, no_counters, sent):
-    with gatehouse(tmp_path, *WORKERS, **LIMITS) as process:
+    with gatehouse(tmp_path, workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
         process.send_signal(sent)
         process.wait(20)
@@ -202,15 +202,15 @@ def test_nothing_is_lost_when_the_workers_end(tmp_path, no_counters, sent):
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_lost_when_workers_wear_out(tmp_path, no_counters):
-    with gatehouse(tmp_path, *WORKERS, "--max-requests", "7", **LIMITS) as process:
+    with gatehouse(tmp_path, "--max-requests", "7", "--max-requests-jitter", "0", workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
-        wait_until(lambda: counted() == DENIED, seconds=10)
+        wait_until(lambda: counted() == DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_outage_ends_with_the_process_that_saw_it(tmp_path):
     away = {"RATE_LIMIT_STORE": "redis", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    with gatehouse(tmp_path, "--workers", "1", "--threads", "2", **LIMITS, **away) as process:
+    with gatehouse(tmp_path, **LIMITS, **away) as process:
         statuses(process.port, DENIED)
         process.send_signal(signal.SIGTERM)
         process.wait(20)
