@@ -16,7 +16,7 @@ from django.utils.crypto import salted_hmac
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
-from config.base.models import SoftDeleteModel, TimestampedModel, is_live_and_locked, unique_among_live
+from config.base.models import SoftDeleteModel, TimestampedModel, lock_if_live, unique_among_live
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from tiers.models import Tier
@@ -156,7 +156,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         with transaction.atomic(using=using):
             # A deleted tier cannot be given to anybody, nor to somebody who comes back.
             tier = type(self).objects.select_related("tier").get(pk=self.pk).tier
-            if tier is not None and not is_live_and_locked(tier):
+            if tier is not None and not lock_if_live(tier):
                 self._as_queryset(using).deleted().update(tier=Tier.objects.default())
                 self.refresh_from_db(fields=["tier"])
             super().restore(using)

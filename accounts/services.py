@@ -22,7 +22,7 @@ from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
 from config.base.actions import Outcome
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
-from config.base.models import hold
+from config.base.models import lock_live
 from config.base.stale import EditForm
 from tiers.models import Tier
 
@@ -105,14 +105,14 @@ def sign_out(users: UserQuerySet, author: Author) -> Outcome:
 def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
     """Move users who aren't on `tier` (None: no tier) to it.
 
-    Raises DeletedMeanwhile, a ValidationError, if the tier was deleted since it was chosen.
+    Raises ConcurrentDeletion, a ValidationError, if the tier was deleted since it was chosen.
     """
     return change_all(
         on_another_tier(users, tier),
         {"tier": tier},
         author,
         changes=lambda user: [Change(field="tier", old=str(user.tier or "–"), new=str(tier or "–"))],
-        prepare=lambda _users: hold(tier) if tier else None,
+        prepare=lambda _users: lock_live(tier) if tier else None,
     )
 
 

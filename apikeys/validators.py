@@ -10,8 +10,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from apikeys.addresses import Network, unmapped
-from config.base.json import why_unfit
-from config.base.validators import refuse_secrets
+from config.base.json import json_problem
+from config.base.validators import validate_no_secrets
 from ratelimits.matching import validate_pattern
 
 MAX_NETWORKS = 100
@@ -81,10 +81,10 @@ def normalize_metadata(value: Any) -> dict[str, Any]:
         raise ValidationError(
             'The metadata must be a JSON object, for example {"team": "billing"}.', code="not_an_object"
         )
-    reason = why_unfit(value, MAX_METADATA_LENGTH)
+    reason = json_problem(value, MAX_METADATA_LENGTH)
     if reason:
         raise ValidationError(f"The metadata {reason}", code="invalid_metadata")
-    refuse_secrets(json.dumps(value))
+    validate_no_secrets(json.dumps(value))
     return value
 
 

@@ -10,7 +10,7 @@ from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.models.signals import post_migrate, pre_migrate
 
-from config.base.database import leave_read_only_session
+from config.base.database import drop_read_only_connection
 
 
 class GatehouseAdminConfig(AdminConfig):
@@ -21,7 +21,7 @@ class GatehouseAdminConfig(AdminConfig):
         from config import checks  # noqa: F401, PLC0415  (system checks register themselves when apps are ready)
 
         for moment in (request_started, request_finished):
-            moment.connect(leave_read_only_session, dispatch_uid="leave_read_only_session")
+            moment.connect(drop_read_only_connection, dispatch_uid="drop_read_only_connection")
         pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
         post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
 

@@ -122,7 +122,7 @@ def is_address(url: str, schemes: Collection[str]) -> bool:
     return parts.scheme in schemes and "@" not in parts.path
 
 
-def refuse_path_prefix(env: Environment) -> None:
+def reject_path_prefix(env: Environment) -> None:
     """Links, cookies (__Host- needs the path /) and /authz/ all start at the root of a host name."""
     for name in ("SCRIPT_NAME", "FORCE_SCRIPT_NAME"):
         if env.str(name, default=""):

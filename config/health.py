@@ -13,7 +13,7 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
-from config.base.database import leave_connection
+from config.base.database import drop_connection
 from ratelimits.stores.redis import RedisStore
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def passes(name: str, check: Callable[[], bool]) -> bool:
         return check()
     except Exception:
         logger.exception("readyz: %s fails", name)
-        leave_connection()
+        drop_connection()
         return False
 
 

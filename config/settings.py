@@ -15,7 +15,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config.databases import database
-from config.environment import Environment, refuse_path_prefix
+from config.environment import Environment, reject_path_prefix
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ ENV_FILE: str = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
 # Without .env the environment says everything; a file that was asked for must be there.
 if ENV_FILE and ("ENV_FILE" in os.environ or Path(ENV_FILE).exists()):
     env.read_env(ENV_FILE)
-refuse_path_prefix(env)
+reject_path_prefix(env)
 
 # --- What kind of process this is -----------------------------------------------------------------------------------
 
@@ -92,12 +92,12 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.CleanQueryMiddleware",
     "config.health.HealthMiddleware",
-    "config.base.refusals.SessionMiddleware",
+    "config.base.unavailable.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.NoStoreMiddleware",
-    "config.base.refusals.RefusalMiddleware",
+    "config.base.unavailable.DatabaseUnavailableMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "apikeys.pages.query_guard.SecretInQueryMiddleware",

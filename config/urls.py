@@ -8,7 +8,7 @@ from django.urls import include, path
 from accounts.profile.views import home
 from apikeys.gateway.whoami import whoami
 
-handler500 = "config.base.refusals.server_error"
+handler500 = "config.base.unavailable.server_error"
 
 urlpatterns = [
     path("", home, name="home"),

@@ -95,11 +95,11 @@ def decode_once(path: str) -> str:
     if "%" in decoded and ENCODED_AGAIN.search(decoded):
         raise AmbiguousPath("The path is encoded twice.")
     if not decoded.isascii():
-        raise_if_lookalikes(decoded)
+        reject_lookalikes(decoded)
     return decoded
 
 
-def raise_if_lookalikes(path: str) -> None:
+def reject_lookalikes(path: str) -> None:
     """Raise AmbiguousPath for disguised characters and those that become delimiters under NFKC."""
     if DISGUISED.search(path):
         raise AmbiguousPath("The path has an invisible character, or one that looks like a slash or a backslash.")

@@ -19,7 +19,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
-from config.base.database import refusal
+from config.base.database import unavailable_error
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.models import Denial, Outage
 
@@ -169,11 +169,11 @@ def write(due: list[Due]) -> list[Due]:
                 else:
                     cursor.execute(INSERT, row_of(pending, count, now))
     except (DatabaseError, InterfaceError) as error:
-        if refusal(error) is None and len(due) > 1:
+        if unavailable_error(error) is None and len(due) > 1:
             # One that can't be stored must not prevent the others.
             return [unwritten for each in due for unwritten in write([each])]
         logger.error("A denial could not be recorded: %s", error)  # noqa: TRY400
-        return [] if refusal(error) is None else due
+        return [] if unavailable_error(error) is None else due
     for pending, _ in due:
         pending.has_row = True
     return []

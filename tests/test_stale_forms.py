@@ -17,7 +17,7 @@ from accounts.models import User
 from apikeys import services as keys
 from apikeys.models import APIKey, KeyPermission
 from config.base.history import CHANGE, Author, Change
-from config.base.stale import TOKEN, ChangedMeanwhileError, EditForm, StaleRows
+from config.base.stale import TOKEN, ConcurrentChange, EditForm, StaleRows
 from config.base.views import MAX_ATTEMPTS, retry_on_conflict
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
@@ -541,9 +541,9 @@ def test_a_row_that_never_stands_still_is_given_up(rf):
     @retry_on_conflict
     def view(request):
         passes.append(1)
-        raise ChangedMeanwhileError
+        raise ConcurrentChange
 
-    with pytest.raises(ChangedMeanwhileError):
+    with pytest.raises(ConcurrentChange):
         view(rf.post("/"))
     assert len(passes) == MAX_ATTEMPTS
 

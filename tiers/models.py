@@ -57,7 +57,7 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
             )
 
     def _raise_if_in_use(self) -> None:
-        # The lock makes a concurrent assignment of one of these tiers wait: see `config.base.models.hold`.
+        # The lock makes a concurrent assignment of one of these tiers wait: see `config.base.models.lock_live`.
         locked = self.model._default_manager.select_for_update().filter(pk__in=list(self.values_list("pk", flat=True)))
         pks = [tier.pk for tier in locked.order_by("pk")]
         tier = self.model._default_manager.filter(pk__in=pks).in_use().first()

@@ -24,7 +24,7 @@ from accounts.fields import normalize_email
 from accounts.models import User
 from config.base.history import ADDITION, CHANGE, Author
 from config.base.mail import validate_mailable
-from config.base.models import DeletedMeanwhile
+from config.base.models import ConcurrentDeletion
 from config.base.text import counted
 
 LONGEST_UID = 191  # SocialAccount.uid
@@ -89,7 +89,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 if form is None:
                     note = f"Signed up with {sociallogin.account.provider}."
                     Author(user, request).record(user, ADDITION, note=note)
-        except (IntegrityError, DeletedMeanwhile):
+        except (IntegrityError, ConcurrentDeletion):
             messages.error(request, "Another account took this name or address just now. Try again.")
             raise ImmediateHttpResponse(redirect("account_login")) from None
         return user

@@ -34,7 +34,7 @@ from accounts.signin import throttle
 from accounts.signin.confirmations import Confirmation
 from accounts.signin.forms import LinkUsed
 from accounts.signin.sessions import open_sessions
-from config.base.models import DeletedMeanwhile
+from config.base.models import ConcurrentDeletion
 
 NOT_PENDING = "That address isn't waiting to be confirmed. Look below at how it stands."
 MAIL_SENT = "A mail with a link is on its way."
@@ -51,7 +51,7 @@ class SignupView(account_views.SignupView):  # type: ignore[misc]
         """As allauth's; who lost a race for a name, an address or the tier sees the form as if they had come later."""
         try:
             response: HttpResponse = super().form_valid(form)
-        except (IntegrityError, DeletedMeanwhile):
+        except (IntegrityError, ConcurrentDeletion):
             self._cached_form = None
             late = self.get_form()
             late.full_clean()

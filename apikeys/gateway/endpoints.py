@@ -20,7 +20,7 @@ from apikeys.gateway import openapi, usage_report, verify
 from apikeys.gateway.answers import Approval
 from apikeys.gateway.dialects import Answer, Environ
 from apikeys.gateway.peers import may_ask
-from config.base.database import leave_connection, refusal
+from config.base.database import drop_connection, unavailable_error
 from config.base.http import problem
 from config.middleware import request_id
 
@@ -52,8 +52,8 @@ def unavailable(path: str, error: Exception) -> HttpResponse:
         logger.error("%s could not be answered (id %s)", path, incident, exc_info=error)
     finally:
         request_id.reset(token)
-    if refusal(error) is not None:
-        leave_connection()
+    if unavailable_error(error) is not None:
+        drop_connection()
     response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
     response["X-Request-Id"] = incident
     response["Retry-After"] = "1"

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from config.base.http import plain_address
-from config.base.json import why_unfit
+from config.base.json import json_problem
 
 
 class InvalidInput(ValueError):
@@ -134,7 +134,7 @@ def json_object(max_length: int) -> Reader:
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise InvalidValue("must be a JSON object.")
-        reason = why_unfit(value, max_length)
+        reason = json_problem(value, max_length)
         if reason:
             raise InvalidValue(reason)
         return value

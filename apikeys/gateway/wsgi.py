@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from apikeys.gateway.answers import Approval
 from apikeys.gateway.dialects import Answer, Environ
 from apikeys.gateway.endpoints import PREFIX, endpoint_for
-from config.base.database import leave_read_only_session
+from config.base.database import drop_read_only_connection
 from config.middleware import machine_headers
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -29,7 +29,7 @@ def gateways_first(application: Application) -> Application:
             return send(endpoint_for(path)(environ), environ, start_response)
         finally:
             # As Django does it around each request: a connection that broke, or is old, is not for the next one.
-            leave_read_only_session()
+            drop_read_only_connection()
             connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
 
     return gatehouse

@@ -23,7 +23,7 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 
-from config.base.changelist import GatehouseChangeList, refusing_bad_filters
+from config.base.changelist import GatehouseChangeList, reject_bad_filters
 from config.base.csv import csv_response
 from config.base.forms import SafeAutocompleteSelect, StrictJSONField
 from config.base.history import (
@@ -40,7 +40,7 @@ from config.base.paginator import BoundedPaginator
 from config.base.search import FoldedField
 from config.base.stale import TOKEN, EditForm, StaleRows
 from config.base.templatetags import ago
-from config.base.views import refusing_bad_values, retry_on_conflict
+from config.base.views import reject_bad_values, retry_on_conflict
 
 CHUNK = 2000
 
@@ -104,13 +104,13 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # --- Views ---
 
-    @refusing_bad_values
+    @reject_bad_values
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(
             request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
         )
 
-    @refusing_bad_values
+    @reject_bad_values
     @method_decorator(retry_on_conflict)
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
@@ -134,20 +134,20 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         else:
             super().save_model(request, obj, form, change)
 
-    @refusing_bad_values
+    @reject_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return super().delete_view(request, object_id, extra_context)
 
-    @refusing_bad_values
+    @reject_bad_values
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         return super().history_view(request, object_id, {"module_name": self.section_title} | (extra_context or {}))
 
-    @refusing_bad_values
+    @reject_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         """The whole filtered list as CSV, under the same query string as the list itself."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        changelist = refusing_bad_filters(self.get_changelist_instance)(request)
+        changelist = reject_bad_filters(self.get_changelist_instance)(request)
         return self.csv(changelist.get_queryset(request))
 
     def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:

@@ -19,7 +19,7 @@ from config.base.admin import GatehouseModelAdmin
 from config.base.history import CHANGE, DELETION, Author
 from config.base.templatetags import badge
 from config.base.text import ago
-from config.base.views import refusing_bad_values
+from config.base.views import reject_bad_values
 
 MOST_AT_ONCE = Action.max_at_once or 0
 
@@ -191,11 +191,11 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
 
     # --- One row ---
 
-    @refusing_bad_values
+    @reject_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         return self.action_view(request, object_id, "delete")
 
-    @refusing_bad_values
+    @reject_bad_values
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         return self.action_view(request, object_id, "restore")
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from config.base.views import BadRequestFor
 
 # Django would show the list without any filter.
-refusing_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has a value that it can't have.")
+reject_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has a value that it can't have.")
 
 
 class GatehouseChangeList(ChangeList):
@@ -32,14 +32,14 @@ class GatehouseChangeList(ChangeList):
         Any other look-up would tell its rows apart by a field that the list doesn't show, such as a hash, or cost the
         database what it likes, such as a regular expression. Raises DisallowedModelAdminLookup and BadRequest.
         """
-        filters = refusing_bad_filters(super().get_filters)(request)
+        filters = reject_bad_filters(super().get_filters)(request)
         others = set(filters[2]) - set(self.model_admin.allowed_lookups)  # type: ignore[attr-defined]
         if others:
             raise DisallowedModelAdminLookup(f"This list has no filter {', '.join(sorted(others))}.")
         return filters
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        return refusing_bad_filters(super().get_queryset)(request, exclude_parameters)
+        return reject_bad_filters(super().get_queryset)(request, exclude_parameters)
 
     def get_ordering_field(self, field_name: Any) -> Any:
         """As Django's, but a column of our own wins over a relation of its name, and no order leads through many rows."""

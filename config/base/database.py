@@ -27,14 +27,14 @@ INTERNAL_REFUSALS = {"25006", "25P03", "25P04"}
 LIMITS = "54"
 
 
-def refusal(error: BaseException | None) -> BaseException | None:
+def unavailable_error(error: BaseException | None) -> BaseException | None:
     """The refusal that `error` is, or that led to it; None if there's none. Django's sessions, for one, hide it."""
-    while error is not None and not is_refusal(error):
+    while error is not None and not is_unavailable_error(error):
         error = error.__cause__ or error.__context__
     return error
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_unavailable_error(error: BaseException) -> bool:
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or ""
     if isinstance(error, InternalError):
@@ -45,7 +45,7 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, InterfaceError)
 
 
-def leave_connection() -> None:
+def drop_connection() -> None:
     """Let the next query have a new connection: one that was opened read-only stays so when the database no longer is."""
     database = connections[DEFAULT_DB_ALIAS]
     if database.connection is None or database.in_atomic_block:
@@ -55,11 +55,11 @@ def leave_connection() -> None:
     database.close()
 
 
-def leave_read_only_session(**signal: Any) -> None:
+def drop_read_only_connection(**signal: Any) -> None:
     """Before and after a request: whoever comes next must not find a session that is read-only for as long as it lives."""
     raw = connections[DEFAULT_DB_ALIAS].connection
     # A connection that is closed has no parameters to ask for; Django replaces it.
     if not isinstance(raw, psycopg.Connection) or raw.closed:
         return
     if raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
-        leave_connection()
+        drop_connection()

@@ -10,8 +10,8 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
-from config.base.json import why_unfit
-from config.base.models import SoftDeleteModel, is_live_and_locked
+from config.base.json import json_problem
+from config.base.models import SoftDeleteModel, lock_if_live
 
 MAX_JSON_LENGTH = 20_000
 
@@ -37,7 +37,7 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         for name in self.changed_data:
             row = cleaned.get(name)
-            if isinstance(row, SoftDeleteModel) and not is_live_and_locked(row):
+            if isinstance(row, SoftDeleteModel) and not lock_if_live(row):
                 self.add_error(name, f"“{row}” was deleted just now. Choose another one.")
         return cleaned
 
@@ -97,7 +97,7 @@ class StrictJSONField(forms.JSONField):
             raise ValidationError(
                 "This JSON is nested too deep, or has a number that is too long.", code="strict"
             ) from None
-        reason = why_unfit(parsed, MAX_JSON_LENGTH)
+        reason = json_problem(parsed, MAX_JSON_LENGTH)
         if reason:
             raise ValidationError(f"This JSON {reason}", code="strict")
         return parsed

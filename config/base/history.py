@@ -27,15 +27,15 @@ __all__ = [
     "DELETION",
     "Author",
     "Change",
-    "Told",
+    "Description",
     "changes_between",
+    "describe",
     "display",
     "entries_of",
     "entry_since",
     "entry_that_set",
     "initial_values",
     "snapshot",
-    "told",
 ]
 
 # Fields whose values must not appear in any history.
@@ -150,7 +150,7 @@ def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:
 def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None:
     """The last entry on the field, by its name for people, if it is the one that set this value."""
     for logged in entries_of(row)[:MAX_ENTRIES_READ]:
-        for change in told(logged).values:
+        for change in describe(logged).values:
             if change["field"] == field:
                 return logged if change["new"] == value else None
     return None
@@ -162,7 +162,7 @@ def entry_since(row: models.Model, moment: int) -> LogEntry | None:
 
 
 @dataclass(frozen=True)
-class Told:
+class Description:
     """What a history entry says, for a page."""
 
     summary: str
@@ -171,13 +171,13 @@ class Told:
     via: str = ""
 
 
-def told(logged: LogEntry) -> Told:
+def describe(logged: LogEntry) -> Description:
     """Read an entry, one of ours or a stock one of Django's."""
     extras = extras_of(logged)
     summary = extras.get("note") or {ADDITION: "Added.", DELETION: "Deleted."}.get(logged.action_flag, "Changed.")
     if "values" not in extras and "note" not in extras and logged.change_message:
         summary = logged.get_change_message()
-    return Told(summary, extras.get("values", []), extras.get("ip", ""), extras.get("via", ""))
+    return Description(summary, extras.get("values", []), extras.get("ip", ""), extras.get("via", ""))
 
 
 def extras_of(logged: LogEntry) -> dict[str, Any]:

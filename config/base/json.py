@@ -14,7 +14,7 @@ DEEPEST = 10
 UNSTORABLE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
-def why_unfit(value: Any, longest: int) -> str:
+def json_problem(value: Any, longest: int) -> str:
     """Why a parsed value can't be kept, as the rest of a sentence: “must …”; empty if it can. longest: characters as JSON."""
     if is_too_deep(value):
         return f"must not be nested more than {DEEPEST} levels deep."

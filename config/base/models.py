@@ -39,11 +39,11 @@ def uuid7(at: datetime | None = None) -> uuid.UUID:
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | random)
 
 
-class DeletedMeanwhile(ValidationError):
+class ConcurrentDeletion(ValidationError):
     """Raised instead of attaching a row to one that was deleted since it was chosen."""
 
 
-def is_live_and_locked(row: SoftDeleteModel) -> bool:
+def lock_if_live(row: SoftDeleteModel) -> bool:
     """Whether the row is live; inside a transaction it also stays so until that ends, because its deletion has to wait."""
     rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
     if transaction.get_connection().in_atomic_block:
@@ -51,14 +51,14 @@ def is_live_and_locked(row: SoftDeleteModel) -> bool:
     return rows.values_list("pk").first() is not None
 
 
-def hold(row: SoftDeleteModel) -> None:
-    """Keep the row live until this transaction ends. Raises DeletedMeanwhile if it is not.
+def lock_live(row: SoftDeleteModel) -> None:
+    """Keep the row live until this transaction ends. Raises ConcurrentDeletion if it is not.
 
     Hold what rows are attached to before any of those rows is locked: deletion locks in this order, too.
     """
-    if not is_live_and_locked(row):
+    if not lock_if_live(row):
         kind = row._meta.verbose_name
-        raise DeletedMeanwhile(f"The {kind} “{row}” was deleted just now. Choose another {kind}.", code="deleted")
+        raise ConcurrentDeletion(f"The {kind} “{row}” was deleted just now. Choose another {kind}.", code="deleted")
 
 
 class UUIDModel(models.Model):
@@ -125,25 +125,25 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
         return self.filter(LIVE | models.Q(pk=pk))
 
     def update(self, **values: Any) -> int:
-        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        """As Django's; raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
         model: Any = self.model
         parents = [values[name] for name in model.live_parents if isinstance(values.get(name), SoftDeleteModel)]
         if not parents:
             return super().update(**values)
         with transaction.atomic(using=self.db):
             for parent in parents:
-                hold(parent)
+                lock_live(parent)
             return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
-        """As Django's; raises DeletedMeanwhile rather than attach rows to a deleted one (`live_parents`)."""
+        """As Django's; raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
         rows, model = list(objs), cast("Any", self.model)
         parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
         with transaction.atomic(using=self.db):
             for parent in sorted(parents, key=lambda parent: str(parent.pk)):
-                hold(parent)
+                lock_live(parent)
             return super().bulk_create(rows, *args, **options)
 
     def delete(self) -> tuple[int, dict[str, int]]:
@@ -204,7 +204,7 @@ class SoftDeleteModel(models.Model):
     def save(self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any) -> None:
         """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row.
 
-        Raises DeletedMeanwhile rather than attach the row to a deleted one (`live_parents`).
+        Raises ConcurrentDeletion rather than attach the row to a deleted one (`live_parents`).
         """
         if update_fields is None and not force_insert and not self._state.adding:
             update_fields = self._fields_of_a_full_save()
@@ -222,7 +222,7 @@ class SoftDeleteModel(models.Model):
         """Hold what the foreign key `name` leads to, unless it led there already: saved unchanged, it may be deleted."""
         parent = getattr(self, name)
         if parent is not None and (self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()):
-            hold(parent)
+            lock_live(parent)
 
     def _fields_of_a_full_save(self) -> set[str]:
         skipped = self.get_deferred_fields() | {"deleted_at", "created_at"}

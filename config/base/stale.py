@@ -28,7 +28,7 @@ from django.utils.safestring import SafeString
 
 from config.base.forms import LiveChoicesForm
 from config.base.history import MAX_VALUE_LENGTH, display, entry_since, entry_that_set, snapshot
-from config.base.models import hold
+from config.base.models import lock_live
 from config.base.text import ago
 
 SALT = "config.base.stale"
@@ -37,7 +37,7 @@ TOKEN = "_opened"  # noqa: S105
 UNREADABLE = "We can't tell how this page looked when you opened it. Check all fields and save again."
 
 
-class ChangedMeanwhileError(IntegrityError):
+class ConcurrentChange(IntegrityError):
     """The row changed between the check of a form and its saving; `retry_on_conflict` runs the view again."""
 
 
@@ -203,14 +203,14 @@ class EditForm(StaleGuard, LiveChoicesForm):
         return [name for name, value in self.loaded.items() if now[name] != value]
 
     def lock_row(self) -> None:
-        """Keep others from the row until this transaction ends. Raises ChangedMeanwhileError if it isn't the one checked."""
+        """Keep others from the row until this transaction ends. Raises ConcurrentChange if it isn't the one checked."""
         for name in set(self.written_fields()) & set(getattr(self.instance, "live_parents", ())):
             parent = getattr(self.instance, name)
             if parent is not None:
-                hold(parent)  # before the row: deletion locks in this order, too
+                lock_live(parent)  # before the row: deletion locks in this order, too
         row = type(self.instance)._base_manager.select_for_update(no_key=True).filter(pk=self.instance.pk).first()
         if row is None or stored_values(row) != self.loaded or self.relations_of(row) != self.relations_of(None):
-            raise ChangedMeanwhileError(f"{self.instance._meta.label} {self.instance.pk} changed meanwhile")
+            raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} changed meanwhile")
 
     def relations_of(self, row: models.Model | None) -> dict[str, list[str]]:
         """The many-to-many fields as `row` has them now; None: as the form found them."""
@@ -368,10 +368,10 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
             raise ValidationError(self.meanwhile, code="changed_meanwhile")
 
     def save(self, commit: bool = True) -> Any:
-        """As Django's. Call it with the parent's row locked; raises ChangedMeanwhileError if the table isn't the one checked."""
+        """As Django's. Call it with the parent's row locked; raises ConcurrentChange if the table isn't the one checked."""
         rows = self.model._default_manager.filter(**{self.fk.name: self.instance})
         if self.fingerprints(rows) != self.checked:
-            raise ChangedMeanwhileError(f"{self.prefix} of {self.instance.pk} changed meanwhile")
+            raise ConcurrentChange(f"{self.prefix} of {self.instance.pk} changed meanwhile")
         return super().save(commit)
 
 

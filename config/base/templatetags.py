@@ -107,8 +107,8 @@ def request_id() -> str:
 
 
 @register.simple_tag
-def told(entry: LogEntry) -> history.Told:
-    return history.told(entry)
+def describe(entry: LogEntry) -> history.Description:
+    return history.describe(entry)
 
 
 @register.inclusion_tag("base/bars.html")

@@ -49,25 +49,25 @@ def validate_name(value: str) -> None:
 
     Zero-width joiners and non-joiners may stand where scripts and emoji need them: between visible characters.
     """
-    refuse_control_characters(value)
+    validate_characters(value)
     if not any(map(is_visible, value)):
         raise ValidationError("Enter at least one visible character.", code="invisible")
 
 
 def validate_text(value: str) -> None:
     """As `validate_name`, for text of several lines, which may be empty."""
-    refuse_control_characters(value, allowed=LINE_CHARACTERS)
+    validate_characters(value, allowed=LINE_CHARACTERS)
 
 
-def refuse_secrets(value: str) -> None:
+def validate_no_secrets(value: str) -> None:
     """Refuse an API key that somebody pasted: names and remarks are shown, exported and kept in the history."""
     if without_secrets(value) != value:
         raise ValidationError("This contains an API key. Remove it: others can read this text.", code="secret")
 
 
-def refuse_control_characters(value: str, allowed: frozenset[str] = frozenset()) -> None:
+def validate_characters(value: str, allowed: frozenset[str] = frozenset()) -> None:
     validate_encodable(value)
-    refuse_secrets(value[:MAX_CHECKED])
+    validate_no_secrets(value[:MAX_CHECKED])
     text = TAGGED_FLAG.sub("x", value[:MAX_CHECKED])
     for position, character in enumerate(text):
         if character not in allowed and not is_fit_for_a_name(character, text, position):

@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from config.base.models import DeletedMeanwhile
-from config.base.stale import ChangedMeanwhileError
+from config.base.models import ConcurrentDeletion
+from config.base.stale import ConcurrentChange
 
 MAX_ATTEMPTS = 10
 
@@ -57,9 +57,9 @@ def retry_on_conflict(view: View) -> View:
         while True:
             try:
                 return view(request, *args, **kwargs)
-            except (IntegrityError, DeletedMeanwhile) as error:
+            except (IntegrityError, ConcurrentDeletion) as error:
                 passes += 1
-                if passes >= (MAX_ATTEMPTS if isinstance(error, ChangedMeanwhileError) else 2):
+                if passes >= (MAX_ATTEMPTS if isinstance(error, ConcurrentChange) else 2):
                     raise
             uploads: Any = request.FILES.values()
             for upload in uploads:
@@ -86,7 +86,7 @@ class BadRequestFor:
 
 
 # For values that are beyond what the database can hold, such as an id of 10^30.
-refusing_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out of range.")
+reject_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out of range.")
 
 
 def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:

@@ -15,7 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from accounts.signin import access
-from config.base.views import refusing_bad_values
+from config.base.views import reject_bad_values
 from config.staff.history import HistoryAdmin
 from config.staff.overview import overview
 from config.staff.search import MAX_QUERY_LENGTH, search
@@ -50,7 +50,7 @@ class GatehouseAdminSite(AdminSite):
         return TemplateResponse(request, "admin/search.html", context)
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
-        return refusing_bad_values(super().autocomplete_view)(request)
+        return reject_bad_values(super().autocomplete_view)(request)
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""

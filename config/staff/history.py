@@ -14,7 +14,7 @@ from django.utils.text import capfirst
 
 from accounts.models import User
 from config.base.admin import ReadOnlyAdmin, when
-from config.base.history import told
+from config.base.history import describe
 
 
 class PersonFilter(admin.SimpleListFilter):
@@ -98,9 +98,9 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what_column(self, entry: LogEntry) -> str:
-        return render_to_string("base/told.html", {"entry": entry})
+        return render_to_string("base/history_entry.html", {"entry": entry})
 
     @admin.display(description="From")
     def ip_column(self, entry: LogEntry) -> str:
-        what = told(entry)
+        what = describe(entry)
         return " · ".join(part for part in (what.ip, what.via) if part) or "–"

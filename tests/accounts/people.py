@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from config.base.history import told
+from config.base.history import describe
 from tests import rows
 
 EVERY_RIGHT = ("view_user", "add_user", "change_user", "delete_user")
@@ -33,7 +33,7 @@ def make_event(key, **fields):
 def history(user):
     """What the history says of an account, newest first: sentences, and old → new."""
     entries = LogEntry.objects.filter(content_type__model="user", object_id=str(user.pk)).order_by("-pk")
-    return [told(entry) for entry in entries]
+    return [describe(entry) for entry in entries]
 
 
 def messages(response):

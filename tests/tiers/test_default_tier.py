@@ -128,7 +128,7 @@ def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(cli
         """Another process with another default tier deleted it first."""
         monkeypatch.setattr(base_models, "hold", hold)
         settings.DEFAULT_TIER_NAME = "basic"
-        raise base_models.DeletedMeanwhile("gone")
+        raise base_models.ConcurrentDeletion("gone")
 
     hold = base_models.hold
     monkeypatch.setattr(base_models, "hold", deleted_first)

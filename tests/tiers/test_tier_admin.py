@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
-from config.base.history import Author, told
+from config.base.history import Author, describe
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_limit, make_staff
@@ -57,7 +57,7 @@ def test_users_are_moved_and_limits_deleted_with_the_tier(staff_client, used, fr
     assert {user.tier for user in User.objects.live()} == {free}
     assert not RateLimit.objects.live().exists()
     assert User.objects.get(username="gone").tier == used  # a deleted user keeps their tier
-    summaries = {entry.object_repr: told(entry) for entry in LogEntry.objects.all()}
+    summaries = {entry.object_repr: describe(entry) for entry in LogEntry.objects.all()}
     assert summaries["pro"].summary == "Deleted. 2 users moved to “free”."
     assert summaries["petra"].values == [{"field": "tier", "old": "pro", "new": "free"}]
     assert summaries["pro orders"].summary == "Deleted with its tier."

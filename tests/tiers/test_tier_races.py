@@ -13,7 +13,7 @@ from django.test import Client
 from accounts import services
 from accounts.models import User
 from config.base.history import Author
-from config.base.models import DeletedMeanwhile
+from config.base.models import ConcurrentDeletion
 from ratelimits.models import RateLimit
 from ratelimits.services import copy_limits
 from tests.conftest import make_user
@@ -167,7 +167,7 @@ def in_services(root, tier):
 )
 def test_every_way_to_attach_something_refuses_a_tier_that_is_gone(root, way):
     work = in_services(root, Tier.objects.create(name="pro"))[way]
-    with pytest.raises(DeletedMeanwhile, match=r"The tier “pro” was deleted just now\. Choose another tier\."):
+    with pytest.raises(ConcurrentDeletion, match=r"The tier “pro” was deleted just now\. Choose another tier\."):
         work()
     assert on_deleted_tiers() == 0
     assert not User.objects.filter(username="zoe").exists()
@@ -276,7 +276,7 @@ def test_copying_to_a_tier_that_is_gone_copies_nothing(root, rf):
     make_limit(source)
     stale = Tier.objects.get(pk=target.pk)
     target.delete()
-    with pytest.raises(DeletedMeanwhile):
+    with pytest.raises(ConcurrentDeletion):
         copy_limits(source, stale, Author(root))
     assert RateLimit.objects.count() == 1
 

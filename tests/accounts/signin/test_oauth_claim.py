@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import addresses
 from accounts.models import User
 from apikeys.services import rotate_key
-from config.base.history import Author, told
+from config.base.history import Author, describe
 from tests.accounts.signin.oauth_steps import come_back, consent, leave
 from tests.accounts.signin.oidc_provider import Person
 from tests.accounts.signin.steps import (
@@ -58,7 +58,7 @@ def test_its_keys_are_revoked_with_a_reason_that_the_new_owner_sees(client, alic
     assert "old export" in client.get("/account/keys/?show=ended").content.decode()
     assert reason in client.get(f"/account/keys/{key.pk}/").content.decode()
     entries = LogEntry.objects.filter(object_id=str(key.pk))
-    assert [told(entry).summary for entry in entries] == [f"Revoked: {reason}"]
+    assert [describe(entry).summary for entry in entries] == [f"Revoked: {reason}"]
 
 
 def test_rotated_disabled_and_deleted_keys_are_revoked_too_and_revoked_ones_keep_their_reason(client, alice, provider):

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from apikeys.models import KeyUsage
-from config.base.json import DEEPEST, why_unfit
+from config.base.json import DEEPEST, json_problem
 from tests.apikeys.conftest import make_key
 
 
@@ -116,5 +116,5 @@ def test_a_key_refuses_metadata_that_cannot_be_kept(alice, metadata):
 
 
 def test_the_bound_is_on_levels_not_on_size():
-    assert why_unfit([nested(DEEPEST - 1)] * 100, 100_000) == ""
-    assert why_unfit([[nested(DEEPEST - 1)]], 100_000) != ""
+    assert json_problem([nested(DEEPEST - 1)] * 100, 100_000) == ""
+    assert json_problem([[nested(DEEPEST - 1)]], 100_000) != ""

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from config.base.actions import Action
-from config.base.history import told
+from config.base.history import describe
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.pages import fields_of
@@ -65,9 +65,9 @@ def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, p
     assert staff_client.get(f"{url}/restore/").status_code == 403
 
     entries = LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")
-    assert [told(entry).summary for entry in entries] == ["Deleted.", "Restored."]
-    assert {told(entry).ip for entry in entries} == {"127.0.0.1"}
-    assert {told(entry).via for entry in entries} == {"admin"}
+    assert [describe(entry).summary for entry in entries] == ["Deleted.", "Restored."]
+    assert {describe(entry).ip for entry in entries} == {"127.0.0.1"}
+    assert {describe(entry).via for entry in entries} == {"admin"}
 
 
 def test_many_rows_are_deleted_and_restored_by_actions_that_ask_first(staff_client, place):

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from apikeys.models import KeyPermission
 from config.base.admin import inline_note
-from config.base.history import CHANGE, Author, told
+from config.base.history import CHANGE, Author, describe
 from tests.rows import make_key, make_staff
 from tiers.models import Tier
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def entries(row):
-    return [told(entry) for entry in LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")]
+    return [describe(entry) for entry in LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")]
 
 
 def user_data(**changes):
@@ -83,7 +83,7 @@ def test_removed_groups_are_told(staff_client):
     group = Group.objects.create(name="Old")
     assert staff_client.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 302
     assert LogEntry.objects.get(object_repr="Old").action_flag == 3
-    assert told(LogEntry.objects.get(object_repr="Old")).summary == "Removed."
+    assert describe(LogEntry.objects.get(object_repr="Old")).summary == "Removed."
 
 
 def test_history_of_an_unknown_row_is_no_error(staff_client):
@@ -122,11 +122,11 @@ def test_history_of_something_without_an_admin_page_or_type_is_shown_as_text(sta
 
 def test_stock_entries_are_told_in_djangos_words(alice):
     entry = LogEntry(user=alice, action_flag=CHANGE, change_message=json.dumps([{"changed": {"fields": ["Name"]}}]))
-    assert told(entry).summary == "Changed Name."
-    assert told(LogEntry(action_flag=CHANGE, change_message="Plain words.")).summary == "Plain words."
-    assert told(LogEntry(action_flag=CHANGE, change_message="[]")).summary
-    assert told(LogEntry(action_flag=CHANGE, change_message='["odd"]')).values == []
-    assert told(LogEntry(action_flag=CHANGE, change_message='{"odd": 1}')).values == []
+    assert describe(entry).summary == "Changed Name."
+    assert describe(LogEntry(action_flag=CHANGE, change_message="Plain words.")).summary == "Plain words."
+    assert describe(LogEntry(action_flag=CHANGE, change_message="[]")).summary
+    assert describe(LogEntry(action_flag=CHANGE, change_message='["odd"]')).values == []
+    assert describe(LogEntry(action_flag=CHANGE, change_message='{"odd": 1}')).values == []
 
 
 def test_many_rows_share_one_message_in_few_statements(alice, bob, django_assert_max_num_queries):

@@ -29,7 +29,7 @@ from accounts.models import User
 from accounts.signin.middleware import SEEN_AT
 from apikeys.models import KeyUsage
 from config.base import database as base_database
-from config.base.database import refusal
+from config.base.database import unavailable_error
 from ratelimits.limiter import limiter
 from tests.apikeys.gateway.servers import call, gatehouse
 from tests.refusing_database import full_disk, read_only
@@ -343,12 +343,12 @@ def made(kind, cause):
 def test_what_postgresql_says_when_it_cannot_work_is_a_refusal(state):
     cause = psycopg.errors.lookup(state)("…")
     assert issubclass(type(cause), getattr(psycopg, REFUSALS[state].__name__))
-    assert refusal(made(REFUSALS[state], cause))
+    assert unavailable_error(made(REFUSALS[state], cause))
 
 
 @pytest.mark.parametrize("state", FAULTS)
 def test_what_postgresql_says_of_our_own_faults_is_none(state):
-    assert refusal(made(FAULTS[state], psycopg.errors.lookup(state)("…"))) is None
+    assert unavailable_error(made(FAULTS[state], psycopg.errors.lookup(state)("…"))) is None
 
 
 def sqlite_error(code):
@@ -359,25 +359,25 @@ def sqlite_error(code):
 
 @pytest.mark.parametrize("code", [5, 6, 8, 10, 13, 14, 15, 8 | 4 << 8, 10 | 3 << 8, 5 | 2 << 8])
 def test_what_sqlite_says_when_it_cannot_work_is_a_refusal(code):
-    assert refusal(sqlite_error(code))
+    assert unavailable_error(sqlite_error(code))
 
 
 def test_what_sqlite_says_of_our_own_faults_is_none():
-    assert refusal(sqlite_error(sqlite3.SQLITE_ERROR)) is None
+    assert unavailable_error(sqlite_error(sqlite3.SQLITE_ERROR)) is None
 
 
 def test_a_connection_that_is_closed_already_is_a_refusal():
-    assert refusal(InterfaceError("connection already closed"))
-    assert refusal(ValueError()) is None
+    assert unavailable_error(InterfaceError("connection already closed"))
+    assert unavailable_error(ValueError()) is None
 
 
 def test_a_refusal_is_found_behind_what_it_led_to():
     hidden, shown = ValueError("something else"), RuntimeError("the end of it")
     hidden.__context__, shown.__cause__ = OperationalError("database is locked"), hidden
-    assert refusal(shown) is hidden.__context__
+    assert unavailable_error(shown) is hidden.__context__
 
 
 def test_a_connection_that_was_never_opened_is_left_as_it_is():
     connection.close()
-    base_database.leave_connection()
+    base_database.drop_connection()
     assert connection.connection is None

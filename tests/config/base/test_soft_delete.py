@@ -12,7 +12,7 @@ from django.forms import modelform_factory
 
 from accounts.models import User
 from apikeys.models import APIKey
-from config.base.forms import is_live_and_locked
+from config.base.forms import lock_if_live
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tests.rows import make_key
@@ -278,6 +278,6 @@ def test_live_or_current_offers_the_chosen_row_though_it_is_deleted():
 @pytest.mark.django_db(transaction=True)
 def test_a_choice_is_checked_outside_a_transaction_too():
     tier = Tier.objects.create(name="pro")
-    assert is_live_and_locked(tier)
+    assert lock_if_live(tier)
     Tier.objects.filter(pk=tier.pk).delete()
-    assert not is_live_and_locked(tier)
+    assert not lock_if_live(tier)

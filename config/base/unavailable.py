@@ -17,7 +17,7 @@ from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 from django.views import defaults
 
-from config.base.database import leave_connection, refusal
+from config.base.database import drop_connection, unavailable_error
 from config.base.http import problem
 from config.base.logs import without_secrets
 
@@ -30,10 +30,10 @@ GOES_ON = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
 SECRET_FIELD = re.compile(r"(password\d*|passwd|secret|codes?|credential|otp)$|(^|-)(key|token)$", re.IGNORECASE)
 
 
-def refused(request: HttpRequest, error: BaseException) -> HttpResponse:
+def service_unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
     """503 for a request whose work the database refused."""
-    logger.error("The database refuses %s %s: %s", request.method, request.path, refusal(error))
-    leave_connection()
+    logger.error("The database refuses %s %s: %s", request.method, request.path, unavailable_error(error))
+    drop_connection()
     if request.accepts("text/html"):
         response = HttpResponse(render_to_string("503.html", page_context(request)), status=503)
     else:
@@ -69,11 +69,11 @@ def typed(request: HttpRequest) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-class RefusalMiddleware(MiddlewareMixin):
+class DatabaseUnavailableMiddleware(MiddlewareMixin):
     """Answer 503 when the database refuses what a view asks of it."""
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        return refused(request, error) if refusal(error) else None
+        return service_unavailable(request, error) if unavailable_error(error) else None
 
 
 class SessionMiddleware(sessions.SessionMiddleware):
@@ -83,20 +83,24 @@ class SessionMiddleware(sessions.SessionMiddleware):
         try:
             return super().process_response(request, response)
         except (DatabaseError, SessionInterrupted) as error:
-            if refusal(error) is None:
+            if unavailable_error(error) is None:
                 raise
             if request.method in {"GET", "HEAD"} and response.status_code not in GOES_ON:
                 # Show the page: only what this visit would have added to the session is lost.
-                logger.warning("The session of a page could not be saved: %s", refusal(error))
-                leave_connection()
+                logger.warning("The session of a page could not be saved: %s", unavailable_error(error))
+                drop_connection()
                 return response
-            answer = refused(request, error)
+            answer = service_unavailable(request, error)
             # The form in that answer carries the CSRF token, which may have been rotated in this request.
             answer.cookies = response.cookies
             return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The handler for uncaught errors: those of other middleware never reach RefusalMiddleware."""
+    """The handler for uncaught errors: those of other middleware never reach DatabaseUnavailableMiddleware."""
     error = sys.exc_info()[1]
-    return defaults.server_error(request) if refusal(error) is None else refused(request, error or Exception())
+    return (
+        defaults.server_error(request)
+        if unavailable_error(error) is None
+        else service_unavailable(request, error or Exception())
+    )
