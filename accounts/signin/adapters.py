@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 EPOCH_AT_PASSWORD = "epoch_at_password"  # noqa: S105  (a session key)
 ADDRESS_IS_TAKEN = "Another account has this email address. Sign in and choose another one."
-LINK_IS_DEAD = "This link is no longer valid. Request a new one."
+LINK_IS_DEAD = "This link has expired. Request a new one."
 MISMATCH = "This name and password do not belong together. Check both, or reset the password."
 
 # What allauth mails its holder about an account is also what its history must tell.

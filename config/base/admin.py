@@ -110,6 +110,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
         )
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        title = {"title": f"Create {self.opts.verbose_name}"}
+        return super().add_view(request, form_url, title | (extra_context or {}))
+
     @reject_bad_values
     @method_decorator(retry_on_conflict)
     def changeform_view(

@@ -68,6 +68,9 @@ STATE_KINDS = {
     "owner erased": "warn",
     "revoked": "danger",
     "deleted": "danger",
+    "verified": "ok",
+    "not verified": "warn",
+    "on": "ok",
     "staff": "accent",
     "superuser": "accent",
 }

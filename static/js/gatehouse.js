@@ -1,5 +1,5 @@
 "use strict";
-// Comforts only: every page works without this file.
+// Every page works without this file.
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
@@ -23,8 +23,8 @@ document.addEventListener("click", (event) => {
   });
 });
 
-// The pickers of the admin (select2) call themselves by their value alone, and by nothing when empty.
-function namePickers() {
+// Screen readers announce the admin's select2 fields by their value alone, and empty ones not at all.
+function labelSelects() {
   document.querySelectorAll(".select2-selection__rendered").forEach((value) => {
     const label = document.querySelector(`label[for="${value.id.slice("select2-".length, -"-container".length)}"]`);
     if (!label) return;
@@ -33,8 +33,8 @@ function namePickers() {
     value.closest("[role=combobox]").setAttribute("aria-labelledby", `${label.id} ${value.id}`);
   });
 }
-// jQuery makes them in a task that follows the load of a short page.
-window.addEventListener("load", () => setTimeout(namePickers));
+// On a short page, jQuery creates them in a task after the load event.
+window.addEventListener("load", () => setTimeout(labelSelects));
 
 // A second click doesn't send a form again: the first response, which may show a secret, would be lost.
 document.querySelectorAll("form[data-once]").forEach((form) => {

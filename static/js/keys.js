@@ -1,12 +1,12 @@
 "use strict";
-// Comforts of the key pages only: each of them works without this file.
+// Every page works without this file.
 
-// The secret: Copy comes first, and leaving without it asks.
+// Leaving the page without having copied the secret asks for confirmation.
 const secret = document.querySelector("[data-secret]");
 if (secret) {
   const value = secret.querySelector("[data-value]");
   const copy = secret.querySelector("[data-copy]");
-  const said = secret.querySelector("[data-copied]");
+  const copied = secret.querySelector("[data-copied]");
   let saved = false;
   copy.hidden = false;
   copy.focus();
@@ -14,11 +14,11 @@ if (secret) {
     try {
       await navigator.clipboard.writeText(value.textContent);
       saved = true;
-      said.textContent = "Copied.";
+      copied.textContent = "Copied.";
     } catch {
       secret.querySelector("[data-reveal]").open = true;
       getSelection().selectAllChildren(value);
-      said.textContent = "Selected: press Ctrl+C.";
+      copied.textContent = "Press Ctrl+C to copy.";
     }
   });
   document.addEventListener("copy", () => {
@@ -30,7 +30,7 @@ if (secret) {
   });
 }
 
-// The permission picker: more rows, and a filled row means that the list counts.
+// The permission picker. Filling in a row chooses the listed permissions.
 const picker = document.querySelector("[data-picker]");
 if (picker) {
   const prefix = picker.dataset.picker;

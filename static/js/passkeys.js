@@ -1,18 +1,21 @@
 "use strict";
-// Passkeys exist only in JavaScript, so a form for one is hidden until this file has found that the browser knows them.
-// data-passkey: "create" or "get"; data-options: what the server offers (data-options-url: where to ask for it).
+// Passkeys need JavaScript, so their forms are hidden until we know that the browser supports them.
+// data-passkey: "create" or "get"; data-options: the options as JSON, or data-options-url: where to fetch them.
 
-const offer = async (form) => {
+const optionsFor = async (form) => {
   if (!form.dataset.optionsUrl) return JSON.parse(form.dataset.options).publicKey;
   const response = await fetch(form.dataset.optionsUrl, { headers: { Accept: "application/json" } });
-  if (!response.ok) throw new Error("The server sent no options.");
+  if (!response.ok) throw new Error("Couldn't fetch the passkey options.");
   return (await response.json()).request_options.publicKey;
 };
 
 const ceremony = {
   async create(options) {
     options.authenticatorSelection = {
-      ...options.authenticatorSelection, residentKey: "required", requireResidentKey: true, userVerification: "required",
+      ...options.authenticatorSelection,
+      residentKey: "required",
+      requireResidentKey: true,
+      userVerification: "required",
     };
     return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) });
   },
@@ -25,7 +28,7 @@ const run = async (form) => {
   const problem = form.querySelector("[data-passkey-error]");
   problem.hidden = true;
   try {
-    const credential = await ceremony[form.dataset.passkey](await offer(form));
+    const credential = await ceremony[form.dataset.passkey](await optionsFor(form));
     form.elements.credential.value = JSON.stringify(credential.toJSON());
     form.submit();
   } catch {

@@ -17,7 +17,7 @@ PASSWORD = "correct horse 1"
 
 def test_the_page_says_how_many_keys_will_stop(alice):
     client = signed_in(alice)
-    assert "You hold no API key that works now" in client.get("/account/close/").content.decode()
+    assert "have any active API keys" in client.get("/account/close/").content.decode()
     make_key(alice, "one")
     make_key(alice, "two")
     make_key(alice, "revoked", revoked_at="2026-01-01T00:00Z")

@@ -80,7 +80,7 @@ def test_plan_and_limits_are_told(alice):
 
 def test_a_deleted_tier_reads_as_none(alice):
     User.objects.filter(pk=alice.pk).update(tier=None)
-    assert "No tier: the default limit applies." in signed_in(alice).get("/account/").content.decode()
+    assert "No tier, so the default rate limit applies." in signed_in(alice).get("/account/").content.decode()
 
 
 @pytest.mark.parametrize("count", [1, 9])

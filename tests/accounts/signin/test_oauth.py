@@ -67,7 +67,7 @@ def test_a_foreign_state_is_refused(client, free, provider):
     way_back = consent(leave(attacker))
     response = victim.get(way_back)
     assert response.status_code == 401
-    assert "could not sign you in" in response.content.decode()
+    assert "couldn't sign you in" in response.content.decode()
     assert not User.objects.exists()
 
 

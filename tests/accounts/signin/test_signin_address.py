@@ -73,7 +73,7 @@ def test_a_taken_address_gets_the_same_answer_and_its_holder_a_mail(at_home, ali
     taken_answer = ask_to_move(at_home, "bob@example.com")
     assert (free_answer.status_code, free_answer["Location"]) == (taken_answer.status_code, taken_answer["Location"])
     assert mailoutbox[-1].to == ["bob@example.com"]
-    assert "have an account already" in mailoutbox[-1].subject
+    assert "already have an account" in mailoutbox[-1].subject
 
 
 def test_an_address_that_was_taken_meanwhile_cannot_be_confirmed(at_home, alice, bob, mailoutbox):

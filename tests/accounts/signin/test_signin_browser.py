@@ -42,7 +42,7 @@ def sign_in(page, name, password=PASSWORD):
 
 def confirm_password(page, password=PASSWORD):
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
 
 @pytest.mark.parametrize("javascript", [True, False])
@@ -55,19 +55,19 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.get_by_label("E-mail address").fill("dora@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign up").click()
-    page.get_by_role("heading", name="Confirm your e-mail address").wait_for()
+    page.get_by_role("heading", name="Confirm your email address").wait_for()
 
     page.goto(last_link())
-    page.get_by_role("button", name="Confirm this address").click()
+    page.get_by_role("button", name="Confirm email address").click()
     sign_in(page, "dora")
     page.wait_for_url("**/account/")
 
     page.goto("/accounts/2fa/")
-    page.get_by_role("link", name="Set up an app").click()
+    page.get_by_role("link", name="Set up app").click()
     confirm_password(page)
     secret = page.locator("code.mono").inner_text()
     page.get_by_label("Code of the app").fill(code_for(secret, shift=0))
-    page.get_by_role("button", name="Turn it on").click()
+    page.get_by_role("button", name="Turn on").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
     assert page.locator(".codes li").count() == 10
     recovery_code = page.locator(".codes li").first.inner_text()
@@ -75,7 +75,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.goto("/accounts/logout/")
     page.locator("main").get_by_role("button", name="Sign out").click()
     sign_in(page, "dora")
-    page.get_by_role("heading", name="Second factor").wait_for()
+    page.get_by_role("heading", name="Two-factor authentication").wait_for()
     page.get_by_label("Code").fill(code_for(secret))
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/account/")
@@ -84,13 +84,13 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.goto("/accounts/login/")
     page.get_by_role("link", name="Forgot your password?").click()
     page.get_by_label("E-mail address").fill("dora@example.com")
-    page.get_by_role("button", name="Send the link").click()
-    page.get_by_role("heading", name="A mail is on its way").wait_for()
+    page.get_by_role("button", name="Send link").click()
+    page.get_by_role("heading", name="Check your email").wait_for()
     page.goto(last_link())
     page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
     page.get_by_label("New password (again)").fill(NEW_PASSWORD)
-    page.get_by_role("button", name="Save the password").click()
-    page.get_by_role("heading", name="Your password is set").wait_for()
+    page.get_by_role("button", name="Save password").click()
+    page.get_by_role("heading", name="Password saved").wait_for()
 
     sign_in(page, "dora", NEW_PASSWORD)
     page.get_by_label("Code").fill(recovery_code)
@@ -160,7 +160,7 @@ def test_a_passkey_that_is_refused_says_so_and_leaves_the_password(visit, free):
     session.send("WebAuthn.setUserVerified", {"authenticatorId": identifier, "isUserVerified": False})
     page.goto("/accounts/login/")
     page.get_by_role("button", name="Sign in with a passkey").click()
-    page.get_by_text("The passkey was not accepted").wait_for()
+    page.get_by_text("That passkey didn't work").wait_for()
     sign_in(page, "alice")
     page.wait_for_url("**/account/")
 
@@ -178,7 +178,7 @@ def test_a_suspended_person_is_out_on_the_next_click(visit, free):
     sign_in(page, "alice")
     page.goto("/accounts/email/")
     alice.suspend()
-    page.get_by_role("link", name="Second factor").click()
+    page.get_by_role("link", name="Two-factor authentication").click()
     page.wait_for_url("**/accounts/login/**")
     assert not mail.outbox
 
@@ -233,7 +233,7 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
     found += findings(page)
     secret = page.locator("code.mono").inner_text()
     page.get_by_label("Code of the app").fill(code_for(secret, shift=0))
-    page.get_by_role("button", name="Turn it on").click()
+    page.get_by_role("button", name="Turn on").click()
     add_authenticator(page)
     page.goto("/accounts/2fa/webauthn/add/")
     found += findings(page)

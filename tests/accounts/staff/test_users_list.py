@@ -137,7 +137,7 @@ def test_pages_have_the_chosen_size_and_keep_the_filters(staff_client):
     User.objects.bulk_create(User(username=f"u{n:03}", email=f"u{n}@example.com", name=f"User {n}") for n in range(60))
     first = staff_client.get("/users/?size=25&staff=no&sort=username")
     assert [user.username for user in first.context["rows"]][:2] == ["u000", "u001"]
-    assert "60 accounts" in first.content.decode()
+    assert "60 users" in first.content.decode()
     assert "?size=25&amp;staff=no&amp;sort=username&amp;page=2" in first.content.decode()
     third = staff_client.get("/users/?size=25&staff=no&sort=username&page=3")
     assert [user.username for user in third.context["rows"]] == [f"u{n:03}" for n in range(50, 60)]
@@ -165,7 +165,7 @@ def test_more_accounts_than_are_counted_are_said_to_be_more(staff_client, monkey
     monkeypatch.setattr("config.base.paginator.MAX_COUNTED", 2)
     for name in ("anna", "berta", "carl"):
         make_user(name)
-    assert "More than 2 accounts" in staff_client.get("/users/").content.decode()
+    assert "More than 2 users" in staff_client.get("/users/").content.decode()
 
 
 def test_hostile_names_are_escaped(staff_client, alice):
@@ -180,8 +180,8 @@ def test_hostile_names_are_escaped(staff_client, alice):
 
 def test_an_empty_result_says_so_and_offers_the_way_out(staff_client):
     page = staff_client.get("/users/?q=nobody").content.decode()
-    assert "No account fits these filters." in page
-    assert "Add the first one" not in page
+    assert "No users match these filters." in page
+    assert "Create the first user" not in page
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,6 @@ def test_an_error_stands_at_its_filter(staff_client):
 
 def test_staff_without_the_right_to_change_get_no_bulk_actions(alice):
     page = signed_in(make_staff("steve", "view_user")).get("/users/").content.decode()
-    assert "With the ticked accounts" not in page
-    assert "Add user" not in page
+    assert "With selected" not in page
+    assert "Create user" not in page
     assert 'type="checkbox"' not in page

@@ -104,7 +104,7 @@ def test_without_an_event_all_figures_are_nought(staff_client, db):
         "cost in microcents": "0",
     }
     assert "No requests were denied." in text(response)
-    assert "Nothing in this time." in text(response)
+    assert "No data for this period." in text(response)
 
 
 @pytest.mark.parametrize("folded", [False, True])

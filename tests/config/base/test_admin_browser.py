@@ -141,7 +141,7 @@ def test_a_page_works_without_javascript(visit, site):
     root, _ = site
     with visit(root, javascript=False) as page:
         page.goto("/admin/tiers/tier/")
-        page.get_by_role("link", name="Add tier").click()
+        page.get_by_role("link", name="Create tier").click()
         page.get_by_label("Name").fill("made without a script")
         page.get_by_role("button", name="Save", exact=True).click()
         assert page.locator(".messagelist .success").is_visible()
@@ -175,7 +175,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
     with visit(root) as page:
         page.goto("/admin/")
         page.locator(".sidebar").get_by_role("link", name="Tiers").click()
-        page.get_by_role("link", name="Add tier").click()
+        page.get_by_role("link", name="Create tier").click()
         page.get_by_label("Name").fill("pro")
         page.get_by_role("button", name="Save and continue editing").click()
         page.get_by_label("Description").fill("For teams")
@@ -183,7 +183,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         delete_and_restore(page, "/admin/tiers/tier/", "pro")
 
         page.locator(".sidebar").get_by_role("link", name="Rate limits").click()
-        page.get_by_role("link", name="Add rate limit").click()
+        page.get_by_role("link", name="Create rate limit").click()
         choose(page, "tier", "pro")
         page.get_by_label("Path").fill("/v1/*")
         page.get_by_label("Limit", exact=True).fill("10")
@@ -195,7 +195,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         delete_and_restore(page, "/admin/ratelimits/ratelimit/", "ten a minute")
 
         page.goto("/admin/accounts/user/")
-        page.get_by_role("link", name="Add user").click()
+        page.get_by_role("link", name="Create user").click()
         page.get_by_label("Name", exact=True).fill("Dora")
         page.get_by_label("Username").fill("dora")
         page.get_by_label("E-mail address").fill("dora@example.com")

@@ -54,7 +54,7 @@ def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, p
 
     assert "Deleted just now" not in page.content.decode()
     page = staff_client.get(f"{url}/change/").content.decode()
-    assert "It cannot be changed until it is restored" in page
+    assert "Restore it to edit it." in page
     assert f"{url}/restore/" in page
     assert staff_client.get(f"{url}/delete/").status_code == 403
     assert "Restore" in staff_client.get(f"{url}/restore/").content.decode()

@@ -146,10 +146,10 @@ def test_active_filters_are_chips_that_can_be_removed_one_by_one(staff_client, a
 def test_an_empty_list_says_what_the_thing_is_for_and_offers_the_first_step(staff_client):
     page = staff_client.get("/admin/ratelimits/ratelimit/").content.decode()
     assert "A rate limit says how many requests" in page
-    assert "Add the first rate limit" in page
+    assert "Create the first rate limit" in page
     page = staff_client.get("/admin/ratelimits/ratelimit/?q=nothing").content.decode()
-    assert "Nothing matches." in page
-    assert "Add the first" not in page
+    assert "No results." in page
+    assert "Create the first" not in page
 
 
 @pytest.mark.parametrize("term", ["alice", "ALICE", "alice@example", "xample.com"])

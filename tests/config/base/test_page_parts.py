@@ -41,7 +41,8 @@ def test_page_links_take_the_name_of_the_parameter_and_vanish_on_a_single_page(r
 def test_breadcrumbs_begin_at_home_and_end_without_a_link(rf, path, home):
     html = render('{% breadcrumbs "Users" "users:list" name "" "Edit" %}', rf.get(path), name="a & b")
     assert links(html) == [home, ("/users/", "Users")]
-    assert html.split("&rsaquo;")[-2:] == [" a &amp; b ", " Edit\n</div>\n"]
+    text = re.sub(r"<[^>]*>", "", html)
+    assert [part.strip() for part in text.split("&rsaquo;")] == [home[1], "Users", "a &amp; b", "Edit"]
 
 
 def test_a_badge_has_the_colour_of_its_state_or_of_its_kind(rf):
@@ -63,6 +64,6 @@ def test_every_form_is_drawn_from_the_same_field():
     html = str(SampleForm({"name": "", "colour": "r"}))
     assert html.count('<div class="field') == 2
     assert '<div class="field errors">' in html
-    assert '<div class="help" id="id_name_helptext">Up to <b>two</b> words.</div>' in html
+    assert re.search(r'<div class="help" id="id_name_helptext">\s*Up to <b>two</b> words.\s*</div>', html)
     assert "<legend>Colour</legend>" in html
     assert html.count('name="token"') == 1

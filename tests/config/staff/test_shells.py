@@ -124,7 +124,7 @@ def test_staff_pages_outside_the_admin_have_the_staff_shell(rf, sue):
 @pytest.mark.parametrize("code", ["400", "403", "403_csrf", "404", "500"])
 def test_error_pages_need_neither_context_nor_database(code):
     page = get_template(f"{code}.html").render()
-    assert "Request <code" in page
+    assert "Request ID <code" in page
     assert "Go to the start page" in page
     assert "style=" not in page
     assert page == render_to_string(f"{code}.html")
@@ -135,10 +135,10 @@ def test_error_pages_need_neither_context_nor_database(code):
 def test_an_error_says_what_to_do_and_shows_the_id_of_the_log():
     client = Client(raise_request_exception=False, enforce_csrf_checks=True)
     for method, url, status, words in (
-        ("get", "/nowhere/", 404, "There is no such page"),
-        ("get", "/admin/?q=%00", 400, "makes no sense"),
-        ("get", "/broken/", 500, "Something broke on our side"),
-        ("post", "/admin/login/", 403, "This form is out of date"),
+        ("get", "/nowhere/", 404, "Page not found"),
+        ("get", "/admin/?q=%00", 400, "couldn't understand this request"),
+        ("get", "/broken/", 500, "Something went wrong"),
+        ("post", "/admin/login/", 403, "This form has expired"),
     ):
         response = getattr(client, method)(url)
         assert response.status_code == status
