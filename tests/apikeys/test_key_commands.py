@@ -120,7 +120,7 @@ def test_a_notice_goes_out_once_and_again_at_the_next_mark(alice):
     assert sorted(ExpiryNotice.objects.filter(api_key=key).values_list("days", flat=True)) == [1, 7, 14, 30]
 
 
-def test_marks_that_were_missed_are_not_made_up_for(alice):
+def test_missed_notices_are_not_sent_later(alice):
     expiring(alice, 5)
     run("notify_expiring_keys")
     APIKey.objects.update(expires_at=timezone.now() + timedelta(days=6))
@@ -128,7 +128,7 @@ def test_marks_that_were_missed_are_not_made_up_for(alice):
     assert len(mail.outbox) == 1
 
 
-def test_the_team_is_told_too(alice, settings):
+def test_the_team_is_notified_too(alice, settings):
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
     key = expiring(alice, 7)
     run("notify_expiring_keys")
@@ -140,7 +140,7 @@ def test_the_team_is_told_too(alice, settings):
     assert "Last used: never" in mail.outbox[0].body
 
 
-def test_only_keys_that_are_accepted_are_told_of(alice, bob, charlie):
+def test_only_owners_of_active_keys_are_notified(alice, bob, charlie):
     for number, change in enumerate(
         ({"is_active": False}, {"revoked_at": timezone.now()}, {"deleted_at": timezone.now()})
     ):
@@ -154,7 +154,7 @@ def test_only_keys_that_are_accepted_are_told_of(alice, bob, charlie):
     assert mail.outbox == []
 
 
-def test_a_dry_run_tells_nobody(alice):
+def test_a_dry_run_notifies_nobody(alice):
     expiring(alice, 5)
     assert "Would notify alice" in run("notify_expiring_keys", dry_run=True)
     assert mail.outbox == []
@@ -232,7 +232,7 @@ class PickyMail:
 
 
 @pytest.mark.parametrize(("code", "is_over"), [(550, True), (450, False)])
-def test_a_refused_address_is_tried_again_only_if_the_server_asks_for_it(alice, bob, monkeypatch, code, is_over):
+def test_a_rejected_address_is_tried_again_only_if_the_server_asks_for_it(alice, bob, monkeypatch, code, is_over):
     monkeypatch.setattr(PickyMail, "code", code)
     expiring(alice, 5)
     expiring(bob, 5)

@@ -19,20 +19,20 @@ def reason_of(response):
 
 
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
-def test_a_malformed_credential_is_refused_without_the_database(ask, headers):
+def test_a_malformed_credential_is_denied_without_the_database(ask, headers):
     response = ask(None, **headers)
     assert reason_of(response) == REFUSED
     assert response["WWW-Authenticate"] == 'Bearer realm="api", error="invalid_token"'
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
-def test_a_key_in_the_query_is_refused_even_beside_a_good_header(ask, query):
+def test_a_key_in_the_query_is_denied_even_with_a_valid_header(ask, query):
     assert reason_of(ask(None, uri=f"/orders?{query}")) == REFUSED
     assert reason_of(ask(GOOD, uri=f"/orders?{query}")) == REFUSED
 
 
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
-def test_verify_refuses_the_same_in_a_body(verify, headers):
+def test_verify_denies_the_same_in_a_body(verify, headers):
     given = headers.get("X-API-Key", headers.get("Authorization", "").removeprefix("Bearer "))
     if len(headers) == 1 and given != GOOD:
         answer = verify(key=given, method="GET", path="/orders")
@@ -50,7 +50,7 @@ def test_no_credential_of_ours_is_a_missing_key(ask, headers):
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
-def test_the_refusal_does_not_repeat_what_was_sent(ask):
+def test_the_denial_does_not_repeat_what_was_sent(ask):
     response = ask(f"{GOOD}x")
     assert GOOD not in response.content.decode() + str(response.headers)
 
@@ -82,11 +82,11 @@ def test_an_innocent_query_is_none_of_our_business(query):
     assert read_credential("", None, target) == MISSING
 
 
-def test_two_different_keys_are_refused():
+def test_two_different_keys_are_denied():
     assert read_credential(f"Bearer {GOOD}", OTHER) == MALFORMED
 
 
-def test_verify_refuses_a_key_in_the_body_that_differs_from_the_header(client):
+def test_verify_denies_a_key_in_the_body_that_differs_from_the_header(client):
     def ask(**headers):
         question = json.dumps({"key": GOOD, "method": "GET", "path": "/orders"})
         response = client.post("/authz/verify", question, content_type="application/json", headers=headers)

@@ -72,7 +72,7 @@ def test_headers_of_other_dialects_change_nothing(client, alice, counters, diale
 
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_request_that_is_not_described_is_refused(client, key, dialect, missing):
+def test_a_request_that_is_not_described_is_denied(client, key, dialect, missing):
     headers = described(dialect)
     del headers[list(headers)[missing]]
     response = client.get(f"/authz/{dialect}", headers={**headers, "X-API-Key": key.secret})
@@ -80,7 +80,7 @@ def test_a_request_that_is_not_described_is_refused(client, key, dialect, missin
     assert not KeyUsage.objects.exists()
 
 
-def test_options_in_the_query_of_the_question_are_none(client, key):
+def test_options_in_the_query_are_ignored(client, key):
     headers = {**described("nginx"), "X-API-Key": key.secret}
     response = client.get("/authz/nginx?method=GET&path=/&allow=1", headers=headers)
     assert response.status_code == 200
@@ -222,7 +222,7 @@ class TestRawPaths:
         response = self.ask(client, key, "/authz/envoy/a/b", RAW_URI="/authz/envoy/a%2Fb")
         assert response["X-Auth-Reason"] == "ambiguous_path"
 
-    def test_a_prefix_that_envoy_would_not_write_is_refused(self, client, key):
+    def test_a_prefix_that_envoy_would_not_send_is_denied(self, client, key):
         response = self.ask(client, key, "/authz/envoy/a", RAW_URI="/authz%2Fenvoy/a")
         assert response.status_code == 403
         assert not KeyUsage.objects.exists()
@@ -246,7 +246,7 @@ class TestPreflight:
         "Origin": "https://app.example.com",
     }
 
-    def test_is_refused_unless_switched_on(self, client):
+    def test_is_denied_unless_switched_on(self, client):
         assert client.get("/authz/nginx", headers=self.headers).status_code == 401
 
     def test_passes_without_identity_and_uncounted(self, client, settings, key):

@@ -207,7 +207,7 @@ def credentials(good, other):
     ]
 
 
-def test_two_different_credentials_are_refused_however_they_are_sent(front, echo, alice):
+def test_two_different_credentials_are_denied_however_they_are_sent(front, echo, alice):
     for headers in credentials(make_key(alice).secret, make_key(alice).secret):
         # nginx 1.22 itself rejects a second Authorization.
         assert call(front.port, path="/orders", headers=headers).status in {400, 401}, headers
@@ -225,7 +225,7 @@ REFUSED = [
 ]
 
 
-def test_headers_that_no_server_takes_are_refused_with_the_cause(front, echo, alice):
+def test_headers_that_no_server_accepts_are_rejected_with_the_cause(front, echo, alice):
     key = make_key(alice)
     for odd in REFUSED:
         try:

@@ -25,7 +25,7 @@ GATEWAY = {"X-Gateway-Secret": SETTINGS["GATEWAY_SECRET"]}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_log_of_the_server_has_a_secret_and_long_credentials_are_refused_by_us(tmp_path):
+def test_server_logs_have_no_secret_and_long_credentials_are_denied_by_us(tmp_path):
     secret = make_key(make_user("alice")).secret
     with gatehouse(tmp_path, checked=True, **SETTINGS) as server:
         for path in (f"/authz/envoy/orders?key={secret}", f"/authz/envoy/{secret}", f"/authz/envoy/{secret}/%2e%2e"):

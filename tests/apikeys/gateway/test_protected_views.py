@@ -58,7 +58,7 @@ def test_whoami_tells_what_the_key_says(client, key, alice, free):
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "nonsense"}])
-def test_whoami_refuses_strangers_like_a_gateway(client, db, headers):
+def test_whoami_denies_like_a_gateway(client, db, headers):
     response = client.get(WHOAMI, headers=headers)
     assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
     assert response["WWW-Authenticate"].startswith("Bearer")

@@ -52,7 +52,7 @@ PLACES = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_secret_in_an_address_is_refused(client, key, verify, place, spelling):
+def test_a_secret_in_a_url_is_denied(client, key, verify, place, spelling):
     target = PLACES[place].format(SPELLINGS[spelling])
     headers = {"X-API-Key": key.secret, "X-Original-Method": "GET", "X-Original-URI": target}
     response = client.get("/authz/nginx", headers=headers)
@@ -65,15 +65,15 @@ def test_a_secret_in_an_address_is_refused(client, key, verify, place, spelling)
 @pytest.mark.parametrize(
     "name", ["api_key", "auth[api_key]", "auth[x][api_key]", "auth%5Bapi_key%5D", "API_KEY", "access_token"]
 )
-def test_a_parameter_for_keys_is_refused_whatever_its_value(verify, key, name):
+def test_a_parameter_for_keys_is_denied_whatever_its_value(verify, key, name):
     assert verify(key=key.secret, method="GET", path=f"/s?{name}=abc")["reason"] == "malformed_key"
 
 
-def test_a_secret_as_a_resource_is_refused(verify, key):
+def test_a_secret_as_a_resource_is_denied(verify, key):
     assert verify(key=key.secret, action="read", resource=f"/s/{SECRET}")["reason"] == "malformed_key"
 
 
-def test_our_own_views_refuse_it_too(client, key):
+def test_our_own_views_deny_it_too(client, key):
     response = client.get("/api/v1/whoami", headers={"X-API-Key": key.secret}, RAW_URI=f"/api/v1/whoami?x=pre{SECRET}")
     assert response.status_code == 401
 
@@ -81,7 +81,7 @@ def test_our_own_views_refuse_it_too(client, key):
 @pytest.mark.parametrize(
     "target", ["/aggregate_monthlyRevenueReport", "/gate_keepers", "/x?q=gate_", f"/{SECRET[:-1]}", "/%67ate_x"]
 )
-def test_what_only_begins_like_a_secret_is_let_through(verify, key, target):
+def test_what_only_begins_like_a_secret_is_allowed(verify, key, target):
     assert verify(key=key.secret, method="GET", path=target)["allowed"]
 
 

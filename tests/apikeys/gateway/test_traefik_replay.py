@@ -107,7 +107,7 @@ def test_traefik_sends_all_that_gatehouse_reads():
     assert forward_auth()["trustForwardHeader"] is False
 
 
-def test_a_question_without_the_secret_is_refused(tmp_path, alice, counters):
+def test_a_request_without_the_gateway_secret_is_denied(tmp_path, alice, counters):
     """Traefik before 2.11.9 sends this if a client names X-Gateway-Secret in Connection."""
     by_key = f"X-Api-Key: {make_key(alice).secret}\r\n"
     with gatehouse(tmp_path, GATEWAY_SECRET="between-us") as server:

@@ -18,7 +18,7 @@ ENDPOINTS = ["/authz/nginx", "/authz/traefik", "/authz/caddy", "/authz/envoy/ord
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("peer", ["203.0.113.5", "10.0.0.1", "", "2001:db8::1", "nonsense"])
-def test_a_stranger_is_refused_whatever_he_claims(client, path, peer):
+def test_an_untrusted_peer_is_denied_whatever_it_claims(client, path, peer):
     claims = {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
     response = client.get(path, REMOTE_ADDR=peer, headers=claims)
     assert (response.status_code, response["Content-Type"]) == (403, "application/problem+json")

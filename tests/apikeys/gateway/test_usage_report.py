@@ -84,7 +84,7 @@ def test_within_a_batch_the_first_report_of_an_event_counts(report, event):
     assert KeyUsage.objects.get().tokens_used == 10
 
 
-def test_a_refused_event_stays_refused(report, verify, alice, counters):
+def test_a_denied_event_stays_denied(report, verify, alice, counters):
     key = make_key(alice, allow=[])
     event_id = verify(key=key.secret, method="GET", path="/orders")["event_id"]
     answer = report([{"event_id": event_id, "status_code": 200, "tokens_used": 5}])
@@ -148,13 +148,13 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE)
-def test_an_unusable_batch_is_told_what_is_wrong(report, body):
+def test_an_invalid_batch_is_told_what_is_wrong(report, body):
     response = report(body)
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert response.json()["detail"]
 
 
-def test_an_infinite_number_in_metadata_is_told_to_be_too_large(client, event):
+def test_an_infinite_number_in_metadata_is_rejected(client, event):
     body = json.dumps([{"event_id": event(), "metadata": {"a": [0.5]}}]).replace("0.5", "1e309")
     response = client.post("/authz/usage", body, content_type="application/json")
     assert response.status_code == 400

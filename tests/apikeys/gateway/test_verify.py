@@ -53,7 +53,7 @@ def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
     assert (event.endpoint, event.ip_address, event.user_agent) == ("/orders/7", "203.0.113.9", "worker/1")
 
 
-def test_a_refusal_is_http_200_too(verify, key):
+def test_a_denial_is_http_200_too(verify, key):
     answer = verify(key=new_secret(), method="GET", path="/orders")
     assert (answer["allowed"], answer["status"], answer["reason"]) == (False, 401, "unknown_key")
     assert (answer["key"], answer["user"], answer["tier"], answer["limits"], answer["event_id"]) == (None,) * 3 + (
@@ -82,7 +82,7 @@ def test_the_key_may_come_in_a_header(post, key):
     assert post({**question, "key": ""}).json()["reason"] == "malformed_key"
 
 
-def test_a_key_in_the_path_is_refused(verify, key):
+def test_a_key_in_the_path_is_denied(verify, key):
     assert verify(key=key.secret, method="GET", path=f"/o?api_key={key.secret}")["reason"] == "malformed_key"
 
 
@@ -149,7 +149,7 @@ def test_a_cost_takes_that_much_and_none_takes_nothing(verify, alice, counters):
     assert KeyUsage.objects.count() == 5
 
 
-def test_an_address_bound_key_needs_the_address_told(verify, alice, counters):
+def test_a_key_with_allowed_addresses_needs_the_client_address(verify, alice, counters):
     key = make_key(alice, allowed_ips=["2001:db8::/32"])
     assert verify(key=key.secret, method="GET", path="/", ip="2001:db8::1")["allowed"]
     assert verify(key=key.secret, method="GET", path="/")["reason"] == "address_not_allowed"
@@ -195,7 +195,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("body", "status"), UNUSABLE.values(), ids=UNUSABLE)
-def test_an_unusable_question_is_told_what_is_wrong(post, body, status):
+def test_an_invalid_request_is_told_what_is_wrong(post, body, status):
     response = post(body)
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     assert response.json()["detail"]
@@ -221,7 +221,7 @@ def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
     assert response.json().get("allowed", False) is (status == 200)
 
 
-def test_a_body_without_its_length_is_refused(client):
+def test_a_body_without_its_length_is_rejected(client):
     response = client.post("/authz/verify", "{}", content_type="application/json", CONTENT_LENGTH="many")
     assert response.status_code == 413
 

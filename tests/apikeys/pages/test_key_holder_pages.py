@@ -51,7 +51,7 @@ def token_of(client, url=NEW):
     return re.search(r'name="form_token" value="([^"]+)"', text(client.get(url))).group(1)
 
 
-def test_a_visitor_is_sent_to_sign_in(client, alice):
+def test_anonymous_visitors_must_sign_in(client, alice):
     key = make_key(alice)
     for url in (LIST, NEW, *(page(key, name) for name in PAGES_OF_A_KEY)):
         response = client.get(url)

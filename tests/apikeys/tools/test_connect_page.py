@@ -275,7 +275,7 @@ CAREFUL = {
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("care", CAREFUL)
-def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, start, care):
+def test_a_gateway_may_reject_unusual_requests_without_asking(staff_client, start, care):
     def careful(text):
         return text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1)
 
@@ -291,7 +291,7 @@ def test_a_gateway_may_refuse_odd_requests_without_asking(staff_client, start, c
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_api_that_refuses_for_itself_is_not_taken_for_a_gateway_that_asks(staff_client, counters):
+def test_an_api_that_denies_by_itself_is_not_mistaken_for_a_gateway_that_asks(staff_client, counters):
     with upstream() as api:
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/status/403"})
     passed = {result.title for result in response.context["results"] if result.passed}

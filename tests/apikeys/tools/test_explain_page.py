@@ -95,7 +95,7 @@ def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, k
         {"key": "k", "path": "", "method": "GET"},
     ],
 )
-def test_bad_input_is_told_at_the_field(staff_client, sent):
+def test_invalid_input_is_an_error_at_the_field(staff_client, sent):
     response = staff_client.post(PAGE, sent)
     assert response.status_code == 200
     assert "errorlist" in response.text
@@ -195,7 +195,7 @@ def test_staff_need_the_right_to_view_keys(client, free, key):
 
 
 @pytest.mark.parametrize("name", ["explain/", "connect/", "connect/test/"])
-def test_account_holders_and_strangers_are_kept_out(client, alice, name):
+def test_only_staff_may_use_the_tools(client, alice, name):
     assert client.post(f"/admin/apikeys/{name}").status_code in {302, 405}
     client.force_login(alice)
     assert client.post(f"/admin/apikeys/{name}").status_code in {403, 405}

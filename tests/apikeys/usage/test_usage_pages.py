@@ -14,13 +14,13 @@ from apikeys.usage import rollups
 from tests.apikeys.pages.test_key_holder_pages import text
 from tests.apikeys.usage.usage_makers import event, make_key
 
-STAFF, HOLDER = "/admin/usage/", "/account/usage/"
+STAFF, ACCOUNT = "/admin/usage/", "/account/usage/"
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def holder(client, alice):
+def owner(client, alice):
     client.force_login(alice)
     return client
 
@@ -75,7 +75,7 @@ def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_refusals_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
+def test_denials_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
     key = make_key(alice)
     refused = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
     for reason, times in refused.items():
@@ -93,7 +93,7 @@ def test_refusals_of_several_days_are_added_up_the_most_frequent_first(staff_cli
     assert "slowest 30 ms" in text(response)
 
 
-def test_without_an_event_all_figures_are_nought(staff_client, db):
+def test_without_events_all_figures_are_zero(staff_client, db):
     response = staff_client.get(STAFF)
     assert stats(response) == {
         "requests": "0",
@@ -108,32 +108,32 @@ def test_without_an_event_all_figures_are_nought(staff_client, db):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_a_holder_sees_his_own_only(holder, traffic, folded):
+def test_users_see_only_their_own_usage(owner, traffic, folded):
     if folded:
         rollups.fold()
-    response = holder.get(HOLDER)
+    response = owner.get(ACCOUNT)
     assert stats(response)["requests"] == "5"
     assert "secret-of-bob" not in text(response)
     assert "foreign" not in text(response)
     assert "Usage by user" not in text(response)
-    assert stats(holder.get(HOLDER, {"endpoint": "/orders"}))["requests"] == "3"
-    assert stats(holder.get(HOLDER, {"endpoint": "/secret-of-bob"}))["requests"] == "0"
+    assert stats(owner.get(ACCOUNT, {"endpoint": "/orders"}))["requests"] == "3"
+    assert stats(owner.get(ACCOUNT, {"endpoint": "/secret-of-bob"}))["requests"] == "0"
 
 
-def test_a_foreign_key_is_as_unknown_as_a_missing_one(holder, traffic):
-    foreign = holder.get(HOLDER, {"key": traffic[2].pk})
-    missing = holder.get(HOLDER, {"key": "00000000-0000-4000-8000-000000000000"})
+def test_the_key_of_another_user_is_unknown(owner, traffic):
+    foreign = owner.get(ACCOUNT, {"key": traffic[2].pk})
+    missing = owner.get(ACCOUNT, {"key": "00000000-0000-4000-8000-000000000000"})
     for response in (foreign, missing):
         assert response.status_code == 400
         assert "There is no API key with this ID." in text(response)
         assert not stats(response)
 
 
-def test_a_holder_cannot_ask_for_another_account_or_tier(holder, traffic, bob, free):
-    assert stats(holder.get(HOLDER, {"user": "bob", "tier": free.pk}))["requests"] == "5"
+def test_users_cannot_filter_by_user_or_tier(owner, traffic, bob, free):
+    assert stats(owner.get(ACCOUNT, {"user": "bob", "tier": free.pk}))["requests"] == "5"
 
 
-def test_staff_narrow_by_key_account_tier_and_endpoint(staff_client, traffic, free):
+def test_staff_filter_by_key_user_tier_and_endpoint(staff_client, traffic, free):
     first, second, _ = traffic
     for query, count in (
         ({"key": first.pk}, "3"),
@@ -229,8 +229,8 @@ def test_the_export_adds_up_to_the_totals(staff_client, traffic, folded):
     )
 
 
-def test_the_export_of_a_holder_is_his_own(holder, traffic):
-    _, *rows = lines(holder.get(HOLDER, {"format": "csv"}))
+def test_users_export_only_their_own_usage(owner, traffic):
+    _, *rows = lines(owner.get(ACCOUNT, {"format": "csv"}))
     assert {row[3] for row in rows} == {"alice"}
 
 
@@ -253,9 +253,7 @@ def test_a_purged_key_keeps_its_line(staff_client, alice):
 
 @pytest.mark.parametrize("count", [1, 15])
 @pytest.mark.parametrize("folded", [False, True])
-def test_the_page_asks_the_database_as_often_for_much_as_for_little(
-    staff_client, alice, count, folded, django_assert_max_num_queries
-):
+def test_the_number_of_queries_is_constant(staff_client, alice, count, folded, django_assert_max_num_queries):
     for number in range(count):
         event(make_key(alice, f"key {number}"), 5 * HOUR, endpoint=f"/{number}")
     if folded:
@@ -271,6 +269,6 @@ def test_hostile_names_are_escaped(staff_client, alice):
     assert "<script>alert" not in shown
 
 
-def test_a_visitor_is_sent_to_sign_in(client, db):
-    assert client.get(HOLDER).status_code == 302
+def test_anonymous_visitors_must_sign_in(client, db):
+    assert client.get(ACCOUNT).status_code == 302
     assert client.get(STAFF).status_code == 302
