@@ -122,7 +122,7 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(visit, free):
     page.goto("/accounts/2fa/webauthn/add/")
     confirm_password(page)
     page.get_by_label("Name").fill("My laptop")
-    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_role("button", name="Add passkey").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
 
     page.goto("/accounts/2fa/webauthn/")
@@ -145,7 +145,7 @@ def test_a_passkey_is_a_second_factor_and_opens_the_staff_pages(visit, free, set
     page.wait_for_url("**/accounts/2fa/**")
     page.goto("/accounts/2fa/webauthn/add/")
     confirm_password(page)
-    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_role("button", name="Add passkey").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
     page.context.clear_cookies()
     sign_in(page, "sue")
@@ -237,7 +237,7 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
     add_authenticator(page)
     page.goto("/accounts/2fa/webauthn/add/")
     found += findings(page)
-    page.get_by_role("button", name="Add a passkey").click()
+    page.get_by_role("button", name="Add passkey").click()
     page.wait_for_url("**/accounts/2fa/")
     for path in (
         "2fa/", "2fa/webauthn/", "2fa/recovery-codes/", "2fa/recovery-codes/generate/", "2fa/totp/deactivate/",
