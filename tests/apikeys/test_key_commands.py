@@ -55,7 +55,7 @@ def test_create_key_takes_permissions_and_expiry(alice):
         ("alice", {"allow": ["read /a /b"]}, "an action and a resource"),
         ("alice", {"allow": ["fly /a"]}, "not a valid choice"),
         ("alice", {"allow": ["read /a b"]}, "an action and a resource"),
-        ("alice", {"allow": ["read /a*"]}, "stands alone"),
+        ("alice", {"allow": ["read /a*"]}, "only as the last segment"),
         ("alice", {"expires": 0}, "a number of days from 1"),
         ("alice", {"expires": 10**9}, "a number of days from 1"),
         ("alice", {"name": "  "}, "name"),
