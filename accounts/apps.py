@@ -5,10 +5,10 @@ from django.apps import AppConfig
 
 class AccountsConfig(AppConfig):
     name = "accounts"
-    verbose_name = "Accounts"
+    verbose_name = "Users"
 
     def ready(self) -> None:
-        # Models cannot be imported before the apps are ready.
+        # Models can't be imported before the apps are ready.
         from allauth.socialaccount.signals import social_account_added, social_account_removed  # noqa: PLC0415
 
         from accounts.signin.providers import on_social_account_changed  # noqa: PLC0415

@@ -1,7 +1,4 @@
-"""Erasing a person: his data is overwritten, the row and what was done with it stay; and purging, which removes rows.
-
-docs/accounts.md tells the three verbs apart: delete, erase, purge.
-"""
+"""Erase overwrites a user's personal data and keeps the row and the history; purge removes rows. See docs/accounts.md."""
 
 from __future__ import annotations
 
@@ -27,47 +24,47 @@ from accounts.services import validate_superuser_remains
 from config.base.history import DELETION, Author
 
 ERASED = "(erased)"
-# The fields of an account, by the names under which its history has them, whose values are about the person.
+# By the names that the history has for them.
 PERSONAL_FIELDS = frozenset(
     str(field.verbose_name)
     for field in User._meta.concrete_fields
     if field.name in {"name", "username", "email", "profile_image", "google_id", "github_id"}
 )
-KINDS_ABOUT_A_PERSON = (EmailAddress, SocialAccount, Authenticator)
+PERSONAL_MODELS = (EmailAddress, SocialAccount, Authenticator)
 
 
 def erase(user: User, author: Author) -> None:
-    """Overwrite everything that tells who the account belonged to, revoke its keys, and keep the row and its history.
+    """Overwrite a live or deleted user's personal data, and revoke their keys. Erasing again does nothing.
 
-    Works on a live or a deleted account; erasing again does nothing. Raises ValidationError for the last superuser.
+    Raises ValidationError for the last superuser.
     """
     with transaction.atomic():
         validate_superuser_remains([user])
         user = User.objects.select_for_update().get(pk=user.pk)
         if user.erased_at is not None:
             return
-        known_as = {user.username, user.email, user.name}
+        names = {user.username, user.email, user.name}
         picture = user.profile_image.name
-        overwrite(user)
-        forget_sessions(user)
-        forget_keys(user)
-        for model in KINDS_ABOUT_A_PERSON:
+        overwrite_fields(user)
+        delete_sessions(user)
+        revoke_keys(user)
+        for model in PERSONAL_MODELS:
             model.objects.filter(user=user).delete()
-        scrub_history(user, known_as)
-        # A command has no person to name but the one concerned, under what is left of his name.
+        scrub_history(user, names)
+        # A command's author is the user: use the overwritten one.
         by = user if author.user.pk == user.pk else author.user
         replace(author, user=by).record(user, DELETION, note="Erased.")
         pictures.remove_file(picture)
 
 
-def overwrite(user: User) -> None:
+def overwrite_fields(user: User) -> None:
     now = timezone.now()
     user.groups.clear()
     user.user_permissions.clear()
     user.set_unusable_password()
     values: dict[str, Any] = {
-        "name": "Erased account",
-        "username": stub_name(user),
+        "name": "Erased user",
+        "username": erased_username(user),
         "email": f"erased-{user.pk}@erased.invalid",
         "password": user.password,
         "profile_image": "",
@@ -78,7 +75,6 @@ def overwrite(user: User) -> None:
         "is_active": False,
         "is_staff": False,
         "is_superuser": False,
-        "session_epoch": models.F("session_epoch") + 1,
         "deleted_at": user.deleted_at or now,
         "erased_at": now,
     }
@@ -86,60 +82,58 @@ def overwrite(user: User) -> None:
     user.refresh_from_db()
 
 
-def stub_name(user: User) -> str:
-    """What an erased person is called from then on."""
+def erased_username(user: User) -> str:
     return f"erased_{user.pk}"
 
 
-def forget_sessions(user: User) -> None:
-    """Remove the session rows that are known to be this account's; its epoch has killed all of them already."""
-    known = UserSession.objects.filter(user=user)
-    Session.objects.filter(session_key__in=list(known.values_list("session_key", flat=True))).delete()
-    known.delete()
+def delete_sessions(user: User) -> None:
+    sessions = UserSession.objects.filter(user=user)
+    Session.objects.filter(session_key__in=list(sessions.values_list("session_key", flat=True))).delete()
+    sessions.delete()
 
 
-def forget_keys(user: User) -> None:
-    """Revoke the keys, and forget which addresses and programs they were used from."""
-    user.api_keys.revoke("The account was erased.")
+def revoke_keys(user: User) -> None:
+    """Revoke the keys, and remove from which addresses and by which clients they were used."""
+    user.api_keys.revoke("User erased.")
     user.api_keys.update(last_used_ip=None, allowed_ips=[], metadata={})
     user.usage.update(ip_address=None, user_agent="")
 
 
-def scrub_history(user: User, known_as: Collection[str]) -> None:
-    """Take the person's data out of what the history says of the account, of its keys, and of what he did himself."""
+def scrub_history(user: User, names: Collection[str]) -> None:
+    """Remove the personal data from the entries about the user and their keys, and from the user's own entries."""
     about_keys = models.Q(
         content_type=content_type(user.api_keys.model),
         object_id__in=[str(pk) for pk in user.api_keys.values_list("pk", flat=True)],
     )
-    about_him = models.Q(content_type=content_type(User), object_id=str(user.pk))
-    found = LogEntry.objects.filter(about_him | about_keys | models.Q(user=user)).order_by("pk")
-    changed = [scrubbed(row, user, known_as) for row in found.iterator()]
-    LogEntry.objects.bulk_update(changed, ["object_repr", "change_message"], batch_size=200)
+    about_user = models.Q(content_type=content_type(User), object_id=str(user.pk))
+    entries = LogEntry.objects.filter(about_user | about_keys | models.Q(user=user)).order_by("pk")
+    scrubbed = [scrub_entry(entry, user, names) for entry in entries.iterator()]
+    LogEntry.objects.bulk_update(scrubbed, ["object_repr", "change_message"], batch_size=200)
 
 
 def content_type(model: type[models.Model]) -> ContentType:
     return ContentType.objects.get_for_model(model)
 
 
-def scrubbed(row: LogEntry, user: User, known_as: Collection[str]) -> LogEntry:
-    if row.content_type_id == content_type(User).pk and row.object_id == str(user.pk):
-        row.object_repr = stub_name(user)
+def scrub_entry(entry: LogEntry, user: User, names: Collection[str]) -> LogEntry:
+    if entry.content_type_id == content_type(User).pk and entry.object_id == str(user.pk):
+        entry.object_repr = erased_username(user)
     try:
-        parts = json.loads(row.change_message)
+        parts = json.loads(entry.change_message)
     except ValueError:
         parts = []
-    message = [scrubbed_part(part, known_as, own=row.user_id == user.pk) for part in as_dicts(parts)]
-    row.change_message = json.dumps(message) if message else ""
-    return row
+    message = [scrub_part(part, names, own=entry.user_id == user.pk) for part in dicts_in(parts)]
+    entry.change_message = json.dumps(message) if message else ""
+    return entry
 
 
-def as_dicts(parts: Any) -> Iterable[dict[str, Any]]:
+def dicts_in(parts: Any) -> Iterable[dict[str, Any]]:
     return (part for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ()
 
 
-def scrubbed_part(part: dict[str, Any], known_as: Collection[str], *, own: bool) -> dict[str, Any]:
-    """One part of an entry's message without the person's data; his own entries lose their address too."""
-    clean = {name: without_names(value, known_as) for name, value in part.items() if not (own and name == "ip")}
+def scrub_part(part: dict[str, Any], names: Collection[str], *, own: bool) -> dict[str, Any]:
+    """One part of a message without personal data. The user's own entries lose their IP address, too."""
+    clean = {key: scrub_value(value, names) for key, value in part.items() if not (own and key == "ip")}
     if "values" in clean:
         clean["values"] = [
             change | {"old": ERASED, "new": ERASED} if change.get("field") in PERSONAL_FIELDS else change
@@ -148,30 +142,29 @@ def scrubbed_part(part: dict[str, Any], known_as: Collection[str], *, own: bool)
     return clean
 
 
-def without_names(value: Any, known_as: Collection[str]) -> Any:
-    """`value` with each text in it that is, or speaks of, the person replaced."""
+def scrub_value(value: Any, names: Collection[str]) -> Any:
+    """`value` with each text that is or contains one of `names` replaced."""
     if isinstance(value, dict):
-        return {name: without_names(inner, known_as) for name, inner in value.items()}
+        return {key: scrub_value(inner, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [without_names(inner, known_as) for inner in value]
+        return [scrub_value(inner, names) for inner in value]
     if not isinstance(value, str):
         return value
-    # An address is told from other words wherever it stands, a name only in the quotation marks of our own sentences.
-    named = any((name if "@" in name else f"“{name}”") in value for name in known_as)
-    return ERASED if named or value in known_as else value
+    # An email address is unmistakable anywhere in a text, a name only in quotes.
+    is_named = any((name if "@" in name else f"“{name}”") in value for name in names)
+    return ERASED if is_named or value in names else value
 
 
 def purgeable(users: UserQuerySet) -> UserQuerySet:
-    """Those of deleted `users` with whom `purge` has something to do: a stub that must stay is done with."""
+    """Without the erased users who have to stay because the history has entries of theirs."""
     own_entries = LogEntry.objects.filter(user=models.OuterRef("pk"))
     return users.exclude(models.Q(models.Exists(own_entries), erased_at__isnull=False))
 
 
 def purge(user: User) -> bool:
-    """Remove a deleted account for good, with its keys and their usage; whether it was removed.
+    """Remove a deleted user for good, with their keys and usage. Returns whether it was removed.
 
-    Where the history says that the account itself did something, an erased stub stays: Django removes a person's entries
-    with the person.
+    Users with entries in the history are erased instead: Django would remove the entries with the user.
     """
     with transaction.atomic():
         if LogEntry.objects.filter(user=user).exists():

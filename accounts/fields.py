@@ -1,5 +1,3 @@
-"""The model field that keeps e-mail addresses in one form."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,19 +9,19 @@ from config.base.text import normal_form
 
 
 def normalize_email(address: str) -> str:
-    """The form in which an address is stored and looked up: NFKC, case folded, no space around it."""
+    """The form that is stored and compared: NFKC, case-folded, without spaces around it."""
     return normal_form(address).strip()
 
 
-def fold_sign_in_name(typed: str) -> str:
-    """The username or email address that `typed` means, in any letter case."""
-    return normalize_email(typed)
+def normalize_login(login: str) -> str:
+    """The username or email address that someone means by what they entered."""
+    return normalize_email(login)
 
 
 class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
-    """An e-mail address that mail can be sent to, normalised in Python on the way in and in every exact look-up.
+    """A deliverable email address, normalized when it is stored and in exact lookups.
 
-    SQLite's LOWER knows ASCII only and `iexact` misses an index on Lower(), so the normal form is what is stored.
+    In Python: SQLite's LOWER knows ASCII only, and `iexact` doesn't use an index on Lower().
     """
 
     default_validators = [validate_mailable]

@@ -1,5 +1,3 @@
-"""Accounts: the people who sign in, staff and holders of API keys alike."""
-
 from __future__ import annotations
 
 import secrets
@@ -21,9 +19,10 @@ from config.base.search import FoldedField
 from config.base.validators import validate_name
 from tiers.models import Tier
 
+USERNAME_TAKEN = "Another user has this username. Choose another one."
+
 
 def profile_image_path(user: User, filename: str) -> str:
-    """Where a picture is kept: a random name, so that nothing of the uploaded one is."""
     return f"profile-images/{user.pk}/{secrets.token_hex(16)}{Path(filename).suffix}"
 
 
@@ -33,29 +32,29 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     username = models.CharField(
         max_length=32,
         validators=[MinLengthValidator(2), validate_username],
-        help_text="2 to 32 characters: lower-case letters a to z, digits, underscores.",
-        error_messages={"unique": "Another account has this username. Choose another one."},
+        help_text="2 to 32 characters: lowercase letters a to z, digits and underscores.",
+        error_messages={"unique": USERNAME_TAKEN},
     )
-    email = NormalizedEmailField("e-mail address", max_length=254)
+    email = NormalizedEmailField("email address", max_length=254)
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
     is_active = models.BooleanField(
         "active",
         default=True,
         db_default=True,
-        help_text="Unticked: the account is suspended, and its keys are refused.",
+        help_text="Clear this to suspend the user: they can't sign in, and their keys are denied.",
     )
     is_staff = models.BooleanField(
         "staff",
         default=False,
         db_default=False,
-        help_text="May sign in to the staff pages and do what the groups allow.",
+        help_text="Can open the staff pages and do what their permissions allow.",
     )
     oauth_provider = models.CharField("sign-in provider", max_length=20, blank=True, db_default="", editable=False)
     google_id = models.CharField("Google id", max_length=255, null=True, blank=True, editable=False)
     github_id = models.CharField("GitHub id", max_length=255, null=True, blank=True, editable=False)
     session_epoch = models.PositiveIntegerField(
-        default=0, db_default=0, editable=False, help_text="Moved on to end every session and reset link."
+        default=0, db_default=0, editable=False, help_text="Increased to end all sessions and reset links."
     )
     erased_at = models.DateTimeField("erased", null=True, editable=False)
 
@@ -63,7 +62,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     objects: ClassVar[UserManager] = UserManager()
 
-    # Set by `set_password()` until the new password is saved, which ends all sessions and reset links.
+    # From `set_password()` until the new password is saved, which ends all sessions and reset links.
     _password_is_new = False
 
     EMAIL_FIELD = "email"
@@ -77,20 +76,18 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
             unique_among_live(
                 "username",
                 name="user_live_username_unique",
-                message="Another account has this username. Choose another one.",
+                message=USERNAME_TAKEN,
             ),
-            unique_among_live(
-                "email", name="user_live_email_unique", message="Another account has this e-mail address."
-            ),
+            unique_among_live("email", name="user_live_email_unique", message="Another user has this email address."),
             unique_among_live(
                 "google_id",
                 name="user_live_google_id_unique",
-                message="Another account is linked to this Google account.",
+                message="Another user is connected to this Google account.",
             ),
             unique_among_live(
                 "github_id",
                 name="user_live_github_id_unique",
-                message="Another account is linked to this GitHub account.",
+                message="Another user is connected to this GitHub account.",
             ),
         )
         indexes = (
@@ -116,17 +113,16 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def is_effective(self) -> bool:
-        """Whether the account may do something now: live and not suspended."""
+        """Whether the user can act now: live and not suspended."""
         return self.is_active and self.deleted_at is None
 
     @property
     def effective_tier(self) -> Any:
-        """The tier whose limits apply; None without a tier or on a deleted one, where the default limit holds."""
+        """The user's tier, unless it is deleted; without one the default limit applies."""
         return self.tier if self.tier is not None and self.tier.deleted_at is None else None
 
     @property
     def state(self) -> str:
-        """One word for people: erased, deleted, suspended or active; the first that holds."""
         if self.erased_at is not None:
             return "erased"
         if self.deleted_at is not None:
@@ -135,26 +131,19 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def states(self) -> list[str]:
-        """The badges of the account: its state, and the rank of staff."""
-        rank = "superuser" if self.is_superuser else "staff" if self.is_staff else ""
-        return [word for word in (self.state, rank) if word]
+        role = "superuser" if self.is_superuser else "staff" if self.is_staff else ""
+        return [word for word in (self.state, role) if word]
 
     @property
     def is_privileged(self) -> bool:
-        """Whether only superusers may change this account."""
+        """Whether only superusers may change this user."""
         return self.is_staff or self.is_superuser
 
     def restore(self, using: str | None = None) -> None:
-        """As `SoftDeleteModel.restore()`, on the default tier if the account's own was deleted meanwhile.
-
-        An erased account has nothing left to bring back.
-        """
+        """As `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs was deleted meanwhile."""
         if self.erased_at is not None:
-            raise ValidationError(
-                "The personal data of this account was erased: it cannot be restored.", code="restore_erased"
-            )
+            raise ValidationError("An erased user can't be restored.", code="restore_erased")
         with transaction.atomic(using=using):
-            # A deleted tier cannot be given to anybody, nor to somebody who comes back.
             tier = type(self).objects.select_related("tier").get(pk=self.pk).tier
             if tier is not None and not lock_if_live(tier):
                 self._as_queryset(using).deleted().update(tier=Tier.objects.default())
@@ -162,12 +151,12 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
             super().restore(using)
 
     def end_sessions(self) -> None:
-        """End every session and every reset link of this account, from their next request on."""
+        """End all sessions and reset links of this user, from the next request on."""
         type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
         self.refresh_from_db(fields=["session_epoch"])
 
     def suspend(self) -> None:
-        """Sign the account out everywhere and refuse its keys, until `reactivate()`."""
+        """Sign the user out everywhere and deny their keys, until `reactivate()`."""
         type(self).objects.filter(pk=self.pk).update(is_active=False)
         self.refresh_from_db(fields=["is_active", "session_epoch"])
 
@@ -180,7 +169,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         self._password_is_new = self.pk is not None
 
     def save(self, **options: Any) -> None:
-        """As Django's; a new password or a suspension that is saved ends every session and reset link."""
+        """As Django's, but a new password and a suspension end all sessions and reset links."""
         suspends = not self._state.adding and not self.is_active
         super().save(**options)
         if self._password_is_new or (suspends and "is_active" in (options.get("update_fields") or {"is_active"})):
@@ -188,10 +177,10 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
             self.end_sessions()
 
     def _fields_of_a_full_save(self) -> set[str]:
-        # The epoch only ever moves on, by `end_sessions()` and its kin: a stale instance must not turn it back.
+        # The epoch only ever increases: a stale instance must not set it back.
         return super()._fields_of_a_full_save() - {"session_epoch"}
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        # Django's hash covers the password only; the epoch lets a session die without a new password.
+        # As Django's, with the epoch: it ends sessions without a new password.
         salt = "accounts.models.User.get_session_auth_hash"
         return salted_hmac(salt, f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""Profile pictures: whatever is uploaded is decoded and drawn anew, so that what we serve is a small picture, nothing else.
+"""Profile pictures: what is uploaded is decoded and encoded again, so that we serve a small picture and nothing else.
 
-The rules follow OWASP's File Upload Cheat Sheet: known formats by content, bounds before decoding, our own name and type.
+Follows OWASP's File Upload Cheat Sheet: formats by content, limits before decoding, our own file name and type.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from PIL import Image, ImageOps
 
-LARGEST_FILE = 5 * 1024 * 1024
-LARGEST_SIDE = 12_000
-# A file of 2 kB can unpack to any number of pixels. While one of this many is decoded it takes 200 MB, a WebP file, which
-# Pillow holds four times over, 250 MB.
-MOST_PIXELS = 25_000_000
-MOST_WEBP_PIXELS = 16_000_000
-# Each scan of a progressive JPEG goes over all its pixels again, and can be 42 bytes long. Programs write about ten.
-MOST_SCANS = 100
+MAX_FILE_SIZE = 5 * 1024 * 1024
+MAX_SIDE = 12_000
+# A file of 2 kB can hold any number of pixels. Decoding this many takes 200 MB; a WebP file, of which Pillow keeps four
+# copies, 250 MB.
+MAX_PIXELS = 25_000_000
+MAX_WEBP_PIXELS = 16_000_000
+# Each scan of a progressive JPEG goes over all pixels again, and can be 42 bytes long. Programs write about ten.
+MAX_SCANS = 100
 START_OF_SCAN = b"\xff\xda"
-# One picture at a time is decoded in a process, whatever the number of its threads; seconds that another waits for it.
-DECODING = threading.Lock()
-PATIENCE = 5
+# A process decodes one picture at a time; others wait so many seconds.
+DECODE_LOCK = threading.Lock()
+DECODE_TIMEOUT = 5
 SIDE = 512
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 CONTENT_TYPE = "image/webp"
 TOO_MANY_PIXELS = (
-    f"This picture has too many pixels. Make it smaller: at most {MOST_PIXELS // 1_000_000} million in all "
-    f"({MOST_WEBP_PIXELS // 1_000_000} million in a WebP file) and {LARGEST_SIDE:,} a side."
+    f"This picture has too many pixels. Use at most {MAX_PIXELS // 1_000_000} million in all "
+    f"({MAX_WEBP_PIXELS // 1_000_000} million in a WebP file) and {MAX_SIDE:,} a side."
 )
-# A second nature inside a picture: markup or a program that another reader would run, or an archive at its end. Drawing
-# anew would make it harmless; who sends one is told, because it is no accident.
+# Markup or a program inside a picture, or an archive after it. Encoding would make it harmless; but it's no accident.
 FOREIGN = re.compile(
     rb"<script|<\?php|<html|<!doctype|<svg[\s>]|<iframe|javascript:|%PDF-\d|\x7fELF\x02", re.IGNORECASE
 )
@@ -46,55 +45,60 @@ ZIP_END = b"PK\x05\x06"
 ZIP_TAIL = 65_557  # the end record of a ZIP archive and its longest comment
 
 
-def redrawn(upload: UploadedFile[Any]) -> ContentFile[bytes]:
-    """The uploaded picture, at most 512 px a side, as WebP without metadata. Raises ValidationError for anything else."""
-    if (upload.size or 0) > LARGEST_FILE:
-        raise ValidationError("This picture is too large. It may have at most 5 MB.", code="picture_too_large")
+def reencode(upload: UploadedFile[Any]) -> ContentFile[bytes]:
+    """The picture as WebP, at most 512 px a side and without metadata. Raises ValidationError."""
+    if (upload.size or 0) > MAX_FILE_SIZE:
+        raise ValidationError("This picture is too large. Use one of at most 5 MB.", code="picture_too_large")
     content = upload.read()
-    refuse_second_nature(content)
-    refuse_many_scans(content)
-    if not DECODING.acquire(timeout=PATIENCE):
+    validate_content(content)
+    validate_scans(content)
+    if not DECODE_LOCK.acquire(timeout=DECODE_TIMEOUT):
         raise ValidationError("The server is busy with other pictures. Try again in a minute.", code="busy")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of the malformed where it can go on; what it cannot decode it raises.
+            # What Pillow can't decode, it raises.
             warnings.simplefilter("ignore")
-            return ContentFile(draw(BytesIO(content)), name="picture.webp")
+            return ContentFile(encode(BytesIO(content)), name="picture.webp")
     except ValidationError:
         raise
     except Image.DecompressionBombError:
         raise ValidationError(TOO_MANY_PIXELS, code="too_many_pixels") from None
-    except Exception:  # noqa: BLE001  (Pillow's decoders raise whatever they stumble over: struct.error, SyntaxError, …)
+    except Exception:  # noqa: BLE001  (Pillow's decoders raise anything: struct.error, SyntaxError, …)
         raise ValidationError(
-            "This is not a picture we can read. Use a JPEG, PNG, WebP or GIF file.", code="not_a_picture"
+            "We can't read this picture. Use a JPEG, PNG, WebP or GIF file.", code="not_a_picture"
         ) from None
     finally:
-        DECODING.release()
+        DECODE_LOCK.release()
 
 
-def refuse_second_nature(content: bytes) -> None:
+def validate_content(content: bytes) -> None:
     if FOREIGN.search(content) or ZIP_END in content[-ZIP_TAIL:]:
         raise ValidationError(
-            "This file is not only a picture. Save it anew in a picture editor, then upload it again.", code="polyglot"
+            "This file has more than a picture in it. Save it again in a picture editor, then upload it.",
+            code="polyglot",
         )
 
 
-def refuse_many_scans(content: bytes) -> None:
-    if content.startswith(b"\xff\xd8") and content.count(START_OF_SCAN) > MOST_SCANS:
+def validate_scans(content: bytes) -> None:
+    if content.startswith(b"\xff\xd8") and content.count(START_OF_SCAN) > MAX_SCANS:
         raise ValidationError(
-            f"This JPEG has too many scans; {MOST_SCANS} are allowed. Save it again in a picture editor.",
-            code="too_many_scans",
+            f"This JPEG has more than {MAX_SCANS} scans. Save it again in a picture editor.", code="too_many_scans"
         )
 
 
-def draw(source: IO[bytes]) -> bytes:
+def validate_dimensions(width: int, height: int, max_pixels: int) -> None:
+    if max(width, height) > MAX_SIDE or width * height > max_pixels:
+        raise ValidationError(TOO_MANY_PIXELS, code="too_many_pixels")
+
+
+def encode(source: IO[bytes]) -> bytes:
     with Image.open(source, formats=FORMATS) as picture:
-        refuse_bomb(*picture.size, MOST_WEBP_PIXELS if picture.format == "WEBP" else MOST_PIXELS)
+        validate_dimensions(*picture.size, MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS)
         mode = "RGBA" if picture.has_transparency_data else "RGB"
-        small = averageable(picture, mode)
+        small = resizable(picture, mode)
         small.thumbnail((SIDE, SIDE))
         small = ImageOps.exif_transpose(small).convert(mode)
-        # Only pixels go on: a fresh image has no EXIF, no XMP, no comments, no colour profile.
+        # A new image has no EXIF, XMP, comments or color profile.
         clean = Image.new(small.mode, small.size)
         clean.paste(small)
         target = BytesIO()
@@ -102,8 +106,8 @@ def draw(source: IO[bytes]) -> bytes:
         return target.getvalue()
 
 
-def averageable(picture: Image.Image, mode: str) -> Image.Image:
-    """A palette and 16-bit levels cannot be averaged; other modes shrink first, which takes a fraction of the memory."""
+def resizable(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert palettes and 16-bit levels, which can't be averaged. Other modes are cheaper to resize as they are."""
     if picture.mode in {"P", "1"}:
         return picture.convert(mode)
     if picture.mode.startswith("I;16"):
@@ -111,12 +115,7 @@ def averageable(picture: Image.Image, mode: str) -> Image.Image:
     return picture
 
 
-def refuse_bomb(width: int, height: int, most: int) -> None:
-    if max(width, height) > LARGEST_SIDE or width * height > most:
-        raise ValidationError(TOO_MANY_PIXELS, code="too_many_pixels")
-
-
 def remove_file(name: str | None) -> None:
-    """Remove a stored picture once the transaction that let go of it is through; a missing file is no error."""
+    """Remove a stored picture when the transaction commits; a missing file is no error."""
     if name:
         transaction.on_commit(lambda: default_storage.delete(name))

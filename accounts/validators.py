@@ -1,5 +1,3 @@
-"""Rules for what an account may hold. Each message says what is allowed."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -9,25 +7,24 @@ from django.core.validators import RegexValidator
 
 from config.base.validators import validate_encodable
 
-LONGEST_PASSWORD = 128
+MAX_PASSWORD_LENGTH = 128
 
 validate_username = RegexValidator(
-    r"^[a-z0-9_]+\Z", "Use lower-case letters a to z, digits and underscores only.", code="invalid_username"
+    r"^[a-z0-9_]+\Z", "Use only lowercase letters a to z, digits and underscores.", code="invalid_username"
 )
 
 
 class MaximumLengthValidator:
-    """A password validator: hashing time must not be the caller's to choose."""
+    """A password validator: hashing time grows with the length."""
 
-    def __init__(self, max_length: int = LONGEST_PASSWORD) -> None:
+    def __init__(self, max_length: int = MAX_PASSWORD_LENGTH) -> None:
         self.max_length = max_length
 
     def validate(self, password: str, user: Any = None) -> None:
         validate_encodable(password)
         if len(password) > self.max_length:
             raise ValidationError(
-                f"This password is too long. It may have at most {self.max_length} characters.",
-                code="password_too_long",
+                f"This password is too long. Use at most {self.max_length} characters.", code="password_too_long"
             )
 
     def get_help_text(self) -> str:

@@ -103,7 +103,7 @@ MIDDLEWARE = [
     "apikeys.pages.query_guard.SecretInQueryMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.signin.middleware.LastSeenMiddleware",
-    "accounts.signin.middleware.ThrottledAnswerMiddleware",
+    "accounts.signin.middleware.ThrottledResponseMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"

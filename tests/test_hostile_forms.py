@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from accounts.management.groups import bootstrap_groups
+from accounts.management.groups import create_groups
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, signed_in
 from tests.rows import make_key, make_limit
@@ -115,7 +115,7 @@ def send(client, form, data):
 def places(alice, free, settings):
     """Values for the parameters in URLs."""
     settings.RATE_LIMIT_STORE = "memory"
-    bootstrap_groups()
+    create_groups()
     key = make_key(alice)
     make_event(key)
     make_limit(free)

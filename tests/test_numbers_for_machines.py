@@ -178,7 +178,7 @@ def test_an_address_that_is_not_pending_is_told_so(large, action):
     answer = large["people"]["holder"].post(
         "/accounts/email/", {action: "", "email": "nobody@example.com"}, follow=True
     )
-    assert any("isn't waiting to be confirmed" in text for text in messages(answer))
+    assert any("isn't waiting to be verified" in text for text in messages(answer))
 
 
 def test_what_the_buttons_of_the_own_account_send_is_understood(large):

@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import URLResolver, get_resolver
 
-from accounts.management.groups import bootstrap_groups
+from accounts.management.groups import create_groups
 from accounts.models import User
 from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
@@ -324,7 +324,7 @@ def test_no_staff_page_opens_without_a_second_factor_where_one_is_required(world
 
 @pytest.mark.parametrize("group", ["Support", "Auditor"])
 def test_support_and_auditors_see_every_page_that_only_shows(world, group) -> None:
-    bootstrap_groups()
+    create_groups()
     person = make_user("person", is_staff=True)
     person.groups.add(Group.objects.get(name=group))
     client, closed = signed_in(person), []

@@ -1,5 +1,3 @@
-"""What a fresh installation needs before anyone can sign in: the default tier, the staff groups, the first superuser."""
-
 from __future__ import annotations
 
 import secrets
@@ -11,19 +9,19 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from accounts.addresses import set_address
-from accounts.management.groups import bootstrap_groups
+from accounts.management.groups import create_groups
 from accounts.models import User
 from config.base.history import ADDITION, Author
 from tiers.models import Tier
 
 
-class BootstrapRefused(Exception):
-    """Raised when the default tier or the first superuser cannot be made; says what to set."""
+class BootstrapError(Exception):
+    """The default tier or the first superuser couldn't be created. The message says what to set."""
 
 
 @dataclass
-class Bootstrapped:
-    """What a run made: nothing on the second one. `password` is set only when it was generated."""
+class Created:
+    """What a run created. `password` is empty if it came from ADMIN_PASSWORD."""
 
     tier: str = ""
     groups: list[str] = field(default_factory=list)
@@ -32,54 +30,54 @@ class Bootstrapped:
 
 
 @transaction.atomic
-def bootstrap() -> Bootstrapped:
-    """Make what is missing; never changes, promotes or re-creates what is there. Raises BootstrapRefused."""
-    done = Bootstrapped(tier=make_default_tier(), groups=bootstrap_groups())
+def bootstrap() -> Created:
+    """Create what is missing; what exists is left as it is. Raises BootstrapError."""
+    created = Created(tier=create_default_tier(), groups=create_groups())
     if not User.objects.live().filter(is_superuser=True).exists():
-        make_first_superuser(done)
-    return done
+        create_first_superuser(created)
+    return created
 
 
-def make_default_tier() -> str:
-    """Create the tier called DEFAULT_TIER_NAME unless there ever was one: a tier that staff deleted stays deleted."""
+def create_default_tier() -> str:
     name = settings.DEFAULT_TIER_NAME
+    # Deleted ones count: a tier that staff deleted stays deleted.
     if Tier.objects.filter(name=name).exists():
         return ""
-    tier = Tier(name=name, description="What every new account starts on.")
+    tier = Tier(name=name, description="The tier of new users.")
     try:
         tier.full_clean()
     except ValidationError as error:
-        raise BootstrapRefused(f"Set DEFAULT_TIER_NAME to a valid name. {' '.join(error.messages)}") from error
+        raise BootstrapError(f"Set DEFAULT_TIER_NAME to a valid name. {' '.join(error.messages)}") from error
     tier.save()
     return name
 
 
-def make_first_superuser(done: Bootstrapped) -> None:
-    done.username = settings.ADMIN_USERNAME or "admin"
-    done.password = "" if settings.ADMIN_PASSWORD else secrets.token_urlsafe(15)
+def create_first_superuser(created: Created) -> None:
+    created.username = settings.ADMIN_USERNAME or "admin"
+    created.password = "" if settings.ADMIN_PASSWORD else secrets.token_urlsafe(15)
     user = User(
-        username=done.username,
-        email=settings.ADMIN_EMAIL or f"{done.username}@localhost.localdomain",
+        username=created.username,
+        email=settings.ADMIN_EMAIL or f"{created.username}@localhost.localdomain",
         name=settings.ADMIN_NAME or "Administrator",
         tier=Tier.objects.default(),
         is_staff=True,
         is_superuser=True,
     )
-    user.set_password(settings.ADMIN_PASSWORD or done.password)
-    refuse_unusable(user)
+    user.set_password(settings.ADMIN_PASSWORD or created.password)
+    validate_superuser(user)
     user.save()
     set_address(user, verified=True)
     Author(user, via="manage.py bootstrap").record(user, ADDITION, note="First superuser.")
 
 
-def refuse_unusable(user: User) -> None:
-    """An ordinary account that has the name already is not promoted: whoever signed up first must not become superuser."""
+def validate_superuser(user: User) -> None:
+    # A username that is taken is an error: nobody becomes superuser by signing up with it first.
     try:
         user.full_clean()
         if settings.ADMIN_PASSWORD:
             validate_password(settings.ADMIN_PASSWORD, user)
     except ValidationError as error:
-        raise BootstrapRefused(
-            "The first superuser could not be made. Set ADMIN_USERNAME, ADMIN_EMAIL, ADMIN_NAME and ADMIN_PASSWORD to values that are free "
-            "and valid. " + " ".join(error.messages)
+        raise BootstrapError(
+            "The first superuser couldn't be created. Set ADMIN_USERNAME, ADMIN_EMAIL, ADMIN_NAME and ADMIN_PASSWORD to "
+            f"valid values that nobody else uses. {' '.join(error.messages)}"
         ) from error

@@ -1,5 +1,3 @@
-"""The staff groups that every installation starts with, and the rights that make them."""
-
 from __future__ import annotations
 
 from django.contrib.auth.models import Group, Permission
@@ -8,8 +6,8 @@ from django.db import models
 SUPPORT = "Support"
 AUDITOR = "Auditor"
 
-# Models that staff may look at. Sessions, second factors and provider tokens are nobody's to read.
-VISIBLE = {
+# Nobody gets to see sessions, second factors and provider tokens.
+VIEWABLE = {
     "accounts": ["user"],
     "tiers": ["tier"],
     "ratelimits": ["ratelimit"],
@@ -17,31 +15,31 @@ VISIBLE = {
     "admin": ["logentry"],
     "auth": ["group"],
 }
-# What Support may do besides: edit ordinary accounts and their tiers, disable and revoke keys. Not change keys: who
-# rotates one sees its new secret, and could act as its holder.
-SUPPORT_CHANGES = [("accounts", "change_user"), ("apikeys", "stop_apikey")]
+# Support can also edit ordinary users, and disable and revoke keys. Not edit keys: whoever rotates one sees its new
+# secret, and could use it.
+SUPPORT_PERMISSIONS = [("accounts", "change_user"), ("apikeys", "stop_apikey")]
 
 
-def bootstrap_groups() -> list[str]:
-    """Create the default groups that are missing; returns their names. A group that exists is left as it is."""
-    made = []
-    for name, rights in ((SUPPORT, view_rights() | support_rights()), (AUDITOR, view_rights())):
+def create_groups() -> list[str]:
+    """Create the default groups that are missing, and return their names."""
+    created_names = []
+    for name, permissions in ((SUPPORT, view_permissions() | support_permissions()), (AUDITOR, view_permissions())):
         group, created = Group.objects.get_or_create(name=name)
         if created:
-            group.permissions.set(rights)
-            made.append(name)
-    return made
+            group.permissions.set(permissions)
+            created_names.append(name)
+    return created_names
 
 
-def view_rights() -> models.QuerySet[Permission]:
-    matches = models.Q()
-    for app, names in VISIBLE.items():
-        matches |= models.Q(content_type__app_label=app, codename__in=[f"view_{name}" for name in names])
-    return Permission.objects.filter(matches)
+def view_permissions() -> models.QuerySet[Permission]:
+    condition = models.Q()
+    for app, names in VIEWABLE.items():
+        condition |= models.Q(content_type__app_label=app, codename__in=[f"view_{name}" for name in names])
+    return Permission.objects.filter(condition)
 
 
-def support_rights() -> models.QuerySet[Permission]:
-    matches = models.Q()
-    for app, codename in SUPPORT_CHANGES:
-        matches |= models.Q(content_type__app_label=app, codename=codename)
-    return Permission.objects.filter(matches)
+def support_permissions() -> models.QuerySet[Permission]:
+    condition = models.Q()
+    for app, codename in SUPPORT_PERMISSIONS:
+        condition |= models.Q(content_type__app_label=app, codename=codename)
+    return Permission.objects.filter(condition)

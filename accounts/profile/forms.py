@@ -1,10 +1,9 @@
-"""The forms of an account holder on his own account. What is not a field here cannot be sent: tier, staff, owner."""
-
 from __future__ import annotations
 
 import time
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.account.app_settings import REAUTHENTICATION_TIMEOUT
 from allauth.account.authentication import get_authentication_records
 from django import forms
@@ -12,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.pictures import redrawn
+from accounts.pictures import reencode
 from accounts.signin import throttle
 from config.base.stale import EditForm
 
@@ -32,16 +31,16 @@ class ProfileForm(EditForm):
 class PictureForm(forms.Form):
     picture = forms.FileField(
         label="New picture",
-        help_text="JPEG, PNG, WebP or GIF, at most 5 MB. It is made smaller, and what the camera noted in it is removed.",
+        help_text="JPEG, PNG, WebP or GIF, at most 5 MB. We resize it and remove its metadata.",
         widget=forms.FileInput(attrs={"accept": "image/jpeg,image/png,image/webp,image/gif"}),
-        error_messages={"required": "Choose a picture first.", "empty": "This file is empty. Choose a picture."},
+        error_messages={"required": "Choose a picture.", "empty": "This file is empty. Choose a picture."},
     )
 
     def clean_picture(self) -> ContentFile[bytes]:
-        return redrawn(self.cleaned_data["picture"])
+        return reencode(self.cleaned_data["picture"])
 
 
-def signed_in_lately(request: HttpRequest) -> bool:
+def signed_in_recently(request: HttpRequest) -> bool:
     records = get_authentication_records(request, request.user)
     return any(time.time() - record["at"] < REAUTHENTICATION_TIMEOUT for record in records)
 
@@ -61,19 +60,19 @@ class CloseForm(forms.Form):
             del self.fields["password"]
 
     def clean(self) -> dict[str, Any] | None:
-        """Who signs in through a provider only has no password to give: he shows himself by a fresh sign-in."""
-        if "password" not in self.fields and not signed_in_lately(self.request):
+        # Without a password, a recent sign-in proves who they are.
+        if "password" not in self.fields and not signed_in_recently(self.request):
             raise forms.ValidationError(
-                "Sign out and sign in again first; then close the account within five minutes.", code="sign_in_again"
+                "Sign out, sign in again, then close your account within five minutes.", code="sign_in_again"
             )
         return super().clean()
 
     def clean_password(self) -> str:
-        """Counted like a wrong password at sign-in: who finds an open session must not guess on here."""
+        # A wrong password counts here as it does at sign-in.
         password: str = self.cleaned_data["password"]
         attempts = throttle.wrong_passwords(self.request, self.user)
         throttle.spend(self.request, attempts)
         if not self.user.check_password(password):
-            raise forms.ValidationError("This is not your password.", code="wrong_password")
+            raise get_adapter().validation_error("incorrect_password")
         throttle.forgive(attempts)
         return password

@@ -1,5 +1,3 @@
-"""How a profile picture leaves the house: by our own view, with the type we gave it, for those who may see it."""
-
 from __future__ import annotations
 
 from django.http import FileResponse, Http404
@@ -9,7 +7,7 @@ from accounts.models import User
 
 
 def picture_response(user: User) -> FileResponse:
-    """The account's picture. Raises Http404 if it has none, or its file is gone."""
+    """Raises Http404 if the user has no picture, or its file is missing."""
     if not user.profile_image:
         raise Http404
     try:
@@ -19,6 +17,6 @@ def picture_response(user: User) -> FileResponse:
     response = FileResponse(stored, content_type=pictures.CONTENT_TYPE)
     response["Content-Disposition"] = "inline"
     response["X-Content-Type-Options"] = "nosniff"
-    # The name in its URL does not change with the picture: a browser may keep it, but asks each time.
+    # The URL stays the same when the picture changes, so browsers must revalidate.
     response["Cache-Control"] = "private, no-cache"
     return response

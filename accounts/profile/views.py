@@ -1,4 +1,4 @@
-"""/account/: what account holders see of themselves, and change: profile, picture, closing the account."""
+"""/account/: users' own pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ MOST_LIMITS = 100
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponseRedirect:
-    """The front door: staff to their overview, account holders to their account, everybody else to the sign-in."""
     if not request.user.is_authenticated:
         return redirect(settings.LOGIN_URL)
     return redirect("admin:index" if request.user.is_staff else "account:profile")
@@ -42,8 +41,8 @@ def home(request: HttpRequest) -> HttpResponseRedirect:
 @login_required
 @retry_on_conflict
 def profile(request: HttpRequest) -> HttpResponse:
-    # A fresh copy: a form that fails leaves what was typed on its instance, and the page's frame shows the stored name.
-    user = own_account(request)
+    # Not request.user: the form writes invalid values to its instance, and the top bar shows the stored name.
+    user = signed_in_user(request)
     form = ProfileForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
         if services.update(form, Author(user, request)):
@@ -52,13 +51,13 @@ def profile(request: HttpRequest) -> HttpResponse:
     return profile_page(request, form=form)
 
 
-def own_account(request: HttpRequest) -> User:
+def signed_in_user(request: HttpRequest) -> User:
     user: User = User.objects.select_related("tier").get(pk=request.user.pk)
     return user
 
 
 def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
-    user = own_account(request)
+    user = signed_in_user(request)
     tier = user.effective_tier
     context = {
         "title": "Your profile",
@@ -80,33 +79,32 @@ def picture_change(request: HttpRequest) -> HttpResponse:
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
         return profile_page(request, picture_form=form)
-    user = own_account(request)
+    user = signed_in_user(request)
     services.set_picture(user, form.cleaned_data["picture"], Author(user, request))
-    messages.success(request, "Your picture was changed.")
+    messages.success(request, "Picture updated.")
     return redirect("account:profile")
 
 
 @require_POST
 @login_required
 def picture_remove(request: HttpRequest) -> HttpResponse:
-    user = own_account(request)
+    user = signed_in_user(request)
     if user.profile_image:
         services.set_picture(user, None, Author(user, request))
-        messages.success(request, "Your picture was removed.")
+        messages.success(request, "Picture removed.")
     return redirect("account:profile")
 
 
 @require_safe
 @login_required
 def picture(request: HttpRequest) -> FileResponse:
-    return picture_response(own_account(request))
+    return picture_response(signed_in_user(request))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def close(request: HttpRequest) -> HttpResponse:
-    """Delete one's own account, after the password was given; without one, after a fresh sign-in."""
-    user = own_account(request)
+    user = signed_in_user(request)
     form = CloseForm(request.POST if request.method == "POST" else None, request=request, user=user)
     if form.is_valid():
         try:
@@ -115,7 +113,7 @@ def close(request: HttpRequest) -> HttpResponse:
             form.add_error(None, error)
         else:
             logout(request)
-            messages.success(request, "Your account is closed.")
+            messages.success(request, "Account closed.")
             return HttpResponseRedirect(reverse(settings.LOGIN_URL))
     keys = User.objects.filter(pk=user.pk).effective_keys().count()
     return render(request, "accounts/profile/close.html", {"title": "Close your account", "form": form, "keys": keys})
@@ -124,7 +122,7 @@ def close(request: HttpRequest) -> HttpResponse:
 @require_safe
 @login_required
 def limits(request: HttpRequest) -> HttpResponse:
-    user = own_account(request)
+    user = signed_in_user(request)
     tier, default = user.effective_tier, default_budget(owner_of_user(user.pk))
     rows = [] if tier is None else tier.rate_limits.live().filter(mode=RateLimit.Mode.ENFORCE)[:MOST_LIMITS]
     paths = {limit.budget(owner_of_user(user.pk)): f"{limit.method} {limit.path}".strip() for limit in rows}

@@ -1,5 +1,3 @@
-"""Who a name and a password belong to."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -9,12 +7,12 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.validators import LONGEST_PASSWORD
+from accounts.validators import MAX_PASSWORD_LENGTH
 from config.base.validators import validate_encodable
 
 
 class LiveUserBackend(ModelBackend):
-    """Django's backend over live accounts only: a suspended or deleted account has no session and no rights."""
+    """Django's backend for live, active users: the others have no sessions and no permissions."""
 
     def authenticate(
         self,
@@ -24,27 +22,26 @@ class LiveUserBackend(ModelBackend):
         email: str | None = None,
         **credentials: Any,
     ) -> User | None:
-        """The effective account with this username or e-mail address and this password, or None.
+        """The active user with this username or email address and password.
 
-        One look-up and one password hash whatever the answer is, so that its time tells nothing about the name.
+        Always one query and one password hash, so that the response time doesn't tell whether the user exists.
         """
-        name = username or email
-        if not name or not password or not can_be_a_password(password):
+        login = username or email
+        if not login or not password or not is_hashable(password):
             return None
-        user = User.objects.by_sign_in_name(name)
+        user: User | None = User.objects.find_by_login(login)
         if user is None:
             User().set_password(password)
             return None
         return user if user.check_password(password) and user.is_effective else None
 
     def user_can_authenticate(self, user: object) -> bool:
-        return bool(getattr(user, "is_effective", False))
+        return isinstance(user, User) and user.is_effective
 
 
-def can_be_a_password(password: str) -> bool:
-    """Whether hashing it makes sense at all; which names exist plays no part in that."""
+def is_hashable(password: str) -> bool:
     try:
         validate_encodable(password)
     except ValidationError:
         return False
-    return len(password) <= LONGEST_PASSWORD
+    return len(password) <= MAX_PASSWORD_LENGTH

@@ -1,6 +1,6 @@
-"""Secrets that must be read again, such as those of authenticator apps, encrypted in the database.
+"""Encryption of secrets that must be read again, such as those of authenticator apps.
 
-The key comes from SECRET_KEY; what a key of SECRET_KEY_FALLBACKS encrypted can still be read, so keys can be changed.
+The key is derived from SECRET_KEY; SECRET_KEY_FALLBACKS decrypt what older keys encrypted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(token: str) -> str:
-    """The reverse of `encrypt`. Raises cryptography.fernet.InvalidToken if no key of ours made it."""
+    """Raises cryptography.fernet.InvalidToken if none of our keys encrypted it."""
     return ciphers().decrypt(token.encode()).decode()
 
 
@@ -29,6 +29,6 @@ def ciphers() -> MultiFernet:
 
 
 def cipher(secret: str) -> Fernet:
-    """A cipher whose key is derived from `secret` by HKDF (RFC 5869); 32 bytes, as Fernet wants them."""
+    """A cipher whose key is derived from `secret` by HKDF (RFC 5869)."""
     key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode())
     return Fernet(base64.urlsafe_b64encode(key))

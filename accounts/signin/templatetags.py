@@ -1,5 +1,3 @@
-"""What the sign-in pages need beyond the common tags."""
-
 from __future__ import annotations
 
 import json
@@ -10,7 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 register = template.Library()
 
-# The first that matches: most browsers claim to be several others too.
+# In this order: most browsers name several others, too.
 BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
 SYSTEMS = (
     ("Android", "Android"),
@@ -24,13 +22,13 @@ SYSTEMS = (
 
 @register.filter
 def as_json(value: Any) -> str:
-    """For a data attribute: unlike json_script's, no script element, which the pages do without."""
+    """JSON for a data attribute."""
     return json.dumps(value, cls=DjangoJSONEncoder)
 
 
 @register.filter
 def browser(user_agent: str) -> str:
-    """“Firefox on Linux” from a User-Agent header; one that is none of the common browsers as it is, shortened."""
+    """“Firefox on Linux” from a User-Agent header, or the start of the header for other browsers."""
     name = next((name for mark, name in BROWSERS if mark in user_agent), "")
     system = next((system for mark, system in SYSTEMS if mark in user_agent), "")
     return f"{name} on {system}" if name and system else user_agent[:40] or "Unknown"

@@ -1,5 +1,3 @@
-"""The secret in the link of a password-reset mail."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -10,9 +8,9 @@ from accounts.models import User
 
 
 class ResetTokenGenerator(PasswordResetTokenGenerator):
-    """Django's token, which dies with the password, the address and the next sign-in; and, here, with the session epoch.
+    """Django's token, which ends with the password, the address and the next sign-in; here also with the session epoch.
 
-    Suspension, deletion and "sign out everywhere" move the epoch, so a link from before is dead even after a restore.
+    Suspend, delete and "sign out everywhere" move the epoch, so an earlier link stays invalid after a restore.
     """
 
     key_salt = "accounts.signin.tokens.ResetTokenGenerator"

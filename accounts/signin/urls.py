@@ -1,4 +1,4 @@
-"""/accounts/: allauth's URLs, as far as the project has a use for them."""
+"""/accounts/: allauth's URLs, as far as we use them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ urlpatterns = [
         for provider in PROVIDERS
         for tail, step in (("", "login"), ("callback/", "callback"))
     ),
-    # An account has one app and one set of recovery codes; two tabs that set one up at once must not end in an error.
+    # Two tabs may set up the app or the recovery codes at the same time.
     path("2fa/totp/activate/", retry_on_conflict(activate_totp), name="mfa_activate_totp"),
     path("2fa/webauthn/add/", retry_on_conflict(add_webauthn), name="mfa_add_webauthn"),
     path("", include("allauth.account.urls")),

@@ -36,19 +36,13 @@ from accounts.signin.forms import LinkUsed
 from accounts.signin.sessions import open_sessions
 from config.base.models import ConcurrentDeletion
 
-NOT_PENDING = "That address isn't waiting to be confirmed. Look below at how it stands."
-MAIL_SENT = "A mail with a link is on its way."
-
-
-def holder(request: HttpRequest) -> User:
-    """The signed-in person, for views that ask for one. Raises PermissionDenied otherwise."""
-    user: User = authenticated_user(request)
-    return user
+NOT_PENDING = "That address isn't waiting to be verified."
+EMAIL_SENT = "We've emailed a link to that address."
 
 
 class SignupView(account_views.SignupView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
-        """As allauth's; who lost a race for a name, an address or the tier sees the form as if they had come later."""
+        """As allauth's; after a lost race for a username, an address or the tier, the form is checked again."""
         try:
             response: HttpResponse = super().form_valid(form)
         except (IntegrityError, ConcurrentDeletion):
@@ -60,8 +54,6 @@ class SignupView(account_views.SignupView):  # type: ignore[misc]
 
 
 class ConfirmEmailView(account_views.ConfirmEmailView):  # type: ignore[misc]
-    """As allauth's, with links that die with the session epoch; a dead one shows what to do, whatever the method."""
-
     def get_object(self, queryset: Any = None) -> Confirmation:
         confirmation = Confirmation.from_key(self.kwargs["key"])
         if confirmation is None:
@@ -69,6 +61,7 @@ class ConfirmEmailView(account_views.ConfirmEmailView):  # type: ignore[misc]
         return confirmation
 
     def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As allauth's; for an invalid link, the page that says so."""
         try:
             response: HttpResponse = super().post(*args, **kwargs)
         except Http404:
@@ -79,7 +72,6 @@ class ConfirmEmailView(account_views.ConfirmEmailView):  # type: ignore[misc]
 
 class PasswordResetFromKeyView(account_views.PasswordResetFromKeyView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
-        """As allauth's; of several who send the form of one link, the first sets the password."""
         try:
             response: HttpResponse = super().form_valid(form)
         except LinkUsed:
@@ -88,17 +80,17 @@ class PasswordResetFromKeyView(account_views.PasswordResetFromKeyView):  # type:
 
 
 class EmailView(account_views.EmailView):  # type: ignore[misc]
-    """The address of the account: ask for another one, have the mail sent again, or give the change up."""
+    """Change the email address, send the link again, or cancel the change."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         add_email(self.request, form)
-        self.tell_the_holder(form.address)
-        messages.info(self.request, f"{MAIL_SENT} The address changes once you have confirmed it.")
+        self.send_link(form.address)
+        messages.info(self.request, f"{EMAIL_SENT} Your address changes once you open it.")
         return redirect("account_email")
 
-    def tell_the_holder(self, address: EmailAddress) -> None:
-        """Mail the new address: a link to confirm it, or, if another account has it, that it has."""
-        taken = addresses.is_taken(address.email, by_other_than=address.user)
+    def send_link(self, address: EmailAddress) -> None:
+        """Email the new address a link to verify it or, if another user has it, a notice that says so."""
+        taken = addresses.is_taken(address.email, exclude=address.user)
         recipient = EmailAddress(user=None, email=address.email) if taken else address
         send_verification_email_to_address(self.request, recipient, signup=taken)
 
@@ -106,43 +98,40 @@ class EmailView(account_views.EmailView):  # type: ignore[misc]
         address = self._get_email_address(request)
         if address is not None and not address.verified:
             try:
-                throttle.spend(request, throttle.mails_to(address.email))
+                throttle.spend(request, throttle.emails_to(address.email))
             except ValidationError as error:
                 messages.error(request, error.message)
                 return render(request, "429.html", status=429)
-            self.tell_the_holder(address)
-            messages.info(request, MAIL_SENT)
+            self.send_link(address)
+            messages.info(request, EMAIL_SENT)
         else:
             messages.error(request, NOT_PENDING)
         return redirect("account_email")
 
     def _action_remove(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse | None:
-        if not self.is_pending(request):
+        address = addresses.pending_address(authenticated_user(request))
+        if address is None or address.email != request.POST.get("email"):
             messages.error(request, NOT_PENDING)
             return redirect("account_email")
         response: HttpResponse | None = super()._action_remove(request)
         return response
 
     def _action_primary(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
-        # There is one address and at most one to move to; confirming it is what makes it the one.
+        # An address becomes the primary one by being verified.
         return redirect("account_email")
-
-    def is_pending(self, request: HttpRequest) -> bool:
-        address = addresses.pending_address(holder(request))
-        return address is not None and address.email == request.POST.get("email")
 
 
 @never_cache
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def password_set(request: HttpRequest) -> HttpResponse:
-    """A first password for an account that came through a provider: by mail, which proves more than an open session."""
-    user = holder(request)
+    """Email a link to set a first password, for users who signed up through a provider."""
+    user: User = authenticated_user(request)
     if user.has_usable_password():
         return redirect("account_change_password")
     if request.method == "POST":
         try:
-            throttle.spend(request, throttle.reset_requests(request), throttle.mails_to(user.email))
+            throttle.spend(request, throttle.reset_requests(request), throttle.emails_to(user.email))
         except ValidationError as error:
             return render(request, "account/password_set.html", {"error": error.message})
         request_password_reset(request, user.email, [user], default_token_generator)
@@ -151,10 +140,9 @@ def password_set(request: HttpRequest) -> HttpResponse:
 
 
 class SessionsView(ListUserSessionsView):  # type: ignore[misc]
-    """Where one is signed in; two queries, however many sessions there are (allauth's view makes three for each)."""
-
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        sessions = open_sessions(holder(self.request))
+        # allauth's view makes three queries for each session.
+        sessions = open_sessions(authenticated_user(self.request))
         return FormView.get_context_data(self, **kwargs) | {"sessions": sessions, "session_count": len(sessions)}
 
 
@@ -162,18 +150,17 @@ class SessionsView(ListUserSessionsView):  # type: ignore[misc]
 @login_required
 @require_POST
 def end_session(request: HttpRequest, pk: int) -> HttpResponse:
-    """Sign one of one's own sessions out, such as a lost phone's."""
     session = get_object_or_404(UserSession, pk=pk, user_id=request.user.pk)
     end_sessions(request, [session])
-    messages.success(request, "Signed out.")
+    messages.success(request, "Session signed out.")
     return redirect("usersessions_list" if request.user.is_authenticated else "account_login")
 
 
 def provider_view(request: HttpRequest, provider: str, step: str) -> HttpResponse:
-    """Start or finish a sign-in through a provider, if it is configured; else 404.
+    """Start or finish a sign-in through a provider.
 
-    Our pages may post to ourselves only (form-action 'self'), and browsers hold a redirect to that too: so the way to
-    the provider leads over a page of ours that moves on by itself.
+    Our forms may only be sent to ourselves (form-action 'self'), and browsers apply that to redirects, too. So a page of
+    ours leads to the provider.
     """
     if not get_social_adapter().list_apps(request, provider=provider):
         raise Http404
@@ -181,7 +168,7 @@ def provider_view(request: HttpRequest, provider: str, step: str) -> HttpRespons
     try:
         response: HttpResponse = view(request)
     except (ImproperlyConfigured, KeyError, ValueError) as error:
-        # What allauth makes of an answer without an id, or with one that is too long.
+        # What allauth raises when the provider sends no id, or one that is too long.
         return cast("HttpResponse", render_authentication_error(request, provider, exception=error))
     if step == "login" and request.method == "POST" and isinstance(response, HttpResponseRedirect):
         return render(request, "socialaccount/leaving.html", {"url": response["Location"], "provider": provider})

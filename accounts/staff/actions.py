@@ -74,7 +74,7 @@ class Reactivate(UserAction):
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
             f"{counted(rows.count(), 'user')} can sign in again.",
-            f"{counted_keys(rows.keys_that_return())} will work again. {NO_OLD_SESSIONS}",
+            f"{counted_keys(rows.usable_keys())} will work again. {NO_OLD_SESSIONS}",
         ]
 
 
@@ -108,7 +108,7 @@ class Restore(UserAction):
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
             f"{counted(rows.count(), 'user')} will be restored.",
-            f"{counted_keys(rows.filter(is_active=True).keys_that_return())} will work again. {NO_OLD_SESSIONS}",
+            f"{counted_keys(rows.filter(is_active=True).usable_keys())} will work again. {NO_OLD_SESSIONS}",
             "A user whose username or email address is taken now stays deleted.",
             "A user whose tier is deleted now gets the default tier.",
         ]
@@ -132,7 +132,7 @@ class Verify(UserAction):
     service = staticmethod(services.verify)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.live().verified(yes=False)
+        return rows.live().unverified()
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return ["The address counts as theirs from now on. Only do this if you're sure."]
@@ -156,7 +156,7 @@ class SendVerification(UserAction):
     service = staticmethod(services.send_verification)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.effective().verified(yes=False)
+        return rows.effective().unverified()
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return ["They get an email with a link to confirm that the address is theirs."]

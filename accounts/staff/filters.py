@@ -1,5 +1,3 @@
-"""Which accounts the staff list shows: its filters, its order, and the chips that say so."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -22,7 +20,7 @@ STATES = (
     ("active", "Active"),
     ("suspended", "Suspended"),
     ("deleted", "Deleted"),
-    ("all", "All, deleted ones too"),
+    ("all", "All, including deleted"),
 )
 SORTS: dict[str, tuple[str, ...]] = {
     "username": ("username",),
@@ -38,7 +36,7 @@ PAGE_SIZES = (25, 50, 100, 200)
 
 @dataclass(frozen=True)
 class Chip:
-    """An active filter: what it says, and the query string of the list without it."""
+    """An active filter. query: that of the list without it."""
 
     label: str
     value: str
@@ -51,7 +49,7 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         method="filter_q",
         max_length=200,
         widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "Name, username or e-mail", "form": "filter-form"}
+            attrs={"type": "search", "placeholder": "Name, username or email", "form": "filter-form"}
         ),
     )
     state = django_filters.ChoiceFilter(
@@ -64,7 +62,7 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         label="Staff", method="filter_staff", choices=(*YES_NO, ("super", "Superusers")), empty_label="Any"
     )
     verified = django_filters.ChoiceFilter(
-        label="E-mail verified", method="filter_verified", choices=YES_NO, empty_label="Any"
+        label="Email verified", method="filter_verified", choices=YES_NO, empty_label="Any"
     )
     keys = django_filters.ChoiceFilter(label="Has keys", method="filter_keys", choices=YES_NO, empty_label="Any")
     joined_from = django_filters.DateFilter(label="Joined from", method="filter_from", widget=DayInput)
@@ -100,10 +98,10 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         return users.filter(is_staff=value == "yes")
 
     def filter_verified(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
-        return users.verified(yes=value == "yes")
+        return users.verified() if value == "yes" else users.unverified()
 
     def filter_keys(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
-        return users.with_keys(held=value == "yes")
+        return users.with_keys() if value == "yes" else users.without_keys()
 
     def filter_from(self, users: UserQuerySet, name: str, value: date) -> UserQuerySet:
         return users.filter(**{f"{date_column(name)}__gte": datetime.combine(value, time.min, UTC)})
@@ -113,27 +111,27 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @property
     def sort(self) -> str:
-        """The chosen order: a name of SORTS, with a minus for descending; anything else is the newest first."""
+        """A name in SORTS, with a minus for descending order."""
         wanted = str(self.data.get("sort", ""))
         return wanted if wanted.removeprefix("-") in SORTS else NEWEST_FIRST
 
     def ordering(self) -> Iterable[OrderBy]:
         descending = self.sort.startswith("-")
         columns = (*SORTS[self.sort.removeprefix("-")], "pk")
-        # Nothing is last in either direction: an account that was never seen is no answer to "who was seen first".
+        # Users who were never seen come last in either direction.
         nulls: dict[str, Any] = {"nulls_last": True} if columns[0] in {"last_login", "tier__name"} else {}
         for column in columns:
             extra = nulls if column != "pk" else {}
             yield F(column).desc(**extra) if descending else F(column).asc(**extra)
 
     def chips(self) -> list[Chip]:
-        """The active filters, each with the way to be rid of it."""
         names = [name for name in self.filters if self.data.get(name)]
         return [
-            Chip(str(self.filters[name].label), self.spoken(name), query_without(self.data, name)) for name in names
+            Chip(str(self.filters[name].label), self.display_value(name), query_without(self.data, name))
+            for name in names
         ]
 
-    def spoken(self, name: str) -> str:
+    def display_value(self, name: str) -> str:
         value = self.data.get(name, "")
         choices = getattr(self.form.fields[name], "choices", ())
         return next((str(label) for choice, label in choices if str(choice) == value), value)
@@ -144,7 +142,7 @@ def date_column(name: str) -> str:
 
 
 def query_without(data: Any, *names: str) -> str:
-    """The query string of `data` without `names`, and without the page, which would be another one."""
+    """The query string of `data` without `names` and without the page number."""
     query = data.copy() if isinstance(data, QueryDict) else QueryDict(mutable=True)
     for name in (*names, "page"):
         query.pop(name, None)

@@ -1,5 +1,3 @@
-"""The forms of the staff pages on accounts."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -17,8 +15,6 @@ from tiers.models import Tier
 
 
 class UserForm(LiveChoicesForm):
-    """A new account. There is no password to choose: its holder gets a mail with a link to set one."""
-
     class Meta:
         model = User
         fields = ("name", "username", "email", "tier")
@@ -37,18 +33,16 @@ class UserForm(LiveChoicesForm):
 
 
 class UserEditForm(EditForm, UserForm):
-    """An existing account. Only superusers move an address, and nobody his own here: that takes his password."""
-
     def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         email = self.fields["email"]
         email.disabled = "email" in protected_fields(actor, self.instance)
         if not email.disabled:
-            email.help_text = "A new address counts as unverified; the old one is told."
+            email.help_text = "A new address has to be verified. The old one gets a notice."
         elif actor.pk == self.instance.pk:
-            email.help_text = "You change your own address on your account's pages."
+            email.help_text = "Change your own address on your account pages."
         else:
-            email.help_text = "Only a superuser or its holder can change the address."
+            email.help_text = "Only superusers and the users themselves can change an address."
 
 
 class TierForm(StaleGuard, forms.Form):
@@ -80,7 +74,7 @@ class EraseForm(forms.Form):
     def clean_username(self) -> str:
         typed: str = self.cleaned_data["username"]
         if typed != self.user.username:
-            raise forms.ValidationError("This is not the username of the account to erase.", code="other_username")
+            raise forms.ValidationError("That isn't the username of the user to erase.", code="other_username")
         return typed
 
 
@@ -95,7 +89,7 @@ class UserMatchForm(MatchForm):
     def clean_user(self) -> User | None:
         if not self.cleaned_data["user"]:
             return None
-        user: User | None = User.objects.by_sign_in_name(self.cleaned_data["user"])
+        user: User | None = User.objects.find_by_login(self.cleaned_data["user"])
         if user is None:
             raise ValidationError("There is no user with this username or email address.")
         return user

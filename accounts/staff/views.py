@@ -1,4 +1,4 @@
-"""The staff pages on accounts that show and edit: list, export, detail, create, edit."""
+"""/users/: list, export, show, create and edit users. Actions are in action_views.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
@@ -29,18 +27,18 @@ from accounts.staff.actions import ACTIONS, BULK_ACTIONS
 from accounts.staff.filters import PAGE_SIZES, UserFilter, query_with, query_without
 from accounts.staff.forms import UserEditForm, UserForm
 from config.base.csv import csv_response
-from config.base.history import Author
+from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from tiers.models import Tier
 
-HISTORY_SHOWN = 50
-EVENTS_SHOWN = 10
-KEYS_SHOWN = 50
-# The columns that sort: a heading may hold two of them, as its cells hold two values.
+MAX_CHANGES = 50
+MAX_EVENTS = 10
+MAX_KEYS = 50
+# The headings of the sortable columns; cells with two values have two.
 COLUMNS: tuple[dict[str, str], ...] = (
     {"name": "Name", "username": "Username"},
-    {"email": "E-mail"},
+    {"email": "Email"},
     {"tier": "Tier"},
     {"joined": "Joined"},
     {"seen": "Last seen"},
@@ -77,14 +75,13 @@ def page_size(request: HttpRequest) -> int:
 
 
 def rows_of(users: Any) -> list[User]:
-    """The accounts of one page with their tiers and key counts: counted for these alone, not for all that were found."""
-    order = {user.pk: place for place, user in enumerate(users)}
+    """The users of one page with tiers and key counts: counting keys for the whole list would be slow."""
+    order = {user.pk: position for position, user in enumerate(users)}
     rows = User.objects.filter(pk__in=order).select_related("tier").with_key_counts()
     return sorted(rows, key=lambda user: order[user.pk])
 
 
 def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
-    """A heading of the list: where its words lead, and how the list is sorted by it now."""
     directions = {f"-{name}": "descending" for name in names} | dict.fromkeys(names, "ascending")
     return {
         "aria_sort": directions.get(sort, ""),
@@ -93,7 +90,6 @@ def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, 
 
 
 def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[str, str]:
-    """One word of a heading: a click sorts by it, another one the other way round."""
     direction = {name: "up", f"-{name}": "down"}.get(sort, "")
     return {
         "label": label,
@@ -105,7 +101,6 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
 @require_safe
 @staff_required("accounts.view_user")
 def user_export(request: HttpRequest) -> Any:
-    """The filtered list as CSV, streamed in the list's order."""
     found = UserFilter(request.GET, queryset=User.objects.all())
     return csv_response("users.csv", EXPORT_HEAD, export_rows(found.qs))
 
@@ -146,11 +141,11 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "verified": is_verified(user),
         "tier": tier,
         "limits": tier.rate_limits.live() if tier else [],
-        "keys": keys[:KEYS_SHOWN],
+        "keys": keys[:MAX_KEYS],
         "usage": usage_since(user, day_ago) if request.user.has_perm("apikeys.view_keyusage") else {},
-        "events": user.usage.select_related("api_key").order_by("-created_at")[:EVENTS_SHOWN],
+        "events": user.usage.select_related("api_key").order_by("-created_at")[:MAX_EVENTS],
         "sessions": open_sessions(user),
-        "history": history_of(user, HISTORY_SHOWN),
+        "history": entries_of(user)[:MAX_CHANGES],
         "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
         "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "actions": offered_actions(request.user, user),
@@ -159,18 +154,11 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
     }
 
 
-def usage_since(user: User, moment: datetime) -> dict[str, int]:
-    counts: dict[str, int] = user.usage.filter(created_at__gte=moment).aggregate(
+def usage_since(user: User, since: datetime) -> dict[str, int]:
+    counts: dict[str, int] = user.usage.filter(created_at__gte=since).aggregate(
         requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
     )
     return counts
-
-
-def history_of(user: User, most: int) -> Any:
-    """The newest entries about the account, with who made them."""
-    kind = ContentType.objects.get_for_model(User)
-    found = LogEntry.objects.filter(content_type=kind, object_id=str(user.pk)).select_related("user")
-    return found.order_by("-action_time", "-pk")[:most]
 
 
 def allowed(actor: Any, user: User, permission: str) -> bool:
@@ -178,7 +166,7 @@ def allowed(actor: Any, user: User, permission: str) -> bool:
 
 
 def offered_actions(actor: Any, user: User) -> list[Any]:
-    """The actions that would change this account and that `actor` may take."""
+    """The actions that would change this user and that `actor` may take."""
     one = User.objects.filter(pk=user.pk)
     return [
         action
@@ -196,7 +184,7 @@ def user_create(request: HttpRequest) -> HttpResponse:
         user = services.create(form.save(commit=False), Author(request.user, request))
         messages.success(request, f"User “{user}” created. They've been emailed a link to set a password.")
         return redirect("users:detail", user.pk)
-    return staff_render(request, "accounts/staff/form.html", {"title": "Add a user", "form": form})
+    return staff_render(request, "accounts/staff/form.html", {"title": "Create user", "form": form})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -220,7 +208,7 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def changeable_user(request: HttpRequest, pk: int) -> User:
-    """The account, if it exists (404) and the person who asks may change it (403)."""
+    """The user; 404 if there is none, 403 if the signed-in user may not change them."""
     actor: Any = request.user
     user: User = get_object_or_404(User.objects.select_related("tier"), pk=pk)
     if not may_change(actor, user):

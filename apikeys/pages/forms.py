@@ -289,7 +289,7 @@ class StaffCreateKeyForm(CreateKeyForm):
     )
 
     def clean_owner(self) -> User:
-        owner: User | None = User.objects.by_sign_in_name(self.cleaned_data["owner"])
+        owner: User | None = User.objects.find_by_login(self.cleaned_data["owner"])
         if owner is None:
             raise ValidationError("There is no live account with this username or address.", code="unknown_owner")
         reason = why_not_change(self.maker, owner)

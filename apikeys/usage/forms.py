@@ -84,7 +84,7 @@ class StaffUsageForm(UsageForm):
         text = self.cleaned_data["user"]
         if not text:
             return None
-        user: User | None = User.objects.named(text).order_by("is_deleted", "-pk").first()
+        user: User | None = User.objects.with_login(text).order_by("is_deleted", "-pk").first()
         if user is None:
             raise ValidationError("There is no user with this username or email address.")
         return user

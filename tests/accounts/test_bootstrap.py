@@ -21,7 +21,7 @@ def run(capsys):
 
 def test_a_fresh_installation_gets_tier_groups_and_a_superuser(capsys):
     output = run(capsys)
-    assert "Tier “free” made" in output
+    assert 'Created tier "free".' in output
     admin = User.objects.get()
     assert (admin.username, admin.is_superuser, admin.is_staff) == ("admin", True, True)
     assert admin.tier == Tier.objects.get(name="free")
@@ -29,7 +29,7 @@ def test_a_fresh_installation_gets_tier_groups_and_a_superuser(capsys):
 
 
 def test_the_generated_password_is_printed_and_works(capsys):
-    password = run(capsys).split("shown this once: ")[1].strip()
+    password = run(capsys).split("(shown only once): ")[1].strip()
     assert User.objects.get().check_password(password)
 
 
@@ -48,7 +48,7 @@ def test_the_first_superuser_comes_from_the_settings(capsys, settings):
     assert (admin.username, admin.email, admin.name) == ("root_1", "root@example.com", "Ruth Root")
     assert admin.check_password("a long enough pass phrase")
     assert "a long enough pass phrase" not in output
-    assert "shown this once" not in output
+    assert "shown only once" not in output
 
 
 def test_an_ordinary_account_with_the_name_is_not_promoted(free, settings):

@@ -107,7 +107,7 @@ def test_the_row_its_usage_and_the_course_of_events_stay(wonder, sue):
     entries = LogEntry.objects.count()
     erase(wonder, Author(sue))
     wonder.refresh_from_db()
-    assert (wonder.username, wonder.name) == (f"erased_{wonder.pk}", "Erased account")
+    assert (wonder.username, wonder.name) == (f"erased_{wonder.pk}", "Erased user")
     assert wonder.email == f"erased-{wonder.pk}@erased.invalid"
     assert wonder.state == "erased"
     assert wonder.tier.name == "free"
@@ -123,7 +123,7 @@ def test_keys_are_revoked_for_good(wonder, sue):
     erase(wonder, Author(sue))
     key = wonder.api_keys.get()
     assert key.revoked_at
-    assert key.revoked_reason == "The account was erased."
+    assert key.revoked_reason == "User erased."
     assert (key.last_used_ip, key.allowed_ips, key.metadata) == (None, [], {})
 
 
@@ -197,7 +197,7 @@ def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
     assert "1 API key will be revoked, and" in page
     wrong = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "Alice"})
-    assert "This is not the username" in wrong.context["form"].errors["username"][0]
+    assert "the username of the user to erase" in wrong.context["form"].errors["username"][0]
     assert wrong.context["form"]["username"].value() == "Alice"
     done = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
     assert messages(done) == ["Personal data erased."]
@@ -230,14 +230,14 @@ def command(*args):
 
 def test_the_command_says_what_it_would_do_first(alice):
     make_key(alice)
-    assert "Would erase account" in command("alice", "--dry-run")
+    assert "Would erase user" in command("alice", "--dry-run")
     alice.refresh_from_db()
     assert alice.erased_at is None
-    assert "was erased, and 1 keys revoked" in command("alice", "--yes")
+    assert "and revoked 1 key." in command("alice", "--yes")
     alice.refresh_from_db()
     assert alice.erased_at
     assert history(alice)[0].via == "manage.py erase_user"
-    assert "was erased already" in command(str(alice.pk), "--yes")
+    assert "is already erased" in command(str(alice.pk), "--yes")
 
 
 @pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
@@ -277,7 +277,7 @@ def test_the_command_asks_which_of_several_deleted_ones(alice):
 
 @pytest.mark.parametrize("name", ["nobody", "999999999999999999999", "", "１"])
 def test_the_command_refuses_an_unknown_account(db, name):
-    with pytest.raises(CommandError, match="There is no account"):
+    with pytest.raises(CommandError, match="There is no user"):
         command(name)
 
 

@@ -67,14 +67,14 @@ def test_limits_go_before_tiers_and_a_tier_in_use_stays(alice, free):
     text = purge("--yes")
     assert not Tier.objects.filter(name="old").exists()
     assert Tier.objects.filter(name="free").exists()
-    assert "tiers: 1 removed, 1 stay" in text
+    assert "tiers: 1 removed, 1 kept" in text
 
 
 def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
     Author(alice).record(bob, CHANGE, note="Did something.")
     deleted(alice)
     text = purge("--yes")
-    assert "users: 0 removed, 1 stay" in text
+    assert "users: 0 removed, 1 kept" in text
     alice.refresh_from_db()
     assert alice.erased_at
     assert alice.username == f"erased_{alice.pk}"

@@ -90,7 +90,7 @@ def test_attack_6_nobody_suspends_deletes_or_restores_those_above_him(attacker, 
         assert attacker.post(f"/admin/accounts/user/{user.pk}/delete/", {"post": "yes"}).status_code == 403
     data = {"action": "delete_selected", "_selected_action": [sue.pk, colleague.pk], "post": "yes"}
     page = attacker.post("/admin/accounts/user/", data, follow=True).content.decode()
-    assert "Only superusers may change" in page
+    assert "Only superusers can change" in page
     assert User.objects.effective().filter(pk__in=[sue.pk, colleague.pk]).count() == 2
     colleague.delete()
     assert attacker.post(f"/admin/accounts/user/{colleague.pk}/restore/", {"post": "yes"}).status_code == 403

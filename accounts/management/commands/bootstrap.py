@@ -4,24 +4,22 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.management.bootstrap import BootstrapRefused, bootstrap
+from accounts.management.bootstrap import BootstrapError, bootstrap
 
 
 class Command(BaseCommand):
-    help = (
-        "Make what a fresh installation needs: the default tier, the staff groups, the first superuser. Safe to repeat."
-    )
+    help = "Create what a new installation needs: the default tier, the staff groups and the first superuser. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            done = bootstrap()
-        except BootstrapRefused as refusal:
-            raise CommandError(str(refusal)) from refusal
-        if done.tier:
-            self.stdout.write(f"Tier “{done.tier}” made.")
-        for group in done.groups:
-            self.stdout.write(f"Staff group “{group}” made.")
-        if done.username:
-            self.stdout.write(self.style.SUCCESS(f"First superuser “{done.username}” made."))
-        if done.password:
-            self.stdout.write(self.style.WARNING(f"Password, shown this once: {done.password}"))
+            created = bootstrap()
+        except BootstrapError as error:
+            raise CommandError(str(error)) from error
+        if created.tier:
+            self.stdout.write(f'Created tier "{created.tier}".')
+        for group in created.groups:
+            self.stdout.write(f'Created group "{group}".')
+        if created.username:
+            self.stdout.write(self.style.SUCCESS(f'Created superuser "{created.username}".'))
+        if created.password:
+            self.stdout.write(self.style.WARNING(f"Password (shown only once): {created.password}"))

@@ -1,5 +1,3 @@
-"""manage.py purge_deleted: remove for good what was deleted long enough ago."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -17,23 +15,24 @@ from accounts.models import User
 from config.base.models import SoftDeleteModel
 
 BATCH = 500
-LONGEST = 36_500
+MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
     help = (
-        "Remove for good the accounts, keys, limits and tiers that were deleted more than N days ago. Says what it would "
-        "do unless --yes is given. Where the history still names an account, an erased stub of it stays. It can be "
-        "stopped at any time and run again."
+        "Permanently remove users, keys, rate limits and tiers that were deleted more than N days ago. Only counts them "
+        "unless you add --yes. Users with entries in the history are erased instead. You can stop it and run it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=int, default=90, help="Only what was deleted longer ago than this (90).")
-        parser.add_argument("--yes", action="store_true", help="Do it. Without this, only count.")
+        parser.add_argument(
+            "--days", type=int, default=90, help="Keep what was deleted in the last N days (default 90)."
+        )
+        parser.add_argument("--yes", action="store_true", help="Remove the rows; without this, only count them.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not 0 <= options["days"] <= LONGEST:
-            raise CommandError(f"--days must be 0 to {LONGEST}.")
+        if not 0 <= options["days"] <= MAX_DAYS:
+            raise CommandError(f"--days must be between 0 and {MAX_DAYS}.")
         before = timezone.now() - timedelta(days=options["days"])
         for model in in_dependency_order():
             rows: Any = model._default_manager.filter(deleted_at__lt=before)
@@ -44,38 +43,37 @@ class Command(BaseCommand):
             else:
                 self.stdout.write(f"{name}: {rows.count()} would be removed")
         if not options["yes"]:
-            self.stdout.write("Nothing was removed. Add --yes to do it.")
+            self.stdout.write("Nothing was removed. Add --yes to remove them.")
 
     def purge(self, name: str, model: type[SoftDeleteModel], rows: Any) -> None:
         removed, kept = 0, 0
         total = rows.count()
         for pks in batches(rows):
-            gone = purge_batch(model, pks)
-            removed, kept = removed + gone, kept + len(pks) - gone
+            count = purge_batch(model, pks)
+            removed, kept = removed + count, kept + len(pks) - count
             self.stdout.write(f"{name}: {removed + kept} of {total}")
-        reason = "in use, or kept as an erased stub"
-        self.stdout.write(f"{name}: {removed} removed" + (f", {kept} stay ({reason})" if kept else ""))
+        reason = "in use, or erased because the history has entries of theirs" if model is User else "in use"
+        self.stdout.write(f"{name}: {removed} removed" + (f", {kept} kept ({reason})" if kept else ""))
 
 
 def in_dependency_order() -> list[type[SoftDeleteModel]]:
-    """The models that soft-delete, those that refer to others before those that are referred to."""
+    """The models with soft delete, each before those that it refers to."""
     waiting = [model for model in apps.get_models() if issubclass(model, SoftDeleteModel)]
     ordered: list[type[SoftDeleteModel]] = []
     while waiting:
-        needed = {
+        referred_to = {
             field.related_model
             for model in waiting
             for field in model._meta.concrete_fields
             if isinstance(field, ForeignKey) and field.related_model is not model
         }
-        free = [model for model in waiting if model not in needed]
-        ordered += free
-        waiting = [model for model in waiting if model in needed]
+        ordered += [model for model in waiting if model not in referred_to]
+        waiting = [model for model in waiting if model in referred_to]
     return ordered
 
 
 def batches(rows: Any) -> Iterator[list[Any]]:
-    """The keys of `rows` by and by: each batch is read after the one before it is gone, in the order of the keys."""
+    """The primary keys of `rows`, in order; each batch is read when the one before it is gone."""
     last = None
     while True:
         ahead = rows.order_by("pk") if last is None else rows.filter(pk__gt=last).order_by("pk")
@@ -87,14 +85,12 @@ def batches(rows: Any) -> Iterator[list[Any]]:
 
 
 def purge_batch(model: type[SoftDeleteModel], pks: list[Any]) -> int:
-    """Remove the rows; how many are gone. A row that is in use stays, without keeping the others."""
+    """Returns how many rows were removed; those in use stay."""
     rows: Any = model._default_manager.filter(pk__in=pks)
-    if model is User:
-        return sum(purge(user) for user in rows)
-    return sum(removed(row) for row in rows)
+    return sum(map(purge if model is User else hard_delete, rows))
 
 
-def removed(row: SoftDeleteModel) -> bool:
+def hard_delete(row: SoftDeleteModel) -> bool:
     try:
         row.hard_delete()
     except ValidationError:

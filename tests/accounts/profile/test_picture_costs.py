@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def theirs(alice):
 def error_of(response):
     assert response.status_code == 200
     (error,) = response.context["picture_form"].errors["picture"]
-    assert error in response.content.decode()
+    assert error in html.unescape(response.content.decode())
     return error
 
 
@@ -100,7 +101,7 @@ def test_the_name_of_a_file_changes_nothing(theirs, alice, extension):
     ids=["tiff", "large tiff", "bmp", "ppm", "tga", "eps"],
 )
 def test_only_four_kinds_of_file_reach_a_decoder(theirs, alice, content):
-    assert error_of(upload(theirs, content)) == "This is not a picture we can read. Use a JPEG, PNG, WebP or GIF file."
+    assert error_of(upload(theirs, content)) == "We can't read this picture. Use a JPEG, PNG, WebP or GIF file."
     assert stored(alice) == ""
 
 
@@ -119,7 +120,7 @@ def test_a_picture_of_several_pictures_is_taken_for_its_first(theirs, alice):
 
 def test_a_jpeg_of_many_scans_is_refused_and_one_of_common_programs_is_taken(theirs, alice):
     error = error_of(upload(theirs, scans(100), "me.jpg"))
-    assert error == "This JPEG has too many scans; 100 are allowed. Save it again in a picture editor."
+    assert error == "This JPEG has more than 100 scans. Save it again in a picture editor."
     upload(theirs, scans(20), "me.jpg")
     assert stored(alice)
 
@@ -142,11 +143,11 @@ def test_a_grey_picture_of_16_bits_keeps_its_levels(theirs, alice):
 
 
 def test_who_waits_too_long_for_another_picture_is_told_to_try_again(theirs, alice, monkeypatch):
-    monkeypatch.setattr(pictures, "PATIENCE", 0.01)
-    with pictures.DECODING:
+    monkeypatch.setattr(pictures, "DECODE_TIMEOUT", 0.01)
+    with pictures.DECODE_LOCK:
         error = error_of(upload(theirs, drawn()))
     assert error == "The server is busy with other pictures. Try again in a minute."
-    assert messages(upload(theirs, drawn())) == ["Your picture was changed."]
+    assert messages(upload(theirs, drawn())) == ["Picture updated."]
 
 
 def test_a_picture_that_cannot_be_read_lets_the_next_one_in(theirs, alice):
@@ -157,7 +158,7 @@ def test_a_picture_that_cannot_be_read_lets_the_next_one_in(theirs, alice):
 
 @pytest.mark.django_db(transaction=True)
 def test_one_picture_at_a_time_is_decoded(theirs, monkeypatch):
-    at_work, most, draw = [], [], pictures.draw
+    at_work, most, draw = [], [], pictures.encode
 
     def watched(source):
         at_work.append(source)
@@ -166,7 +167,7 @@ def test_one_picture_at_a_time_is_decoded(theirs, monkeypatch):
         at_work.remove(source)
         return draw(source)
 
-    monkeypatch.setattr(pictures, "draw", watched)
+    monkeypatch.setattr(pictures, "encode", watched)
 
     def send():
         upload(theirs, drawn(), follow=False)
@@ -187,7 +188,7 @@ settings.configure()
 from accounts import pictures
 content = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pictures.draw(io.BytesIO(content))
+pictures.encode(io.BytesIO(content))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

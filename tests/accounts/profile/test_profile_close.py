@@ -28,7 +28,7 @@ def test_closing_deletes_the_account_ends_every_session_and_stops_the_keys(alice
     key = make_key(alice)
     here, elsewhere = signed_in(alice), signed_in(alice)
     response = here.post("/account/close/", {"password": PASSWORD}, follow=True)
-    assert messages(response) == ["Your account is closed."]
+    assert messages(response) == ["Account closed."]
     assert response.redirect_chain[-1][0] == "/accounts/login/"
     alice.refresh_from_db()
     assert alice.deleted_at
@@ -65,7 +65,7 @@ def test_who_has_no_password_signs_in_anew_first(alice):
     client = signed_in(alice)
     assert "Your password" not in client.get("/account/close/").content.decode()
     response = client.post("/account/close/")
-    assert "sign in again first" in response.context["form"].non_field_errors()[0]
+    assert "sign in again" in response.context["form"].non_field_errors()[0]
     alice.refresh_from_db()
     assert alice.deleted_at is None
     request = RequestFactory().get("/")

@@ -12,7 +12,7 @@ from django.core.mail import BadHeaderError, EmailMessage
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from accounts.signin.providers import is_address
+from accounts.signin.providers import is_mailable
 from config.base.mail import validate_mailable
 from tests.accounts.people import messages, signed_in
 from tests.accounts.signin.steps import PASSWORD, confirm_identity, unverified, verified
@@ -59,14 +59,14 @@ def test_an_address_that_cannot_be_mailed_is_refused(address):
         validate_mailable(address)
     with pytest.raises(ValidationError):
         User(username="dora", name="Dora", email=address, password="x").clean_fields()
-    assert not is_address(address)
+    assert not is_mailable(address)
 
 
 @pytest.mark.parametrize("address", MAILABLE)
 def test_an_address_that_can_be_mailed_is_taken(address, mailoutbox):
     validate_mailable(address)
     User(username="dora", name="Dora", email=address, password="x").clean_fields()
-    assert is_address(address)
+    assert is_mailable(address)
     EmailMessage("Hello", "…", to=[address]).send()
     assert len(mailoutbox) == 1
 

@@ -94,8 +94,8 @@ def test_enrolling_and_removing_leave_history_and_mail(client, alice, mailoutbox
     assert response["Location"] == "/accounts/2fa/"
     assert not Authenticator.objects.filter(user=alice).exists()
     notes = [entry.change_message for entry in LogEntry.objects.filter(object_id=str(alice.pk))]
-    assert [note for note in notes if "Enrolled an authenticator app" in note]
-    assert [note for note in notes if "Removed the authenticator app" in note]
+    assert [note for note in notes if "Authenticator app added" in note]
+    assert [note for note in notes if "Authenticator app removed" in note]
     assert {message.to[0] for message in mailoutbox} == {"alice@example.com"}
 
 

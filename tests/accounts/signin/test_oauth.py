@@ -137,7 +137,7 @@ def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, ali
     assert not Authenticator.objects.filter(user=alice).exists()
     sign_in(mallory, "alice")
     assert not is_signed_in(mallory)
-    assert "Claimed through a provider" in "".join(LogEntry.objects.values_list("change_message", flat=True))
+    assert "Claimed by signing in with" in "".join(LogEntry.objects.values_list("change_message", flat=True))
 
 
 def test_a_suspended_account_is_not_entered_through_a_provider(client, alice, provider):

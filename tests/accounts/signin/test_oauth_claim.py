@@ -54,7 +54,7 @@ def test_its_keys_are_revoked_with_a_reason_that_the_new_owner_sees(client, alic
     welcome = client.get(claim(client, provider, name)["Location"]).content.decode()
     assert "1 API key from before you signed in to this account no longer works. Create new ones." in welcome
     assert verdict(client, key.secret) == "revoked_key"
-    reason = f"The account was claimed by sign-in with {shown}."
+    reason = f"Account claimed by signing in with {shown}."
     assert "old export" in client.get("/account/keys/?show=ended").content.decode()
     assert reason in client.get(f"/account/keys/{key.pk}/").content.decode()
     entries = LogEntry.objects.filter(object_id=str(key.pk))

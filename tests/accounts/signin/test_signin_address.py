@@ -1,4 +1,4 @@
-"""Moving an account to another e-mail address."""
+"""Moving an account to another email address."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_until_then_the_old_address_stays_good(at_home, alice):
 
 def test_the_same_address_needs_no_confirmation_and_stays_verified(at_home, alice, mailoutbox):
     response = ask_to_move(at_home, "ALICE@example.com")
-    assert response.context["form"].errors["email"] == ["This is your address already."]
+    assert response.context["form"].errors["email"] == ["This is your current address. Enter a new one."]
     assert addresses.is_verified(alice)
     assert not mailoutbox
 
@@ -134,7 +134,7 @@ def test_nothing_else_can_be_done_to_addresses(at_home, alice, bob, mailoutbox, 
 
 def test_an_unverified_address_is_not_made_the_address_by_a_post(client, alice):
     addresses.set_address(alice, verified=False)
-    addresses.start_move(alice, NEW)
+    addresses.set_pending_address(alice, NEW)
     client.force_login(alice)
     confirm_identity(client)
     client.post("/accounts/email/", {"email": NEW, "action_primary": ""})
@@ -148,7 +148,7 @@ def test_an_account_without_a_password_sets_one_before_it_moves(client, alice):
     verified(alice)
     client.force_login(alice)
     response = ask_to_move(client)
-    assert "has no password" in response.content.decode()
+    assert "Set a password before" in response.content.decode()
     assert addresses.pending_address(alice) is None
 
 

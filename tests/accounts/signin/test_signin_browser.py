@@ -35,7 +35,7 @@ def visit(chromium, live_server):
 
 def sign_in(page, name, password=PASSWORD):
     page.goto("/accounts/login/")
-    page.get_by_label("Username or e-mail address").fill(name)
+    page.get_by_label("Username or email address").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
@@ -52,7 +52,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.get_by_role("link", name="Sign up").click()
     page.get_by_label("Name", exact=True).fill("Dora Diaz")
     page.get_by_label("Username").fill("dora")
-    page.get_by_label("E-mail address").fill("dora@example.com")
+    page.get_by_label("Email address").fill("dora@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign up").click()
     page.get_by_role("heading", name="Confirm your email address").wait_for()
@@ -66,7 +66,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.get_by_role("link", name="Set up app").click()
     confirm_password(page)
     secret = page.locator("code.mono").inner_text()
-    page.get_by_label("Code of the app").fill(code_for(secret, shift=0))
+    page.get_by_label("Code from the app").fill(code_for(secret, shift=0))
     page.get_by_role("button", name="Turn on").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
     assert page.locator(".codes li").count() == 10
@@ -83,7 +83,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.context.clear_cookies()
     page.goto("/accounts/login/")
     page.get_by_role("link", name="Forgot your password?").click()
-    page.get_by_label("E-mail address").fill("dora@example.com")
+    page.get_by_label("Email address").fill("dora@example.com")
     page.get_by_role("button", name="Send link").click()
     page.get_by_role("heading", name="Check your email").wait_for()
     page.goto(last_link())
@@ -232,7 +232,7 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
     confirm_password(page)
     found += findings(page)
     secret = page.locator("code.mono").inner_text()
-    page.get_by_label("Code of the app").fill(code_for(secret, shift=0))
+    page.get_by_label("Code from the app").fill(code_for(secret, shift=0))
     page.get_by_role("button", name="Turn on").click()
     add_authenticator(page)
     page.goto("/accounts/2fa/webauthn/add/")

@@ -122,7 +122,7 @@ def test_a_mixed_case_address_is_stored_in_its_normal_form_and_signs_in(client, 
 @pytest.mark.parametrize("username", ["alice", "ALICE", "ａｌｉｃｅ"])
 def test_a_taken_user_name_is_refused_in_any_letter_case(client, alice, username):
     response = sign_up(client, username=username)
-    assert "Another account has this username" in response.content.decode()
+    assert "Another user has this username" in response.content.decode()
     assert User.objects.count() == 1
 
 

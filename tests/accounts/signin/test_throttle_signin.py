@@ -36,7 +36,7 @@ def any_store(request, settings, alice):
 
 def budgets_of(user):
     request = RequestFactory().get("/")
-    return throttle.wrong_passwords(request, user), throttle.wrong_names(request)
+    return throttle.wrong_passwords(request, user), throttle.wrong_passwords_of_anyone(request)
 
 
 def tries(client, name, count, **extra):
@@ -148,7 +148,7 @@ def test_without_its_store_sign_in_refuses_and_says_so(client, alice, settings):
     forget_limiter()
     response = sign_in(client, "alice")
     assert response.status_code == 429
-    assert "does not work at the moment" in response.content.decode()
+    assert "available right now" in response.content.decode()
     assert not is_signed_in(client)
 
 

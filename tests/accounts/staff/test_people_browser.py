@@ -167,13 +167,13 @@ def test_a_holder_changes_his_picture_and_closes_his_account(visit, alice, setti
     (tmp_path / "evil.png").write_bytes(b"<script>alert(1)</script>")
     page.get_by_label("New picture").set_input_files(tmp_path / "evil.png")
     page.get_by_role("button", name="Upload").click()
-    page.get_by_text("This file is not only a picture.", exact=False).wait_for()
+    page.get_by_text("This file has more than a picture in it.", exact=False).wait_for()
     page.get_by_role("button", name="Remove picture").click()
     shown.wait_for(state="detached")
     page.get_by_role("link", name="Close your account…").click()
     page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Close your account").click()
-    page.get_by_text("Your account is closed.").wait_for()
+    page.get_by_text("Account closed.").wait_for()
 
 
 @pytest.fixture

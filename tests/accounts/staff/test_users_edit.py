@@ -71,9 +71,9 @@ def test_a_bad_value_is_an_error_at_its_field_and_what_was_typed_stays(staff_cli
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("username", "alice", "Another account has this username. Choose another one."),
-        ("email", "ALICE@example.COM", "Another account has this e-mail address."),
-        ("email", " alice@EXAMPLE.com ", "Another account has this e-mail address."),
+        ("username", "alice", "Another user has this username. Choose another one."),
+        ("email", "ALICE@example.COM", "Another user has this email address."),
+        ("email", " alice@EXAMPLE.com ", "Another user has this email address."),
     ],
 )
 def test_a_live_duplicate_in_any_spelling_is_a_form_error(staff_client, alice, field, value, message):

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
-from accounts.management.groups import SUPPORT, bootstrap_groups
+from accounts.management.groups import SUPPORT, create_groups
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.pages.desks import StaffDesk
@@ -57,7 +57,7 @@ def viewer_client(client, free):
 
 @pytest.fixture
 def support_client(client, free):
-    bootstrap_groups()
+    create_groups()
     sigrid = make_user("sigrid", is_staff=True)
     sigrid.groups.add(Group.objects.get(name=SUPPORT))
     client.force_login(sigrid)
@@ -99,7 +99,7 @@ def test_staff_make_no_key_for_superusers_or_other_staff(stans_client, alice, su
     for owner in ("sue", "stan"):
         response = stans_client.post(ADD, {"owner": owner, "name": "k"})
         assert response.status_code == 400
-        assert "Only superusers may change" in text(response)
+        assert "Only superusers can change" in text(response)
     assert stans_client.post(ADD, {"owner": "alice", "name": "k"}).status_code == 200
     assert APIKey.objects.get().user == alice
 

@@ -198,7 +198,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         page.get_by_role("link", name="Create user").click()
         page.get_by_label("Name", exact=True).fill("Dora")
         page.get_by_label("Username").fill("dora")
-        page.get_by_label("E-mail address").fill("dora@example.com")
+        page.get_by_label("Email address").fill("dora@example.com")
         choose(page, "tier", "pro")
         page.get_by_role("button", name="Save and continue editing").click()
         page.get_by_label("Name", exact=True).fill("Dora Doe")

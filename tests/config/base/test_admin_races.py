@@ -39,7 +39,7 @@ def test_twenty_accounts_of_one_address_at_once_give_one_row_and_nineteen_form_e
     assert User.objects.filter(email="same@example.com").count() == 1
     for answer in answers:
         if answer.status_code == 200:
-            assert "Another account has this e-mail address." in answer.content.decode()
+            assert "Another user has this email address." in answer.content.decode()
 
 
 def test_eight_tiers_of_one_name_at_once(root):
