@@ -1,4 +1,4 @@
-"""The admin's app configuration, which is also where the project hooks itself in at start-up."""
+"""The admin's app configuration, which also sets up the project at startup."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class GatehouseAdminConfig(AdminConfig):
         super().ready()
         from config import checks  # noqa: F401, PLC0415  (system checks register themselves when apps are ready)
 
-        for moment in (request_started, request_finished):
-            moment.connect(drop_read_only_connection, dispatch_uid="drop_read_only_connection")
+        for signal in (request_started, request_finished):
+            signal.connect(drop_read_only_connection, dispatch_uid="drop_read_only_connection")
         pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
         post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
 
 
 def limit_lock_waits(using: str, **kwargs: Any) -> None:
-    """Let migrations fail soon rather than queue behind a long transaction, with every reader queueing behind them."""
+    """Make migrations fail soon instead of waiting for a long transaction while all readers wait for them."""
     set_lock_timeout(using, settings.MIGRATE_LOCK_TIMEOUT)
 
 

@@ -25,7 +25,7 @@ def database(env: Environment, var_dir: Path) -> dict[str, Any]:
 
 
 def postgres_variables(env: Environment) -> dict[str, Any]:
-    """What the POSTGRES_* variables describe; empty when neither a server nor a database is named."""
+    """Empty if neither a server nor a database is named."""
     server, name = env.str("POSTGRES_SERVER", default=""), env.str("POSTGRES_DB", default="")
     if not (server or name):
         return {}
@@ -46,13 +46,13 @@ def sqlite(name: str, var_dir: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": name,
-        # WAL lets readers and one writer work together; IMMEDIATE takes the write lock at BEGIN, where waiting for it
-        # is possible. Read-then-write under the default mode fails at once with "database is locked".
+        # WAL allows readers beside one writer. IMMEDIATE takes the write lock at BEGIN, where it can wait; a read followed by
+        # a write would fail at once with "database is locked" in the default mode.
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            # A checkpoint every 16 MB of WAL instead of every 4: with usage rows coming in, the default makes one every
-            # 200 requests, and each holds its request up for some 5 ms.
+            # A checkpoint every 16 MB of WAL instead of every 4: by default, usage rows would cause one every 200 requests,
+            # and each delays its request by some 5 ms.
             "init_command": (
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000; "
                 "PRAGMA wal_autocheckpoint=4000;"
@@ -67,8 +67,8 @@ def postgres(parsed: dict[str, Any], pool_size: int) -> dict[str, Any]:
     options = dict(parsed.get("OPTIONS", {}))
     if pool_size:
         options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 5}
-    # The pool refuses a CONN_MAX_AGE other than 0. Without a pool a connection lives for a minute and is checked before
-    # use, which survived a restart of PostgreSQL without one error.
+    # The pool requires CONN_MAX_AGE=0. Without a pool, a connection is kept for a minute and checked before use, which
+    # survived a restart of PostgreSQL without an error.
     return parsed | {
         "OPTIONS": options,
         "CONN_MAX_AGE": 0 if pool_size else 60,

@@ -1,6 +1,6 @@
-"""Where settings come from: the environment, a .env file, and files that hold one secret each.
+"""Settings come from the environment, a .env file, and files with one secret each.
 
-Every value is taken literally: `$`, `#`, `%` and backslashes mean nothing special. docs/deployment.md has the rules.
+Values are literal: `$`, `#`, `%` and backslashes have no special meaning. docs/deployment.md has the rules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*([^\0]*)", re.ASCII
 
 
 class SecretFiles(FileAwareMapping):  # type: ignore[misc]
-    """The environment with NAME_FILE read as NAME, without the line end that editors and `echo` leave in such files."""
+    """The environment, with NAME read from the file NAME_FILE without its final line break."""
 
     def __getitem__(self, name: str) -> str:
         path = self.env.get(f"{name}_FILE")
@@ -30,21 +30,20 @@ class SecretFiles(FileAwareMapping):  # type: ignore[misc]
 
 
 class Environment(environ.Env):  # type: ignore[misc]
-    """django-environ, but values are literal, and one that can't be right is refused with its variable's name."""
+    """django-environ with literal values, and errors that name the variable."""
 
     ENVIRON = SecretFiles()
 
     @classmethod
     def read_env(cls, path: str | Path) -> None:
-        """Add what a .env file says; a variable that is set already keeps its value."""
+        """Add the variables of a .env file, except those already set."""
         for name, value in parse_env(read_text("ENV_FILE", path), path).items():
             os.environ.setdefault(name, value)
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
     ) -> Any:
-        # Not django-environ's own, which reads a value that begins with $ as the name of another variable: a secret
-        # like that was empty.
+        # django-environ's own would treat a value that starts with $ as the name of another variable.
         text = self.ENVIRON.get(var)
         if text is None:
             return default
@@ -52,34 +51,34 @@ class Environment(environ.Env):  # type: ignore[misc]
             return self.parse_value(text, cast)
         except ValueError:
             wanted = KINDS.get(cast, "something else")
-            raise ImproperlyConfigured(f"{var} must be {wanted}, and is “{text}”.") from None
+            raise ImproperlyConfigured(f"{var} must be {wanted}, but is “{text}”.") from None
 
     @classmethod
     def parse_value(cls, value: Any, cast: Any) -> Any:
         if cast is list:
             return [item.strip() for item in value.split(",") if item.strip()]
-        # django-environ takes every word that it does not know for no: HTTPS_ONLY=treu would open the door.
+        # django-environ treats unknown words as false, so HTTPS_ONLY=treu would disable it.
         if cast is bool and value.strip().lower() not in YES_OR_NO:
             raise ValueError(value)
         return super().parse_value(value, cast)
 
     def filled(self, name: str, cast: Any = str, default: Any = "") -> Any:
-        """The value of a setting that protects something. Set but empty, it would protect nothing, so it's refused."""
+        """The value of a security setting, which must not be empty if it is set."""
         text = self.ENVIRON.get(name)
         parts = [] if text is None else text.split(",") if cast is list else [text]
         if not all(part.strip() for part in parts):
             empty = "has an empty entry" if len(parts) > 1 else "is set but empty"
-            raise ImproperlyConfigured(f"{name} {empty}. Give it a value, or remove it.")
+            raise ImproperlyConfigured(f"{name} {empty}. Set a value, or remove it.")
         return self.get_value(name, cast, default)
 
     def address(self, name: str, schemes: Collection[str], default: str = "") -> str:
-        """A URL with one of `schemes`, with every `#` encoded: no such URL has a fragment, but passwords have a `#`."""
+        """A URL with one of `schemes`. Encodes every `#`: these URLs have no fragments, but passwords may contain a `#`."""
         url = str(self.get_value(name, str, default)).replace("#", "%23")
         if (url or default) and not is_address(url, schemes):
             starts = ", ".join(f"{scheme}://" for scheme in sorted(schemes))
             raise ImproperlyConfigured(
-                f"{name} isn't a valid URL. It must start with one of {starts}. If the password has a character such as "
-                f"/ ? : @ or %, write it percent-encoded, for example %2F for /."
+                f"{name} isn't a valid URL. It must start with one of {starts}. Percent-encode characters such as / ? : @ "
+                f"or % in the password, for example %2F for /."
             )
         return url
 
@@ -90,19 +89,19 @@ def read_text(name: str, path: str | Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "It isn't UTF-8 text"
         raise ImproperlyConfigured(
-            f"{name} is “{path}”, which can't be read: {reason}. Give it the path of a text file, or remove it."
+            f"{name} is “{path}”, which can't be read: {reason}. Set it to the path of a text file, or remove it."
         ) from None
 
 
 def parse_env(text: str, path: str | Path) -> dict[str, str]:
-    """What the lines NAME=value of a .env file say; the last one counts. Quotes around a whole value are left out."""
+    """Parse lines NAME=value; the last one counts. Removes quotes around a whole value."""
     values = {}
     for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if not line or line.startswith("#"):
             continue
         found = ASSIGNMENT.fullmatch(line)
         if not found:
-            raise ImproperlyConfigured(f"{path}, line {number}: write NAME=value, or start a comment with #.")
+            raise ImproperlyConfigured(f"{path}, line {number}: use NAME=value, or start a comment with #.")
         name, value = found.groups()
         quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
         values[name] = value[1:-1] if quoted else value
@@ -112,21 +111,21 @@ def parse_env(text: str, path: str | Path) -> dict[str, str]:
 def is_address(url: str, schemes: Collection[str]) -> bool:
     try:
         parts = urlsplit(url)
-        # A file has no host, and a list of hosts (postgres://a:5432,b:5432/name) no single port to look at.
+        # A file has no host, and a list of hosts (postgres://a:5432,b:5432/name) no single port.
         if parts.scheme == "sqlite" or "," in parts.netloc:
             return parts.scheme in schemes
         _ = parts.port
     except ValueError:
         return False
-    # A slash in a password ends the host's part early, and leaves the @ in the path.
+    # With a slash in the password, the @ ends up in the path.
     return parts.scheme in schemes and "@" not in parts.path
 
 
 def reject_path_prefix(env: Environment) -> None:
-    """Links, cookies (__Host- needs the path /) and /authz/ all start at the root of a host name."""
+    """Links, cookies (__Host- requires the path /) and /authz/ need the root of a host name."""
     for name in ("SCRIPT_NAME", "FORCE_SCRIPT_NAME"):
         if env.str(name, default=""):
             raise ImproperlyConfigured(
-                f"{name} is set, but Gatehouse can't be served under a path. Remove {name}, and give Gatehouse a host "
-                "name of its own, for example gatehouse.example.com."
+                f"{name} is set, but Gatehouse can't be served under a path. Remove {name} and use a separate host name "
+                "for Gatehouse, for example gatehouse.example.com."
             )

@@ -1,4 +1,4 @@
-"""What load balancers and orchestrators ask: is the process alive, and can it work?"""
+"""Health checks for load balancers and orchestrators."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 @require_safe
 def livez(request: HttpRequest) -> HttpResponse:
-    """The process answers. Touches nothing: a dead database must not make an orchestrator kill healthy workers."""
+    """Doesn't use the database: if that is down, an orchestrator must not kill healthy workers."""
     return HttpResponse("ok", content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Whether this node can serve: the database, its migrations and Redis when configured; 503 names what fails."""
+    """Checks the database, its migrations and Redis if configured; 503 names what fails."""
     failing = [name for name, check in checks().items() if not passes(name, check)]
     body = {"status": "unavailable" if failing else "ok", "failing": failing}
     return JsonResponse(body, status=503 if failing else 200, headers={"Cache-Control": "no-store"})
@@ -42,15 +42,15 @@ def passes(name: str, check: Callable[[], bool]) -> bool:
     try:
         return check()
     except Exception:
-        logger.exception("readyz: %s fails", name)
+        logger.exception("readyz: the %s check failed", name)
         drop_connection()
         return False
 
 
 def database_takes_writes() -> bool:
-    """Write a row as it is. A database that can only be read can't answer gateways: each answer is a row of usage."""
+    """Write an unchanged row: with a read-only database we can't answer gateways, because each answer writes usage."""
     applied = MigrationRecorder.Migration.objects
-    # A row that somebody else is writing isn't waited for: where they can write, so can we.
+    # Don't wait for a row that is being written: if others can write, so can we.
     first = applied.select_for_update(skip_locked=True).order_by("pk").values("pk")[:1]
     with transaction.atomic():
         applied.filter(pk__in=first).update(app=F("app"))
@@ -72,11 +72,7 @@ def redis_counts() -> bool:
 
 
 class HealthMiddleware:
-    """Answer /livez and /readyz before hosts, sessions and accounts come into it.
-
-    Those who probe name the node by its address, which is no allowed host, and a session would be read from the database,
-    which /livez must not touch.
-    """
+    """Answer /livez and /readyz before ALLOWED_HOSTS and sessions: probes use the node's address, and sessions the database."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -1,5 +1,3 @@
-"""What every page request passes through: a request id, security headers, a clean query string, no caching of pages."""
-
 from __future__ import annotations
 
 import logging
@@ -23,7 +21,7 @@ CONTENT_SECURITY_POLICY = (
 PERMISSIONS_POLICY = (
     "accelerometer=(), camera=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), payment=(), usb=()"
 )
-# For answers to machines; pages have the same but for their own policy for content.
+# For responses to machines. Pages have the same, except for their content security policy.
 MACHINE_HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"),
     ("Permissions-Policy", PERMISSIONS_POLICY),
@@ -33,18 +31,17 @@ MACHINE_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
-# Gateways hand a denial on to the API's clients, and what holds for the subdomains of the API is not ours to say.
+# Without includeSubDomains: gateways pass denials on to the API's clients, and its subdomains aren't ours.
 MACHINE_HEADERS_OVER_HTTPS = (*MACHINE_HEADERS, ("Strict-Transport-Security", "max-age=31536000"))
 
 
 def machine_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The security headers for an answer to a machine."""
     name, https = settings.SECURE_PROXY_SSL_HEADER or ("wsgi.url_scheme", "https")
     return MACHINE_HEADERS_OVER_HTTPS if settings.HTTPS_ONLY and environ.get(name) == https else MACHINE_HEADERS
 
 
 class RequestIdMiddleware:
-    """Give each request an id: in the log, on error pages, and in the X-Request-Id header."""
+    """Give each request an id for the log, error pages and the X-Request-Id header."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -66,7 +63,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class SecurityHeadersMiddleware:
-    """The headers that Django's SecurityMiddleware leaves out, and all of them where it answers itself: 301 and 400."""
+    """Adds what Django's SecurityMiddleware leaves out, and all headers to its own responses (301 and 400)."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -80,7 +77,7 @@ class SecurityHeadersMiddleware:
 
 
 class CleanQueryMiddleware:
-    """Refuse a NUL character in the path or query: no page means one, and PostgreSQL answers it with an error."""
+    """400 for a NUL character in the path or query, which PostgreSQL can't process."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -92,14 +89,14 @@ class CleanQueryMiddleware:
 
 
 class NoStoreMiddleware:
-    """Keep pages that were made for somebody out of every cache, the browser's back button included."""
+    """Keep pages for signed-in users out of all caches, including the browser's back button."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        # An answer that says so itself isn't worth a look at the database, which may be why it is an error.
+        # If the header is set, don't ask for the user: the database may be down.
         if "Cache-Control" not in response.headers and (request.user.is_authenticated or request.method == "POST"):
             response.headers["Cache-Control"] = "no-store"
         return response

@@ -1,7 +1,7 @@
 """Gatehouse's only settings module: everything that differs between machines comes from the environment.
 
-`.env.example` explains each variable. Any variable NAME may be given as NAME_FILE, the path of a file with the value
-(Docker and Kubernetes secrets). `env.filled` reads what must not be empty.
+`.env.example` explains each variable. Any variable NAME can be given as NAME_FILE, the path of a file with the value, for
+Docker and Kubernetes secrets. `env.filled` reads variables that must not be empty.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Environment()
 ENV_FILE: str = os.environ.get("ENV_FILE", str(BASE_DIR / ".env"))
-# Without .env the environment says everything; a file that was asked for must be there.
+# .env is optional, but a file named by ENV_FILE must exist.
 if ENV_FILE and ("ENV_FILE" in os.environ or Path(ENV_FILE).exists()):
     env.read_env(ENV_FILE)
 reject_path_prefix(env)
 
-# --- What kind of process this is -----------------------------------------------------------------------------------
+# --- Environment ----------------------------------------------------------------------------------------------------
 
 DEBUG: bool = env.bool("DEBUG", default=False)
 ENVIRONMENT_NAME: str = env.str("ENVIRONMENT", default="development" if DEBUG else "production")
-# How many machines serve this installation.
+# The number of machines that serve this installation.
 NODES: int = env.int("NODES", default=1)
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 
 def secret(name: str) -> str:
-    """The secret called `name`; with DEBUG a throw-away one that is stable for this checkout, else a refusal."""
+    """The secret `name`, which is required without DEBUG. With DEBUG, it defaults to a value derived from this checkout."""
     value: str = env.filled(name)
     if value:
         return value
     if DEBUG:
         return hashlib.sha256(f"throw-away {name} of {BASE_DIR}".encode()).hexdigest()
     raise ImproperlyConfigured(
-        f"{name} is not set. Give it 50 or more random characters, for example from "
+        f"{name} isn't set. Set it to 50 or more random characters, for example from "
         f"`python -c 'import secrets; print(secrets.token_urlsafe(50))'`, in the environment or in {ENV_FILE}."
     )
 
@@ -51,7 +51,7 @@ def secret(name: str) -> str:
 SECRET_KEY = secret("SECRET_KEY")
 SECRET_KEY_FALLBACKS: list[str] = env.filled("SECRET_KEY_FALLBACKS", list, default=[])
 
-# HTTPS_ONLY=false is for a laptop, where nothing ends TLS: cookies and redirects then work over plain HTTP.
+# HTTPS_ONLY=false makes cookies and redirects work over plain HTTP, for a laptop.
 HTTPS_ONLY: bool = env.filled("HTTPS_ONLY", bool, default=not DEBUG)
 ALLOWED_HOSTS: list[str] = env.filled("ALLOWED_HOSTS", list, default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -70,7 +70,7 @@ INSTALLED_APPS = [
     "django.forms",
     "django_filters",
     "tiers",
-    # Before allauth, so that our templates and management commands win.
+    # Before allauth, so that our templates and management commands take precedence.
     "accounts",
     "allauth",
     "allauth.account",
@@ -136,7 +136,7 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 DATABASES = {"default": database(env, VAR_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# `manage.py migrate` gives up after this time instead of queueing behind a long transaction and stalling all readers.
+# `manage.py migrate` gives up after this time instead of blocking all readers while it waits for a long transaction.
 MIGRATE_LOCK_TIMEOUT: str = env.str("MIGRATE_LOCK_TIMEOUT", default="500ms")
 
 # --- Cache ----------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.signin.backends.LiveUserBackend"]
 PASSWORD_HASHERS = [
     "accounts.signin.hashers.OWASPArgon2PasswordHasher",
-    # Read only: accounts brought along from other Django projects are re-hashed at their next sign-in.
+    # For users imported from other Django projects, who are re-hashed at their next sign-in.
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
@@ -169,7 +169,7 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/account/"
 LOGOUT_REDIRECT_URL = "account_login"
-# Reset links and unfinished sign-ups are good for this long.
+# For reset links and unfinished sign-ups.
 PASSWORD_RESET_TIMEOUT = 24 * 3600
 SIGNUP_OPEN: bool = env.bool("SIGNUP_OPEN", default=True)
 STAFF_MFA_REQUIRED: bool = env.filled("STAFF_MFA_REQUIRED", bool, default=False)
@@ -182,15 +182,14 @@ ADMIN_PASSWORD: str = env.filled("ADMIN_PASSWORD")
 # --- Sign-in: django-allauth (docs/sign-in.md) --------------------------------------------------------------------------
 
 ACCOUNT_ADAPTER = "accounts.signin.adapters.AccountAdapter"
-# By e-mail address too: our backend tells one from the other, and looks at live accounts only. Saying so here would
-# demand allauth's own rule for unique addresses, which we cannot use (see below).
+# By email address too: our backend distinguishes them, and finds only live users. Adding "email" here would require
+# allauth's rule for unique addresses, which we can't use (see below).
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "username*", "password1*"]
 ACCOUNT_USERNAME_MIN_LENGTH = 2
 ACCOUNT_PRESERVE_USERNAME_CASING = False
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-# allauth's rule counts deleted accounts too, whose addresses may be used again here; our forms and the adapter ask the
-# live accounts instead.
+# allauth's rule includes deleted users, whose addresses can be used again here. Our forms and the adapter check live users.
 ACCOUNT_UNIQUE_EMAIL = False
 ACCOUNT_CHANGE_EMAIL = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
@@ -199,7 +198,7 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Gatehouse] "
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS_ONLY else "http"
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.signin.tokens.ResetTokenGenerator"  # noqa: S105  (a class, no secret)
-# Ours are in accounts/signin/throttle.py: allauth's live in the cache, which each process has for itself without Redis.
+# Ours are in accounts/signin/throttle.py: allauth's use the cache, which is per process without Redis.
 ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
 ACCOUNT_FORMS = {
     "signup": "accounts.signin.forms.SignupForm",
@@ -216,7 +215,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Gatehouse"
 # One step of 30 s either way, for clocks that are a little off (RFC 6238, section 5.2).
 MFA_TOTP_TOLERANCE = 1
-# Browsers offer passkeys on http://localhost, which the server has to allow for itself.
+# Browsers offer passkeys on http://localhost; the server must allow it too.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS_ONLY
 MFA_FORMS = {
     "authenticate": "accounts.signin.forms.AuthenticateForm",
@@ -237,7 +236,7 @@ SOCIALACCOUNT_STORE_TOKENS = False
 
 
 def oauth_provider(name: str, **options: Any) -> dict[str, Any]:
-    """allauth's entry for a provider: no app, hence no button, unless OAUTH_<NAME>_CLIENT_ID is set."""
+    """Without OAUTH_<NAME>_CLIENT_ID, a provider has no app, and so no button."""
     client_id: str = env.str(f"OAUTH_{name}_CLIENT_ID", default="")
     secret: str = env.filled(f"OAUTH_{name}_CLIENT_SECRET")
     if bool(client_id) != bool(secret):
@@ -257,31 +256,31 @@ DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
 RATE_LIMITER_ENABLED: bool = env.filled("RATE_LIMITER_ENABLED", bool, default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)
-# Where counters live: redis, postgresql, sqlite or, for tests, memory. Empty: redis when REDIS_URL is set, else the database's
-# kind. What happens to API requests while that is away; sign-in is always refused then.
+# Where counters are stored: redis, postgresql, sqlite or, for tests, memory. By default redis if REDIS_URL is set, or else the
+# database's vendor. RATE_LIMIT_FAIL_OPEN: whether API requests are allowed while it is unavailable. Sign-in never is.
 RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
 RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
-# Milliseconds that a request waits for the store, after which it counts as down.
+# In milliseconds: after this time, the store counts as unavailable.
 RATE_LIMIT_STORE_TIMEOUT: int = env.int("RATE_LIMIT_STORE_TIMEOUT", default=40)
-# Path patterns of views of one's own that RateLimitMiddleware charges, for example /shop/*.
+# Paths of your own views for RateLimitMiddleware, for example /shop/*.
 RATE_LIMITED_PATHS: list[str] = env.list("RATE_LIMITED_PATHS", default=[])
-# How many proxies of ours stand in front: that many entries, counted from the right, of X-Forwarded-For are believed.
+# The number of your proxies in front: that many entries of X-Forwarded-For, from the right, are trusted.
 TRUSTED_PROXY_HOPS: int = env.int("TRUSTED_PROXY_HOPS", default=0)
 
 # --- API keys and gateways ------------------------------------------------------------------------------------------
 
 API_KEY_PREFIX: str = env.str("API_KEY_PREFIX", default="gate")
-# Newest first: the first makes new hashes, the others still verify.
+# Newest first: the first is for new hashes, the others still verify old ones.
 API_KEY_PEPPERS: list[str] = env.filled("API_KEY_PEPPERS", list, default=[]) or [secret("API_KEY_PEPPERS")]
 GATEWAY_TRUSTED: list[str] = env.filled("GATEWAY_TRUSTED", list, default=["127.0.0.0/8", "::1/128"])
 GATEWAY_SECRET: str = env.filled("GATEWAY_SECRET")
-# Told, beside the holder, before a key expires (manage.py notify_expiring_keys).
+# Notified before a key expires, in addition to its owner (manage.py notify_expiring_keys).
 KEY_EXPIRY_TEAM_EMAIL: str = env.str("KEY_EXPIRY_TEAM_EMAIL", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
-# For KeyRequiredMiddleware, which protects views of one's own in this process: the paths that need a key.
+# For KeyRequiredMiddleware, which protects your own views: the paths that require a key.
 API_KEY_REQUIRED: list[str] = env.filled("API_KEY_REQUIRED", list, default=["/api/"])
 
-# --- Mail -----------------------------------------------------------------------------------------------------------
+# --- Email ----------------------------------------------------------------------------------------------------------
 
 EMAIL_URL: str = env.address("EMAIL_URL", Environment.EMAIL_SCHEMES, default="consolemail://")
 vars().update(environ.Env.email_url_config(EMAIL_URL))
@@ -308,7 +307,7 @@ MESSAGE_STORAGE = "config.base.messages.MessageStorage"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SILENCED_SYSTEM_CHECKS = [
-    # User.username is unique among live rows only, which the check cannot see; LiveUserBackend looks at live rows.
+    # User.username is unique among live rows, which the check can't know.
     "auth.W004",
 ]
 

@@ -1,4 +1,4 @@
-"""Write the .env of a first run: `python -m config.write_env PATH`. A file that exists is left alone."""
+"""Write the .env file for the first run: `python -m config.write_env PATH`. Keeps an existing file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 TEMPLATE = """\
-# Written by the first `make run`. .env.example explains every variable. Keep this file to yourself.
+# Written by the first `make run`. .env.example explains every variable. Keep this file private.
 SECRET_KEY={secret_key}
 API_KEY_PEPPERS={pepper}
-# This machine only, over plain HTTP. On a server: HTTPS_ONLY=true and ALLOWED_HOSTS=its.name
+# For this machine only, over plain HTTP. On a server, set HTTPS_ONLY=true and ALLOWED_HOSTS=your.host.name
 HTTPS_ONLY=false
 ALLOWED_HOSTS=localhost,127.0.0.1,[::1]
 ENVIRONMENT=local
@@ -18,7 +18,7 @@ ENVIRONMENT=local
 
 
 def write_env(path: Path) -> bool:
-    """Create `path` with fresh secrets, readable by its owner only; False if it is there already."""
+    """Create `path` with new secrets, readable only by its owner. False if it exists."""
     if path.exists():
         return False
     path.touch(mode=0o600)
@@ -27,4 +27,4 @@ def write_env(path: Path) -> bool:
 
 
 if __name__ == "__main__" and write_env(Path(sys.argv[1])):
-    sys.stdout.write(f"{sys.argv[1]} written, with a fresh SECRET_KEY and pepper.\n")
+    sys.stdout.write(f"Created {sys.argv[1]} with a new SECRET_KEY and pepper.\n")

@@ -176,7 +176,7 @@ class TestEveryForm:
     def test_a_token_that_is_not_ours_brings_the_form_back(self, page, visitor, token):
         fields = opened(visitor, page.url, page.mine)
         response = send(visitor, page.url, fields, **{page.mine: page.my_value, TOKEN: token})
-        assert "We can't tell how this page looked when you opened it." in shown(response)
+        assert "We can't tell what this page looked like when you opened it." in shown(response)
         assert str(stored(page.row, page.mine)) != page.my_value
         assert visitor.post(page.url, opened_in(response, page.mine)).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
@@ -516,7 +516,7 @@ class TestInlineRows:
     def test_a_token_that_is_not_ours_brings_the_table_back(self, staff_client, key, url):
         fields = opened(staff_client, url)
         response = send(staff_client, url, fields, **{f"permissions-{TOKEN}": "x", "name": "renamed"})
-        assert "We can't tell how this page looked" in shown(response)
+        assert "We can't tell what this page looked like" in shown(response)
         assert stored(key, "name") == "a key"
 
     def test_a_row_that_goes_between_check_and_saving_does_not_return(self, staff_client, key, url, monkeypatch):

@@ -66,7 +66,7 @@ class Action:
         """The rows that this would change."""
         return rows
 
-    def json_problem(self, row: Any) -> str:
+    def why_unfit(self, row: Any) -> str:
         return f"Nothing to do: {row._meta.verbose_name} “{row}” is {row.state}."
 
     def effects(self, rows: Any) -> Sequence[str]:
@@ -161,7 +161,7 @@ class ActionView(View):
     post = get
 
     def unfit(self) -> HttpResponse:
-        messages.info(self.request, self.action.json_problem(self.row))
+        messages.info(self.request, self.action.why_unfit(self.row))
         return redirect(self.get_url(self.row))
 
     def perform(self, form: forms.Form) -> HttpResponse | None:

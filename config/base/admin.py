@@ -1,7 +1,4 @@
-"""What every section of the admin has: bounded lists, search that stays cheap, history with values, CSV, no 5xx.
-
-The soft-deleting models build on config/base/admin_soft_delete.py, which stands on this.
-"""
+"""The base of every section of the admin: bounded lists and search, history with values, CSV export, no 5xx for bad input."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ CHUNK = 2000
 
 
 def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
-    """A list column: a time in relative words, sorted by `field`, the exact UTC time on hover."""
+    """A list column for a time, sorted by `field`."""
 
     @admin.display(description=description, ordering=field)
     def column(self: Any, row: Any) -> str:
@@ -56,7 +53,7 @@ def when(field: str, description: str, empty: str = "never") -> Callable[[Any, A
 
 
 def amount(field: str, description: str) -> Callable[[Any, Any], str]:
-    """A column for a quantity, with separators. Django would show it like an id: templates leave numbers as machines read them."""
+    """A list column for a quantity, with thousands separators."""
 
     @admin.display(description=description, ordering=field)
     def column(self: Any, row: Any) -> str:
@@ -76,18 +73,17 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_max_show_all = 200
     view_on_site = False
     actions: Any = ("export_selected",)
-    # What an empty list says under “Nothing here yet.”
+    # Shown in an empty list.
     empty_advice = ""
-    # Look-ups beside those of `list_filter` that an address may name, for links to this list.
+    # Lookups allowed in URLs in addition to those of `list_filter`, for links to this list.
     allowed_lookups: Sequence[str] = ()
-    # Whether its rows change, so that a page can tell of their history.
+    # Whether its rows have a history page.
     has_history = True
     # The columns of the CSV export, by field name; empty: all but secrets.
     csv_fields: Sequence[str] = ()
 
     @property
     def section_name(self) -> str:
-        """How pages call this section: in headings, breadcrumbs and the search field."""
         return str(self.opts.verbose_name_plural)
 
     @property
@@ -96,7 +92,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def counted_as(self) -> str:
-        """One row and several, for the filter `counted`."""
+        """The singular and plural for the filter `counted`."""
         return f"{self.opts.verbose_name},{self.opts.verbose_name_plural}"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
@@ -119,7 +115,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        # A form that was open while somebody deleted its row is told so; without the token, it never was open.
+        # The row may have been deleted while the form was open; without the token, it was never open.
         reason = self.why_ended(request, object_id) if object_id and TOKEN in request.POST else ""
         if reason:
             self.tell(request, f"{reason} Nothing was saved.", messages.ERROR)
@@ -127,7 +123,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().changeform_view(request, object_id, *args, **kwargs)
 
     def why_ended(self, request: HttpRequest, object_id: str) -> str:
-        """Why a row that could be edited can't be any more, as a sentence; empty if it can."""
+        """Why a row can no longer be edited, as a sentence; empty if it can."""
         return ""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -148,7 +144,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @reject_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """The whole filtered list as CSV, under the same query string as the list itself."""
+        """The whole filtered list as CSV, with the query string of the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         changelist = reject_bad_filters(self.get_changelist_instance)(request)
@@ -158,16 +154,16 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().get_action_choices(request, list(default_choices))
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
-        """A page for a row that is not there answers 404; the stock admin sends to its front page instead."""
+        """404 for a missing row, where Django redirects to the index."""
         raise Http404(f"There is no {opts.verbose_name} with this id.")
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
-        """As Django's, once each selected id is one that a row can have: the stock one answers 500 to others."""
+        """400 for impossible ids, where Django raises an error."""
         for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
             try:
                 self.opts.pk.clean(text, None)
             except ValidationError as error:
-                raise BadRequest("A selected row has no such id.") from error
+                raise BadRequest("A selected id is invalid.") from error
         return super().response_action(request, queryset, *args)
 
     def get_urls(self) -> list[URLPattern]:
@@ -184,7 +180,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         fields = self.exported_fields()
         header = [str(field.verbose_name) for field in fields]
         rows = self.csv_rows(queryset, fields)
-        # The first row is fetched here: a query that fails must do so before the answer has begun.
+        # Fetch the first row now: a query that fails must do so before the response starts.
         return csv_response(f"{self.opts.model_name}s.csv", header, chain(list(islice(rows, 1)), rows))
 
     def exported_fields(self) -> list[models.Field[Any, Any]]:
@@ -208,7 +204,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Boxes to tick: they need no script, and axe-core finds no fault with them as with the stock double list."""
+        """Checkboxes, which need no script and are accessible, unlike Django's double list."""
         kwargs.setdefault("widget", forms.CheckboxSelectMultiple)
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.remote_field.model is Permission:
@@ -217,7 +213,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return field
 
     def permissions_to_offer(self, db_field: Any, request: HttpRequest) -> models.QuerySet[Permission]:
-        """Those that open a section of ours, and those that the row has already: saving unchanged loses nothing."""
+        """Permissions for our sections, and those the row already has, so that saving it unchanged keeps them."""
         sections = Q()
         for model in self.admin_site._registry:
             sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
@@ -227,7 +223,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return Permission.objects.filter(sections).select_related("content_type").distinct()
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """As Django's, without the four icons beside each choice: the side bar leads there."""
+        """Without the four icons beside each choice: the side bar has the same links."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(getattr(field, "widget", None), RelatedFieldWidgetWrapper):
             field.widget = field.widget.widget  # type: ignore[union-attr]
@@ -256,12 +252,12 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def permission_label(permission: Permission) -> str:
-    """“Change rate limit”: Django's own name, “Can change rate limit”, without what all of them begin with."""
+    """“Change rate limit” for Django's “Can change rate limit”."""
     return capfirst(permission.name.removeprefix("Can "))
 
 
 def inline_note(message: Any) -> str:
-    """What happened to the rows of the inlines, as a sentence; the message is Django's list of dictionaries."""
+    """Changes of inline rows, as sentences, from Django's log message."""
     parts = message if isinstance(message, list) else []
     sentences = []
     for part in parts:
@@ -273,18 +269,14 @@ def inline_note(message: Any) -> str:
 
 
 class RowFormSet(StaleRows):
-    """The formset of an inline table: its cells have no labels of their own, so each input carries one."""
-
     def clean(self) -> None:
-        """Check the constraints that name the parent, too: Django leaves those to the database, whose refusal is a 500."""
+        """Also validates constraints that include the parent, which Django leaves to the database."""
         super().clean()
         forms: list[Any] = self.forms
         row: Any = self.model
         if any(row._meta.pk.name in form.errors for form in forms):
-            # Django tells it beside the row's hidden id, where nobody sees it.
-            raise ValidationError(
-                "Somebody removed a row of this table meanwhile. Open the page anew to see how it stands."
-            )
+            # Django shows this error at the hidden id, where nobody sees it.
+            raise ValidationError("Somebody removed a row of this table while you had this page open. Reload the page.")
         for form in forms:
             if form.is_valid() and form.has_changed() and form not in self.deleted_forms:
                 try:
@@ -294,6 +286,7 @@ class RowFormSet(StaleRows):
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
+        # Table cells have no labels.
         for field in form.fields.values():
             field.widget.attrs.setdefault("aria-label", str(field.label))
 
@@ -304,8 +297,6 @@ class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(GatehouseModelAdmin):
-    """A section to look at: nothing can be added, changed or deleted here."""
-
     has_history = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -1,4 +1,4 @@
-"""Admin lists: which filters an address may name, every row once, and rows without a value last."""
+"""Admin lists: which filters a URL may use, each row once, and rows without a value last."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from django.http import HttpRequest
 
 from config.base.views import BadRequestFor
 
-# Django would show the list without any filter.
-reject_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has a value that it can't have.")
+# Django would show the unfiltered list.
+reject_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has an invalid value.")
 
 
 class GatehouseChangeList(ChangeList):
@@ -27,10 +27,10 @@ class GatehouseChangeList(ChangeList):
         return found
 
     def get_filters(self, request: HttpRequest) -> Any:
-        """As Django's, but an address may name the list's own filters and its `allowed_lookups`.
+        """Allow only the list's own filters and `allowed_lookups` in the URL.
 
-        Any other look-up would tell its rows apart by a field that the list doesn't show, such as a hash, or cost the
-        database what it likes, such as a regular expression. Raises DisallowedModelAdminLookup and BadRequest.
+        Other lookups could reveal fields that the list doesn't show, such as a hash, or be expensive, such as regular
+        expressions. Raises DisallowedModelAdminLookup and BadRequest.
         """
         filters = reject_bad_filters(super().get_filters)(request)
         others = set(filters[2]) - set(self.model_admin.allowed_lookups)  # type: ignore[attr-defined]
@@ -42,7 +42,7 @@ class GatehouseChangeList(ChangeList):
         return reject_bad_filters(super().get_queryset)(request, exclude_parameters)
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        """As Django's, but a column of our own wins over a relation of its name, and no order leads through many rows."""
+        """Prefer our own columns to relations of the same name, and don't order by to-many relations."""
         column = getattr(self.model_admin, str(field_name), None)
         if callable(column):
             return getattr(column, "admin_order_field", None)
@@ -50,7 +50,7 @@ class GatehouseChangeList(ChangeList):
         return None if isinstance(field, str) and leads_to_many(self.model, field) else field
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """As Django's. Rows without a value come last, whichever the direction: PostgreSQL and SQLite disagree on NULL."""
+        """Rows without a value come last in both directions: PostgreSQL and SQLite disagree on NULL."""
         return [self.nulls_last(part) for part in super().get_ordering(request, queryset)]
 
     def nulls_last(self, part: Any) -> Any:
@@ -62,7 +62,7 @@ class GatehouseChangeList(ChangeList):
 
 
 def fields_of(model: Any, path: str) -> Iterator[Any]:
-    """The fields that an order such as `user__tier__name` passes. Raises FieldDoesNotExist for an annotation."""
+    """The fields on a path such as `user__tier__name`. Raises FieldDoesNotExist for an annotation."""
     for name in path.split(LOOKUP_SEP):
         field = model._meta.pk if name == "pk" else model._meta.get_field(name)
         yield field
@@ -77,7 +77,7 @@ def leads_to_many(model: Any, path: str) -> bool:
 
 
 def may_be_null(model: Any, path: str) -> bool:
-    """Whether some rows have no value there; taken for granted of an annotation."""
+    """Whether some rows may have no value there; true for annotations."""
     try:
         return any(field.null for field in fields_of(model, path))
     except FieldDoesNotExist:

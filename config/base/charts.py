@@ -1,4 +1,4 @@
-"""Bar charts as inline SVG: figures in, coordinates out; templates/base/bars.html draws them."""
+"""Coordinates of bar charts, which templates/base/bars.html draws as inline SVG."""
 
 from __future__ import annotations
 
@@ -50,10 +50,7 @@ class Chart:
 
 
 def bar_chart(title: str, figures: Sequence[Figure], series: Sequence[str]) -> Chart:
-    """A chart of stacked bars.
-
-    figures: one (label, value, …) for each bar, a value ≥0 for each name in `series`, drawn from the bottom up.
-    """
+    """Stacked bars. figures: (label, value, …) for each bar, with a value ≥0 for each name in `series`, bottom first."""
     top = nice_ceiling(max((sum(figure[1:]) for figure in figures), default=0))
     slot = (WIDTH - LEFT - RIGHT) / max(len(figures), 1)
     bars = [bar for index, figure in enumerate(figures) for bar in stack(figure, LEFT + index * slot, slot, top)]
@@ -72,7 +69,7 @@ def stack(figure: Figure, left: float, slot: float, top: int) -> list[Bar]:
 
 
 def nice_ceiling(value: int) -> int:
-    """The least of 4, 8, 12, 20, 40, 80, 120, 200 … that is not below `value`: the axis then has whole steps."""
+    """The smallest of 4, 8, 12, 20, 40, 80, 120, 200 … that is at least `value`, for an axis with whole steps."""
     power = 1
     while True:
         for step in (1, 2, 3, 5):

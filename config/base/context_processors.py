@@ -1,5 +1,3 @@
-"""What every template may ask for."""
-
 from __future__ import annotations
 
 from typing import Any

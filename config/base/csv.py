@@ -1,4 +1,4 @@
-"""CSV files for people: streamed row by row, and safe to open in a spreadsheet."""
+"""CSV downloads that are streamed and safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from django.http import StreamingHttpResponse
 
 from config.base.text import is_visible
 
-# Without it Excel reads the file in the code page of the computer: “Zoë” becomes “ZoÃ«”.
+# Without it, Excel uses the computer's code page: “Zoë” becomes “ZoÃ«”.
 BYTE_ORDER_MARK = "\ufeff"
-# A spreadsheet takes a cell that starts with one of these for a formula, whatever quotes are around it (OWASP, "CSV
-# Injection"), in their full-width, small and raised forms too. U+2212 is the minus sign of typography.
+# Spreadsheets treat a cell that starts with one of these as a formula, even in quotes (OWASP, "CSV Injection"), also in
+# full-width, small and superscript forms. U+2212 is the minus sign.
 FORMULA_STARTS = frozenset("=+-@\u2212")
 LINE_STARTS = ("\t", "\r", "\n")
 
 
 class Echo:
-    """A file that hands back what is written to it: csv.writer then yields its lines."""
+    """A file whose write() returns the line, for csv.writer."""
 
     def write(self, line: str) -> str:
         return line
@@ -55,10 +55,7 @@ def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[
 
 
 def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
-    """A download of `rows` under `header`, sent as they are made: memory does not grow with their number.
-
-    filename: plain ASCII, such as "users.csv".
-    """
+    """A streamed download of `rows`. filename: ASCII, such as "users.csv"."""
     return StreamingHttpResponse(
         csv_lines(header, rows),
         content_type="text/csv; charset=utf-8",

@@ -1,4 +1,4 @@
-"""A database that refuses work for now (read-only, full, locked, gone), told apart from a fault of our own."""
+"""Distinguishes a database that is unavailable (read-only, full, locked, gone) from other database errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
 
 # Primary result codes. SQLITE_ERROR, such as a missing table, is not among them.
-SQLITE_REFUSALS = {
+SQLITE_UNAVAILABLE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -21,14 +21,14 @@ SQLITE_REFUSALS = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
-# PostgreSQL's read_only_sql_transaction and the timeouts that end a transaction, which psycopg counts as internal errors.
-INTERNAL_REFUSALS = {"25006", "25P03", "25P04"}
-# Class 54, program limit exceeded: a value that is too long for an index, for example.
+# PostgreSQL's read_only_sql_transaction and transaction timeouts, which psycopg raises as InternalError.
+INTERNAL_UNAVAILABLE = {"25006", "25P03", "25P04"}
+# Class 54, program limit exceeded, such as a value that is too long for an index.
 LIMITS = "54"
 
 
 def unavailable_error(error: BaseException | None) -> BaseException | None:
-    """The refusal that `error` is, or that led to it; None if there's none. Django's sessions, for one, hide it."""
+    """`error` or the error behind it that says the database is unavailable, or None. Django's sessions hide it."""
     while error is not None and not is_unavailable_error(error):
         error = error.__cause__ or error.__context__
     return error
@@ -38,15 +38,15 @@ def is_unavailable_error(error: BaseException) -> bool:
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or ""
     if isinstance(error, InternalError):
-        return state in INTERNAL_REFUSALS
+        return state in INTERNAL_UNAVAILABLE
     if isinstance(error, OperationalError):
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
-        return code & 0xFF in SQLITE_REFUSALS and not state.startswith(LIMITS)
+        return code & 0xFF in SQLITE_UNAVAILABLE and not state.startswith(LIMITS)
     return isinstance(error, InterfaceError)
 
 
 def drop_connection() -> None:
-    """Let the next query have a new connection: one that was opened read-only stays so when the database no longer is."""
+    """Make the next query open a new connection: one opened while the database was read-only stays read-only."""
     database = connections[DEFAULT_DB_ALIAS]
     if database.connection is None or database.in_atomic_block:
         return
@@ -56,9 +56,9 @@ def drop_connection() -> None:
 
 
 def drop_read_only_connection(**signal: Any) -> None:
-    """Before and after a request: whoever comes next must not find a session that is read-only for as long as it lives."""
+    """Drop a read-only connection before and after a request, so that it isn't reused."""
     raw = connections[DEFAULT_DB_ALIAS].connection
-    # A connection that is closed has no parameters to ask for; Django replaces it.
+    # A closed connection has no parameters; Django replaces it.
     if not isinstance(raw, psycopg.Connection) or raw.closed:
         return
     if raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":

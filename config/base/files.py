@@ -1,5 +1,3 @@
-"""Files that only the user who runs Gatehouse may read."""
-
 from __future__ import annotations
 
 import os
@@ -8,8 +6,8 @@ from pathlib import Path
 
 
 def create_private(path: Path) -> None:
-    """Create an empty file for SQLite, which would let everybody on the machine read it; one that exists stays as it is."""
+    """Create a file that only its owner can read, unless it exists: SQLite would create one that everybody can."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What keeps the file from being created, SQLite reports better.
+    # SQLite reports better why it can't create a file.
     with suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))

@@ -1,5 +1,3 @@
-"""What all model forms need on top of Django's: choices that are live, JSON that every database can hold."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ MAX_JSON_LENGTH = 20_000
 
 
 class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A model form whose foreign keys offer live rows, and the row that is chosen already: saving unchanged loses nothing."""
+    """A model form whose foreign keys offer live rows and the current one, so that saving it unchanged keeps it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
@@ -30,15 +28,12 @@ class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
                 choice.label_from_instance = label_with_state
 
     def clean(self) -> dict[str, Any]:
-        """Make sure that what was chosen is still live, and stays so until this transaction ends.
-
-        Validation has seen it live, but it may have been deleted since; the lock makes a later deletion wait, and see us.
-        """
+        """Lock what was chosen, because it may have been deleted since validation."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         for name in self.changed_data:
             row = cleaned.get(name)
             if isinstance(row, SoftDeleteModel) and not lock_if_live(row):
-                self.add_error(name, f"“{row}” was deleted just now. Choose another one.")
+                self.add_error(name, f"“{row}” has just been deleted. Choose another one.")
         return cleaned
 
 
@@ -47,7 +42,7 @@ def label_with_state(row: Any) -> str:
 
 
 class DayInput(forms.DateInput):
-    """A browser's own picker of days, which wants ISO 8601 whatever the language."""
+    """The browser's date picker, which needs ISO 8601."""
 
     input_type = "date"
 
@@ -56,13 +51,13 @@ class DayInput(forms.DateInput):
 
 
 class SafeAutocompleteSelect(AutocompleteSelect):
-    """Django's, but a value that no row can have shows as nothing chosen, where the stock one answers 500."""
+    """Shows an impossible value as nothing chosen, where Django's widget raises an error."""
 
     def optgroups(self, name: str, value: Sequence[str], attrs: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, [text for text in value if self.is_a_row(text)], attrs)
 
     def build_attrs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As Django's, with a word in the empty field: a screen reader would find nothing to call it by."""
+        # Screen readers need a name for the empty field.
         return super().build_attrs(*args, **kwargs) | {"data-placeholder": "Choose one"}
 
     def is_a_row(self, text: str) -> bool:
@@ -74,10 +69,10 @@ class SafeAutocompleteSelect(AutocompleteSelect):
 
 
 class StrictJSONField(forms.JSONField):
-    """JSON as the standard has it and every database takes: no NaN or Infinity, no NUL, no broken characters."""
+    """Standard JSON that every database can store: no NaN, Infinity, NUL or broken characters."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed, kept for the person who must mend it: as text if it is no JSON that can be stored."""
+        """Keep what was typed, as text if it isn't valid."""
         try:
             self.to_python(data)
         except ValidationError:
@@ -87,15 +82,15 @@ class StrictJSONField(forms.JSONField):
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > MAX_JSON_LENGTH:
             raise ValidationError(
-                f"This JSON is too long. It may have at most {MAX_JSON_LENGTH:,} characters.", code="too_long"
+                f"This JSON is too long. Use at most {MAX_JSON_LENGTH:,} characters.", code="too_long"
             )
         try:
-            # Not ValueError but ValidationError for broken JSON: that one passes.
+            # Raises ValidationError for invalid JSON.
             parsed = super().to_python(value)
         except (ValueError, RecursionError):
-            # More digits, or more levels, than Python reads.
+            # More digits or levels than Python can parse.
             raise ValidationError(
-                "This JSON is nested too deep, or has a number that is too long.", code="strict"
+                "This JSON is nested too deeply, or has a number that is too long.", code="strict"
             ) from None
         reason = json_problem(parsed, MAX_JSON_LENGTH)
         if reason:

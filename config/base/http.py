@@ -1,4 +1,4 @@
-"""What every app needs to know of a request, and the one way to answer a machine with an error."""
+"""Client addresses, and problem details for machines."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 
-# 203.0.113.7:40001 and [2001:db8::1]:443, as some proxies write them, and with a zone (fe80::1%eth0), which says nothing
-# about the client.
+# Also matches 203.0.113.7:40001 and [2001:db8::1]:443, as some proxies write them, and zones (fe80::1%eth0).
 ADDRESS = re.compile(
     r"([\d.]+)(?::\d{1,5})?|\[([^\]%]*:[^\]%]*)(?:%[^\]]+)?\](?::\d{1,5})?|([^%]*:[^%]*)(?:%.+)?", re.ASCII
 )
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address: the peer's own, or what the TRUSTED_PROXY_HOPS proxies in front of us saw.
+    """The client's address: the peer's, or the one that TRUSTED_PROXY_HOPS proxies report.
 
-    Each proxy appends the address it was called from to X-Forwarded-For, so only the last TRUSTED_PROXY_HOPS entries are
-    ours; whatever stands before them, the client wrote. With fewer entries, or one that is no address, a proxy was passed
-    by or is set up wrongly: then only the peer's address is certain.
+    Each proxy appends the address of its client to X-Forwarded-For, so only the last TRUSTED_PROXY_HOPS entries can be
+    trusted. With fewer entries, or an invalid one, the request bypassed a proxy or a proxy is misconfigured: then only the
+    peer's address is certain.
     """
     peer = plain_address(request.META.get("REMOTE_ADDR") or "")
     hops = settings.TRUSTED_PROXY_HOPS
@@ -34,9 +33,8 @@ def client_address(request: HttpRequest) -> str:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> str:
-    """The IPv4 or IPv6 address in `text`, without port, brackets, quotes and zone; empty if there is none.
-
-    An IPv4-mapped address is the IPv4 address: one client must not have two.
+    """The IP address in `text`, without port, brackets, quotes and zone; empty if there is none. IPv4-mapped IPv6 addresses
+    become IPv4, so that a client has only one.
     """
     text = text.strip()
     match = ADDRESS.fullmatch(text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text)
@@ -49,6 +47,6 @@ def plain_address(text: str) -> str:
 
 
 def problem(status: int, title: str, detail: str = "", **members: Any) -> JsonResponse:
-    """An error for a machine, as RFC 9457 describes: application/problem+json, `type` about:blank unless given."""
+    """Problem details (RFC 9457)."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | members
     return JsonResponse(body, status=status, content_type="application/problem+json")

@@ -1,4 +1,4 @@
-"""Logs without secrets: whatever is written, by us, by Django or by gunicorn, passes through here as its last step."""
+"""The formatter for all logs, ours, Django's and gunicorn's: it removes secrets and keeps each entry on one line."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import logging
 import re
 from typing import Any
 
-# The form of an API key's secret (apikeys/secrets.py), whatever its prefix: 49 base62 characters after an underscore. Any of
-# them may be percent-encoded, however often.
+# The format of an API key's secret with any prefix: an underscore and 49 base62 characters, each of which may be
+# percent-encoded any number of times.
 ENCODED = r"%(?:25)*"
 LETTER = rf"(?:[0-9A-Za-z]|{ENCODED}[3-7][0-9A-Fa-f])"
 SECRET = re.compile(rf"(_|{ENCODED}5[Ff])({LETTER}{{6}}){LETTER}{{43}}")
 
 
 def without_secrets(text: str) -> str:
-    """`text` with every secret cut down to what people know a key by: its prefix and six characters."""
+    """Shorten every secret to its prefix and six characters."""
     return SECRET.sub(r"\1\2…", text)
 
 
-# What ends a line, moves the cursor or turns the direction of writing: control characters, the separators of lines and
-# paragraphs, and bidirectional marks.
+# Control characters, line and paragraph separators, and bidirectional marks.
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def one_line(text: str) -> str:
-    """`text` as it can stand in one line of a log: what a request holds must not make lines that look like ours."""
+    """Escape line breaks and the like, so that a request can't forge log entries."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class SafeFormatter(logging.Formatter):
-    """Clients put secrets into addresses, and line ends into anything; both get into logs."""
-
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))
 
@@ -46,5 +43,5 @@ class SafeFormatter(logging.Formatter):
 
 
 def indented(text: str) -> str:
-    """Several lines of a traceback, none of which can pass for a line of its own: an error may quote what a request held."""
+    """Indent the lines of a traceback, so that none looks like an entry: it may quote a request."""
     return "\n".join(f"    {one_line(line)}" for line in text.split("\n"))

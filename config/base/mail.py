@@ -1,4 +1,4 @@
-"""Which addresses mail can be sent to, and what goes wrong when one cannot be reached."""
+"""Which addresses can receive email, and errors when sending it."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from django.core.validators import EmailValidator
 
 from config.base.text import BLANKS
 
-# RFC 5321, section 4.5.3.1, and its erratum 1690: the address as it is sent, with its domain in ASCII.
+# RFC 5321, section 4.5.3.1, and erratum 1690: for the address with its domain in ASCII.
 MAX_ADDRESS_LENGTH = 254
 MAX_LOCAL_PART_LENGTH = 64
-# Replies of a mail server that asks to try again later (RFC 5321, section 4.2.1).
+# SMTP replies that ask to try again later (RFC 5321, section 4.2.1).
 TEMPORARY = range(400, 500)
-# What sending one message may raise: no connection or a refusal (SMTPException is an OSError), an address or a header that
-# cannot be written (UnicodeError is a ValueError).
+# Sending a message may raise these: connection errors and SMTP errors (SMTPException is an OSError), and addresses or headers
+# that can't be encoded (UnicodeError is a ValueError).
 MAIL_ERRORS = (OSError, ValueError, MessageError)
 
 validate_email = EmailValidator("Enter a valid email address.")
 
 
 def validate_mailable(address: str) -> None:
-    """Refuse an address that Django cannot send mail to, although its own rule may let it pass.
+    """Reject an address that Django can't send email to, although EmailValidator may accept it.
 
-    `address` is in its normal form. The local part is ASCII: SMTPUTF8 is not supported by Django's mail backend.
+    The local part must be ASCII: Django's email backend doesn't support SMTPUTF8.
     """
     validate_email(address)
     local, _, domain = address.rpartition("@")
     if not (local.isascii() and local.isprintable()):
         raise ValidationError(
-            "Use only letters without accents, digits and punctuation before the @.", code="invalid_local_part"
+            "Use only unaccented letters, digits and punctuation before the @.", code="invalid_local_part"
         )
     try:
         sent_to = f"{local}@{ascii_domain(domain)}"
@@ -43,13 +43,13 @@ def validate_mailable(address: str) -> None:
         raise ValidationError(validate_email.message, code="invalid") from None
     if len(local) > MAX_LOCAL_PART_LENGTH or len(sent_to) > MAX_ADDRESS_LENGTH:
         raise ValidationError(
-            f"This address is too long. It can have {MAX_LOCAL_PART_LENGTH} characters before the @ and {MAX_ADDRESS_LENGTH} in all.",
+            f"This address is too long. Use at most {MAX_LOCAL_PART_LENGTH} characters before the @ and {MAX_ADDRESS_LENGTH} in all.",
             code="max_length",
         )
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain as it is looked up. Raises ValueError for one that has none, or that is another spelling of a domain."""
+    """The domain in IDNA form. Raises ValueError if it has none, or isn't in its normal form."""
     if any(unicodedata.category(character)[0] in "CZ" or character in BLANKS for character in domain):
         raise ValueError("invisible character")
     encoded = domain.encode("idna")
@@ -59,13 +59,13 @@ def ascii_domain(domain: str) -> str:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether a later try may succeed: the mail server was away or asked to try again, and the address may be fine."""
+    """Whether it may work later: the mail server was unavailable or asked to try again."""
     if isinstance(error, SMTPRecipientsRefused):
         return any(code in TEMPORARY for code, _ in error.recipients.values())
     return isinstance(error, OSError)
 
 
 def log_failure(logger: logging.Logger, what: str, error: Exception) -> None:
-    """Log that `what` could not be sent. An error about an address quotes it, and addresses are not for the log."""
+    # Errors about an address contain it, and addresses don't belong in the log.
     about_an_address = isinstance(error, SMTPRecipientsRefused) or not isinstance(error, OSError)
     logger.error("%s could not be sent: %s", what, type(error).__name__, exc_info=not about_an_address)

@@ -1,4 +1,4 @@
-"""Where messages wait for the next page: a cookie, or the session when they are too long for one."""
+"""Messages are kept in a cookie, or in the session if they are too long for one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.contrib.messages.storage.session import SessionStorage
 
 
 class NamedCookieStorage(CookieStorage):
-    """Django's own, under a name that a setting gives: Django has none, and __Host- keeps other subdomains from setting it."""
+    """A cookie with a configurable name: the prefix __Host- keeps other subdomains from setting it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,7 +1,7 @@
-"""Abstract models that every app builds on: timestamps, soft delete, UUID keys.
+"""Abstract models for every app: timestamps, soft delete, UUID keys.
 
-Soft delete marks a row instead of removing it. Nothing is hidden behind the caller's back: `objects` and the base manager
-see every row, and callers say `.live()` or `.deleted()`. docs/soft-delete.md tells why.
+Soft delete marks a row instead of removing it. `objects` and the base manager include deleted rows; callers choose with
+`.live()` or `.deleted()`. docs/soft-delete.md has the reasons.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LIVE = models.Q(deleted_at__isnull=True)
 def uuid7(at: datetime | None = None) -> uuid.UUID:
     """A version 7 UUID (RFC 9562, sections 5.7 and 6.2, method 3) for the time `at` (default: now).
 
-    48 bits of Unix milliseconds, 12 bits of the fraction of that millisecond, 62 random bits. Ids made later sort later, to
-    a quarter of a microsecond, so a B-tree on them grows at its right edge instead of all over.
+    48 bits of Unix milliseconds, 12 bits of the fraction of that millisecond, 62 random bits. Later ids sort later, to a
+    quarter of a microsecond, so a B-tree on them grows only at its right edge.
     """
     nanoseconds = time.time_ns() if at is None else int(at.timestamp() * 1_000_000) * 1000
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
@@ -40,11 +40,11 @@ def uuid7(at: datetime | None = None) -> uuid.UUID:
 
 
 class ConcurrentDeletion(ValidationError):
-    """Raised instead of attaching a row to one that was deleted since it was chosen."""
+    """A row that was chosen as a parent has been deleted since."""
 
 
 def lock_if_live(row: SoftDeleteModel) -> bool:
-    """Whether the row is live; inside a transaction it also stays so until that ends, because its deletion has to wait."""
+    """Whether the row is live. In a transaction, its deletion has to wait until the transaction ends."""
     rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
     if transaction.get_connection().in_atomic_block:
         rows = rows.select_for_update(no_key=True)
@@ -52,17 +52,17 @@ def lock_if_live(row: SoftDeleteModel) -> bool:
 
 
 def lock_live(row: SoftDeleteModel) -> None:
-    """Keep the row live until this transaction ends. Raises ConcurrentDeletion if it is not.
+    """Keep the row live until this transaction ends. Raises ConcurrentDeletion if it is already deleted.
 
-    Hold what rows are attached to before any of those rows is locked: deletion locks in this order, too.
+    Lock parents before their rows, as deletion does.
     """
     if not lock_if_live(row):
         kind = row._meta.verbose_name
-        raise ConcurrentDeletion(f"The {kind} “{row}” was deleted just now. Choose another {kind}.", code="deleted")
+        raise ConcurrentDeletion(f"The {kind} “{row}” has just been deleted. Choose another {kind}.", code="deleted")
 
 
 class UUIDModel(models.Model):
-    """A row whose id leaves the house: opaque, and no count of rows can be read from it."""
+    """For rows with public ids, which must not reveal how many rows there are."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
 
@@ -71,7 +71,7 @@ class UUIDModel(models.Model):
 
 
 class TimestampedQuerySet(models.QuerySet[M_co]):
-    """A queryset whose bulk writes move `updated_at`, as `save()` does."""
+    """Bulk writes set `updated_at`, as `save()` does."""
 
     def update(self, **values: Any) -> int:
         values.setdefault("updated_at", timezone.now())
@@ -95,8 +95,6 @@ class TimestampedQuerySet(models.QuerySet[M_co]):
 
 
 class TimestampedModel(models.Model):
-    """`created_at` from the database, `updated_at` on every save and every update through our querysets; both in UTC."""
-
     created_at = models.DateTimeField("created", db_default=Now(), editable=False)
     updated_at = models.DateTimeField("updated", db_default=Now(), auto_now=True, editable=False)
 
@@ -112,8 +110,6 @@ class TimestampedModel(models.Model):
 
 
 class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
-    """`delete()` marks rows, `hard_delete()` removes them, `restore()` brings marked ones back."""
-
     def live(self) -> Self:
         return self.filter(LIVE)
 
@@ -121,11 +117,11 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
         return self.exclude(LIVE)
 
     def live_or_current(self, pk: Any) -> Self:
-        """What a form may offer: the live rows, and the row it holds already, so that saving unchanged loses nothing."""
+        """Choices for a form: live rows and the current one, so that saving the form unchanged keeps it."""
         return self.filter(LIVE | models.Q(pk=pk))
 
     def update(self, **values: Any) -> int:
-        """As Django's; raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
+        """Raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
         model: Any = self.model
         parents = [values[name] for name in model.live_parents if isinstance(values.get(name), SoftDeleteModel)]
         if not parents:
@@ -138,7 +134,7 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
-        """As Django's; raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
+        """Raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
         rows, model = list(objs), cast("Any", self.model)
         parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
         with transaction.atomic(using=self.db):
@@ -147,25 +143,22 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
             return super().bulk_create(rows, *args, **options)
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Soft-delete the live rows of this queryset in one statement.
-
-        Returns what Django's `delete()` returns: the number of rows, and that number by model label.
-        """
+        """Soft-delete the live rows in one statement. Returns what Django's `delete()` does."""
         count = self.live().update(**self.deletion_values())
         return count, ({self.model._meta.label: count} if count else {})
 
     def deletion_values(self) -> dict[str, Any]:
-        """What the deleting statement sets; a model for which deletion means more adds to it."""
+        """The columns a deletion sets; a model can add more."""
         return {"deleted_at": timezone.now()}
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
-        """Remove the rows for good, with everything that cascades from them, as Django's own `delete()` does."""
+        """Remove the rows and everything that cascades from them, as Django's `delete()` does."""
         return super().delete()
 
     def restore(self) -> int:
-        """Bring back the deleted rows of this queryset, all or none; returns how many.
+        """Restore the deleted rows, all or none. Returns how many.
 
-        Raises ValidationError, naming the live row, if one of them would break a unique constraint.
+        Raises ValidationError, naming the live row in conflict, if one of them would violate a unique constraint.
         """
         with transaction.atomic(using=self.db):
             rows: list[Any] = list(self.deleted())
@@ -173,27 +166,24 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
                 row.restore()
         return len(rows)
 
-    # Templates must not call these, nor managers offer them: `Tier.objects.delete()` would empty a table.
+    # Not for templates or managers: `Tier.objects.delete()` would empty a table.
     delete.alters_data = delete.queryset_only = True  # type: ignore[attr-defined]
     hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
     restore.alters_data = restore.queryset_only = True  # type: ignore[attr-defined]
 
 
 class SoftDeleteModel(models.Model):
-    """A row that `delete()` marks and `restore()` brings back.
-
-    Delete never cascades: a row counts only while it and all its ancestors are live, which queries check (`effective()`).
-    """
+    """`delete()` never cascades: a row is effective only while it and all its ancestors are live, which queries check."""
 
     deleted_at = models.DateTimeField("deleted", null=True, blank=True, editable=False)
-    # Computed by the database, so that the two can never disagree.
+    # Computed by the database, so that the two always agree.
     is_deleted = models.GeneratedField(
         expression=models.Case(models.When(deleted_at__isnull=True, then=False), default=True),
         output_field=models.BooleanField(),
         db_persist=True,
     )
 
-    # The foreign keys that must lead to a live row at the moment when they are set.
+    # Foreign keys that must refer to a live row when they are set.
     live_parents: ClassVar[tuple[str, ...]] = ()
 
     objects = SoftDeleteQuerySet.as_manager()
@@ -202,7 +192,7 @@ class SoftDeleteModel(models.Model):
         abstract = True
 
     def save(self, *, force_insert: Any = False, update_fields: Iterable[str] | None = None, **options: Any) -> None:
-        """As Django's, but an existing row's `deleted_at` is never written: a stale instance cannot revive its row.
+        """Never writes `deleted_at` of an existing row, so that a stale instance can't restore its row.
 
         Raises ConcurrentDeletion rather than attach the row to a deleted one (`live_parents`).
         """
@@ -215,11 +205,11 @@ class SoftDeleteModel(models.Model):
             return
         with transaction.atomic(using=options.get("using")):
             for name in parents:
-                self._hold_new_parent(name)
+                self._lock_new_parent(name)
             super().save(force_insert=force_insert, update_fields=fields, **options)
 
-    def _hold_new_parent(self, name: str) -> None:
-        """Hold what the foreign key `name` leads to, unless it led there already: saved unchanged, it may be deleted."""
+    def _lock_new_parent(self, name: str) -> None:
+        # An unchanged parent may be deleted.
         parent = getattr(self, name)
         if parent is not None and (self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()):
             lock_live(parent)
@@ -234,40 +224,35 @@ class SoftDeleteModel(models.Model):
         return with_folded(type(self), written)
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        """Soft-delete this row. Deleting it twice keeps the first time and reports 0 rows."""
         result: tuple[int, dict[str, int]] = self._as_queryset(using).delete()
         self._refresh_state(using)
         return result
 
     def hard_delete(self, using: str | None = None) -> tuple[int, dict[str, int]]:
-        """Remove this row for good, with everything that cascades from it."""
+        """Remove this row and everything that cascades from it."""
         result: tuple[int, dict[str, int]] = self._as_queryset(using).hard_delete()
         return result
 
     def restore(self, using: str | None = None) -> None:
-        """Bring this row back.
-
-        Raises ValidationError, naming the live row that is in the way, if a unique constraint would break. Restoring a
-        live row does nothing.
-        """
+        """Raises ValidationError, naming the live row in conflict, if it would violate a unique constraint."""
         row = self._as_queryset(using).get()
         if row.deleted_at is not None:
-            row._refuse_conflict()
+            row._raise_conflict()
             try:
                 with transaction.atomic(using=row._state.db):
                     row._as_queryset(using).deleted().update(deleted_at=None)
             except IntegrityError:
-                row._refuse_conflict()
+                row._raise_conflict()
                 raise
         self._refresh_state(using)
 
     delete.alters_data = hard_delete.alters_data = restore.alters_data = True  # type: ignore[attr-defined]
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        """As Django's, but `deleted_at` always takes part.
+        """Always includes `deleted_at`.
 
-        ModelForm excludes every field that is not on the form, and Django then skips a constraint whose condition names
-        an excluded field: each live duplicate would reach the database and answer 500.
+        ModelForm excludes fields that aren't on the form, and Django skips a constraint whose condition uses an excluded
+        field, so live duplicates would end in a database error.
         """
         super().validate_constraints(exclude=set(exclude or ()) - {"deleted_at", "is_deleted"})
 
@@ -281,12 +266,12 @@ class SoftDeleteModel(models.Model):
         for name, value in (state or {}).items():
             setattr(self, name, value)
 
-    def _refuse_conflict(self) -> None:
+    def _raise_conflict(self) -> None:
         for constraint, row in self._live_conflicts():
             fields = " and ".join(label(self._meta.get_field(name)) for name in constraint.fields)
             kind = self._meta.verbose_name
             raise ValidationError(
-                f"{capfirst(str(kind))} “{self}” cannot be restored: the {kind} “{row}” has the same {fields}. "
+                f"{capfirst(str(kind))} “{self}” can't be restored because the {kind} “{row}” has the same {fields}. "
                 f"Rename or delete that one first.",
                 code="restore_conflict",
             )
@@ -307,7 +292,6 @@ def label(field: Any) -> str:
 
 
 def live_unique_constraints(model: type[models.Model]) -> Sequence[models.UniqueConstraint]:
-    """The unique constraints of `model` that hold among its live rows."""
     return [
         constraint
         for constraint in model._meta.constraints
@@ -316,10 +300,7 @@ def live_unique_constraints(model: type[models.Model]) -> Sequence[models.Unique
 
 
 def unique_among_live(*fields: str, name: str, message: str, when: models.Q | None = None) -> models.UniqueConstraint:
-    """A unique constraint over `fields` that holds among live rows only, so that a deleted row's values can be used again.
-
-    `when` narrows it further. With a single field the message appears at that field of a form.
-    """
+    """A unique constraint among live rows, so that the values of deleted rows can be used again. `when` narrows it."""
     return models.UniqueConstraint(
         fields=fields,
         condition=LIVE & when if when is not None else LIVE,

@@ -1,5 +1,3 @@
-"""Pages of long tables without counting them."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -11,9 +9,9 @@ MAX_COUNTED = 10_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """A paginator that counts up to 10,000 rows and offers no pages beyond: whoever looks further filters.
+    """Counts at most 10,000 rows, and has no pages beyond.
 
-    Counting a million rows takes PostgreSQL longer than all else on the page together.
+    Counting a million rows takes PostgreSQL longer than everything else on the page.
     """
 
     @cached_property
@@ -22,7 +20,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more rows than are counted."""
         return self._bounded[1]
 
     @property
@@ -31,7 +28,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def bounded_count(queryset: Any) -> tuple[int, bool]:
-    """How many rows, but at most 10,000; and whether there are more."""
+    """The number of rows up to MAX_COUNTED, and whether there are more."""
     rows = queryset.order_by().values("pk")
     if rows[MAX_COUNTED : MAX_COUNTED + 1].exists():
         return MAX_COUNTED, True

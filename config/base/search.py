@@ -1,6 +1,6 @@
-"""Search in names: each searched column has a twin that keeps its normal form, which both databases can compare.
+"""Case-insensitive search in names, through a second column with the normal form of the first.
 
-SQLite folds ASCII letters only, and PostgreSQL neither ß nor full-width letters: so the form is made here, when a row is written.
+SQLite folds only ASCII letters, and PostgreSQL neither ß nor full-width letters, so Python computes the form on every write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH = 1000
 
 
 class FoldedField(models.TextField):  # type: ignore[type-arg]
-    """The search form of the field called `source`; kept by every save, and by the bulk writes of our querysets."""
+    """The search form of the field `source`; every save and the bulk writes of our querysets update it."""
 
     def __init__(self, source: str, **options: Any) -> None:
         self.source = source
@@ -37,7 +37,7 @@ class FoldedField(models.TextField):  # type: ignore[type-arg]
         pre_save.connect(self.fill_fixture_row, sender=cls)
 
     def fill_fixture_row(self, sender: Any, instance: models.Model, raw: bool, **details: Any) -> None:
-        # Rows of fixtures are written without `pre_save()` of their fields.
+        # Fixtures are saved without `pre_save()` of their fields.
         if raw:
             self.pre_save(instance, add=False)
 
@@ -52,24 +52,24 @@ def folded_fields(model: type[models.Model]) -> list[FoldedField]:
 
 
 def with_folded(model: type[models.Model], names: Iterable[str]) -> set[str]:
-    """The fields called `names`, and the search forms of those that have one."""
+    """The names and those of their search forms."""
     names = set(names)
     return names | {field.name for field in folded_fields(model) if field.source in names}
 
 
 def folded_values(model: type[models.Model], values: Mapping[str, Any]) -> dict[str, str]:
-    """What an update of `values` must also write. Raises TypeError for an expression, whose result is not known here."""
+    """The search forms to update along with `values`. Raises TypeError for an expression, whose result is unknown."""
     folded = {}
     for field in folded_fields(model):
         if field.source in values and field.name not in values:
             if not isinstance(values[field.source], str):
-                raise TypeError(f"Give {field.source} as a text, so that its search form can be stored with it.")
+                raise TypeError(f"Pass {field.source} as a string, so that its search form can be stored too.")
             folded[field.name] = search_form(values[field.source])
     return folded
 
 
 class ContainsFolded(Contains):
-    """As `contains`, on a column that holds a normal form: the text is brought to that form first."""
+    """`contains` for a column with normal forms: it normalizes the text first."""
 
     def get_prep_lookup(self) -> Any:
         form: Callable[[str], str] = getattr(self.lhs.output_field, "normal_form", search_form)
@@ -84,7 +84,7 @@ models.TextField.register_lookup(ContainsFolded, "has")
 
 
 def fill_folded(app_label: str, model_name: str) -> migrations.RunPython:
-    """Fill the search forms of the rows that are there, batch by batch; it can be stopped and run again."""
+    """Fill the search forms of existing rows in batches. Can be stopped and run again."""
 
     def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         model = apps.get_model(app_label, model_name)
@@ -102,10 +102,10 @@ def fill_folded(app_label: str, model_name: str) -> migrations.RunPython:
 
 
 def create_trigram_indexes(schema_editor: BaseDatabaseSchemaEditor, table: str, indexes: Mapping[str, str]) -> None:
-    """Make GIN indexes for substring search on PostgreSQL, by name and expression.
+    """Create GIN indexes for substring search on PostgreSQL, by name and expression.
 
-    They need the extension pg_trgm, which the owner of a database may create since PostgreSQL 13. Where it may not be
-    created the search works all the same, by reading the table.
+    They need the extension pg_trgm, which the owner of a database can create since PostgreSQL 13. Without it, search still
+    works by scanning the table.
     """
     connection = schema_editor.connection
     if connection.vendor != "postgresql":
@@ -128,7 +128,7 @@ def drop_trigram_indexes(schema_editor: BaseDatabaseSchemaEditor, indexes: Itera
 def trigram_indexes(
     table: str, indexes: Mapping[str, str], replaced: Mapping[str, str] | None = None
 ) -> migrations.RunPython:
-    """Make these indexes in place of those `replaced`; the way back does the opposite."""
+    """Replace `replaced` with these indexes; reversible."""
 
     def forwards(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         drop_trigram_indexes(schema_editor, replaced or ())

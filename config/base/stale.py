@@ -1,8 +1,8 @@
-"""Forms that were open for a while: only what the person changed is written, and what others changed meanwhile is told.
+"""Forms that detect concurrent changes: they write only what the user changed, and report what others changed since.
 
-A page carries a signed fingerprint of each field as it was shown. When the form comes back, a field that still is as it was
-shown keeps what the row has by now, and one that the person changed is refused, once, if somebody else changed it too.
-Without that token (a script's request), the row as it is at that moment counts as what was shown.
+A page has a signed fingerprint of each field as it was shown. A field the user left alone keeps the row's present value.
+If the user and somebody else both changed a field, the form is rejected once. Without the token (a script's request), the
+present row counts as what was shown.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from config.base.text import ago
 SALT = "config.base.stale"
 # The name of the hidden field; no model field begins with an underscore.
 TOKEN = "_opened"  # noqa: S105
-UNREADABLE = "We can't tell how this page looked when you opened it. Check all fields and save again."
+UNREADABLE = "We can't tell what this page looked like when you opened it. Check all fields and save again."
 
 
 class ConcurrentChange(IntegrityError):
-    """The row changed between the check of a form and its saving; `retry_on_conflict` runs the view again."""
+    """The row changed after the form was validated. `retry_on_conflict` runs the view again."""
 
 
 class Opened(NamedTuple):
-    """What a token says: fingerprints by name, and when the page was made, in seconds since 1970."""
+    """The contents of a token: fingerprints by field name, and the time the page was opened (Unix seconds)."""
 
     fields: dict[str, str]
     at: int
@@ -57,7 +57,7 @@ def seal(subject: str, fields: dict[str, str]) -> str:
 
 
 def unseal(token: Any, subject: str) -> Opened | None:
-    """What the token says; None without one. Raises BadSignature if it isn't ours, or was made for something else."""
+    """None without a token. Raises BadSignature if it isn't valid for this subject."""
     if not token:
         return None
     found, fields, at = signing.loads(str(token), salt=SALT)
@@ -74,7 +74,7 @@ def subject_of(row: models.Model, part: str = "") -> str:
 
 
 def shown(field: forms.Field, value: Any) -> list[str]:
-    """What a browser sends back of a field that shows `value` and is left alone."""
+    """What a browser sends for an unchanged field that shows `value`."""
     if isinstance(field.widget, forms.CheckboxInput):
         return ["on"] if value else []
     text = field.widget.format_value(field.prepare_value(value))
@@ -84,7 +84,7 @@ def shown(field: forms.Field, value: Any) -> list[str]:
 
 
 def sent(field: forms.Field, data: Any, name: str) -> list[str]:
-    """What a browser sent of the field, in the form of `shown`."""
+    """What a browser sent for the field, in the same form as `shown`."""
     value = field.widget.value_from_datadict(data, {}, name)
     if isinstance(field.widget, forms.CheckboxInput):
         return ["on"] if value else []
@@ -98,14 +98,12 @@ def with_plain_newlines(text: str) -> str:
 
 
 def put(data: Any, name: str, values: list[str]) -> None:
-    """Have `data` say that a browser sent these values of a field."""
     data.pop(name, None)
     if values:
         data.setlist(name, values)
 
 
 def change_in_words(row: models.Model, label: str, value: str) -> str:
-    """“bob changed this to “free” 2 minutes ago, while …”: the last change of a field, as its history has it."""
     entry = entry_that_set(row, label, value)
     who, when = (str(entry.user), f" {ago(entry.action_time)}") if entry else ("Somebody", "")
     text = value if len(value) <= MAX_VALUE_LENGTH else f"{value[:MAX_VALUE_LENGTH]}…"
@@ -116,20 +114,20 @@ def change_in_words(row: models.Model, label: str, value: str) -> str:
 
 
 class StaleGuard(forms.BaseForm):
-    """A form on something that others may change while it is open. Its page shows `{{ form.opened }}` in the form."""
+    """Detects concurrent changes of a row. Its page needs `{{ form.opened }}` in the form element."""
 
-    # Fields that a form looks after itself.
+    # Fields the form checks itself.
     unguarded: frozenset[str] = frozenset()
     was: Opened | None = None
 
     @property
     def opened_row(self) -> models.Model | None:
-        """The row that the form edits; None if it makes a new one."""
+        """The row the form edits; None for a new one."""
         raise NotImplementedError
 
     @property
     def opened(self) -> SafeString:
-        """The hidden field that tells how the form was shown: its row as it is now."""
+        """The hidden field with the fingerprints of the row as it is now."""
         row = self.opened_row
         if row is None:
             return SafeString("")
@@ -145,44 +143,44 @@ class StaleGuard(forms.BaseForm):
                 yield self[name]
 
     def full_clean(self) -> None:
-        self.meanwhile: dict[str | None, str] = {}
+        self.conflicts: dict[str | None, str] = {}
         row = self.opened_row
         if self.is_bound and row is not None:
             try:
                 self.was = unseal(self.data.get(self.add_prefix(TOKEN)), subject_of(row))
             except signing.BadSignature:
-                self.meanwhile[None] = UNREADABLE
+                self.conflicts[None] = UNREADABLE
             if self.was is not None:
                 self.merge(row, self.was.fields)
         super().full_clean()
 
     def merge(self, row: models.Model, was: dict[str, str]) -> None:
-        """Give the fields that the person left alone what the row has now, and note what two people changed."""
+        """Give unchanged fields the row's present values, and collect those that two people changed."""
         data: Any = self.data.copy()  # type: ignore[attr-defined]
         for bound in self.guarded():
             now, typed = shown(bound.field, bound.initial), sent(bound.field, data, bound.html_name)
             if fingerprint(now) == was.get(bound.name) or typed == now:
                 continue
-            # A field that the page didn't have, as the person had no right to it then, was left alone as well.
+            # The page may not have had the field if the user lacked the permission then.
             if was.get(bound.name, fingerprint(typed)) == fingerprint(typed):
                 put(data, bound.html_name, now)
             else:
-                self.meanwhile[bound.name] = self.told(row, bound.name)
+                self.conflicts[bound.name] = self.conflict_message(row, bound.name)
         self.data = data
 
-    def told(self, row: models.Model, name: str) -> str:
+    def conflict_message(self, row: models.Model, name: str) -> str:
         field: Any = row._meta.get_field(name)
         return change_in_words(row, str(field.verbose_name), display(row, field))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        for name, text in self.meanwhile.items():
-            self.add_error(name, ValidationError(text, code="changed_meanwhile"))
+        for name, text in self.conflicts.items():
+            self.add_error(name, ValidationError(text, code="concurrent_change"))
         return cleaned
 
 
 class EditForm(StaleGuard, LiveChoicesForm):
-    """The model form of every page that edits a row."""
+    """The model form for every page that edits a row."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -198,22 +196,22 @@ class EditForm(StaleGuard, LiveChoicesForm):
         super().full_clean()
 
     def written_fields(self) -> list[str]:
-        """The columns that the person changed, and those that the model's own checks adapted to that."""
+        """The columns the user changed, and those that the model's validation changed as a result."""
         now = stored_values(self.instance)
         return [name for name, value in self.loaded.items() if now[name] != value]
 
     def lock_row(self) -> None:
-        """Keep others from the row until this transaction ends. Raises ConcurrentChange if it isn't the one checked."""
+        """Lock the row until this transaction ends. Raises ConcurrentChange if it changed after validation."""
         for name in set(self.written_fields()) & set(getattr(self.instance, "live_parents", ())):
             parent = getattr(self.instance, name)
             if parent is not None:
-                lock_live(parent)  # before the row: deletion locks in this order, too
+                lock_live(parent)  # before the row, in the same order as deletion
         row = type(self.instance)._base_manager.select_for_update(no_key=True).filter(pk=self.instance.pk).first()
         if row is None or stored_values(row) != self.loaded or self.relations_of(row) != self.relations_of(None):
-            raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} changed meanwhile")
+            raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} has changed")
 
     def relations_of(self, row: models.Model | None) -> dict[str, list[str]]:
-        """The many-to-many fields as `row` has them now; None: as the form found them."""
+        """The many-to-many fields of `row`, or as the form loaded them."""
         fields = {
             bound.name: bound for bound in self.guarded() if isinstance(bound.field, forms.ModelMultipleChoiceField)
         }
@@ -221,7 +219,6 @@ class EditForm(StaleGuard, LiveChoicesForm):
         return {name: shown(bound.field, values.get(name)) for name, bound in fields.items()}
 
     def save_changes(self) -> None:
-        """Write what the person changed, and nothing else."""
         fields = self.written_fields()
         if fields:
             self.instance.save(update_fields=fields)
@@ -238,7 +235,7 @@ def stored_values(row: models.Model) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PostedRow:
-    """One row of a table as it was sent: the values of its inputs by their name within the row."""
+    """A row of a table as it was sent: its values by input name."""
 
     pk: str
     cells: dict[str, list[str]]
@@ -249,31 +246,31 @@ class PostedRow:
 
 
 class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
-    """The rows of an inline table, guarded like the fields of a form: row by row."""
+    """Detects concurrent changes of the rows of an inline table."""
 
     model: Any
     prefix: Any
 
     def __init__(self, data: Any = None, *args: Any, **options: Any) -> None:
         super().__init__(data, *args, **options)
-        self.meanwhile: list[str] = []
+        self.conflicts: list[str] = []
         self.checked = self.fingerprints(self.get_queryset())
         if self.is_bound:
             self.receive()
 
     def receive(self) -> None:
-        """Bring what was sent up to what others did to the table meanwhile."""
+        """Merge the sent rows with what others changed since."""
         self.data = data = self.data.copy()  # type: ignore[attr-defined]
         subject = subject_of(self.instance, self.prefix)
         try:
             opened = unseal(data.get(self.token_name), subject)
         except signing.BadSignature:
             opened = None
-            self.meanwhile.append(UNREADABLE)
+            self.conflicts.append(UNREADABLE)
         counts = [data.get(f"{self.prefix}-{name}", "") for name in (INITIAL_FORM_COUNT, TOTAL_FORM_COUNT)]
         if opened is not None and all(count.isascii() and count.isdecimal() for count in counts):
             self.merge(data, opened, *map(int, counts))
-        # Shown again, the table is one that was opened now.
+        # If the form is shown again, it counts as opened now.
         put(data, self.token_name, [seal(subject, self.checked)])
 
     @property
@@ -299,7 +296,7 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return {str(row.pk): fingerprint_of_row(self.cells_of(row)) for row in rows}
 
     def merge(self, data: Any, opened: Opened, initial: int, total: int) -> None:
-        """Rewrite the table in `data`: first the rows that are there now, then those to add."""
+        """Rewrite the table in `data`: first the existing rows, then those to add."""
         present = {str(row.pk): row for row in self.get_queryset()}
         posted = [self.take_row(data, number) for number in range(min(total, self.absolute_max))]
         kept = [self.merged(row, present.get(row.pk), opened) for row in posted[:initial]]
@@ -316,7 +313,6 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         put(data, f"{self.prefix}-{TOTAL_FORM_COUNT}", [str(len(rows[0]) + len(rows[1]))])
 
     def take_row(self, data: Any, number: int) -> PostedRow:
-        """Take the row with this number out of `data`."""
         start = f"{self.prefix}-{number}-"
         cells = {name.removeprefix(start): data.pop(name) for name in list(data) if name.startswith(start)}
         return PostedRow("".join(cells.get(self.model._meta.pk.name, [])), cells)
@@ -326,7 +322,7 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return PostedRow(str(row.pk), self.cells_of(row) | names)
 
     def merged(self, posted: PostedRow, row: Any, opened: Opened) -> PostedRow | None:
-        """The row to go on with; None if it's gone and the person left it alone."""
+        """The row to process; None if it has been removed and the user didn't change it."""
         was, typed = opened.fields.get(posted.pk), self.typed(posted)
         now = self.cells_of(row) if row is not None else None
         if was is None or (
@@ -335,17 +331,17 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
             return posted
         left_alone = fingerprint_of_row(typed) == was and not posted.is_removed
         if now is None:
-            return None if left_alone or posted.is_removed else self.removed_meanwhile(posted, opened)
+            return None if left_alone or posted.is_removed else self.removed_since(posted, opened)
         if left_alone:
             return self.as_posted(row)
-        self.meanwhile.append(f"{self.somebody(opened)} changed a row to “{row}” while you had this page open. "
+        self.conflicts.append(f"{self.somebody(opened)} changed a row to “{row}” while you had this page open. "
                               "Save again to overwrite it with yours.")  # fmt: skip
         return posted
 
-    def removed_meanwhile(self, posted: PostedRow, opened: Opened) -> PostedRow:
-        """A row that the person changed and somebody else removed: saved again, it is added."""
+    def removed_since(self, posted: PostedRow, opened: Opened) -> PostedRow:
+        """The user changed a row that somebody else removed. Saving again adds it."""
         words = " ".join(value for name in self.cell_fields() for value in posted.cells.get(name, []))
-        self.meanwhile.append(
+        self.conflicts.append(
             f"{self.somebody(opened)} removed the row that is now “{words}” while you had this page open. "
             "Save again to add it."
         )
@@ -358,20 +354,20 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return {name: sent(field, data, name) for name, field in self.cell_fields().items()}
 
     def somebody(self, opened: Opened) -> str:
-        """Who changed the row that the table belongs to since the page was opened."""
+        """Who changed the table's row since the page was opened."""
         entry = entry_since(self.instance, opened.at)
         return str(entry.user) if entry else "Somebody"
 
     def clean(self) -> None:
         super().clean()
-        if self.meanwhile:
-            raise ValidationError(self.meanwhile, code="changed_meanwhile")
+        if self.conflicts:
+            raise ValidationError(self.conflicts, code="concurrent_change")
 
     def save(self, commit: bool = True) -> Any:
-        """As Django's. Call it with the parent's row locked; raises ConcurrentChange if the table isn't the one checked."""
+        """Lock the parent row first. Raises ConcurrentChange if the table changed after validation."""
         rows = self.model._default_manager.filter(**{self.fk.name: self.instance})
         if self.fingerprints(rows) != self.checked:
-            raise ConcurrentChange(f"{self.prefix} of {self.instance.pk} changed meanwhile")
+            raise ConcurrentChange(f"{self.prefix} of {self.instance.pk} has changed")
         return super().save(commit)
 
 

@@ -1,4 +1,4 @@
-"""How numbers and times are put into words, and which characters people can see."""
+"""Numbers and times in words, normal forms of text, and visible characters."""
 
 from __future__ import annotations
 
@@ -7,33 +7,32 @@ from datetime import UTC, datetime, timedelta
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = ((7 * DAY, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
-# Up to how many seconds a distance is told in which unit; beyond the last a date says more.
+# Up to how many seconds a unit is used; beyond the last, the date is shown.
 UNITS = ((45, 1, "second"), (45 * MINUTE, MINUTE, "minute"), (22 * HOUR, HOUR, "hour"), (45 * DAY, DAY, "day"))
 
 # Control, surrogate and format characters, and spaces of any kind (Unicode general categories).
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-# They choose between forms of the character before them.
 VARIATION_SELECTORS = frozenset(
     map(chr, (*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 )
-# Shown as nothing although they count as letters, marks or symbols: the Hangul fillers, the empty Braille cell and others.
+# Invisible although they are letters, marks or symbols: the Hangul fillers, the empty Braille cell and others.
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 BLANKS = FILLERS | VARIATION_SELECTORS
 
 
-# What lower case leaves of the Turkish letters İ and ı, beside i.
+# What case folding leaves of the Turkish letters İ and ı.
 TURKISH_I = (("i\u0307", "i"), ("ı", "i"))
 
 
 def normal_form(text: str) -> str:
-    """One form for all spellings of a text that differ in letter case or compatibility forms: NFKC, case folded."""
+    """NFKC, case folded: one form for spellings that differ in case or compatibility characters."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def search_form(text: str) -> str:
-    """`normal_form`, without invisible characters and without the difference between dotted and dotless i.
+    """`normal_form` without invisible characters, and with dotted and dotless i alike.
 
-    Accents count: "Zoe" does not find "Zoë".
+    Accents matter: "Zoe" doesn't find "Zoë".
     """
     form = "".join(character for character in normal_form(text) if character.isspace() or is_visible(character))
     for spelling, letter in TURKISH_I:
@@ -42,23 +41,22 @@ def search_form(text: str) -> str:
 
 
 def is_visible(character: str) -> bool:
-    """Whether a reader sees something where `character` stands."""
     return unicodedata.category(character) not in INVISIBLE_CATEGORIES and character not in BLANKS
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """“1 account”, “3,000 accounts”; give `plural` when it is not the noun with an s."""
+    """“1 user”, “3,000 users”. Give `plural` if it isn't the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def ago(moment: datetime, now: datetime | None = None) -> str:
-    """How far `moment` is from now, in words: “3 hours ago”, “in 5 days”; a date beyond 45 days."""
-    distance = (now or datetime.now(UTC)) - moment
+def ago(time: datetime, now: datetime | None = None) -> str:
+    """“3 hours ago”, “in 5 days”; a date beyond 45 days."""
+    distance = (now or datetime.now(UTC)) - time
     seconds = abs(distance.total_seconds())
     for longest, size, noun in UNITS:
         if seconds <= longest:
             return in_words(round(seconds / size), size, noun, future=distance < timedelta(0))
-    return f"{moment.astimezone(UTC):%-d %b %Y}"
+    return f"{time.astimezone(UTC):%-d %b %Y}"
 
 
 def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
@@ -68,19 +66,18 @@ def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
     return f"in {text}" if future else f"{text} ago"
 
 
-def exact(moment: datetime) -> str:
-    """The moment to the second in UTC, as a person reads it."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def exact(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def period_in_words(seconds: int) -> str:
-    """What follows “per”: “minute” for 60, “5 minutes” for 300, “90 seconds” for 90."""
+    """What follows “per”: “minute” for 60, “5 minutes” for 300."""
     size, unit = next((size, unit) for size, unit in PERIODS if seconds % size == 0)
     number = seconds // size
     return unit if number == 1 else counted(number, unit)
 
 
 def duration(seconds: int) -> str:
-    """How long something takes, in its largest unit that has two or more, rounded up: “45 seconds”, “30 minutes”."""
+    """“45 seconds”, “30 minutes”: rounded up, in the largest unit of which there are two or more."""
     size, unit = next((size, unit) for size, unit in PERIODS if seconds >= 2 * size or size == 1)
     return counted(-(-seconds // size), unit)

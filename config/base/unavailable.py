@@ -1,4 +1,4 @@
-"""Answer 503 when the database refuses a request, keep what was typed, and use a new connection for the next try."""
+"""503 when the database is unavailable: keeps what was typed, and uses a new connection for the next request."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from config.base.logs import without_secrets
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = "5"
-# Redirects: the next page relies on what this one stored in the session.
-GOES_ON = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
-# Fields that the page leaves out of its form, by the end of their names.
+# The next page needs what this one stored in the session.
+REDIRECTS = {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER}
+# Fields left out of the form on the error page.
 SECRET_FIELD = re.compile(r"(password\d*|passwd|secret|codes?|credential|otp)$|(^|-)(key|token)$", re.IGNORECASE)
 
 
 def service_unavailable(request: HttpRequest, error: BaseException) -> HttpResponse:
-    """503 for a request whose work the database refused."""
-    logger.error("The database refuses %s %s: %s", request.method, request.path, unavailable_error(error))
+    logger.error("The database is unavailable for %s %s: %s", request.method, request.path, unavailable_error(error))
     drop_connection()
     if request.accepts("text/html"):
         response = HttpResponse(render_to_string("503.html", page_context(request)), status=503)
     else:
-        response = problem(503, "Service unavailable", "The database refuses this at the moment. Try again soon.")
+        response = problem(503, "Service unavailable", "The database is unavailable. Try again soon.")
     response["Retry-After"] = RETRY_AFTER
     response["Cache-Control"] = "no-store"
     return response
@@ -63,21 +62,19 @@ def posted(request: HttpRequest) -> Iterator[tuple[str, str]]:
 
 
 def typed(request: HttpRequest) -> Iterator[tuple[str, str]]:
-    """What was posted, without what is secret."""
+    """The posted fields without secrets."""
     for name, value in posted(request):
         if not SECRET_FIELD.search(name) and without_secrets(value) == value:
             yield name, value
 
 
 class DatabaseUnavailableMiddleware(MiddlewareMixin):
-    """Answer 503 when the database refuses what a view asks of it."""
-
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return service_unavailable(request, error) if unavailable_error(error) else None
 
 
 class SessionMiddleware(sessions.SessionMiddleware):
-    """Django's treats a session that can't be saved as deleted, and answers 400. This one answers 503."""
+    """503 for a session that can't be saved, where Django's answers 400."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         try:
@@ -85,19 +82,19 @@ class SessionMiddleware(sessions.SessionMiddleware):
         except (DatabaseError, SessionInterrupted) as error:
             if unavailable_error(error) is None:
                 raise
-            if request.method in {"GET", "HEAD"} and response.status_code not in GOES_ON:
-                # Show the page: only what this visit would have added to the session is lost.
-                logger.warning("The session of a page could not be saved: %s", unavailable_error(error))
+            if request.method in {"GET", "HEAD"} and response.status_code not in REDIRECTS:
+                # Show the page: only changes of the session are lost.
+                logger.warning("A session could not be saved: %s", unavailable_error(error))
                 drop_connection()
                 return response
             answer = service_unavailable(request, error)
-            # The form in that answer carries the CSRF token, which may have been rotated in this request.
+            # The form on the error page has the CSRF token, which may have been rotated in this request.
             answer.cookies = response.cookies
             return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """The handler for uncaught errors: those of other middleware never reach DatabaseUnavailableMiddleware."""
+    """Handles errors of other middleware, which don't reach DatabaseUnavailableMiddleware."""
     error = sys.exc_info()[1]
     return (
         defaults.server_error(request)

@@ -1,4 +1,4 @@
-"""Rules for text that every model shares."""
+"""Validators for text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ ZWNJ, ZWJ = "\u200c", "\u200d"
 VIRAMA = 9  # the canonical combining class of the sign that ends a consonant in Indic scripts
 # The flags of England, Scotland and Wales: a black flag, tag characters, and the tag that ends them.
 TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f")
-# Format characters that are printed: Arabic, Syriac and Kaithi number signs (Unicode: Prepended_Concatenation_Mark).
+# Visible format characters: Arabic, Syriac and Kaithi number signs (Unicode: Prepended_Concatenation_Mark).
 PRINTED_FORMATS = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-# What people may type into a text of several lines beside what they see.
 LINE_CHARACTERS = frozenset("\t\n\r")
-# Code points that Unicode promises never to give a meaning.
 NONCHARACTERS = frozenset(
     map(
         chr,
@@ -26,28 +24,28 @@ NONCHARACTERS = frozenset(
     )
 )
 NAMED = {"\t": "tab", "\n": "line break", "\r": "line break"}
-# Longer than any text that is stored; the rule for the length refuses the others, which are not worth reading to the end.
+# Longer than any stored text; other validators reject what is longer.
 MAX_CHECKED = 1000
 FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def validate_encodable(value: str) -> None:
-    """Refuse lone surrogates, which no database and no page can hold, and NUL, which PostgreSQL cannot store.
+    """Reject lone surrogates, which can't be stored or shown, and NUL, which PostgreSQL can't store.
 
-    Form fields refuse NUL by themselves; commands and other code have only the model's rules.
+    Form fields reject NUL anyway, but commands have only the model's validators.
     """
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValidationError("This text has a broken character. Type it anew.", code="broken_unicode") from None
+        raise ValidationError("This text has an invalid character. Type it again.", code="broken_unicode") from None
     if "\0" in value:
-        raise ValidationError("This text has a NUL character. Type it anew.", code="null_characters_not_allowed")
+        raise ValidationError("This text has a NUL character. Type it again.", code="null_characters_not_allowed")
 
 
 def validate_name(value: str) -> None:
-    """Refuse what has no place in a name: control, bidirectional and other invisible characters, or nothing to see.
+    """Reject control, bidirectional and other invisible characters, and names without a visible character.
 
-    Zero-width joiners and non-joiners may stand where scripts and emoji need them: between visible characters.
+    Some scripts and emoji need zero-width joiners and non-joiners between visible characters.
     """
     validate_characters(value)
     if not any(map(is_visible, value)):
@@ -55,14 +53,14 @@ def validate_name(value: str) -> None:
 
 
 def validate_text(value: str) -> None:
-    """As `validate_name`, for text of several lines, which may be empty."""
+    """Like `validate_name`, but for text with several lines, which may be empty."""
     validate_characters(value, allowed=LINE_CHARACTERS)
 
 
 def validate_no_secrets(value: str) -> None:
-    """Refuse an API key that somebody pasted: names and remarks are shown, exported and kept in the history."""
+    """Reject pasted API keys, because names and notes are shown, exported and kept in the history."""
     if without_secrets(value) != value:
-        raise ValidationError("This contains an API key. Remove it: others can read this text.", code="secret")
+        raise ValidationError("Remove the API key. Other people can read this text.", code="secret")
 
 
 def validate_characters(value: str, allowed: frozenset[str] = frozenset()) -> None:
@@ -87,7 +85,7 @@ def is_fit_for_a_name(character: str, text: str, position: int) -> bool:
 
 
 def joins(before: str, after: str) -> bool:
-    """Whether a joiner has its place between these characters ("" where the text begins or ends)."""
+    """Whether a joiner is valid between these characters ("" at the start or end of the text)."""
     if before == "" or not (is_visible(before) or before in VARIATION_SELECTORS):
         return False
     return unicodedata.combining(before) == VIRAMA or (after != "" and is_visible(after))

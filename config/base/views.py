@@ -1,4 +1,4 @@
-"""What views of every app share: who is let in, how a lost race and an impossible value are answered, the staff shell."""
+"""Decorators for views, and the shell of staff pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def staff_required(*permissions: str) -> Callable[[View], View]:
-    """Open a view to whom the admin site lets in, if they have all of `permissions` ("accounts.view_user").
+    """Require access to the admin site and all of `permissions`, such as "accounts.view_user".
 
     For a class-based view: `@method_decorator(staff_required("accounts.view_user"), name="dispatch")`.
     """
@@ -45,21 +45,21 @@ def staff_required(*permissions: str) -> Callable[[View], View]:
 
 
 def retry_on_conflict(view: View) -> View:
-    """Run a view again when it lost a race: the next pass sees what won, and shows it as a form error.
+    """Run a view again after it lost a race, so that it shows the conflict as a form error.
 
-    Once for a unique value, or a choice that was deleted meanwhile. A row that changed while it was being checked may do so
-    again, when several people work on it.
+    Once for a unique value or a deleted choice. A row that changed during validation may change again, so that is tried
+    more often.
     """
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        passes = 0
+        attempts = 0
         while True:
             try:
                 return view(request, *args, **kwargs)
             except (IntegrityError, ConcurrentDeletion) as error:
-                passes += 1
-                if passes >= (MAX_ATTEMPTS if isinstance(error, ConcurrentChange) else 2):
+                attempts += 1
+                if attempts >= (MAX_ATTEMPTS if isinstance(error, ConcurrentChange) else 2):
                     raise
             uploads: Any = request.FILES.values()
             for upload in uploads:
@@ -69,7 +69,7 @@ def retry_on_conflict(view: View) -> View:
 
 
 class BadRequestFor:
-    """A decorator that answers 400, with `text` in the log, when the function raises one of `errors`."""
+    """A decorator: 400 if the function raises one of `errors`, with `text` in the log."""
 
     def __init__(self, *errors: type[Exception], text: str) -> None:
         self.errors, self.text = errors, text
@@ -85,10 +85,9 @@ class BadRequestFor:
         return guarded
 
 
-# For values that are beyond what the database can hold, such as an id of 10^30.
+# For values the database can't store, such as an id of 10^30.
 reject_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out of range.")
 
 
 def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    """Render a staff page in the admin's shell."""
     return render(request, template, admin.site.each_context(request) | context, status=status)

@@ -1,5 +1,3 @@
-"""The staff site: Django's admin with our sections, dashboard and look."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -40,7 +38,7 @@ class GatehouseAdminSite(AdminSite):
         return super().index(request, overview(request) | (extra_context or {}))
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
-        """Everything that matches ?q=, of the kinds that the person may view. SecretInQueryMiddleware keeps secrets away."""
+        """Rows of all sections the user may view that match ?q=. SecretInQueryMiddleware rejects secrets."""
         query = request.GET.get("q", "").strip()[:MAX_QUERY_LENGTH]
         context = self.each_context(request) | {
             "title": "Search",
@@ -53,7 +51,7 @@ class GatehouseAdminSite(AdminSite):
         return reject_bad_values(super().autocomplete_view)(request)
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """As Django's, but for allauth's models: their stock pages would go round the rules for changing accounts."""
+        """Not allauth's models: their admin pages would bypass our rules for changing users."""
         models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
         ours = [model for model in models if not model.__module__.startswith("allauth.")]
         super().register(ours, admin_class, **options)
@@ -61,7 +59,7 @@ class GatehouseAdminSite(AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         return access.has_staff_access(request)
 
-    # never_cache: a browser that remembers this redirect would loop once its owner has signed in.
+    # A browser that caches this redirect would loop after sign-in.
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Send staff to the common sign-in page, and back to ?next= or, from any other staff page, to that page."""

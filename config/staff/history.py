@@ -1,5 +1,3 @@
-"""The History section: every change on the site, read only."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -17,10 +15,10 @@ from config.base.admin import ReadOnlyAdmin, when
 from config.base.history import describe
 
 
-class PersonFilter(admin.SimpleListFilter):
-    """Changes by one person; offered are those who made changes, at most a hundred of them."""
+class UserFilter(admin.SimpleListFilter):
+    """Offers up to a hundred users who made changes."""
 
-    title = "person"
+    title = "user"
     parameter_name = "by"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -35,9 +33,9 @@ class PersonFilter(admin.SimpleListFilter):
 
 
 class KindFilter(admin.SimpleListFilter):
-    """Changes of one kind of thing; offered are the kinds that have pages here."""
+    """Offers the models with a section."""
 
-    title = "kind"
+    title = "type"
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -50,7 +48,7 @@ class KindFilter(admin.SimpleListFilter):
 
 
 def titled(title: str, kind: type[admin.FieldListFilter]) -> type[admin.FieldListFilter]:
-    """A filter by a field, under a better name than the field has."""
+    """A filter by a field, with another title."""
 
     class Titled(kind):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -74,7 +72,7 @@ class HistoryAdmin(ReadOnlyAdmin):
     list_display_links = None
     fields = list_display
     list_filter = (
-        PersonFilter,
+        UserFilter,
         KindFilter,
         ("action_flag", titled("change", admin.ChoicesFieldListFilter)),
         ("action_time", titled("when", admin.DateFieldListFilter)),
@@ -84,19 +82,18 @@ class HistoryAdmin(ReadOnlyAdmin):
     search_fields = ("object_repr", "object_id")
     ordering = ("-action_time", "-pk")
     actions = None
-    empty_advice = "Every change that a person or a command makes will be listed here, with old and new values."
+    empty_advice = "Every change by a user or a command appears here, with old and new values."
     csv_fields = ("action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message")
     when_column = when("action_time", "When")
 
-    @admin.display(description="Of")
+    @admin.display(description="Object")
     def object_column(self, entry: LogEntry) -> str:
-        """What was changed, and below it what kind of thing that is."""
         url = url_of(entry)
         name = format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
         kind = capfirst(str(entry.content_type.name)) if entry.content_type else "–"
         return format_html('{}<span class="sub">{}</span>', name, kind)
 
-    @admin.display(description="What")
+    @admin.display(description="Change")
     def what_column(self, entry: LogEntry) -> str:
         return render_to_string("base/history_entry.html", {"entry": entry})
 

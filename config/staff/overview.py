@@ -1,7 +1,4 @@
-"""The first staff page: how much there is, what needs somebody soon, what was changed, what was asked and refused.
-
-Everything on it is bounded, and shown only to those who may see it in its own section.
-"""
+"""The first staff page. Everything on it is bounded, and shown only to users who may view its section."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ MAX_LISTED = 8
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
-    """The context of templates/admin/index.html for the person who asks."""
+    """The context of templates/admin/index.html."""
     user: Any = request.user
     context: dict[str, Any] = {"stats": list(stats(user))}
     if user.has_perm("apikeys.view_apikey"):
@@ -41,7 +38,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
 
 
 def stats(user: Any) -> Iterator[dict[str, Any]]:
-    """One figure for each section that the person may view, with the first step where there is nothing yet."""
+    """A number for each section the user may view."""
     for model, label, queryset, url in sections():
         if user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"):
             count, capped = bounded_count(queryset)
@@ -50,18 +47,18 @@ def stats(user: Any) -> Iterator[dict[str, Any]]:
 
 def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
     yield User, "users", User.objects.live(), reverse("users:list")
-    yield APIKey, "keys that work", APIKey.objects.effective(), reverse("admin:apikeys_apikey_changelist")
+    yield APIKey, "active keys", APIKey.objects.effective(), reverse("admin:apikeys_apikey_changelist")
     yield Tier, "tiers", Tier.objects.live(), reverse("admin:tiers_tier_changelist")
     yield RateLimit, "rate limits", RateLimit.objects.live(), reverse("admin:ratelimits_ratelimit_changelist")
 
 
 def expiring_keys() -> Any:
-    """The keys that work now and expire within 30 days, the next first."""
+    """Active keys that expire within 30 days, the next first."""
     return hygiene.expiring().select_related("user").order_by("expires_at")[:MAX_LISTED]
 
 
 def requests_by_hour() -> list[Figure]:
-    """(hour, let through, refused by us) for the last 24 hours, the hours without a request included; empty if there was none."""
+    """(hour, allowed, denied) for the last 24 hours; empty if there were no requests."""
     end = floor_to_hour(timezone.now()) + HOUR
     time_range = TimeRange(end - 24 * HOUR, end)
     sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), time_range)}

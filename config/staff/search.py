@@ -1,4 +1,4 @@
-"""Search over everything that staff look for, on one page: what the person may view, a few of each kind."""
+"""Search in all sections the user may view, with a few results each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_FOUND = 6
 
 
 def search(site: AdminSite, request: HttpRequest, query: str) -> list[dict[str, Any]]:
-    """What matches, by kind: label, rows (at most 6 live ones), whether there are more, and the URL of the full list."""
+    """For each section: label, up to MAX_FOUND live rows, whether there are more, and the URL of the full list."""
     return list(groups(site, request, query)) if query else []
 
 
@@ -42,7 +42,7 @@ def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[s
 
 
 def about(row: Any) -> str:
-    """A few words that tell the row from others of its name."""
+    """Tells rows with the same name apart."""
     if isinstance(row, User):
         return f"{row.name} · {row.email}"
     if isinstance(row, APIKey):

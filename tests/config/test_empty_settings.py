@@ -19,7 +19,7 @@ SWITCHES = ["HTTPS_ONLY", "STAFF_MFA_REQUIRED", "RATE_LIMITER_ENABLED"]
 @pytest.mark.parametrize("value", ["", " ", "\t", "\u00a0", "\n"])
 @pytest.mark.parametrize("name", [*TEXTS, *LISTS, *SWITCHES])
 def test_an_empty_value_is_refused(name, value, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} is set but empty. Give it a value, or remove it.$"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} is set but empty. Set a value, or remove it.$"):
         read_settings(tmp_path, **{name: value})
 
 
@@ -32,7 +32,7 @@ def test_an_empty_value_is_refused_with_debug_too(name, tmp_path):
 @pytest.mark.parametrize("value", ["a,,b", ",", "a,", ",a", "a, ,b"])
 @pytest.mark.parametrize("name", LISTS)
 def test_an_empty_entry_is_refused(name, value, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} has an empty entry. Give it a value, or remove it.$"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} has an empty entry. Set a value, or remove it.$"):
         read_settings(tmp_path, **{name: value})
 
 
@@ -43,7 +43,7 @@ def test_an_empty_password_of_postgresql_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["TRUSTED_PROXY_HOPS", "NODES"])
 def test_an_empty_number_is_refused(name, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be a whole number, and is “”.$"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be a whole number, but is “”.$"):
         read_settings(tmp_path, **{name: ""})
 
 
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_refused(name, place, tmp_path):
     path = str(tmp_path / place) if place else ""
     with pytest.raises(ImproperlyConfigured, match=f"^{name}_FILE is “.*”, which can't be read: ") as caught:
         read_settings(tmp_path, **{name: None, f"{name}_FILE": path})
-    assert "Give it the path of a text file, or remove it." in str(caught.value)
+    assert "Set it to the path of a text file, or remove it." in str(caught.value)
 
 
 def test_a_file_that_is_no_text_is_refused_without_showing_it(tmp_path):
@@ -89,7 +89,7 @@ def test_what_is_not_set_is_off(tmp_path):
 def test_an_empty_secret_stops_every_command_with_a_sentence():
     result = manage("check", GATEWAY_SECRET="")
     assert result.returncode != 0
-    assert "GATEWAY_SECRET is set but empty. Give it a value, or remove it." in result.stderr
+    assert "GATEWAY_SECRET is set but empty. Set a value, or remove it." in result.stderr
 
 
 def test_a_secret_that_looks_like_a_reference_protects_the_gateway_endpoints(tmp_path):

@@ -52,20 +52,20 @@ def test_production_settings_pass_the_deployment_checks():
     ],
 )
 def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be {kind}, and is “{value}”."):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be {kind}, but is “{value}”."):
         read_settings(tmp_path, **{name: value})
 
 
 def test_a_command_ends_with_just_that_sentence():
     result = manage("check", NODES="two")
-    assert (result.returncode, result.stderr) == (1, "NODES must be a whole number, and is “two”.\n")
+    assert (result.returncode, result.stderr) == (1, "NODES must be a whole number, but is “two”.\n")
 
 
 def test_a_wrong_value_is_refused_where_it_is_read(monkeypatch):
     monkeypatch.setenv("HOW_MANY", "a few")
-    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be a whole number, and is “a few”"):
+    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be a whole number, but is “a few”"):
         Environment().int("HOW_MANY", default=3)
-    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be true or false, and is “a few”"):
+    with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be true or false, but is “a few”"):
         Environment().bool("HOW_MANY", default=True)
 
 
@@ -95,7 +95,7 @@ def test_yes_and_no_are_read_as_people_write_them(monkeypatch, text, means):
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY_PEPPERS"])
 def test_production_does_not_start_without_a_secret(name, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} is not set. Give it 50 or more random characters"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} isn't set. Set it to 50 or more random characters"):
         read_settings(tmp_path, **{name: None})
 
 
@@ -127,17 +127,17 @@ def test_safe_settings_have_no_findings(settings):
         ({"SECRET_KEY": "a" * 80}, "Set SECRET_KEY to at least 50 random characters"),
         ({"API_KEY_PEPPERS": ["short"]}, "Set each pepper to at least 32 random characters"),
         ({"DEBUG": True}, "Set DEBUG=false"),
-        ({"ALLOWED_HOSTS": ["*"]}, "Set ALLOWED_HOSTS to the names that people use"),
-        ({"ALLOWED_HOSTS": ["gatehouse.test", ".com"]}, "Set ALLOWED_HOSTS to the names that people use"),
-        ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must be 2 to 16 lower-case letters"),
-        ({"DEFAULT_RATE_LIMIT_LIMIT": 0}, "DEFAULT_RATE_LIMIT_LIMIT must be 1 to 2,147,483,647"),
+        ({"ALLOWED_HOSTS": ["*"]}, "Set ALLOWED_HOSTS to your host names"),
+        ({"ALLOWED_HOSTS": ["gatehouse.test", ".com"]}, "Set ALLOWED_HOSTS to your host names"),
+        ({"API_KEY_PREFIX": "Gate-1"}, "API_KEY_PREFIX must have 2 to 16 lowercase letters"),
+        ({"DEFAULT_RATE_LIMIT_LIMIT": 0}, "DEFAULT_RATE_LIMIT_LIMIT must be from 1 to 2,147,483,647"),
         ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),
-        ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "neither an address nor a network"),
-        ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET is not set"),
+        ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "isn't an address or a network"),
+        ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET isn't set"),
         ({"GATEWAY_SECRET": "abc"}, "Set GATEWAY_SECRET to at least 16 random characters"),
-        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6 "}, "GATEWAY_SECRET must be visible ASCII characters"),
-        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6\n7"}, "GATEWAY_SECRET must be visible ASCII characters"),
-        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Ajß7"}, "GATEWAY_SECRET must be visible ASCII characters"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6 "}, "GATEWAY_SECRET must be printable ASCII"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6\n7"}, "GATEWAY_SECRET must be printable ASCII"),
+        ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Ajß7"}, "GATEWAY_SECRET must be printable ASCII"),
     ],
 )
 def test_a_dangerous_setting_is_found_with_what_to_set(settings, changes, sentence):
@@ -147,19 +147,19 @@ def test_a_dangerous_setting_is_found_with_what_to_set(settings, changes, senten
 @pytest.mark.parametrize(("vendor", "refused"), [("sqlite", True), ("postgresql", False)])
 def test_several_machines_need_postgresql(settings, monkeypatch, vendor, refused):
     monkeypatch.setattr("config.checks.connection", SimpleNamespace(vendor=vendor))
-    assert ("PostgreSQL database that all nodes share" in str(findings(settings, NODES=2))) is refused
+    assert ("PostgreSQL database for all nodes" in str(findings(settings, NODES=2))) is refused
 
 
 def test_an_error_ends_the_command_that_checks():
     result = manage("check", "--deploy", NODES="2")
     assert result.returncode != 0
-    assert "Set DATABASE_URL to a PostgreSQL database that all nodes share" in result.stderr
+    assert "Set DATABASE_URL to a PostgreSQL database for all nodes" in result.stderr
 
 
 def test_a_missing_gateway_secret_is_a_warning():
     result = manage("check", "--deploy", GATEWAY_SECRET=None)
     assert result.returncode == 0
-    assert "GATEWAY_SECRET is not set" in result.stderr
+    assert "GATEWAY_SECRET isn't set" in result.stderr
 
 
 def test_a_secret_may_come_from_a_file(tmp_path):

@@ -174,7 +174,7 @@ def test_the_environment_wins_over_an_env_file(tmp_path):
 @pytest.mark.parametrize("line", ["GATEWAY_SECRET: abc", "GATEWAY_SECRET", "GATEWAY-SECRET=abc", "=abc", "A=b\0c"])
 def test_a_line_that_says_nothing_is_refused_by_its_number_and_not_shown(line, tmp_path):
     with pytest.raises(
-        ImproperlyConfigured, match=r"env, line 2: write NAME=value, or start a comment with #\."
+        ImproperlyConfigured, match=r"env, line 2: use NAME=value, or start a comment with #\."
     ) as caught:
         read_settings(tmp_path, **env_file(tmp_path, f"LOG_LEVEL=INFO\n{line}\n"))
     assert "abc" not in str(caught.value)

@@ -17,7 +17,7 @@ SENTENCE = "is set, but Gatehouse can't be served under a path. Remove"
 @pytest.mark.parametrize("prefix", ["/gatehouse", "gatehouse", "/gatehouse/", "/"])
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "FORCE_SCRIPT_NAME"])
 def test_a_prefix_is_refused(name, prefix, tmp_path):
-    with pytest.raises(ImproperlyConfigured, match=f"^{name} {SENTENCE} {name}, and give Gatehouse a host name"):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} {SENTENCE} {name} and use a separate host name"):
         read_settings(tmp_path, **{name: prefix})
 
 
@@ -37,8 +37,8 @@ def test_every_command_says_so_in_one_sentence():
     result = manage("check", SCRIPT_NAME="/gatehouse")
     assert result.returncode == 1
     assert result.stderr == (
-        "SCRIPT_NAME is set, but Gatehouse can't be served under a path. Remove SCRIPT_NAME, and give Gatehouse a host name "
-        "of its own, for example gatehouse.example.com.\n"
+        "SCRIPT_NAME is set, but Gatehouse can't be served under a path. Remove SCRIPT_NAME and use a separate host name "
+        "for Gatehouse, for example gatehouse.example.com.\n"
     )
 
 

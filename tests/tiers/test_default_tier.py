@@ -126,12 +126,12 @@ def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(cli
 
     def deleted_first(tier):
         """Another process with another default tier deleted it first."""
-        monkeypatch.setattr(base_models, "hold", hold)
+        monkeypatch.setattr(base_models, "lock_live", hold)
         settings.DEFAULT_TIER_NAME = "basic"
         raise base_models.ConcurrentDeletion("gone")
 
-    hold = base_models.hold
-    monkeypatch.setattr(base_models, "hold", deleted_first)
+    hold = base_models.lock_live
+    monkeypatch.setattr(base_models, "lock_live", deleted_first)
     assert client.post("/accounts/signup/", SIGN_UP).status_code == 302
     assert User.objects.get(username="dora").tier == basic
 

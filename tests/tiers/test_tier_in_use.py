@@ -99,7 +99,7 @@ def test_a_deleted_tiers_name_is_free_again_and_a_live_ones_is_not(pro):
     again = Tier.objects.create(name="pro")
     with pytest.raises(ValidationError, match="Another tier has this name"):
         Tier(name="pro").full_clean()
-    with pytest.raises(ValidationError, match="cannot be restored"):
+    with pytest.raises(ValidationError, match="can't be restored"):
         pro.restore()
     again.delete()
     pro.restore()

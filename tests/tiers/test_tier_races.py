@@ -167,7 +167,7 @@ def in_services(root, tier):
 )
 def test_every_way_to_attach_something_refuses_a_tier_that_is_gone(root, way):
     work = in_services(root, Tier.objects.create(name="pro"))[way]
-    with pytest.raises(ConcurrentDeletion, match=r"The tier “pro” was deleted just now\. Choose another tier\."):
+    with pytest.raises(ConcurrentDeletion, match=r"The tier “pro” has just been deleted\. Choose another tier\."):
         work()
     assert on_deleted_tiers() == 0
     assert not User.objects.filter(username="zoe").exists()

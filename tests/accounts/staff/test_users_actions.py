@@ -154,7 +154,7 @@ def test_restoring_an_account_whose_name_is_taken_names_the_other_one(staff_clie
     alice.delete()
     make_user("alice")
     page = act(staff_client, alice, "restore").content.decode()
-    assert "User “alice” cannot be restored: the user “alice” has the same username" in page
+    assert "User “alice” can&#x27;t be restored because the user “alice” has the same username" in page
 
 
 @pytest.mark.parametrize("action", ALL)

@@ -131,7 +131,7 @@ def test_no_name_or_remark_may_hold_a_secret(free, alice, text):
         (key, "revoked_reason"),
     ):
         setattr(row, field, text)
-        with pytest.raises(ValidationError, match="contains an API key"):
+        with pytest.raises(ValidationError, match="Remove the API key"):
             row._meta.get_field(field).clean(text, row)
 
 
@@ -139,7 +139,7 @@ def test_no_name_or_remark_may_hold_a_secret(free, alice, text):
 def test_metadata_of_a_key_may_not_hold_a_secret(alice, metadata):
     key = make_key(alice)
     key.metadata = metadata
-    with pytest.raises(ValidationError, match="contains an API key"):
+    with pytest.raises(ValidationError, match="Remove the API key"):
         key.full_clean()
 
 
@@ -147,7 +147,7 @@ def test_a_form_says_so_and_creates_nothing(client, alice):
     client.force_login(alice)
     data = {"name": SECRET, "everything": "on"}
     page = client.post("/account/keys/new/", data).content.decode()
-    assert "This contains an API key. Remove it" in page
+    assert "Remove the API key. Other people can read this text" in page
     assert not alice.api_keys.exists()
 
 

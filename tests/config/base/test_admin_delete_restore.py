@@ -172,10 +172,10 @@ def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alic
     User.objects.create_user("alice", "new@example.com", name="New")
     page = staff_client.post(f"/admin/accounts/user/{alice.pk}/restore/", {"post": "yes"})
     assert page.status_code == 200
-    assert "cannot be restored: the user “alice” has the same username" in page.content.decode()
+    assert "can&#x27;t be restored because the user “alice” has the same username" in page.content.decode()
     data = {"action": "restore_selected", "_selected_action": [alice.pk], "post": "yes"}
     page = staff_client.post("/admin/accounts/user/?state=deleted", data, follow=True)
-    assert "cannot be restored" in messages_of(page)[0]
+    assert "can't be restored" in messages_of(page)[0]
     alice.refresh_from_db()
     assert alice.deleted_at is not None
 

@@ -253,7 +253,7 @@ def test_states_are_words(staff_client, alice, bob, free):
     make_limit(free, "/a", mode="observe")
     make_limit(free, "/b", method="GET")
     page = staff_client.get("/admin/ratelimits/ratelimit/").content.decode()
-    assert "observed only" in page
+    assert "observe only" in page
     assert ">enforced</span>" in page
     assert RateLimit.objects.count() == 2
 

@@ -37,7 +37,7 @@ class SlowForm(LiveChoicesForm):
 def test_a_tier_that_is_deleted_while_the_form_is_checked_is_refused(alice):
     pro = Tier.objects.create(name="pro")
     form = SlowForm({"name": "Alice", "tier": pro.pk}, instance=alice)
-    assert form.errors == {"tier": ["“pro” was deleted just now. Choose another one."]}
+    assert form.errors == {"tier": ["“pro” has just been deleted. Choose another one."]}
 
 
 def test_a_tier_that_the_account_has_already_is_not_looked_at_again(free):
@@ -52,18 +52,18 @@ def test_a_name_that_is_taken_while_a_row_is_restored_is_an_explained_refusal(mo
     first = Tier.objects.create(name="pro")
     first.delete()
     Tier.objects.create(name="pro")
-    look, looked = Tier._refuse_conflict, []
+    look, looked = Tier._raise_conflict, []
 
     def too_early(self):
         looked.append(self)
         if len(looked) > 1:
             look(self)
 
-    monkeypatch.setattr(Tier, "_refuse_conflict", too_early)
-    with pytest.raises(ValidationError, match="cannot be restored"):
+    monkeypatch.setattr(Tier, "_raise_conflict", too_early)
+    with pytest.raises(ValidationError, match="can't be restored"):
         first.restore()
     assert len(looked) == 2
-    monkeypatch.setattr(Tier, "_refuse_conflict", lambda _: None)
+    monkeypatch.setattr(Tier, "_raise_conflict", lambda _: None)
     with pytest.raises(IntegrityError):
         first.restore()
 

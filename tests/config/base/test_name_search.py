@@ -155,7 +155,7 @@ class TestKept:
         assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("free", "gross")
 
     def test_an_update_by_an_expression_is_refused(self, alice):
-        with pytest.raises(TypeError, match="name as a text"):
+        with pytest.raises(TypeError, match="name as a string"):
             User.objects.update(name=Upper("username"))
         User.objects.update(name=Upper("username"), name_folded=models.F("username"))
         assert User.objects.get().name_folded == "alice"

@@ -75,7 +75,7 @@ def test_a_tier_that_cannot_be_saved_is_503_with_what_was_typed_and_saved_later(
         )
         assert f'<form method="post" action="{url}">' in page
         assert "We couldn't save this" in page
-        assert "The database refuses POST /admin/tiers/tier/add/" in caplog.text
+        assert "The database is unavailable for POST /admin/tiers/tier/add/" in caplog.text
         assert not Tier.objects.filter(name__startswith="gold").exists()
     # Without a restart, and on the first try.
     assert staff_client.post(url, TIER_FORM).status_code in {200, 302}

@@ -33,7 +33,7 @@ def test_the_figures_count_what_is_live_and_works(staff_client, alice, bob, free
     stats = {stat["label"]: (stat["value"], stat["url"]) for stat in staff_client.get("/admin/").context["stats"]}
     assert {label: value for label, (value, _) in stats.items()} == {
         "users": "2",
-        "keys that work": "1",
+        "active keys": "1",
         "tiers": "1",
         "rate limits": "1",
     }
@@ -89,7 +89,7 @@ def test_an_empty_site_says_what_comes_first(staff_client):
         ("accounts.view_user", "users"),
         ("tiers.view_tier", "tiers"),
         ("ratelimits.view_ratelimit", "rate limits"),
-        ("apikeys.view_apikey", "keys that work"),
+        ("apikeys.view_apikey", "active keys"),
     ],
 )
 def test_staff_see_the_parts_of_their_permissions_only(client, permission, shown):
