@@ -103,9 +103,6 @@ class UserAdmin(SoftDeleteAdmin):
 
     log_change = log_addition
 
-    def may_touch(self, user: Any, row: User) -> bool:
-        return rights.may_change(user, row)
-
 
 class GroupForm(EditForm):
     def clean_name(self) -> str:

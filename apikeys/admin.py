@@ -1,34 +1,27 @@
-"""The API keys section of the admin: the list, the key's own page, and the steps of its life."""
+"""The API keys section of the admin: the list and the page of a key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path
-from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import User
-from accounts.rights import may_change, why_not_change
 from apikeys import services
 from apikeys.fields import NetworksField
 from apikeys.models import APIKey, KeyPermission, KeyState
-from apikeys.pages.bulk import BulkForm, bulk_page
-from apikeys.pages.desks import StaffDesk, may_take
-from apikeys.pages.forms import FindForm, StaffCreateKeyForm
+from apikeys.pages.actions import Disable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows
-from apikeys.pages.views import STEPS, at, create_key, status_of
+from apikeys.pages.staff_views import StaffActionView, StaffCreateView
 from apikeys.usage import admin as usage_admin  # noqa: F401  (registers the ledger)
 from config.base.admin import GatehouseTabularInline, when
-from config.base.admin_soft_delete import MOST_AT_ONCE, Delete, Restore, SoftDeleteAdmin
+from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
 from config.base.templatetags import badge
@@ -91,21 +84,16 @@ class KeyPermissionInline(GatehouseTabularInline):
         return self.admin_site.get_model_admin(APIKey).has_change_permission(request, key)
 
 
-class DeleteKey(Delete):
-    def allowed(self, user: Any, rows: Any) -> Any:
-        return rows.filter(user__in=User.objects.changeable_by(user))
-
-    def why_not(self, user: Any, row: APIKey) -> str:
-        return why_not_change(user, row.user)
+class DeleteKey(OwnerGuard, Delete):
+    sentences = ("Usage is kept.", *Delete.sentences)
 
     def effects(self, rows: Any) -> Sequence[str]:
         active = counted(rows.effective().count(), "active key")
-        return [f"{active} will stop working at once. Usage is kept.", *super().effects(rows)]
+        return [f"{active} will stop working at once.", *self.sentences]
 
 
-class RestoreKey(DeleteKey, Restore):
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ["Keys work again unless they are revoked, disabled or expired."]
+class RestoreKey(OwnerGuard, Restore):
+    sentences = ("Keys work again unless they are revoked, disabled or expired.",)
 
 
 @admin.register(APIKey)
@@ -123,9 +111,8 @@ class APIKeyAdmin(SoftDeleteAdmin):
     search_fields = (
         "name_folded__has", "prefix__startswith", "last4__exact", "user__username__has", "user__email__has"
     )  # fmt: skip
-    search_help_text = "By name, holder, start of the secret or its last four characters."
-    row_actions = (DeleteKey(), RestoreKey())
-    actions = ("disable_selected", "revoke_selected", "export_selected")
+    search_help_text = "By name, owner, start of the secret or its last four characters."
+    row_actions = (Disable(), Revoke(), DeleteKey(), RestoreKey())
     inlines = (KeyPermissionInline,)
     fields = ("name", "allowed_ips", "rate_limit", "rate_period", "metadata")
     change_form_template = "admin/apikeys/apikey/change_form.html"
@@ -134,7 +121,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         "id", "user", "name", "prefix", "last4", "is_active", "expires_at", "revoked_at", "revoked_reason",
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip
-    empty_advice = "A key lets a program use the API in the name of an account."
+    empty_advice = "A key lets a program use the API as its owner."
     expires = when("expires_at", "Expires")
 
     # --- The list ---
@@ -164,51 +151,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
     def use(self, key: APIKey) -> str:
         return render_to_string("apikeys/usage/_sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
 
-    @admin.action(description="Disable selected API keys", permissions=("stop",))
-    def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return self.preview(request, queryset, "disable")
-
-    @admin.action(description="Revoke selected API keys", permissions=("stop",))
-    def revoke_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        return self.preview(request, queryset, "revoke")
-
-    def preview(self, request: HttpRequest, queryset: Any, verb: str) -> HttpResponse | None:
-        keys = list(queryset.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-        if len(keys) > MOST_AT_ONCE:
-            self.tell(request, f"At most {MOST_AT_ONCE:,} keys at once. Narrow the list with filters.", messages.ERROR)
-            return None
-        return bulk_page(StaffDesk(request), BulkForm(initial={"verb": verb, "keys": keys}))
-
-    def has_stop_permission(self, request: HttpRequest) -> bool:
-        return may_take(request.user, "disable")
-
-    def bulk_view(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_stop_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseRedirect(self.url("changelist"))
-        return bulk_page(StaffDesk(request), BulkForm(request.POST))
-
-    @method_decorator(sensitive_post_parameters("secret"))
-    @sensitive_variables()
-    def find_view(self, request: HttpRequest) -> HttpResponse:
-        """A key by its whole secret, sent in the body: never in an address, never echoed."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        form = FindForm(request.POST if request.method == "POST" else None)
-        if form.is_bound and form.is_valid():
-            key = APIKey.objects.with_secret(form.cleaned_data["secret"]).first()
-            if key is not None:
-                return HttpResponseRedirect(self.url("change", key.pk))
-            form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
-        return StaffDesk(request).page(
-            "apikeys/pages/find.html", status_of(form), form=form, title="Find a key by its secret"
-        )
-
     # --- One key ---
-
-    def may_touch(self, user: Any, row: APIKey) -> bool:
-        return may_change(user, row.user)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.actions)
@@ -217,13 +160,13 @@ class APIKeyAdmin(SoftDeleteAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except ValidationError as error:
-            # The key was revoked or deleted between the check and the saving.
+            # The key was revoked or deleted after the check.
             self.tell(request, " ".join(error.messages), messages.ERROR)
             return HttpResponseRedirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if "edit" not in obj.actions:
-            raise ValidationError("This key was revoked or deleted meanwhile, or has expired. Nothing was changed.")
+            raise ValidationError("This key was revoked or deleted, or has expired. Nothing was changed.")
         super().save_model(request, obj, form, change)
 
     def why_ended(self, request: HttpRequest, object_id: str) -> str:
@@ -236,41 +179,13 @@ class APIKeyAdmin(SoftDeleteAdmin):
         context |= {
             "key": key,
             "row": key_rows([key])[0],
-            "urls": StaffDesk(request).urls(key),
+            "actions": StaffActionView(request=request).offered_actions(key),
             "show_save_and_add_another": False,
-            "may_step": self.has_stop_permission(request) and self.may_touch(request.user, key),
-            "only_stopping": not may_take(request.user, "rotate"),
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
     @sensitive_variables()
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        data = request.POST if request.method == "POST" else None
-        form = StaffCreateKeyForm(data, maker=request.user)
-        form.initial["owner"] = request.GET.get("user", "")[:254]
-        return create_key(StaffDesk(request), form)
-
-    def get_urls(self) -> list[URLPattern]:
-        wrap, name = self.admin_site.admin_view, f"{self.opts.app_label}_{self.opts.model_name}"
-        steps = [
-            path(f"<uuid:key_id>/{step}/", wrap(self.step_view(step, view)), name=f"{name}_{step}")
-            for step, view in STEPS.items()
-        ]
-        return [
-            path("find/", wrap(self.find_view), name=f"{name}_find"),
-            path("bulk/", wrap(self.bulk_view), name=f"{name}_bulk"),
-            *steps,
-            *super().get_urls(),
-        ]
-
-    def step_view(self, step: str, view: Any) -> Any:
-        served = at(StaffDesk, view)
-
-        def checked(request: HttpRequest, key_id: UUID) -> HttpResponse:
-            # Before the key is looked up: whoever may not take the step learns nothing of which ids exist.
-            StaffDesk(request).check_may_take(step)
-            return served(request, key_id)
-
-        return checked
+        return StaffCreateView.as_view()(request)

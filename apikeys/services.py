@@ -106,7 +106,7 @@ def revoke_key(key: APIKey, author: Author, *, reason: str) -> None:
     """Revoke the key permanently. A deleted key can be revoked, too, and stays revoked if it's restored."""
     reason = clean_reason(reason)
     values = {"revoked_at": timezone.now(), "revoked_reason": reason}
-    change(key, author, APIKey.objects.without(KeyState.REVOKED), values, note=f"Revoked: {reason}")
+    change(key, author, APIKey.objects.unrevoked(), values, note=f"Revoked: {reason}")
 
 
 def clean_reason(reason: str) -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -34,11 +33,10 @@ class MethodFilter(admin.SimpleListFilter):
 
 
 class DeleteLimit(Delete):
-    def effects(self, rows: Any) -> Sequence[str]:
-        return [
-            "It stops applying within 5 seconds. The tier's next most specific rate limit applies instead, or the default.",
-            *super().effects(rows),
-        ]
+    sentences = (
+        "It stops applying within 5 seconds. The tier's next most specific rate limit applies instead, or the default.",
+        *Delete.sentences,
+    )
 
     def change(self, rows: Any) -> None:
         super().change(rows)
@@ -46,8 +44,7 @@ class DeleteLimit(Delete):
 
 
 class RestoreLimit(Restore):
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ["It takes effect again within 5 seconds."]
+    sentences = ("It takes effect again within 5 seconds.",)
 
     def change(self, rows: Any) -> None:
         super().change(rows)
@@ -55,7 +52,7 @@ class RestoreLimit(Restore):
 
 
 class SetMode(Action):
-    mode: str
+    mode = RateLimit.Mode.OBSERVE
 
     def fits(self, rows: Any) -> Any:
         return rows.live().exclude(mode=self.mode)
@@ -65,20 +62,16 @@ class SetMode(Action):
 
 
 class Observe(SetMode):
-    name, label, done, mode = "observe", "Only observe", "{} now only observed.", RateLimit.Mode.OBSERVE
-
-    def effects(self, rows: Any) -> Sequence[str]:
-        return [
-            "Within 5 seconds, they only count and report, and no longer deny requests.",
-            "No other rate limit of the tier applies to the requests they match.",
-        ]
+    name, label, done = "observe", "Only observe", "{} now only observed."
+    sentences = (
+        "Within 5 seconds, they only count and report, and no longer deny requests.",
+        "No other rate limit of the tier applies to the requests they match.",
+    )
 
 
 class Enforce(SetMode):
     name, label, done, mode = "enforce", "Enforce", "{} now enforced.", RateLimit.Mode.ENFORCE
-
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ["Within 5 seconds, they deny requests above the limit. Requests counted so far are included."]
+    sentences = ("Within 5 seconds, they deny requests above the limit. Requests counted so far are included.",)
 
 
 @admin.register(RateLimit)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, KeyPermission
 from config.base.history import CHANGE, Author
-from ratelimits.models import Outage, RateLimit, Refusal
+from ratelimits.models import Denial, Outage, RateLimit
 from tests.accounts.people import messages, signed_in
 from tests.accounts.signin.steps import confirm_identity, sign_in, verified
 from tests.conftest import make_user
@@ -72,11 +72,11 @@ def large(settings, db):
     make_limit(pro, "/y", id=FIRST + 1, limit=1_234, period=604_800)
     figures = {"tokens_used": 7_654_321, "cost_microcents": 7_654_321, "response_time_ms": 7_654}
     event = make_usage(key, **figures)
-    Refusal.objects.create(
+    Denial.objects.create(
         id=FIRST, key="k", owner=f"user:{olga.pk}", rate_limit=limit, name=limit.name, limit=1_234_567, period=1_234,
         window="rolling", count=7_654_321, first_at=now, last_at=now,
     )  # fmt: skip
-    Outage.objects.create(id=FIRST, store="redis", node="web-1", error="away", began_at=now, let_through=7_654_321)
+    Outage.objects.create(id=FIRST, store="redis", node="web-1", error="away", began_at=now, allowed=7_654_321)
     Author(sue).record(olga, CHANGE, note="Hello.")
     LogEntry.objects.update(id=FIRST)
     SocialAccount.objects.create(id=FIRST, user=olga, provider="github", uid="1234567", extra_data={"login": "olga"})
@@ -114,7 +114,7 @@ SENT = [
     ("/admin/tiers/tier/", {"action": "delete_selected", "_selected_action": "{tier}"}),
     ("/admin/ratelimits/ratelimit/", {"action": "observe_selected", "_selected_action": "{ratelimit}"}),
     ("/admin/auth/group/", {"action": "delete_selected", "_selected_action": "{group}"}),
-    ("/admin/apikeys/apikey/bulk/", {"verb": "revoke", "keys": "{apikey}"}),
+    ("/admin/apikeys/apikey/bulk/", {"action": "revoke", "pk": "{apikey}"}),
     ("/users/bulk/", {"action": "suspend", "pk": "{user}"}),
     ("/users/bulk/", {"action": "tier", "tier": "{tier}", "pk": "{user}"}),
     ("/users/{user}/edit/", {"name": "", "username": "olga", "email": "olga@example.com", "tier": "{tier}"}),

@@ -181,11 +181,18 @@ EXPECTED = r"""
 /readyz                                                                  ok  ok  ok  ok
 /users/                                                                  in  403 ok  ok
 /users/<int:pk>/                                                         in  403 ok  ok
-/users/<int:pk>/<account_action:slug>/                                   in  403 403 ok
+/users/<int:pk>/delete/                                                  in  403 403 ok
 /users/<int:pk>/edit/                                                    in  403 403 ok
 /users/<int:pk>/erase/                                                   in  403 403 ok
 /users/<int:pk>/picture/                                                 in  403 404 404
+/users/<int:pk>/reactivate/                                              in  403 403 to
+/users/<int:pk>/resend-verification/                                     in  403 403 to
+/users/<int:pk>/restore/                                                 in  403 403 to
+/users/<int:pk>/send-reset/                                              in  403 403 ok
+/users/<int:pk>/sign-out/                                                in  403 403 ok
+/users/<int:pk>/suspend/                                                 in  403 403 ok
 /users/<int:pk>/tier/                                                    in  403 403 ok
+/users/<int:pk>/verify/                                                  in  403 403 to
 /users/add/                                                              in  403 403 ok
 /users/bulk/                                                             405 405 405 405
 /users/export.csv                                                        in  403 ok  ok
@@ -248,7 +255,6 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
     for parameter, value in {
         "<path:object_id>": world.get(model, 1),
         "<path:content_type_id>": 1,
-        "<account_action:slug>": "suspend",
         "<int:pk>": world["user"],
         "<uuid:key_id>": world["apikey"],
         r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",
@@ -304,7 +310,7 @@ STAFF = ("admin/", "users/")
 OPEN = {"admin/login/", "admin/logout/"}
 # URLs that create, delete or do something aren't pages to view.
 DOES = (
-    "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/<account_action:slug>/",
+    "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
     "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/",
 )  # fmt: skip
 

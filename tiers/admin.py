@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -42,8 +41,11 @@ def named(rows: Any) -> str:
 class DeleteTier(Delete):
     """The page of one tier offers to move its users and to delete its rate limits; in bulk, none may be in use."""
 
+    sentences = ("You can't assign it to users any more.", *Delete.sentences)
+    form_class = EmptyTierForm
+
     def effects(self, rows: Any) -> Sequence[str]:
-        effects = ["You can't assign it to users any more.", *super().effects(rows)]
+        effects = [*self.sentences]
         if rows.count() == 1:
             tier = rows.get()
             users, limits = tier.users.live(), tier.rate_limits.live()
@@ -66,9 +68,6 @@ class DeleteTier(Delete):
         )
         return f"In use: {names}. Delete these one by one, and move their users to another tier." if names else ""
 
-    def get_form(self, data: Any, row: Any) -> forms.Form:
-        return super().get_form(data, row) if row is None else EmptyTierForm(data, tier=row)
-
     def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
         for name, permission, verb in (
             ("move_users_to", "accounts.change_user", "change users"),
@@ -84,8 +83,7 @@ class DeleteTier(Delete):
 
 
 class RestoreTier(Restore):
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ["You can assign the tier to users again. Its rate limits apply to those who are still on it."]
+    sentences = ("You can assign the tier to users again. Its rate limits apply to those who are still on it.",)
 
 
 @admin.register(Tier)

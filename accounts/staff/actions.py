@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.db import models
 
 from accounts import erasure, services
@@ -25,13 +25,9 @@ def counted_keys(keys: Any) -> str:
 
 
 class UserAction(Action):
-    # Services work in batches.
-    max_at_once = None
-    bulk = False
+    max_at_once = None  # services work in batches
 
-    @staticmethod
-    def service(users: UserQuerySet, author: Author) -> Outcome:
-        raise NotImplementedError
+    service: Callable[[UserQuerySet, Author], Outcome]
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         return self.service(rows, author)
@@ -44,17 +40,12 @@ class UserAction(Action):
     def why_not(self, user: Any, row: User) -> str:
         return why_not_remove(user, row) if self.harmful else why_not_change(user, row)
 
-    def note(self, row: User) -> str:
-        return row.name
-
 
 class Suspend(UserAction):
     name, label, done, undo = "suspend", "Suspend", "{} suspended.", "reactivate"
-    harmful = bulk = True
+    harmful = True
     service = staticmethod(services.suspend)
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.effective()
+    matching = "effective"
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
@@ -67,9 +58,7 @@ class Suspend(UserAction):
 class Reactivate(UserAction):
     name, label, done, undo = "reactivate", "Reactivate", "{} reactivated.", "suspend"
     service = staticmethod(services.reactivate)
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.suspended()
+    matching = "suspended"
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
@@ -80,12 +69,10 @@ class Reactivate(UserAction):
 
 class Delete(UserAction):
     name, label, done, undo = "delete", "Delete", "{} deleted.", "restore"
-    permission = "delete"
-    harmful = bulk = True
+    permissions = ("delete",)
+    harmful = True
     service = staticmethod(services.delete)
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.live()
+    matching = "live"
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
@@ -98,8 +85,7 @@ class Delete(UserAction):
 
 class Restore(UserAction):
     name, label, done, undo = "restore", "Restore", "{} restored.", "delete"
-    permission = "delete"
-    bulk = True
+    permissions = ("delete",)
     service = staticmethod(services.restore)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
@@ -116,56 +102,44 @@ class Restore(UserAction):
 
 class SignOut(UserAction):
     name, label, done = "sign-out", "Sign out everywhere", "{} signed out everywhere."
+    sentences = ("All sessions and password reset links end. API keys keep working.",)
     phrase = "Sign {} out everywhere"
     service = staticmethod(services.sign_out)
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.live()
-
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return ["All sessions and password reset links end. API keys keep working."]
+    matching = "live"
 
 
 class Verify(UserAction):
     name, label, done = "verify", "Mark as verified", "Email address of {} marked as verified."
+    sentences = ("The address counts as theirs from now on. Only do this if you're sure.",)
     phrase = "Mark the email address of {} as verified"
     service = staticmethod(services.verify)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
         return rows.live().unverified()
 
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return ["The address counts as theirs from now on. Only do this if you're sure."]
-
 
 class SendReset(UserAction):
     name, label, done = "send-reset", "Send password reset email", "Password reset email sent to {}."
+    sentences = ("They get an email with a link to set a new password. The current one works until then.",)
     phrase = "Send a password reset email to {}"
+    matching = "effective"
     service = staticmethod(services.send_password_reset)
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.effective()
-
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return ["They get an email with a link to set a new password. The current one works until then."]
 
 
 class SendVerification(UserAction):
     name, label, done = "resend-verification", "Send verification email", "Verification email sent to {}."
+    sentences = ("They get an email with a link to confirm that the address is theirs.",)
     phrase = "Send a verification email to {}"
     service = staticmethod(services.send_verification)
 
     def fits(self, rows: UserQuerySet) -> UserQuerySet:
         return rows.effective().unverified()
 
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return ["They get an email with a link to confirm that the address is theirs."]
-
 
 class MoveToTier(UserAction):
     """Many users, to the tier that was chosen in the list."""
 
-    name, label, bulk = "tier", "Move to tier", True
+    name, label = "tier", "Move to tier"
 
     def __init__(self, tier: Tier | None = None) -> None:
         self.tier = tier
@@ -187,16 +161,10 @@ class ChangeTier(UserAction):
     """One user, to the tier that the page asks for."""
 
     name, label, done = "tier", "Change tier", "Tier of {} changed."
+    sentences = ("The new rate limits apply from the next request on. Requests made so far still count.",)
     phrase = "Change the tier of {}"
-
-    def fits(self, rows: UserQuerySet) -> UserQuerySet:
-        return rows.live()
-
-    def effects(self, rows: UserQuerySet) -> list[str]:
-        return ["The new rate limits apply from the next request on. Requests made so far still count."]
-
-    def get_form(self, data: Any, row: Any) -> forms.Form:
-        return TierForm(data, user=row)
+    form_class = TierForm
+    matching = "live"
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         return services.set_tier(rows, author, data["tier"])
@@ -205,6 +173,7 @@ class ChangeTier(UserAction):
 class Erase(UserAction):
     name, label, done = "erase", "Erase", "Personal data erased."
     phrase = "Erase the personal data of {}"
+    form_class = EraseForm
     harmful = True
 
     def may(self, user: Any, model: Any) -> bool:
@@ -222,18 +191,11 @@ class Erase(UserAction):
             "They are signed out everywhere and deleted. Usage figures and the times of changes stay.",
         ]
 
-    def get_form(self, data: Any, row: Any) -> forms.Form:
-        return EraseForm(data, user=row)
-
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         erasure.erase(rows.get(), author)
         return Outcome(done=1)
 
 
-ACTIONS: dict[str, UserAction] = {
-    action.name: action
-    for action in (
-        Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification(),
-    )
-}  # fmt: skip
-BULK_ACTIONS = {name: action for name, action in ACTIONS.items() if action.bulk}
+OFFERED = (Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification())
+ACTIONS: dict[str, UserAction] = {action.name: action for action in OFFERED}
+BULK_ACTIONS = {name: ACTIONS[name] for name in ("suspend", "delete", "restore")}

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 from accounts.rights import protected_fields
+from config.base.actions import ActionForm
 from config.base.forms import LiveChoicesForm
 from config.base.stale import EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
@@ -45,36 +46,34 @@ class UserEditForm(EditForm, UserForm):
             email.help_text = "Only superusers and the users themselves can change an address."
 
 
-class TierForm(StaleGuard, forms.Form):
+class TierForm(StaleGuard, ActionForm):
     tier = forms.ModelChoiceField(
         Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
     )
 
-    def __init__(self, *args: Any, user: User, **options: Any) -> None:
-        super().__init__(*args, **{"initial": {"tier": user.tier_id}, **options})
-        self.user = user
+    def __init__(self, data: Any, *, row: User) -> None:
+        super().__init__(data, row=row, initial={"tier": row.tier_id})
 
     @property
-    def opened_row(self) -> User:
-        return self.user
+    def opened_row(self) -> Any:
+        return self.row
 
 
-class EraseForm(forms.Form):
+class EraseForm(ActionForm):
     username = forms.CharField(
         label="Username",
         max_length=32,
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
     )
 
-    def __init__(self, *args: Any, user: User, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.user = user
-        self.fields["username"].help_text = f"Type {user.username} to confirm."
+    def __init__(self, data: Any, *, row: User) -> None:
+        super().__init__(data, row=row)
+        self.fields["username"].help_text = f"Type {row.username} to confirm."
 
     def clean_username(self) -> str:
         typed: str = self.cleaned_data["username"]
-        if typed != self.user.username:
-            raise forms.ValidationError("That isn't the username of the user to erase.", code="other_username")
+        if typed != self.row.username:
+            raise forms.ValidationError("That isn't this user's username.", code="other_username")
         return typed
 
 

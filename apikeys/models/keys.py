@@ -71,6 +71,9 @@ class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
         """The keys that are accepted now."""
         return self.in_state(KeyState.ACTIVE)
 
+    def unrevoked(self) -> APIKeyQuerySet:
+        return self.without(KeyState.REVOKED)
+
     def usable(self) -> APIKeyQuerySet:
         """The keys that are accepted while their owner is active."""
         return self.without(*KeyState.OWNER_DELETED.earlier)
@@ -93,7 +96,7 @@ class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
 
     def revoke(self, reason: str = "") -> int:
         """Revoke those that aren't revoked yet; returns how many. A revoked key keeps its first reason."""
-        return self.without(KeyState.REVOKED).update(revoked_at=timezone.now(), revoked_reason=reason)
+        return self.unrevoked().update(revoked_at=timezone.now(), revoked_reason=reason)
 
 
 class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):

@@ -20,6 +20,7 @@ from apikeys.models import FULL_ACCESS, APIKey, KeyPermission
 from apikeys.secrets import is_well_formed
 from apikeys.services import MOST_PERMISSIONS, Permission, in_words
 from apikeys.validators import MAX_RESOURCE_LENGTH, normalize_name, validate_resource
+from config.base.actions import ActionForm
 from config.base.models import uuid7
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.validators import validate_name
@@ -298,7 +299,7 @@ class StaffCreateKeyForm(CreateKeyForm):
         return owner
 
 
-class RotateForm(forms.Form):
+class RotateForm(ActionForm):
     grace = forms.TypedChoiceField(
         label="The old secret stops working",
         choices=GRACES,
@@ -310,22 +311,22 @@ class RotateForm(forms.Form):
     # The secret that the person saw when he decided: a reload of the answer must not rotate again.
     current = forms.CharField(max_length=60, required=False, widget=forms.HiddenInput)
 
-    def __init__(self, data: Any = None, *, key: APIKey) -> None:
-        self.key = key
-        super().__init__(data, initial={"current": key.shown_as})
+    def __init__(self, data: Any, *, row: APIKey) -> None:
+        super().__init__(data, row=row, initial={"current": row.shown_as})
 
-    def clean_current(self) -> str:
-        if self.cleaned_data["current"] not in {"", self.key.shown_as}:
-            show_anew(self, "current", self.key.shown_as)
+    def clean(self) -> dict[str, Any]:
+        data, current = super().clean() or {}, self.row.shown_as
+        if data.get("current") not in {"", current}:
+            show_anew(self, "current", current)
             raise ValidationError(
-                f"This key was rotated already, and its new secret ({self.key.shown_as}) shown then. If it was not saved, "
-                f"rotate once more.",
+                f"This key was already rotated, and its new secret ({current}) was shown then. If you didn't save it, "
+                f"rotate the key again.",
                 code="rotated_already",
             )
-        return self.key.shown_as
+        return data | {"key": self.row}
 
 
-class RevokeForm(forms.Form):
+class RevokeForm(ActionForm):
     reason = forms.CharField(
         max_length=255,
         validators=[validate_name],
@@ -334,7 +335,7 @@ class RevokeForm(forms.Form):
     )
 
 
-class ExpiryForm(forms.Form):
+class ExpiryForm(ActionForm):
     expires_at = ExpiryField(
         label="Last day",
         widget=forms.TextInput(attrs={"type": "date"}),
@@ -342,15 +343,11 @@ class ExpiryForm(forms.Form):
         error_messages={"required": "Choose the last day on which the key works."},
     )
 
-    def __init__(self, data: Any = None, *, key: APIKey) -> None:
-        self.key = key
-        super().__init__(data)
-
     def clean_expires_at(self) -> datetime:
         value: datetime = self.cleaned_data["expires_at"]
         if value <= timezone.now():
             raise ValidationError("This lies in the past. Choose a day from today on, or revoke the key.")
-        if self.key.expires_at is not None and value >= self.key.expires_at:
+        if self.row.expires_at is not None and value >= self.row.expires_at:
             raise ValidationError("The key expires before that already. An expiry can only be brought forward.")
         return value
 

@@ -31,5 +31,5 @@ class SecretInQueryMiddleware:
             return self.get_response(request)
         messages.warning(request, ADVICE)
         if request.user.is_authenticated and request.user.has_perm("apikeys.view_apikey"):
-            return HttpResponseRedirect(reverse("admin:apikeys_apikey_find"))
+            return HttpResponseRedirect(reverse("staff_keys:find"))
         return HttpResponseRedirect("/account/" if in_path else request.path)

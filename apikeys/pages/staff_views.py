@@ -1,38 +1,95 @@
-"""Staff pages about keys that are no part of the admin's own lists: hygiene."""
+"""Everybody's keys, beside their list and pages in the admin."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_safe
 
+from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages import hygiene
-from apikeys.pages.bulk import VERBS
-from apikeys.pages.desks import StaffDesk, may_take
+from apikeys.pages.actions import BULK_ACTIONS, Disable
+from apikeys.pages.forms import FindForm, StaffCreateKeyForm
+from apikeys.pages.mixins import StaffKeysMixin
 from apikeys.pages.rows import key_rows
+from apikeys.pages.views import CreateKeyView, KeyActionView, status_of
+from config.base.actions import SelectionView
 from config.base.views import staff_required
 
 PAGE_SIZE = 50
 
 
-@require_safe
-@staff_required("apikeys.view_apikey")
-def hygiene_page(request: HttpRequest) -> HttpResponse:
-    chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
-    lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
-    counts = {slug: keys.count() for slug, keys in lists.items()}
-    keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
-    page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
-    verbs = [verb for verb in VERBS if may_take(request.user, verb[0])]
-    verbs = [verb for verb in verbs if verb[0] != "trim" or chosen.slug == "unexercised"]
-    idle = hygiene.unexercised_permissions([key.pk for key in page]) if chosen.slug == "unexercised" else {}
-    return StaffDesk(request).page(
-        "apikeys/pages/hygiene.html",
-        problems=[(problem, counts[problem.slug]) for problem in hygiene.PROBLEMS],
-        chosen=chosen,
-        page=page,
-        rows=[(row, idle.get(row.key.pk, [])) for row in key_rows(page)],
-        verbs=verbs,
-        may_change=bool(verbs),
-        title="Key hygiene",
-    )
+@method_decorator([require_safe, staff_required("apikeys.view_apikey")], name="dispatch")
+class HygieneView(StaffKeysMixin, View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
+        lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
+        keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
+        page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
+        trims = chosen.slug == "unexercised"
+        unused = hygiene.unexercised_permissions([key.pk for key in page]) if trims else {}
+        return self.page(
+            "apikeys/pages/hygiene.html",
+            problems=[(problem, lists[problem.slug].count()) for problem in hygiene.PROBLEMS],
+            chosen=chosen,
+            page=page,
+            rows=[(row, unused.get(row.key.pk, [])) for row in key_rows(page)],
+            bulk_actions=[
+                action
+                for action in BULK_ACTIONS
+                if action.may(request.user, APIKey) and (trims or action.name != "trim")
+            ],
+            title="Key hygiene",
+        )
+
+
+class StaffActionView(StaffKeysMixin, KeyActionView):
+    pass
+
+
+class StaffCreateView(StaffKeysMixin, CreateKeyView):
+    form_class = StaffCreateKeyForm
+
+
+class KeyBulkView(StaffKeysMixin, SelectionView):
+    http_method_names = ["get", "head", "post"]
+    template_name = "base/confirm.html"
+    invalid_status = 400
+    model = APIKey
+    actions = BULK_ACTIONS
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not Disable().may(request.user, APIKey):
+            raise PermissionDenied
+        return (
+            redirect(self.page_url("list")) if request.method != "POST" else super().dispatch(request, *args, **kwargs)
+        )
+
+    def get_queryset(self) -> APIKeyQuerySet:
+        # `everything` is the name of a list of the hygiene page.
+        found = hygiene.problem(self.data["everything"])
+        keys = found.keys() if found else super().get_queryset().filter(pk__in=self.data["pk"])
+        return keys.select_related("user").order_by("name", "pk")
+
+
+class FindKeyView(StaffKeysMixin, View):
+    """Find a key by its whole secret, which is sent in the body: never in a URL, never shown again."""
+
+    @method_decorator([sensitive_post_parameters("secret"), sensitive_variables()])
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not request.user.has_perm("apikeys.view_apikey") and not request.user.has_perm("apikeys.change_apikey"):
+            raise PermissionDenied
+        form = FindForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            key = APIKey.objects.with_secret(form.cleaned_data["secret"]).first()
+            if key is not None:
+                return redirect(self.page_url("detail", key))
+            form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
+        return self.page("apikeys/pages/find.html", status_of(form), form=form, title="Find a key by its secret")

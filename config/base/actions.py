@@ -5,9 +5,8 @@ An `Action` knows what it does to which rows. An `ActionView` asks about one row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from django import forms
@@ -24,7 +23,7 @@ from config.base.text import counted
 from config.base.views import staff_render
 
 MAX_LISTED = 20
-REASONS_SHOWN = 5
+MAX_REASONS = 5
 
 
 @dataclass
@@ -35,25 +34,37 @@ class Outcome:
     refused: list[str] = field(default_factory=list)
 
 
+class ActionForm(forms.Form):
+    def __init__(self, data: Any = None, *, row: Any = None, **options: Any) -> None:
+        """row: None for many."""
+        self.row = row
+        super().__init__(data, **options)
+
+
 class Action:
     # In URLs and forms.
     name = ""
     label = ""
-    # The codename without the model: "change" or "delete".
-    permission = "change"
-    # "Sign {} out everywhere"; empty: "LABEL {}".
+    # "Sign {} out everywhere"; empty: the label and "{}".
     phrase = ""
     # "{} suspended."
     done = ""
     # The name of the action that takes it back.
     undo = ""
     harmful = False
+    # Any of them is enough; without the model.
+    permissions: Sequence[str] = ("change",)
+    # The queryset method that finds the rows this would change.
+    matching = "all"
     max_at_once: int | None = 5_000
-    form_class = forms.Form
+    # What will happen, as far as it's the same for all rows.
+    sentences: Sequence[str] = ()
+    form_class: type[ActionForm] = ActionForm
 
     def may(self, user: Any, model: Any) -> bool:
         """Whether `user` may do this to some rows of the model; `allowed` says to which."""
-        return bool(user.has_perm(f"{model._meta.app_label}.{self.permission}_{model._meta.model_name}"))
+        app, name = model._meta.app_label, model._meta.model_name
+        return any(user.has_perm(f"{app}.{permission}_{name}") for permission in self.permissions)
 
     def allowed(self, user: Any, rows: Any) -> Any:
         return rows
@@ -63,31 +74,25 @@ class Action:
         return ""
 
     def fits(self, rows: Any) -> Any:
-        """The rows that this would change."""
-        return rows
+        return getattr(rows, self.matching)()
 
     def why_unfit(self, row: Any) -> str:
         return f"Nothing to do: {row._meta.verbose_name} “{row}” is {row.state}."
 
     def effects(self, rows: Any) -> Sequence[str]:
-        """What will happen, in sentences with numbers."""
-        return ()
+        """The `sentences`, and others with numbers."""
+        return self.sentences
 
     def obstacle(self, rows: Any) -> str:
         """Why this can't be done, as a sentence; the page shows it instead of the button."""
         return ""
 
-    def note(self, row: Any) -> str:
-        """What a list of the rows says about this one."""
-        return ""
+    def notes(self, rows: Sequence[Any]) -> Iterable[str]:
+        """What a list of the rows says about each."""
+        return ("" for _ in rows)
 
-    def get_form(self, data: Any, row: Any) -> forms.Form:
-        """row: None for many."""
-        return self.form_class(data)
-
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
-        """data: what the form asks for. Raises ValidationError if nothing can be done."""
-        raise NotImplementedError
+    # Takes the rows, the author and the form's data. Raises ValidationError if nothing can be done.
+    perform: Callable[[Any, Author, dict[str, Any]], Outcome]
 
     def applied_to(self, what: str) -> str:
         return (self.phrase or f"{self.label} {{}}").replace("{}", what)
@@ -100,40 +105,27 @@ def add_errors(form: forms.Form, error: ValidationError) -> None:
 
 
 class ActionView(View):
-    """Subclasses say which rows there are, and where their pages are."""
-
     http_method_names = ["get", "head", "post"]
     template_name = "base/confirm.html"
+    shell = "base/staff.html"
+    renderer: Any = staticmethod(staff_render)
+    invalid_status = 200  # for a form with errors
+    via = ""  # for the history
     action: Any = None
     row: Any = None
     rows: Any = None
-    invalid_status = HTTPStatus.OK
-
-    def get_action(self) -> Action:
-        action: Action = self.action
-        return action
-
-    def get_queryset(self) -> Any:
-        raise NotImplementedError
+    get_queryset: Callable[[], Any]
+    # Of "list", "detail" or the name of an action; and the row, if there is one.
+    page_url: Callable[..., str]
 
     def get_object(self) -> Any:
         return get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
 
     def get_list_url(self) -> str:
-        raise NotImplementedError
-
-    def get_url(self, row: Any) -> str:
-        return str(row.get_absolute_url())
+        return self.page_url("list")
 
     def get_success_url(self) -> str:
-        return self.get_url(self.row)
-
-    def get_action_url(self, name: str) -> str:
-        """The page that does another action to this row."""
-        raise NotImplementedError
-
-    def get_author(self) -> Author:
-        return Author(self.request.user, self.request)
+        return self.get_list_url() if self.row is None else self.page_url("detail", self.row)
 
     def may(self) -> bool:
         return bool(self.action.may(self.request.user, self.get_queryset().model))
@@ -142,7 +134,7 @@ class ActionView(View):
         return self.action.allowed(self.request.user, rows)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        self.action = self.get_action()
+        # Before the row is looked up: without permission, you can't find out which exist.
         if not self.may():
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
@@ -155,40 +147,43 @@ class ActionView(View):
         self.rows = self.action.fits(row)
         if not self.rows.exists():
             return self.unfit()
-        form = self.action.get_form(request.POST if request.method == "POST" else None, self.row)
-        return (self.perform(form) if form.is_valid() else None) or self.ask(form, count=1)
+        form = self.action.form_class(request.POST if request.method == "POST" else None, row=self.row)
+        return self.perform(form) or self.ask(form, count=1)
 
     post = get
 
     def unfit(self) -> HttpResponse:
         messages.info(self.request, self.action.why_unfit(self.row))
-        return redirect(self.get_url(self.row))
+        return redirect(self.page_url("detail", self.row))
 
     def perform(self, form: forms.Form) -> HttpResponse | None:
-        """Do it; None, with the reasons in the form, if it was refused."""
+        """Do it if the form is valid; None, with the reasons in the form, if that's impossible."""
+        if not form.is_valid():
+            return None
         try:
-            outcome = self.action.perform(self.rows, self.get_author(), form.cleaned_data)
+            author = Author(self.request.user, self.request, self.via)
+            outcome = self.action.perform(self.rows, author, form.cleaned_data)
         except ValidationError as error:
             add_errors(form, error)
             return None
         if self.row is not None and outcome.refused:
             form.add_error(None, outcome.refused)
             return None
-        self.tell(outcome)
-        return redirect(self.get_success_url())
+        return self.succeed(outcome)
 
-    def tell(self, outcome: Outcome) -> None:
+    def succeed(self, outcome: Outcome) -> HttpResponse:
         if outcome.done:
             text = capfirst(self.action.done.replace("{}", self.named(outcome.done)))
             if self.row is not None and self.action.undo:
-                text = format_html('{} <a href="{}">Undo</a>', text, self.get_action_url(self.action.undo))
+                text = format_html('{} <a href="{}">Undo</a>', text, self.page_url(self.action.undo, self.row))
             messages.success(self.request, text)
         elif not outcome.refused:
             messages.info(self.request, "Nothing changed.")
-        for reason in outcome.refused[:REASONS_SHOWN]:
+        for reason in outcome.refused[:MAX_REASONS]:
             messages.error(self.request, reason)
-        if (more := len(outcome.refused) - REASONS_SHOWN) > 0:
+        if (more := len(outcome.refused) - MAX_REASONS) > 0:
             messages.error(self.request, f"{self.named(more)} more couldn't be changed for similar reasons.")
+        return redirect(self.get_success_url())
 
     def named(self, count: int) -> str:
         opts = self.rows.model._meta
@@ -196,16 +191,17 @@ class ActionView(View):
             return f"{opts.verbose_name} “{self.row}”"
         return counted(count, str(opts.verbose_name), str(opts.verbose_name_plural))
 
-    def ask(self, form: forms.Form, count: int, **context: Any) -> HttpResponse:
+    def ask(self, form: forms.Form, count: int, status: int = 0, **context: Any) -> HttpResponse:
         opts, action = self.rows.model._meta, self.action
         context = {
             "title": f"{action.applied_to(self.named(count))}?" if count else action.label,
             "button": action.applied_to(str(opts.verbose_name) if self.row is not None else self.named(count)),
+            "shell": self.shell,
             "action": action,
             "row": self.row,
             "section": capfirst(opts.verbose_name_plural),
             "list_url": self.get_list_url(),
-            "back_url": self.get_url(self.row) if self.row is not None else self.get_list_url(),
+            "back_url": ActionView.get_success_url(self),
             "count": count,
             "nouns": f"{opts.verbose_name},{opts.verbose_name_plural}",
             "effects": action.effects(self.rows) if count else (),
@@ -213,23 +209,19 @@ class ActionView(View):
             "form": form,
             **context,
         }
-        return self.render(context, self.invalid_status if form.errors else HTTPStatus.OK)
-
-    def render(self, context: dict[str, Any], status: int) -> HttpResponse:
-        return staff_render(self.request, self.template_name, {"shell": "base/staff.html", **context}, status)
+        status = status or (self.invalid_status if form.errors else 200)
+        response: HttpResponse = self.renderer(self.request, self.template_name, context, status=status)
+        return response
 
 
 class BulkActionView(ActionView):
-    """Many rows, chosen in a list. The first POST asks; another with the number of rows as `expected` does it.
+    """Many rows, chosen in a list. The first POST asks; another one with their number as `expected` does it.
 
     Both send the fields in `selection`, by which `get_queryset` finds the rows.
     """
 
     http_method_names = ["post"]
     selection: Sequence[str] = ()
-
-    def get_success_url(self) -> str:
-        return self.get_list_url()
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         chosen = self.get_queryset()
@@ -242,21 +234,26 @@ class BulkActionView(ActionView):
         # Django's own confirmation pages send `post` instead: everything that's selected.
         expected = request.POST.get("expected") or (str(chosen.count()) if "post" in request.POST else "")
         confirmed = expected == str(count) != "0"
-        form = self.action.get_form(request.POST if confirmed else None, None)
-        if form.is_valid() and (response := self.perform(form)):
-            return response
-        forbidden = fitting.exclude(pk__in=self.rows.order_by().values("pk"))
-        return self.ask(
-            form,
-            count,
-            selected=[(name, value) for name in self.selection for value in request.POST.getlist(name)],
-            listed=[(self.get_url(row), row, self.action.note(row)) for row in self.rows[:MAX_LISTED]],
-            more=max(0, count - MAX_LISTED),
-            unfit=chosen.count() - fitting.count(),
-            forbidden=forbidden.count(),
-            reason=self.action.why_not(request.user, row) if (row := forbidden.first()) else "",
-            has_changed=expected and not confirmed,
+        form = self.action.form_class(request.POST if confirmed else None)
+        return self.perform(form) or self.ask(
+            form, count, has_changed=expected and not confirmed, **self.selected(chosen, fitting, count)
         )
+
+    def selected(self, chosen: Any, fitting: Any, count: int) -> dict[str, Any]:
+        listed = list(self.rows[:MAX_LISTED])
+        forbidden = fitting.exclude(pk__in=self.rows.order_by().values("pk"))
+        first = forbidden.first()
+        return {
+            "selection": [(name, value) for name in self.selection for value in self.request.POST.getlist(name)],
+            "listed": [
+                (self.page_url("detail", row), row, note)
+                for row, note in zip(listed, self.action.notes(listed), strict=True)
+            ],
+            "more": max(0, count - MAX_LISTED),
+            "unfit": chosen.count() - fitting.count(),
+            "forbidden": forbidden.count(),
+            "reason": self.action.why_not(self.request.user, first) if first else "",
+        }
 
 
 class SelectionForm(forms.Form):
@@ -282,3 +279,24 @@ class SelectionForm(forms.Form):
         if not data.get("everything") and not data.get("pk"):
             raise ValidationError(f"Select {self.model._meta.verbose_name_plural} first.", code="nothing_selected")
         return data
+
+
+class SelectionView(BulkActionView):
+    """The first POST chooses one of the `actions`, too."""
+
+    selection: Sequence[str] = ("action", "everything", "pk")
+    selection_form = SelectionForm
+    model: Any = None
+    actions: Sequence[Action] = ()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = self.selection_form(request.POST, model=self.model, actions=self.actions)
+        if not form.is_valid():
+            messages.error(request, str(next(iter(form.errors.values()))[0]))
+            return redirect(self.get_list_url())
+        self.data = form.cleaned_data
+        self.action = self.get_action()
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_action(self) -> Action:
+        return next(action for action in self.actions if action.name == self.data["action"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -21,20 +21,13 @@ from config.base.templatetags import badge
 from config.base.text import ago
 from config.base.views import reject_bad_values
 
-MOST_AT_ONCE = Action.max_at_once or 0
-
 
 class Delete(Action):
-    name, label, done, undo = "delete", "Delete", "{} deleted.", "restore"
-    permission = "delete"
+    name, label, done, undo, matching = "delete", "Delete", "{} deleted.", "restore", "live"
+    permissions = ("delete",)
+    sentences: Sequence[str] = ("Nothing is removed: you can restore it at any time.",)
     harmful = True
-    flag, note_in_history = DELETION, "Deleted."
-
-    def fits(self, rows: Any) -> Any:
-        return rows.live()
-
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ["Nothing is removed: you can restore it at any time."]
+    flag, note = DELETION, "Deleted."
 
     def change(self, rows: Any) -> None:
         rows.delete()
@@ -43,20 +36,15 @@ class Delete(Action):
         changed = list(rows)
         with transaction.atomic():
             self.change(rows.model._default_manager.filter(pk__in=[row.pk for row in changed]))
-            author.record_many(changed, self.flag, note=self.note_in_history)
+            author.record_many(changed, self.flag, note=self.note)
         return Outcome(len(changed))
 
 
 class Restore(Delete):
-    name, label, done, undo = "restore", "Restore", "{} restored.", "delete"
+    name, label, done, undo, matching = "restore", "Restore", "{} restored.", "delete", "deleted"
+    sentences: Sequence[str] = ()
     harmful = False
-    flag, note_in_history = CHANGE, "Restored."
-
-    def fits(self, rows: Any) -> Any:
-        return rows.deleted()
-
-    def effects(self, rows: Any) -> Sequence[str]:
-        return ()
+    flag, note = CHANGE, "Restored."
 
     def change(self, rows: Any) -> None:
         rows.restore()
@@ -64,6 +52,7 @@ class Restore(Delete):
 
 class AdminActionView(ActionView):
     model_admin: Any = None
+    via = "admin"
 
     def get_queryset(self) -> Any:
         return self.model_admin.model._default_manager.all()
@@ -74,21 +63,12 @@ class AdminActionView(ActionView):
             raise Http404
         return row
 
-    def get_list_url(self) -> str:
-        return str(self.model_admin.url("changelist"))
-
-    def get_url(self, row: Any) -> str:
-        return str(self.model_admin.url("change", row.pk))
+    def page_url(self, page: str, row: Any = None) -> str:
+        page = {"list": "changelist", "detail": "change"}.get(page, page)
+        return str(self.model_admin.url(page, *([row.pk] if row is not None else [])))
 
     def get_success_url(self) -> str:
         return self.get_list_url() if self.action.name == "delete" else super().get_success_url()
-
-    def get_action_url(self, name: str) -> str:
-        return str(self.model_admin.url(name, self.row.pk))
-
-    def get_author(self) -> Author:
-        author: Author = self.model_admin.author(self.request)
-        return author
 
     def unfit(self) -> HttpResponse:
         raise PermissionDenied
@@ -103,13 +83,6 @@ class AdminBulkView(BulkActionView, AdminActionView):
 
     def get_list_url(self) -> str:
         return self.request.get_full_path()
-
-
-def on_selected(action: Action) -> Callable[..., HttpResponseBase]:
-    def run(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase:
-        return AdminBulkView.as_view(model_admin=model_admin, action=action, queryset=queryset)(request)
-
-    return run
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -139,24 +112,18 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
 
     def may_touch(self, user: Any, row: Any) -> bool:
         """Whether `user`, given the permission, may change this row."""
-        return True
-
-    # --- Permissions ---
+        return not self.row_action("restore").why_not(user, row)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if not super().has_change_permission(request, obj):
-            return False
-        return obj is None or (obj.deleted_at is None and self.may_touch(request.user, obj))
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or (obj.deleted_at is None and self.may_touch(request.user, obj)))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if not super().has_delete_permission(request, obj):
-            return False
-        return obj is None or (obj.deleted_at is None and not self.row_action("delete").why_not(request.user, obj))
+        may, why_not = super().has_delete_permission(request, obj), self.row_action("delete").why_not
+        return may and (obj is None or (obj.deleted_at is None and not why_not(request.user, obj)))
 
     def row_action(self, name: str) -> Action:
         return next(action for action in self.row_actions if action.name == name)
-
-    # --- Lists ---
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         return (StateFilter, *super().get_list_filter(request))
@@ -180,16 +147,15 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         others: dict[str, Any] = super().get_actions(request)
         # Django's own, which would remove the rows.
         others.pop("delete_selected", None)
-        if not others:
-            return others
-        own = [action for action in self.row_actions if action.may(request.user, self.model)]
-        named = ((f"{action.name}_selected", action) for action in own)
-        return {
-            name: (on_selected(action), name, f"{action.label} selected %(verbose_name_plural)s")
-            for name, action in named
-        } | others
+        own = [action for action in self.row_actions if others and action.may(request.user, self.model)]
+        return dict(map(self.list_action, own)) | others
 
-    # --- One row ---
+    def list_action(self, action: Action) -> tuple[str, tuple[Any, str, str]]:
+        def run(model_admin: Any, request: HttpRequest, queryset: Any) -> HttpResponseBase:
+            return AdminBulkView.as_view(model_admin=model_admin, action=action, queryset=queryset)(request)
+
+        name = f"{action.name}_selected"
+        return name, (run, name, f"{action.label} selected %(verbose_name_plural)s")
 
     @reject_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
@@ -218,9 +184,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        row, restore = context.get("original"), self.row_action("restore")
-        may_restore = row is not None and row.deleted_at is not None and restore.may(request.user, self.model)
-        context["restore_url"] = (
-            self.url("restore", row.pk) if may_restore and not restore.why_not(request.user, row) else ""
-        )
+        row, may = context.get("original"), self.row_action("restore").may(request.user, self.model)
+        restorable = may and row is not None and row.deleted_at is not None and self.may_touch(request.user, row)
+        context["restore_url"] = self.url("restore", row.pk) if restorable else ""
         return super().render_change_form(request, context, *args, **kwargs)

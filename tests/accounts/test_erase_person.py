@@ -197,7 +197,7 @@ def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
     assert "1 API key will be revoked, and" in page
     wrong = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "Alice"})
-    assert "the username of the user to erase" in wrong.context["form"].errors["username"][0]
+    assert "That isn't this user's username" in wrong.context["form"].errors["username"][0]
     assert wrong.context["form"]["username"].value() == "Alice"
     done = staff_client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}, follow=True)
     assert messages(done) == ["Personal data erased."]

@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pages": (("apikeys.pages",), (*KEYS, "decision", "usage")),
     "tools": (("apikeys.tools",), (*KEYS, "decision", "usage", "gateway", "pages")),
     "apikeys.admin": (
-        ("apikeys.admin", "apikeys.apps", "apikeys.management", "apikeys.staff_urls"),
+        ("apikeys.admin", "apikeys.apps", "apikeys.management"),
         (*KEYS, "decision", "usage", "gateway", "pages", "tools"),
     ),
     "roof": (("config.apps", "config.checks", "config.health", "config.staff", "config.urls", "config.wsgi"), APPS),

@@ -20,10 +20,11 @@ from django.views.debug import ExceptionReporter
 
 from apikeys import services
 from apikeys.models import APIKey
-from apikeys.pages import views as key_views
+from apikeys.pages.actions import ACTIONS
+from apikeys.pages.mixins import OwnerKeysMixin, StaffKeysMixin
 from apikeys.secrets import RANDOM_LENGTH
 from config.base.history import Author
-from tests.apikeys.pages.test_key_holder_pages import secret_in, text
+from tests.apikeys.pages.test_key_owner_pages import secret_in, text
 from tests.apikeys.usage.usage_makers import event, make_key
 
 DAY = timedelta(days=1)
@@ -49,8 +50,8 @@ def pages(client, key):
         "/account/keys/", "/account/keys/?show=ended", "/account/usage/", "/admin/", "/admin/usage/",
         "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/admin/apikeys/apikey/find/", "/admin/apikeys/keyusage/",
         f"/admin/apikeys/apikey/{key.pk}/change/", f"/admin/apikeys/apikey/{key.pk}/history/",
-        *(f"/admin/apikeys/apikey/{key.pk}/{step}/" for step in key_views.STEPS),
-        *(f"/account/keys/{key.pk}/{step}/" for step in ("edit", *key_views.STEPS)), f"/account/keys/{key.pk}/",
+        *(f"/admin/apikeys/apikey/{key.pk}/{action.name}/" for action in ACTIONS),
+        *(f"/account/keys/{key.pk}/{action.name}/" for action in ACTIONS), f"/account/keys/{key.pk}/edit/", f"/account/keys/{key.pk}/",
         "/admin/apikeys/apikey/export/", "/admin/apikeys/keyusage/export/", "/admin/usage/?format=csv",
         "/account/usage/?format=csv",
     ]  # fmt: skip
@@ -150,7 +151,7 @@ def seen_secrets(monkeypatch):
 
 def test_an_error_report_shows_no_secret_when_the_page_of_it_breaks(watching, monkeypatch):
     made = seen_secrets(monkeypatch)
-    monkeypatch.setattr("apikeys.pages.desks.render", broken)
+    monkeypatch.setattr(OwnerKeysMixin, "renderer", broken)
     report = report_of(watching, "post", "/account/keys/new/", name="k")
     assert "ZeroDivisionError" in report
     assert core(made[0]) not in report
@@ -166,7 +167,7 @@ def test_an_error_report_shows_no_secret_when_the_database_breaks(watching, monk
 def test_an_error_report_shows_no_secret_of_a_rotation(watching, alice, monkeypatch):
     key = make_key(alice)
     made = seen_secrets(monkeypatch)
-    monkeypatch.setattr("apikeys.pages.desks.render", broken)
+    monkeypatch.setattr(OwnerKeysMixin, "renderer", broken)
     report = report_of(watching, "post", f"/account/keys/{key.pk}/rotate/", grace="0")
     assert core(made[0]) not in report
 
@@ -176,7 +177,7 @@ def test_an_error_report_shows_no_secret_that_is_searched_for(sue, settings, mon
     client = Watching()
     client.force_login(sue)
     _, secret = services.issue_key(sue, Author(sue), name="k")
-    monkeypatch.setattr("apikeys.admin.StaffDesk.page", broken)
+    monkeypatch.setattr(StaffKeysMixin, "renderer", broken)
     monkeypatch.setattr("apikeys.models.keys.candidate_hashes", broken)
     report = report_of(client, "post", "/admin/apikeys/apikey/find/", secret=secret)
     assert core(secret) not in report

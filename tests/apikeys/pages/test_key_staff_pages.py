@@ -14,13 +14,15 @@ from django.utils import timezone
 from accounts.management.groups import SUPPORT, create_groups
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
-from apikeys.pages.desks import StaffDesk
+from apikeys.pages.actions import Revoke
+from apikeys.pages.staff_views import StaffActionView
 from apikeys.secrets import hash_secret
 from config.base.history import Author
 from tests.apikeys.pages.key_form import filled_in
-from tests.apikeys.pages.test_key_holder_pages import picker, secret_in, text
+from tests.apikeys.pages.test_key_owner_pages import picker, secret_in, text
 from tests.apikeys.usage.usage_makers import event, make_key
 from tests.conftest import make_user
+from tests.pages import fields_of
 
 LIST = "/admin/apikeys/apikey/"
 ADD, FIND, BULK = f"{LIST}add/", f"{LIST}find/", f"{LIST}bulk/"
@@ -114,7 +116,7 @@ def test_staff_touch_no_key_of_superusers_or_other_staff(stans_client, sue):
         assert stans_client.get(page(key, step)).status_code == 403
         assert stans_client.post(page(key, step), data).status_code == 403
     stans_client.post(page(key), data)
-    stans_client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"})
+    stans_client.post(BULK, {"action": "disable", "pk": key.pk, "expected": "1"})
     key.refresh_from_db()
     assert (key.name, key.state) == ("a key", "active")
     assert "/rotate/" not in text(stans_client.get(page(key)))
@@ -132,7 +134,7 @@ def test_support_stops_keys_but_sees_no_secret_and_widens_nothing(support_client
         assert support_client.post(page(key, step), {"grace": "0", "expires_at": "2098-01-01"}).status_code == 403
     assert support_client.post(page(key), {"name": "mine"}).status_code == 403
     for verb in ("expire", "trim"):
-        assert support_client.post(BULK, {"verb": verb, "keys": key.pk, "confirmed": "True"}).status_code == 403
+        assert support_client.post(BULK, {"action": verb, "pk": key.pk, "expected": "1"}).status_code == 403
     for step, state in (("disable", "disabled"), ("enable", "active"), ("revoke", "revoked")):
         assert support_client.post(page(key, step), {"reason": "leaked"}).status_code == 302
         key.refresh_from_db()
@@ -146,7 +148,7 @@ def test_support_stops_many_keys_from_the_list_and_from_hygiene(support_client, 
     assert 'value="expire"' not in hygiene
     preview = support_client.post(LIST, {"action": "disable_selected", "_selected_action": key.pk})
     assert "Disable" in text(preview)
-    support_client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"})
+    support_client.post(BULK, {"action": "disable", "pk": key.pk, "expected": "1"})
     key.refresh_from_db()
     assert key.state == "disabled"
 
@@ -171,7 +173,7 @@ def test_who_may_only_look_changes_nothing(viewer_client, alice):
     assert "/revoke/" not in shown
     for step in STEPS:
         assert viewer_client.post(page(key, step), {"reason": "x"}).status_code == 403
-    assert viewer_client.post(BULK, {"verb": "disable", "keys": key.pk, "confirmed": "True"}).status_code == 403
+    assert viewer_client.post(BULK, {"action": "disable", "pk": key.pk, "expected": "1"}).status_code == 403
     assert viewer_client.post(ADD, {"owner": "alice", "name": "k"}).status_code == 403
 
 
@@ -283,7 +285,7 @@ def test_a_key_revoked_between_check_and_write_is_left_alone(staff_client, alice
 
     monkeypatch.setattr(APIKeyAdmin, "has_change_permission", lambda *_: True)
     response = staff_client.post(page(key), filled_in(key, name="late"), follow=True)
-    assert "revoked or deleted meanwhile" in text(response)
+    assert "revoked or deleted, or has expired" in text(response)
     key.refresh_from_db()
     assert key.name == "a key"
 
@@ -463,7 +465,7 @@ def test_hygiene_asks_the_database_as_often_for_many_keys(staff_client, alice, c
         APIKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
         event(key, endpoint="/a")
     with django_assert_max_num_queries(35):
-        assert text(staff_client.get(HYGIENE, {"show": "unexercised"})).count('name="keys"') == count
+        assert text(staff_client.get(HYGIENE, {"show": "unexercised"})).count('name="pk"') == count
 
 
 def test_a_named_resource_counts_as_exercised_whatever_the_action(alice):
@@ -478,22 +480,21 @@ def test_a_named_resource_counts_as_exercised_whatever_the_action(alice):
 
 def preview(client, **data):
     response = client.post(BULK, data)
-    fields = dict(re.findall(r'<input type="hidden" name="(verb|keys|confirmed)" value="([^"]*)"', text(response)))
-    return response, fields
+    return response, fields_of(text(response), "expected")
 
 
 def test_a_bulk_revocation_is_previewed_confirmed_and_recorded(staff_client, alice, bob):
     keys = [make_key(owner, f"name-{owner}") for owner in (alice, bob)]
     event(keys[0])
-    response, fields = preview(staff_client, verb="revoke", keys=[key.pk for key in keys])
-    assert "2 keys of 2 holders will be refused at once, for good" in text(response)
-    assert "1 time" in text(response)
+    response, fields = preview(staff_client, action="revoke", pk=[key.pk for key in keys])
+    assert "2 API keys of 2 users, used for 1 request in the last 30 days." in text(response)
+    assert "denied from now on, permanently" in text(response)
     assert all(key.state == "active" for key in APIKey.objects.all())
     without_reason = staff_client.post(BULK, fields)
     assert without_reason.status_code == 400
     assert "Enter a reason." in text(without_reason)
     done = staff_client.post(BULK, fields | {"reason": "cleaning up"}, follow=True)
-    assert "2 keys are revoked" in text(done)
+    assert "2 API keys revoked." in text(done)
     assert {key.revoked_reason for key in APIKey.objects.all()} == {"cleaning up"}
     assert LogEntry.objects.filter(change_message__contains="Revoked: cleaning up").count() == 2
 
@@ -502,8 +503,8 @@ def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice, mo
     monkeypatch.setattr("apikeys.pages.staff_views.PAGE_SIZE", 2)
     for number in range(5):
         make_key(alice, f"key {number}")
-    assert "all 5 of this list" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))
-    _, fields = preview(staff_client, verb="expire", whole="no-expiry")
+    assert "Select all 5 keys" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))
+    _, fields = preview(staff_client, action="expire", everything="no-expiry")
     staff_client.post(BULK, fields)
     left = [key.expires_at - timezone.now() for key in APIKey.objects.all()]
     assert all(29 * DAY < days <= 30 * DAY for days in left)
@@ -511,24 +512,42 @@ def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice, mo
 
 def test_a_bulk_trim_removes_what_was_never_exercised(staff_client, alice):
     key = untidy_keys(alice)["unexercised"]
-    response, fields = preview(staff_client, verb="trim", keys=[key.pk])
+    response, fields = preview(staff_client, action="trim", pk=[key.pk])
     assert "delete /orders" in text(response)
     staff_client.post(BULK, fields)
     assert [str(row) for row in KeyPermission.objects.filter(api_key=key)] == ["read /orders"]
 
 
-def test_what_cannot_be_changed_is_told_and_holds_nothing_up(staff_client, alice):
+def test_what_cannot_be_changed_is_told_and_holds_nothing_up(staff_client, alice, monkeypatch):
     first, second = make_key(alice, "one"), make_key(alice, "two")
-    services.revoke_key(first, Author(alice), reason="x")
-    _, fields = preview(staff_client, verb="disable", keys=[first.pk, second.pk])
+    _, fields = preview(staff_client, action="disable", pk=[first.pk, second.pk])
+    set_enabled = services.set_enabled
+
+    def revoked_meanwhile(key, author, **options):
+        if key == first:
+            APIKey.objects.filter(pk=first.pk).revoke("leaked")
+        set_enabled(key, author, **options)
+
+    monkeypatch.setattr(services, "set_enabled", revoked_meanwhile)
     done = text(staff_client.post(BULK, fields, follow=True))
-    assert "1 key is disabled" in done
-    assert "1 key could not be changed" in done
+    assert "1 API key disabled." in done
+    assert f"“{first}”: This key is revoked permanently." in done
+
+
+def test_what_was_changed_before_is_skipped_and_asked_about_again(staff_client, alice):
+    first, second = make_key(alice, "one"), make_key(alice, "two")
+    _, fields = preview(staff_client, action="disable", pk=[first.pk, second.pk])
+    services.revoke_key(first, Author(alice), reason="x")
+    asked = text(staff_client.post(BULK, fields))
+    assert "The selection has changed since you confirmed." in asked
+    assert "Skipped: 1 API key that this doesn't apply to." in asked
+    staff_client.post(BULK, fields_of(asked, "expected"))
+    assert {key.name: key.state for key in APIKey.objects.all()} == {"one": "revoked", "two": "disabled"}
 
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"verb": "fly", "keys": ""}, {"verb": "revoke", "keys": "x"}, {"verb": "revoke", "keys": "1," * 10}],
+    [{}, {"action": "fly", "pk": ""}, {"action": "revoke", "pk": "x"}, {"action": "revoke", "everything": "\0"}],
 )
 def test_a_senseless_bulk_request_goes_back_to_the_list(staff_client, data):
     assert staff_client.post(BULK, data).url == LIST
@@ -536,19 +555,20 @@ def test_a_senseless_bulk_request_goes_back_to_the_list(staff_client, data):
 
 
 def test_a_bulk_request_without_keys_says_so(staff_client):
-    assert "Tick the keys in the list first" in text(staff_client.post(BULK, {"verb": "revoke", "keys": ""}))
+    assert "Select API keys first." in text(staff_client.post(BULK, {"action": "revoke"}, follow=True))
 
 
 def test_too_many_keys_at_once_are_refused(staff_client, alice, monkeypatch):
-    monkeypatch.setattr("apikeys.pages.bulk.MOST_AT_ONCE", 1)
-    monkeypatch.setattr("apikeys.admin.MOST_AT_ONCE", 1)
+    monkeypatch.setattr(Revoke, "max_at_once", 1)
     keys = [make_key(alice), make_key(alice)]
-    assert staff_client.post(BULK, {"verb": "disable", "keys": [key.pk for key in keys]}).url == LIST
-    chosen = {"_selected_action": [key.pk for key in keys], "action": "disable_selected"}
-    assert "At most 1 keys at once" in text(staff_client.post(LIST, chosen, follow=True))
+    assert staff_client.post(BULK, {"action": "revoke", "pk": [key.pk for key in keys]}).url == LIST
+    chosen = {"_selected_action": [key.pk for key in keys], "action": "revoke_selected"}
+    assert "Select at most 1 API key at once." in text(staff_client.post(LIST, chosen, follow=True))
 
 
-@pytest.mark.parametrize(("action", "label"), [("disable_selected", "Disable"), ("revoke_selected", "Revoke for good")])
+@pytest.mark.parametrize(
+    ("action", "label"), [("disable_selected", "Disable"), ("revoke_selected", "Revoke 1 API key")]
+)
 def test_the_actions_of_the_list_lead_to_the_same_preview(staff_client, alice, action, label):
     key = make_key(alice)
     response = staff_client.post(LIST, {"_selected_action": [key.pk], "action": action})
@@ -561,9 +581,9 @@ def test_the_picker_of_the_add_page_lists_permissions(staff_client, alice):
     assert [str(row) for row in KeyPermission.objects.all()] == ["read /a"]
 
 
-def test_the_desk_itself_refuses_staff_who_may_only_look(rf, alice, free):
-    """The pages refuse them before: the desk does not rely on that."""
+def test_the_action_itself_refuses_staff_who_may_only_look(rf, alice, free):
+    """The admin refuses them before: the view doesn't rely on that."""
     request = rf.get("/")
     request.user = make_user("vera", is_staff=True)
     with pytest.raises(PermissionDenied):
-        StaffDesk(request).check_may_manage(alice, "revoke")
+        StaffActionView.as_view(action=Revoke())(request, key_id=make_key(alice).pk)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apikeys.models import APIKey, KeyPermission
 from apikeys.usage import rollups
-from tests.apikeys.pages.test_key_holder_pages import text
+from tests.apikeys.pages.test_key_owner_pages import text
 from tests.apikeys.usage.usage_makers import event, make_key
 
 STAFF, ACCOUNT = "/admin/usage/", "/account/usage/"

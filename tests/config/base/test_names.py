@@ -115,7 +115,7 @@ STAFF_FORMS = {
     "reason": ("/admin/apikeys/apikey/{key}/revoke/", {}, "reason"),
     "reason for many": (
         "/admin/apikeys/apikey/bulk/",
-        {"verb": "revoke", "keys": "{key}", "confirmed": "on"},
+        {"action": "revoke", "pk": "{key}", "expected": "1"},
         "reason",
     ),
 }

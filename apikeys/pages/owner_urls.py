@@ -1,0 +1,20 @@
+"""/account/keys/"""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from apikeys.pages import owner_views as views
+from apikeys.pages.actions import ACTIONS
+
+app_name = "keys"
+urlpatterns = [
+    path("", views.KeyListView.as_view(), name="list"),
+    path("new/", views.OwnerCreateView.as_view(), name="create"),
+    path("<uuid:key_id>/", views.KeyDetailView.as_view(), name="detail"),
+    path("<uuid:key_id>/edit/", views.KeyEditView.as_view(), name="edit"),
+    *(
+        path(f"<uuid:key_id>/{action.name}/", views.OwnerActionView.as_view(action=action), name=action.name)
+        for action in ACTIONS
+    ),
+]
