@@ -9,9 +9,13 @@ import pytest
 from accounts.models import User
 from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from ratelimits import limiter as limiter_module
+from ratelimits.recorder import recorder
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
+from tests.emptying import replace_flush
 from tiers.models import Tier
+
+replace_flush()
 
 # Hundreds of tests create users, so hashing costs a thousandth here. tests/accounts/signin/test_hashers.py checks the real
 # costs.
@@ -24,9 +28,10 @@ limiter_module.SWEEP_EVERY = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet():
-    """Reset counters, which are outside the test's transaction, and compiled rules, which are kept for seconds."""
+    """Forget what outlives the test's transaction: counters, denials not yet recorded, and rules, compiled for seconds."""
     yield
     forget_rules()
+    recorder.forget()
     for used in limiter_module._limiters:
         with suppress(StoreUnavailable):
             used.store.clear()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from django.db import OperationalError, connection
 from ratelimits import limiter as limiter_module
 from ratelimits.limiter import Budget, forget_limiter, limiter, make_store, store_name
 from ratelimits.models import Denial, Outage
-from ratelimits.recorder import Recorder, recorder
+from ratelimits.recorder import Recorder
 from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.redis import RedisStore
@@ -352,7 +351,6 @@ def test_a_sqlite_file_that_is_none_is_away(tmp_path):
 
 
 def test_a_refusal_is_noted_once_and_counted_up(memory, db):
-    recorder.forget()
     for _ in range(4):
         memory.hit(ONE)
     refusal = Denial.objects.get()
@@ -364,7 +362,6 @@ def test_a_refusal_is_noted_once_and_counted_up(memory, db):
 
 
 def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypatch):
-    recorder.forget()
     for _ in range(4):
         memory.hit(ONE)
     monkeypatch.setattr("ratelimits.recorder.WRITE_INTERVAL", -1.0)
@@ -373,7 +370,6 @@ def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypat
 
 
 def test_an_observed_limit_reports_whom_it_would_refuse(memory, db):
-    recorder.forget()
     watched = [Budget("user:2/rule:9", 1, 60, name="watched", observe=True)]
     assert [memory.hit(watched).allowed for _ in range(2)] == [True, True]
     assert Denial.objects.get().observed
@@ -394,7 +390,6 @@ def fail_to_write(*_):
 
 
 def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog):
-    recorder.forget()
     too_long = [Budget("user:1/" + "x" * 100_000, 2**62, 60, name="n" * 100_000)]
     memory.hit(too_long, 2**62)
     with connection.execute_wrapper(fail_to_write):
@@ -417,12 +412,6 @@ def test_a_sweep_that_fails_harms_no_request(flaky, db, monkeypatch):
     monkeypatch.setattr(limiter_module, "SWEEP_EVERY", 1)
     monkeypatch.setattr(FlakyStore, "sweep", fail_to_sweep)
     assert limiter().hit(ONE).allowed
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted():
-    recorder.forget()
-    logging.getLogger("ratelimits").setLevel(logging.NOTSET)
 
 
 def test_a_sqlite_file_without_its_table_is_away(tmp_path):

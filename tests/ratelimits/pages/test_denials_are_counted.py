@@ -23,13 +23,6 @@ from tests.waiting import wait_until
 DENIED = 42
 
 
-@pytest.fixture(autouse=True)
-def _nothing_noted():
-    recorder.forget()
-    yield
-    recorder.forget()
-
-
 def budget(owner="user:1"):
     return [Budget(f"{owner}/rule:1", 1, 36_000, name="one")]
 

@@ -13,7 +13,6 @@ from django.utils import timezone
 from config.base.history import Author
 from ratelimits.limiter import limiter
 from ratelimits.models import Denial, Outage, RateLimit
-from ratelimits.recorder import recorder
 from ratelimits.rules import budgets_for
 from ratelimits.services import set_mode
 from ratelimits.stores import StoreUnavailable
@@ -21,11 +20,6 @@ from tests.conftest import make_user
 
 pytestmark = pytest.mark.usefixtures("memory")
 PAGES = ("match_tester", "limited_now", "copy")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted():
-    recorder.forget()
 
 
 def url(name):
