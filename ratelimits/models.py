@@ -92,7 +92,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         choices=Mode,
         default=Mode.ENFORCE,
         db_default=Mode.ENFORCE,
-        help_text="Observe only counts and reports, but never denies requests.",
+        help_text="In observe mode, requests are counted and reported, but never denied.",
     )
 
     live_parents = ("tier",)

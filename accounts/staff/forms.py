@@ -81,7 +81,7 @@ class UserMatchForm(MatchForm):
     """A request to test rate limits with, made by a user or on a tier."""
 
     tier = forms.ModelChoiceField(
-        Tier.objects.live(), required=False, empty_label="The user’s tier", help_text="Or enter a user below."
+        Tier.objects.live(), required=False, empty_label="The user's tier", help_text="Or enter a user below."
     )
     user = forms.CharField(max_length=254, required=False, help_text="Username or email address. Their tier applies.")
 

@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ratelimit',
             name='mode',
-            field=models.CharField(choices=[('enforce', 'Enforce'), ('observe', 'Observe only')], db_default='enforce', default='enforce', help_text='Observe only counts and reports, but never denies requests.', max_length=10),
+            field=models.CharField(choices=[('enforce', 'Enforce'), ('observe', 'Observe only')], db_default='enforce', default='enforce', help_text='In observe mode, requests are counted and reported, but never denied.', max_length=10),
         ),
         migrations.AlterField(
             model_name='ratelimit',

@@ -82,7 +82,9 @@ def test_a_row_that_a_colleague_took_away_meanwhile_is_an_error_not_a_crash(staf
     key.permissions.all().delete()
     answer = staff_client.post(page(key), data)
     assert answer.status_code == 200
-    assert "Somebody removed a row of this table meanwhile. Open the page anew" in answer.content.decode()
+    assert (
+        "Somebody removed a row of this table while you had this page open. Reload the page." in answer.content.decode()
+    )
     assert allowed(key) == []
 
 
