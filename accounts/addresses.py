@@ -32,18 +32,15 @@ def mark_verified(user: User) -> None:
 
 
 def pending_address(user: User) -> EmailAddress | None:
-    """The address that the user wants to change to and hasn't verified yet."""
     return EmailAddress.objects.filter(user_id=user.pk, verified=False).exclude(email=user.email).last()
 
 
 def set_pending_address(user: User, email: str) -> EmailAddress:
-    """email: normalized."""
     with transaction.atomic():
         EmailAddress.objects.filter(user_id=user.pk).exclude(email=user.email).delete()
         return EmailAddress.objects.create(user=user, email=email)
 
 
 def is_taken(email: str, *, exclude: User | None = None) -> bool:
-    """Whether a live user, other than `exclude`, has this address."""
     users = User.objects.live().filter(email=email)
     return bool((users.exclude(pk=exclude.pk) if exclude else users).exists())

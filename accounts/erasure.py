@@ -93,7 +93,6 @@ def delete_sessions(user: User) -> None:
 
 
 def revoke_keys(user: User) -> None:
-    """Revoke the keys, and remove from which addresses and by which clients they were used."""
     user.api_keys.revoke("User erased.")
     user.api_keys.update(last_used_ip=None, allowed_ips=[], metadata={})
     user.usage.update(ip_address=None, user_agent="")
@@ -132,7 +131,6 @@ def dicts_in(parts: Any) -> Iterable[dict[str, Any]]:
 
 
 def scrub_part(part: dict[str, Any], names: Collection[str], *, own: bool) -> dict[str, Any]:
-    """One part of a message without personal data. The user's own entries lose their IP address, too."""
     clean = {key: scrub_value(value, names) for key, value in part.items() if not (own and key == "ip")}
     if "values" in clean:
         clean["values"] = [

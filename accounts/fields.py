@@ -14,7 +14,6 @@ def normalize_email(address: str) -> str:
 
 
 def normalize_login(login: str) -> str:
-    """The username or email address that someone means by what they entered."""
     return normalize_email(login)
 
 

@@ -51,7 +51,6 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
         return self.filter(**{"email" if "@" in login else "username": login})
 
     def find_by_login(self, login: str) -> Any:
-        """The live user with this username or email address, or None."""
         return self.live().with_login(login).first()
 
     # --- Keys
@@ -74,7 +73,6 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
         return users
 
     def effective_keys(self) -> Any:
-        """The keys of these users that work now."""
         return key_model()._default_manager.effective().filter(user__in=self.order_by().values("pk"))
 
     def usable_keys(self) -> Any:
@@ -104,7 +102,7 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
     def update(self, **values: Any) -> int:
         """As Django's. Suspending users, or a new session epoch, also drops the addresses they want to change to.
 
-        Whoever asked for that change may be the one who is locked out.
+        An attacker may have asked for that change.
         """
         if values.get("is_active") is False:
             values.setdefault("session_epoch", models.F("session_epoch") + 1)
@@ -122,7 +120,6 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     def get_by_natural_key(self, username: str | None) -> Any:
-        """The live user with this username, in any letter case. Raises User.DoesNotExist."""
         return self.live().get(username=(username or "").casefold())
 
     def create_user(

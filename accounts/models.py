@@ -136,11 +136,10 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def is_privileged(self) -> bool:
-        """Whether only superusers may change this user."""
         return self.is_staff or self.is_superuser
 
     def restore(self, using: str | None = None) -> None:
-        """As `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs was deleted meanwhile."""
+        """As `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs is deleted."""
         if self.erased_at is not None:
             raise ValidationError("An erased user can't be restored.", code="restore_erased")
         with transaction.atomic(using=using):
@@ -156,7 +155,6 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         self.refresh_from_db(fields=["session_epoch"])
 
     def suspend(self) -> None:
-        """Sign the user out everywhere and deny their keys, until `reactivate()`."""
         type(self).objects.filter(pk=self.pk).update(is_active=False)
         self.refresh_from_db(fields=["is_active", "session_epoch"])
 

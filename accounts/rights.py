@@ -15,8 +15,8 @@ from accounts.models import User
 PRIVILEGE_FIELDS = frozenset({"is_staff", "is_superuser", "groups", "user_permissions"})
 # A superuser can't take these from themselves.
 OWN_ACCESS_FIELDS = frozenset({"is_active", "is_staff", "is_superuser"})
-# Whoever sets the address can have a reset link sent there. Only superusers may, and for their own they need their
-# password, which their account pages ask for.
+# A reset link goes to the address. Only superusers may change someone else's; the account pages, where users change
+# their own, ask for the password.
 TAKEOVER_FIELDS = frozenset({"email"})
 
 

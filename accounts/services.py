@@ -32,7 +32,7 @@ BATCH = 500
 def create(user: User, author: Author) -> User:
     """Save a new user without a password, and email them a link to set one.
 
-    Raises IntegrityError if the username or email address was taken meanwhile.
+    Raises IntegrityError if another user has just taken the username or email address.
     """
     user.set_unusable_password()
     with transaction.atomic():
@@ -46,7 +46,7 @@ def create(user: User, author: Author) -> User:
 def update(form: EditForm, author: Author) -> list[Change]:
     """Save what `form` changed. A new email address has to be verified, and the old one is told.
 
-    Raises IntegrityError if the user changed, or the username or email address was taken, meanwhile.
+    Raises IntegrityError if someone else has just changed the user, or taken the username or email address.
     """
     user: User = form.instance
     is_moved = "email" in form.written_fields()
@@ -66,7 +66,6 @@ def update(form: EditForm, author: Author) -> list[Change]:
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
-    """Store a re-encoded picture as the user's, or remove theirs (None), and delete the old file."""
     old = user.profile_image.name
     with transaction.atomic():
         if picture is None:
@@ -97,7 +96,6 @@ def reactivate(users: UserQuerySet, author: Author) -> Outcome:
 
 
 def sign_out(users: UserQuerySet, author: Author) -> Outcome:
-    """End every session and reset link of the users."""
     next_epoch = models.F("session_epoch") + 1
     return change_all(users.live(), {"session_epoch": next_epoch}, author, note="Signed out everywhere.")
 
@@ -133,12 +131,11 @@ def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outco
 
 
 def close(user: User, author: Author) -> Outcome:
-    """Delete a user at their own request."""
     return delete(User.objects.filter(pk=user.pk), author, note="Closed by the user.")
 
 
 def restore(users: UserQuerySet, author: Author) -> Outcome:
-    """Restore deleted users one by one: a username that was taken meanwhile keeps only its own user deleted."""
+    """Restore deleted users one by one: where a username has been taken, only that user stays deleted."""
     outcome = Outcome()
     for user in users.deleted().select_related("tier").iterator():
         tier = user.tier
@@ -156,7 +153,6 @@ def restore(users: UserQuerySet, author: Author) -> Outcome:
 
 @transaction.atomic
 def verify(users: UserQuerySet, author: Author) -> Outcome:
-    """Mark the users' email addresses as verified."""
     return for_each(users, author, lambda user: set_address(user, verified=True), "Email address marked as verified.")
 
 
@@ -172,7 +168,6 @@ def send_verification(users: UserQuerySet, author: Author) -> Outcome:
 
 
 def send_invitation(request: HttpRequest | None, user: User) -> None:
-    """Email a new user a link to set their first password."""
     key = f"{user_pk_to_url_str(user)}-{default_token_generator.make_token(user)}"
     adapter = get_adapter(request)
     context = {"user": user, "password_reset_url": adapter.get_reset_password_from_key_url(key), "request": request}
@@ -180,7 +175,6 @@ def send_invitation(request: HttpRequest | None, user: User) -> None:
 
 
 def send_confirmation(request: HttpRequest | None, user: User) -> None:
-    """Email a user a link to verify their address."""
     address = EmailAddress.objects.filter(user=user, email=user.email).first()
     (address or set_address(user, verified=False)).send_confirmation(request)
 

@@ -15,13 +15,11 @@ VIEWABLE = {
     "admin": ["logentry"],
     "auth": ["group"],
 }
-# Support can also edit ordinary users, and disable and revoke keys. Not edit keys: whoever rotates one sees its new
-# secret, and could use it.
+# Support can also edit ordinary users, and disable and revoke keys. They can't edit keys: rotating one shows its secret.
 SUPPORT_PERMISSIONS = [("accounts", "change_user"), ("apikeys", "stop_apikey")]
 
 
 def create_groups() -> list[str]:
-    """Create the default groups that are missing, and return their names."""
     created_names = []
     for name, permissions in ((SUPPORT, view_permissions() | support_permissions()), (AUDITOR, view_permissions())):
         group, created = Group.objects.get_or_create(name=name)

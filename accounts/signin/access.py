@@ -23,7 +23,6 @@ def is_staff(request: HttpRequest) -> bool:
 
 
 def second_factor_used(request: HttpRequest) -> bool:
-    """Whether a second factor or a passkey was used in this session."""
     return any(record.get("method") == "mfa" for record in get_authentication_records(request, request.user))
 
 

@@ -81,7 +81,6 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return user
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
-        """As allauth's, but the username of a deleted user is free."""
         username = normalize_login(username)
         for validator in User._meta.get_field("username").validators:
             validator(username)
@@ -151,7 +150,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return bool(email_address.email != email_address.user.email)
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """As allauth's, unless the link is no longer valid or another user has taken the address meanwhile."""
+        """As allauth's, unless the link is no longer valid or another user has taken the address."""
         problem = ADDRESS_IS_TAKEN
         try:
             if not addresses.is_taken(email_address.email, exclude=email_address.user):
@@ -203,6 +202,6 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return "Passkey" if number == 1 else f"Passkey {number}"
 
     def build_totp_svg(self, url: str) -> str:
-        """The QR code as inline SVG: our Content-Security-Policy forbids `data:` images."""
+        # Inline SVG: our Content-Security-Policy forbids `data:` images.
         svg = str(super().build_totp_svg(url))
         return svg[svg.index("<svg") :].replace("<svg ", '<svg role="img" aria-label="QR code for your app" ', 1)

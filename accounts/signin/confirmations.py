@@ -13,8 +13,8 @@ MAX_AGE = EMAIL_CONFIRMATION_EXPIRE_DAYS * 24 * 3600
 class Confirmation(EmailConfirmationHMAC):  # type: ignore[misc]
     """allauth's link that verifies an email address; here it works once and ends with the user's session epoch.
 
-    A new password, suspend, delete and "sign out everywhere" move the epoch: whoever had access before can't move the
-    account to their own address afterwards.
+    A new password, suspend, delete and "sign out everywhere" move the epoch, so that an attacker who had access can't move
+    the account to their own address afterwards.
     """
 
     @property

@@ -51,10 +51,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return user
 
     def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Any:
-        """As allauth's, but also for accounts whose provider has left the settings: they can still be disconnected."""
         try:
             return super().get_provider(request, provider, client_id=client_id)
         except SocialApp.DoesNotExist:
+            # Users can still disconnect a provider that has left the settings.
             return registry.get_class(provider)(request, app=SocialApp(provider=provider))
 
     def authenticate_by_email(self, sociallogin: SocialLogin) -> tuple[User, str] | None:
@@ -133,7 +133,6 @@ def name_from(data: dict[str, Any]) -> str:
 
 
 def free_username(preferred: str) -> str:
-    """A valid username that no live user has, as close to `preferred` as possible."""
     stem = re.sub(r"[^a-z0-9_]+", "_", preferred.casefold()).strip("_")[:26] or "user"
     stem = stem if len(stem) > 1 else f"{stem}_1"
     taken = set(User.objects.live().filter(username__startswith=stem).values_list("username", flat=True))

@@ -22,7 +22,6 @@ SYSTEMS = (
 
 @register.filter
 def as_json(value: Any) -> str:
-    """JSON for a data attribute."""
     return json.dumps(value, cls=DjangoJSONEncoder)
 
 

@@ -47,7 +47,7 @@ def wrong_codes(user: User) -> Budget:
 
 
 def code_use(user: User, code: str) -> Budget:
-    """One use of a code, for longer than it is valid: allauth keeps used codes in the cache of one process."""
+    # For longer than a code is valid. allauth keeps used codes in the cache of one process.
     bare = "".join(filter(str.isalnum, code)).casefold()  # allauth accepts 123-456 for 123456
     return Budget(f"code-used:{user.pk}:{digest(bare)}", 1, 5 * MINUTE)
 
@@ -79,12 +79,10 @@ def try_spend(budget: Budget) -> bool:
 
 
 def check(request: HttpRequest, budget: Budget) -> None:
-    """Raise ValidationError if `spend` would."""
     raise_if_denied(request, limiter().peek([budget], fail_closed=True))
 
 
 def forgive(budget: Budget) -> None:
-    """Reset the budget, after the right password or code."""
     with contextlib.suppress(StoreUnavailable):  # at worst the next wrong attempt is denied sooner
         limiter().reset([budget.key])
 

@@ -61,7 +61,6 @@ class ConfirmEmailView(account_views.ConfirmEmailView):  # type: ignore[misc]
         return confirmation
 
     def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
-        """As allauth's; for an invalid link, the page that says so."""
         try:
             response: HttpResponse = super().post(*args, **kwargs)
         except Http404:

@@ -111,7 +111,6 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @property
     def sort(self) -> str:
-        """A name in SORTS, with a minus for descending order."""
         wanted = str(self.data.get("sort", ""))
         return wanted if wanted.removeprefix("-") in SORTS else NEWEST_FIRST
 

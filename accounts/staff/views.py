@@ -64,7 +64,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "query": query_without(request.GET),
         "bulk_actions": [action for action in BULK_ACTIONS.values() if action.may(request.user, User)],
         "tiers": Tier.objects.live(),
-        "anybody": page.paginator.count > 0 or User.objects.exists(),
+        "has_users": page.paginator.count > 0 or User.objects.exists(),
     }
     return staff_render(request, "accounts/staff/list.html", context)
 
@@ -156,7 +156,7 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
 
 def usage_since(user: User, since: datetime) -> dict[str, int]:
     counts: dict[str, int] = user.usage.filter(created_at__gte=since).aggregate(
-        requests=Count("pk"), refused=Count("pk", filter=~Q(reason=""))
+        requests=Count("pk"), denied=Count("pk", filter=~Q(reason=""))
     )
     return counts
 
@@ -166,7 +166,6 @@ def allowed(actor: Any, user: User, permission: str) -> bool:
 
 
 def offered_actions(actor: Any, user: User) -> list[Any]:
-    """The actions that would change this user and that `actor` may take."""
     one = User.objects.filter(pk=user.pk)
     return [
         action

@@ -85,7 +85,6 @@ def batches(rows: Any) -> Iterator[list[Any]]:
 
 
 def purge_batch(model: type[SoftDeleteModel], pks: list[Any]) -> int:
-    """Returns how many rows were removed; those in use stay."""
     rows: Any = model._default_manager.filter(pk__in=pks)
     return sum(map(purge if model is User else hard_delete, rows))
 

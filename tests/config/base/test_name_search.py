@@ -208,7 +208,7 @@ def test_nobody_sees_the_form(staff_client, alice, free):
 def test_erasing_a_person_erases_the_form_of_their_name(sue, alice):
     User.objects.filter(pk=alice.pk).update(name="Anna Weiß")
     erase(User.objects.get(pk=alice.pk), Author(sue))
-    assert User.objects.get(pk=alice.pk).name_folded == "erased account"
+    assert User.objects.get(pk=alice.pk).name_folded == "erased user"
     assert results(signed_in(sue), "accounts/user", "weiss") == []
 
 
