@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,15 @@ def test_the_history_is_called_so_everywhere_on_its_pages(pages):
         if path.startswith("/admin/admin/logentry/"):
             assert "History" in page
             assert "og entries" not in page
+
+
+def test_no_line_of_a_template_or_script_is_longer_than_120_characters():
+    root = Path(__file__).resolve().parent.parent
+    files = [path for place in ("templates", "static") for path in (root / place).rglob("*") if path.is_file()]
+    assert len(files) > 100
+    assert [
+        f"{path.relative_to(root)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 120
+    ] == []

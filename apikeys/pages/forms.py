@@ -116,7 +116,7 @@ class KeyForm(StaleGuard, forms.Form):
         help_text="What the key is for, for example “nightly export”.",
         error_messages={"required": "Enter a name, for example what the key is for."},
     )
-    allow = forms.ChoiceField(label="What it may do", choices=PRESETS, required=False, widget=forms.RadioSelect)
+    allow = forms.ChoiceField(label="Permissions", choices=PRESETS, required=False, widget=forms.RadioSelect)
     allowed_ips = NetworksField(
         label="From which addresses",
         required=False,

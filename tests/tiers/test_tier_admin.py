@@ -154,13 +154,13 @@ def test_the_page_of_a_tier_says_its_limits_as_people_say_them(staff_client, fre
     page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
     assert "GET /orders/*" in page
     assert "100 per minute" in page
-    assert "Observe only" in page
-    assert "2 limits" in page
+    assert "observe only" in page
+    assert "2 rate limits" in page
 
 
 def test_the_page_of_a_tier_without_limits_says_what_applies(staff_client, free):
     page = staff_client.get(f"/admin/tiers/tier/{free.pk}/change/").content.decode()
-    assert "the default limit applies" in page
+    assert "The default rate limit applies" in page
 
 
 def test_limits_of_a_tier_are_shown_to_those_who_may_see_limits(client, pro):

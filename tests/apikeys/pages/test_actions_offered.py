@@ -161,6 +161,6 @@ def test_a_form_sent_again_offers_rotation_only_while_the_key_can_be_rotated(cli
         "form_token": page.context["form"]["form_token"].value(),
     }
     assert client.post(f"{OWN}/new/", sent).status_code == 200
-    assert "Rotate it" in client.post(f"{OWN}/new/", sent).content.decode()
+    assert "Rotate key" in client.post(f"{OWN}/new/", sent).content.decode()
     APIKey.objects.update(revoked_at=timezone.now())
-    assert "Rotate it" not in client.post(f"{OWN}/new/", sent).content.decode()
+    assert "Rotate key" not in client.post(f"{OWN}/new/", sent).content.decode()

@@ -33,7 +33,7 @@ def open_page(chromium, live_server, client, alice):
 
 def make(page):
     page.fill("#id_name", "from a browser")
-    page.click("text=Make the key")
+    page.click("text=Create key")
     page.wait_for_selector("[data-secret]")
 
 
@@ -52,9 +52,9 @@ def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
     page.get_by_text("Copied.").wait_for()
     secret = page.evaluate("navigator.clipboard.readText()")
     assert APIKey.objects.get().secret_hash == hash_secret(secret)
-    page.click("text=Reveal")
+    page.click("text=Show secret")
     assert value.inner_text() == secret
-    page.click("text=I have saved it")
+    page.click("text=I've saved it")
     page.wait_for_url("**/account/keys/")
     assert asked == ["beforeunload"]
 
@@ -63,14 +63,14 @@ def test_all_of_it_works_without_javascript(open_page):
     page = open_page("/account/keys/new/", java_script_enabled=False)
     make(page)
     assert not page.locator("[data-copy]").is_visible()
-    page.click("text=Reveal")
+    page.click("text=Show secret")
     assert APIKey.objects.get().secret_hash == hash_secret(page.locator("[data-value]").inner_text())
 
 
 def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
     page = open_page("/account/keys/new/")
     page.fill("#id_name", "twice")
-    page.dblclick("text=Make the key")
+    page.dblclick("text=Create key")
     page.wait_for_selector("[data-secret]")
     assert APIKey.objects.count() == 1
 
@@ -78,7 +78,7 @@ def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
 def test_the_picker_grows_and_a_filled_row_chooses_the_list(open_page):
     page = open_page("/account/keys/new/")
     for _ in range(2):
-        page.click("text=Add a row")
+        page.click("text=Add row")
     page.fill("#id_permissions-4-resource", "/orders/*")
     page.check("#id_permissions-4-actions_0")
     assert page.is_checked('input[name="allow"][value="listed"]')

@@ -60,8 +60,8 @@ def test_anonymous_visitors_must_sign_in(client, alice):
 
 
 def test_an_empty_list_offers_the_first_step(owner):
-    assert "Make the first key" in text(owner.get(LIST))
-    assert "Keys that were revoked" in text(owner.get(LIST, {"show": "ended"}))
+    assert "Create your first key" in text(owner.get(LIST))
+    assert "No revoked or expired keys." in text(owner.get(LIST, {"show": "ended"}))
 
 
 def test_a_new_key_shows_its_secret_in_the_answer_to_the_post(owner, alice):
@@ -90,7 +90,7 @@ def test_the_same_form_sent_again_makes_no_second_key(owner):
     again = owner.post(NEW, data)
     assert again.status_code == 409
     assert secret not in text(again)
-    assert "No second key was made" in text(again)
+    assert "The form was sent twice." in text(again)
     assert APIKey.objects.count() == 1
 
 
