@@ -38,7 +38,7 @@ def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
     for expected in ("rate_limited", "Suspended.", "owner suspended", "100 requests per minute"):
         assert expected in text
     usage = staff_client.get(f"/users/{alice.pk}/").context["usage"]
-    assert usage == {"requests": 2, "refused": 1}
+    assert usage == {"requests": 2, "denied": 1}
 
 
 def test_keys_and_usage_are_shown_to_those_who_may_see_them(alice):
