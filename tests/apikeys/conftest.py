@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import timedelta
 
 import pytest
@@ -12,7 +11,6 @@ from django.utils import timezone
 from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
-from ratelimits.stores import StoreUnavailable
 from tests.apikeys.gateway.servers import upstream
 from tests.rows import make_key
 
@@ -21,19 +19,9 @@ from tests.rows import make_key
 def counters(db):
     """Start with empty budgets and without cached rules."""
     forget_rules()
-    clear_counters()
+    limiter().store.clear()
     yield
     forget_limiter()
-
-
-def clear_counters():
-    # The stores give up after 50 ms, which is too short on a busy machine.
-    for _ in range(20):
-        try:
-            return limiter().store.clear()
-        except StoreUnavailable:
-            time.sleep(0.1)
-    raise AssertionError("the store of the counters does not answer")
 
 
 @pytest.fixture

@@ -56,7 +56,8 @@ def test_readyz_names_a_dead_redis(client, settings):
 @pytest.mark.redis
 @pytest.mark.django_db
 def test_readyz_names_a_redis_that_answers_and_refuses_to_count(client, settings, tmp_path):
-    with redis_server(tmp_path) as port:
+    with redis_server(tmp_path) as server:
+        port = server.port
         settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
         for trouble in TROUBLES:
             with in_trouble(port, trouble):

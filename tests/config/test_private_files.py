@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from config.write_env import write_env
 from ratelimits.stores.sqlite import SQLiteStore
 from tests.config.settings_file import PRODUCTION, ROOT, read_settings
+from tests.waiting import wait_until
 
 
 def mode(path):
@@ -83,18 +83,20 @@ def gunicorn(var, bind, *arguments):
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 def first_mode(path, process):
     """The mode of a file when it first appears."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+
+    def mode_now():
+        assert process.poll() is None
         try:
             return mode(path)
         except FileNotFoundError:
-            time.sleep(0.0005)
-    raise AssertionError(f"{path.name} was not created")
+            return None
+
+    return wait_until(mode_now, every=0.0005)
 
 
 def livez(path):

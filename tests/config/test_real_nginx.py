@@ -73,7 +73,7 @@ def proxy(tmp_path_factory, django_db_setup):
 def over_tls(proxy, method, path, headers=None, body=None):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    client = http.client.HTTPSConnection("127.0.0.1", proxy.tls, timeout=30, context=context)
+    client = http.client.HTTPSConnection("127.0.0.1", proxy.tls, timeout=60, context=context)
     try:
         client.request(method, path, body, {"Host": "localhost", **(headers or {})})
         return Answer(client.getresponse())
@@ -83,7 +83,7 @@ def over_tls(proxy, method, path, headers=None, body=None):
 
 def over_http(port, request):
     """Send bytes that http.client wouldn't send; returns the response."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(request)
         response = http.client.HTTPResponse(connection)
         response.begin()

@@ -23,7 +23,7 @@ def visit(chromium, live_server):
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.set_default_timeout(8000)
+        page.set_default_timeout(60_000)
         return page
 
     open_browser.complaints = complaints

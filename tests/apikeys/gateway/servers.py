@@ -263,7 +263,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def call(port, method="GET", path="/", headers=None, body=None, *, host="127.0.0.1", timeout=15):
+def call(port, method="GET", path="/", headers=None, body=None, *, host="127.0.0.1", timeout=60):
     """Send one request with path and headers exactly as given, plus a Host if there is none."""
     has_host = any(name.lower() == "host" for name in headers or {})
     client = http.client.HTTPConnection(host, port, timeout=timeout)

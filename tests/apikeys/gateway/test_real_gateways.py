@@ -168,7 +168,7 @@ def test_a_dead_gatehouse_closes_the_gate(stack, echo, alice):
     key = make_key(alice)
     assert call(front.port, path="/orders", headers={"X-API-Key": key.secret}).status == 200
     behind.terminate()
-    behind.wait(10)
+    behind.wait(60)
     echo.arrived.clear()
     for headers in ({"X-API-Key": key.secret}, {}):
         answer = call(front.port, path="/orders", headers=headers)

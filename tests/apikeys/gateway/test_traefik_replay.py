@@ -35,7 +35,7 @@ REQUEST = (
 
 def replay(port, credential="", method="POST", uri="/orders/7?page=2"):
     """Returns (status, headers by lower-case name)."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
         wire.sendall(REQUEST.format(credential=credential, method=method, uri=uri).encode())
         answer = b""
         while b"\r\n\r\n" not in answer:

@@ -28,7 +28,7 @@ def send(address, *lines):
     """Send raw request lines over TCP (host, port) or a unix socket (path) and return the response."""
     family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
     with socket.socket(family) as client:
-        client.settimeout(30)
+        client.settimeout(60)
         client.connect(address)
         client.sendall("\r\n".join([*lines, "Host: localhost", "Connection: close", "", ""]).encode())
         received = b""

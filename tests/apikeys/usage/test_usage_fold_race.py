@@ -36,12 +36,12 @@ def test_a_report_that_is_not_committed_when_its_hour_is_folded_is_folded_later(
         with transaction.atomic():
             KeyUsage.objects.filter(pk=row.pk).update(tokens_used=3)
             written.set()
-            folded.wait(10)
+            folded.wait(60)
         connection.close()
 
     thread = Thread(target=report)
     thread.start()
-    written.wait(10)
+    written.wait(60)
     assert rollups.fold() == 1
     assert tokens() == 2
     folded.set()

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 
 import redis
 
 from tests.apikeys.gateway.servers import free_port
 from tests.services import require
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
+from tests.waiting import wait_until
 
 
 @contextmanager
 def redis_server(directory, *arguments):
-    """The port of a Redis that a test can break in any way."""
+    """A Redis that a test can break in any way; its port is `.port`."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     require(program, "No redis-server here: install redis-server or valkey.")
     port = free_port()
     command = [program, "--port", str(port), "--save", "", "--dir", directory, "--bind", "127.0.0.1", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server.port = port
     try:
         wait_until(lambda: pongs(port))
-        yield port
+        yield server
     finally:
+        server.send_signal(signal.SIGCONT)
         server.kill()
         server.wait()
 
@@ -81,12 +77,20 @@ def busy(port):
     with redis.Redis(port=port, socket_timeout=10) as client:
         client.config_set("busy-reply-threshold", 50)
         endless.start()
-        time.sleep(0.3)
+        wait_until(lambda: is_busy(client))
         try:
             yield
         finally:
             client.execute_command("SCRIPT", "KILL")
             endless.join()
+
+
+def is_busy(client):
+    try:
+        client.dbsize()
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+    return False
 
 
 def run_forever(port):

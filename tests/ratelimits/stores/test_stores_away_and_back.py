@@ -117,9 +117,9 @@ def test_a_connection_that_the_server_ended_is_replaced_without_an_error(make_st
 def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_store):
     store = make_store("postgresql")
     store.hit(BUDGET)
-    hung = PostgreSQLStore(timeout=0.5)
+    hung = PostgreSQLStore(timeout=PATIENCE)
     hung._connection()[0].timeout = 0.01
-    with pytest.raises(StoreUnavailable, match="PostgreSQL didn't answer within 500 ms"):
+    with pytest.raises(StoreUnavailable, match="PostgreSQL didn't answer within 5000 ms"):
         hung._run("SELECT pg_sleep(0.1)")
     assert hung.peek(BUDGET).counters[0] is not None
     hung.close()
@@ -133,6 +133,7 @@ def test_a_counter_in_other_hands_is_waited_for_longer_than_the_server_waits_at_
     store.hit(BUDGET)
     monkeypatch.setattr(postgresql_module, "MAX_WAIT", 0.3)
     impatient = PostgreSQLStore(timeout=0.05)
+    impatient._connection()[0].timeout = PATIENCE  # the server keeps its own, shorter timeout
     with postgresql_module.connect(PATIENCE) as other, other.transaction():
         other.execute("SELECT FROM rate_counters FOR UPDATE")
         began = time.monotonic()
