@@ -59,7 +59,6 @@ class RateLimitMiddleware:
 
 
 def charge(request: HttpRequest, cost: int = 1) -> HttpResponse | None:
-    """Charge the request, once. Returns the response to send instead of the view's if it is denied."""
     if outcome_of(request) is not None:
         return None
     try:

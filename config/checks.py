@@ -32,8 +32,6 @@ Check = Callable[..., list[CheckMessage]]
 
 
 def generator_check(generator: Callable[[], Iterator[CheckMessage]]) -> Check:
-    """A check from a generator of messages."""
-
     def check(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
         return list(generator())
 
@@ -140,7 +138,6 @@ def gateways_are_known() -> Iterator[CheckMessage]:
 
 
 def is_mailbox(value: str) -> bool:
-    """Whether `value` is one address, with or without a name: “Name <address>”."""
     try:
         sanitize_address(value, "utf-8")
         validate_mailable(normalize_email(parseaddr(value)[1]))

@@ -25,7 +25,6 @@ def database(env: Environment, var_dir: Path) -> dict[str, Any]:
 
 
 def postgres_variables(env: Environment) -> dict[str, Any]:
-    """Empty if neither a server nor a database is named."""
     server, name = env.str("POSTGRES_SERVER", default=""), env.str("POSTGRES_DB", default="")
     if not (server or name):
         return {}

@@ -36,7 +36,6 @@ class Environment(environ.Env):  # type: ignore[misc]
 
     @classmethod
     def read_env(cls, path: str | Path) -> None:
-        """Add the variables of a .env file, except those already set."""
         for name, value in parse_env(read_text("ENV_FILE", path), path).items():
             os.environ.setdefault(name, value)
 

@@ -27,7 +27,6 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Checks the database, its migrations and Redis if configured; 503 names what fails."""
     failing = [name for name, check in checks().items() if not passes(name, check)]
     body = {"status": "unavailable" if failing else "ok", "failing": failing}
     return JsonResponse(body, status=503 if failing else 200, headers={"Cache-Control": "no-store"})

@@ -83,7 +83,6 @@ def rule_key(owner: str, rule_id: int) -> str:
 
 
 def counter_keys(keys: Iterable[str]) -> list[str]:
-    """All keys that budgets with these keys may have in a store."""
     return [f"{key}{kind}" for key in keys for kind in ("", "/fixed", "/quota")]
 
 
@@ -103,7 +102,6 @@ class Reading(NamedTuple):
 
 
 def current(budget: Budget, counter: Counter | None, now: int) -> Counter:
-    """The counter as it is now under this budget's limit, period and window."""
     if budget.window == "rolling" and counter is not None:
         span = budget.limit * -(-budget.period * SECOND // budget.limit)
         if counter.span == span and now <= counter.at <= now + span:

@@ -50,7 +50,6 @@ def window_seconds(state: BudgetState) -> int:
 
 
 def quoted_name(budget: Budget) -> str:
-    """The name as a structured-field string."""
     name = budget.name or "limit"
     if not (name.isascii() and name.isprintable()):
         name = "".join(letter if " " <= letter <= "~" else "?" for letter in name)

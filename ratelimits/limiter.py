@@ -127,7 +127,6 @@ def outcome_of(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Ou
 
 
 def store_name() -> str:
-    """RATE_LIMIT_STORE, or by default redis if REDIS_URL is set, else the database's vendor."""
     if settings.RATE_LIMIT_STORE:
         return str(settings.RATE_LIMIT_STORE)
     return "redis" if settings.REDIS_URL else connections[DEFAULT_DB_ALIAS].vendor
@@ -149,7 +148,6 @@ _limiters: list[Limiter] = []  # one or none
 
 
 def limiter() -> Limiter:
-    """This process's limiter, created on first use."""
     if not _limiters:
         with _lock:
             if not _limiters:  # pragma: no branch  (another thread created it while this one waited)

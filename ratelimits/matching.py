@@ -100,7 +100,6 @@ def decode_once(path: str) -> str:
 
 
 def reject_lookalikes(path: str) -> None:
-    """Raise AmbiguousPath for disguised characters and those that become delimiters under NFKC."""
     if DISGUISED.search(path):
         raise AmbiguousPath("The path has an invisible character, or one that looks like a slash or a backslash.")
     folded = normalize("NFKC", path)
@@ -114,7 +113,6 @@ def target_from_header(value: str) -> str:
 
 
 def counted_method(method: str) -> str:
-    """The method that limits are looked up by: HEAD counts as GET."""
     return "GET" if method == "HEAD" else method
 
 
@@ -161,7 +159,6 @@ def validate_segment(segment: str, *, last: bool) -> None:
 
 
 def normal_pattern(text: str) -> str:
-    """Without a trailing slash, which doesn't matter in requests."""
     return text.removesuffix("/") or "/"
 
 
@@ -233,7 +230,6 @@ class PatternTrie(Generic[T]):
         table[method] = Match(method, known.pattern if known else pattern, (*(known.values if known else ()), value))
 
     def match(self, path: str, method: str = "") -> Match[T] | None:
-        """The most specific pattern that matches a canonical path."""
         return next(self.candidates(path, method), None)
 
     def candidates(self, path: str, method: str = "") -> Iterator[Match[T]]:

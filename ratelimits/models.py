@@ -25,7 +25,6 @@ RECENT = dt.timedelta(minutes=5)
 
 class RateLimitQuerySet(SoftDeleteQuerySet["RateLimit"]):
     def effective(self) -> RateLimitQuerySet:
-        """Live limits of live tiers."""
         return self.filter(LIVE, tier__deleted_at__isnull=True)
 
 
@@ -170,7 +169,6 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             self._check_never_winning()
 
     def siblings(self) -> RateLimitQuerySet:
-        """The other live limits of the same tier."""
         siblings: RateLimitQuerySet = type(self).objects.live().filter(tier_id=self.tier_id).exclude(pk=self.pk)
         return siblings
 

@@ -86,7 +86,6 @@ def budgets_for(owner: str, tier_id: int | None, method: str, path: str) -> list
 
 
 def default_budget(owner: str) -> Budget:
-    """One budget for all paths that no rule matches."""
     return Budget(
         f"{owner}/default",
         settings.DEFAULT_RATE_LIMIT_LIMIT,

@@ -72,7 +72,6 @@ def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:
 
 
 def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
-    """Returns how many changed."""
     changed = 0
     with transaction.atomic():
         for limit in limits:

@@ -25,7 +25,6 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
         return self.with_use_counts().filter(models.Q(user_count__gt=0) | models.Q(limit_count__gt=0))
 
     def with_use_counts(self) -> TierQuerySet:
-        """Annotate `user_count` and `limit_count`: each tier's live users and live rate limits."""
         return self.annotate(user_count=self._live_count("users"), limit_count=self._live_count("rate_limits"))
 
     def default(self) -> Tier | None:

@@ -43,8 +43,6 @@ CHUNK = 2000
 
 
 def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
-    """A list column for a time, sorted by `field`."""
-
     @admin.display(description=description, ordering=field)
     def column(self: Any, row: Any) -> str:
         return ago(getattr(row, field), empty)
@@ -53,8 +51,6 @@ def when(field: str, description: str, empty: str = "never") -> Callable[[Any, A
 
 
 def amount(field: str, description: str) -> Callable[[Any, Any], str]:
-    """A list column for a quantity, with thousands separators."""
-
     @admin.display(description=description, ordering=field)
     def column(self: Any, row: Any) -> str:
         value = getattr(row, field)
@@ -92,7 +88,6 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def counted_as(self) -> str:
-        """The singular and plural for the filter `counted`."""
         return f"{self.opts.verbose_name},{self.opts.verbose_name_plural}"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
@@ -144,7 +139,6 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @reject_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
-        """The whole filtered list as CSV, with the query string of the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         changelist = reject_bad_filters(self.get_changelist_instance)(request)
@@ -252,12 +246,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 def permission_label(permission: Permission) -> str:
-    """“Change rate limit” for Django's “Can change rate limit”."""
     return capfirst(permission.name.removeprefix("Can "))
 
 
 def inline_note(message: Any) -> str:
-    """Changes of inline rows, as sentences, from Django's log message."""
     parts = message if isinstance(message, list) else []
     sentences = []
     for part in parts:

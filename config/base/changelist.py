@@ -77,7 +77,6 @@ def leads_to_many(model: Any, path: str) -> bool:
 
 
 def may_be_null(model: Any, path: str) -> bool:
-    """Whether some rows may have no value there; true for annotations."""
     try:
         return any(field.null for field in fields_of(model, path))
     except FieldDoesNotExist:

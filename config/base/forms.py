@@ -72,7 +72,6 @@ class StrictJSONField(forms.JSONField):
     """Standard JSON that every database can store: no NaN, Infinity, NUL or broken characters."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """Keep what was typed, as text if it isn't valid."""
         try:
             self.to_python(data)
         except ValidationError:

@@ -1,7 +1,6 @@
-"""The history of changes: Django's LogEntry, written for every change, in the admin or outside it.
+"""The history: a LogEntry of Django's for every change, in the admin and outside it.
 
-An entry's message is Django's JSON list with one element, to which we add what the stock one lacks: the old and new
-value of each field, the address of the person who did it, and where (`via`).
+To the JSON message of an entry we add the old and new value of each field, the author's address, and where (`via`).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.http import HttpRequest
 
-from config.base import text as base_text
 from config.base.http import client_address
 from config.base.search import FoldedField
+from config.base.text import exact
 
 __all__ = [
     "ADDITION",
@@ -38,10 +37,9 @@ __all__ = [
     "snapshot",
 ]
 
-# Fields whose values must not appear in any history.
 SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
 MAX_VALUE_LENGTH = 200
-# How far back a page looks for who changed something.
+# To find who changed something.
 MAX_ENTRIES_READ = 50
 
 
@@ -63,7 +61,7 @@ class Author:
     via: str = ""
 
     def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
-        """Write one history entry. flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
+        """flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
         entry = self._entry(row, flag, list(changes), note)
         entry.save(force_insert=True)
         return entry
@@ -76,7 +74,7 @@ class Author:
         changes: Sequence[Change] | Callable[[Any], Sequence[Change]] = (),
         note: str = "",
     ) -> None:
-        """Write one history entry for each of `rows`. changes: those of all rows, or what returns the changes of one."""
+        """changes: the same for all rows, or a function of the row."""
         entries = [self._entry(row, flag, changes(row) if callable(changes) else changes, note) for row in rows]
         LogEntry.objects.bulk_create(entries, batch_size=1000)
 
@@ -100,7 +98,7 @@ class Author:
 
 
 def snapshot(row: models.Model) -> dict[str, str]:
-    """The row's fields by their verbose names, as text; compare two with `changes_between`."""
+    """The row's fields by verbose name, as text."""
     return {
         str(field.verbose_name): display(row, field)
         for field in (*row._meta.concrete_fields, *row._meta.many_to_many)
@@ -117,14 +115,13 @@ def display(row: models.Model, field: Any) -> str:
         return str(getattr(row, f"get_{field.name}_display")())
     value = getattr(row, field.name) if field.is_relation else field.value_from_object(row)
     if isinstance(value, datetime):
-        return base_text.exact(value)
+        return exact(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "–" if value in (None, "") else str(value)[:MAX_VALUE_LENGTH]
 
 
 def initial_values(row: models.Model) -> list[Change]:
-    """What the entry on a new row says: the fields that have a value."""
     return [
         change
         for change in changes_between({}, snapshot(row))
@@ -133,7 +130,6 @@ def initial_values(row: models.Model) -> list[Change]:
 
 
 def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Change]:
-    """What differs between two snapshots of a row."""
     return [
         Change(field=name, old=before.get(name, "–"), new=value)
         for name, value in after.items()
@@ -142,13 +138,12 @@ def changes_between(before: dict[str, str], after: dict[str, str]) -> list[Chang
 
 
 def entries_of(row: models.Model) -> models.QuerySet[LogEntry]:
-    """The history of a row, the newest entry first."""
     kind = ContentType.objects.get_for_model(row, for_concrete_model=True)
     return LogEntry.objects.filter(content_type=kind, object_id=str(row.pk)).select_related("user").order_by("-pk")
 
 
 def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None:
-    """The last entry on the field, by its name for people, if it is the one that set this value."""
+    """The last entry about the field (by verbose name), if it set this value."""
     for logged in entries_of(row)[:MAX_ENTRIES_READ]:
         for change in describe(logged).values:
             if change["field"] == field:
@@ -156,15 +151,12 @@ def entry_that_set(row: models.Model, field: str, value: str) -> LogEntry | None
     return None
 
 
-def entry_since(row: models.Model, moment: int) -> LogEntry | None:
-    """The newest entry on the row that isn't older than `moment`, in seconds since 1970."""
-    return entries_of(row).filter(action_time__gte=datetime.fromtimestamp(moment, UTC)).first()
+def entry_since(row: models.Model, timestamp: int) -> LogEntry | None:
+    return entries_of(row).filter(action_time__gte=datetime.fromtimestamp(timestamp, UTC)).first()
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a history entry says, for a page."""
-
     summary: str
     values: list[Change]
     ip: str = ""
@@ -172,9 +164,8 @@ class Description:
 
 
 def describe(logged: LogEntry) -> Description:
-    """Read an entry, one of ours or a stock one of Django's."""
     extras = extras_of(logged)
-    summary = extras.get("note") or {ADDITION: "Added.", DELETION: "Deleted."}.get(logged.action_flag, "Changed.")
+    summary = extras.get("note") or {ADDITION: "Created.", DELETION: "Deleted."}.get(logged.action_flag, "Edited.")
     if "values" not in extras and "note" not in extras and logged.change_message:
         summary = logged.get_change_message()
     return Description(summary, extras.get("values", []), extras.get("ip", ""), extras.get("via", ""))

@@ -47,6 +47,5 @@ def plain_address(text: str) -> str:
 
 
 def problem(status: int, title: str, detail: str = "", **members: Any) -> JsonResponse:
-    """Problem details (RFC 9457)."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | members
     return JsonResponse(body, status=status, content_type="application/problem+json")

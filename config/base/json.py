@@ -43,7 +43,6 @@ def parts_of(item: Any) -> Any:
 
 
 def finite(digits: str) -> float:
-    """Raises ValueError for an integer outside the range of a float."""
     number = float(digits)
     if math.isinf(number):
         raise ValueError("out of range")

@@ -14,7 +14,6 @@ SECRET = re.compile(rf"(_|{ENCODED}5[Ff])({LETTER}{{6}}){LETTER}{{43}}")
 
 
 def without_secrets(text: str) -> str:
-    """Shorten every secret to its prefix and six characters."""
     return SECRET.sub(r"\1\2…", text)
 
 

@@ -59,7 +59,6 @@ def ascii_domain(domain: str) -> str:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether it may work later: the mail server was unavailable or asked to try again."""
     if isinstance(error, SMTPRecipientsRefused):
         return any(code in TEMPORARY for code, _ in error.recipients.values())
     return isinstance(error, OSError)

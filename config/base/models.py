@@ -134,7 +134,6 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
-        """Raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
         rows, model = list(objs), cast("Any", self.model)
         parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
         with transaction.atomic(using=self.db):
@@ -143,16 +142,13 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
             return super().bulk_create(rows, *args, **options)
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Soft-delete the live rows in one statement. Returns what Django's `delete()` does."""
         count = self.live().update(**self.deletion_values())
         return count, ({self.model._meta.label: count} if count else {})
 
     def deletion_values(self) -> dict[str, Any]:
-        """The columns a deletion sets; a model can add more."""
         return {"deleted_at": timezone.now()}
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
-        """Remove the rows and everything that cascades from them, as Django's `delete()` does."""
         return super().delete()
 
     def restore(self) -> int:
@@ -229,7 +225,6 @@ class SoftDeleteModel(models.Model):
         return result
 
     def hard_delete(self, using: str | None = None) -> tuple[int, dict[str, int]]:
-        """Remove this row and everything that cascades from it."""
         result: tuple[int, dict[str, int]] = self._as_queryset(using).hard_delete()
         return result
 

@@ -28,7 +28,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def bounded_count(queryset: Any) -> tuple[int, bool]:
-    """The number of rows up to MAX_COUNTED, and whether there are more."""
     rows = queryset.order_by().values("pk")
     if rows[MAX_COUNTED : MAX_COUNTED + 1].exists():
         return MAX_COUNTED, True

@@ -52,7 +52,6 @@ def folded_fields(model: type[models.Model]) -> list[FoldedField]:
 
 
 def with_folded(model: type[models.Model], names: Iterable[str]) -> set[str]:
-    """The names and those of their search forms."""
     names = set(names)
     return names | {field.name for field in folded_fields(model) if field.source in names}
 
@@ -128,8 +127,6 @@ def drop_trigram_indexes(schema_editor: BaseDatabaseSchemaEditor, indexes: Itera
 def trigram_indexes(
     table: str, indexes: Mapping[str, str], replaced: Mapping[str, str] | None = None
 ) -> migrations.RunPython:
-    """Replace `replaced` with these indexes; reversible."""
-
     def forwards(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         drop_trigram_indexes(schema_editor, replaced or ())
         create_trigram_indexes(schema_editor, table, indexes)

@@ -57,7 +57,6 @@ def seal(subject: str, fields: dict[str, str]) -> str:
 
 
 def unseal(token: Any, subject: str) -> Opened | None:
-    """None without a token. Raises BadSignature if it isn't valid for this subject."""
     if not token:
         return None
     found, fields, at = signing.loads(str(token), salt=SALT)
@@ -122,12 +121,10 @@ class StaleGuard(forms.BaseForm):
 
     @property
     def opened_row(self) -> models.Model | None:
-        """The row the form edits; None for a new one."""
         raise NotImplementedError
 
     @property
     def opened(self) -> SafeString:
-        """The hidden field with the fingerprints of the row as it is now."""
         row = self.opened_row
         if row is None:
             return SafeString("")
@@ -211,7 +208,6 @@ class EditForm(StaleGuard, LiveChoicesForm):
             raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} has changed")
 
     def relations_of(self, row: models.Model | None) -> dict[str, list[str]]:
-        """The many-to-many fields of `row`, or as the form loaded them."""
         fields = {
             bound.name: bound for bound in self.guarded() if isinstance(bound.field, forms.ModelMultipleChoiceField)
         }
@@ -259,7 +255,6 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
             self.receive()
 
     def receive(self) -> None:
-        """Merge the sent rows with what others changed since."""
         self.data = data = self.data.copy()  # type: ignore[attr-defined]
         subject = subject_of(self.instance, self.prefix)
         try:
@@ -339,7 +334,6 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return posted
 
     def removed_since(self, posted: PostedRow, opened: Opened) -> PostedRow:
-        """The user changed a row that somebody else removed. Saving again adds it."""
         words = " ".join(value for name in self.cell_fields() for value in posted.cells.get(name, []))
         self.conflicts.append(
             f"{self.somebody(opened)} removed the row that is now “{words}” while you had this page open. "
@@ -354,7 +348,6 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return {name: sent(field, data, name) for name, field in self.cell_fields().items()}
 
     def somebody(self, opened: Opened) -> str:
-        """Who changed the table's row since the page was opened."""
         entry = entry_since(self.instance, opened.at)
         return str(entry.user) if entry else "Somebody"
 

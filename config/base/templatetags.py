@@ -24,13 +24,11 @@ register = template.Library()
 
 @register.filter
 def ago(time: datetime | None, otherwise: str = "never") -> str:
-    """A <time> in relative words, with the exact UTC time on hover."""
     return otherwise if time is None else time_element(time, text.ago(time))
 
 
 @register.filter
 def exact(time: datetime | None, otherwise: str = "–") -> str:
-    """A <time> in UTC, to the second."""
     return otherwise if time is None else time_element(time, text.exact(time))
 
 
@@ -54,7 +52,6 @@ def period(seconds: int | None) -> str:
 
 @register.filter
 def duration(seconds: int) -> str:
-    """{{ 1761|duration }} is “30 minutes”."""
     return text.duration(seconds)
 
 
@@ -128,7 +125,6 @@ def bar_series(title: str, figures: Sequence[Figure], series: Sequence[str]) -> 
 
 @register.simple_tag
 def active_filters(changelist: ChangeList) -> list[dict[str, str]]:
-    """The filters set on an admin list, each with the URL of the list without it."""
     return list(chips(changelist))
 
 

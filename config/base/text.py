@@ -50,7 +50,6 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:
-    """“3 hours ago”, “in 5 days”; a date beyond 45 days."""
     distance = (now or datetime.now(UTC)) - time
     seconds = abs(distance.total_seconds())
     for longest, size, noun in UNITS:

@@ -62,7 +62,6 @@ def posted(request: HttpRequest) -> Iterator[tuple[str, str]]:
 
 
 def typed(request: HttpRequest) -> Iterator[tuple[str, str]]:
-    """The posted fields without secrets."""
     for name, value in posted(request):
         if not SECRET_FIELD.search(name) and without_secrets(value) == value:
             yield name, value

@@ -53,7 +53,6 @@ def validate_name(value: str) -> None:
 
 
 def validate_text(value: str) -> None:
-    """Like `validate_name`, but for text with several lines, which may be empty."""
     validate_characters(value, allowed=LINE_CHARACTERS)
 
 
@@ -85,7 +84,6 @@ def is_fit_for_a_name(character: str, text: str, position: int) -> bool:
 
 
 def joins(before: str, after: str) -> bool:
-    """Whether a joiner is valid between these characters ("" at the start or end of the text)."""
     if before == "" or not (is_visible(before) or before in VARIATION_SELECTORS):
         return False
     return unicodedata.combining(before) == VIRAMA or (after != "" and is_visible(after))

@@ -38,7 +38,6 @@ class GatehouseAdminSite(AdminSite):
         return super().index(request, overview(request) | (extra_context or {}))
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
-        """Rows of all sections the user may view that match ?q=. SecretInQueryMiddleware rejects secrets."""
         query = request.GET.get("q", "").strip()[:MAX_QUERY_LENGTH]
         context = self.each_context(request) | {
             "title": "Search",

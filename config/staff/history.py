@@ -48,8 +48,6 @@ class KindFilter(admin.SimpleListFilter):
 
 
 def titled(title: str, kind: type[admin.FieldListFilter]) -> type[admin.FieldListFilter]:
-    """A filter by a field, with another title."""
-
     class Titled(kind):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)

@@ -25,7 +25,6 @@ MAX_LISTED = 8
 
 
 def overview(request: HttpRequest) -> dict[str, Any]:
-    """The context of templates/admin/index.html."""
     user: Any = request.user
     context: dict[str, Any] = {"stats": list(stats(user))}
     if user.has_perm("apikeys.view_apikey"):
@@ -38,7 +37,6 @@ def overview(request: HttpRequest) -> dict[str, Any]:
 
 
 def stats(user: Any) -> Iterator[dict[str, Any]]:
-    """A number for each section the user may view."""
     for model, label, queryset, url in sections():
         if user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"):
             count, capped = bounded_count(queryset)
@@ -53,7 +51,6 @@ def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
 
 
 def expiring_keys() -> Any:
-    """Active keys that expire within 30 days, the next first."""
     return hygiene.expiring().select_related("user").order_by("expires_at")[:MAX_LISTED]
 
 

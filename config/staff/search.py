@@ -42,7 +42,6 @@ def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[s
 
 
 def about(row: Any) -> str:
-    """Tells rows with the same name apart."""
     if isinstance(row, User):
         return f"{row.name} · {row.email}"
     if isinstance(row, APIKey):

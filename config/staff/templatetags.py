@@ -58,7 +58,6 @@ ACCOUNT_SECTIONS = (
 
 @register.simple_tag(takes_context=True)
 def staff_sections(context: Context) -> list[dict[str, Any]]:
-    """The sections of the staff pages that the user may view."""
     user = getattr(context.get("request"), "user", None)
     if user is None or not user.is_staff:
         return []
@@ -75,7 +74,6 @@ def account_sections(context: Context) -> list[dict[str, Any]]:
 
 
 def entries(request: HttpRequest, sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """The current one has the longest prefix of the request's path."""
     urls = [reverse(section.url_name) for section in sections]
     lengths = [match_length(request.path, url, *section.within) for section, url in zip(sections, urls, strict=True)]
     return [

@@ -85,7 +85,6 @@ def described(match: Match[Rule]) -> dict[str, Any]:
 @staff_required("ratelimits.view_ratelimit")
 @require_safe
 def limited_now(request: HttpRequest) -> HttpResponse:
-    """The budgets that were exceeded in the last minutes, how they stand now, and the store's outages."""
     recorder.flush()  # other workers write theirs within a second
     shown = Paginator(Denial.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
         request.GET.get("page")

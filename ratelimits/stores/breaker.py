@@ -28,7 +28,6 @@ class Breaker:
         return self._outage is not None
 
     def trip(self, error: StoreUnavailable, *, allowed: bool) -> None:
-        """Open the breaker, and count a request that was decided without the store."""
         with self._lock:
             outage, is_new = self._outage, self._outage is None
             if outage is None:

@@ -167,7 +167,6 @@ class PostgreSQLStore:
         return self._connection()[0].execute(sql, values).fetchall()
 
     def _run_long(self, sql: str) -> list[Any]:
-        """Housekeeping that may read a whole table."""
         try:
             connection, _ = self._connection()
             connection.timeout = max(MAX_WAIT, self._timeout)

@@ -56,7 +56,6 @@ def hit_statement(count: int) -> str:
 
 
 def new_row(budget: Budget, cost: int, now: int) -> tuple[Any, ...]:
-    """The row for the first request of a budget."""
     if budget.window == "rolling":
         span = budget.limit * budget.step
         share = budget.share(cost)

@@ -36,7 +36,7 @@ def test_a_new_account_has_no_password_and_its_holder_gets_a_mail_to_set_one(sta
     assert response.redirect_chain == [(f"/users/{dora.pk}/", 302)]
     assert (dora.email, dora.tier) == ("dora@example.com", free)
     assert not dora.has_usable_password()
-    assert history(dora)[0].summary == "Added."
+    assert history(dora)[0].summary == "Created."
     (message,) = mail.outbox
     assert message.to == ["dora@example.com"]
     assert "dora" in message.body

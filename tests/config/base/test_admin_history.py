@@ -54,7 +54,7 @@ def test_saving_without_a_change_leaves_no_trace(staff_client, alice, free):
 def test_an_addition_tells_what_was_given(staff_client):
     staff_client.post("/admin/tiers/tier/add/", {"name": "pro", "description": "For teams"})
     (what,) = entries(Tier.objects.get(name="pro"))
-    assert what.summary == "Added."
+    assert what.summary == "Created."
     assert {change["field"]: change["new"] for change in what.values} == {"name": "pro", "description": "For teams"}
 
 
