@@ -27,4 +27,4 @@ VOLUME /var/lib/gatehouse
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
-CMD ["gunicorn", "-c", "python:config.gunicorn", "config.wsgi"]
+CMD ["gunicorn", "-c", "python:config.gunicorn", "config.asgi"]

@@ -12,7 +12,7 @@ run: setup
 	@echo "  Gatehouse is running at  http://$(BIND)/        Sign in as staff:  http://$(BIND)/admin/"
 	@echo "  Sample data: make demo        Stop: Ctrl-C"
 	@echo
-	@$(BIN)/gunicorn -c python:config.gunicorn config.wsgi
+	@$(BIN)/gunicorn -c python:config.gunicorn config.asgi
 
 # Everything but the server: packages, .env, database, default tier, first superuser, static files.
 setup: $(VENV)/.run

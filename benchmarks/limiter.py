@@ -308,7 +308,7 @@ def fill(store: object, number: int) -> None:
     rows = ((f"user:{one}/rule:1", now + 10**10, 86_000 * 10**6, 0) for one in range(number))
     if store.name == "sqlite":
         store._run("BEGIN IMMEDIATE")
-        store._local.connection.executemany("INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, 0)", rows)
+        store._local.connection.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?, ?, ?)", rows)
         store._run("COMMIT")
     elif store.name == "postgresql":
         store.clear()

@@ -1,7 +1,9 @@
-"""gunicorn's configuration: `gunicorn -c python:config.gunicorn config.wsgi`."""
+"""gunicorn's configuration: `gunicorn -c python:config.gunicorn config.asgi`."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import mmap
 import multiprocessing
 import os
@@ -9,11 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers import gasgi
 
 from config.base.logs import SafeFormatter
 
@@ -21,9 +23,9 @@ bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.
 umask = 0o117
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8))
-threads = int(os.environ.get("WEB_THREADS") or 4)
 timeout = 30
 graceful_timeout = 20
+asgi_lifespan = "off"
 # Longer than a proxy in front keeps an idle connection, which is then never closed just as the proxy sends a request.
 keepalive = 15
 # Seconds between SIGTERM and the end, in which load balancers see that the node isn't ready and go elsewhere.
@@ -63,7 +65,12 @@ class SecretFreeLogger(Logger):  # type: ignore[misc]
 logger_class = SecretFreeLogger
 
 
+ASGIApplication = Callable[..., Awaitable[None]]
+
 # --- The end of a node: SIGTERM ---
+
+# Seconds after which an idle connection is closed when its worker ends.
+SETTLED = 0.5
 
 # One byte that the master and its workers share; 1 while the node drains.
 draining = mmap.mmap(-1, 1)
@@ -84,50 +91,93 @@ def drain(server: Any) -> None:
     timer.start()
 
 
-class DrainingWorker(ThreadWorker):  # type: ignore[misc]
-    """Accepts the connections that are already waiting before it closes its listeners."""
+class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
+    """A client's connection, which a worker that ends closes as soon as nobody uses it."""
+
+    idle_since = math.inf
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.worker.connections.add(self)
+        # gunicorn itself waits for ever for a client's first request.
+        self._arm_keepalive_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    def is_closed(self) -> bool:
+        return bool(self._closed)
+
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        # Gateways pass on a client's Upgrade, which isn't meant for us.
+        return False
+
+    def _arm_keepalive_timer(self) -> None:
+        super()._arm_keepalive_timer()
+        if self.req_count > 1:
+            self.idle_since = self.worker.loop.time()
+
+    def _cancel_keepalive_timer(self) -> None:
+        super()._cancel_keepalive_timer()
+        self.idle_since = math.inf
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        return bool(draining[0]) or super()._will_close(request, response_requires_close)
+
+    def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
+        scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
+        scope.setdefault("extensions", {})["gatehouse.is_closed"] = self.is_closed
+        return scope
+
+
+# The worker has no setting for it.
+gasgi.ASGIProtocol = Connection
+
+
+class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
+    """Closes idle connections when it ends, so that a proxy opens new ones elsewhere, and isn't ready while it drains."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Connection] = set()
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self.wsgi: Callable[..., Iterable[bytes]] = ready_unless_draining(self.wsgi)
+        self.asgi: ASGIApplication = ready_unless_draining(self.asgi)
 
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        if draining[0]:
-            self.max_keepalived = 0  # answers say "Connection: close" from now on
-        return super().handle_request(req, conn)
+    async def _shutdown(self) -> None:
+        closing = asyncio.ensure_future(self.close_idle_connections())
+        await super()._shutdown()
+        closing.cancel()
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        super().set_accept_enabled(enabled)
-        if draining[0] and not self.alive:
-            for listener in self.sockets:
-                self.accept_waiting(listener)
-                # Now, not after the last answer: new connections are refused at once, so the proxy tries another node.
-                listener.close()
-
-    def accept_waiting(self, listener: Any) -> None:
-        known = -1
-        while known < self.nr_conns:
-            known = self.nr_conns
-            self.accept(listener)
+    async def close_idle_connections(self) -> None:
+        while True:
+            for connection in tuple(self.connections):
+                # A proxy may be sending a request on one that was used just now.
+                if connection.idle_since < self.loop.time() - SETTLED:
+                    connection._keepalive_timeout()
+            await asyncio.sleep(0.1)
 
 
 worker_class = DrainingWorker
 
 
-def ready_unless_draining(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """`application`, a WSGI application; /readyz says 503 while the node drains."""
+def ready_unless_draining(application: ASGIApplication) -> ASGIApplication:
+    """`application`, an ASGI application; /readyz says 503 while the node drains."""
 
-    def gatehouse(environ: Any, start_response: Any) -> Iterable[bytes]:
-        if not draining[0] or environ["PATH_INFO"] != "/readyz":
-            return application(environ, start_response)
+    async def gatehouse(scope: Any, receive: Any, send: Any) -> None:
+        if not draining[0] or scope["type"] != "http" or scope["path"] != "/readyz":
+            await application(scope, receive, send)
+            return
         body = b'{"status": "unavailable", "failing": ["shutting down"]}'
         headers = [
-            ("Content-Type", "application/json"),
-            ("Cache-Control", "no-store"),
-            ("Content-Length", str(len(body))),
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"no-store"),
+            (b"content-length", str(len(body)).encode()),
         ]
-        start_response("503 Service Unavailable", headers)
-        return [body]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     return gatehouse
 

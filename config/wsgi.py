@@ -1,4 +1,4 @@
-"""The WSGI entry point that gunicorn loads."""
+"""The Django application for WSGI: behind config.asgi for pages, and whole for runserver and other WSGI servers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,4 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application = get_wsgi_application()
-
-# Imports models, so Django must be set up.
-from apikeys.gateway.wsgi import gateways_first  # noqa: E402
-
-application = gateways_first(django_application)
+application = get_wsgi_application()

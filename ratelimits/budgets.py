@@ -8,7 +8,7 @@ the end of the window. `span` is the length of the window `at` was set for, so t
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import NamedTuple
 
 from config.base.text import period_in_words
@@ -140,6 +140,31 @@ def reading_of(budgets: Sequence[Budget], counters: tuple[Counter | None, ...], 
     )
     allowed = all(fit or budget.observe for fit, budget in zip(fits, budgets, strict=True))
     return Reading(allowed, now, fits, counters)
+
+
+class Charge(NamedTuple):
+    """A request as a store charges it: `cost` to all of `budgets` or to none."""
+
+    budgets: Sequence[Budget]
+    cost: int = 1
+
+
+def charge_in_turn(
+    charges: Iterable[Charge], counters: MutableMapping[str, Counter], now: int
+) -> tuple[list[Reading], set[str]]:
+    """Charge one request after the other to `counters`, by counter_key; returns the readings and the keys that changed."""
+    readings, changed = [], set()
+    for budgets, cost in charges:
+        after = [charged(budget, counters.get(budget.counter_key), cost, now) for budget in budgets]
+        fits = tuple(counter is not None for counter in after)
+        allowed = all(fit or budget.observe for fit, budget in zip(fits, budgets, strict=True))
+        for budget, counter in zip(budgets, after, strict=True):
+            if allowed and cost and counter is not None:
+                counters[budget.counter_key] = counter
+                changed.add(budget.counter_key)
+        standing = tuple(counters.get(budget.counter_key) for budget in budgets)
+        readings.append(Reading(allowed, now, fits, standing))
+    return readings, changed
 
 
 class BudgetState(NamedTuple):

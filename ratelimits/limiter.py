@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Sequence
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from ratelimits.budgets import Budget, BudgetState, Outcome, Reading, state_of
+from ratelimits.budgets import Budget, BudgetState, Charge, Outcome, Reading, state_of
 from ratelimits.recorder import recorder
 from ratelimits.stores import Store, StoreUnavailable
 from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
-from ratelimits.stores.postgresql import HitParameters, PostgreSQLStore
+from ratelimits.stores.postgresql import ChargeParameters, PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
 
@@ -55,32 +55,36 @@ class Limiter:
         self, budgets: Sequence[Budget], cost: int = 1, *, fail_closed: bool = False, clock: int | None = None
     ) -> Outcome:
         """Charge `cost` to all budgets, or to none if it exceeds an enforced one. A cost of 0 is always allowed."""
-        if cost < 0:
+        return self.hit_many([Charge(budgets, cost)], fail_closed=fail_closed, clock=clock)[0]
+
+    def hit_many(
+        self, charges: Sequence[Charge], *, fail_closed: bool = False, clock: int | None = None
+    ) -> list[Outcome]:
+        """Charge one request after the other, like `hit`, in one exchange with the store."""
+        if any(charge.cost < 0 for charge in charges):
             raise ValueError("The cost must be 0 or more.")
-        if cost == 0:
-            return self.peek(budgets, 0, fail_closed=fail_closed, clock=clock)
-        if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
-            return Outcome(allowed=True)
+        if not any(charge.budgets for charge in charges) or not (fail_closed or settings.RATE_LIMITER_ENABLED):
+            return [Outcome(allowed=True)] * len(charges)
         if self.breaker.is_open:
-            return self._degraded(BREAKER_OPEN, fail_closed=fail_closed)
+            return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed)
         try:
-            reading = self.store.hit(budgets, cost, clock=clock)
+            readings = self.store.hit_many(charges, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(error, fail_closed=fail_closed)
-        return self._charged(budgets, reading, cost)
+            return self._degraded(charges, error, fail_closed=fail_closed)
+        return self._charged(charges, readings)
 
     def hit_with(
-        self, run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
-    ) -> Outcome | None:
-        """Like `hit`, but charged by the caller's own statement on the default database.
+        self, run: Callable[[ChargeParameters], Sequence[int]], charges: Sequence[Charge]
+    ) -> list[Outcome] | None:
+        """Like `hit_many`, but charged by the caller's own statement on the default database.
 
-        run: executes the statement, which passes the parameters to rate_limit_hit, and returns that function's answer.
+        run: executes the statement, which passes the parameters to rate_limit_charge, and returns that procedure's answer.
         Returns None, with nothing charged, if the counters are elsewhere, unavailable or locked.
         """
-        if not budgets or not cost or not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open:
+        if not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open:
             return None
-        reading = self.store.hit_with(run, budgets, cost)
-        return None if reading is None else self._charged(budgets, reading, cost)
+        readings = self.store.hit_with(run, charges)
+        return None if readings is None else self._charged(charges, readings)
 
     def peek(
         self, budgets: Sequence[Budget], cost: int = 1, *, fail_closed: bool = False, clock: int | None = None
@@ -88,12 +92,13 @@ class Limiter:
         """What `hit` would return, without charging anything."""
         if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        charges = [Charge(budgets, cost)]
         if self.breaker.is_open:
-            return self._degraded(BREAKER_OPEN, fail_closed=fail_closed)
+            return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed)[0]
         try:
             reading = self.store.peek(budgets, cost, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(error, fail_closed=fail_closed)
+            return self._degraded(charges, error, fail_closed=fail_closed)[0]
         return outcome_of(budgets, reading, cost)
 
     def reset(self, keys: Collection[str]) -> None:
@@ -101,20 +106,28 @@ class Limiter:
         if keys:
             self.store.reset(keys)
 
-    def _charged(self, budgets: Sequence[Budget], reading: Reading, cost: int) -> Outcome:
-        """The outcome of a hit. Records a denial for staff, and sweeps now and then."""
-        result = outcome_of(budgets, reading, cost)
-        recorder.record(result)
+    def _charged(self, charges: Sequence[Charge], readings: Sequence[Reading]) -> list[Outcome]:
+        """The outcomes of hits. Records denials for staff, and sweeps now and then."""
+        outcomes = [
+            outcome_of(charge.budgets, reading, charge.cost) for charge, reading in zip(charges, readings, strict=True)
+        ]
+        for result in outcomes:
+            recorder.record(result)
         # This looks at twice as many counters as hits create, so that expired ones never pile up.
-        if random.random() * SWEEP_EVERY < 1:  # noqa: S311  (nothing secret)
+        if random.random() * SWEEP_EVERY < len(charges):  # noqa: S311  (nothing secret)
             with contextlib.suppress(StoreUnavailable):
                 self.store.sweep(batch=2 * SWEEP_EVERY)
-        return result
+        return outcomes
 
-    def _degraded(self, error: StoreUnavailable, *, fail_closed: bool) -> Outcome:
+    def _degraded(self, charges: Sequence[Charge], error: StoreUnavailable, *, fail_closed: bool) -> list[Outcome]:
+        """What is decided without the store. A request without budgets needs none."""
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not fail_closed
-        self.breaker.trip(error, allowed=allowed)
-        return DEGRADED[allowed]
+        outcomes = []
+        for charge in charges:
+            if charge.budgets:
+                self.breaker.trip(error, allowed=allowed)
+            outcomes.append(DEGRADED[allowed] if charge.budgets else Outcome(allowed=True))
+        return outcomes
 
 
 def outcome_of(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:

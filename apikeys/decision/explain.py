@@ -6,24 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from apikeys.decision.decide import (
+from apikeys.decision.checks import (
     CHECKS,
-    STATUSES,
     Check,
     Facts,
     Inquiry,
-    address_is_allowed,
-    budgets_of,
-    credential_is_present,
-    credential_is_well_formed,
-    key_has_permission,
-    key_is_known,
-    key_is_not_expired,
-    owner_may_act,
-    path_is_unambiguous,
+    deny_if_ambiguous,
+    deny_if_expired,
+    deny_unless_address_allowed,
+    deny_unless_known,
+    deny_unless_owner_active,
+    deny_unless_permitted,
+    deny_unless_present,
+    deny_unless_well_formed,
+    inquiry_of,
     permits,
 )
-from apikeys.decision.lookup import KeyRecord
+from apikeys.decision.decide import STATUSES, budgets_of
+from apikeys.decision.lookup import KeyRecord, find_keys
 from ratelimits.budgets import BudgetState, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.matching import AmbiguousPath, canonical_path
@@ -70,7 +70,7 @@ def explain(facts: Facts, key: KeyRecord | None = None) -> Explanation:
 
     With `key`, the checks of the secret are skipped.
     """
-    inquiry = Inquiry(facts, key=key)
+    inquiry = inquiry_of(facts, key or find_key(facts))
     explanation = Explanation()
     for check in CHECKS:
         result = run_check(check, inquiry, by_id=key is not None, undecided=explanation.allowed)
@@ -80,13 +80,18 @@ def explain(facts: Facts, key: KeyRecord | None = None) -> Explanation:
     return explanation
 
 
+def find_key(facts: Facts) -> KeyRecord | None:
+    secret = facts.credential.secret
+    return find_keys([secret]).get(secret) if secret else None
+
+
 def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -> CheckResult:
-    if by_id and check.failure in CHECKS_OF_SECRET:
+    if by_id and check.deny in CHECKS_OF_SECRET:
         return CheckResult(check.title, "skipped", detail="You entered the key's ID.")
     if must_skip(check, inquiry):
         return CheckResult(check.title, "skipped")
-    reason = check.failure(inquiry)
-    describe = DETAILS.get(check.failure)
+    reason = check.deny(inquiry)
+    describe = DETAILS.get(check.deny)
     detail = describe(inquiry) if describe else ""
     if reason:
         return CheckResult(check.title, "failed", reason, detail, decides=undecided)
@@ -94,11 +99,11 @@ def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -
 
 
 def must_skip(check: Check, inquiry: Inquiry) -> bool:
-    if check.failure is key_is_known:
+    if check.deny is deny_unless_known:
         return bool(inquiry.facts.credential.problem)
-    if check.failure is key_has_permission and not (inquiry.path or inquiry.resource):
+    if check.deny is deny_unless_permitted and not (inquiry.path or inquiry.resource):
         return True
-    return inquiry.key is None and check.failure not in {*CHECKS_OF_SECRET, path_is_unambiguous}
+    return inquiry.key is None and check.deny not in {*CHECKS_OF_SECRET, deny_if_ambiguous}
 
 
 def check_limits(explanation: Explanation, inquiry: Inquiry) -> CheckResult:
@@ -117,21 +122,21 @@ def describe_key(inquiry: Inquiry) -> str:
 
 
 def describe_expiry(inquiry: Inquiry) -> str:
-    key = inquiry.holder
+    key = inquiry.known_key
     if key.grace_is_over:
         return "This is the secret from before the last rotation. Its grace period is over."
     return "This is the secret from before the last rotation." if key.is_previous else ""
 
 
 def describe_owner(inquiry: Inquiry) -> str:
-    key = inquiry.holder
+    key = inquiry.known_key
     if not key.owner_is_live:
         return f"{key.username} is deleted."
     return key.username if key.owner_is_active else f"{key.username} is suspended."
 
 
 def describe_address(inquiry: Inquiry) -> str:
-    address, allowed = inquiry.facts.address or "No address", inquiry.holder.allowed_ips
+    address, allowed = inquiry.facts.address or "No address", inquiry.known_key.allowed_ips
     return f"{address}. Allowed: {', '.join(allowed) or 'any address'}."
 
 
@@ -143,7 +148,7 @@ def describe_path(inquiry: Inquiry) -> str:
 
 
 def describe_permission(inquiry: Inquiry) -> str:
-    permissions = inquiry.holder.permissions
+    permissions = inquiry.known_key.permissions
     matching = next((permission for permission in permissions if permits(permission, inquiry)), None)
     if matching:
         return f"Allowed by “{matching}”."
@@ -151,12 +156,12 @@ def describe_permission(inquiry: Inquiry) -> str:
     return f"Needed: {needed}. The key has: {', '.join(permissions) or 'no permissions'}."
 
 
-CHECKS_OF_SECRET = frozenset({credential_is_present, credential_is_well_formed, key_is_known})
+CHECKS_OF_SECRET = frozenset({deny_unless_present, deny_unless_well_formed, deny_unless_known})
 DETAILS: dict[Callable[[Inquiry], str], Callable[[Inquiry], Any]] = {
-    key_is_known: describe_key,
-    key_is_not_expired: describe_expiry,
-    owner_may_act: describe_owner,
-    address_is_allowed: describe_address,
-    path_is_unambiguous: describe_path,
-    key_has_permission: describe_permission,
+    deny_unless_known: describe_key,
+    deny_if_expired: describe_expiry,
+    deny_unless_owner_active: describe_owner,
+    deny_unless_address_allowed: describe_address,
+    deny_if_ambiguous: describe_path,
+    deny_unless_permitted: describe_permission,
 }

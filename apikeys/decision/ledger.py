@@ -1,52 +1,94 @@
-"""Write usage: one row per decision on a known key, committed before the answer is sent.
+"""Charge requests and write their usage rows: one for each decision on a known key, committed before the answer is sent.
 
 A buffer would be faster and lose rows whenever a worker dies (docs/decision.md has the figures); these are plain inserts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import DatabaseError
+
 from apikeys.decision.lookup import KeyRecord
-from apikeys.decision.statements import can_commit, identifier, run
+from apikeys.decision.statements import can_commit, identifier, run, vendor
 from apikeys.secrets import masked
+from config.base.database import unavailable_error
 from config.base.http import plain_address
-from ratelimits.budgets import Budget, Outcome
+from ratelimits.budgets import Budget, Charge, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.matching import MAX_METHOD_LENGTH
 
-LONGEST_ENDPOINT = 255
-LONGEST_USER_AGENT = 512
+MAX_ENDPOINT_LENGTH = 255
+MAX_USER_AGENT_LENGTH = 512
 
-INSERT = """
+COLUMNS = ("ids", "api_keys", "users", "rules", "endpoints", "methods", "statuses", "reasons", "addresses", "agents")
+INSERTS = {
+    "postgresql": """
 INSERT INTO key_usage
     (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
-VALUES (:id, :key, :user, :rule, :endpoint, :method, :status, :reason, :address, :agent)
-"""
-# Made by migration 0005.
+SELECT id, api_key, user_id, rule, endpoint, method, status, reason, address::inet, agent
+FROM unnest(:ids::uuid[], :api_keys::uuid[], :users::bigint[], :rules::bigint[], :endpoints::text[], :methods::text[],
+            :statuses::int[], :reasons::text[], :addresses::text[], :agents::text[])
+    AS rows (id, api_key, user_id, rule, endpoint, method, status, reason, address, agent)
+""",
+    "sqlite": """
+INSERT INTO key_usage
+    (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+       json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
+       json_extract(value, '$[9]')
+FROM json_each(:rows)
+""",
+}
+# Made by migration 0011.
 SETTLE = """
-CALL key_usage_settle(NULL, :keys, :terms, :id, :key, :user, :rule, :rules, :endpoint, :method, :address, :agent)
+CALL key_usage_settle(NULL, :keys, :shorts, :ends, :terms, :rules, :ids, :api_keys, :users, :statuses, :reasons,
+                      :endpoints, :methods, :addresses, :agents)
 """
 
-Entry = dict[str, Any]
+
+class UnwrittenError(DatabaseError):
+    """A usage row could not be written, for a reason that only the database's log tells."""
+
+
+class Entry(NamedTuple):
+    """A usage row but for its outcome, cut and cleaned to what its columns hold."""
+
+    event_id: UUID
+    api_key: UUID
+    user: int
+    endpoint: str
+    method: str
+    address: str | None
+    agent: str
+
+
+class Line(NamedTuple):
+    """A request to record, with the status and reason of its denial, or with the budgets that decide."""
+
+    entry: Entry
+    budgets: Sequence[Budget] = ()
+    cost: int = 1
+    status: int = 0
+    reason: str = ""
 
 
 def entry(
     event_id: UUID, key: KeyRecord, *, method: str, endpoint: str, address: str = "", user_agent: str = ""
 ) -> Entry:
-    """A usage row in the making: everything but the outcome, cut and cleaned to what its columns hold."""
-    return {
-        "id": identifier(event_id),
-        "key": identifier(key.id),
-        "user": key.user_id,
-        "rule": None,
-        "endpoint": masked(storable(endpoint))[:LONGEST_ENDPOINT],
-        "method": storable(method)[:MAX_METHOD_LENGTH],
-        "address": plain_address(address) or None,
-        "agent": masked(storable(user_agent))[:LONGEST_USER_AGENT],
-    }
+    return Entry(
+        event_id,
+        key.id,
+        key.user_id,
+        masked(storable(endpoint))[:MAX_ENDPOINT_LENGTH],
+        storable(method)[:MAX_METHOD_LENGTH],
+        plain_address(address) or None,
+        masked(storable(user_agent))[:MAX_USER_AGENT_LENGTH],
+    )
 
 
 def storable(text: str) -> str:
@@ -56,41 +98,100 @@ def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def write(row: Entry, status: int, reason: str = "") -> None:
-    """Insert the row with its outcome."""
-    run(INSERT, {**row, "status": status, "reason": reason})
+def settle(lines: Sequence[Line]) -> list[Outcome | Exception | None]:
+    """Charge each request to all of its budgets or to none, in turn, and write the rows.
+
+    Returns for each what came of its budgets, None if it was denied before, or why its row couldn't be written. Raises
+    only if nothing was charged, or for a single request.
+    """
+    results = settle_at_once(lines) if can_commit() else None
+    if results is not None:
+        return results
+    outcomes = limiter().hit_many(charges_of(lines))
+    results = [None if line.status else outcome for line, outcome in zip(lines, outcomes, strict=True)]
+    rows = [row_of(line, outcome) for line, outcome in zip(lines, outcomes, strict=True)]
+    try:
+        write(rows)
+    except DatabaseError as error:
+        if len(rows) == 1:
+            raise
+        for number, row in enumerate(rows):
+            failure = error if unavailable_error(error) is not None else write_alone(row)
+            results[number] = failure or results[number]
+    return results
 
 
-def settle(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome:
-    """Take `cost` from all `budgets` or from none, and write the row with what came of it."""
-    outcome = settle_at_once(row, budgets, cost) if can_commit() else None
-    if outcome is not None:
-        return outcome
-    outcome = limiter().hit(budgets, cost)
-    row = {**row, "rule": deciding_rule(budgets, outcome)}
-    if outcome.allowed:
-        write(row, 200)
-    else:
-        write(row, 429, "rate_limited")
-    return outcome
-
-
-def settle_at_once(row: Entry, budgets: Sequence[Budget], cost: int) -> Outcome | None:
-    """As `settle`, where counters and ledger share a PostgreSQL: one call, which frees the counters before the row is flushed.
+def settle_at_once(lines: Sequence[Line]) -> list[Outcome | Exception | None] | None:
+    """As `settle`, where counters and ledger share a PostgreSQL: one call, which frees the counters before it writes.
 
     None, with nothing counted and nothing written, where they don't.
     """
-    row = {**row, "rule": first_rule(budgets)}
-    return limiter().hit_with(lambda parameters: run(SETTLE, {**row, **parameters})[0][0], budgets, cost)
+    unwritten: set[int] = set()
+
+    def call(parameters: Any) -> Sequence[int]:
+        columns = {**columns_of([row_of(line, None) for line in lines]), **parameters}
+        answer: list[int] = run(SETTLE, columns)[0][0]
+        # What the procedure adds to the store's own answer.
+        length = 1 + len(parameters["ends"]) + 4 * len(parameters["rules"])
+        unwritten.update(answer[length:])
+        return answer[:length]
+
+    outcomes = limiter().hit_with(call, charges_of(lines))
+    if outcomes is None:
+        return None
+    return [
+        UnwrittenError("The usage row could not be written.")
+        if number in unwritten
+        else None
+        if line.status
+        else outcome
+        for number, (line, outcome) in enumerate(zip(lines, outcomes, strict=True), start=1)
+    ]
 
 
-def first_rule(budgets: Sequence[Budget]) -> int | None:
-    return next((budget.rule_id for budget in budgets if budget.rule_id is not None), None)
+def charges_of(lines: Sequence[Line]) -> list[Charge]:
+    return [Charge(line.budgets, line.cost) for line in lines]
+
+
+def row_of(line: Line, outcome: Outcome | None) -> tuple[Any, ...]:
+    """A row in the order of COLUMNS; without an outcome, status 0 and no rule stand for what the budgets will say."""
+    entry, status, reason, rule = line.entry, line.status, line.reason, None
+    if outcome is not None and not status:
+        status, reason = (200, "") if outcome.allowed else (429, "rate_limited")
+        rule = deciding_rule(line.budgets, outcome)
+    return (
+        identifier(entry.event_id),
+        identifier(entry.api_key),
+        entry.user,
+        rule,
+        entry.endpoint,
+        entry.method,
+        status,
+        reason,
+        entry.address,
+        entry.agent,
+    )
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def write(rows: Sequence[tuple[Any, ...]]) -> None:
+    run(INSERTS[vendor()], columns_of(rows) if vendor() == "postgresql" else {"rows": json.dumps(rows)})
+
+
+def write_alone(row: tuple[Any, ...]) -> Exception | None:
+    try:
+        write([row])
+    except DatabaseError as error:
+        return error
+    return None
 
 
 def deciding_rule(budgets: Sequence[Budget], outcome: Outcome) -> int | None:
-    """The id of the rule that refused, else of the first that applied; None without a rule."""
+    """The id of the rule that denied, else of the first that applied; None without a rule."""
     if outcome.allowed:
-        return first_rule(budgets)
-    refusing = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
-    return refusing[0].rule_id if refusing else None
+        return next((budget.rule_id for budget in budgets if budget.rule_id is not None), None)
+    denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
+    return denying[0].rule_id if denying else None

@@ -7,13 +7,14 @@ once a request, formats parameters on the client, and lets PostgreSQL plan the s
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -200,3 +201,8 @@ def moment(value: datetime) -> datetime | str:
 
 def identifier(value: UUID) -> UUID | str:
     return value if vendor() == "postgresql" else value.hex
+
+
+def listed(values: Iterable[str]) -> list[str] | str:
+    """Texts as one parameter: an array, on SQLite for json_each."""
+    return list(values) if vendor() == "postgresql" else json.dumps(list(values))

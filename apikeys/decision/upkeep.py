@@ -7,6 +7,7 @@ from django.utils import timezone
 from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
 from apikeys.decision.statements import identifier, moment, run
 from apikeys.secrets import candidate_hashes, newest_pepper_id
+from config.base.http import plain_address
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
 NOTE_USE = """
@@ -22,7 +23,7 @@ REHASH = "UPDATE api_keys SET secret_hash = :new, pepper_id = :pepper WHERE id =
 REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND previous_hash = :old"
 
 
-def note_use(key: KeyRecord, address: str | None) -> None:
+def note_use(key: KeyRecord, address: str) -> None:
     """Move the last use of the key and of the secret that opened it forward, if either lies a minute or more back."""
     if not key.use_is_due:
         return
@@ -31,7 +32,7 @@ def note_use(key: KeyRecord, address: str | None) -> None:
         "id": identifier(key.id),
         "now": moment(now),
         "due": moment(now - USE_INTERVAL),
-        "address": address,
+        "address": plain_address(address) or None,
     }
     run(NOTE_USE_OF_PREVIOUS if key.is_previous else NOTE_USE_OF_CURRENT, parameters)
 

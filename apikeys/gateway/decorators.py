@@ -9,8 +9,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import read_credential
-from apikeys.decision.decide import Facts, Verdict, decide
+from apikeys.decision.decide import Verdict, decide
 from apikeys.gateway.answers import denial, limit_headers
 from apikeys.gateway.dialects import raw_uri
 from apikeys.gateway.endpoints import unavailable

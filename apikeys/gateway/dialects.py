@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,8 +17,9 @@ from django.conf import settings
 from django.http import HttpResponse
 
 from apikeys.addresses import last_address
+from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MISSING, Credential, read_credential
-from apikeys.decision.decide import Facts, decide
+from apikeys.decision.decide import Verdict
 from apikeys.gateway.answers import PREFLIGHT_APPROVAL, Approval, approval, denial
 from config.base.http import plain_address, problem
 from ratelimits.matching import METHOD, target_from_header
@@ -33,6 +34,13 @@ ENVOY_PREFIX = "/authz/envoy"
 METHOD_TOKEN = re.compile(METHOD)
 
 
+class Question(NamedTuple):
+    """What an endpoint wants decided, and how it answers with the verdict."""
+
+    facts: Facts
+    answer: Callable[[Verdict], Answer]
+
+
 class OriginalRequest(NamedTuple):
     """As the gateway describes it; empty where it says nothing."""
 
@@ -41,40 +49,46 @@ class OriginalRequest(NamedTuple):
     address: str
 
 
-def nginx(environ: Environ) -> Answer:
-    """auth_request turns all but 2xx, 401 and 403 into 500, so a 429 is sent as 403 with X-Auth-Status: 429."""
-    answer = authorize(environ, request_from_nginx(environ))
-    if isinstance(answer, HttpResponse) and answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        answer.status_code = HTTPStatus.FORBIDDEN
-    return answer
+def nginx(environ: Environ) -> Question | Answer:
+    return question(environ, request_from_nginx(environ), answer_for_nginx)
 
 
-def forward_auth(environ: Environ) -> Answer:
+def forward_auth(environ: Environ) -> Question | Answer:
     """Traefik's ForwardAuth and Caddy's forward_auth."""
-    return authorize(environ, request_from_forward_auth(environ))
+    return question(environ, request_from_forward_auth(environ), answer)
 
 
-def envoy(environ: Environ) -> Answer:
+def envoy(environ: Environ) -> Question | Answer:
     """ext_authz over HTTP: the client's own request, under our prefix."""
-    return authorize(environ, request_from_envoy(environ))
+    return question(environ, request_from_envoy(environ), answer)
 
 
-def authorize(environ: Environ, original: OriginalRequest) -> Answer:
+def question(environ: Environ, original: OriginalRequest, answer: Callable[[Verdict], Answer]) -> Question | Answer:
     if not METHOD_TOKEN.fullmatch(original.method) or not original.uri:
         return deny_undescribed(environ)
     credential = credential_of(environ, original.uri)
     if is_preflight(environ, original.method, credential):
         return PREFLIGHT_APPROVAL
-    verdict = decide(
-        Facts(
-            credential,
-            method=original.method,
-            path=original.uri,
-            address=original.address,
-            user_agent=environ.get("HTTP_USER_AGENT", ""),
-        )
+    facts = Facts(
+        credential,
+        method=original.method,
+        path=original.uri,
+        address=original.address,
+        user_agent=environ.get("HTTP_USER_AGENT", ""),
     )
+    return Question(facts, answer)
+
+
+def answer(verdict: Verdict) -> Answer:
     return approval(verdict) if verdict.allowed else denial(verdict)
+
+
+def answer_for_nginx(verdict: Verdict) -> Answer:
+    """auth_request turns all but 2xx, 401 and 403 into 500, so a 429 is sent as 403 with X-Auth-Status: 429."""
+    response = answer(verdict)
+    if isinstance(response, HttpResponse) and response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        response.status_code = HTTPStatus.FORBIDDEN
+    return response
 
 
 def deny_undescribed(environ: Environ) -> HttpResponse:

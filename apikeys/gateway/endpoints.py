@@ -1,24 +1,22 @@
 """The machine endpoints under /authz/: who may ask, by which method, and what happens when something breaks inside.
 
-They are answered before Django's handler (apikeys/gateway/wsgi.py) or, where that is passed by, before the rest of the middleware
-(apikeys/gateway/middleware.py). So everything that holds for them stands here: no sessions, no CSRF, no redirects, no look at the
-Host header, and never a 2xx by accident.
+They are served in the event loop (apikeys/gateway/asgi.py) or, by any other server and in tests, before the rest of the
+middleware (apikeys/gateway/middleware.py): no sessions, no CSRF, no redirects, no look at the Host header, and never a 2xx
+by accident.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpResponse
 
-from apikeys.gateway import dialects as gateways
-from apikeys.gateway import openapi, usage_report, verify
-from apikeys.gateway.answers import Approval
-from apikeys.gateway.dialects import Answer, Environ
+from apikeys.decision.decide import Verdict, decide_many
+from apikeys.gateway import dialects, openapi, usage_report, verify
+from apikeys.gateway.dialects import Answer, Environ, Question
 from apikeys.gateway.peers import may_ask
 from config.base.database import drop_connection, unavailable_error
 from config.base.http import problem
@@ -26,25 +24,86 @@ from config.middleware import request_id
 
 logger = logging.getLogger(__name__)
 
-Endpoint = Callable[[Environ], Answer]
-
 PREFIX = "/authz/"
 
 
-def never_open(endpoint: Endpoint) -> Endpoint:
-    """Answer 503 when the endpoint breaks, whatever the cause: a gateway takes any accidental 2xx for a yes."""
+class Endpoint(NamedTuple):
+    """What to do with a request.
 
-    @functools.wraps(endpoint)
-    def guarded(environ: Environ) -> Answer:
-        try:
-            return endpoint(environ)
-        except Exception as error:  # noqa: BLE001  (told in the log, with an id)
-            return unavailable(environ["PATH_INFO"], error)
+    method: the only one that is allowed; empty for any. max_body_bytes: in bytes; 0 if the body is never read.
+    is_blocking: it uses the database by itself, so it must not run in an event loop.
+    """
 
-    return guarded
+    read: Callable[[Environ], Question | Answer]
+    method: str = ""
+    max_body_bytes: int = 0
+    is_blocking: bool = False
 
 
-def unavailable(path: str, error: Exception) -> HttpResponse:
+def not_found(environ: Environ) -> Answer:
+    return problem(404, "Not found", "There is no such endpoint.")
+
+
+ENVOY = Endpoint(dialects.envoy)
+MISSING = Endpoint(not_found)
+ROUTES = {
+    "/authz/nginx": Endpoint(dialects.nginx),
+    "/authz/traefik": Endpoint(dialects.forward_auth),
+    "/authz/caddy": Endpoint(dialects.forward_auth),
+    "/authz/verify": Endpoint(verify.verify, method="POST", max_body_bytes=verify.MAX_BODY_BYTES),
+    "/authz/usage": Endpoint(
+        usage_report.usage, method="POST", max_body_bytes=usage_report.MAX_BODY_BYTES, is_blocking=True
+    ),
+    "/authz/openapi.json": Endpoint(openapi.document, method="GET"),
+}
+
+
+def endpoint_for(path: str) -> Endpoint:
+    """The endpoint at a path under /authz/: by its exact name, or anything below Envoy's prefix."""
+    if path.startswith(f"{dialects.ENVOY_PREFIX}/"):
+        return ENVOY
+    return ROUTES.get(path, MISSING)
+
+
+def deny_peer_or_method(endpoint: Endpoint, environ: Environ) -> Answer | None:
+    """403 for a peer that isn't a trusted gateway, 405 for a wrong method, else None."""
+    if not may_ask(environ):
+        logger.warning("A peer that is not a trusted gateway asked %s", environ["PATH_INFO"])
+        return problem(403, "Forbidden", "Only trusted gateways may ask.")
+    if endpoint.method and environ["REQUEST_METHOD"] != endpoint.method:
+        response = problem(405, "Method not allowed", f"Use {endpoint.method}.")
+        response["Allow"] = endpoint.method
+        return response
+    return None
+
+
+def read(endpoint: Endpoint, environ: Environ) -> Question | Answer:
+    """What `endpoint` wants decided, or its answer if nothing needs deciding. Never raises: an error is a 503."""
+    try:
+        return deny_peer_or_method(endpoint, environ) or endpoint.read(environ)
+    except Exception as error:  # noqa: BLE001  (a gateway takes any accidental 2xx for a yes; the log has the cause)
+        return unavailable(environ["PATH_INFO"], error)
+
+
+def answer(question: Question, environ: Environ, verdict: Verdict) -> Answer:
+    """The answer with this verdict. Never raises, as `read`."""
+    if verdict.error is not None:
+        return unavailable(environ["PATH_INFO"], verdict.error)
+    try:
+        return question.answer(verdict)
+    except Exception as error:  # noqa: BLE001
+        return unavailable(environ["PATH_INFO"], error)
+
+
+def respond(environ: Environ) -> Answer:
+    """The answer to a request under /authz/, decided in this thread."""
+    question = read(endpoint_for(environ["PATH_INFO"]), environ)
+    if not isinstance(question, Question):
+        return question
+    return answer(question, environ, decide_many([question.facts])[0])
+
+
+def unavailable(path: str, error: BaseException) -> HttpResponse:
     """503, with an id that the log has too; nothing of the cause goes out."""
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
@@ -54,63 +113,13 @@ def unavailable(path: str, error: Exception) -> HttpResponse:
         request_id.reset(token)
     if unavailable_error(error) is not None:
         drop_connection()
-    response = problem(503, "Service unavailable", "The request cannot be judged now. Try again soon.", id=incident)
+    response = busy(id=incident)
     response["X-Request-Id"] = incident
-    response["Retry-After"] = "1"
-    response["Cache-Control"] = "no-store"
     return response
 
 
-def for_gateways(endpoint: Endpoint, *, method: str = "") -> Endpoint:
-    """Make `endpoint` answer trusted peers only, never open; with `method`, for that method only."""
-
-    @never_open
-    @functools.wraps(endpoint)
-    def guarded(environ: Environ) -> Answer:
-        if not may_ask(environ):
-            logger.warning("A peer that is no trusted gateway asked %s", environ["PATH_INFO"])
-            return problem(403, "Forbidden", "Only trusted gateways may ask.")
-        if method and environ["REQUEST_METHOD"] != method:
-            response = problem(405, "Method not allowed", f"Use {method}.")
-            response["Allow"] = method
-            return response
-        return endpoint(environ)
-
-    return guarded
-
-
-def nothing_here(environ: Environ) -> HttpResponse:
-    return problem(404, "Not found", "There is no such endpoint.")
-
-
-nginx = for_gateways(gateways.nginx)
-traefik = for_gateways(gateways.forward_auth)
-caddy = for_gateways(gateways.forward_auth)
-envoy = for_gateways(gateways.envoy)
-verify_key = for_gateways(verify.verify, method="POST")
-report_usage = for_gateways(usage_report.usage, method="POST")
-schema = for_gateways(openapi.document, method="GET")
-missing = for_gateways(nothing_here)
-
-ROUTES: dict[str, Endpoint] = {
-    "/authz/nginx": nginx,
-    "/authz/traefik": traefik,
-    "/authz/caddy": caddy,
-    "/authz/verify": verify_key,
-    "/authz/usage": report_usage,
-    "/authz/openapi.json": schema,
-}
-
-
-def endpoint_for(path: str) -> Endpoint:
-    """The endpoint at a path under /authz/: by its exact name, or anything below Envoy's prefix."""
-    if path.startswith(f"{gateways.ENVOY_PREFIX}/"):
-        return envoy
-    return ROUTES.get(path, missing)
-
-
-@csrf_exempt
-def ask(request: HttpRequest, **_: str) -> HttpResponse:
-    """The machine endpoints as a Django view."""
-    answer = endpoint_for(request.path_info)(request.META)
-    return answer.as_response() if isinstance(answer, Approval) else answer
+def busy(**members: str) -> HttpResponse:
+    response = problem(503, "Service unavailable", "The request can't be decided now. Try again soon.", **members)
+    response["Retry-After"] = "1"
+    response["Cache-Control"] = "no-store"
+    return response

@@ -8,15 +8,19 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from apikeys.gateway.answers import Approval
 from apikeys.gateway.decorators import admit, with_limits
-from apikeys.gateway.endpoints import PREFIX, ask
+from apikeys.gateway.endpoints import PREFIX, respond
 from config.middleware import machine_headers
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class GatewayMiddleware:
-    """Answer /authz/ at once. Stands first: gateways send the client's Host, want no session and wait for every answer."""
+    """Answer /authz/ where the server is not config.asgi: in tests, with runserver or any WSGI server.
+
+    Stands first: gateways send the client's Host and want no session.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -24,7 +28,8 @@ class GatewayMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(PREFIX):
             return self.get_response(request)
-        response = ask(request)
+        answer = respond(request.META)
+        response = answer.as_response() if isinstance(answer, Approval) else answer
         # CommonMiddleware would do this; without it the answer would go out in chunks.
         response.headers["Content-Length"] = str(len(response.content))
         for name, value in machine_headers(request.META):

@@ -7,10 +7,12 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
+from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MALFORMED, MISSING, Credential, credential_from, read_credential
-from apikeys.decision.decide import Facts, Verdict, decide
+from apikeys.decision.decide import Verdict
 from apikeys.decision.lookup import KeyRecord
 from apikeys.gateway import json_input
+from apikeys.gateway.dialects import Answer, Question
 from apikeys.gateway.json_input import InvalidInput
 from config.base.http import problem
 from ratelimits.budgets import BudgetState
@@ -35,12 +37,15 @@ FIELDS: dict[str, json_input.Reader] = {
 }
 
 
-def verify(environ: Mapping[str, Any]) -> HttpResponse:
+def verify(environ: Mapping[str, Any]) -> Question | Answer:
     try:
-        facts = read_facts(environ)
+        return Question(read_facts(environ), answer)
     except InvalidInput as error:
         return problem(error.status, "Bad request", str(error))
-    return JsonResponse(as_json(decide(facts)), headers={"Cache-Control": "no-store"})
+
+
+def answer(verdict: Verdict) -> HttpResponse:
+    return JsonResponse(as_json(verdict), headers={"Cache-Control": "no-store"})
 
 
 def read_facts(environ: Mapping[str, Any]) -> Facts:

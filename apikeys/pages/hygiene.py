@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from apikeys.decision.decide import ACTIONS, covers
+from apikeys.decision.checks import ACTIONS, covers
 from apikeys.models import FULL_ACCESS, APIKey, APIKeyQuerySet, KeyPermission
 from apikeys.usage.analytics import Scope, TimeRange, sums_by
 

@@ -11,8 +11,8 @@ from uuid import UUID
 from django import forms
 from django.core.exceptions import ValidationError
 
+from apikeys.decision.checks import ACTIONS, Facts
 from apikeys.decision.credentials import Credential, credential_from
-from apikeys.decision.decide import ACTIONS, Facts
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
 from config.base.http import plain_address
 

@@ -63,3 +63,9 @@ def drop_read_only_connection(**signal: Any) -> None:
         return
     if raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
         drop_connection()
+
+
+def release_connection() -> None:
+    """Like Django around each request: don't leave a broken or old connection to the next one."""
+    drop_read_only_connection()
+    connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()

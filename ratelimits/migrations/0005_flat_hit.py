@@ -156,10 +156,14 @@ COUNTED = f"""VALUES (keys[i], begins + new_span, new_span, share)
 DROP = "DROP FUNCTION rate_limit_hit"
 
 
+def create(schema_editor):
+    schema_editor.execute(FUNCTION.replace("{moved}", MOVED).replace("{counted}", COUNTED), params=None)
+
+
 def replace(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(DROP)
-        schema_editor.execute(FUNCTION.replace("{moved}", MOVED).replace("{counted}", COUNTED), params=None)
+        create(schema_editor)
 
 
 def put_back(apps, schema_editor):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from ratelimits.budgets import Budget, Reading
+from ratelimits.budgets import Budget, Charge, Reading
 
 # Seconds a hit waits for the store, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
 TIMEOUT = 0.04
@@ -22,13 +22,17 @@ class StoreUnavailable(Exception):
 class Store(Protocol):
     """Exact across threads and processes. The store's own clock decides; tests pass `clock` (microseconds) instead.
 
-    `hit`, `peek`, `reset` and `ping` wait `timeout` seconds for the store, then raise StoreUnavailable.
+    `hit`, `hit_many`, `peek`, `reset` and `ping` wait `timeout` seconds for the store, then raise StoreUnavailable.
     """
 
     name: str
 
     def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         """Charge all budgets, or none if the cost exceeds an enforced one. Exceeded observed ones aren't charged."""
+        return self.hit_many([Charge(budgets, cost)], clock=clock)[0]
+
+    def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
+        """Charge one request after the other, like `hit`, in one exchange with the store."""
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         """What `hit` would return, without charging anything."""

@@ -5,27 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from ratelimits.budgets import Budget, Counter, Reading, charged, counter_keys, reading_of
-from ratelimits.stores import machine_clock
+from ratelimits.budgets import Budget, Charge, Counter, Reading, charge_in_turn, counter_keys, reading_of
+from ratelimits.stores import Store, machine_clock
 
 
-class MemoryStore:
+class MemoryStore(Store):
     name = "memory"
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
 
-    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
+    def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
         with self._lock:
-            reading = self._read(budgets, cost, clock)
-            if not reading.allowed:
-                return reading
-            for budget, counter in zip(budgets, reading.counters, strict=True):
-                after = charged(budget, counter, cost, reading.now)
-                if after is not None:
-                    self._counters[budget.counter_key] = after
-            return reading._replace(counters=self._of(budgets))
+            now = machine_clock() if clock is None else clock
+            return charge_in_turn(charges, self._counters, now)[0]
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         with self._lock:

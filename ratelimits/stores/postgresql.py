@@ -1,7 +1,7 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
 It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everybody else
-until the request ends. Migration 0002 creates the tables, 0005 the function.
+until the request ends. Migration 0002 creates the tables, 0008 the procedure.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypedDict
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
-from ratelimits.budgets import SECOND, Budget, Counter, Reading, counter_keys, reading_of
-from ratelimits.stores import TIMEOUT, StoreUnavailable, probe
+from ratelimits.budgets import SECOND, Budget, Charge, Counter, Reading, counter_keys, reading_of
+from ratelimits.stores import TIMEOUT, Store, StoreUnavailable, probe
+
+Values = Sequence[Any] | Mapping[str, Any]
 
 # The server cancels a statement after this share of the time we wait for an answer. So a counter that many ask for at once
 # can be told from a server that hangs.
@@ -25,7 +28,7 @@ SERVER_SHARE = 0.6
 # Seconds a hit may wait for a locked counter, and that housekeeping may take.
 MAX_WAIT = 2.0
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-HIT = "SELECT rate_limit_hit(%s::text[], %s::bigint[], %s::bigint)"
+CHARGE = "CALL rate_limit_charge(NULL, %(keys)s::text[], %(shorts)s, %(ends)s::int[], %(terms)s::bigint[], %(clock)s::bigint)"
 PEEK = f"""
 SELECT clock.now, c.key, c.at, c.span, c.used
 FROM (SELECT coalesce(%s::bigint, {CLOCK}) AS now) AS clock LEFT JOIN (
@@ -41,8 +44,6 @@ expired AS (
 SELECT (SELECT count(*) FROM expired), (SELECT count(*) FROM page), (SELECT max(key) FROM page)
 """
 TABLES = ("rate_counters", "rate_quotas")
-# The kinds of counters in rate_limit_hit.
-ROLLING, FIXED, LASTING = 0, 1, 2
 TABLE_IS_LOCKED = """
 SELECT EXISTS (
     SELECT FROM pg_locks
@@ -53,10 +54,12 @@ SELECT EXISTS (
 """
 
 
-class HitParameters(TypedDict):
-    """What rate_limit_hit takes (migration 0005), and the rule of each key."""
+class ChargeParameters(TypedDict):
+    """What rate_limit_charge takes (migration 0008), and the rule of each budget."""
 
     keys: list[str]
+    shorts: int
+    ends: list[int]
     terms: list[int]
     rules: list[int | None]
 
@@ -74,7 +77,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         return super().wait(gen, interval, timeout=self.timeout if timeout is None else timeout)
 
 
-class PostgreSQLStore:
+class PostgreSQLStore(Store):
     name = "postgresql"
 
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
@@ -82,18 +85,15 @@ class PostgreSQLStore:
         self._local = threading.local()
         self._swept_up_to = dict.fromkeys(TABLES, "")
 
-    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        parameters = hit_parameters(budgets, cost)
-        [(answer,)] = self._run(HIT, [parameters["keys"], parameters["terms"], clock])
-        return parse_answer(budgets, answer, cost)
+    def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
+        [(answer,)] = self._run(CHARGE, {**charge_parameters(charges), "clock": clock})
+        return parse_answer(charges, answer)
 
     @staticmethod
-    def hit_with(
-        run: Callable[[HitParameters], Sequence[int]], budgets: Sequence[Budget], cost: int = 1
-    ) -> Reading | None:
-        """Like `hit`, through `run`, which calls rate_limit_hit on Django's connection. None if the counters stay locked."""
+    def hit_with(run: Callable[[ChargeParameters], Sequence[int]], charges: Sequence[Charge]) -> list[Reading] | None:
+        """Like `hit_many`, through `run`, which calls rate_limit_charge on Django's connection; None if the counters stay locked."""
         try:
-            return parse_answer(budgets, run(hit_parameters(budgets, cost)), cost)
+            return parse_answer(charges, run(charge_parameters(charges)))
         except OperationalError as error:
             if isinstance(error.__cause__, errors.LockNotAvailable):
                 return None
@@ -135,7 +135,7 @@ class PostgreSQLStore:
             connection.close()
         vars(self._local).clear()
 
-    def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _run(self, sql: str, values: Values = ()) -> list[Any]:
         deadline = time.monotonic() + MAX_WAIT
         try:
             while True:
@@ -151,7 +151,7 @@ class PostgreSQLStore:
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
-    def _execute(self, sql: str, values: Sequence[Any]) -> list[Any]:
+    def _execute(self, sql: str, values: Values) -> list[Any]:
         connection, is_new = self._connection()
         try:
             return connection.execute(sql, values).fetchall()
@@ -204,37 +204,45 @@ def connect(timeout: float) -> TimeoutConnection:
     return connection
 
 
-# --- What rate_limit_hit takes and what it answers ---------------------------------------------------------------------
+# --- What rate_limit_charge takes and what it answers ------------------------------------------------------------------
 
 
-def hit_parameters(budgets: Sequence[Budget], cost: int) -> HitParameters:
-    """In one order for all callers, so that two that share budgets can't deadlock."""
-    ordered = budgets if len(budgets) == 1 else sorted(budgets, key=lambda budget: budget.counter_key)
+def charge_parameters(charges: Sequence[Charge]) -> ChargeParameters:
+    budgets = [budget for charge in charges for budget in charge.budgets]
+    lasting = {budget.counter_key: budget.is_lasting for budget in budgets}
+    # The one order in which all callers lock: two that share budgets never wait for each other in a circle.
+    keys = sorted(lasting, key=lambda key: (lasting[key], key))
+    places = {key: place for place, key in enumerate(keys, start=1)}
     return {
-        "keys": [budget.counter_key for budget in ordered],
-        "terms": [term for budget in ordered for term in budget_terms(budget, cost)],
-        "rules": [budget.rule_id for budget in ordered],
+        "keys": keys,
+        "shorts": len(keys) - sum(lasting.values()),
+        "ends": list(accumulate(len(charge.budgets) for charge in charges)),
+        "terms": [
+            term
+            for charge in charges
+            for budget in charge.budgets
+            for term in (places[budget.counter_key], *budget_terms(budget, charge.cost))
+        ],
+        "rules": [budget.rule_id for budget in budgets],
     }
 
 
 def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
-    """Share, limit, span, kind, and 1 if it only observes."""
+    """Share, room, span, 1 if it is rolling, and 1 if it only observes."""
     share, observes = budget.share(cost), int(budget.observe)
     if budget.is_rolling:
         span = budget.limit * budget.step
-        return share, span, span, ROLLING, observes
-    span = 0 if budget.window == "month" else budget.period * SECOND
-    return share, budget.limit, span, LASTING if budget.is_lasting else FIXED, observes
+        return share, span, span, 1, observes
+    return share, budget.limit, 0 if budget.window == "month" else budget.period * SECOND, 0, observes
 
 
-def parse_answer(budgets: Sequence[Budget], answer: Sequence[int], cost: int) -> Reading:
-    """What rate_limit_hit answered, in the order of `budgets`."""
-    allowed, now = answer[0] == 1, answer[1]
-    rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
-    if len(rows) > 1:
-        by_key = dict(zip(sorted(budget.counter_key for budget in budgets), rows, strict=True))
-        rows = [by_key[budget.counter_key] for budget in budgets]
-    counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
-    if not allowed:
-        return reading_of(budgets, counters, cost, now)
-    return Reading(True, now, tuple(row[0] == 1 for row in rows), counters)
+def parse_answer(charges: Sequence[Charge], answer: Sequence[int]) -> list[Reading]:
+    """What rate_limit_charge answered."""
+    now, place, read = answer[0], 1, []
+    for budgets, _ in charges:
+        end = place + 1 + 4 * len(budgets)
+        rows = [answer[start : start + 4] for start in range(place + 1, end, 4)]
+        counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
+        read.append(Reading(answer[place] == 1, now, tuple(fits == 1 for fits, *_ in rows), counters))
+        place = end
+    return read

@@ -1,6 +1,6 @@
-"""Counters in Redis 5+ or Valkey: one Lua script per hit, the server's clock, and expiry instead of sweeping.
+"""Counters in Redis 5+ or Valkey: one Lua script for all requests of a call, the server's clock, and expiry instead of sweeping.
 
-Values are text (`at span used`), which is readable in redis-cli. Redis Cluster isn't supported: all budgets of a request
+Values are text (`at span used`), which is readable in redis-cli. Redis Cluster isn't supported: all budgets of a call
 must be on one server.
 """
 
@@ -16,82 +16,96 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Counter, Reading, counter_keys, month_bounds
-from ratelimits.stores import TIMEOUT, StoreUnavailable, machine_clock, probe
+from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Charge, Counter, Reading, counter_keys, month_bounds
+from ratelimits.stores import TIMEOUT, Store, StoreUnavailable, machine_clock, probe
 
 PREFIX = "gatehouse:limit:"
-# The arithmetic of ratelimits/budgets.py. KEYS: the counters. ARGV: 1 to charge or 0 to peek, the clock or 0 for the server's,
-# then for each budget: share, limit, span (0: a month), 1 for rolling, 1 for observe; finally the starts of nearby months.
-# Returns a string, which parses faster than a list: allowed, the clock, then for each budget: fits, at, span, used (at is 0
-# for an empty counter).
+# The starts of the month before the running one, of that one, and of the two after.
+MONTHS = 4
+# The arithmetic of ratelimits/budgets.py. The requests are charged one after the other. KEYS: the counters of each of their
+# budgets. ARGV: numbers in one text, which is sent and read faster than a list: 1 to charge or 0 to look, the clock or 0 for
+# the server's, the starts of the months around, then for each request how many budgets it has, and for each of those: share,
+# room, span (0: by month), 1 for rolling, 1 for observe. Answers in one text, too: the clock, then for each request 1 if it's
+# allowed, and for each budget: fits, at, span, used (at 0: nothing counted).
 SCRIPT = f"""
-local now = tonumber(ARGV[2])
+local asked = {{}}
+for number in string.gmatch(ARGV[1], '%d+') do asked[#asked + 1] = tonumber(number) end
+local now = asked[2]
 if now == 0 then
     local time = redis.call('TIME')
     now = time[1] * {SECOND} + time[2]
 end
-local answer, allowed, after = {{1, now}}, 1, {{}}
-for i, key in ipairs(KEYS) do
-    local base = 5 * i - 2
-    local share, limit, span = tonumber(ARGV[base]), tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
-    local rolling, observe = ARGV[base + 3] == '1', ARGV[base + 4] == '1'
-    local at, was_span, used = 0, 0, 0
-    local value = redis.call('GET', key)
-    if value then
-        at, was_span, used = string.match(value, '(%d+) (%d+) (%d+)')
-        at, was_span, used = tonumber(at), tonumber(was_span), tonumber(used)
-    end
-    local new_at, new_used, fits
-    local alive = value and at - now <= was_span + {CLOCK_SLACK}
-    if rolling then
-        local backlog = 0
-        if alive and at > now then
-            backlog = at - now
-            if was_span ~= span then backlog = math.min(span, math.floor(backlog * span / was_span) + 1) end
+local answer, filled = {{now}}, 1
+local place, budget = 2 + {MONTHS}, 0
+while place < #asked do
+    local count = asked[place + 1]
+    place = place + 1
+    local allowed, after = 1, {{}}
+    local verdict = filled + 1
+    filled = verdict
+    for i = 1, count do
+        local share, room, span = asked[place + 1], asked[place + 2], asked[place + 3]
+        local rolling, observe = asked[place + 4] == 1, asked[place + 5] == 1
+        place = place + 5
+        local at, was_span, used = 0, 0, 0
+        local value = redis.call('GET', KEYS[budget + i])
+        if value then
+            at, was_span, used = string.match(value, '(%d+) (%d+) (%d+)')
+            at, was_span, used = tonumber(at), tonumber(was_span), tonumber(used)
         end
-        new_at, new_used = now + backlog + share, 0
-        fits = backlog + share <= limit
-    else
-        local begins
-        if span == 0 then
-            local month = #ARGV
-            while tonumber(ARGV[month - 1]) > now do month = month - 1 end
-            begins = tonumber(ARGV[month - 1])
-            span = tonumber(ARGV[month]) - begins
+        local new_at, new_used, fits
+        local alive = value and at - now <= was_span + {CLOCK_SLACK}
+        if rolling then
+            local backlog = 0
+            if alive and at > now then
+                backlog = at - now
+                if was_span ~= span then backlog = math.min(span, math.floor(backlog * span / was_span) + 1) end
+            end
+            new_at, new_used = now + backlog + share, 0
+            fits = backlog + share <= room
         else
-            begins = now - now % span
+            local begins
+            if span == 0 then
+                local month = 2 + {MONTHS}
+                while asked[month - 1] > now do month = month - 1 end
+                begins = asked[month - 1]
+                span = asked[month] - begins
+            else
+                begins = now - now % span
+            end
+            new_at, new_used = begins + span, share
+            if alive and at > begins then
+                new_used = used + share
+                if was_span == span then new_at = at end
+            end
+            fits = new_used <= room
         end
-        new_at, new_used = begins + span, share
-        if alive and at > begins then
-            new_used = used + share
-            if was_span == span then new_at = at end
-        end
-        fits = new_used <= limit
+        after[i] = fits and share > 0 and {{new_at, span, new_used}}
+        if not fits and not observe then allowed = 0 end
+        answer[filled + 1], answer[filled + 2], answer[filled + 3], answer[filled + 4] = fits and 1 or 0, at, was_span, used
+        filled = filled + 4
     end
-    after[i] = fits and {{new_at, span, new_used}}
-    if not fits and not observe then allowed = 0 end
-    local place = 4 * i - 1
-    answer[place], answer[place + 1], answer[place + 2], answer[place + 3] = fits and 1 or 0, at, was_span, used
-end
-answer[1] = allowed
-if allowed == 1 and ARGV[1] == '1' then
-    for i, key in ipairs(KEYS) do
-        local new = after[i]
-        if new then
-            local text = string.format('%.0f %.0f %.0f', new[1], new[2], new[3])
-            redis.call('SET', key, text, 'PX', string.format('%.0f', math.ceil((new[1] - now) / 1000) + 1000))
-            local place = 4 * i
-            answer[place], answer[place + 1], answer[place + 2] = new[1], new[2], new[3]
+    answer[verdict] = allowed
+    if allowed == 1 and asked[1] == 1 then
+        for i = 1, count do
+            local new = after[i]
+            if new then
+                local text = string.format('%.0f %.0f %.0f', new[1], new[2], new[3])
+                redis.call('SET', KEYS[budget + i], text, 'PX', string.format('%.0f', math.ceil((new[1] - now) / 1000) + 1000))
+                local row = verdict + 4 * i - 2
+                answer[row], answer[row + 1], answer[row + 2] = new[1], new[2], new[3]
+            end
         end
     end
+    budget = budget + count
 end
-for place, number in ipairs(answer) do answer[place] = string.format('%.0f', number) end
+for i, number in ipairs(answer) do answer[i] = string.format('%.0f', number) end
 return table.concat(answer, ' ')
 """
 SCRIPT_ID = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-class RedisStore:
+class RedisStore(Store):
     name = "redis"
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
@@ -99,11 +113,11 @@ class RedisStore:
         self._timeout = timeout
         self._local = threading.local()
 
-    def hit(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        return self._read(budgets, cost, clock, charge=True)
+    def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
+        return self._read(charges, clock, charge=True)
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
-        return self._read(budgets, cost, clock, charge=False)
+        return self._read([Charge(budgets, cost)], clock, charge=False)[0]
 
     def reset(self, keys: Collection[str]) -> None:
         self._ask("DEL", *(PREFIX + key for key in counter_keys(keys)))
@@ -129,17 +143,24 @@ class RedisStore:
             connection.disconnect()
         vars(self._local).clear()
 
-    def _read(self, budgets: Sequence[Budget], cost: int, clock: int | None, *, charge: bool) -> Reading:
-        keys = [PREFIX + budget.counter_key for budget in budgets]
-        values: list[int] = [int(charge), clock or 0]
-        for budget in budgets:
-            values += terms(budget, cost)
-        if any(budget.window == "month" for budget in budgets):
-            values += months_around(machine_clock() if clock is None else clock)
-        answer = [int(number) for number in self._run_script(len(keys), *keys, *values).split()]
-        rows = [answer[place : place + 4] for place in range(2, len(answer), 4)]
-        counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
-        return Reading(bool(answer[0]), answer[1], tuple(bool(row[0]) for row in rows), counters)
+    def _read(self, charges: Sequence[Charge], clock: int | None, *, charge: bool) -> list[Reading]:
+        keys = [PREFIX + budget.counter_key for budgets, _ in charges for budget in budgets]
+        values = [int(charge), clock or 0, *months_around(charges, machine_clock() if clock is None else clock)]
+        for budgets, cost in charges:
+            values.append(len(budgets))
+            for budget in budgets:
+                values += terms(budget, cost)
+        now, *answer = (
+            int(number) for number in self._run_script(len(keys), *keys, " ".join(map(str, values))).split()
+        )
+        place, readings = 0, []
+        for budgets, _ in charges:
+            end = place + 1 + 4 * len(budgets)
+            rows = [answer[start : start + 4] for start in range(place + 1, end, 4)]
+            counters = tuple(Counter(at, span, used) if at else None for _, at, span, used in rows)
+            readings.append(Reading(bool(answer[place]), now, tuple(bool(row[0]) for row in rows), counters))
+            place = end
+        return readings
 
     def _run_script(self, *arguments: Any) -> Any:
         try:
@@ -211,7 +232,9 @@ def terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
     return budget.share(cost), budget.limit, span, 0, int(budget.observe)
 
 
-def months_around(now: int) -> list[int]:
-    """The starts of the previous, the current and the next two months: the server's clock may differ a little."""
+def months_around(charges: Sequence[Charge], now: int) -> list[int]:
+    """The starts of MONTHS months: the server's clock may differ a little. Zeros if no budget asks for them."""
+    if not any(budget.window == "month" for budgets, _ in charges for budget in budgets):
+        return [0] * MONTHS
     begins, ends = month_bounds(now)
     return [month_bounds(begins - 1)[0], begins, ends, month_bounds(ends)[1]]

@@ -29,7 +29,9 @@ def manage(*arguments, **environment):
 
 
 def test_env_example_names_every_variable_that_the_settings_read():
-    source = "".join((ROOT / "config" / f"{name}.py").read_text() for name in ("settings", "databases", "gunicorn"))
+    source = "".join(
+        (ROOT / "config" / f"{name}.py").read_text() for name in ("settings", "databases", "gunicorn", "threads")
+    )
     read = set(re.findall(r"""(?:env(?:\.\w+)?|secret|environ\.get)\(\s*"([A-Z_0-9]+)\"""", source))
     read |= {f"OAUTH_{name}_CLIENT_{half}" for name in ("GOOGLE", "GITHUB") for half in ("ID", "SECRET")}
     listed = set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
@@ -205,7 +207,7 @@ def test_a_pool_takes_the_place_of_lasting_connections(tmp_path):
 
 def test_gunicorn_refuses_to_start_with_debug_on():
     result = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"],
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.asgi"],
         cwd=ROOT,
         env=PRODUCTION | {"DEBUG": "true", "BIND": "127.0.0.1:0"},
         capture_output=True,

@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
         ("bare",),
     ),
+    "server": (("config.threads", "config.wsgi"), ()),
     "base": (("config.base", "config.middleware"), ("bare",)),
     "tiers": (("tiers",), BASE),
     "tiers.admin": (("tiers.admin", "tiers.forms"), TIERS),
@@ -54,7 +55,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("apikeys.admin", "apikeys.apps", "apikeys.management"),
         (*KEYS, "decision", "usage", "gateway", "pages", "tools"),
     ),
-    "roof": (("config.apps", "config.checks", "config.health", "config.staff", "config.urls", "config.wsgi"), APPS),
+    "roof": (
+        ("config.apps", "config.checks", "config.health", "config.staff", "config.urls", "config.asgi"),
+        (*APPS, "server"),
+    ),
 }
 # Inside a room, models and services don't import forms, and forms don't import views.
 ROLES = ("models", "services", "forms", "filters", "views", "admin", "urls")

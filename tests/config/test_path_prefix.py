@@ -46,7 +46,7 @@ def test_every_command_says_so_in_one_sentence():
 def test_gunicorn_does_not_start_under_a_prefix(arguments, tmp_path):
     environment = {} if arguments else {"SCRIPT_NAME": "/gatehouse"}
     result = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.wsgi"],
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.asgi"],
         cwd=ROOT,
         env=PRODUCTION | environment | {"BIND": "127.0.0.1:0", "VAR_DIR": str(tmp_path)},
         capture_output=True,

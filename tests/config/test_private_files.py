@@ -72,7 +72,7 @@ def test_a_first_env_is_private_whatever_the_umask(tmp_path):
 @contextmanager
 def gunicorn(var, bind, *arguments):
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.wsgi"],
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", *arguments, "config.asgi"],
         cwd=ROOT,
         env=PRODUCTION | {"BIND": bind, "VAR_DIR": str(var), "WEB_CONCURRENCY": "1", "DRAIN_SECONDS": "0"},
         stdout=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from config.middleware import MACHINE_HEADERS
-from tests.apikeys.gateway.test_wsgi import ask_wsgi
+from tests.apikeys.gateway.asgi import ask_asgi
 from tests.config.settings_file import read_settings
 
 pytestmark = pytest.mark.django_db
@@ -107,7 +107,7 @@ def test_unavailable_has_them(client, monkeypatch):
 
 
 class Told:
-    """The response of a WSGI application, with the attributes of a test client's response."""
+    """The response of the ASGI application, with the attributes of a test client's response."""
 
     def __init__(self, told):
         self.status, self.headers, _ = told
@@ -124,7 +124,7 @@ class Told:
     ],
 )
 def test_an_answer_to_a_gateway_has_them(path, peer, status):
-    response = Told(ask_wsgi(path, REMOTE_ADDR=peer))
+    response = Told(ask_asgi(path, peer=peer))
     assert response.status == status
     assert missing(response) == []
     assert "Strict-Transport-Security" not in response.headers
@@ -132,7 +132,7 @@ def test_an_answer_to_a_gateway_has_them(path, peer, status):
 
 @pytest.mark.usefixtures("https")
 def test_what_holds_for_the_subdomains_of_an_api_is_not_said():
-    response = Told(ask_wsgi("/authz/nginx", [("X-Forwarded-Proto", "https")]))
+    response = Told(ask_asgi("/authz/nginx", [("X-Forwarded-Proto", "https")]))
     assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 

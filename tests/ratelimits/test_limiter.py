@@ -135,9 +135,9 @@ class FlakyStore(MemoryStore):
 
     away = False
 
-    def hit(self, *args, **options):
+    def hit_many(self, *args, **options):
         self.ping()
-        return super().hit(*args, **options)
+        return super().hit_many(*args, **options)
 
     def peek(self, *args, **options):
         self.ping()
@@ -405,7 +405,7 @@ def test_a_sqlite_file_without_its_table_is_away(tmp_path):
     store = SQLiteStore(tmp_path / "counters.sqlite3")
     store.hit(ONE)
     other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("DROP TABLE counter")
+    other.execute("DROP TABLE counters")
     other.close()
     with pytest.raises(StoreUnavailable, match="no such table"):
         store.hit(ONE)
@@ -422,7 +422,7 @@ def test_a_hit_waits_as_long_as_others_get_their_turn(tmp_path):
         other = sqlite3.connect(store.path, isolation_level=None)
         for number in range(25):
             other.execute("BEGIN IMMEDIATE")
-            other.execute("INSERT INTO counter VALUES (?, 0, 1, 0, 0)", [f"other:{number}"])
+            other.execute("INSERT INTO counters VALUES (?, 0, 1, 0)", [f"other:{number}"])
             holding.set()
             time.sleep(0.05)
             other.execute("COMMIT")

@@ -79,7 +79,7 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, **envi
     unchecked = directory / "gunicorn_unchecked.py"
     unchecked.write_text(UNCHECKED)
     configuration = "python:config.gunicorn" if checked else unchecked
-    command = [SCRIPTS / "gunicorn", "-c", configuration, "-b", f"127.0.0.1:{port}", *arguments, "config.wsgi"]
+    command = [SCRIPTS / "gunicorn", "-c", configuration, "-b", f"127.0.0.1:{port}", *arguments, "config.asgi"]
     env = os.environ | {
         "DATABASE_URL": database_url(),
         "VAR_DIR": str(directory),

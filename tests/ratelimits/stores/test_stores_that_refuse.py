@@ -187,7 +187,7 @@ def test_a_counters_file_whose_table_is_gone_gets_it_back(tmp_path):
     store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=PATIENCE)
     store.ping()
     with sqlite3.connect(store.path, isolation_level=None) as other:
-        other.execute("DROP TABLE counter")
+        other.execute("DROP TABLE counters")
     other.close()
     with pytest.raises(StoreUnavailable, match="no such table"):
         store.ping()
@@ -223,10 +223,8 @@ def read_only(database):
     )
 
 
-FUNCTION = "FUNCTION {}(text[], bigint[], bigint)"
-MISSING_FUNCTION = PostgreSQLTrouble(
-    f"ALTER {FUNCTION.format('rate_limit_hit')} RENAME TO mislaid",
-    f"ALTER {FUNCTION.format('mislaid')} RENAME TO rate_limit_hit",
+MISSING_PROCEDURE = PostgreSQLTrouble(
+    "ALTER PROCEDURE rate_limit_charge RENAME TO mislaid", "ALTER PROCEDURE mislaid RENAME TO rate_limit_charge"
 )
 MISSING_TABLE = PostgreSQLTrouble(
     "ALTER TABLE rate_quotas RENAME TO mislaid", "ALTER TABLE mislaid RENAME TO rate_quotas"
@@ -242,7 +240,7 @@ def in_postgresql(transactional_db):
 
 @on_postgresql
 @quick_probes
-@pytest.mark.parametrize("trouble", [MISSING_FUNCTION, MISSING_TABLE], ids=["without its function", "without a table"])
+@pytest.mark.parametrize("trouble", [MISSING_PROCEDURE, MISSING_TABLE], ids=["without its function", "without a table"])
 def test_a_postgresql_that_cannot_count_is_one_outage(in_postgresql, use_store, caplog, trouble):
     is_one_outage(use_store(in_postgresql), trouble, caplog)
 

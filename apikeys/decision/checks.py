@@ -1,0 +1,165 @@
+"""The checks of a decision that need no counter, in their documented order (docs/decision.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from apikeys.addresses import within
+from apikeys.decision.credentials import Credential
+from apikeys.decision.lookup import KeyRecord
+from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
+
+ACTIONS = {
+    "GET": "read",
+    "HEAD": "read",
+    "OPTIONS": "read",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "update",
+    "DELETE": "delete",
+}
+ANY_RESOURCE = ("*", "/*")
+
+
+class Facts(NamedTuple):
+    """What is asked: the original request as the gateway saw it, or what a service says about its own."""
+
+    credential: Credential
+    method: str
+    # As received: not decoded, with its query. None when a service asks about a named resource only.
+    path: str | None
+    # The client's address; empty if the asker doesn't know it.
+    address: str = ""
+    user_agent: str = ""
+    # Asked by name instead of derived from path and method.
+    resource: str = ""
+    action: str = ""
+    # How much of each budget the request takes; 0 asks without taking.
+    cost: int = 1
+
+
+class Inquiry(NamedTuple):
+    """The facts, the key they name, and path and resource in their one form: empty if that is ambiguous."""
+
+    facts: Facts
+    key: KeyRecord | None
+    path: str = ""
+    resource: str = ""
+    is_ambiguous: bool = False
+
+    @property
+    def known_key(self) -> KeyRecord:
+        """The key, for everything that comes after `deny_unless_known`."""
+        if self.key is None:
+            raise LookupError("The key is not known.")
+        return self.key
+
+    @property
+    def action(self) -> str:
+        """read, create, update or delete; empty for a method that is none of them, which only “*” permits."""
+        return self.facts.action or ACTIONS.get(self.facts.method, "")
+
+    @property
+    def limit_path(self) -> str:
+        """The path whose rate limits apply; a named resource counts as the path of that name."""
+        return self.path or f"/{self.resource.strip('/')}"
+
+    @property
+    def endpoint(self) -> str:
+        """What the usage row calls the thing asked for: the path, else the resource's name."""
+        return self.path or self.resource or (self.facts.path or self.facts.resource).partition("?")[0]
+
+
+def inquiry_of(facts: Facts, key: KeyRecord | None) -> Inquiry:
+    try:
+        path = canonical_path(facts.path) if facts.path is not None else ""
+        resource = canonical_path(facts.resource) if facts.resource.startswith("/") else facts.resource
+    except AmbiguousPath:
+        return Inquiry(facts, key, is_ambiguous=True)
+    return Inquiry(facts, key, path, resource)
+
+
+def reason_to_deny(inquiry: Inquiry) -> str:
+    """The reason of the first check that fails; empty if none does."""
+    return next((reason for check in CHECKS if (reason := check.deny(inquiry))), "")
+
+
+# Each returns its reason to deny the request, or nothing.
+
+
+def deny_unless_present(inquiry: Inquiry) -> str:
+    problem = inquiry.facts.credential.problem
+    return problem if problem == "missing_key" else ""
+
+
+def deny_unless_well_formed(inquiry: Inquiry) -> str:
+    return inquiry.facts.credential.problem
+
+
+def deny_unless_known(inquiry: Inquiry) -> str:
+    return "" if inquiry.key else "unknown_key"
+
+
+def deny_if_revoked(inquiry: Inquiry) -> str:
+    return "revoked_key" if inquiry.known_key.is_revoked else ""
+
+
+def deny_if_disabled(inquiry: Inquiry) -> str:
+    return "" if inquiry.known_key.is_active else "disabled_key"
+
+
+def deny_if_expired(inquiry: Inquiry) -> str:
+    return "expired_key" if inquiry.known_key.is_expired or inquiry.known_key.grace_is_over else ""
+
+
+def deny_unless_owner_active(inquiry: Inquiry) -> str:
+    key = inquiry.known_key
+    return "" if key.owner_is_active and key.owner_is_live else "owner_inactive"
+
+
+def deny_unless_address_allowed(inquiry: Inquiry) -> str:
+    allowed = inquiry.known_key.allowed_ips
+    return "" if not allowed or within(inquiry.facts.address, tuple(allowed)) else "address_not_allowed"
+
+
+def deny_if_ambiguous(inquiry: Inquiry) -> str:
+    return "ambiguous_path" if inquiry.is_ambiguous else ""
+
+
+def deny_unless_permitted(inquiry: Inquiry) -> str:
+    allowed = any(permits(permission, inquiry) for permission in inquiry.known_key.permissions)
+    return "" if allowed else "permission_denied"
+
+
+def permits(permission: str, inquiry: Inquiry) -> bool:
+    action, _, resource = permission.partition(" ")
+    return action in {"*", inquiry.action} and covers(resource, inquiry.resource or inquiry.path)
+
+
+def covers(resource: str, asked: str) -> bool:
+    """Whether a permission's resource stands for what is asked: everything, the same name, or a pattern it fits."""
+    if resource in ANY_RESOURCE:
+        return True
+    if resource.startswith("/") and asked.startswith("/"):
+        return pattern_matches(resource, asked)
+    return resource == asked
+
+
+class Check(NamedTuple):
+    title: str
+    deny: Callable[[Inquiry], str]
+
+
+CHECKS = (
+    Check("Credentials are present", deny_unless_present),
+    Check("The key is well formed", deny_unless_well_formed),
+    Check("The key is known", deny_unless_known),
+    Check("The key is not revoked", deny_if_revoked),
+    Check("The key is enabled", deny_if_disabled),
+    Check("The key is not expired", deny_if_expired),
+    Check("The owner is live and active", deny_unless_owner_active),
+    Check("The address is allowed", deny_unless_address_allowed),
+    Check("The path is unambiguous", deny_if_ambiguous),
+    Check("The key has the permission", deny_unless_permitted),
+)

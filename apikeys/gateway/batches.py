@@ -1,0 +1,94 @@
+"""Decide all requests that wait at once: while a thread decides one batch, the next one gathers.
+
+There is no timer: a request that finds the thread idle is decided at once, alone or with those that arrived in the same turn
+of the event loop. A batch looks up its keys after all of its requests have arrived, so each sees every earlier change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from apikeys.decision.checks import Facts
+from apikeys.decision.decide import Verdict, decide_many
+from config.base.database import release_connection
+
+# With two at once, one batch uses the processor while the other waits for the database's disk. benchmarks/verification.py
+# compares.
+BATCHES_AT_ONCE = 1
+LARGEST_BATCH = 128
+# More than this many would wait longer than any gateway does.
+MOST_WAITING = 2_000
+
+
+class QueueFullError(Exception):
+    """Too many requests are waiting already."""
+
+
+class ClientGoneError(Exception):
+    """The client went away before its request was decided."""
+
+
+class Ticket(NamedTuple):
+    facts: Facts
+    verdict: asyncio.Future[Verdict]
+    is_gone: Callable[[], bool]
+
+
+class BatchQueue:
+    """The requests of one event loop that wait for their verdict, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Ticket] = deque()
+        self._running = 0
+        self.threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="decisions")
+
+    async def decide(self, facts: Facts, is_gone: Callable[[], bool]) -> Verdict:
+        """The verdict on `facts`. is_gone: tells whether the client has gone away, so that nothing is charged.
+
+        Raises QueueFullError and ClientGoneError, with nothing charged.
+        """
+        if facts.credential.problem:
+            return decide_many([facts])[0]  # needs no database
+        if len(self._waiting) >= MOST_WAITING:
+            raise QueueFullError
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(facts, loop.create_future(), is_gone)
+        if not self._waiting:
+            # At the end of this turn, so that those who arrived together are decided together.
+            loop.call_soon(self._start, loop)
+        self._waiting.append(ticket)
+        return await ticket.verdict
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting and self._running < BATCHES_AT_ONCE:
+            batch = self._next_batch()
+            if batch:
+                self._running += 1
+                self.threads.submit(self._decide, loop, batch)
+
+    def _next_batch(self) -> list[Ticket]:
+        batch: list[Ticket] = []
+        while self._waiting and len(batch) < LARGEST_BATCH:
+            ticket = self._waiting.popleft()
+            if ticket.is_gone():
+                ticket.verdict.set_exception(ClientGoneError())
+            else:
+                batch.append(ticket)
+        return batch
+
+    def _decide(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket]) -> None:
+        """In the thread."""
+        verdicts = decide_many([ticket.facts for ticket in batch])
+        loop.call_soon_threadsafe(self._finish, loop, batch, verdicts)
+        release_connection()
+
+    def _finish(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket], verdicts: list[Verdict]) -> None:
+        self._running -= 1
+        for ticket, verdict in zip(batch, verdicts, strict=True):
+            if not ticket.verdict.done():  # its task may have been cancelled
+                ticket.verdict.set_result(verdict)
+        self._start(loop)

@@ -1,0 +1,12 @@
+"""What gunicorn serves: machine endpoints in the event loop, pages by the Django application in threads."""
+
+from __future__ import annotations
+
+from config.threads import in_origin_form, in_threads
+from config.wsgi import application as django_application
+
+# Imports models, so Django must be set up.
+from apikeys.gateway.asgi import gateways_first  # isort: skip
+from apikeys.gateway.batches import BatchQueue  # isort: skip
+
+application = in_origin_form(gateways_first(in_threads(django_application), BatchQueue()))

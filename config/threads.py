@@ -1,0 +1,110 @@
+"""Run the Django application, which is WSGI, behind an event loop: in a fixed pool of threads with persistent connections.
+
+Django's own ASGI handler would give each request a thread of its own, and so a new connection to the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import IO, Any, cast
+from urllib.parse import quote_from_bytes
+
+from a2wsgi import WSGIMiddleware
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+THREADS = int(os.environ.get("WEB_THREADS") or 4)
+# In bytes. Twice the largest file that a form takes.
+MAX_BODY_BYTES = 10 * 1024 * 1024
+KEPT_IN_MEMORY = 256 * 1024
+CHUNK = 64 * 1024
+ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
+TOO_LARGE = b"The request is too large.\n"
+
+
+def in_threads(application: WSGIApplication) -> Application:
+    """`application` for an ASGI server. A thread gets whole requests only: a slow client holds none."""
+    wsgi: Any = with_raw_uri(application)
+    pages = cast("Application", WSGIMiddleware(wsgi, workers=THREADS))
+
+    async def threaded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await pages(scope, receive, send)
+            return
+        with tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY) as body:
+            if not await spooled(receive, body):
+                await refuse(send)
+                return
+            # Finished even if the client leaves: cancelled, it would leave its thread waiting for a reader for ever.
+            await asyncio.shield(asyncio.ensure_future(pages(cleaned(scope), reader(body), send)))
+
+    return threaded
+
+
+def with_raw_uri(application: WSGIApplication) -> WSGIApplication:
+    """Tell the target as it was sent in RAW_URI, as gunicorn does for WSGI: WSGI itself only has it decoded."""
+
+    def with_uri(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        scope = environ["asgi.scope"]
+        query = scope["query_string"]
+        environ["RAW_URI"] = (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+        return application(environ, start_response)
+
+    return with_uri
+
+
+def in_origin_form(application: Application) -> Application:
+    """`application` for requests that name their host in the target too, as RFC 9112, section 3.2.2, has it."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope.get("path", "/").startswith("/"):
+            raw_path = ABSOLUTE.sub("", scope["raw_path"].decode("latin-1")).encode("latin-1") or b"/"
+            scope = {**scope, "path": ABSOLUTE.sub("", scope["path"]) or "/", "raw_path": raw_path}
+        await application(scope, receive, send)
+
+    return served
+
+
+def cleaned(scope: Scope) -> Scope:
+    """`scope` with a query in ASCII, and without headers whose underscore would pass for the hyphen of another one."""
+    query = scope["query_string"]
+    return {
+        **scope,
+        "query_string": query if query.isascii() else quote_from_bytes(query, safe=bytes(range(0x21, 0x7F))).encode(),
+        "headers": [(name, value) for name, value in scope["headers"] if b"_" not in name],
+    }
+
+
+async def spooled(receive: Receive, body: IO[bytes]) -> bool:
+    """Read the whole body into `body`; False if it's too large."""
+    more = True
+    while more:
+        message = await receive()
+        if body.tell() + len(message.get("body", b"")) > MAX_BODY_BYTES:
+            return False
+        body.write(message.get("body", b""))
+        more = message.get("more_body", False)
+    body.seek(0)
+    return True
+
+
+def reader(body: IO[bytes]) -> Receive:
+    async def receive() -> Mapping[str, Any]:
+        chunk = body.read(CHUNK)
+        return {"type": "http.request", "body": chunk, "more_body": len(chunk) == CHUNK}
+
+    return receive
+
+
+async def refuse(send: Send) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(TOO_LARGE)).encode())]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": TOO_LARGE})

@@ -1,0 +1,66 @@
+"""Ask an ASGI application as gunicorn does it, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from django.db import connections
+from django.utils.datastructures import CaseInsensitiveMapping
+
+from apikeys.gateway.asgi import gateways_first
+from apikeys.gateway.batches import BatchQueue
+from config.threads import in_threads
+from config.wsgi import application as django_application
+
+
+def scope_of(path, headers=(), *, method="GET", peer="127.0.0.1", **more):
+    target, _, query = path.partition("?")
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": target,
+        "raw_path": target.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+        "client": (peer, 40000) if peer else None,
+        "server": ("localhost", 80),
+        **more,
+    }
+
+
+async def asked(application, scope, body=b""):
+    """Status line, headers and body of the answer."""
+    sent = []
+    unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        return unread.pop(0) if unread else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    await application(scope, receive, send)
+    start, *rest = sent
+    headers = CaseInsensitiveMapping({name.decode(): value.decode("latin-1") for name, value in start["headers"]})
+    status = f"{start['status']} {HTTPStatus(start['status']).phrase}"
+    return status, headers, b"".join(message.get("body", b"") for message in rest)
+
+
+def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, **scope):
+    """What config.asgi answers. before, after: called in the thread that decides."""
+    queue = BatchQueue()
+    application = gateways_first(in_threads(django_application), queue)
+    try:
+        if before is not None:
+            queue.threads.submit(before).result()
+        response = asyncio.run(asked(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body))
+        if after is not None:
+            queue.threads.submit(after).result()
+        return response
+    finally:
+        queue.threads.submit(connections.close_all).result()
+        queue.threads.shutdown()
