@@ -1,4 +1,4 @@
-"""What the tests of the people pages share: staff with few rights, keys, and the history of an account."""
+"""Shared by the tests of users: staff with few permissions, keys, and a user's history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py bootstrap` makes what a fresh installation needs, once, and promotes nobody."""
+"""`manage.py bootstrap` creates what a new installation needs, once, and promotes nobody."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_first_superuser_comes_from_the_settings(capsys, settings):
     assert "shown only once" not in output
 
 
-def test_an_ordinary_account_with_the_name_is_not_promoted(free, settings):
+def test_an_ordinary_user_with_the_name_is_not_promoted(free, settings):
     settings.ADMIN_USERNAME = "mallory"
     make_user("mallory")
     with pytest.raises(CommandError, match="Set ADMIN_USERNAME"):
@@ -59,7 +59,7 @@ def test_an_ordinary_account_with_the_name_is_not_promoted(free, settings):
     assert not User.objects.filter(is_superuser=True).exists()
 
 
-def test_a_weak_admin_password_is_refused(settings):
+def test_a_weak_admin_password_is_rejected(settings):
     settings.ADMIN_PASSWORD = "password"
     with pytest.raises(CommandError, match="too common"):
         call_command("bootstrap")
@@ -97,7 +97,7 @@ def test_auditors_may_see_everything_and_change_nothing(capsys):
     assert all(codename.startswith("view_") for codename in codenames)
 
 
-def test_support_may_also_change_accounts_and_stop_keys(capsys):
+def test_support_may_also_change_users_and_stop_keys(capsys):
     run(capsys)
     codenames = Group.objects.get(name="Support").permissions.exclude(codename__startswith="view_")
     assert set(codenames.values_list("codename", flat=True)) == {"change_user", "stop_apikey"}

@@ -1,4 +1,4 @@
-"""Accounts that code makes: what it must say, and what it gets when it says nothing."""
+"""Users created by code: required values and defaults."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from accounts.addresses import is_verified
 from accounts.models import User
 
 
-def test_an_account_begins_on_the_default_tier_verified_and_without_rights(free):
+def test_a_user_begins_on_the_default_tier_verified_and_without_permissions(free):
     user = User.objects.create_user("ada", "Ada@Example.COM", "correct horse 1", name="Ada Lovelace")
     assert (user.tier, user.email, user.get_full_name()) == (free, "ada@example.com", "Ada Lovelace")
     assert is_verified(user)
     assert not user.is_privileged
 
 
-def test_an_account_may_begin_unverified_without_a_tier_or_a_password(free):
+def test_a_user_may_begin_unverified_without_a_tier_or_a_password(free):
     user = User.objects.create_user("ada", "ada@example.com", tier=None, verified=False)
     assert user.tier is None
     assert not user.emailaddress_set.exists()
@@ -25,14 +25,14 @@ def test_an_account_may_begin_unverified_without_a_tier_or_a_password(free):
     assert user.get_full_name() == "ada"
 
 
-def test_a_superuser_can_be_made_by_code(free):
+def test_a_superuser_can_be_created_by_code(free):
     root = User.objects.create_superuser("root", "root@example.com", "correct horse 1")
     assert root.is_staff
     assert root.is_superuser
     assert root.tier == free
 
 
-def test_a_second_account_of_the_name_is_refused_and_leaves_nothing(alice):
+def test_a_second_user_with_the_username_is_rejected_and_leaves_nothing(alice):
     with pytest.raises(IntegrityError):
         User.objects.create_user("alice", "other@example.com")
 

@@ -1,4 +1,4 @@
-"""manage.py purge_deleted: what was deleted long ago goes for good, what history needs stays as a stub."""
+"""manage.py purge_deleted removes what was deleted long ago, and erases users who have entries in the history."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_only_what_was_deleted_longer_ago_than_n_days_goes(alice, bob, charlie):
     assert set(User.objects.all()) == {bob, charlie}
 
 
-def test_keys_and_their_usage_go_with_their_holder(alice, bob):
+def test_keys_and_their_usage_are_removed_with_their_owner(alice, bob):
     make_event(make_key(alice))
     kept = make_event(make_key(bob))
     deleted(alice)
@@ -83,7 +83,7 @@ def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
     assert "users: 0 would be removed" in purge()
 
 
-def test_what_the_history_says_of_a_removed_account_names_nobody(alice, sue):
+def test_the_history_of_a_removed_user_names_nobody(alice, sue):
     Author(sue).record(alice, CHANGE, changes=[{"field": "name", "old": "Alice", "new": "Alicia"}])
     deleted(alice)
     purge("--yes")
@@ -122,6 +122,6 @@ def test_those_who_refer_go_before_those_who_are_referred_to():
 
 
 @pytest.mark.parametrize("days", ["-1", "99999999999"])
-def test_a_senseless_number_of_days_is_refused(db, days):
+def test_a_number_of_days_out_of_range_is_rejected(db, days):
     with pytest.raises(CommandError, match="--days"):
         purge("--days", days, "--yes")

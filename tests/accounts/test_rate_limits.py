@@ -21,7 +21,7 @@ def statuses(client, path, times, **options):
     return [client.get(path, **options).status_code for _ in range(times)]
 
 
-def test_the_request_after_the_last_is_refused(client):
+def test_the_request_over_the_limit_is_rejected(client):
     assert statuses(client, "/decorated/", 4) == [200, 200, 200, 429]
 
 
@@ -70,7 +70,7 @@ def test_anonymous_callers_are_told_apart_by_address(client):
     assert statuses(client, "/decorated/", 1, REMOTE_ADDR="192.0.2.2") == [200]
 
 
-def test_an_ipv6_caller_is_his_network(client):
+def test_an_ipv6_client_is_counted_by_network(client):
     assert statuses(client, "/decorated/", 3, REMOTE_ADDR="2001:db8::1") == [200] * 3
     assert statuses(client, "/decorated/", 1, REMOTE_ADDR="2001:db8::ffff:2") == [429]
     assert statuses(client, "/decorated/", 1, REMOTE_ADDR="2001:db8:0:1::1") == [200]
@@ -139,7 +139,7 @@ def test_the_middleware_refuses_an_ambiguous_path(client, settings):
     assert client.get("/shop/%5cx/").status_code == 403
 
 
-def test_a_path_that_is_no_utf8_is_refused(rf):
+def test_a_path_that_is_not_utf8_is_rejected(rf):
     request = rf.get("/decorated/")
     request.path = "/decorated/\udcff/"
     answer = charge(request)

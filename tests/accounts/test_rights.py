@@ -1,4 +1,4 @@
-"""Who may touch which account."""
+"""Which users staff may change."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_who_may_remove_whom(cast, actor, target, allowed):
     assert (rights.why_not_remove(cast[actor], cast[target]) == "") is allowed
 
 
-def test_the_fields_that_make_an_account_more_than_ordinary_are_superusers_matter(cast):
+def test_only_superusers_set_the_fields_that_give_privileges(cast):
     assert rights.protected_fields(cast["staff"], cast["ordinary"]) == rights.PRIVILEGE_FIELDS | {"email"}
     assert rights.protected_fields(cast["staff"], None) == rights.PRIVILEGE_FIELDS
     assert rights.protected_fields(cast["superuser"], cast["ordinary"]) == frozenset()
     assert rights.protected_fields(cast["superuser"], None) == frozenset()
 
 
-def test_nobody_takes_his_own_access(cast):
+def test_superusers_cannot_remove_their_own_access(cast):
     assert {"is_active", "is_superuser", "is_staff", "email"} <= rights.protected_fields(
         cast["superuser"], cast["superuser"]
     )

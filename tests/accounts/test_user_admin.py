@@ -1,4 +1,4 @@
-"""The Users section: the seven attacks of staff on accounts above theirs, and what staff may do."""
+"""Users in the admin: seven attempts by staff to gain privileges, and what staff may do."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def post(client, user, **changes):
     return client.post(f"/admin/accounts/user/{user.pk}/change/", form_data(user, **changes))
 
 
-def test_attack_1_nobody_makes_himself_superuser(attacker, mallory):
+def test_attack_1_staff_cannot_make_themselves_superusers(attacker, mallory):
     assert post(attacker, mallory, is_superuser="on").status_code == 403
     mallory.refresh_from_db()
     assert not mallory.is_superuser
 
 
-def test_attack_2_nobody_raises_an_ordinary_account(attacker, alice):
+def test_attack_2_staff_cannot_make_an_ordinary_user_staff(attacker, alice):
     every = Permission.objects.all()
     group = Group.objects.create(name="Powers")
     data = {"is_superuser": "on", "is_staff": "on", "groups": [group.pk], "user_permissions": [every.first().pk]}
@@ -54,14 +54,14 @@ def test_attack_2_nobody_raises_an_ordinary_account(attacker, alice):
     assert not alice.user_permissions.exists()
 
 
-def test_attack_3_nobody_adds_an_account_above_his_own(attacker):
+def test_attack_3_staff_cannot_create_users_above_them(attacker):
     data = {"name": "Puppet", "username": "puppet", "email": "p@example.com", "is_superuser": "on", "is_staff": "on"}
     assert attacker.post("/admin/accounts/user/add/", data).status_code == 302
     puppet = User.objects.get(username="puppet")
     assert not puppet.is_privileged
 
 
-def test_attack_4_nobody_sets_a_password(attacker, alice, sue):
+def test_attack_4_staff_cannot_set_passwords(attacker, alice, sue):
     before = sue.password, alice.password
     for user in (sue, alice):
         assert attacker.get(f"/admin/accounts/user/{user.pk}/password/").status_code == 302  # no such page
@@ -76,14 +76,14 @@ def test_attack_4_nobody_sets_a_password(attacker, alice, sue):
     assert (User.objects.get(pk=sue.pk).password, User.objects.get(pk=alice.pk).password) == before
 
 
-def test_attack_5_nobody_moves_the_address_of_a_superuser_or_of_staff(attacker, sue):
+def test_attack_5_staff_cannot_change_the_address_of_superusers_or_staff(attacker, sue):
     colleague = make_user("colleague", is_staff=True)
     for user in (sue, colleague):
         assert post(attacker, user, email="mallory@example.com").status_code == 403
         assert User.objects.get(pk=user.pk).email == user.email
 
 
-def test_attack_6_nobody_suspends_deletes_or_restores_those_above_him(attacker, sue):
+def test_attack_6_staff_cannot_suspend_delete_or_restore_those_above_them(attacker, sue):
     colleague = make_user("colleague", is_staff=True)
     for user in (sue, colleague):
         assert post(attacker, user, is_active=None).status_code == 403
@@ -103,7 +103,7 @@ def test_attack_6_a_bulk_with_one_forbidden_row_does_nothing(attacker, alice, su
     assert User.objects.live().filter(pk__in=[alice.pk, sue.pk]).count() == 2
 
 
-def test_attack_7_nobody_gives_his_group_more_rights(attacker, mallory):
+def test_attack_7_staff_cannot_give_their_group_more_permissions(attacker, mallory):
     group = Group.objects.create(name="Mallory's")
     mallory.groups.add(group)
     every = [permission.pk for permission in Permission.objects.all()]
@@ -158,7 +158,7 @@ def test_staff_may_do_their_work(attacker, alice):
     assert alice.deleted_at is None
 
 
-def test_a_new_account_has_no_password_and_the_default_tier(staff_client, free):
+def test_a_new_user_has_no_password_and_the_default_tier(staff_client, free):
     page = staff_client.get("/admin/accounts/user/add/")
     form = page.context["adminform"].form
     assert "password" not in form.fields
@@ -179,7 +179,7 @@ def test_without_a_default_tier_the_add_form_opens(staff_client, free):
     assert staff_client.get("/admin/accounts/user/add/").status_code == 200
 
 
-def test_the_page_of_an_account_shows_no_hash(staff_client, alice):
+def test_the_page_of_a_user_shows_no_hash(staff_client, alice):
     page = staff_client.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
     assert "argon2" not in page
     assert ">set<" in page
@@ -218,7 +218,7 @@ def test_one_permission_opens_just_its_own_doors(client, alice, permission):
         assert client.get(f"/admin/{other}/").status_code == 403
 
 
-def test_visitors_and_account_holders_stay_outside(client, alice):
+def test_visitors_and_users_cannot_open_the_admin(client, alice):
     for _ in range(2):
         for url in ("/admin/", "/admin/accounts/user/", "/admin/search/?q=a", "/admin/accounts/user/export/"):
             assert client.get(url).status_code == 302

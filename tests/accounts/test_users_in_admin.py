@@ -1,4 +1,4 @@
-"""Accounts changed in the admin keep the rules of the staff pages: mails, addresses, who may move them."""
+"""The admin's user form follows the rules of /users/: emails, addresses and who may change them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def change(client, user, **values):
     return client.post(f"/admin/accounts/user/{user.pk}/change/", data | values)
 
 
-def test_a_new_account_is_invited_and_not_verified(staff_client, free):
+def test_a_new_user_is_invited_and_not_verified(staff_client, free):
     data = {"name": "Dora", "username": "dora", "email": "dora@example.com", "tier": free.pk}
     staff_client.post("/admin/accounts/user/add/", data)
     dora = User.objects.get(username="dora")
@@ -41,7 +41,7 @@ def test_the_admins_list_links_to_the_page_of_the_user(staff_client, alice):
     assert f'<a href="{alice.get_absolute_url()}">alice</a>' in page
 
 
-def test_staff_who_are_no_superusers_move_no_address(alice):
+def test_staff_who_are_not_superusers_move_no_address(alice):
     change(signed_in(make_staff("steve", *EVERY_RIGHT)), alice, email="mine@example.com", name="Alice Two")
     alice.refresh_from_db()
     assert (alice.email, alice.name) == ("alice@example.com", "Alice Two")

@@ -1,4 +1,4 @@
-"""Somebody who may do everything must always be left, also when two act at the same moment."""
+"""A superuser always remains, even when two act at the same time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_of_two_superusers_who_remove_each_other_at_once_one_stays(free, action)
 
 
 @pytest.mark.django_db
-def test_an_erasure_that_is_refused_changes_nothing(sue):
+def test_an_erasure_that_is_rejected_changes_nothing(sue):
     with pytest.raises(ValidationError):
         erase(sue, Author(sue))
     sue.refresh_from_db()

@@ -1,4 +1,4 @@
-"""Small files that would cost much to decode: refused with the limit in words, before memory or time is spent."""
+"""Small files that are expensive to decode are rejected, with the limit, before they cost memory or time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def scans(count):
 
 
 @pytest.mark.parametrize("kind", EXTENSIONS)
-def test_too_many_pixels_are_refused_with_the_limit_and_the_profile_stays(theirs, alice, kind):
+def test_too_many_pixels_are_rejected_with_the_limit_and_the_profile_stays(theirs, alice, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     content = drawn(kind, (8000, 6000), "P" if kind == "GIF" else "RGB", **options)
     upload(theirs, drawn())
@@ -118,14 +118,14 @@ def test_a_picture_of_several_pictures_is_taken_for_its_first(theirs, alice):
         assert (picture.format, picture.size) == ("WEBP", (300, 200))
 
 
-def test_a_jpeg_of_many_scans_is_refused_and_one_of_common_programs_is_taken(theirs, alice):
+def test_a_jpeg_of_many_scans_is_rejected_and_one_of_common_programs_is_taken(theirs, alice):
     error = error_of(upload(theirs, scans(100), "me.jpg"))
     assert error == "This JPEG has more than 100 scans. Save it again in a picture editor."
     upload(theirs, scans(20), "me.jpg")
     assert stored(alice)
 
 
-def test_text_that_unpacks_to_much_is_refused(theirs, alice):
+def test_text_that_unpacks_to_much_is_rejected(theirs, alice):
     target = io.BytesIO()
     Image.new("RGB", (10, 10)).save(target, "PNG")
     content = target.getvalue()
@@ -142,7 +142,7 @@ def test_a_grey_picture_of_16_bits_keeps_its_levels(theirs, alice):
         assert abs(picture.convert("L").getpixel((100, 100)) - 128) < 3
 
 
-def test_who_waits_too_long_for_another_picture_is_told_to_try_again(theirs, alice, monkeypatch):
+def test_users_who_wait_too_long_for_another_picture_are_asked_to_try_again(theirs, alice, monkeypatch):
     monkeypatch.setattr(pictures, "DECODE_TIMEOUT", 0.01)
     with pictures.DECODE_LOCK:
         error = error_of(upload(theirs, drawn()))

@@ -1,4 +1,4 @@
-"""/account/close/: account holders leave by themselves."""
+"""/account/close/: users close their account."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_page_says_how_many_keys_will_stop(alice):
     assert "2 API keys will stop working" in client.get("/account/close/").content.decode()
 
 
-def test_closing_deletes_the_account_ends_every_session_and_stops_the_keys(alice):
+def test_closing_an_account_deletes_the_user_and_ends_sessions_and_keys(alice):
     key = make_key(alice)
     here, elsewhere = signed_in(alice), signed_in(alice)
     response = here.post("/account/close/", {"password": PASSWORD}, follow=True)
@@ -59,7 +59,7 @@ def test_guessing_the_password_here_is_throttled(alice):
     assert alice.deleted_at is None
 
 
-def test_who_has_no_password_signs_in_anew_first(alice):
+def test_a_user_without_a_password_signs_in_again_first(alice):
     alice.set_unusable_password()
     alice.save()
     client = signed_in(alice)
@@ -77,7 +77,7 @@ def test_who_has_no_password_signs_in_anew_first(alice):
     assert alice.deleted_at
 
 
-def test_the_last_superuser_cannot_close_his_account(sue):
+def test_the_last_superuser_cannot_close_their_account(sue):
     client = signed_in(sue)
     response = client.post("/account/close/", {"password": PASSWORD})
     assert "This is the last superuser" in response.context["form"].non_field_errors()[0]
@@ -88,7 +88,7 @@ def test_the_last_superuser_cannot_close_his_account(sue):
     assert not User.objects.live().filter(pk=sue.pk).exists()
 
 
-def test_an_other_account_cannot_be_closed_by_naming_it(alice, bob):
+def test_naming_another_user_does_not_close_their_account(alice, bob):
     signed_in(alice).post("/account/close/", {"password": PASSWORD, "user": bob.pk, "pk": bob.pk})
     bob.refresh_from_db()
     assert bob.deleted_at is None

@@ -1,4 +1,4 @@
-"""/account/: what account holders see of themselves and change."""
+"""/account/: what users see and edit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-def test_the_front_door_leads_everybody_to_his_own_page(client, alice, sue):
+def test_the_home_page_redirects_everyone_to_their_own_page(client, alice, sue):
     assert client.get("/")["Location"] == "/accounts/login/"
     assert signed_in(alice).get("/")["Location"] == "/account/"
     assert signed_in(sue).get("/")["Location"] == "/admin/"
@@ -24,7 +24,7 @@ def test_a_visitor_is_asked_to_sign_in_and_led_back(client, db):
     assert response["Location"] == "/accounts/login/?next=/account/"
 
 
-def test_a_holder_changes_his_name_and_user_name(alice):
+def test_a_user_changes_their_name_and_username(alice):
     response = signed_in(alice).post("/account/", {"name": "Alice Two", "username": "alice_2"}, follow=True)
     assert messages(response) == ["Profile updated."]
     alice.refresh_from_db()
@@ -92,7 +92,7 @@ def test_the_number_of_queries_does_not_grow_with_the_limits(alice, django_asser
         client.get("/account/")
 
 
-def test_nothing_of_a_page_that_was_made_for_somebody_is_cached(alice):
+def test_pages_of_a_signed_in_user_are_not_cached(alice):
     assert signed_in(alice).get("/account/")["Cache-Control"] == "no-store"
 
 

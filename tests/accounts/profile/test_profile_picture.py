@@ -1,4 +1,4 @@
-"""/account/picture/: what may become a picture, and how it is served."""
+"""/account/picture/: which pictures are accepted, and how they are served."""
 
 from __future__ import annotations
 
@@ -55,15 +55,17 @@ def own_folder(settings, tmp_path):
 
 
 @pytest.fixture
-def his(alice):
+def alices_client(alice):
     return signed_in(alice)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_picture_is_redrawn_small_under_a_random_name(his, alice):
+def test_a_picture_is_reencoded_and_stored_under_a_random_name(alices_client, alice):
     exif = Image.Exif()
     exif[0x010E] = "taken at home, 52.52 N 13.40 E"
-    response = upload(his, drawn("JPEG", (3000, 1500), exif=exif, comment=b"hello"), "C:\\me & you.jpg", "image/jpeg")
+    response = upload(
+        alices_client, drawn("JPEG", (3000, 1500), exif=exif, comment=b"hello"), "C:\\me & you.jpg", "image/jpeg"
+    )
     assert messages(response) == ["Picture updated."]
     name = stored(alice)
     assert "me" not in name.rsplit("/", 1)[1]
@@ -82,23 +84,23 @@ def test_a_picture_is_redrawn_small_under_a_random_name(his, alice):
         ("PNG", "I;16"), ("GIF", "P"), ("WEBP", "RGBA"),
     ],
 )  # fmt: skip
-def test_every_common_kind_is_taken(his, alice, kind, mode):
-    upload(his, drawn(kind, mode=mode))
+def test_every_common_kind_is_taken(alices_client, alice, kind, mode):
+    upload(alices_client, drawn(kind, mode=mode))
     with Image.open(io.BytesIO(read(stored(alice)))) as picture:
         assert picture.format == "WEBP"
 
 
-def test_a_picture_that_lies_on_its_side_stands_up(his, alice):
+def test_a_picture_that_lies_on_its_side_stands_up(alices_client, alice):
     exif = Image.Exif()
     exif[0x0112] = 6
-    upload(his, drawn("JPEG", (400, 200), exif=exif))
+    upload(alices_client, drawn("JPEG", (400, 200), exif=exif))
     with Image.open(io.BytesIO(read(stored(alice)))) as picture:
         assert picture.size == (200, 400)
 
 
-def test_the_picture_is_served_by_our_own_view_with_its_type(his, alice):
-    upload(his, drawn())
-    response = his.get("/account/picture/")
+def test_the_picture_is_served_by_our_own_view_with_its_type(alices_client, alice):
+    upload(alices_client, drawn())
+    response = alices_client.get("/account/picture/")
     assert response["Content-Type"] == "image/webp"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Cache-Control"] == "private, no-cache"
@@ -106,8 +108,8 @@ def test_the_picture_is_served_by_our_own_view_with_its_type(his, alice):
     assert b"".join(response.streaming_content).startswith(b"RIFF")
 
 
-def test_others_see_it_only_if_they_are_staff_who_may_see_accounts(his, alice, bob, client):
-    upload(his, drawn())
+def test_others_see_it_only_if_they_are_staff_who_may_see_users(alices_client, alice, bob, client):
+    upload(alices_client, drawn())
     url = f"/users/{alice.pk}/picture/"
     seen = signed_in(make_staff("steve", "view_user")).get(url)
     assert b"".join(seen.streaming_content)
@@ -118,22 +120,22 @@ def test_others_see_it_only_if_they_are_staff_who_may_see_accounts(his, alice, b
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_picture_takes_the_place_of_the_old_file_and_removing_it_leaves_none(his, alice):
-    upload(his, drawn())
+def test_a_new_picture_takes_the_place_of_the_old_file_and_removing_it_leaves_none(alices_client, alice):
+    upload(alices_client, drawn())
     first = stored(alice)
-    upload(his, drawn("JPEG"))
+    upload(alices_client, drawn("JPEG"))
     assert stored(alice) != first
     assert len(files()) == 1
-    response = his.post("/account/picture/remove/", follow=True)
+    response = alices_client.post("/account/picture/remove/", follow=True)
     assert messages(response) == ["Picture removed."]
     assert files() == []
-    assert his.get("/account/picture/").status_code == 404
-    assert messages(his.post("/account/picture/remove/", follow=True)) == []
+    assert alices_client.get("/account/picture/").status_code == 404
+    assert messages(alices_client.post("/account/picture/remove/", follow=True)) == []
 
 
-def test_a_file_that_is_gone_is_not_found(his, alice):
+def test_a_file_that_is_gone_is_not_found(alices_client, alice):
     User.objects.filter(pk=alice.pk).update(profile_image="profile-images/1/gone.webp")
-    assert his.get("/account/picture/").status_code == 404
+    assert alices_client.get("/account/picture/").status_code == 404
 
 
 def chunk(kind, data):
@@ -177,8 +179,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_picture_or_more_than_one_is_an_error_and_nothing_is_stored(his, alice, kind):
-    response = upload(his, REFUSED[kind])
+def test_what_is_no_picture_or_more_than_one_is_an_error_and_nothing_is_stored(alices_client, alice, kind):
+    response = upload(alices_client, REFUSED[kind])
     assert response.status_code == 200
     (error,) = response.context["picture_form"].errors["picture"]
     assert error in html.unescape(response.content.decode())
@@ -186,19 +188,19 @@ def test_what_is_no_picture_or_more_than_one_is_an_error_and_nothing_is_stored(h
     assert files() == []
 
 
-def test_nothing_chosen_is_an_error_at_the_field(his):
-    response = his.post("/account/picture/change/", {})
+def test_nothing_chosen_is_an_error_at_the_field(alices_client):
+    response = alices_client.post("/account/picture/change/", {})
     assert response.context["picture_form"].errors["picture"] == ["Choose a picture."]
-    response = his.post("/account/picture/change/", {"picture": "just text"})
+    response = alices_client.post("/account/picture/change/", {"picture": "just text"})
     assert response.context["picture_form"].errors["picture"] == ["Choose a picture."]
 
 
-def test_fifty_megabytes_are_refused_without_reading_them_into_memory(his, alice, settings):
+def test_fifty_megabytes_are_rejected_without_reading_them_into_memory(alices_client, alice, settings):
     settings.FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
     content = b"\xff\xd8\xff" + b"\0" * 50_000_000
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    response = upload(his, content)
+    response = upload(alices_client, content)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert response.context["picture_form"].errors["picture"] == ["This picture is too large. Use one of at most 5 MB."]
@@ -207,9 +209,9 @@ def test_fifty_megabytes_are_refused_without_reading_them_into_memory(his, alice
     assert files() == []
 
 
-def test_only_posts_change_a_picture(his):
-    assert his.get("/account/picture/change/").status_code == 405
-    assert his.get("/account/picture/remove/").status_code == 405
+def test_only_posts_change_a_picture(alices_client):
+    assert alices_client.get("/account/picture/change/").status_code == 405
+    assert alices_client.get("/account/picture/remove/").status_code == 405
 
 
 @pytest.mark.parametrize("path", ["change", "remove"])

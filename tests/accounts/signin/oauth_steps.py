@@ -1,4 +1,4 @@
-"""Signing in through the provider on loopback, step by step, for the tests of several files."""
+"""Steps of a sign-in through the provider on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of signing in share: accounts that may sign in, and the steps that a person takes."""
+"""Shared by the sign-in tests: users who can sign in, and the steps they take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links and codes that work once, used by several browsers at the same moment: one of them gets what it asked for."""
+"""Links and codes work once, even when several browsers use them at the same time."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_link_opened_by_six_sets_one_password_and_the_others_are_told(alice, m
         assert ("Request a new link" in answer.content.decode()) is ("has expired" in answer.content.decode())
 
 
-def test_a_link_dies_when_the_account_is_purged_while_the_form_is_open(alice):
+def test_a_link_stops_working_when_the_user_is_purged_while_the_form_is_open(alice):
     verified(alice)
     clients, paths = opened(reset_link(alice))
     form = {"password1": "battery staple 2", "password2": "battery staple 2"}
@@ -179,7 +179,7 @@ def test_recovery_codes_used_at_the_same_moment_are_all_used_up(owner, alice):
     assert not set(codes) & set(recovery_codes(alice))
 
 
-def test_a_code_that_signed_somebody_in_confirms_nothing_afterwards(owner, alice):
+def test_a_code_that_signed_someone_in_confirms_nothing_afterwards(owner, alice):
     code = code_for(owner.secret)
     (phone,) = waiting(1)
     assert give_codes([phone], [code]) == [True]
@@ -204,7 +204,7 @@ def test_two_who_set_up_an_app_at_the_same_moment_leave_one(alice):
     assert Authenticator.objects.filter(user=alice, type="recovery_codes").count() == 1
 
 
-def test_recovery_codes_made_anew_by_four_at_the_same_moment_are_one_set(owner, alice):
+def test_recovery_codes_created_by_four_requests_at_once_are_one_set(owner, alice):
     confirm_identity(owner, PASSWORD)
     cookie = owner.cookies
     clients = [Client() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""An address that no mail can be sent to is refused wherever one is entered, and one in the database stops nothing."""
+"""Addresses that can't receive email are rejected in every form, and one in the database breaks nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FAILURES = (
 
 
 @pytest.mark.parametrize("address", UNMAILABLE.values(), ids=UNMAILABLE)
-def test_an_address_that_cannot_be_mailed_is_refused(address):
+def test_an_address_that_cannot_be_mailed_is_rejected(address):
     with pytest.raises(ValidationError):
         validate_mailable(address)
     with pytest.raises(ValidationError):
@@ -177,7 +177,7 @@ class TestSending:
         answer = client.post("/accounts/login/", {"login": "alice", "password": PASSWORD})
         assert answer["Location"] == "/accounts/confirm-email/"
 
-    def test_holders(self, alice, failure):
+    def test_users(self, alice, failure):
         client = signed_in(verified(alice))
         confirm_identity(client)
         for data in ({"action_add": "", "email": "new@example.com"}, {"action_send": "", "email": "new@example.com"}):

@@ -1,4 +1,4 @@
-"""The second factor: enrolling, using, losing it; what is kept of it; and that staff may be made to have one."""
+"""The second factor: setting it up, using it, losing it, storing it, and requiring it of staff."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class TestStaff:
         assert response["Location"] == "/admin/"
         assert client.get("/admin/").status_code == 200
 
-    def test_it_is_the_session_that_counts_not_the_account(self, client, sue):
+    def test_it_is_the_session_that_counts_not_the_user(self, client, sue):
         verified(sue)
         sign_in(client, "sue")
         enrol(client)

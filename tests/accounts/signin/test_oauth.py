@@ -45,7 +45,7 @@ def test_a_provider_signs_a_new_person_up_and_in(client, free, provider, name, c
 
 
 @pytest.mark.parametrize("name", ["google", "github"])
-def test_a_person_who_comes_again_is_the_same_account(client, free, provider, name):
+def test_someone_who_comes_back_is_the_same_user(client, free, provider, name):
     come_back(client, name)
     again = Client()
     come_back(again, name)
@@ -62,7 +62,7 @@ def test_the_flow_uses_pkce_and_nothing_is_kept_of_the_tokens(client, free, prov
     assert set(SocialAccount.objects.get().extra_data) <= {"login", "name", "email"}
 
 
-def test_a_foreign_state_is_refused(client, free, provider):
+def test_a_foreign_state_is_rejected(client, free, provider):
     victim, attacker = client, Client()
     way_back = consent(leave(attacker))
     response = victim.get(way_back)
@@ -74,7 +74,7 @@ def test_a_foreign_state_is_refused(client, free, provider):
 @pytest.mark.parametrize(
     "query", ["", "?code=x", "?code=x&state=", "?code=x&state=made-up", "?error=access_denied&state=x"]
 )
-def test_a_callback_out_of_the_blue_is_refused(client, db, provider, query):
+def test_a_callback_out_of_the_blue_is_rejected(client, db, provider, query):
     assert client.get(f"/accounts/google/login/callback/{query}").status_code == 401
 
 
@@ -86,7 +86,7 @@ def test_a_code_is_good_once(client, free, provider):
     assert not is_signed_in(client)
 
 
-def test_a_person_who_says_no_is_told_that_nothing_changed(client, db, provider):
+def test_someone_who_declines_at_the_provider_reads_that_nothing_changed(client, db, provider):
     url = leave(client)
     state = dict(part.split("=") for part in urlsplit(url).query.split("&"))["state"]
     response = client.get(f"/accounts/google/login/callback/?error=access_denied&state={state}", follow=True)
@@ -99,7 +99,7 @@ def test_a_provider_that_refuses_the_code_ends_in_an_error_page(client, free, pr
     assert client.get(way_back).status_code == 401
 
 
-def test_an_account_with_the_verified_address_is_linked_and_keeps_its_password(client, alice, provider):
+def test_a_user_with_the_verified_address_is_linked_and_keeps_its_password(client, alice, provider):
     verified(alice)
     provider.person = Person(email="ALICE@example.com", login="other")
     come_back(client)
@@ -121,7 +121,7 @@ def test_an_address_that_the_provider_has_not_verified_links_to_nothing(client, 
     assert User.objects.count() == 1
 
 
-def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, alice, provider):
+def test_an_unverified_user_is_claimed_and_whoever_created_it_is_signed_out(client, alice, provider):
     unverified(alice)
     mallory = Client()
     mallory.force_login(alice)
@@ -140,7 +140,7 @@ def test_an_unverified_account_is_claimed_and_whoever_made_it_is_out(client, ali
     assert "Claimed by signing in with" in "".join(LogEntry.objects.values_list("change_message", flat=True))
 
 
-def test_a_suspended_account_is_not_entered_through_a_provider(client, alice, provider):
+def test_a_suspended_user_cannot_sign_in_through_a_provider(client, alice, provider):
     verified(alice)
     provider.person = Person(email="alice@example.com")
     come_back(client)
@@ -217,7 +217,7 @@ def test_an_id_that_cannot_be_kept_is_an_error_page(client, free, provider, uid)
     assert not User.objects.exists()
 
 
-def test_a_taken_user_name_gets_a_number(client, free, provider):
+def test_a_taken_username_gets_a_number(client, free, provider):
     make_user(
         "dora",
     ).delete()
@@ -227,7 +227,7 @@ def test_a_taken_user_name_gets_a_number(client, free, provider):
     assert set(User.objects.live().values_list("username", flat=True)) == {"dora", "dora1"}
 
 
-def test_closed_sign_up_holds_for_providers_but_not_for_those_who_have_an_account(client, alice, provider, settings):
+def test_closed_sign_up_applies_to_providers_but_not_to_existing_users(client, alice, provider, settings):
     settings.SIGNUP_OPEN = False
     assert "Sign-up is closed" in come_back(client).content.decode()
     assert User.objects.count() == 1
@@ -237,7 +237,7 @@ def test_closed_sign_up_holds_for_providers_but_not_for_those_who_have_an_accoun
     assert is_signed_in(client)
 
 
-def test_a_holder_connects_and_disconnects_a_provider(client, alice, provider, mailoutbox):
+def test_a_user_connects_and_disconnects_a_provider(client, alice, provider, mailoutbox):
     verified(alice)
     client.force_login(alice)
     confirm_identity(client)
@@ -263,7 +263,7 @@ def test_connecting_asks_for_the_password_first_and_then_goes_on(client, alice, 
     assert alice.github_id == "1001"
 
 
-def test_a_providers_account_is_connected_to_one_of_ours_only(client, alice, bob, provider):
+def test_a_providers_account_is_connected_to_one_user_only(client, alice, bob, provider):
     verified(alice)
     provider.person = Person(email="alice@example.com")
     come_back(client)
@@ -276,7 +276,7 @@ def test_a_providers_account_is_connected_to_one_of_ours_only(client, alice, bob
     assert SocialAccount.objects.get().user == alice
 
 
-def test_connecting_does_not_claim_an_account_with_the_providers_address(client, alice, bob, provider):
+def test_connecting_does_not_claim_a_user_with_the_providers_address(client, alice, bob, provider):
     client.force_login(verified(bob))
     confirm_identity(client)
     provider.person = Person(email="alice@example.com")
@@ -293,7 +293,7 @@ def test_the_last_way_to_sign_in_cannot_be_removed(client, free, provider):
     assert SocialAccount.objects.exists()
 
 
-def test_somebody_elses_connection_cannot_be_removed(client, alice, provider):
+def test_someone_elses_connection_cannot_be_removed(client, alice, provider):
     come_back(client)
     other = Client()
     other.force_login(alice)

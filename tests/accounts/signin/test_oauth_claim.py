@@ -1,4 +1,4 @@
-"""A sign-in by provider that claims an unverified account ends every way in that somebody else may have had."""
+"""Claiming an unverified account through a provider ends all access that someone else may have had."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def test_rotated_disabled_and_deleted_keys_are_revoked_too_and_revoked_ones_keep
     assert verdict(client, deleted.secret) == "revoked_key"
 
 
-def test_another_accounts_keys_and_those_of_a_verified_account_work_on(client, alice, bob, provider):
+def test_another_users_keys_and_those_of_a_verified_user_work_on(client, alice, bob, provider):
     others, own = make_key(bob), make_key(verified(alice))
     claim(client, provider)
     assert is_signed_in(client)
     assert [verdict(client, key.secret) for key in (others, own)] == ["allowed", "allowed"]
 
 
-def test_the_provider_of_whoever_made_the_account_no_longer_signs_in(client, free, provider):
+def test_the_provider_of_whoever_created_the_user_no_longer_signs_in(client, free, provider):
     mallory = Client()
     provider.person = Person(uid="666", email="alice@example.com", verified=False)
     come_back(mallory, "github")
@@ -104,7 +104,7 @@ def test_the_provider_of_whoever_made_the_account_no_longer_signs_in(client, fre
     assert not is_signed_in(mallory)
 
 
-def test_nor_does_it_after_the_holder_of_the_mailbox_has_set_a_password(client, free, provider):
+def test_nor_does_it_after_the_owner_of_the_mailbox_has_set_a_password(client, free, provider):
     mallory = Client()
     provider.person = Person(uid="666", email="alice@example.com", verified=False)
     come_back(mallory, "github")
@@ -115,7 +115,7 @@ def test_nor_does_it_after_the_holder_of_the_mailbox_has_set_a_password(client, 
     assert not SocialAccount.objects.exists()
 
 
-def test_a_reset_of_a_verified_account_keeps_its_providers(client, free, provider):
+def test_a_reset_of_a_verified_user_keeps_its_providers(client, free, provider):
     come_back(client, "google")
     _, message = ask_for_reset(Client(), "dora@example.com")
     follow_reset(Client(), link_in(message))

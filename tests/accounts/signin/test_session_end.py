@@ -1,4 +1,4 @@
-"""When a session dies, and that it stays dead."""
+"""What ends a session, and that it stays ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_session_is_dead_on_its_next_request(client, alice, event):
 
 
 @pytest.mark.parametrize(("end", "bring_back"), [(User.suspend, User.reactivate), (User.delete, User.restore)])
-def test_an_old_cookie_stays_dead_when_the_account_comes_back(client, alice, end, bring_back):
+def test_previous_sessions_stay_signed_out_when_the_user_is_restored(client, alice, end, bring_back):
     verified(alice)
     sign_in(client, "alice")
     cookie = client.cookies["session"].value
@@ -52,7 +52,7 @@ def update_to_suspended(user):
 
 
 @pytest.mark.parametrize("suspend", [save_suspended, save_only_the_suspension, update_to_suspended])
-def test_however_somebody_is_suspended_his_old_cookie_stays_dead(client, alice, suspend):
+def test_previous_sessions_stay_signed_out_however_someone_is_suspended(client, alice, suspend):
     verified(alice)
     sign_in(client, "alice")
     suspend(User.objects.get(pk=alice.pk))
@@ -60,7 +60,7 @@ def test_however_somebody_is_suspended_his_old_cookie_stays_dead(client, alice, 
     assert not is_signed_in(client)
 
 
-def test_saving_something_else_of_a_suspended_account_leaves_its_epoch_alone(alice):
+def test_saving_something_else_of_a_suspended_user_leaves_its_epoch_alone(alice):
     alice.suspend()
     before = alice.session_epoch
     alice.save(update_fields=["name"])
@@ -179,7 +179,7 @@ def test_all_other_sessions_are_signed_out_at_once(client, alice):
     assert is_signed_in(client)
 
 
-def test_somebody_elses_session_is_not_found(client, alice, bob):
+def test_someone_elses_session_is_not_found(client, alice, bob):
     verified(alice)
     verified(bob)
     sign_in(client, "alice")
@@ -191,7 +191,7 @@ def test_somebody_elses_session_is_not_found(client, alice, bob):
     assert is_signed_in(client)
 
 
-def test_ending_a_session_takes_a_post_and_somebody_signed_in(client, alice):
+def test_ending_a_session_takes_a_post_by_a_signed_in_user(client, alice):
     assert client.post("/accounts/sessions/1/end/")["Location"].startswith("/accounts/login/")
     client.force_login(alice)
     assert client.get("/accounts/sessions/1/end/").status_code == 405

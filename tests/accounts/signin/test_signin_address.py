@@ -1,4 +1,4 @@
-"""Moving an account to another email address."""
+"""Changing the email address."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_same_address_needs_no_confirmation_and_stays_verified(at_home, alic
     assert not mailoutbox
 
 
-def test_a_taken_address_gets_the_same_answer_and_its_holder_a_mail(at_home, alice, bob, mailoutbox):
+def test_a_taken_address_gets_the_same_response_and_its_user_an_email(at_home, alice, bob, mailoutbox):
     free_answer = ask_to_move(at_home)
     taken_answer = ask_to_move(at_home, "bob@example.com")
     assert (free_answer.status_code, free_answer["Location"]) == (taken_answer.status_code, taken_answer["Location"])
@@ -95,7 +95,7 @@ def test_a_lost_race_for_an_address_is_a_refusal(at_home, alice, mailoutbox):
     assert User.objects.get(email=NEW).name == "Rival"
 
 
-def test_the_address_of_a_deleted_account_is_free(at_home, alice, bob, mailoutbox):
+def test_the_address_of_a_deleted_user_is_free(at_home, alice, bob, mailoutbox):
     verified(bob)
     bob.delete()
     ask_to_move(at_home, "bob@example.com")
@@ -104,7 +104,7 @@ def test_the_address_of_a_deleted_account_is_free(at_home, alice, bob, mailoutbo
     assert alice.email == "bob@example.com"
 
 
-def test_asking_anew_kills_the_link_to_the_address_asked_for_before(at_home, alice, mailoutbox):
+def test_a_second_change_of_address_invalidates_the_link_of_the_first(at_home, alice, mailoutbox):
     ask_to_move(at_home, "first@example.com")
     first = last_link()
     ask_to_move(at_home, "second@example.com")
@@ -112,7 +112,7 @@ def test_asking_anew_kills_the_link_to_the_address_asked_for_before(at_home, ali
     assert addresses.pending_address(alice).email == "second@example.com"
 
 
-def test_the_mail_is_sent_again_and_the_change_given_up(at_home, alice, mailoutbox):
+def test_the_email_is_sent_again_and_the_change_cancelled(at_home, alice, mailoutbox):
     ask_to_move(at_home)
     at_home.post("/accounts/email/", {"email": NEW, "action_send": ""})
     assert [message.to for message in mailoutbox] == [[NEW], [NEW]]
@@ -142,7 +142,7 @@ def test_an_unverified_address_is_not_made_the_address_by_a_post(client, alice):
     assert alice.email == "alice@example.com"
 
 
-def test_an_account_without_a_password_sets_one_before_it_moves(client, alice):
+def test_a_user_without_a_password_sets_one_before_changing_the_address(client, alice):
     alice.set_unusable_password()
     alice.save(update_fields=["password"])
     verified(alice)
@@ -153,13 +153,13 @@ def test_an_account_without_a_password_sets_one_before_it_moves(client, alice):
 
 
 @pytest.mark.parametrize("email", ["nonsense", "", "x" * 250 + "@example.com", "a b@example.com"])
-def test_an_address_that_cannot_be_one_is_told_at_the_field(at_home, alice, email):
+def test_an_invalid_address_is_an_error_at_the_field(at_home, alice, email):
     response = ask_to_move(at_home, email)
     assert response.status_code == 200
     assert response.context["form"].errors["email"]
 
 
-def test_many_mails_to_one_address_are_throttled(at_home, mailoutbox):
+def test_many_emails_to_one_address_are_throttled(at_home, mailoutbox):
     answers = [ask_to_move(at_home).status_code for _ in range(7)]
     assert answers == [302] * 5 + [429] * 2
     again = at_home.post("/accounts/email/", {"email": NEW, "action_send": ""})

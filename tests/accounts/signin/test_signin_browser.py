@@ -1,4 +1,4 @@
-"""The whole way of a person, in a real Chromium: with JavaScript and without."""
+"""Sign-up, sign-in, second factor and reset in Chromium, with JavaScript and without."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_passkey_is_a_second_factor_and_opens_the_staff_pages(visit, free, set
     page.wait_for_url("**/admin/")
 
 
-def test_a_passkey_that_is_refused_says_so_and_leaves_the_password(visit, free):
+def test_a_passkey_that_is_rejected_says_so_and_leaves_the_password(visit, free):
     make_verified("alice")
     page = visit()
     session, identifier = add_authenticator(page)

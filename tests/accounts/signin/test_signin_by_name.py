@@ -1,4 +1,4 @@
-"""Who may sign in, by which name, and where it leads."""
+"""Who can sign in, with which login, and the page they get to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import make_user
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", " Alice ", "alice@example.com", "Alice@EXAMPLE.com", "ａｌｉｃｅ"])
-def test_a_person_signs_in_by_user_name_or_address_in_any_spelling(client, alice, name):
+def test_users_sign_in_by_username_or_address_in_any_spelling(client, alice, name):
     verified(alice)
     response = sign_in(client, name)
     assert response.status_code == 302
@@ -97,7 +97,7 @@ def test_every_sign_up_costs_one_hash(client, alice, hashes, email):
     assert hashes(lambda: client.post("/accounts/signup/", form)) == 1
 
 
-def test_the_name_of_a_deleted_account_leads_to_its_successor(client, alice):
+def test_the_username_of_a_deleted_user_belongs_to_the_next_one(client, alice):
     verified(alice)
     alice.delete()
     successor = make_verified("alice")
@@ -120,7 +120,7 @@ def test_the_backend_takes_broken_unicode_for_a_wrong_password(alice):
     assert authenticate(username="alice", password=None) is None
 
 
-def test_an_account_without_a_password_cannot_be_signed_in_to_by_one(client, alice):
+def test_a_user_without_a_password_cannot_be_signed_in_to_by_one(client, alice):
     alice.set_unusable_password()
     alice.save(update_fields=["password"])
     verified(alice)
@@ -152,7 +152,7 @@ def test_sign_in_leads_back_to_where_it_began(client, alice):
     assert response["Location"] == "/accounts/2fa/?a=b"
 
 
-def test_an_unsafe_request_without_csrf_token_is_refused(alice):
+def test_an_unsafe_request_without_csrf_token_is_rejected(alice):
     from django.test import Client
 
     strict = Client(enforce_csrf_checks=True)

@@ -1,4 +1,4 @@
-"""What holds for every page under /accounts/."""
+"""Checks of every page under /accounts/."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def is_clean(response):
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))
-def test_public_pages_open_to_anybody(client, free, path):
+def test_public_pages_open_to_anyone(client, free, path):
     response = client.get(path)
     assert response.status_code == (401 if path.endswith("/error/") else 200)
     assert is_clean(response)
@@ -104,7 +104,7 @@ def test_own_pages_ask_visitors_to_sign_in(client, db, path):
 
 
 @pytest.mark.parametrize("path", sorted(OWN))
-def test_own_pages_open_to_their_holder_and_are_not_cached(client, free, path):
+def test_own_pages_open_to_their_owner_and_are_not_cached(client, free, path):
     make_verified("alice")
     sign_in(client, "alice")
     if path.startswith("/accounts/2fa/recovery"):
@@ -116,7 +116,7 @@ def test_own_pages_open_to_their_holder_and_are_not_cached(client, free, path):
     assert "no-store" in response["Cache-Control"]
 
 
-def test_pages_of_passkeys_open_to_their_holder_only(client, alice, bob):
+def test_pages_of_passkeys_open_to_their_owner_only(client, alice, bob):
     key = Authenticator.objects.create(
         user=verified(bob), type="webauthn", data={"name": "<b>Key</b>", "credential": {}}
     )

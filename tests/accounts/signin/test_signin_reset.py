@@ -1,4 +1,4 @@
-"""A forgotten password: the mail, its link, and everything that makes the link die."""
+"""Password reset: the email, its link, and everything that invalidates the link."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_history_tells_that_the_password_was_set_and_no_password(client, ali
     assert NEW_PASSWORD not in entry.change_message
 
 
-def test_the_holder_is_told_by_mail(client, alice, mailoutbox):
+def test_the_user_is_notified_by_email(client, alice, mailoutbox):
     verified(alice)
     _, message = ask_for_reset(client)
     follow_reset(client, link_in(message))
@@ -105,11 +105,11 @@ def test_a_link_that_was_opened_in_time_is_dead_when_the_form_comes_late(client,
 @pytest.mark.parametrize(
     "link", ["/accounts/password/reset/key/1-abc/", "/accounts/password/reset/key/zzzzzzzzzzzzz-x-y/"]
 )
-def test_a_made_up_link_is_refused(client, db, link):
+def test_a_made_up_link_is_rejected(client, db, link):
     assert "has expired" in client.get(link, follow=True).content.decode()
 
 
-def test_the_link_of_one_account_does_not_open_another(client, alice, bob):
+def test_the_link_of_one_user_does_not_open_another(client, alice, bob):
     verified(alice)
     verified(bob)
     _, message = ask_for_reset(client)
@@ -139,7 +139,7 @@ def test_the_link_goes_to_the_stored_address_in_any_spelling_that_is_typed(clien
     assert message.to == ["alice@example.com"]
 
 
-def test_a_hostile_host_gets_no_mail_sent(client, alice, mailoutbox):
+def test_a_hostile_host_gets_no_email_sent(client, alice, mailoutbox):
     verified(alice)
     response = client.post(
         "/accounts/password/reset/", {"email": "alice@example.com"}, headers={"Host": "evil.example"}
@@ -171,7 +171,7 @@ def test_a_new_password_must_meet_the_rules(client, alice, password):
     assert alice.check_password(PASSWORD)
 
 
-def test_a_mail_server_that_is_away_changes_nothing_in_the_answer(client, alice, settings, caplog):
+def test_an_unavailable_mail_server_changes_nothing_in_the_response(client, alice, settings, caplog):
     verified(alice)
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
@@ -182,7 +182,7 @@ def test_a_mail_server_that_is_away_changes_nothing_in_the_answer(client, alice,
     assert "@example.com" not in caplog.text
 
 
-def test_an_account_from_a_provider_gets_its_first_password_by_mail(client, free, mailoutbox):
+def test_a_user_from_a_provider_sets_a_first_password_by_email(client, free, mailoutbox):
     user = make_verified("dora")
     user.set_unusable_password()
     user.save(update_fields=["password"])
@@ -196,7 +196,7 @@ def test_an_account_from_a_provider_gets_its_first_password_by_mail(client, free
     assert user.check_password(NEW_PASSWORD)
 
 
-def test_an_account_with_a_password_changes_it_instead_of_setting_one(client, alice):
+def test_a_user_with_a_password_changes_it_instead_of_setting_one(client, alice):
     client.force_login(alice)
     assert client.post("/accounts/password/set/")["Location"] == "/accounts/password/change/"
 

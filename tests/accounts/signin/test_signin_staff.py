@@ -1,4 +1,4 @@
-"""The door to the staff pages: the admin's sign-in, and the decorator that other staff views wear."""
+"""Who can open the staff pages: the admin's sign-in and `staff_required`."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_the_admin_leads_nobody_off_the_site(client, sue, target):
     assert client.get("/admin/login/", {"next": target})["Location"] == "/admin/"
 
 
-def test_account_holders_are_refused_without_a_loop(client, alice):
+def test_users_are_rejected_without_a_loop(client, alice):
     client.force_login(alice)
     assert client.get("/admin/", follow=True).status_code == 403
 
 
-def test_the_admins_password_page_is_everybodys(client, sue):
+def test_the_admins_password_page_is_everyones(client, sue):
     client.force_login(sue)
     assert client.get("/admin/password_change/")["Location"] == "/accounts/password/change/"
 
@@ -68,7 +68,7 @@ def test_anonymous_visitors_are_asked_to_sign_in_and_come_back(rf, db):
     assert page(request_of(rf, AnonymousUser()))["Location"] == "/accounts/login/?next=/users/%3Ftier%3D1"
 
 
-def test_holders_and_staff_without_all_the_rights_are_refused(rf, alice):
+def test_users_and_staff_without_all_the_rights_are_rejected(rf, alice):
     clerk = make_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_user"))
     for user in (alice, clerk):
@@ -83,7 +83,7 @@ def test_staff_with_all_the_rights_and_superusers_come_in(rf, sue):
         assert page(request_of(rf, user), answer="come in").content == b"come in"
 
 
-def test_rights_are_read_anew_on_each_request(client, free):
+def test_rights_are_read_again_on_each_request(client, free):
     clerk = make_user("clerk", is_staff=True)
     right = Permission.objects.get(codename="view_tier")
     clerk.user_permissions.add(right)

@@ -1,4 +1,4 @@
-"""Signing up: what an account starts with, what is refused, and that nothing tells whether an address is known."""
+"""Sign-up: what a new user starts with, what is rejected, and that nothing tells whether an address is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sign_up(client, **changes):
     return client.post("/accounts/signup/", FORM | changes)
 
 
-def test_a_new_account_gets_the_default_tier_and_confirms_its_address(client, free, mailoutbox):
+def test_a_new_user_gets_the_default_tier_and_confirms_its_address(client, free, mailoutbox):
     response = sign_up(client)
     assert response["Location"] == "/accounts/confirm-email/"
     user = User.objects.get(username="dora")
@@ -49,7 +49,7 @@ def test_opening_the_link_alone_verifies_nothing(client, free, mailoutbox):
 
 
 @pytest.mark.parametrize("gone", [User.delete, User.suspend])
-def test_the_link_of_an_account_that_is_gone_verifies_nothing(client, free, mailoutbox, gone):
+def test_the_link_of_a_user_that_is_gone_verifies_nothing(client, free, mailoutbox, gone):
     sign_up(client)
     user = User.objects.get(username="dora")
     gone(user)
@@ -91,7 +91,7 @@ def test_what_was_typed_is_kept_but_for_the_password(client, free):
         ("password1", ""),
     ],
 )
-def test_bad_input_is_told_at_its_field_and_stores_nothing(client, free, field, value):
+def test_bad_input_is_an_error_at_its_field_and_stores_nothing(client, free, field, value):
     response = sign_up(client, **{field: value})
     assert response.status_code == 200
     assert response.context["form"].errors[field]
@@ -120,14 +120,14 @@ def test_a_mixed_case_address_is_stored_in_its_normal_form_and_signs_in(client, 
 
 
 @pytest.mark.parametrize("username", ["alice", "ALICE", "ａｌｉｃｅ"])
-def test_a_taken_user_name_is_refused_in_any_letter_case(client, alice, username):
+def test_a_taken_username_is_rejected_in_any_letter_case(client, alice, username):
     response = sign_up(client, username=username)
     assert "Another user has this username" in response.content.decode()
     assert User.objects.count() == 1
 
 
 @pytest.mark.parametrize("email", ["alice@example.com", "ALICE@example.com"])
-def test_a_taken_address_gets_the_same_answer_and_its_holder_a_mail(client, alice, mailoutbox, email):
+def test_a_taken_address_gets_the_same_response_and_its_user_an_email(client, alice, mailoutbox, email):
     free_answer = sign_up(client)
     taken_answer = sign_up(client, username="other", email=email)
     assert (free_answer.status_code, free_answer["Location"]) == (taken_answer.status_code, taken_answer["Location"])
@@ -136,7 +136,7 @@ def test_a_taken_address_gets_the_same_answer_and_its_holder_a_mail(client, alic
     assert "already have an account" in mailoutbox[-1].subject
 
 
-def test_the_name_and_address_of_a_deleted_account_are_free(client, free, mailoutbox):
+def test_the_name_and_address_of_a_deleted_user_are_free(client, free, mailoutbox):
     former = make_verified("dora")
     former.delete()
     sign_up(client)
@@ -161,7 +161,7 @@ def test_extra_fields_are_ignored(client, free):
     assert not addresses.is_verified(user)
 
 
-def test_closed_sign_up_says_so_and_makes_no_account(client, free, settings):
+def test_closed_sign_up_says_so_and_creates_no_user(client, free, settings):
     settings.SIGNUP_OPEN = False
     assert "Sign-up is closed" in client.get("/accounts/signup/").content.decode()
     assert "Sign-up is closed" in sign_up(client).content.decode()
@@ -193,7 +193,7 @@ def test_signed_in_people_are_not_asked_to_sign_up(client, alice):
     assert client.get("/accounts/signup/")["Location"] == "/account/"
 
 
-def test_an_account_made_by_staff_can_be_marked_verified(client, free):
+def test_a_user_created_by_staff_can_be_marked_verified(client, free):
     user = verified(make_user("dora"))
     assert addresses.is_verified(user)
     sign_in(client, "dora")

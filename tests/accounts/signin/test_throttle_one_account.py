@@ -1,4 +1,4 @@
-"""However somebody names an account, and wherever its password is asked for, wrong passwords are counted together."""
+"""Wrong passwords for one user are counted together, whatever login and form they come by."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_refusal_says_when_to_try_again(client, alice):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_every_spelling_that_signs_in_is_counted_as_the_account(client, alice, spelling):
+def test_every_spelling_that_signs_in_is_counted_as_the_user(client, alice, spelling):
     verified(alice)
     assert sign_in(Client(), spelling).status_code == 302
     for _ in range(5):
@@ -102,7 +102,7 @@ def test_the_right_current_password_forgives_the_wrong_ones(client, alice):
 @pytest.mark.parametrize(
     "names", [("nobody", "NOBODY", " nobody"), ("nobody@example.com", "Nobody@Example.com", "nobody＠example.com")]
 )
-def test_a_name_that_no_account_has_is_counted_in_its_normal_form(client, alice, names):
+def test_a_name_that_no_user_has_is_counted_in_its_normal_form(client, alice, names):
     tried = [names[number % len(names)] for number in range(6)]
     assert [by_name(client, name).status_code for name in tried] == [200] * 5 + [429]
 
@@ -114,7 +114,7 @@ def test_known_and_unknown_names_cost_the_same_queries(client, alice, name, djan
         by_name(client, name)
 
 
-def test_two_accounts_of_one_client_are_counted_apart(client, alice, bob):
+def test_two_users_of_one_client_have_separate_counters(client, alice, bob):
     verified(bob)
     for _ in range(5):
         by_name(client)

@@ -1,4 +1,4 @@
-"""How often wrong passwords may be tried, from where, and what happens to everybody else meanwhile."""
+"""How many wrong passwords are allowed, from where, and that others aren't affected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tries(client, name, count, **extra):
     return [sign_in(client, name, "wrong", **extra).status_code for _ in range(count)]
 
 
-def test_ten_wrong_passwords_are_refused_by_the_sixth(client, alice, any_store):
+def test_ten_wrong_passwords_are_rejected_by_the_sixth(client, alice, any_store):
     verified(alice)
     assert tries(client, "alice", 10) == [200] * 5 + [429] * 5
     response = sign_in(client, "alice")
@@ -208,7 +208,7 @@ def test_sign_ups_from_one_address_are_throttled(client, free):
     assert answers == [302] * 30 + [429]
 
 
-def test_trying_out_which_user_names_are_taken_is_throttled(client, alice):
+def test_trying_out_which_usernames_are_taken_is_throttled(client, alice):
     form = {"name": "Dora", "username": "alice", "email": "dora@example.com", "password1": PASSWORD}
     answers = [client.post("/accounts/signup/", form).status_code for _ in range(31)]
     assert answers == [200] * 30 + [429]
@@ -222,7 +222,7 @@ def test_setting_a_first_password_is_throttled(client, alice):
     assert answers == [302] * 5 + [429]
 
 
-def test_signing_in_sends_the_verification_mail_again_a_few_times_only(client, alice, mailoutbox):
+def test_signing_in_sends_the_verification_email_again_a_few_times_only(client, alice, mailoutbox):
     unverified(alice)
     for _ in range(8):
         assert sign_in(client, "alice")["Location"] == "/accounts/confirm-email/"

@@ -1,4 +1,4 @@
-"""/users/<pk>/<action>/: what staff do to one account."""
+"""/users/<pk>/<action>/: what staff do to one user."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_action_has_a_page_that_says_what_it_means(staff_client, alice, ac
     assert history(alice) == []
 
 
-def test_a_suspended_person_is_out_on_his_next_request_and_his_keys_with_him(staff_client, alice):
+def test_a_suspended_user_is_signed_out_on_their_next_request_and_their_keys_denied(staff_client, alice):
     key = make_key(alice)
     his = signed_in(alice)
     assert his.get("/account/").status_code == 200
@@ -106,7 +106,7 @@ def test_signing_out_everywhere_ends_sessions_and_reset_links_but_not_keys(staff
     assert history(alice)[0].summary == "Signed out everywhere."
 
 
-def test_a_reset_mail_goes_to_the_person_with_a_link_and_no_password(staff_client, alice):
+def test_a_reset_email_has_a_link_and_no_password(staff_client, alice):
     act(staff_client, alice, "send-reset")
     (message,) = mail.outbox
     assert message.to == ["alice@example.com"]
@@ -123,7 +123,7 @@ def test_marking_an_address_as_verified(staff_client, alice):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_verification_mail_can_be_sent_again(staff_client, alice, known):
+def test_a_verification_email_can_be_sent_again(staff_client, alice, known):
     set_address(alice, verified=False)
     if not known:
         EmailAddress.objects.filter(user=alice).delete()
@@ -150,7 +150,7 @@ def test_what_fits_no_more_is_said_and_not_done(staff_client, alice, action, pre
     assert history(alice) == []
 
 
-def test_restoring_an_account_whose_name_is_taken_names_the_other_one(staff_client, alice):
+def test_restoring_a_user_whose_name_is_taken_names_the_other_one(staff_client, alice):
     alice.delete()
     make_user("alice")
     page = act(staff_client, alice, "restore").content.decode()
@@ -168,7 +168,7 @@ def test_staff_touch_neither_superusers_nor_other_staff_nor_themselves(sue, acti
 
 
 @pytest.mark.parametrize("action", ["suspend", "delete"])
-def test_nobody_locks_himself_out(staff_client, sue, action):
+def test_nobody_locks_themselves_out(staff_client, sue, action):
     make_user("sam", is_staff=True, is_superuser=True)
     assert act(staff_client, sue, action).status_code == 403
     sue.refresh_from_db()
@@ -200,7 +200,7 @@ def test_a_right_that_was_taken_away_is_gone_on_the_next_request(alice):
     assert client.get("/users/").status_code == 403
 
 
-def test_setting_the_tier_is_told_with_old_and_new(staff_client, alice):
+def test_setting_the_tier_is_recorded_with_old_and_new(staff_client, alice):
     pro = Tier.objects.create(name="pro")
     assert staff_client.get(f"/users/{alice.pk}/tier/").context["form"].initial == {"tier": alice.tier_id}
     staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk})
@@ -225,7 +225,7 @@ def test_setting_the_same_tier_leaves_no_history(staff_client, alice):
 
 
 @pytest.mark.parametrize("action", [*ALL, "tier", "erase", "edit"])
-def test_an_account_that_does_not_exist_is_not_found(staff_client, action):
+def test_a_user_that_does_not_exist_is_not_found(staff_client, action):
     for pk in ("0", "999999", "9" * 30):
         assert staff_client.post(f"/users/{pk}/{action}/").status_code == 404
 

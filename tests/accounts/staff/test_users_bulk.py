@@ -1,4 +1,4 @@
-"""/users/bulk/: one action on many accounts, after a page that counts."""
+"""/users/bulk/: one action on many users, after a page that counts them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_result_that_changed_since_it_was_counted_is_counted_again(staff_clien
     assert User.objects.deleted().count() == 0
 
 
-def test_deleted_accounts_come_back_and_one_whose_name_was_taken_is_named(staff_client, alice, bob):
+def test_deleted_users_come_back_and_one_whose_name_was_taken_is_named(staff_client, alice, bob):
     alice.delete()
     bob.delete()
     make_user("bob")
@@ -118,7 +118,7 @@ def test_staff_move_no_other_staff_and_the_page_says_how_many_stay(alice, sue):
     assert list(User.objects.suspended()) == [alice]
 
 
-def test_a_superuser_does_not_suspend_or_delete_himself_in_a_sweep(staff_client, sue, alice):
+def test_a_superuser_does_not_suspend_or_delete_themselves_in_bulk(staff_client, sue, alice):
     for action in ("suspend", "delete"):
         staff_client.post("/users/bulk/?state=all", {"action": action, "everything": "1", "expected": "1"})
     sue.refresh_from_db()
@@ -178,7 +178,7 @@ def test_the_page_says_when_there_is_nothing_to_do(staff_client, alice):
     assert "Skipped: 1 user that this doesn" in page
 
 
-def test_five_hundred_accounts_move_in_few_statements(staff_client, free, pro, django_assert_max_num_queries):
+def test_five_hundred_users_move_in_few_statements(staff_client, free, pro, django_assert_max_num_queries):
     User.objects.bulk_create(
         User(username=f"u{n}", email=f"u{n}@example.com", name=f"User {n}", tier=free) for n in range(500)
     )

@@ -1,4 +1,4 @@
-"""/users/<pk>/: what the page of one account answers."""
+"""/users/<pk>/: the page of one user."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ def edit(client, user, **values):
     return client.post(f"/users/{user.pk}/edit/", data | values)
 
 
-def test_a_new_account_is_on_the_default_tier_unless_another_is_chosen(staff_client, free):
+def test_a_new_user_is_on_the_default_tier_unless_another_is_chosen(staff_client, free):
     assert staff_client.get("/users/add/").context["form"]["tier"].value() == free.pk
 
 
-def test_a_new_account_has_no_password_and_its_holder_gets_a_mail_to_set_one(staff_client, free):
+def test_a_new_user_has_no_password_and_gets_an_email_to_set_one(staff_client, free):
     response = staff_client.post("/users/add/", NEW | {"tier": free.pk, "password": "chosen by staff 1"}, follow=True)
     dora = User.objects.get(username="dora")
     assert response.redirect_chain == [(f"/users/{dora.pk}/", 302)]
@@ -81,7 +81,7 @@ def test_a_live_duplicate_in_any_spelling_is_a_form_error(staff_client, alice, f
     assert response.context["form"].errors[field] == [message]
 
 
-def test_names_of_deleted_accounts_can_be_used_again(staff_client, alice):
+def test_names_of_deleted_users_can_be_used_again(staff_client, alice):
     alice.delete()
     staff_client.post("/users/add/", NEW | {"username": "alice", "email": "alice@example.com"})
     assert User.objects.live().filter(username="alice").count() == 1
@@ -100,7 +100,7 @@ def test_fields_that_are_not_on_the_form_are_ignored(staff_client, alice, field)
     assert alice.session_epoch == 0
 
 
-def test_an_edit_is_told_with_old_and_new(staff_client, alice):
+def test_an_edit_is_recorded_with_old_and_new(staff_client, alice):
     pro = Tier.objects.create(name="pro")
     edit(staff_client, alice, name="Alice Two", tier=pro.pk)
     assert {(change["field"], change["old"], change["new"]) for change in history(alice)[0].values} == {
@@ -135,14 +135,14 @@ def test_a_superuser_moves_an_address_which_is_then_unverified_and_the_old_one_i
     assert {message.to[0] for message in mail.outbox} == {"alice@example.com", "new@example.com"}
 
 
-def test_staff_who_are_no_superusers_cannot_move_an_address(alice):
+def test_staff_who_are_not_superusers_cannot_move_an_address(alice):
     client = signed_in(make_staff("steve", *EVERY_RIGHT))
     edit(client, alice, email="mine@example.com", name="Alice Two")
     alice.refresh_from_db()
     assert (alice.email, alice.name) == ("alice@example.com", "Alice Two")
 
 
-def test_nobody_moves_his_own_address_here(staff_client, sue):
+def test_staff_cannot_change_their_own_address_here(staff_client, sue):
     edit(staff_client, sue, email="other@example.com")
     sue.refresh_from_db()
     assert sue.email == "sue@example.com"
@@ -154,7 +154,7 @@ def test_staff_edit_neither_superusers_nor_other_staff(sue):
     assert edit(client, sue, name="Owned").status_code == 403
 
 
-def test_a_deleted_account_is_restored_before_it_is_edited(staff_client, alice):
+def test_a_deleted_user_cannot_be_edited(staff_client, alice):
     alice.delete()
     response = staff_client.get(f"/users/{alice.pk}/edit/", follow=True)
     assert messages(response) == ["This user is deleted. Restore them before you edit them."]
@@ -183,7 +183,7 @@ def test_twenty_people_add_the_same_address_at_once_and_nineteen_see_a_form_erro
     assert connection.vendor in {"sqlite", "postgresql"}
 
 
-def test_a_refused_edit_still_names_the_account_as_it_is(staff_client, alice, bob):
+def test_an_invalid_edit_still_shows_the_stored_name(staff_client, alice, bob):
     page = edit(staff_client, alice, username="bob", name="").content.decode()
     assert f'<a href="/users/{alice.pk}/">alice</a>' in page
     assert f"<h1>Edit {alice.name}</h1>" in page

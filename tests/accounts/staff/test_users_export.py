@@ -1,4 +1,4 @@
-"""/users/export.csv: what the list finds, as a file that a spreadsheet may open."""
+"""/users/export.csv: the filtered list, safe to open in a spreadsheet."""
 
 from __future__ import annotations
 

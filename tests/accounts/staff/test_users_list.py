@@ -1,4 +1,4 @@
-"""/users/: who is found, in which order, and what the page says of them."""
+"""/users/: filters, order and contents of the list."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def found(client, query):
     return set(names(client, query)) - {"sue"}
 
 
-def test_a_part_of_an_address_a_name_or_a_user_name_finds_an_account_in_any_letter_case(staff_client, alice, bob):
+def test_a_part_of_an_address_a_name_or_a_username_finds_a_user_in_any_letter_case(staff_client, alice, bob):
     User.objects.filter(pk=bob.pk).update(name="Robert Müller")
     assert found(staff_client, "?q=LICE@EXAM") == {"alice"}
     assert found(staff_client, "?q=bob") == {"bob"}
@@ -44,7 +44,7 @@ def test_wildcards_of_the_database_are_plain_characters(staff_client, alice):
     assert found(staff_client, "?q=%25") == set()
 
 
-def test_deleted_accounts_are_hidden_until_asked_for(staff_client, alice, bob, charlie):
+def test_deleted_users_are_hidden_until_asked_for(staff_client, alice, bob, charlie):
     alice.delete()
     bob.suspend()
     assert found(staff_client, "") == {"bob", "charlie"}
@@ -161,7 +161,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert response.context["rows"][-1].key_count == (0 if response.context["rows"][-1] == sue else 1)
 
 
-def test_more_accounts_than_are_counted_are_said_to_be_more(staff_client, monkeypatch):
+def test_the_count_says_more_than_its_bound(staff_client, monkeypatch):
     monkeypatch.setattr("config.base.paginator.MAX_COUNTED", 2)
     for name in ("anna", "berta", "carl"):
         make_user(name)

@@ -1,4 +1,4 @@
-"""What belongs to somebody else answers exactly as what does not exist."""
+"""What belongs to someone else gets the same response as what doesn't exist."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_anothers_session_is_not_ended(free, alice):
 
 
 @pytest.mark.parametrize("name", ["user", "pk", "id", "user_id", "username"])
-def test_naming_somebody_else_in_the_query_or_the_form_changes_nothing(alice, bob, name):
+def test_naming_someone_else_in_the_query_or_the_form_changes_nothing(alice, bob, name):
     client = signed_in(alice)
     assert "Alice" in client.get(f"/account/?{name}={bob.pk}").content.decode()
     client.post(f"/account/?{name}={bob.pk}", {"name": "Alice Two", "username": "alice", name: "alice"})

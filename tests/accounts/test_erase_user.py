@@ -1,4 +1,4 @@
-"""Erasing: nothing that tells who it was is left anywhere, and everything else stays."""
+"""Erase leaves no personal data anywhere, and keeps everything else."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_the_file_of_the_picture_goes_with_the_transaction(wonder):
     assert not default_storage.exists(name)
 
 
-def test_an_erased_account_is_not_restored(wonder, sue):
+def test_an_erased_user_is_not_restored(wonder, sue):
     erase(wonder, Author(sue))
     wonder.refresh_from_db()
     with pytest.raises(ValidationError, match="erased"):
@@ -192,7 +192,7 @@ def test_the_last_superuser_is_not_erased(sue):
 # --- The page
 
 
-def test_a_superuser_erases_after_typing_the_user_name(staff_client, alice):
+def test_a_superuser_erases_after_typing_the_username(staff_client, alice):
     make_key(alice)
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
     assert "1 API key will be revoked, and" in page
@@ -214,7 +214,7 @@ def test_staff_with_every_right_but_superuser_do_not_erase(alice):
     assert alice.erased_at is None
 
 
-def test_a_superuser_does_not_erase_himself(staff_client, sue):
+def test_a_superuser_does_not_erase_themselves(staff_client, sue):
     make_user("sam", is_staff=True, is_superuser=True)
     assert staff_client.post(f"/users/{sue.pk}/erase/", {"username": "sue"}).status_code == 403
 
@@ -241,7 +241,7 @@ def test_the_command_says_what_it_would_do_first(alice):
 
 
 @pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
-def test_at_a_terminal_the_command_asks_for_the_user_name(alice, monkeypatch, typed, erased):
+def test_at_a_terminal_the_command_asks_for_the_username(alice, monkeypatch, typed, erased):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)
     if erased:
@@ -259,7 +259,7 @@ def test_a_script_is_not_asked(alice):
     assert alice.erased_at
 
 
-def test_the_command_finds_a_deleted_account_by_name_or_id(alice, bob):
+def test_the_command_finds_a_deleted_user_by_name_or_id(alice, bob):
     alice.delete()
     bob.delete()
     command("alice", "--yes")
@@ -276,7 +276,7 @@ def test_the_command_asks_which_of_several_deleted_ones(alice):
 
 
 @pytest.mark.parametrize("name", ["nobody", "999999999999999999999", "", "１"])
-def test_the_command_refuses_an_unknown_account(db, name):
+def test_the_command_rejects_an_unknown_user(db, name):
     with pytest.raises(CommandError, match="There is no user"):
         command(name)
 

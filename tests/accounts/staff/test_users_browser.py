@@ -1,4 +1,4 @@
-"""The staff's day and the holder's account in a real Chromium: among 100,000 accounts, without JavaScript, for everybody."""
+"""/users/ and /account/ in Chromium: with 100,000 users, without JavaScript, and with axe-core."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_staff_delete_restore_and_erase_one_account(visit, alice, sue, javascript):
+def test_staff_delete_restore_and_erase_one_user(visit, alice, sue, javascript):
     page = visit(sue, javascript=javascript)
     page.goto(f"/users/{alice.pk}/")
     page.get_by_role("link", name="Delete…").click()
@@ -152,7 +152,7 @@ def test_staff_delete_restore_and_erase_one_account(visit, alice, sue, javascrip
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_a_holder_changes_his_picture_and_closes_his_account(visit, alice, settings, tmp_path, javascript):
+def test_a_user_changes_their_picture_and_closes_their_account(visit, alice, settings, tmp_path, javascript):
     settings.MEDIA_ROOT = tmp_path / "media"
     picture = tmp_path / "me.jpg"
     Image.new("RGB", (900, 600), "teal").save(picture)

@@ -1,4 +1,4 @@
-"""Every link that was sent for an account dies when the account is taken back from whoever was in it."""
+"""Links sent for an account stop working once its user has taken it back from an attacker."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_the_owners_own_link_works_and_so_does_one_requested_anew(client, stolen
     assert alice.email == "alice@new.example"
 
 
-def test_an_account_that_is_gone_or_suspended_confirms_nothing(stolen, alice):
+def test_a_user_that_is_gone_or_suspended_confirms_nothing(stolen, alice):
     User.objects.filter(pk=alice.pk).update(is_active=False, session_epoch=0)
     EmailAddress.objects.create(user=alice, email=THIEF)
     assert says_what_to_do(Client().get(stolen))
