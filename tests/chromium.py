@@ -1,15 +1,12 @@
-"""Real Chromium for tests marked browser: `visit` opens pages of the live server as a given user.
-
-Console errors, including CSP violations, fail the test.
-"""
+"""Real Chromium for tests marked browser: `visit` opens pages of the live server as a given user."""
 
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
 from django.test import Client
 from playwright.sync_api import sync_playwright
 
@@ -34,30 +31,65 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, live_server):
-    """visit(user, scheme="light", width=1280) returns a signed-in page of the live server, with console `errors`."""
+    """visit(user) opens a page in a browser of its own, signed in.
 
-    @contextmanager
-    def opened(user=None, *, scheme="light", width=1280, javascript=True):
+    What its console shows as an error, such as a violation of the Content Security Policy, is in `page.errors` and fails the
+    test in the end. options: of Playwright's new_context.
+    """
+    pages = []
+
+    def opened(user=None, *, scheme="light", width=1280, javascript=True, **options):
         context = chromium.new_context(
             base_url=live_server.url,
             color_scheme=scheme,
             viewport={"width": width, "height": 900},
             java_script_enabled=javascript,
+            **options,
         )
         if user is not None:
             client = Client()
             client.force_login(user)
-            context.add_cookies([{"name": "session", "value": client.cookies["session"].value, "url": live_server.url}])
+            name = settings.SESSION_COOKIE_NAME
+            context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
         page = context.new_page()
+        page.set_default_timeout(60_000)
         page.errors = []
-        page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
+        page.on("console", lambda message: is_fault(message) and page.errors.append(message.text))
         page.on("pageerror", lambda error: page.errors.append(str(error)))
-        try:
-            yield page
-        finally:
-            context.close()
+        pages.append(page)
+        return page
 
-    return opened
+    yield opened
+    for page in pages:
+        page.context.close()
+    assert [error for page in pages for error in page.errors] == []
+
+
+def is_fault(message):
+    """Whether a message in the console is an error, other than that a page answered 4xx."""
+    is_page = "Failed to load resource" in message.text and "/static/" not in message.location["url"]
+    return message.type == "error" and not is_page
+
+
+def faults_of(page):
+    """What axe finds on the page in light mode, and of its colors in dark mode; and whether a phone scrolls it sideways."""
+    # Without transitions, which could be unfinished.
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    found = axe_findings(page)
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {fault}" for fault in axe_findings(page, only=["color-contrast"])]
+    page.emulate_media(color_scheme="light")
+    if is_wider_than_a_phone(page):
+        found.append("wider than a phone")
+    return [f"{page.url}: {fault}" for fault in found]
+
+
+def is_wider_than_a_phone(page):
+    usual = page.viewport_size
+    page.set_viewport_size({"width": 375, "height": 700})
+    is_wider = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    page.set_viewport_size(usual)
+    return is_wider
 
 
 def axe_findings(page, only=None):
@@ -68,9 +100,11 @@ def axe_findings(page, only=None):
     page.set_viewport_size({"width": width, "height": max(height, 900)})
     # Preloading would fetch the style sheets again, for rules that aren't used here.
     options = {"runOnly": run, "preload": False, "resultTypes": ["violations"]}
+    known = len(page.errors)
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(Axe().axe_script)
     violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", options)
+    del page.errors[known:]  # axe itself tries inline styles
     return [
         f"{violation['id']}: {node['html'][:160]} ({node['any'][0]['message'] if node['any'] else ''})"
         for violation in violations

@@ -1,4 +1,4 @@
-"""Check every page with axe-core in light mode, and its colors in dark mode too."""
+"""Check every page with axe-core in light mode, its colors in dark mode too, and its width on a phone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from accounts.models import User
-from tests.chromium import axe_findings
+from tests.chromium import faults_of
 from tests.test_urls_access import PEOPLE, expected, filled, world  # noqa: F401  (world is a fixture)
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -33,20 +33,13 @@ def paths_for(person, world):  # noqa: F811
     return [filled(pattern, world) for pattern in patterns] + MORE.get(person, [])
 
 
-def findings(page, path):
-    """What axe finds on the page in light mode, and its colors in dark mode, without transitions, which could be unfinished."""
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    page.goto(path)
-    found = axe_findings(page)
-    page.emulate_media(color_scheme="dark")
-    return found + [f"dark: {fault}" for fault in axe_findings(page, only=["color-contrast"])]
-
-
 @pytest.mark.parametrize("person", [*PEOPLE, "owner"])
 def test_axe_finds_no_fault_on_any_page(visit, world, person):  # noqa: F811
     paths = paths_for(person, world)
     user = User.objects.filter(username={"superuser": "sue"}.get(person, person)).first()
-    with visit(user) as page:
-        faults = [f"{path}: {fault}" for path in paths for fault in findings(page, path)]
+    page, faults = visit(user), []
+    for path in paths:
+        page.goto(path)
+        faults += faults_of(page)
     assert len(paths) > 4
     assert faults == [], "\n".join(faults)

@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.core import mail
 
 from accounts.models import User
 from tests.accounts.signin.steps import NEW_PASSWORD, PASSWORD, code_for, last_link, make_verified
+from tests.chromium import faults_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def visit(chromium, live_server):
-    """visit(path) in a fresh browser; fails the test if any page broke the Content Security Policy."""
-    contexts, complaints = [], []
-
-    def open_browser(*, javascript=True, **look):
-        context = chromium.new_context(base_url=live_server.url, java_script_enabled=javascript, **look)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.set_default_timeout(60_000)
-        return page
-
-    open_browser.complaints = complaints
-    yield open_browser
-    for context in contexts:
-        context.close()
-    assert [text for text in complaints if "404" not in text] == []
 
 
 def sign_in(page, name, password=PASSWORD):
@@ -183,34 +162,13 @@ def test_a_suspended_person_is_out_on_the_next_click(visit, free):
     assert not mail.outbox
 
 
-def findings(page):
-    """What axe-core finds against WCAG A and AA, one line for each element; and whether a phone has to scroll sideways."""
-    violations = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    found = [
-        f"{page.url}: {violation['id']}: {node['html'][:120]}"
-        for violation in violations.response["violations"]
-        for node in violation["nodes"]
-    ]
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        found.append(f"{page.url}: wider than the window")
-    return found
-
-
-@pytest.mark.parametrize(
-    "look",
-    [
-        {"color_scheme": "light"},
-        {"color_scheme": "dark"},
-        {"color_scheme": "light", "viewport": {"width": 375, "height": 700}},
-    ],
-)
-def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
+def test_axe_finds_nothing_on_any_page(visit, free, settings):
     settings.SOCIALACCOUNT_PROVIDERS = {
         name: options | {"APPS": [{"client_id": "x", "secret": "y"}]}
         for name, options in settings.SOCIALACCOUNT_PROVIDERS.items()
     }
     make_verified("alice")
-    page = visit(**look)
+    page = visit()
     found = []
     for path in (
         "login/", "signup/", "password/reset/", "password/reset/done/", "password/reset/key/1-x/",
@@ -218,25 +176,25 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
         "3rdparty/login/error/", "google/login/",
     ):  # fmt: skip
         page.goto(f"/accounts/{path}")
-        found += findings(page)
+        found += faults_of(page)
     sign_in(page, "alice", "wrong")
-    found += findings(page)
+    found += faults_of(page)
     page.goto("/accounts/signup/")
     page.get_by_role("textbox", name="Username").fill("A!")
     page.evaluate("document.querySelector('main form').noValidate = true")
     page.get_by_role("button", name="Sign up").click()
-    found += findings(page)
+    found += faults_of(page)
     sign_in(page, "alice")
     page.goto("/accounts/2fa/totp/activate/")
-    found += findings(page)
+    found += faults_of(page)
     confirm_password(page)
-    found += findings(page)
+    found += faults_of(page)
     secret = page.locator("code.mono").inner_text()
     page.get_by_label("Code from the app").fill(code_for(secret, shift=0))
     page.get_by_role("button", name="Turn on").click()
     add_authenticator(page)
     page.goto("/accounts/2fa/webauthn/add/")
-    found += findings(page)
+    found += faults_of(page)
     page.get_by_role("button", name="Add passkey").click()
     page.wait_for_url("**/accounts/2fa/")
     for path in (
@@ -245,9 +203,8 @@ def test_axe_finds_nothing_on_any_page(visit, free, settings, look):
         "reauthenticate/", "logout/",
     ):  # fmt: skip
         page.goto(f"/accounts/{path}")
-        found += findings(page)
+        found += faults_of(page)
     page.context.clear_cookies()
     sign_in(page, "alice")
-    found += findings(page)
-    visit.complaints.clear()  # axe-core itself tries inline styles
+    found += faults_of(page)
     assert found == []

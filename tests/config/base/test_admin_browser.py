@@ -11,7 +11,7 @@ from accounts.models import User
 from apikeys.models import APIKey
 from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
-from tests.chromium import axe_findings
+from tests.chromium import faults_of
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_usage
 from tiers.models import Tier
@@ -59,29 +59,13 @@ def site(transactional_db):
     return root, pages
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_breaks_the_csp_or_has_a_fault_that_axe_finds(visit, site, scheme):
-    root, pages = site
-    findings = {}
-    with visit(root, scheme=scheme) as page:
-        for path in pages:
-            page.goto(path)
-            found = [*page.errors, *axe_findings(page)]
-            page.errors.clear()
-            if found:
-                findings[path] = found
-    assert not findings, "\n".join(f"{path}: {fault}" for path, faults in findings.items() for fault in faults)
-
-
-def test_no_page_is_wider_than_a_phone(visit, site):
-    root, pages = site
-    with visit(root, width=375) as page:
-        wide = []
-        for path in pages:
-            page.goto(path)
-            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                wide.append(path)
-    assert wide == []
+def test_no_page_breaks_the_csp_or_has_a_fault_that_axe_finds_or_is_wider_than_a_phone(visit, site):
+    root, paths = site
+    page, faults = visit(root), []
+    for path in paths:
+        page.goto(path)
+        faults += faults_of(page)
+    assert faults == [], "\n".join(faults)
 
 
 def test_filters_stand_open_on_a_desk_and_fold_on_a_phone(visit, site):
