@@ -112,7 +112,7 @@ def revoke_key(key: APIKey, author: Author, *, reason: str) -> None:
 def clean_reason(reason: str) -> str:
     field = APIKey._meta.get_field("revoked_reason")
     if not reason.strip():
-        raise ValidationError({"reason": "Enter a reason. It's kept in the key's history."})
+        raise ValidationError({"reason": "Enter a reason."})
     try:
         return str(field.clean(reason.strip(), None))
     except ValidationError as error:

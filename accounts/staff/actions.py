@@ -49,7 +49,7 @@ class Suspend(UserAction):
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
-            f"{counted(rows.count(), 'user')} will be signed out everywhere and won't be able to sign in.",
+            "They will be signed out everywhere and won't be able to sign in.",
             f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
             f"You can reactivate them at any time, and their keys work again. {NO_OLD_SESSIONS}",
         ]
@@ -62,7 +62,7 @@ class Reactivate(UserAction):
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
-            f"{counted(rows.count(), 'user')} can sign in again.",
+            "They can sign in again.",
             f"{counted_keys(rows.usable_keys())} will work again. {NO_OLD_SESSIONS}",
         ]
 
@@ -76,7 +76,7 @@ class Delete(UserAction):
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
-            f"{counted(rows.count(), 'user')} will be signed out everywhere and removed from all lists.",
+            "They will be signed out everywhere and removed from all lists.",
             f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
             "Others can take the username and email address.",
             "Nothing is removed: you can restore deleted users until they are purged.",
@@ -93,7 +93,6 @@ class Restore(UserAction):
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
-            f"{counted(rows.count(), 'user')} will be restored.",
             f"{counted_keys(rows.filter(is_active=True).usable_keys())} will work again. {NO_OLD_SESSIONS}",
             "A user whose username or email address is taken now stays deleted.",
             "A user whose tier is deleted now gets the default tier.",
@@ -171,7 +170,7 @@ class ChangeTier(UserAction):
 
 
 class Erase(UserAction):
-    name, label, done = "erase", "Erase", "Personal data erased."
+    name, label, done = "erase", "Erase personal data", "Personal data erased."
     phrase = "Erase the personal data of {}"
     form_class = EraseForm
     harmful = True
@@ -187,7 +186,7 @@ class Erase(UserAction):
         return [
             "You can't undo this, not even by restoring the user.",
             "Their name, username, email address, picture and connected accounts are overwritten, here and in the history.",
-            f"{counted_keys(keys)} will be revoked, and the addresses they were used from removed.",
+            f"{counted_keys(keys)} will be revoked, and the addresses they were used from are removed.",
             "They are signed out everywhere and deleted. Usage figures and the times of changes stay.",
         ]
 

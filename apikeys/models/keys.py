@@ -121,7 +121,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     # Of the current secret; `last_used_at` is of both. A rotation moves it to `previous_last_used_at`.
     secret_last_used_at = models.DateTimeField(null=True, editable=False)
     is_active = models.BooleanField(
-        "enabled", default=True, db_default=True, help_text="Unticked: the key is refused until it is enabled again."
+        "enabled", default=True, db_default=True, help_text="Requests with a disabled key are denied."
     )
     expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="UTC. Empty: never.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
@@ -129,25 +129,28 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         "reason", max_length=255, blank=True, db_default="", editable=False, validators=[validate_name]
     )
     rate_limit = models.PositiveIntegerField(
-        "own limit",
+        "rate limit",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
-        help_text="Requests this key may make per period, beside the limits of its holder's tier. Empty: no further limit.",
+        help_text="Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.",
     )
     rate_period = models.PositiveIntegerField(
-        "own period",
+        "period",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
-        help_text="Seconds, 1 to 2,678,400 (31 days).",
+        help_text="Seconds, up to 2,678,400 (31 days).",
     )
     allowed_ips = models.JSONField(
-        "allowed addresses", default=list, blank=True, help_text="Addresses or networks (CIDR, v4 or v6). Empty: any."
+        "allowed addresses",
+        default=list,
+        blank=True,
+        help_text="IPv4 or IPv6 addresses or networks. Empty: any address.",
     )
     last_used_at = models.DateTimeField("last used", null=True, editable=False)
     last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)
-    metadata = models.JSONField(default=dict, blank=True, help_text="Your own notes on the key, as a JSON object.")
+    metadata = models.JSONField(default=dict, blank=True, help_text="Your notes, as a JSON object.")
 
     objects: ClassVar[Any] = APIKeyQuerySet.as_manager()
 
@@ -162,12 +165,12 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
                 condition=models.Q(rate_limit__isnull=True, rate_period__isnull=True)
                 | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=MAX_PERIOD),
                 name="api_keys_own_limit_complete",
-                violation_error_message="Give the own limit and the own period together, or neither.",
+                violation_error_message="Enter both a rate limit and its period, or neither.",
             ),
             models.CheckConstraint(
                 condition=~models.Q(name=""),
                 name="api_keys_name_not_empty",
-                violation_error_message="A key needs a name.",
+                violation_error_message="Enter a name.",
             ),
         )
         indexes = (
@@ -202,7 +205,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
                 errors[field] = error.error_list
         if (self.rate_limit is None) != (self.rate_period is None):
             missing = "rate_limit" if self.rate_limit is None else "rate_period"
-            errors[missing] = [ValidationError("Give the own limit and the own period together, or neither.")]
+            errors[missing] = [ValidationError("Enter both a rate limit and its period, or neither.")]
         if errors:
             raise ValidationError(errors)
 
@@ -257,7 +260,7 @@ class KeyPermission(TimestampedModel):
     api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="permissions", verbose_name="API key")
     resource = models.CharField(
         max_length=255,
-        help_text="A path pattern such as /orders/* or a name such as orders. /* and * stand for everything.",
+        help_text="A path such as /orders/* or a name such as orders. /* and * mean everything.",
     )
     action = models.CharField(max_length=10, choices=Action)
 
@@ -269,12 +272,12 @@ class KeyPermission(TimestampedModel):
             models.UniqueConstraint(
                 fields=("api_key", "resource", "action"),
                 name="key_permissions_unique",
-                violation_error_message="The key has this permission already.",
+                violation_error_message="The key already has this permission.",
             ),
             models.CheckConstraint(
                 condition=models.Q(action__in=["read", "create", "update", "delete", "*"]),
                 name="key_permissions_action_known",
-                violation_error_message="The action must be read, create, update, delete or *.",
+                violation_error_message="Choose read, create, update, delete or *.",
             ),
         )
         indexes = (models.Index(fields=("resource", "action"), name="key_permissions_resource"),)

@@ -1,8 +1,7 @@
-"""What the ledger adds up to, by the hour. Filled by apikeys/usage/rollups.py, read by apikeys/usage/analytics.py.
+"""The ledger's sums by hour, written by apikeys/usage/rollups.py and read by apikeys/usage/analytics.py.
 
-Triggers of the database (migration 0003) note in `TouchedHour` each hour, older than a few minutes, in which an event was
-added, changed or removed, whoever did it. Such an hour is read from the ledger until it is folded anew: the totals are
-always those of the ledger.
+Database triggers (migration 0003) add a `TouchedHour` for each hour, older than a few minutes, in which events were
+added, changed or removed. Such an hour is read from the ledger until it's folded again, so totals always equal the ledger.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class Figures(models.Model):
-    """The sums over a set of events. `refused`: denied by us. `errors`: let through, and answered with 4xx or 5xx.
+    """Sums over events. `refused`: denied by Gatehouse. `errors`: allowed, and answered with 4xx or 5xx.
 
-    The foreign keys are not checked, as those of the ledger are not: a key may be purged while its usage is folded.
+    The database doesn't check the foreign keys, so that a key can be purged while its usage is folded.
     """
 
     hour = models.DateTimeField()
@@ -28,7 +27,7 @@ class Figures(models.Model):
     requests = models.BigIntegerField()
     refused = models.BigIntegerField()
     errors = models.BigIntegerField()
-    # Over the events whose response time was reported.
+    # Of the events with a reported response time.
     ms_total = models.BigIntegerField()
     ms_count = models.BigIntegerField()
     ms_max = models.BigIntegerField()
@@ -55,7 +54,7 @@ class UsageHour(Figures):
 
 
 class EndpointHour(Figures):
-    """As UsageHour, apart by endpoint. Of its own, because a path may hold an id: it can grow as the ledger does."""
+    """By endpoint, too. In its own table, because paths may contain ids: it can grow like the ledger."""
 
     method = models.CharField(max_length=MAX_METHOD_LENGTH)
     endpoint = models.CharField(max_length=255)
@@ -79,7 +78,7 @@ class EndpointHour(Figures):
 
 
 class TouchedHour(models.Model):
-    """A note that events of an hour changed. Only ever added to and removed from: writers never wait for each other."""
+    """Events of this hour changed. Rows are never updated, so writers don't wait for each other."""
 
     hour = models.DateTimeField(db_index=True)
 
@@ -91,7 +90,7 @@ class TouchedHour(models.Model):
 
 
 class FoldState(models.Model):
-    """One row: how far the roll-ups reach, and up to where the ledger was pruned (whole hours, end not included)."""
+    """One row. Whole hours, end not included."""
 
     folded_before = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True)

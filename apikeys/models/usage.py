@@ -13,17 +13,17 @@ from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class KeyUsage(UUIDModel, TimestampedModel):
-    """One decision on a known key: what was asked, what was answered, and what became of it. The id is the event id."""
+    """A decision on a known key, and what services reported about it. The id is the event id."""
 
-    # No constraint in the database: checking it locks the key's and the owner's row for every request, and makes each
-    # insert a third dearer. Purging a key or an account removes its events all the same, through Django.
+    # A constraint in the database would lock the key's and the owner's row for every request, and make each insert a third
+    # slower. Purging a key or a user removes its events anyway, through Django.
     api_key = models.ForeignKey(
         APIKey, models.CASCADE, related_name="usage", db_index=False, db_constraint=False, verbose_name="API key"
     )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="usage", db_index=False, db_constraint=False
     )
-    # Kept as a bare number when the limit is purged: the ledger is not rewritten.
+    # Keeps its number when the rate limit is purged: the ledger is not rewritten.
     rate_limit = models.ForeignKey(
         "ratelimits.RateLimit",
         models.DO_NOTHING,
@@ -44,7 +44,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
-    # When a service told what became of the event; the first report counts (apikeys/gateway/usage_report.py).
+    # The first report counts (apikeys/gateway/usage_report.py).
     reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
     objects: ClassVar[Any] = TimestampedQuerySet.as_manager()
@@ -64,8 +64,8 @@ class KeyUsage(UUIDModel, TimestampedModel):
                 name="key_usage_figures_not_negative",
             ),
         )
-        # Ascending, though pages show the newest first: databases read an index from either end, and a new row at the
-        # far end is cheap for them; at the near end it splits pages in half.
+        # Ascending, although pages show the newest first: databases read an index in either direction, and adding a row
+        # at its end is cheap, while adding it at the start splits pages.
         indexes = (
             models.Index(fields=("api_key", "created_at"), name="key_usage_by_key"),
             models.Index(fields=("user", "created_at"), name="key_usage_by_user"),

@@ -16,7 +16,7 @@ from accounts.rights import why_not_change
 from apikeys import services
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages.forms import ExpiryForm, RevokeForm, RotateForm
-from apikeys.pages.hygiene import unexercised_permissions
+from apikeys.pages.hygiene import unused_permissions
 from apikeys.usage.analytics import Scope, TimeRange, totals
 from config.base.actions import Action, Outcome
 from config.base.history import Author
@@ -165,13 +165,13 @@ class Trim(KeyAction):
     sentences = ("Permissions that no request of the last 90 days needed are removed. The list says which.",)
 
     def notes(self, rows: Sequence[APIKey]) -> Iterable[str]:
-        unused = unexercised_permissions([key.pk for key in rows])
+        unused = unused_permissions([key.pk for key in rows])
         return (f"loses {', '.join(map(str, unused.get(key.pk, []))) or 'nothing'}" for key in rows)
 
     def change(self, key: APIKey, author: Author, data: dict[str, Any]) -> None:
         with transaction.atomic():
             services.lock(key)
-            unused = {permission.pk for permission in unexercised_permissions([key.pk]).get(key.pk, [])}
+            unused = {permission.pk for permission in unused_permissions([key.pk]).get(key.pk, [])}
             kept = [(row.action, row.resource) for row in key.permissions.all() if row.pk not in unused]
             services.edit_key(key, author, permissions=kept)
 

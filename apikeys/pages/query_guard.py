@@ -1,4 +1,4 @@
-"""A secret that somebody pastes into a search box stands in the address, and so in logs and the browser's history."""
+"""Secrets pasted into a search box end up in the URL, and so in logs and in the browser's history."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from apikeys.secrets import contains_secret
 
 PAGES = ("/admin/", "/users/", "/account/", "/accounts/")
 ADVICE = (
-    "That was the secret of a key. It must not stand in an address, where logs keep it. Rotate the key, or revoke it if you "
-    "do not know who uses it."
+    "That was the secret of a key, and it's in logs now because it was part of a URL. Rotate the key, or revoke it if you "
+    "don't know who uses it."
 )
 
 
 class SecretInQueryMiddleware:
-    """Take a secret in the query string of a page out of the address, and say so; nothing is searched, shown or kept."""
+    """Redirect to a URL without the secret, and say so. Nothing is searched for, shown or stored."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -34,7 +34,7 @@ class HygieneView(StaffKeysMixin, View):
         keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
         page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
         trims = chosen.slug == "unexercised"
-        unused = hygiene.unexercised_permissions([key.pk for key in page]) if trims else {}
+        unused = hygiene.unused_permissions([key.pk for key in page]) if trims else {}
         return self.page(
             "apikeys/pages/hygiene.html",
             problems=[(problem, lists[problem.slug].count()) for problem in hygiene.PROBLEMS],
@@ -91,5 +91,5 @@ class FindKeyView(StaffKeysMixin, View):
             key = APIKey.objects.with_secret(form.cleaned_data["secret"]).first()
             if key is not None:
                 return redirect(self.page_url("detail", key))
-            form.add_error("secret", "No key has this secret, nor had it before its last rotation.")
+            form.add_error("secret", "No key has this secret, or had it before its last rotation.")
         return self.page("apikeys/pages/find.html", status_of(form), form=form, title="Find a key by its secret")

@@ -55,7 +55,7 @@ class CreateKeyView(KeysMixin, View):
 
     @method_decorator(sensitive_variables())
     def get(self, request: HttpRequest) -> HttpResponse:
-        form = self.form_class(request.POST if request.method == "POST" else None, maker=request.user)
+        form = self.form_class(request.POST if request.method == "POST" else None, creator=request.user)
         form.initial["owner"] = request.GET.get("user", "")[:254]
         if form.is_valid():
             key_id = form.cleaned_data["form_token"]
@@ -78,4 +78,4 @@ class CreateKeyView(KeysMixin, View):
         return secret_page(self, key, secret, f"Secret of “{key.name}”")
 
     def show_created(self, key: APIKey) -> HttpResponse:
-        return self.page("apikeys/pages/made_already.html", 409, key=key, title="This key was already created")
+        return self.page("apikeys/pages/already_created.html", 409, key=key, title="This key was already created")

@@ -193,9 +193,10 @@ class ActionView(View):
 
     def ask(self, form: forms.Form, count: int, status: int = 0, **context: Any) -> HttpResponse:
         opts, action = self.rows.model._meta, self.action
+        noun = str(opts.verbose_name) if self.row is not None else self.named(count)
         context = {
             "title": f"{action.applied_to(self.named(count))}?" if count else action.label,
-            "button": action.applied_to(str(opts.verbose_name) if self.row is not None else self.named(count)),
+            "button": action.label if self.row is not None and action.phrase else action.applied_to(noun),
             "shell": self.shell,
             "action": action,
             "row": self.row,

@@ -35,9 +35,9 @@ def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
     ("action", "prepare", "effect"),
     [
         ("suspend", User.refresh_from_db, "will be signed out everywhere and won&#x27;t be able to sign in"),
-        ("reactivate", User.suspend, "1 user can sign in again."),
+        ("reactivate", User.suspend, "They can sign in again."),
         ("delete", User.refresh_from_db, "Others can take the username and email address."),
-        ("restore", User.delete, "1 user will be restored."),
+        ("restore", User.delete, "0 API keys will work again."),
         ("sign-out", User.refresh_from_db, "All sessions and password reset links end."),
         ("send-reset", User.refresh_from_db, "They get an email with a link to set a new password."),
         ("verify", lambda user: set_address(user, verified=False), "Only do this if you&#x27;re sure."),

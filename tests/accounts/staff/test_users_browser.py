@@ -114,7 +114,7 @@ def test_staff_delete_restore_and_erase_one_user(visit, alice, sue, javascript):
     page.get_by_text("User “alice” restored.").wait_for()
     page.get_by_role("link", name="Erase…").click()
     page.get_by_label("Username").fill("alice")
-    page.get_by_role("button", name="Erase the personal data of user").click()
+    page.get_by_role("button", name="Erase personal data").click()
     page.get_by_text("Personal data erased.").wait_for()
     assert User.objects.get(pk=alice.pk).erased_at
 

@@ -113,7 +113,7 @@ def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sen
     for token in ("forged", "x" * 400, token_of_another(bob)):
         response = owner.post(NEW, {"name": "once", "form_token": token})
         assert response.status_code == 400
-        assert "Look it over and send it again" in text(response)
+        assert "Check it and send it again" in text(response)
         assert not APIKey.objects.exists()
         fresh = re.search(r'name="form_token" value="([^"]+)"', text(response)).group(1)
         assert fresh != token
@@ -123,7 +123,7 @@ def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sen
 def token_of_another(user):
     from apikeys.pages.forms import CreateKeyForm
 
-    return CreateKeyForm(maker=user).initial["form_token"]
+    return CreateKeyForm(creator=user).initial["form_token"]
 
 
 @pytest.mark.parametrize(("expiry", "days"), [("30", 30), ("90", 90), ("365", 365)])
@@ -158,8 +158,8 @@ BAD = [
     ({"name": "a\tb"}, "Remove the tab"),
     ({"name": "k", "expiry": "custom"}, "Choose the last day"),
     ({"name": "k", "expiry": "whenever"}, "Select a valid choice"),
-    ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You gave a day as well"),
-    ({"name": "k", "expires_at": "2020-01-01"}, "lies in the past"),
+    ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You chose a date, too"),
+    ({"name": "k", "expires_at": "2020-01-01"}, "in the past"),
     ({"name": "k", "expires_at": "2099-03-31T18:00"}, "offset from UTC"),
     ({"name": "k", "expires_at": "31/03/2099"}, "Enter a day"),
     ({"name": "k", "expires_at": "9999-12-31"}, "too far in the future"),
@@ -172,25 +172,25 @@ BAD = [
     ({"name": "k", "allowed_ips": "fe80::1%eth0"}, "zone"),
     ({"name": "k", "allowed_ips": "1" * 1_000_000}, "at most 8000"),
     ({"name": "k", "allowed_ips": "\n".join(["10.0.0.1"] * 101)}, "at most 100 addresses"),
-    ({"name": "k", "rate_limit": "5"}, "Say in which period"),
-    ({"name": "k", "rate_period": "5"}, "Say how many requests"),
+    ({"name": "k", "rate_limit": "5"}, "Enter the period"),
+    ({"name": "k", "rate_period": "5"}, "Enter how many requests"),
     ({"name": "k", "rate_limit": "0", "rate_period": "60"}, "greater than or equal to 1"),
     ({"name": "k", "rate_limit": str(2**63), "rate_period": "60"}, "less than or equal to"),
     ({"name": "k", "rate_limit": "9" * 5000, "rate_period": "60"}, "whole number"),
     ({"name": "k", "rate_limit": "5", "rate_period": "2678401"}, "less than or equal to"),
     ({"name": "k", "rate_limit": "x", "rate_period": "60"}, "whole number"),
-    ({"name": "k", "allow": "listed"}, "List what the key may do"),
+    ({"name": "k", "allow": "listed"}, "List at least one permission"),
     ({"name": "k", "allow": "some"}, "Select a valid choice"),
     ({"name": "k", "allow": "everything"} | picker(("/a", "read")), "Choose one of the two"),
-    ({"name": "k", "allow": "listed"} | picker(("/a",)), "Tick what may be done"),
-    ({"name": "k", "allow": "listed"} | picker(("", "read")), "Say on what"),
-    ({"name": "k", "allow": "listed"} | picker(("/a", "fly")), "Tick only what is offered"),
+    ({"name": "k", "allow": "listed"} | picker(("/a",)), "Select at least one action"),
+    ({"name": "k", "allow": "listed"} | picker(("", "read")), "Enter a path such as"),
+    ({"name": "k", "allow": "listed"} | picker(("/a", "fly")), "Choose one of the actions shown"),
     ({"name": "k", "allow": "listed"} | picker(("/a b", "read")), "Use only unaccented letters"),
     ({"name": "k", "allow": "listed"} | picker(("/a/*/b", "read")), "Use * only as the last segment"),
     ({"name": "k", "allow": "listed"} | picker(("no name!", "read")), "isn't a valid resource"),
     ({"name": "k", "allow": "listed"} | picker(("/" + "a" * 300, "read")), "at most 255"),
-    ({"name": "k", "permissions-TOTAL_FORMS": "x", "permissions-INITIAL_FORMS": "0"}, "Correct the list"),
-    ({"name": "k"} | picker(*[(f"/a{number}", "read") for number in range(61)]), "Correct the list"),
+    ({"name": "k", "permissions-TOTAL_FORMS": "x", "permissions-INITIAL_FORMS": "0"}, "Correct the permissions"),
+    ({"name": "k"} | picker(*[(f"/a{number}", "read") for number in range(61)]), "Correct the permissions"),
 ]
 
 
@@ -320,7 +320,7 @@ def test_rotating_shows_a_new_secret_and_keeps_the_old_one_for_the_grace(owner, 
     key.refresh_from_db()
     assert (key.secret_hash, key.previous_hash) == (hash_secret(secret), old)
     assert timedelta(minutes=59) < key.previous_expires_at - timezone.now() <= timedelta(hours=1)
-    assert "works until" in text(owner.get(page(key)))
+    assert "Previous secret" in text(owner.get(page(key)))
 
 
 def test_reloading_the_answer_does_not_rotate_again(owner, alice):
@@ -390,7 +390,7 @@ def test_expiry_is_brought_forward_and_never_put_off(owner, alice):
     assert key.expires_at < timezone.now() + timedelta(days=11)
     later = (timezone.now() + timedelta(days=50)).date().isoformat()
     for day, said in (
-        (later, "only be brought forward"),
+        (later, "already expires before that"),
         ("2020-01-01", "in the past"),
         ("", "Choose"),
         ("x", "Enter a day"),

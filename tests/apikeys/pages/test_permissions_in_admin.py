@@ -13,7 +13,7 @@ from tests.conftest import make_user
 from tests.rows import make_key
 
 pytestmark = pytest.mark.django_db
-TWICE = "The key has this permission already."
+TWICE = "The key already has this permission."
 
 
 @pytest.fixture
