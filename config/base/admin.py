@@ -211,9 +211,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         sections = Q()
         for model in self.admin_site._registry:
             sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
-        holder = getattr(request.resolver_match, "kwargs", {}).get("object_id")
-        if holder:
-            sections |= Q(**{f"{db_field.model._meta.model_name}__pk": holder})
+        object_id = getattr(request.resolver_match, "kwargs", {}).get("object_id")
+        if object_id:
+            sections |= Q(**{f"{db_field.model._meta.model_name}__pk": object_id})
         return Permission.objects.filter(sections).select_related("content_type").distinct()
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:

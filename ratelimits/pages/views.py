@@ -70,7 +70,7 @@ def match_context(form: MatchForm) -> dict[str, Any]:
 
 
 def candidates(tier_id: int, method: str, path: str) -> list[dict[str, Any]]:
-    # Compiled anew: the rules as they are now, not as they were up to 5 seconds ago.
+    # Not from the cache: the rules as they are now.
     trie = compiled(rows_of_tier(tier_id))
     return [described(match) for match in trie.candidates(path, method)]
 
@@ -103,7 +103,7 @@ def limited_now(request: HttpRequest) -> HttpResponse:
         page_obj=shown,
         outages=Outage.objects.all()[:10],
         store=store_name(),
-        away=limiter().breaker.is_open,
+        store_unavailable=limiter().breaker.is_open,
         fail_open=settings.RATE_LIMIT_FAIL_OPEN,
         may_reset=request.user.has_perm("ratelimits.change_ratelimit"),
     )

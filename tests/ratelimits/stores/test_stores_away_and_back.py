@@ -21,7 +21,7 @@ from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
 
 BUDGET = [Budget("user:1/rule:1", 5, 60)]
-EVERYTHING = {
+OPERATIONS = {
     "hit": methodcaller("hit", BUDGET),
     "peek": methodcaller("peek", BUDGET),
     "reset": methodcaller("reset", ["user:1/rule:1"]),
@@ -30,7 +30,7 @@ EVERYTHING = {
     "clear": methodcaller("clear"),
     "ping": methodcaller("ping"),
 }
-each_question = pytest.mark.parametrize("question", EVERYTHING.values(), ids=EVERYTHING.keys())
+each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
 on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="about counters in the project's PostgreSQL")
 
 
@@ -39,10 +39,10 @@ def remaining(store):
     return 5 - (0 if reading.counters[0] is None else round((reading.counters[0].at - reading.now) / 12_000_000))
 
 
-@each_question
-def test_a_store_that_answers_takes_every_question(store, question):
+@each_operation
+def test_a_store_that_answers_takes_every_question(store, operation):
     store.hit(BUDGET)
-    question(store)
+    operation(store)
 
 
 def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
@@ -53,22 +53,22 @@ def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
     store.ping()
 
 
-@each_question
-def test_redis_that_is_not_there_is_unavailable(question):
+@each_operation
+def test_redis_that_is_not_there_is_unavailable(operation):
     store = RedisStore("redis://127.0.0.1:1/0")
-    if question is EVERYTHING["sweep"]:
-        assert question(store) == 0  # Redis expires counters itself, so no command is sent
+    if operation is OPERATIONS["sweep"]:
+        assert operation(store) == 0  # Redis expires counters itself, so no command is sent
         return
     with pytest.raises(StoreUnavailable, match="Redis"):
-        question(store)
+        operation(store)
 
 
-@each_question
-def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path, question):
+@each_operation
+def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path, operation):
     folder = tmp_path / "counters.sqlite3"
     folder.mkdir()
     with pytest.raises(StoreUnavailable, match=r"counters\.sqlite3"):
-        question(SQLiteStore(folder))
+        operation(SQLiteStore(folder))
 
 
 def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path):
@@ -81,14 +81,14 @@ def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path):
 
 @on_postgresql
 @pytest.mark.django_db
-@each_question
-def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, question):
+@each_operation
+def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, operation):
     def refuse(timeout):
         raise psycopg.OperationalError("connection refused")
 
     monkeypatch.setattr(postgresql_module, "connect", refuse)
     with pytest.raises(StoreUnavailable, match="connection refused"):
-        question(PostgreSQLStore())
+        operation(PostgreSQLStore())
 
 
 @on_postgresql
