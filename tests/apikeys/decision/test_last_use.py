@@ -100,7 +100,7 @@ class TestOldSecret:
         rotate_key(key, Author(sue), grace=timedelta(days=1))
         client.force_login(sue if "admin" in base else alice)
         html = client.get(base.format(key.pk)).content.decode()
-        told = re.search(r"Old secret</dt>.*?last used\s+(.*?)\s*</dd>", html, re.DOTALL)[1]
+        told = re.search(r"Previous secret</dt>.*?last used\s+(.*?)\s*</dd>", html, re.DOTALL)[1]
         assert "just now" in told
         assert "just now" in client.get(base.replace("change/", "").format(key.pk) + "rotate/").content.decode()
 
