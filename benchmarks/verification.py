@@ -1,22 +1,23 @@
-"""How much does a full verification cost beside an empty Django view?
+"""What does a full verification cost, beside an empty Django view and djangorestframework-api-key?
 
-    python -m benchmarks.verification                                  SQLite
+    python -m benchmarks.verification                                        SQLite
     python -m benchmarks.verification --database postgres://… [--redis redis://…]
+    python -m benchmarks.verification --before DIRECTORY                     also an earlier version, checked out there
 
-A full verification: key, owner, tier, permission, limits, and a durable usage row. All servers run gunicorn with the same
-workers on this machine, as many clients as these have threads; they are measured in turns, round by round, and a ratio is
-the median over the rounds, so that whatever else the machine does meets all alike.
-Twice: with a connection for each request, as most proxies have it unless told otherwise, and with connections that are
-kept, as our gateway configurations tell them.
-Servers: the empty view stands in a project as `startproject` makes it; the bare view has no middleware: nothing in Django
-is cheaper. djangorestframework-api-key stands in one as `startproject` makes it, too, which opens the database anew for
-each request, and in a tuned one, whose connections persist.
-The database named must be one that may be filled; tables are made, and removed with it by whoever owns it.
+A full verification: key, owner, tier, permission, limits, and a durable usage row. All servers have two worker processes on this
+machine and are measured in turns, round by round. A ratio is the median over the rounds, so whatever else the machine does meets
+all alike. Processor time comes from the operating system's accounting: of all server processes, with PostgreSQL and Redis.
+
+The empty view is in a project as `startproject` creates it. djangorestframework-api-key is in one, too, whose connections persist.
+The database named must be one that may be filled.
+
+Writes benchmarks/results/verification.json, and the table in docs/decision.md from it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import socket
@@ -25,23 +26,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks.verification_load import Target, flood, p99_at
+from benchmarks.verification_load import Target, flood, processor_time
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "verification.json"
+DOCUMENT = ROOT / "docs" / "decision.md"
 SHARE_OF_LOAD = 0.7
-MANNERS: dict[str, Callable[[Target], Target]] = {
-    "a connection for each request": lambda target: replace(target, headers=target.headers | {"Connection": "close"}),
-    "connections that are kept": lambda target: target,
-}
-MAKE_KEY = """
-import os, uuid
+CLIENTS = (8, 64, 256)
+OURS = ("-c", "python:benchmarks.gunicorn_settings")
+THEIRS = ("-w", "2", "-k", "gthread", "--threads", "4", "--keep-alive", "15", "--log-level", "warning")
+MAKE_KEYS = """
 import django
 django.setup()
+import uuid
 from accounts.models import User
 from apikeys.models import APIKey, KeyPermission
 from apikeys.services import stored_form
@@ -51,12 +54,14 @@ from tiers.models import Tier
 tag = uuid.uuid4().hex[:8]
 tier = Tier.objects.create(name=f"bench {tag}")
 RateLimit.objects.create(tier=tier, name=f"bench {tag}", path="/orders/{id}", limit=2_000_000_000, period=60)
-user = User.objects.create_user(f"bench_{tag}", f"{tag}@example.com", None, tier=tier)
-secret = new_secret()
-key = APIKey.objects.create(user=user, name="benchmark", **stored_form(secret))
-KeyPermission.objects.create(api_key=key, action="read", resource="/orders/*")
-print(secret)
+for number in range(MANY):
+    user = User.objects.create_user(f"bench_{tag}_{number}", f"{tag}_{number}@example.com", None, tier=tier)
+    secret = new_secret()
+    key = APIKey.objects.create(user=user, name="benchmark", **stored_form(secret))
+    KeyPermission.objects.create(api_key=key, action="read", resource="/orders/*")
+    print(secret)
 """
+MANY = 200
 
 
 def main() -> None:
@@ -65,98 +70,108 @@ def main() -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [stack.enter_context(server) for server in servers(options, directory)]
         for target in targets:
-            flood(target, 1, options.connections)  # warm caches, connections and prepared statements
-        print(title(options))
-        for heading, choose in MANNERS.items():
-            clients = [choose(target) for target in targets]
-            report(heading, clients, measure(clients, options), options)
+            flood(target, 2, 64)  # warm caches, connections and prepared statements
+        rows = [row for manner in manners(options) for row in measured(targets, options, *manner)]
+    place = ("PostgreSQL" if options.database else "SQLite") + (" and Redis" if options.redis else "")
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(known | {place: rows}, indent=1) + "\n")
+    write_table(known | {place: rows})
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser.add_argument("--before", default="", help="a checkout of an earlier version, to compare with")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2, help="for each server in each round")
-    parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument(
-        "--gunicorn",
-        default="-w 2 -k gthread --threads 4 --keep-alive 15",
-        help="its workers, the same for all servers",
-    )
+    parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
     parser.add_argument("--without-drf", action="store_true")
     return parser.parse_args()
 
 
-def servers(options: argparse.Namespace, directory: Path) -> Iterator[Iterator[Target]]:
-    ours = gatehouse_environment(options, directory)
-    python(["manage.py", "migrate", "-v0"], ours)
-    secret = python(["-c", MAKE_KEY], ours | {"DJANGO_SETTINGS_MODULE": "config.settings"})
-    asked = {
-        "X-API-Key": secret,
-        "X-Original-Method": "GET",
-        "X-Original-URI": "/orders/7",
-        "X-Real-IP": "203.0.113.9",
-    }
-    yield serving(Target("empty view", "/", {}), "benchmarks.empty_view", {}, options)
-    yield serving(Target("bare view", "/", {}), "benchmarks.empty_view", {"BARE": "1"}, options)
-    yield serving(Target("Gatehouse", "/authz/nginx", asked), "config.wsgi", ours, options)
-    if not options.without_drf:
-        theirs = {
-            "DATABASE_URL": drf_database(options, directory),
-            "REDIS_URL": options.redis,
-        }
-        key = python(["-m", "benchmarks.drf_project"], theirs)
-        headers = {"Authorization": f"Api-Key {key}"}
-        yield serving(Target("DRF API key", "/", headers), "benchmarks.drf_project", theirs, options)
-        tuned = theirs | {"TUNED": "1"}
-        yield serving(Target("DRF, tuned", "/", headers), "benchmarks.drf_project", tuned, options)
+def manners(options: argparse.Namespace) -> Iterator[tuple[str, int, bool, int]]:
+    """What to measure: its name, how many clients, whether they keep their connections, and how many keys they have."""
+    for clients in CLIENTS:
+        yield f"{clients} clients", clients, True, MANY
+    yield "64 clients, one key", 64, True, 1
+    yield "64 clients, a connection for each request", 64, False, MANY
 
 
-def gatehouse_environment(options: argparse.Namespace, directory: Path) -> dict[str, str]:
-    return {
+def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
+    ours = {
         "ENV_FILE": os.devnull,
-        "DEBUG": "false",
         "SECRET_KEY": "only-for-benchmarks-" + "x" * 50,
         "API_KEY_PEPPERS": "only-for-benchmarks-" + "y" * 50,
         "DATABASE_URL": options.database,
         "REDIS_URL": options.redis,
-        "VAR_DIR": str(directory),
+        "VAR_DIR": str(directory / "ours"),
         "LOG_LEVEL": "WARNING",
     }
+    yield serving(Target("empty view"), [*THEIRS, "benchmarks.empty_view"], {})
+    yield ours_at(ROOT, "Gatehouse", [*OURS, "config.asgi"], ours, options)
+    if options.before:
+        # The earlier version has tables of its own, in a file or a database beside ours.
+        database = beside(options.database, "gatehouse_bench_before")
+        before = ours | {"VAR_DIR": str(directory / "before"), "DATABASE_URL": database}
+        yield ours_at(Path(options.before), "before", [*THEIRS, "config.wsgi"], before, options)
+    if not options.without_drf:
+        database = beside(options.database, "gatehouse_bench_drf") or f"sqlite:///{directory}/drf.sqlite3"
+        theirs = {"DATABASE_URL": database, "REDIS_URL": options.redis, "TUNED": "1"}
+        key = python(["-m", "benchmarks.drf_project"], theirs)
+        target = Target(
+            "DRF API key, tuned", headers={"Authorization": f"Api-Key {key}"}, database=database, redis=options.redis
+        )
+        yield serving(target, [*THEIRS, "benchmarks.drf_project"], theirs)
 
 
-def drf_database(options: argparse.Namespace, directory: Path) -> str:
-    """Tables of another project: in PostgreSQL they need a database of their own, made on the same server."""
-    if not options.database:
-        return f"sqlite:///{directory}/drf.sqlite3"
+def ours_at(root: Path, name: str, command: list[str], environment: dict[str, str], options: argparse.Namespace) -> Any:
+    python(["manage.py", "migrate", "-v0"], environment, root)
+    keys = python(
+        ["-c", MAKE_KEYS.replace("MANY", str(MANY))], environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}, root
+    )
+    target = Target(
+        name,
+        "/authz/nginx",
+        {"X-Original-Method": "GET", "X-Original-URI": "/orders/7", "X-Real-IP": "203.0.113.9"},
+        "X-API-Key",
+        tuple(keys.split()),
+        database=environment["DATABASE_URL"],
+        redis=options.redis,
+    )
+    return serving(target, command, environment, root)
+
+
+def beside(url: str, name: str) -> str:
+    """A new database on the same PostgreSQL, for the tables of another project; empty for SQLite."""
+    if not url:
+        return ""
     import psycopg
 
-    with psycopg.connect(options.database, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS gatehouse_bench_drf")
-        connection.execute("CREATE DATABASE gatehouse_bench_drf")
-    return re.sub(r"/[^/]+$", "/gatehouse_bench_drf", options.database)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    return re.sub(r"/[^/]+$", f"/{name}", url)
 
 
-def python(arguments: list[str], environment: dict[str, str]) -> str:
+def python(arguments: list[str], environment: dict[str, str], root: Path = ROOT) -> str:
     command = [sys.executable, "-W", "ignore", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, env=os.environ | environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     return done.stdout.strip()
 
 
 @contextmanager
-def serving(target: Target, module: str, environment: dict[str, str], options: argparse.Namespace) -> Iterator[Target]:
+def serving(target: Target, arguments: list[str], environment: dict[str, str], root: Path = ROOT) -> Iterator[Target]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [Path(sys.executable).parent / "gunicorn", "-b", f"127.0.0.1:{port}", *options.gunicorn.split()]
-    command += ["--log-level", "warning", "--no-control-socket", f"{module}:application"]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment)
+    command = [Path(sys.executable).parent / "gunicorn", "-b", f"127.0.0.1:{port}", *arguments]
+    process = subprocess.Popen(command, cwd=root, env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment)
     try:
         wait_for(port)
-        yield replace(target, url=f"http://127.0.0.1:{port}{target.url}")
+        yield replace(target, url=f"http://127.0.0.1:{port}{target.url}", pid=process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -167,39 +182,66 @@ def wait_for(port: int) -> None:
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(2)  # gunicorn listens before its workers are ready
+                time.sleep(3)  # gunicorn listens before its workers are ready
                 return
         time.sleep(0.1)
     sys.exit(f"nothing listens on port {port}")
 
 
-def measure(targets: list[Target], options: argparse.Namespace) -> dict[str, list[float]]:
-    rates: dict[str, list[float]] = {target.name: [] for target in targets}
+def measured(
+    targets: list[Target], options: argparse.Namespace, name: str, clients: int, kept: bool, keys: int
+) -> list[dict[str, Any]]:
+    asked = [
+        replace(target, keys=target.keys[:keys], headers=target.headers | ({} if kept else {"Connection": "close"}))
+        for target in targets
+    ]
+    rates: dict[str, list[float]] = {target.name: [] for target in asked}
+    costs: dict[str, list[float]] = {target.name: [] for target in asked}
     for _ in range(options.rounds):
-        for target in targets:
-            rates[target.name].append(flood(target, options.seconds, options.connections))
-    return rates
-
-
-def title(options: argparse.Namespace) -> str:
-    place = "PostgreSQL" if options.database else "SQLite"
-    counters = " and Redis" if options.redis else ""
-    return f"\n{place}{counters}, gunicorn {options.gunicorn}, {options.connections} clients, {options.rounds} rounds"
-
-
-def report(heading: str, targets: list[Target], rates: dict[str, list[float]], options: argparse.Namespace) -> None:
-    print(f"\n{heading:28} {'requests/s':>10} {'to empty':>9} {'to bare':>8} {'ours to it':>11} {'p99 at 70 %':>12}")
-    for target in targets:
-        own = rates[target.name]
-        rate = statistics.median(own)
-        p99 = p99_at(target, options.seconds, rate * SHARE_OF_LOAD, options.connections)
-        ratios = f"{ratio(own, rates['empty view']):9.2f} {ratio(own, rates['bare view']):8.2f} {ratio(rates['Gatehouse'], own):11.2f}"
-        print(f"{target.name:28} {rate:10,.0f} {ratios} {p99:9.1f} ms")
+        for target in asked:
+            before = processor_time(target)
+            load = flood(target, options.seconds, clients)
+            rates[target.name].append(load.rate)
+            costs[target.name].append((processor_time(target) - before) / load.requests * 1e6)
+    rows = []
+    for target in asked:
+        pause = round(clients / (statistics.median(rates[target.name]) * SHARE_OF_LOAD) * 1000)
+        rows.append(
+            {
+                "manner": name,
+                "server": target.name,
+                "rate": round(statistics.median(rates[target.name])),
+                "microseconds": round(statistics.median(costs[target.name])),
+                "p99": round(flood(target, options.seconds, clients, max(1, pause)).p99, 1),
+                "rates to it": round(ratio(rates["Gatehouse"], rates[target.name]), 2),
+                "time to it": round(ratio(costs["Gatehouse"], costs[target.name]), 2),
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
     """The median of the ratios of each round."""
     return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+
+
+def write_table(results: dict[str, list[dict[str, Any]]]) -> None:
+    lines = [
+        "| | requests/s | processor time per decision | p99 at 70 % load | rate to the empty view | to DRF, tuned |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for place, rows in results.items():
+        for ours in (row for row in rows if row["server"] == "Gatehouse"):
+            others = {row["server"]: row["rates to it"] for row in rows if row["manner"] == ours["manner"]}
+            lines.append(
+                f"| {place}, {ours['manner']} | {ours['rate']:,} | {ours['microseconds']:,} µs | {ours['p99']} ms "
+                f"| {others['empty view']} | {others.get('DRF API key, tuned', '')} |"
+            )
+    begin, end = "<!-- benchmarks.verification -->", "<!-- end -->"
+    text = DOCUMENT.read_text()
+    head, tail = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    DOCUMENT.write_text("\n".join([head, "", *lines, "", tail]))
 
 
 if __name__ == "__main__":

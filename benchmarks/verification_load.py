@@ -1,148 +1,116 @@
-"""Load for benchmarks: wrk when it is installed (Debian: apt-get install wrk), else threads of our own, in processes.
-
-`flood` measures how many requests a second a server answers; `p99_at` how long they take at a given rate. Our own threads
-take so much of a small machine that they cannot ask for more than some 1,500 requests a second: install wrk.
-"""
+"""Load for benchmarks, made by wrk (Debian: apt-get install wrk), and the processor time it costs the servers."""
 
 from __future__ import annotations
 
-import http.client
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
-import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import Self
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import redis
+
+# Clients send the keys in turn, and think for `pause` ms on average before each request; 0 for as fast as they can.
+SCRIPT = """
+local keys, number, most = {{ {keys} }}, 0, 2 * {pause}
+local headers = {{ {headers} }}
+function request()
+  number = number % #keys + 1
+  headers["{name}"] = keys[number]
+  return wrk.format("GET", nil, headers)
+end
+function delay() return math.random(0, most) end
+"""
+IN_MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000}
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Target:
+    """A server. key_header and keys: the header that names the key, and its values, taken in turn."""
+
     name: str
-    url: str
-    headers: dict[str, str]
+    url: str = "/"
+    headers: dict[str, str] = field(default_factory=dict)
+    key_header: str = "X-Unused"
+    keys: tuple[str, ...] = ("-",)
+    pid: int = 0
+    database: str = ""
+    redis: str = ""
 
 
-def flood(target: Target, seconds: float, connections: int) -> float:
-    """Requests per second. Raises RuntimeError if one is answered with anything but 200."""
-    if shutil.which("wrk"):
-        return flood_with_wrk(target, seconds, connections)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        halves = [pool.submit(flood_with_threads, target, seconds, max(1, connections // 2)) for _ in range(2)]
-        return sum(half.result() for half in halves)
+@dataclass(frozen=True)
+class Load:
+    requests: int
+    rate: float
+    p99: float
 
 
-def flood_with_wrk(target: Target, seconds: float, connections: int) -> float:
-    report = wrk(target, seconds, connections)
-    return float(found(r"Requests/sec:\s+([\d.]+)", report)[1])
-
-
-def wrk(target: Target, seconds: float, connections: int, *options: str) -> str:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", *options]
-    for name, value in target.headers.items():
-        command += ["-H", f"{name}: {value}"]
-    report = subprocess.run([*command, target.url], capture_output=True, text=True, check=True).stdout
+def flood(target: Target, seconds: float, clients: int, pause: int = 0) -> Load:
+    """Ask as fast as `clients` can, or with pauses (ms). Exits if a request gets anything but 200."""
+    if not shutil.which("wrk"):
+        sys.exit("Install wrk, which makes the load (Debian: apt-get install wrk).")
+    script = SCRIPT.format(
+        keys=", ".join(f'"{key}"' for key in target.keys),
+        pause=pause,
+        headers=", ".join(f'["{name}"] = "{value}"' for name, value in target.headers.items()),
+        name=target.key_header,
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script if pause else script.replace("function delay", "function unused"))
+        file.flush()
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--latency", "-s", file.name, target.url]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in report:
-        raise RuntimeError(f"{target.name} refused requests:\n{report}")
-    return report
+        sys.exit(f"{target.name} denied requests:\n{report}")
+    p99 = found(r"99%\s+([\d.]+)(us|ms|s)\b", report)
+    return Load(
+        int(found(r"(\d+) requests in", report)[1]),
+        float(found(r"Requests/sec:\s+([\d.]+)", report)[1]),
+        float(p99[1]) * IN_MILLISECONDS[p99[2]],
+    )
 
 
 def found(pattern: str, report: str) -> re.Match[str]:
     match = re.search(pattern, report)
     if match is None:
-        raise RuntimeError(f"wrk printed something else:\n{report}")
+        sys.exit(f"wrk printed something else:\n{report}")
     return match
 
 
-def flood_with_threads(target: Target, seconds: float, connections: int) -> float:
-    counts: list[int] = []
-    ends = time.monotonic() + seconds
-
-    def ask() -> None:
-        with Asker(target) as asker:
-            number = 0
-            while time.monotonic() < ends:
-                asker.ask()
-                number += 1
-            counts.append(number)
-
-    run_threads([threading.Thread(target=ask) for _ in range(connections)])
-    return sum(counts) / seconds
+def processor_time(target: Target) -> float:
+    """Seconds of processor time that the server used so far, with PostgreSQL's and Redis's for it."""
+    return sum(map(seconds_of, {*family(target.pid), *backends(target.database), *redis_server(target.redis)}))
 
 
-def p99_at(target: Target, seconds: float, rate: float, connections: int) -> float:
-    """Milliseconds within which 99 of 100 requests are answered, at `rate` requests a second."""
-    if shutil.which("wrk"):
-        return p99_with_wrk(target, seconds, rate, connections)
-    times = paced(target, seconds, rate, connections)
-    return times[int(len(times) * 0.99)]
+def seconds_of(pid: int) -> float:
+    try:
+        numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(numbers[11]) + int(numbers[12])) / TICKS
 
 
-# Clients that each think for a while before they ask again: what one waits, the others do not.
-THINK = "local most = 2 * {pause}\nfunction delay() return math.random(0, most) end\n"
-IN_MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000}
+def family(pid: int) -> set[int]:
+    """A process and all that it started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    known = {int(child) for child in children.read_text().split()} if children.exists() else set()
+    return {pid}.union(*map(family, known)) if pid else set()
 
 
-def p99_with_wrk(target: Target, seconds: float, rate: float, connections: int) -> float:
-    pause = round(connections / rate * 1000)
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(THINK.format(pause=pause))
-        script.flush()
-        report = wrk(target, seconds, connections, "--latency", "-s", script.name)
-    match = found(r"99%\s+([\d.]+)(us|ms|s)\b", report)
-    return float(match[1]) * IN_MILLISECONDS[match[2]]
+def backends(url: str) -> set[int]:
+    if not url.startswith("postgres"):
+        return set()
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return {row[0] for row in rows}
 
 
-def paced(target: Target, seconds: float, rate: float, connections: int) -> list[float]:
-    """Milliseconds that each request took from the moment it was due, at `rate` requests a second, sorted.
-
-    A request that starts late because the one before it was slow counts from when it was due: a stall is not hidden.
-    """
-    times: list[float] = []
-    start = time.monotonic() + 0.1
-    step = connections / rate
-
-    def ask(first: int) -> None:
-        with Asker(target) as asker:
-            due = start + first * step / connections
-            while due < start + seconds:
-                time.sleep(max(0.0, due - time.monotonic()))
-                asker.ask()
-                times.append((time.monotonic() - due) * 1000)
-                due += step
-
-    run_threads([threading.Thread(target=ask, args=(number,)) for number in range(connections)])
-    return sorted(times)
-
-
-def run_threads(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-class Asker:
-    """A client that keeps its connection where the server does."""
-
-    def __init__(self, target: Target) -> None:
-        parts = urlsplit(target.url)
-        self.target, self.path = target, parts.path or "/"
-        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.connection.close()
-
-    def ask(self) -> None:
-        self.connection.request("GET", self.path, headers=self.target.headers)
-        response = self.connection.getresponse()
-        response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{self.target.name} answered {response.status}")
+def redis_server(url: str) -> set[int]:
+    return {int(redis.Redis.from_url(url).info("server")["process_id"])} if url else set()
