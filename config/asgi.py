@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from config.threads import in_origin_form, in_threads
 from config.wsgi import application as django_application
 
-# Imports models, so Django must be set up.
+# They import models, so Django must be set up.
 from apikeys.gateway.asgi import gateways_first  # isort: skip
 from apikeys.gateway.batches import BatchQueue  # isort: skip
 
-application = in_origin_form(gateways_first(in_threads(django_application), BatchQueue()))
+reports = ThreadPoolExecutor(1, thread_name_prefix="usage-reports")
+application = in_origin_form(gateways_first(in_threads(django_application), BatchQueue(), reports))

@@ -150,6 +150,9 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         closing = asyncio.ensure_future(self.close_idle_connections())
         await super()._shutdown()
         closing.cancel()
+        # A thread that hands over part of a response just as the loop ends would wait for it for ever.
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=1)
 
     async def close_idle_connections(self) -> None:
         while True:

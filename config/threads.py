@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import IO, Any, cast
 from urllib.parse import quote_from_bytes
 
@@ -27,7 +28,6 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 KEPT_IN_MEMORY = 256 * 1024
 CHUNK = 64 * 1024
 ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
-TOO_LARGE = b"The request is too large.\n"
 
 
 def in_threads(application: WSGIApplication) -> Application:
@@ -40,8 +40,9 @@ def in_threads(application: WSGIApplication) -> Application:
             await pages(scope, receive, send)
             return
         with tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY) as body:
-            if not await spooled(receive, body):
-                await refuse(send)
+            refusal = await spool(receive, body)
+            if refusal is not None:
+                await refuse(send, refusal)
                 return
             # Finished even if the client leaves: cancelled, it would leave its thread waiting for a reader for ever.
             await asyncio.shield(asyncio.ensure_future(pages(cleaned(scope), reader(body), send)))
@@ -83,17 +84,19 @@ def cleaned(scope: Scope) -> Scope:
     }
 
 
-async def spooled(receive: Receive, body: IO[bytes]) -> bool:
-    """Read the whole body into `body`; False if it's too large."""
+async def spool(receive: Receive, body: IO[bytes]) -> HTTPStatus | None:
+    """Read the whole body into `body`, or return why it can't be served."""
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return HTTPStatus.BAD_REQUEST  # half a form is none, and nobody reads the answer
         if body.tell() + len(message.get("body", b"")) > MAX_BODY_BYTES:
-            return False
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         body.write(message.get("body", b""))
         more = message.get("more_body", False)
     body.seek(0)
-    return True
+    return None
 
 
 def reader(body: IO[bytes]) -> Receive:
@@ -104,7 +107,8 @@ def reader(body: IO[bytes]) -> Receive:
     return receive
 
 
-async def refuse(send: Send) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(TOO_LARGE)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": TOO_LARGE})
+async def refuse(send: Send, status: HTTPStatus) -> None:
+    body = f"{status.phrase}\n".encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

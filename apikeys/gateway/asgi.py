@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -26,9 +26,11 @@ Environ = dict[str, Any]
 IS_CLOSED = "gatehouse.is_closed"
 
 
-def gateways_first(application: Application, queue: BatchQueue) -> Application:
-    """`application`, an ASGI application, behind the machine endpoints, which decide by `queue`."""
-    reports = ThreadPoolExecutor(1, thread_name_prefix="usage-reports")
+def gateways_first(application: Application, queue: BatchQueue, reports: Executor) -> Application:
+    """`application`, an ASGI application, behind the machine endpoints.
+
+    They decide by `queue`, and `reports` has the thread that writes usage reports.
+    """
 
     async def gatehouse(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
@@ -36,8 +38,9 @@ def gateways_first(application: Application, queue: BatchQueue) -> Application:
             return
         environ = environ_of(scope)
         endpoint = endpoint_for(environ["PATH_INFO"])
-        if endpoint.max_body_bytes and deny_peer_or_method(endpoint, environ) is None:
-            await read_body(receive, environ, endpoint.max_body_bytes)
+        wants_body = endpoint.max_body_bytes and deny_peer_or_method(endpoint, environ) is None
+        if wants_body and not await read_body(receive, environ, endpoint.max_body_bytes):
+            return
         if endpoint.is_blocking:
             loop = asyncio.get_running_loop()
             question = await loop.run_in_executor(reports, read_and_release, endpoint, environ)
@@ -98,15 +101,21 @@ def variable_of(header: bytes) -> str:
     return name if name in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{name}"
 
 
-async def read_body(receive: Receive, environ: Environ, longest: int) -> None:
-    """Put the body into `environ`, or as much of it as shows that it's longer than `longest` bytes."""
+async def read_body(receive: Receive, environ: Environ, longest: int) -> bool:
+    """Put the body into `environ`, or as much of it as shows that it's longer than `longest` bytes.
+
+    False if the client went away.
+    """
     body = bytearray()
     more = True
     while more and len(body) <= longest:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return False
         body += message.get("body", b"")
         more = message.get("more_body", False)
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
+    return True
 
 
 async def respond(answer: Answer, environ: Environ, send: Send) -> None:

@@ -16,7 +16,9 @@ from apikeys.decision.decide import Verdict, decide, decide_many
 from apikeys.gateway import batches
 from apikeys.gateway.batches import BatchQueue, ClientGoneError, QueueFullError
 from apikeys.models import KeyUsage
-from ratelimits.limiter import limiter
+from ratelimits.budgets import Budget, Charge
+from ratelimits.limiter import forget_limiter, limiter
+from ratelimits.stores import StoreUnavailable
 from tests.apikeys.conftest import make_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -146,6 +148,26 @@ def test_a_database_that_is_gone_is_asked_once_for_the_whole_batch(key, monkeypa
     verdicts = decide_many([facts(key)] * 3)
     assert statuses(verdicts) == {503: 3}
     assert len(asked) == 1
+
+
+def test_a_last_use_that_cannot_be_written_costs_nobody_the_verdict(key, monkeypatch, caplog):
+    def locked(*arguments):
+        raise OperationalError("locked")
+
+    monkeypatch.setattr("apikeys.decision.upkeep.note_use", locked)
+    assert statuses(decide_many([facts(key)] * 2)) == {200: 2}
+    assert "last use of a key could not be written" in caplog.text
+
+
+def test_without_the_store_only_requests_with_budgets_are_degraded(key, monkeypatch):
+    def away(*arguments, **options):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(limiter().store, "hit_many", away)
+    monkeypatch.setattr(limiter().store, "hit_with", lambda *arguments: None, raising=False)
+    outcomes = limiter().hit_many([Charge(()), Charge((Budget("a", 1, 60),))])
+    assert [outcome.degraded for outcome in outcomes] == [False, True]
+    forget_limiter()
 
 
 # --- The queue -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 from django.db import connections
@@ -10,7 +11,7 @@ from django.utils.datastructures import CaseInsensitiveMapping
 
 from apikeys.gateway.asgi import gateways_first
 from apikeys.gateway.batches import BatchQueue
-from config.threads import in_threads
+from config.threads import in_origin_form, in_threads
 from config.wsgi import application as django_application
 
 
@@ -33,9 +34,12 @@ def scope_of(path, headers=(), *, method="GET", peer="127.0.0.1", **more):
 
 
 async def asked(application, scope, body=b""):
-    """Status line, headers and body of the answer."""
+    """Status line, headers and body of the answer. body: bytes, or chunks of a body whose client leaves after them."""
     sent = []
-    unread = [{"type": "http.request", "body": body, "more_body": False}]
+    if isinstance(body, bytes):
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+    else:
+        unread = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in body]
 
     async def receive():
         return unread.pop(0) if unread else {"type": "http.disconnect"}
@@ -44,16 +48,19 @@ async def asked(application, scope, body=b""):
         sent.append(message)
 
     await application(scope, receive, send)
+    if not sent:
+        return None
     start, *rest = sent
     headers = CaseInsensitiveMapping({name.decode(): value.decode("latin-1") for name, value in start["headers"]})
     status = f"{start['status']} {HTTPStatus(start['status']).phrase}"
     return status, headers, b"".join(message.get("body", b"") for message in rest)
 
 
-def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, **scope):
+def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None, **scope):
     """What config.asgi answers. before, after: called in the thread that decides."""
-    queue = BatchQueue()
-    application = gateways_first(in_threads(django_application), queue)
+    queue, reports = BatchQueue(), ThreadPoolExecutor(1)
+    pages = in_threads(django_application) if pages is None else pages
+    application = in_origin_form(gateways_first(pages, queue, reports))
     try:
         if before is not None:
             queue.threads.submit(before).result()
@@ -62,5 +69,6 @@ def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, **scope):
             queue.threads.submit(after).result()
         return response
     finally:
-        queue.threads.submit(connections.close_all).result()
-        queue.threads.shutdown()
+        for threads in (queue.threads, reports):
+            threads.submit(connections.close_all).result()
+            threads.shutdown()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from django.db import connection
 
-from apikeys.gateway.asgi import environ_of, gateways_first
+from apikeys.gateway import endpoints
+from apikeys.gateway.asgi import IS_CLOSED, environ_of, gateways_first
 from apikeys.models import KeyUsage
+from config import threads
 from config.middleware import MACHINE_HEADERS
+from config.threads import in_threads
 from tests.apikeys.gateway.asgi import ask_asgi, scope_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,7 +64,7 @@ def test_everything_else_goes_on_to_django():
     async def elsewhere(scope, receive, send):
         passed_on.append(scope["path"])
 
-    asyncio.run(gateways_first(elsewhere, None)({"type": "http", "path": "/authz"}, None, None))
+    asyncio.run(gateways_first(elsewhere, None, None)({"type": "http", "path": "/authz"}, None, None))
     assert passed_on == ["/authz"]
 
 
@@ -105,3 +109,89 @@ def test_yes_and_no_have_the_security_headers(key):
     _, denied, _ = ask_asgi("/authz/nginx", orders(key)[1:])
     assert denied["X-Auth-Reason"] == "missing_key"
     assert all(allowed[name] == denied[name] == value for name, value in MACHINE_HEADERS)
+
+
+def json_of(answer):
+    return json.loads(answer[2])
+
+
+JSON = [("Content-Type", "application/json")]
+
+
+def test_services_ask_and_report_in_json(key):
+    question = {"key": key.secret, "method": "GET", "path": "/orders"}
+    verdict = json_of(ask_asgi("/authz/verify", JSON, method="POST", body=json.dumps(question).encode()))
+    assert verdict["allowed"] is True
+    report = [{"event_id": verdict["event_id"], "status_code": 204}]
+    told = json_of(ask_asgi("/authz/usage", JSON, method="POST", body=json.dumps(report).encode()))
+    assert told == {"recorded": 1, "unchanged": 0, "unknown": []}
+    assert KeyUsage.objects.get().status_code == 204
+
+
+def test_a_body_that_ends_too_early_or_too_late(key):
+    assert ask_asgi("/authz/verify", JSON, method="POST", body=[b'{"key": ', b'"a']) is None
+    status, _, _ = ask_asgi("/authz/verify", JSON, method="POST", body=[b"x" * 40_000] * 3)
+    assert status == "413 Request Entity Too Large"
+    assert KeyUsage.objects.count() == 0
+
+
+def test_a_target_with_its_host_is_the_path(key):
+    assert ask_asgi("http://elsewhere.example/authz/nginx", orders(key))[0] == "200 OK"
+
+
+def test_a_client_that_is_gone_is_not_decided(key):
+    gone = {"extensions": {IS_CLOSED: lambda: True}}
+    assert ask_asgi("/authz/nginx", orders(key), **gone)[0] == "503 Service Unavailable"
+    assert KeyUsage.objects.count() == 0
+
+
+def fail(*arguments):
+    raise ZeroDivisionError
+
+
+def test_an_error_is_503_wherever_it_happens(key, monkeypatch):
+    broken = endpoints.Endpoint(fail)
+    monkeypatch.setitem(endpoints.ROUTES, "/authz/caddy", broken)
+    assert ask_asgi("/authz/caddy", orders(key))[0] == "503 Service Unavailable"
+    monkeypatch.setattr("apikeys.gateway.dialects.approval", fail)
+    assert ask_asgi("/authz/nginx", orders(key))[0] == "503 Service Unavailable"
+    assert KeyUsage.objects.count() == 1
+
+
+# --- Pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_gets_whole_bodies_and_clean_names():
+    """The query in ASCII, no header that passes for another one, and the target as it was sent."""
+    seen = {}
+
+    def page(environ, start_response):
+        seen.update(environ, body=environ["wsgi.input"].read())
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
+
+    headers = [("X_Forwarded_For", "10.0.0.1"), ("X-Forwarded-For", "203.0.113.9")]
+    body = b"a" * 100_000
+    scope = {"query_string": b"next=\xff&a=%20b", "raw_path": b"/a%2Fb", "method": "POST"}
+    assert ask_asgi("/a/b", headers, body=body, pages=in_threads(page), **scope)[0] == "200 OK"
+    assert seen["body"] == body
+    assert seen["QUERY_STRING"] == "next=%FF&a=%20b"
+    assert seen["RAW_URI"] == "/a%2Fb?next=%FF&a=%20b"
+    assert seen["HTTP_X_FORWARDED_FOR"] == "203.0.113.9"
+
+
+def test_half_a_form_and_one_that_is_too_large_reach_no_page(monkeypatch):
+    monkeypatch.setattr(threads, "MAX_BODY_BYTES", 100)
+    pages = in_threads(fail)
+    assert ask_asgi("/users/", body=[b"a" * 50], pages=pages)[0] == "400 Bad Request"
+    assert ask_asgi("/users/", body=b"a" * 101, pages=pages)[0] == "413 Request Entity Too Large"
+
+
+def test_there_are_no_websockets():
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(in_threads(fail)({"type": "websocket"}, None, send))
+    assert sent == ["websocket.close"]
