@@ -258,7 +258,7 @@ class BulkActionView(ActionView):
 
 
 class SelectionForm(forms.Form):
-    """An action, and the rows: those that are ticked, or `everything` that a list finds."""
+    """An action, and the rows: those that are selected, or `everything` that a list finds."""
 
     action = forms.ChoiceField(error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose an action."))
     everything = forms.CharField(required=False)
