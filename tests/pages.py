@@ -1,61 +1,100 @@
-"""The fields of a page's form, to submit them unchanged or changed."""
+"""The forms of a page, to submit them unchanged or changed, and its text."""
 
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import NamedTuple
 
 NOT_SENT = {"submit", "button", "reset", "file", "image"}
 
 
-class FormReader(HTMLParser):
-    """Collects what a browser would send for each POST form."""
+class Form(NamedTuple):
+    """A form with all its fields, and the values a browser would send for each: none for a box that isn't checked."""
 
-    def __init__(self):
+    address: str
+    method: str
+    fields: dict[str, list[str]]
+
+    @property
+    def sent(self):
+        return {name: values for name, values in self.fields.items() if values}
+
+
+class FormReader(HTMLParser):
+    """Reads the forms of a page. address: of the page."""
+
+    def __init__(self, address=""):
         super().__init__()
-        self.forms, self.select, self.area = [], None, None
+        self.address, self.forms = address, []
+        self.form, self.select, self.area = None, None, None
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+        found = {name: value or "" for name, value in attributes}
         if tag == "form":
-            self.forms.append({})
-        if not self.forms:
-            return
-        name = found.get("name")
-        if tag == "input" and name and found.get("type") not in NOT_SENT and "disabled" not in found:
-            if found.get("type") not in {"checkbox", "radio"}:
-                self.add(name, found.get("value", ""))
-            elif "checked" in found:
-                self.add(name, found.get("value", "on"))
+            self.form = Form(found.get("action") or self.address, found.get("method", "get").lower(), {})
+            self.forms.append(self.form)
+        elif self.form is not None:
+            self.handle_field(tag, found)
+
+    def handle_field(self, tag, found):
+        if tag == "input":
+            self.handle_input(found)
         elif tag == "select":
-            self.select = name
-        elif tag == "option" and self.select and "selected" in found:
-            self.add(self.select, found.get("value", ""))
+            self.select, self.options = found, []
+            self.field(found["name"])
+        elif tag == "option" and self.select:
+            self.options.append(found.get("value", ""))
+            if "selected" in found:
+                self.field(self.select["name"]).append(found.get("value", ""))
         elif tag == "textarea":
-            self.area = (name, [])
+            self.area = (found["name"], [])
+
+    def handle_input(self, found):
+        if not found.get("name") or found.get("type") in NOT_SENT or "disabled" in found:
+            return
+        values = self.field(found["name"])
+        if found.get("type") not in {"checkbox", "radio"}:
+            values.append(found.get("value", ""))
+        elif "checked" in found:
+            values.append(found.get("value", "on"))
 
     def handle_data(self, data):
         if self.area:
             self.area[1].append(data)
 
     def handle_endtag(self, tag):
-        if tag == "textarea" and self.area:
-            self.add(self.area[0], "".join(self.area[1]).removeprefix("\n").replace("\n", "\r\n"))
+        if tag == "form":
+            self.form = None
+        elif tag == "textarea" and self.area:
+            self.field(self.area[0]).append("".join(self.area[1]).removeprefix("\n").replace("\n", "\r\n"))
             self.area = None
-        elif tag == "select":
+        elif tag == "select" and self.select:
+            values = self.field(self.select["name"])
+            if not values and "multiple" not in self.select:
+                values.extend(self.options[:1])
             self.select = None
 
-    def add(self, name, value):
-        self.forms[-1].setdefault(name, []).append(value)
+    def field(self, name):
+        return self.form.fields.setdefault(name, [])
+
+
+def forms_in(html, address=""):
+    reader = FormReader(address)
+    reader.feed(html)
+    return reader.forms
 
 
 def fields_of(html, name):
     """What a browser would send, unchanged, for the form that has this field."""
-    reader = FormReader()
-    reader.feed(html)
-    return next(form for form in reader.forms if name in form)
+    return next(form.sent for form in forms_in(html) if name in form.sent)
 
 
 def opened(client, url, name="name"):
     response = client.get(url)
     assert response.status_code == 200, response
     return fields_of(response.content.decode(), name)
+
+
+def text_of(response):
+    """The page, with every run of white space as one space."""
+    return " ".join(response.content.decode().split())

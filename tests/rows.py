@@ -23,7 +23,7 @@ def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
 
 
 def make_limit(tier, path="/orders/*", **fields):
-    return RateLimit.objects.create(tier=tier, path=path, **{"limit": 100, **fields})
+    return RateLimit.objects.create(tier=tier, path=path, **{"limit": 10, **fields})
 
 
 def make_usage(key, **fields):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
-from typing import NamedTuple
 
 import pytest
 
 from accounts.management.groups import create_groups
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, signed_in
+from tests.pages import forms_in
 from tests.rows import make_key, make_limit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_formsets")]
@@ -35,60 +34,11 @@ HOLDER_PAGES = (
 VISITOR_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/")
 
 
-class Form(NamedTuple):
-    address: str
-    method: str
-    fields: dict[str, str | None]
-
-    @property
-    def sent(self):
-        """What a browser sends for the unchanged form."""
-        return {name: value for name, value in self.fields.items() if value is not None}
-
-
-class FormReader(HTMLParser):
-    """The forms of a page, with what a browser would send for each; None for a checkbox that isn't selected."""
-
-    def __init__(self, address):
-        super().__init__()
-        self.address, self.forms, self._form, self._select = address, [], None, ""
-
-    def handle_starttag(self, tag, attributes):
-        values = {name: value or "" for name, value in attributes}
-        if tag == "form":
-            self._form = Form(values.get("action") or self.address, values.get("method", "get").lower(), {})
-            self.forms.append(self._form)
-        elif self._form is not None:
-            self.handle_field(tag, values)
-
-    def handle_field(self, tag, values):
-        name, fields = values.get("name", ""), self._form.fields
-        if tag == "option" and self._select and ("selected" in values or not fields[self._select]):
-            fields[self._select] = values.get("value", "")
-        elif tag == "select":
-            self._select = name
-            fields.setdefault(name, "")
-        elif tag == "textarea" and name:
-            fields[name] = ""
-        elif tag == "input" and name and values.get("type") not in {"file", "submit"}:
-            ticks = values.get("type") in {"checkbox", "radio"}
-            fields[name] = (
-                fields.get(name) if ticks and "checked" not in values else values.get("value", "on" if ticks else "")
-            )
-
-    def handle_endtag(self, tag):
-        if tag == "form":
-            self._form = None
-        if tag == "select":
-            self._select = ""
-
-
 def forms_of(client, address):
     answer = client.get(address, follow=True)
     assert answer.status_code == 200
-    reader = FormReader(address)
-    reader.feed(answer.content.decode())
-    return [form for form in reader.forms if not form.address.startswith(("/accounts/logout/", "/admin/logout/"))]
+    forms = forms_in(answer.content.decode(), address)
+    return [form for form in forms if not form.address.startswith(("/accounts/logout/", "/admin/logout/"))]
 
 
 def is_worth_tampering(name):

@@ -20,6 +20,7 @@ from config.base.history import CHANGE, Author, Change
 from config.base.stale import TOKEN, ConcurrentChange, EditForm, StaleRows
 from config.base.views import MAX_ATTEMPTS, retry_on_conflict
 from ratelimits.models import RateLimit
+from tests.accounts.people import signed_in
 from tests.conftest import make_user
 from tests.pages import fields_of, opened
 from tests.rows import make_key, make_limit, make_staff
@@ -28,12 +29,6 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 ADMIN = "/admin/{}/{}/change/"
-
-
-def signed_in(user):
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def send(client, url, fields, **changes):

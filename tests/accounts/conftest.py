@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ratelimits.limiter import forget_limiter
+from ratelimits.limiter import forget_limiter, limiter
+from tests.services import redis_url
 
 
 @pytest.fixture(autouse=True)
@@ -12,6 +13,22 @@ def fresh_budgets(settings):
     forget_limiter()
     yield
     forget_limiter()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def any_store(request, settings):
+    """Each store in turn counts."""
+    settings.RATE_LIMIT_STORE = request.param
+    if request.param == "redis":
+        settings.REDIS_URL = redis_url()
+    forget_limiter()
+    limiter().store.clear()
+
+
+@pytest.fixture
+def media_folder(settings, tmp_path):
+    """The pictures that a test uploads."""
+    settings.MEDIA_ROOT = tmp_path
 
 
 # The fixtures of tests that sign in through a provider.

@@ -30,7 +30,7 @@ from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, ma
 from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 
 TRACES = ("alice", "wonder", "198.51.100.4", "lynx", "github-77", "google-77")
 
@@ -52,11 +52,6 @@ def whole_database():
             cursor.execute(f'SELECT * FROM "{table}"')
             parts += [str(value) for row in cursor.fetchall() for value in row]
     return " ".join(parts).lower()
-
-
-@pytest.fixture(autouse=True)
-def own_folder(settings, tmp_path):
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

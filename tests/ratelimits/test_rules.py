@@ -9,10 +9,7 @@ from ratelimits.advice import never_wins, takes_over_from
 from ratelimits.budgets import rate_in_words
 from ratelimits.models import RateLimit
 from ratelimits.rules import budgets_for, forget_rules, owner_of_address, rules_for_tier
-
-
-def limit(tier, path, *, number=10, **fields):
-    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
+from tests.rows import make_limit
 
 
 def names(budgets):
@@ -23,9 +20,9 @@ def names(budgets):
 
 
 def test_the_limits_of_the_winning_pattern_apply_together(free):
-    second = limit(free, "/orders/{id}", period=1, name="burst")
-    limit(free, "/orders/{id}", period=86400, window="fixed", name="quota", number=1000)
-    limit(free, "/orders/*", name="wide")
+    second = make_limit(free, "/orders/{id}", period=1, name="burst")
+    make_limit(free, "/orders/{id}", period=86400, window="fixed", name="quota", limit=1000)
+    make_limit(free, "/orders/*", name="wide")
     budgets = budgets_for("user:7", free.pk, "GET", "/orders/5")
     assert names(budgets) == ["burst", "quota"]
     assert budgets[0] == second.budget("user:7")
@@ -33,12 +30,12 @@ def test_the_limits_of_the_winning_pattern_apply_together(free):
 
 
 def test_the_counter_is_the_same_whatever_stands_for_the_name(free):
-    limit(free, "/orders/{id}")
+    make_limit(free, "/orders/{id}")
     assert budgets_for("user:7", free.pk, "GET", "/orders/5") == budgets_for("user:7", free.pk, "GET", "/orders/6")
 
 
 def test_changing_the_limit_does_not_change_the_counter(free):
-    row = limit(free, "/orders")
+    row = make_limit(free, "/orders")
     before = budgets_for("user:7", free.pk, "GET", "/orders")[0].key
     row.limit = 20
     row.save()
@@ -49,7 +46,7 @@ def test_changing_the_limit_does_not_change_the_counter(free):
 
 def test_what_no_limit_matches_shares_one_default_budget(free, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 5, 30
-    limit(free, "/orders")
+    make_limit(free, "/orders")
     first, second = (budgets_for("user:7", free.pk, "GET", path)[0] for path in ("/a", "/b"))
     assert first == second
     assert (first.key, first.limit, first.period, first.name) == ("user:7/default", 5, 30, "default")
@@ -61,7 +58,7 @@ def test_without_a_tier_the_default_applies(db):
 
 @pytest.mark.parametrize("end", ["the limit", "the tier"])
 def test_a_deleted_limit_or_tier_no_longer_applies(free, end):
-    row = limit(free, "/orders", name="orders")
+    row = make_limit(free, "/orders", name="orders")
     if end == "the limit":
         row.delete()
     else:
@@ -72,7 +69,7 @@ def test_a_deleted_limit_or_tier_no_longer_applies(free, end):
 def test_a_change_is_seen_within_seconds_and_costs_one_query_meanwhile(free, monkeypatch, django_assert_num_queries):
     now = [1000.0]
     monkeypatch.setattr(rules.time, "monotonic", lambda: now[0])
-    row = limit(free, "/orders", name="orders")
+    row = make_limit(free, "/orders", name="orders")
     with django_assert_num_queries(1):
         first = rules_for_tier(free.pk)
     with django_assert_num_queries(0):
@@ -158,20 +155,20 @@ def test_a_bad_pattern_is_refused_at_the_path(free):
 
 def test_a_limit_that_would_never_apply_is_refused_and_says_why(free):
     for path in ("/orders", "/orders/{id}/*"):
-        limit(free, path)
+        make_limit(free, path)
     message = refusal(free, "/orders/*")["path"][0]
     assert "would never apply" in message
     assert "/orders, /orders/{id}/*" in message
 
 
 def test_the_same_pattern_under_another_name_is_refused(free):
-    limit(free, "/orders/{id}")
+    make_limit(free, "/orders/{id}")
     assert "matches the same requests as /orders/{id}" in refusal(free, "/orders/{order}")["path"][0]
     RateLimit(tier=free, path="/orders/{order}", limit=5, period=3600).full_clean()
 
 
 def test_a_limit_can_be_saved_again_unchanged(free):
-    row = limit(free, "/orders/")
+    row = make_limit(free, "/orders/")
     row.full_clean()
     assert row.path == "/orders"
 

@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, transaction
-from django.test import Client
 
 from accounts import services
 from accounts.models import User
@@ -16,6 +15,7 @@ from config.base.history import Author
 from config.base.models import ConcurrentDeletion
 from ratelimits.models import RateLimit
 from ratelimits.services import copy_limits
+from tests.accounts.people import signed_in
 from tests.conftest import make_user
 from tests.parallel import in_parallel
 from tests.rows import make_limit
@@ -30,12 +30,6 @@ ROUNDS = 6
 def root():
     Tier.objects.get_or_create(name="free")
     return make_user("root", is_staff=True, is_superuser=True)
-
-
-def signed_in(user):
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def fields(user, tier):

@@ -18,13 +18,8 @@ from accounts import pictures
 from tests.accounts.people import messages, signed_in
 from tests.accounts.profile.test_profile_picture import chunk, drawn, png_that_claims, read, stored, upload
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif"}
-
-
-@pytest.fixture(autouse=True)
-def own_folder(settings, tmp_path):
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

@@ -5,24 +5,17 @@ from __future__ import annotations
 import pytest
 
 from ratelimits.limiter import limiter
-from ratelimits.models import RateLimit
 from ratelimits.rules import budgets_for
-
-
-def limit(tier, path, *, number=10, **fields):
-    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
-
-
-def text(response):
-    return " ".join(response.content.decode().split())
+from tests.pages import text_of
+from tests.rows import make_limit
 
 
 def test_users_see_their_rate_limits_and_remaining_requests(client, alice, free):
-    limit(free, "/orders/{id}", method="GET", number=10)
-    limit(free, "/hidden", mode="observe")
+    make_limit(free, "/orders/{id}", method="GET", limit=10)
+    make_limit(free, "/hidden", mode="observe")
     limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders/5"), 3)
     client.force_login(alice)
-    page = text(client.get("/account/limits/"))
+    page = text_of(client.get("/account/limits/"))
     assert "GET /orders/{id}" in page
     assert "7 of 10" in page
     assert "100 of 100" in page
@@ -31,10 +24,10 @@ def test_users_see_their_rate_limits_and_remaining_requests(client, alice, free)
 
 
 def test_a_user_sees_nothing_of_others(client, alice, bob, free):
-    limit(free, "/orders", number=10)
+    make_limit(free, "/orders", limit=10)
     limiter().hit(budgets_for(f"user:{bob.pk}", free.pk, "GET", "/orders"), 10)
     client.force_login(alice)
-    page = text(client.get("/account/limits/"))
+    page = text_of(client.get("/account/limits/"))
     assert "10 of 10" in page
     assert "none left" not in page
 
@@ -42,7 +35,7 @@ def test_a_user_sees_nothing_of_others(client, alice, bob, free):
 def test_a_user_without_a_tier_sees_the_default(client, sue):
     type(sue).objects.update(tier=None)
     client.force_login(sue)
-    page = text(client.get("/account/limits/"))
+    page = text_of(client.get("/account/limits/"))
     assert "You have no tier" in page
     assert "100 per minute" in page
 
@@ -54,7 +47,7 @@ def test_users_sign_in_first(client, db):
 @pytest.mark.parametrize("number", [1, 50])
 def test_the_page_takes_as_many_queries_for_many_limits(client, alice, free, django_assert_num_queries, number):
     for one in range(number):
-        limit(free, f"/path{one}")
+        make_limit(free, f"/path{one}")
     client.force_login(alice)
     client.get("/account/limits/")
     with django_assert_num_queries(4):  # session, user, tier, limits
@@ -64,4 +57,4 @@ def test_the_page_takes_as_many_queries_for_many_limits(client, alice, free, dja
 def test_the_page_says_so_while_the_store_is_unavailable(client, alice, monkeypatch, transactional_db):
     monkeypatch.setattr(type(limiter().breaker), "is_open", True)
     client.force_login(alice)
-    assert "can't show your remaining requests" in text(client.get("/account/limits/"))
+    assert "can't show your remaining requests" in text_of(client.get("/account/limits/"))

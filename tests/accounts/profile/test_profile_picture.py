@@ -18,7 +18,7 @@ from accounts import pictures
 from accounts.models import User
 from tests.accounts.people import history, make_staff, messages, signed_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 
 
 def drawn(kind="PNG", size=(800, 600), mode="RGB", **options):
@@ -47,11 +47,6 @@ def files():
     except FileNotFoundError:
         return []
     return [name for folder in folders for name in default_storage.listdir(f"profile-images/{folder}")[1]]
-
-
-@pytest.fixture(autouse=True)
-def own_folder(settings, tmp_path):
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from django.test import Client, RequestFactory
 
 from accounts import addresses, services
 from accounts.models import User
-from ratelimits.limiter import forget_limiter
 from tests.accounts.signin.steps import (
     PASSWORD,
     ask_for_reset,
@@ -27,7 +26,6 @@ from tests.accounts.signin.steps import (
     verified,
 )
 from tests.parallel import in_parallel
-from tests.services import redis_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BROWSERS = 6
@@ -123,14 +121,6 @@ def test_a_link_to_a_new_address_opened_by_six_moves_it_once_and_warns_the_old_o
     assert alice.email == "alice@new.example"
     assert [(row.email, row.verified) for row in EmailAddress.objects.filter(user=alice)] == [(alice.email, True)]
     assert [message.to for message in mailoutbox] == [["alice@example.com"]]
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def any_store(request, settings):
-    settings.RATE_LIMIT_STORE = request.param
-    if request.param == "redis":
-        settings.REDIS_URL = redis_url()
-    forget_limiter()
 
 
 def waiting(count):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from django.test import Client, RequestFactory
 
 from accounts.signin import throttle
-from ratelimits.limiter import forget_limiter, limiter
+from ratelimits.limiter import forget_limiter
 from tests.accounts.signin.steps import (
     NEW_PASSWORD,
     PASSWORD,
@@ -16,22 +15,8 @@ from tests.accounts.signin.steps import (
     unverified,
     verified,
 )
-from tests.services import redis_url
 
 CLOSED_PORT = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def any_store(request, settings, alice):
-    """The throttle must not care which store counts."""
-    settings.RATE_LIMIT_STORE = request.param
-    if request.param == "redis":
-        settings.REDIS_URL = redis_url()
-    forget_limiter()
-    keys = [budget.key for budget in budgets_of(alice)]
-    limiter().reset(keys)
-    yield request.param
-    limiter().reset(keys)
 
 
 def budgets_of(user):

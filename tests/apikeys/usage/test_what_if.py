@@ -10,16 +10,10 @@ from django.utils import timezone
 
 from apikeys.models import APIKey, KeyUsage
 from ratelimits.models import RateLimit
+from tests.pages import text_of
+from tests.rows import make_limit
 
 URL = "/admin/ratelimits/what-if/"
-
-
-def limit(tier, path, *, number=10, **fields):
-    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
-
-
-def text(response):
-    return " ".join(response.content.decode().split())
 
 
 def test_the_page_is_found_by_its_name():
@@ -68,25 +62,25 @@ def asked(tier, **fields):
 
 
 def test_what_if_counts_what_a_limit_would_have_denied(staff_client, busy_alice, free):
-    page = text(staff_client.get(URL, asked(free)))
+    page = text_of(staff_client.get(URL, asked(free)))
     assert "would have denied <strong>15 requests</strong> of 20, made by <strong>1 user</strong> of 1" in page
     assert "alice" in page
     assert not RateLimit.objects.exists()
 
 
 def test_what_if_knows_the_neighbours(staff_client, busy_alice, free):
-    limit(free, "/orders/5")
-    assert "would not have counted any request" in text(staff_client.get(URL, asked(free)))
+    make_limit(free, "/orders/5")
+    assert "would not have counted any request" in text_of(staff_client.get(URL, asked(free)))
 
 
 def test_what_if_the_limit_that_is_there_had_other_figures(staff_client, busy_alice, free):
-    limit(free, "/orders/{id}", period=3600, number=99)
-    assert "<strong>15 requests</strong>" in text(staff_client.get(URL, asked(free)))
+    make_limit(free, "/orders/{id}", period=3600, limit=99)
+    assert "<strong>15 requests</strong>" in text_of(staff_client.get(URL, asked(free)))
 
 
 def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
-    row = limit(free, "/orders/{id}", number=5)
-    page = text(staff_client.post(f"{URL}?limit_id={row.pk}", asked(free, limit=18, mode="enforce", name="x")))
+    row = make_limit(free, "/orders/{id}", limit=5)
+    page = text_of(staff_client.post(f"{URL}?limit_id={row.pk}", asked(free, limit=18, mode="enforce", name="x")))
     assert "<strong>2 requests</strong>" in page
     row.refresh_from_db()
     assert row.limit == 5
@@ -94,7 +88,7 @@ def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
 
 def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
     monkeypatch.setattr("apikeys.usage.what_if.MAX_EVENTS", 10)
-    page = text(staff_client.get(URL, asked(free)))
+    page = text_of(staff_client.get(URL, asked(free)))
     assert "Only the first" in page
 
 
@@ -104,7 +98,7 @@ def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, fr
 def test_bad_input_to_what_if_is_an_error_at_the_field(staff_client, free, wrong):
     response = staff_client.get(URL, asked(free) | wrong)
     assert response.status_code == 200
-    assert "errorlist" in text(response)
+    assert "errorlist" in text_of(response)
 
 
 def test_what_if_of_a_limit_that_is_not_there(staff_client, db):

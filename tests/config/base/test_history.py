@@ -61,3 +61,12 @@ def test_a_long_value_is_cut(free):
 
 def test_nothing_changed_gives_no_changes(alice):
     assert history.changes_between(history.snapshot(alice), history.snapshot(alice)) == []
+
+
+def test_who_set_a_value_is_found_behind_entries_on_other_fields(alice, sue, bob):
+    entry = history.Author(sue).record(alice, history.CHANGE, changes=[{"field": "name", "old": "A", "new": "B"}])
+    history.Author(bob).record(alice, history.CHANGE, changes=[{"field": "tier", "old": "free", "new": "pro"}])
+    history.Author(bob).record(alice, history.CHANGE, note="Signed out.")
+    assert history.entry_that_set(alice, "name", "B") == entry
+    assert history.entry_that_set(alice, "name", "C") is None
+    assert history.entry_that_set(alice, "email", "B") is None

@@ -20,6 +20,7 @@ from config.base.search import trigram_indexes
 from config.base.text import search_form
 from ratelimits.models import RateLimit
 from tests.accounts.people import signed_in
+from tests.config.base.sections import SECTIONS, changelist, path_of
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit
 from tiers.models import Tier
@@ -65,7 +66,8 @@ def results(client, place, typed):
     if place == "autocomplete":
         query = {"app_label": "accounts", "model_name": "user", "field_name": "tier", "term": typed}
         return [row["text"] for row in client.get("/admin/autocomplete/", query).json()["results"]]
-    return [row.name for row in client.get(f"/admin/{place}/", {"q": typed}).context["cl"].result_list]
+    section = next(section for section in SECTIONS if path_of(section) == f"/admin/{place}/")
+    return [row.name for row in changelist(section, User.objects.get(username="sue"), {"q": typed}).result_list]
 
 
 def make_all(name, free):

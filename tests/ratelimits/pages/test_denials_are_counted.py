@@ -23,6 +23,12 @@ from tests.waiting import wait_until
 DENIED = 42
 
 
+@pytest.fixture
+def quick_thread(monkeypatch):
+    """The thread that records denials does so at once, not after some seconds."""
+    monkeypatch.setattr(recorder_module, "WRITE_INTERVAL", 0.02)
+
+
 def budget(owner="user:1"):
     return [Budget(f"{owner}/rule:1", 1, 36_000, name="one")]
 
@@ -96,22 +102,23 @@ def test_counts_that_the_database_refuses_are_kept_until_it_takes_them(memory, c
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatch):
+def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatch, quick_thread):
     refused = []
 
     def refuse_at_first(due, write=recorder_module.write):
-        if len(refused) < 3:
+        if due and len(refused) < 3:
             refused.append(due)
             return due
         return write(due)
 
     monkeypatch.setattr(recorder_module, "write", refuse_at_first)
+    monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)  # requests leave all writing to the thread
     deny(DENIED)
     wait_until(lambda: counted() == DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog):
+def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog, quick_thread):
     failures = []
 
     def fail_at_first(due, write=recorder_module.write):

@@ -12,11 +12,13 @@ from django.utils import timezone
 
 from config.base.history import Author
 from ratelimits.limiter import limiter
-from ratelimits.models import Denial, Outage, RateLimit
+from ratelimits.models import Denial, Outage
 from ratelimits.rules import budgets_for
 from ratelimits.services import set_mode
 from ratelimits.stores import StoreUnavailable
 from tests.conftest import make_user
+from tests.pages import text_of
+from tests.rows import make_limit
 
 pytestmark = pytest.mark.usefixtures("memory")
 PAGES = ("match_tester", "limited_now", "copy")
@@ -24,14 +26,6 @@ PAGES = ("match_tester", "limited_now", "copy")
 
 def url(name):
     return reverse(f"ratelimits:{name}")
-
-
-def limit(tier, path, *, number=10, **fields):
-    return RateLimit.objects.create(tier=tier, path=path, limit=number, **fields)
-
-
-def text(response):
-    return " ".join(response.content.decode().split())
 
 
 def exhaust(user, path="/x"):
@@ -77,8 +71,8 @@ def test_a_reset_takes_a_post(staff_client):
 
 def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
     for path in ("/orders/{id}", "/orders/*", "/*"):
-        limit(free, path, name=f"limit on {path}")
-    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
+        make_limit(free, path, name=f"limit on {path}")
+    page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
     assert "any /orders/{id}</span> apply" in page
     assert "GET /orders/5" in page
     assert page.index("limit on /orders/{id}") < page.index("limit on /orders/*") < page.index("limit on /*")
@@ -86,15 +80,15 @@ def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
 
 
 def test_the_match_tester_takes_a_user_and_shows_what_is_left(staff_client, alice, free):
-    limit(free, "/orders", name="orders")
+    make_limit(free, "/orders", name="orders")
     limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders"))
     for typed in ("alice", "ALICE@example.com"):
-        page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders", "user": typed}))
+        page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders", "user": typed}))
         assert "9 of 10" in page
 
 
 def test_the_match_tester_says_when_only_the_default_applies(staff_client, free):
-    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "tier": free.pk}))
+    page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "tier": free.pk}))
     assert "so the default applies" in page
     assert "100 per minute" in page
 
@@ -115,12 +109,12 @@ def test_the_match_tester_says_when_only_the_default_applies(staff_client, free)
 def test_bad_input_to_the_match_tester_is_an_error_at_the_field(staff_client, query, message):
     response = staff_client.get(url("match_tester"), {"method": "GET"} | query)
     assert response.status_code == (200 if message else 400)
-    assert message is None or message in text(response)
+    assert message is None or message in text_of(response)
 
 
 def test_a_user_without_a_tier_meets_the_default(staff_client, sue):
     type(sue).objects.update(tier=None)
-    page = text(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "user": "sue"}))
+    page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "user": "sue"}))
     assert "<dt>Tier</dt><dd>None</dd>" in page
     assert "100 of 100" in page
 
@@ -131,7 +125,7 @@ def test_a_user_without_a_tier_meets_the_default(staff_client, sue):
 def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT = 2
     exhaust(alice)
-    page = text(staff_client.get(url("limited_now")))
+    page = text_of(staff_client.get(url("limited_now")))
     assert "alice" in page
     assert "2 per minute" in page
     assert "denied for 30 seconds" in page
@@ -139,7 +133,7 @@ def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, sett
 
 def test_an_empty_list_says_so(staff_client):
     Outage.objects.all().delete()  # outages are recorded outside the test's transaction, so another test may have left one
-    page = text(staff_client.get(url("limited_now")))
+    page = text_of(staff_client.get(url("limited_now")))
     assert "Nobody was rate limited in the last 5 minutes" in page
     assert "No outages in the last 7 days" in page
 
@@ -150,14 +144,14 @@ def test_an_address_is_listed_as_such_and_old_refusals_are_not(staff_client):
     Denial.objects.create(key="addr:192.0.2.1/default", owner="addr:192.0.2.1", last_at=now, **row)
     old = now - dt.timedelta(minutes=6)
     Denial.objects.create(key="addr:192.0.2.2/default", owner="addr:192.0.2.2", last_at=old, **row)
-    page = text(staff_client.get(url("limited_now")))
+    page = text_of(staff_client.get(url("limited_now")))
     assert "addr:192.0.2.1" in page
     assert "addr:192.0.2.2" not in page
 
 
 @pytest.mark.parametrize("number", [1, 50])
 def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, django_assert_num_queries, number):
-    rule, now = limit(free, "/x"), timezone.now()
+    rule, now = make_limit(free, "/x"), timezone.now()
     for one in range(number):
         user = make_user(f"user{one}")
         Denial.objects.create(
@@ -166,16 +160,16 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, 
         )  # fmt: skip
     staff_client.get(url("limited_now"))
     with django_assert_num_queries(6):  # session, user, count, refusals, accounts, outages
-        assert "user0" in text(staff_client.get(url("limited_now")))
+        assert "user0" in text_of(staff_client.get(url("limited_now")))
 
 
 def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_client, alice, free, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT = 2
-    limit(free, "/orders", number=1)
+    make_limit(free, "/orders", limit=1)
     exhaust(alice)
     exhaust(alice, "/orders")
     response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
-    assert "Rate limits reset for alice" in text(response)
+    assert "Rate limits reset for alice" in text_of(response)
     for path in ("/x", "/orders"):
         assert limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", path)).allowed
     assert "Rate limit counters reset" in LogEntry.objects.get().change_message
@@ -190,7 +184,7 @@ def test_a_reset_while_the_store_is_away_says_so_and_changes_nothing(staff_clien
 
     monkeypatch.setattr(limiter().store, "reset", away)
     response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
-    assert "nothing was reset" in text(response)
+    assert "nothing was reset" in text_of(response)
     assert Denial.objects.exists()
 
 
@@ -210,7 +204,7 @@ def test_whoever_is_not_limited_cannot_be_reset(staff_client, owner):
 def test_outages_are_shown(staff_client):
     Outage.objects.create(store="redis", node="web1, process 7", error="no <b>answer</b>", began_at=timezone.now(),
                           allowed=1234)  # fmt: skip
-    page = text(staff_client.get(url("limited_now")))
+    page = text_of(staff_client.get(url("limited_now")))
     assert "web1, process 7" in page
     assert "1,234" in page
     assert "ongoing" in page
@@ -221,11 +215,11 @@ def test_outages_are_shown(staff_client):
 
 
 def test_copying_shows_first_and_then_adds_what_is_missing(staff_client, free, pro):
-    limit(free, "/orders/{id}", name="orders")
-    limit(free, "/users", name="users")
-    limit(pro, "/users", number=99)
+    make_limit(free, "/orders/{id}", name="orders")
+    make_limit(free, "/users", name="users")
+    make_limit(pro, "/users", limit=99)
     tiers = {"source": free.pk, "target": pro.pk}
-    page = text(staff_client.get(url("copy"), tiers))
+    page = text_of(staff_client.get(url("copy"), tiers))
     assert "1 rate limit will be created" in page
     assert "1 rate limit will be skipped" in page
     assert pro.rate_limits.count() == 1
@@ -237,19 +231,19 @@ def test_copying_shows_first_and_then_adds_what_is_missing(staff_client, free, p
 
 
 def test_copying_twice_changes_nothing(staff_client, free, pro):
-    limit(free, "/orders")
+    make_limit(free, "/orders")
     for _ in range(2):
         staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk})
     assert pro.rate_limits.count() == 1
-    assert "already has all of these rate limits" in text(
+    assert "already has all of these rate limits" in text_of(
         staff_client.get(url("copy"), {"source": free.pk, "target": pro.pk})
     )
 
 
 def test_a_name_that_is_taken_or_too_long_is_made_up(staff_client, free, pro):
-    limit(free, "/a", name="a")
-    limit(free, "/b", name="b" * 99)
-    limit(free, "/c", name="a-pro")
+    make_limit(free, "/a", name="a")
+    make_limit(free, "/b", name="b" * 99)
+    make_limit(free, "/c", name="a-pro")
     staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk})
     assert sorted(name[:10] for name in pro.rate_limits.values_list("name", flat=True))[-2:] == [
         "rate_limit",
@@ -258,11 +252,11 @@ def test_a_name_that_is_taken_or_too_long_is_made_up(staff_client, free, pro):
 
 
 def test_what_would_never_apply_there_is_left_out(staff_client, free, pro):
-    limit(free, "/a/*")
-    limit(pro, "/a")
-    limit(pro, "/a/{x}/*")
+    make_limit(free, "/a/*")
+    make_limit(pro, "/a")
+    make_limit(pro, "/a/{x}/*")
     response = staff_client.post(url("copy"), {"source": free.pk, "target": pro.pk}, follow=True)
-    assert "would never apply" in text(response)
+    assert "would never apply" in text_of(response)
     assert pro.rate_limits.count() == 2
 
 
@@ -271,7 +265,7 @@ def test_bad_tiers_are_an_error_at_the_field(staff_client, free, target):
     tiers = {"source": free.pk, "target": free.pk if target == "same" else target}
     for response in (staff_client.get(url("copy"), tiers), staff_client.post(url("copy"), tiers)):
         assert response.status_code == 200
-        assert "errorlist" in text(response)
+        assert "errorlist" in text_of(response)
 
 
 # --- The admin ---
@@ -283,54 +277,54 @@ def admin_form(tier, **fields):
 
 
 def test_saving_tells_which_limits_lose_requests(staff_client, free):
-    limit(free, "/orders/*")
-    limit(free, "/orders")
+    make_limit(free, "/orders/*")
+    make_limit(free, "/orders")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free), follow=True)
-    assert "no longer count towards /orders/*" in text(response)
+    assert "no longer count towards /orders/*" in text_of(response)
     response = staff_client.post(
         reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/{id}/*", mode="observe"), follow=True
     )
-    assert "/orders/* no longer applies" in text(response)
-    assert "aren&#x27;t limited at all" in text(response)
+    assert "/orders/* no longer applies" in text_of(response)
+    assert "aren&#x27;t limited at all" in text_of(response)
 
 
 def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):
-    limit(free, "/orders")
-    limit(free, "/orders/{id}/*")
+    make_limit(free, "/orders")
+    make_limit(free, "/orders/{id}/*")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/*"))
-    assert "would never apply" in text(response)
-    assert "/orders/*" in text(response)
+    assert "would never apply" in text_of(response)
+    assert "/orders/*" in text_of(response)
 
 
 def test_the_list_shows_limits_as_people_say_them(staff_client, free):
-    limit(free, "/orders", number=100)
-    assert "100 per minute" in text(staff_client.get(reverse("admin:ratelimits_ratelimit_changelist")))
+    make_limit(free, "/orders", limit=100)
+    assert "100 per minute" in text_of(staff_client.get(reverse("admin:ratelimits_ratelimit_changelist")))
 
 
 def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free):
-    row = limit(free, "/orders")
+    row = make_limit(free, "/orders")
     changelist = reverse("admin:ratelimits_ratelimit_changelist")
     for mode in ("observe", "enforce"):
         chosen = {"action": f"{mode}_selected", "_selected_action": row.pk}
-        assert "Within 5 seconds" in text(staff_client.post(changelist, chosen))
-        assert "1 rate limit now" in text(staff_client.post(changelist, chosen | {"post": "yes"}, follow=True))
+        assert "Within 5 seconds" in text_of(staff_client.post(changelist, chosen))
+        assert "1 rate limit now" in text_of(staff_client.post(changelist, chosen | {"post": "yes"}, follow=True))
         row.refresh_from_db()
         assert row.mode == mode
     assert LogEntry.objects.count() == 2
-    assert "There is nothing to change." in text(
+    assert "There is nothing to change." in text_of(
         staff_client.post(changelist, {"action": "enforce_selected", "_selected_action": row.pk}, follow=True)
     )
 
 
 def test_deleting_in_the_admin_is_in_force_at_once_in_this_process(staff_client, free):
-    row = limit(free, "/orders", name="orders")
+    row = make_limit(free, "/orders", name="orders")
     assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "orders"
     staff_client.post(reverse("admin:ratelimits_ratelimit_delete", args=[row.pk]), {"post": "yes"})
     assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "default"
 
 
 def test_a_limit_that_has_the_mode_already_leaves_no_history(sue, free, rf):
-    first, second = limit(free, "/a"), limit(free, "/b")
+    first, second = make_limit(free, "/a"), make_limit(free, "/b")
     second.mode = "observe"
     second.save()
     assert set_mode([first, second], "observe", Author(sue)) == 1
