@@ -25,8 +25,6 @@ def empty_database(test_case):
     ContentType.objects.clear_cache()  # after migrations, content types have other ids
     if not after_flush or after_flush != kept():
         flush(test_case)
-        # Django keeps content types by model, and a test of migrations creates them under other ids.
-        ContentType.objects.clear_cache()
         after_flush[:] = kept()
     # Deleting events notes their hours in another table, by a trigger: a second round empties that, too.
     while tables := filled():
