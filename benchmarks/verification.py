@@ -32,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.verification_load import Target, flood, processor_time
+from benchmarks.verification_load import Target, flood, processor_times, used_since
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "verification.json"
@@ -199,10 +199,10 @@ def measured(
     costs: dict[str, list[float]] = {target.name: [] for target in asked}
     for _ in range(options.rounds):
         for target in asked:
-            before = processor_time(target)
+            before = processor_times(target)
             load = flood(target, options.seconds, clients)
             rates[target.name].append(load.rate)
-            costs[target.name].append((processor_time(target) - before) / load.requests * 1e6)
+            costs[target.name].append(used_since(before, target) / load.requests * 1e6)
     rows = []
     for target in asked:
         pause = round(clients / (statistics.median(rates[target.name]) * SHARE_OF_LOAD) * 1000)

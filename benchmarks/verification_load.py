@@ -82,9 +82,15 @@ def found(pattern: str, report: str) -> re.Match[str]:
     return match
 
 
-def processor_time(target: Target) -> float:
-    """Seconds of processor time that the server used so far, with PostgreSQL's and Redis's for it."""
-    return sum(map(seconds_of, {*family(target.pid), *backends(target.database), *redis_server(target.redis)}))
+def processor_times(target: Target) -> dict[int, float]:
+    """Seconds of processor time of each process of the server so far, with PostgreSQL's and Redis's for it."""
+    processes = {*family(target.pid), *backends(target.database), *redis_server(target.redis)}
+    return {pid: seconds_of(pid) for pid in processes}
+
+
+def used_since(before: dict[int, float], target: Target) -> float:
+    """Seconds; without what processes used that have ended meanwhile."""
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in processor_times(target).items())
 
 
 def seconds_of(pid: int) -> float:

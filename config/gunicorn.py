@@ -31,8 +31,8 @@ keepalive = 15
 # Seconds between SIGTERM and the end, in which load balancers see that the node isn't ready and go elsewhere.
 drain_seconds = float(os.environ.get("DRAIN_SECONDS") or 5)
 # Memory that a library leaks is given back; the jitter keeps workers from restarting together.
-max_requests = 20_000
-max_requests_jitter = 2_000
+max_requests = 1_000_000
+max_requests_jitter = 200_000
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 # X-Forwarded-* is read by Django, as far as TRUSTED_PROXY_HOPS says; gunicorn itself trusts no header. The last two count
 # where Gatehouse listens on a unix socket, whose peers gunicorn trusts whatever forwarded_allow_ips says.
@@ -144,6 +144,8 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        # In seconds. A thread that has locked a counter must not wait long for the interpreter while the loop is busy.
+        sys.setswitchinterval(0.001)
         self.asgi: ASGIApplication = ready_unless_draining(self.asgi)
 
     async def _shutdown(self) -> None:
