@@ -144,8 +144,6 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        # In seconds. A thread that has locked a counter must not wait long for the interpreter while the loop is busy.
-        sys.setswitchinterval(0.001)
         self.asgi: ASGIApplication = ready_unless_draining(self.asgi)
 
     async def _shutdown(self) -> None:
