@@ -149,11 +149,9 @@ class Charge(NamedTuple):
     cost: int = 1
 
 
-def charge_in_turn(
-    charges: Iterable[Charge], counters: MutableMapping[str, Counter], now: int
-) -> tuple[list[Reading], set[str]]:
-    """Charge one request after the other to `counters`, by counter_key; returns the readings and the keys that changed."""
-    readings, changed = [], set()
+def charge_in_turn(charges: Iterable[Charge], counters: MutableMapping[str, Counter], now: int) -> list[Reading]:
+    """Charge one request after the other to `counters`, by counter_key."""
+    readings = []
     for budgets, cost in charges:
         after = [charged(budget, counters.get(budget.counter_key), cost, now) for budget in budgets]
         fits = tuple(counter is not None for counter in after)
@@ -161,10 +159,9 @@ def charge_in_turn(
         for budget, counter in zip(budgets, after, strict=True):
             if allowed and cost and counter is not None:
                 counters[budget.counter_key] = counter
-                changed.add(budget.counter_key)
         standing = tuple(counters.get(budget.counter_key) for budget in budgets)
         readings.append(Reading(allowed, now, fits, standing))
-    return readings, changed
+    return readings
 
 
 class BudgetState(NamedTuple):

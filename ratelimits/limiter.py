@@ -17,11 +17,12 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from ratelimits.budgets import Budget, BudgetState, Charge, Outcome, Reading, state_of
 from ratelimits.recorder import recorder
-from ratelimits.stores import Store, StoreUnavailable
+from ratelimits.stores import DurableStore, Store, StoreUnavailable
 from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import ChargeParameters, PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.split import SplitStore
 from ratelimits.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 # Hits between two sweeps, on average.
 SWEEP_EVERY = 250
 BREAKER_OPEN = StoreUnavailable("The breaker is open.")
-DEGRADED = {allowed: Outcome(allowed=allowed, degraded=True) for allowed in (True, False)}
+DENIED = Outcome(allowed=False, degraded=True)
 
 
 class Limiter:
@@ -50,6 +51,8 @@ class Limiter:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.breaker = Breaker(store)
+        # Counts lasting budgets while Redis is down.
+        self._lasting = Limiter(store.lasting) if isinstance(store, SplitStore) else None
 
     def hit(
         self, budgets: Sequence[Budget], cost: int = 1, *, fail_closed: bool = False, clock: int | None = None
@@ -66,11 +69,11 @@ class Limiter:
         if not any(charge.budgets for charge in charges) or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return [Outcome(allowed=True)] * len(charges)
         if self.breaker.is_open:
-            return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed)
+            return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed, clock=clock)
         try:
             readings = self.store.hit_many(charges, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(charges, error, fail_closed=fail_closed)
+            return self._degraded(charges, error, fail_closed=fail_closed, clock=clock)
         return self._charged(charges, readings)
 
     def hit_with(
@@ -92,19 +95,27 @@ class Limiter:
         """What `hit` would return, without charging anything."""
         if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
-        charges = [Charge(budgets, cost)]
+        # Without the store, a cost of 0 looks at what the durable store has.
+        look = [Charge(budgets, 0)]
         if self.breaker.is_open:
-            return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed)[0]
+            return self._degraded(look, BREAKER_OPEN, fail_closed=fail_closed, clock=clock)[0]
         try:
             reading = self.store.peek(budgets, cost, clock=clock)
         except StoreUnavailable as error:
-            return self._degraded(charges, error, fail_closed=fail_closed)[0]
+            return self._degraded(look, error, fail_closed=fail_closed, clock=clock)[0]
         return outcome_of(budgets, reading, cost)
 
     def reset(self, keys: Collection[str]) -> None:
         """Forget what was counted under these budget keys. Raises StoreUnavailable."""
         if keys:
             self.store.reset(keys)
+
+    def close(self) -> None:
+        """Close this thread's connections, and stop probing a store that is down."""
+        self.breaker.stop()
+        if self._lasting is not None:
+            self._lasting.breaker.stop()
+        self.store.close()
 
     def _charged(self, charges: Sequence[Charge], readings: Sequence[Reading]) -> list[Outcome]:
         """The outcomes of hits. Records denials for staff, and sweeps now and then."""
@@ -119,15 +130,26 @@ class Limiter:
                 self.store.sweep(batch=2 * SWEEP_EVERY)
         return outcomes
 
-    def _degraded(self, charges: Sequence[Charge], error: StoreUnavailable, *, fail_closed: bool) -> list[Outcome]:
-        """What is decided without the store. A request without budgets needs none."""
+    def _degraded(
+        self, charges: Sequence[Charge], error: StoreUnavailable, *, fail_closed: bool, clock: int | None
+    ) -> list[Outcome]:
+        """What is decided without the store. A request that needs nothing from it is decided as always."""
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not fail_closed
-        outcomes = []
-        for charge in charges:
-            if charge.budgets:
-                self.breaker.trip(error, allowed=allowed)
-            outcomes.append(DEGRADED[allowed] if charge.budgets else Outcome(allowed=True))
+        rest = [self._without_store(charge, allowed=allowed) for charge in charges]
+        if self._lasting is None:
+            outcomes = [Outcome(allowed=True)] * len(charges)
+        else:
+            outcomes = self._lasting.hit_many(rest, fail_closed=fail_closed, clock=clock)
+        for number, charge in enumerate(charges):
+            if len(rest[number].budgets) < len(charge.budgets):
+                self.breaker.trip(error, allowed=allowed and outcomes[number].allowed)
+                outcomes[number] = outcomes[number]._replace(degraded=True) if allowed else DENIED
         return outcomes
+
+    def _without_store(self, charge: Charge, *, allowed: bool) -> Charge:
+        """What can still be charged: nothing if that isn't all and requests aren't allowed then."""
+        lasting = [budget for budget in charge.budgets if budget.is_lasting and self._lasting is not None]
+        return Charge(lasting if allowed or len(lasting) == len(charge.budgets) else [], charge.cost)
 
 
 def outcome_of(budgets: Sequence[Budget], reading: Reading, cost: int = 1) -> Outcome:
@@ -148,12 +170,17 @@ def store_name() -> str:
 def make_store(name: str) -> Store:
     timeout = settings.RATE_LIMIT_STORE_TIMEOUT / 1000
     if name == "redis":
-        return RedisStore(settings.REDIS_URL, timeout=timeout)
-    if name == "postgresql":
+        return SplitStore(RedisStore(settings.REDIS_URL, timeout=timeout), durable_store(timeout))
+    if name == "memory":
+        return MemoryStore()
+    return durable_store(timeout, name)
+
+
+def durable_store(timeout: float, name: str = "") -> DurableStore:
+    """By its name, or else that of the database."""
+    if (name or connections[DEFAULT_DB_ALIAS].vendor) == "postgresql":
         return PostgreSQLStore(timeout=timeout)
-    if name == "sqlite":
-        return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3", timeout=timeout)
-    return MemoryStore()
+    return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3", timeout=timeout)
 
 
 _lock = threading.Lock()
@@ -172,5 +199,4 @@ def forget_limiter() -> None:
     """Close this process's limiter, so that the next use creates another: for tests that change settings."""
     while _limiters:
         discarded = _limiters.pop()
-        discarded.breaker.stop()
-        discarded.store.close()
+        discarded.close()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
-from ratelimits.budgets import Budget, Charge, Reading
+from ratelimits.budgets import Budget, Charge, Counter, Reading
 
 # Seconds a hit waits for the store, unless RATE_LIMIT_STORE_TIMEOUT says otherwise.
 TIMEOUT = 0.04
@@ -54,6 +55,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close this thread's connection."""
+
+
+class Held(NamedTuple):
+    """Locked counters by counter_key, and the store's clock."""
+
+    counters: dict[str, Counter]
+    now: int
+
+
+class DurableStore(Store, Protocol):
+    """A store that keeps lasting budgets through a crash."""
+
+    def held(self, keys: Collection[str], *, clock: int | None = None) -> AbstractContextManager[Held]:
+        """Lock these counters, given by counter_key. Writes those that the caller changed, unless the block raises."""
 
 
 def probe(store: Store) -> None:

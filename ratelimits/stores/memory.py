@@ -19,7 +19,7 @@ class MemoryStore(Store):
     def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
         with self._lock:
             now = machine_clock() if clock is None else clock
-            return charge_in_turn(charges, self._counters, now)[0]
+            return charge_in_turn(charges, self._counters, now)
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         with self._lock:

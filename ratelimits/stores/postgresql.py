@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
 from ratelimits.budgets import SECOND, Budget, Charge, Counter, Reading, counter_keys, reading_of
-from ratelimits.stores import TIMEOUT, Store, StoreUnavailable, probe
+from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, probe
 
+T = TypeVar("T")
 Values = Sequence[Any] | Mapping[str, Any]
 
 # The server cancels a statement after this share of the time we wait for an answer. So a counter that many ask for at once
@@ -34,6 +36,16 @@ SELECT clock.now, c.key, c.at, c.span, c.used
 FROM (SELECT coalesce(%s::bigint, {CLOCK}) AS now) AS clock LEFT JOIN (
     SELECT * FROM rate_counters WHERE key = ANY(%s::text[]) UNION ALL SELECT * FROM rate_quotas WHERE key = ANY(%s::text[])
 ) AS c ON true
+"""
+HOLD = f"SELECT {CLOCK}, key, at, span, used FROM rate_quotas WHERE key = ANY(%s::text[]) ORDER BY key FOR UPDATE"
+CREATE_HELD = """
+INSERT INTO rate_quotas (key, at, span, used)
+SELECT key, 0, 0, 0 FROM unnest(%s::text[]) AS key ORDER BY key COLLATE "C" ON CONFLICT DO NOTHING
+"""
+WRITE_HELD = """
+UPDATE rate_quotas AS c SET at = held.at, span = held.span, used = held.used
+FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) AS held (key, at, span, used)
+WHERE c.key = held.key
 """
 SWEEP = f"""
 WITH page AS (SELECT key, at FROM %(table)s WHERE key > %%s ORDER BY key LIMIT %%s),
@@ -77,7 +89,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         return super().wait(gen, interval, timeout=self.timeout if timeout is None else timeout)
 
 
-class PostgreSQLStore(Store):
+class PostgreSQLStore(DurableStore):
     name = "postgresql"
 
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
@@ -97,6 +109,25 @@ class PostgreSQLStore(Store):
         except OperationalError as error:
             if isinstance(error.__cause__, errors.LockNotAvailable):
                 return None
+            raise
+
+    @contextmanager
+    def held(self, keys: Collection[str], *, clock: int | None = None) -> Iterator[Held]:
+        connection, rows = self._retry(lambda connection: (connection, hold(connection, list(keys))))
+        counters = {key: Counter(at, span, used) for _, key, at, span, used in rows if at}
+        before = dict(counters)
+        try:
+            yield Held(counters, max(row[0] for row in rows) if clock is None else clock)
+            changed = {key: counter for key, counter in counters.items() if counter != before.get(key)}
+            if changed:
+                columns = zip(*changed.values(), strict=True)
+                connection.execute(WRITE_HELD, [list(changed), *map(list, columns)])
+            connection.execute("COMMIT")
+        except (psycopg.Error, errors._WaitTimeout) as error:
+            connection.close()
+            raise StoreUnavailable(f"PostgreSQL: {error}") from error
+        except BaseException:
+            connection.close()  # rolls back
             raise
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
@@ -136,14 +167,18 @@ class PostgreSQLStore(Store):
         vars(self._local).clear()
 
     def _run(self, sql: str, values: Values = ()) -> list[Any]:
+        return self._retry(lambda connection: connection.execute(sql, values).fetchall())
+
+    def _retry(self, work: Callable[[TimeoutConnection], T]) -> T:
+        """Call `work` with this thread's connection until no counter is locked."""
         deadline = time.monotonic() + MAX_WAIT
         try:
             while True:
                 try:
-                    return self._execute(sql, values)
+                    return self._execute(work)
                 except (errors.QueryCanceled, errors.LockNotAvailable):
                     # The server answers, so it is the counter that is locked, unless the whole table is.
-                    if time.monotonic() > deadline or self._execute(TABLE_IS_LOCKED, ())[0][0]:
+                    if time.monotonic() > deadline or self._execute(a_table_is_locked):
                         raise
         except errors._WaitTimeout as error:
             self._local.connection.close()  # or its late answer would be read as the next one's
@@ -151,10 +186,10 @@ class PostgreSQLStore(Store):
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {error}") from error
 
-    def _execute(self, sql: str, values: Values) -> list[Any]:
+    def _execute(self, work: Callable[[TimeoutConnection], T]) -> T:
         connection, is_new = self._connection()
         try:
-            return connection.execute(sql, values).fetchall()
+            return work(connection)
         except errors.ReadOnlySqlTransaction:
             # A session stays read-only even when the database no longer is, or another server has taken over.
             connection.close()
@@ -164,7 +199,7 @@ class PostgreSQLStore(Store):
             if is_new or not connection.closed:
                 raise
         # PostgreSQL was restarted since the last hit.
-        return self._connection()[0].execute(sql, values).fetchall()
+        return work(self._connection()[0])
 
     def _run_long(self, sql: str) -> list[Any]:
         try:
@@ -187,6 +222,28 @@ class PostgreSQLStore(Store):
         self._local.connection = connect(self._timeout)
         self._local.pid = os.getpid()
         return self._local.connection, True
+
+
+def a_table_is_locked(connection: TimeoutConnection) -> bool:
+    row = connection.execute(TABLE_IS_LOCKED).fetchone()
+    return row is not None and row[0]
+
+
+def hold(connection: TimeoutConnection, keys: list[str]) -> list[Any]:
+    """Begin a transaction that locks these quotas, in the order of all callers; creates the ones that aren't there."""
+    while True:
+        connection.execute("BEGIN")
+        try:
+            rows = connection.execute(HOLD, [keys]).fetchall()
+        except psycopg.Error:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+            raise
+        if len(rows) == len(keys):
+            return rows
+        connection.execute("ROLLBACK")
+        # Committed at once: whoever waits for a row must hold no new one.
+        connection.execute(CREATE_HELD, [keys])
 
 
 def connect(timeout: float) -> TimeoutConnection:

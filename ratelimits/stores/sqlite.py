@@ -10,13 +10,14 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from config.base.files import create_private
 from ratelimits.budgets import Budget, Charge, Counter, Reading, charge_in_turn, counter_keys, reading_of
-from ratelimits.stores import TIMEOUT, Store, StoreUnavailable, machine_clock, probe
+from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, machine_clock, probe
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ CREATE TABLE IF NOT EXISTS counters (
 WRITE = "INSERT OR REPLACE INTO counters (key, at, span, used) VALUES (?, ?, ?, ?)"
 
 
-class SQLiteStore(Store):
+class SQLiteStore(DurableStore):
     name = "sqlite"
 
     def __init__(self, path: Path, *, timeout: float = TIMEOUT) -> None:
@@ -41,22 +42,26 @@ class SQLiteStore(Store):
         self._swept_up_to = ""
 
     def hit_many(self, charges: Sequence[Charge], *, clock: int | None = None) -> list[Reading]:
-        now = machine_clock() if clock is None else clock
-        keys = list(dict.fromkeys(budget.counter_key for charge in charges for budget in charge.budgets))
+        keys = dict.fromkeys(budget.counter_key for charge in charges for budget in charge.budgets)
+        with self.held(keys, clock=clock) as (counters, now):
+            return charge_in_turn(charges, counters, now)
 
-        def charge(cursor: sqlite3.Cursor) -> list[Reading]:
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                counters = read(cursor, keys)
-                readings, changed = charge_in_turn(charges, counters, now)
-                cursor.executemany(WRITE, [(key, *counters[key]) for key in changed])
-                cursor.execute("COMMIT")
-            finally:
-                if cursor.connection.in_transaction:
-                    cursor.execute("ROLLBACK")
-            return readings
-
-        return self._retry(charge)
+    @contextmanager
+    def held(self, keys: Collection[str], *, clock: int | None = None) -> Iterator[Held]:
+        cursor = self._retry(begin)
+        try:
+            counters = read(cursor, list(keys))
+            before = dict(counters)
+            yield Held(counters, machine_clock() if clock is None else clock)
+            cursor.executemany(
+                WRITE, [(key, *counter) for key, counter in counters.items() if counter != before.get(key)]
+            )
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except BaseException:
+            self.close()  # rolls back
+            raise
 
     def peek(self, budgets: Sequence[Budget], cost: int = 1, *, clock: int | None = None) -> Reading:
         now = machine_clock() if clock is None else clock
@@ -103,9 +108,12 @@ class SQLiteStore(Store):
             cursor = self._cursor()
             return retry_while_locked(cursor, lambda: work(cursor), self._timeout)
         except sqlite3.Error as error:
-            # A file that was opened while it was read-only stays read-only for this connection.
-            self.close()
-            raise StoreUnavailable(f"{self.path.name}: {error}") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> StoreUnavailable:
+        # A file that was opened while it was read-only stays read-only for this connection.
+        self.close()
+        return StoreUnavailable(f"{self.path.name}: {error}")
 
     def _cursor(self) -> sqlite3.Cursor:
         # One cursor per thread: creating one takes a tenth of a hit. A forked worker must not use its parent's connection.
@@ -191,6 +199,10 @@ class LockWait:
         if self._version is not None and version != self._version:
             self._unchanged_since, self._checks = now, 0
         self._version = version
+
+
+def begin(cursor: sqlite3.Cursor) -> sqlite3.Cursor:
+    return cursor.execute("BEGIN IMMEDIATE")
 
 
 def read(cursor: sqlite3.Cursor, keys: Sequence[str]) -> dict[str, Counter]:

@@ -12,6 +12,7 @@ from ratelimits.limiter import Limiter, limiter
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.split import SplitStore
 from ratelimits.stores.sqlite import SQLiteStore
 from tests.ratelimits.hammering import PATIENCE
 from tests.services import redis_url
@@ -28,19 +29,25 @@ SHARED_STORES = STORES[1:]
 
 @pytest.fixture
 def make_store(request, tmp_path):
-    """Create a store by name, empty at first. Each further call returns another instance with the same counters."""
+    """Create a store by name, empty at first. Each further call returns another instance with the same counters.
+
+    "redis" keeps lasting budgets in a durable store, as the limiter does: in the database if that is PostgreSQL.
+    """
     made = []
 
-    def make(name):
+    def create(name):
         if name == "memory":
-            store = MemoryStore()
-        elif name == "sqlite":
-            store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=PATIENCE)
-        elif name == "redis":
-            store = RedisStore(redis_url(), timeout=PATIENCE)
-        else:
-            request.getfixturevalue("db")  # requested by name only: other stores don't need it
-            store = PostgreSQLStore(timeout=PATIENCE)
+            return MemoryStore()
+        if name == "sqlite":
+            return SQLiteStore(tmp_path / "counters.sqlite3", timeout=PATIENCE)
+        if name == "redis":
+            durable = create("postgresql" if ON_POSTGRESQL else "sqlite")
+            return SplitStore(RedisStore(redis_url(), timeout=PATIENCE), durable)
+        request.getfixturevalue("db")  # requested by name only: other stores don't need it
+        return PostgreSQLStore(timeout=PATIENCE)
+
+    def make(name):
+        store = create(name)
         if not made:
             store.clear()
         made.append(store)

@@ -9,6 +9,7 @@ from django.db import connections
 
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.split import SplitStore
 from ratelimits.stores.sqlite import SQLiteStore
 
 # Seconds. These tests are about exact counts, and a busy machine isn't an outage.
@@ -20,7 +21,7 @@ def address_of(store):
     if store.name == "sqlite":
         return store.name, str(store.path)
     if store.name == "redis":
-        return store.name, store._url
+        return store.name, (store.short._url, address_of(store.lasting))
     return store.name, connections["default"].settings_dict["NAME"]
 
 
@@ -28,7 +29,8 @@ def opened(name, address):
     if name == "sqlite":
         return SQLiteStore(Path(address), timeout=PATIENCE)
     if name == "redis":
-        return RedisStore(address, timeout=PATIENCE)
+        url, durable = address
+        return SplitStore(RedisStore(url, timeout=PATIENCE), opened(*durable))
     connections["default"].settings_dict["NAME"] = address
     return PostgreSQLStore(timeout=PATIENCE)
 

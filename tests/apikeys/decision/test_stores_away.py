@@ -8,6 +8,7 @@ import time
 
 import psycopg
 import pytest
+import redis
 from django.db import OperationalError, connection
 
 from apikeys.decision import ledger, statements
@@ -17,6 +18,7 @@ from apikeys.decision.decide import Verdict
 from apikeys.gateway.answers import identity_headers
 from apikeys.models import KeyUsage
 from ratelimits.limiter import forget_limiter, limiter
+from ratelimits.models import RateLimit
 from tests.apikeys.conftest import make_key
 from tests.services import redis_url
 from tests.waiting import wait_until
@@ -42,6 +44,22 @@ def test_counters_in_redis_and_rows_in_the_database(ask, alice, redis_at):
     statuses = [ask(key.secret).headers.get("X-Auth-Status", "200") for _ in range(3)]
     assert statuses == ["200", "200", "429"]
     assert list(KeyUsage.objects.order_by("pk").values_list("status_code", flat=True)) == [200, 200, 429]
+    limiter().store.clear()
+
+
+@pytest.mark.redis
+def test_a_month_stands_when_redis_is_flushed(ask, alice, free, redis_at):
+    redis_at(redis_url())
+    limiter().store.clear()
+    RateLimit.objects.create(tier=free, name="monthly", path="/orders", limit=3, window="month")
+    RateLimit.objects.create(tier=free, name="minute", path="/orders", limit=2, period=60)
+    key, statuses = make_key(alice), []
+    for _ in range(2):
+        statuses += [ask(key.secret).headers.get("X-Auth-Status", "200") for _ in range(3)]
+        with redis.Redis.from_url(redis_url()) as client:
+            client.flushdb()
+    assert statuses == ["200", "200", "429", "200", "429", "429"]
+    assert '"monthly";r=0;' in ask(key.secret).headers["RateLimit"]
     limiter().store.clear()
 
 

@@ -1,0 +1,168 @@
+"""Lasting budgets are counted in the database: what happens to Redis changes nothing about them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import psycopg
+import pytest
+import redis
+
+from ratelimits.budgets import Budget, Charge, Counter, microseconds
+from ratelimits.limiter import Outcome, limiter
+from ratelimits.stores import StoreUnavailable
+from ratelimits.stores.postgresql import PostgreSQLStore
+from ratelimits.stores.redis import RedisStore
+from ratelimits.stores.split import SplitStore
+from tests.ratelimits.conftest import ON_POSTGRESQL
+from tests.services import redis_url
+
+pytestmark = [pytest.mark.redis, pytest.mark.django_db]
+
+NOON = microseconds(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC))
+MINUTE = Budget("user:1/rule:1", 5, 60, name="minute")
+MONTH = Budget("user:1/rule:2", 8, 2_678_400, "month", name="month")
+DAY = Budget("user:1/rule:3", 3, 86_400, "fixed", name="day")
+DURABLE = ("sqlite", *ON_POSTGRESQL)
+
+
+@pytest.fixture
+def split(make_store, use_store):
+    store = make_store("redis")
+    use_store(store)
+    return store
+
+
+@pytest.fixture(params=DURABLE)
+def durable(request, make_store):
+    return make_store(request.param)
+
+
+@pytest.fixture
+def without_redis(durable, use_store, transactional_db):
+    """A limiter whose Redis is down."""
+    store = SplitStore(RedisStore("redis://127.0.0.1:1/0"), durable)
+    yield use_store(store)
+    store.close()
+
+
+def used(store, budget):
+    counter = store.peek([budget], clock=NOON).counters[0]
+    return 0 if counter is None else counter.used or counter.at
+
+
+def remaining(outcome: Outcome):
+    return {state.budget.name: state.remaining for state in outcome.states}
+
+
+def test_a_flushed_redis_hands_out_no_fresh_month(split):
+    for _ in range(3):
+        assert limiter().hit([MINUTE, MONTH]).allowed
+    with redis.Redis.from_url(redis_url()) as client:
+        client.flushdb()
+    assert remaining(limiter().peek([MINUTE, MONTH])) == {"minute": 5, "month": 5}
+    for _ in range(5):
+        assert limiter().hit([MONTH]).allowed
+    outcome = limiter().hit([MINUTE, MONTH])
+    assert not outcome.allowed
+    assert [state.budget.name for state in outcome.states if state.exceeded] == ["month"]
+    assert remaining(outcome) == {"minute": 5, "month": 0}
+
+
+@pytest.mark.parametrize("full", [MINUTE, DAY])
+def test_a_denied_request_is_charged_to_neither(split, full):
+    other = MONTH if full == MINUTE else MINUTE
+    while split.hit([full], clock=NOON).allowed:
+        pass
+    for budgets in ([full, other], [other, full]):
+        assert not split.hit(budgets, clock=NOON).allowed
+    assert used(split, other) == 0
+
+
+def test_requests_of_a_batch_are_charged_one_after_the_other(split):
+    """The second is denied by its day, so that the third finds the last place of the minute."""
+    minute, day, reserve = MINUTE._replace(limit=2), DAY._replace(limit=1), MONTH._replace(limit=1)
+    readings = split.hit_many(
+        [Charge([minute, day]), Charge([day, minute]), Charge([reserve, minute]), Charge([reserve]), Charge([minute])],
+        clock=NOON,
+    )
+    assert [reading.allowed for reading in readings] == [True, False, True, False, False]
+    assert [reading.fits for reading in readings] == [(True, True), (False, True), (True, True), (False,), (False,)]
+
+
+def test_a_cost_and_a_look_count_as_in_one_store(split):
+    assert split.hit([MINUTE, MONTH], 5, clock=NOON).allowed
+    assert split.hit([MINUTE, MONTH], 0, clock=NOON).counters[1].used == 5
+    assert not split.hit([MINUTE._replace(key="other"), MONTH], 4, clock=NOON).allowed
+    assert used(split, MONTH) == 5
+
+
+def test_what_is_reset_swept_and_counted_is_in_both(split):
+    split.hit([MINUTE, MONTH], clock=NOON)
+    assert split.count() == 2
+    split.reset([MONTH.key])
+    assert used(split, MONTH) == 0
+    split.hit([DAY], clock=NOON)
+    assert split.sweep(clock=NOON + 2 * 86_400 * 1_000_000) == 1
+    assert not split.ping()
+
+
+def test_without_redis_quotas_are_counted_and_enforced(without_redis, durable):
+    assert [without_redis.hit([MINUTE, DAY]).allowed for _ in range(5)] == [True] * 3 + [False] * 2
+    outcome = without_redis.hit([MINUTE, DAY])
+    assert (outcome.degraded, remaining(outcome)) == (True, {"day": 0})
+    assert remaining(without_redis.peek([MINUTE, DAY])) == {"day": 0}
+    assert without_redis.hit([MINUTE]) == Outcome(allowed=True, degraded=True)
+
+
+def test_a_request_with_quotas_only_needs_no_redis(without_redis, settings):
+    settings.RATE_LIMIT_FAIL_OPEN = False
+    outcomes = without_redis.hit_many([Charge([MINUTE, DAY]), Charge([DAY])])
+    assert [(outcome.allowed, outcome.degraded) for outcome in outcomes] == [(False, True), (True, False)]
+    # The denied one wasn't charged.
+    assert remaining(outcomes[1]) == {"day": 2}
+
+
+def test_while_redis_fails_nothing_is_charged(durable):
+    store = SplitStore(RedisStore("redis://127.0.0.1:1/0"), durable)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="Redis"):
+            store.hit([MINUTE, DAY], clock=NOON)
+    assert used(durable, DAY) == 0
+    # Nor is anything locked.
+    assert durable.hit([DAY], clock=NOON).allowed
+    store.close()
+
+
+def test_a_durable_store_that_fails_in_the_end_is_unavailable(durable):
+    with pytest.raises(StoreUnavailable), durable.held([DAY.counter_key], clock=NOON) as held:
+        held.counters[DAY.counter_key] = Counter(None, 1, 1)
+    assert used(durable, DAY) == 0
+
+
+@pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL")
+def test_a_held_quota_is_waited_for_and_then_not_charged(make_store, monkeypatch):
+    monkeypatch.setattr("ratelimits.stores.postgresql.MAX_WAIT", 0.1)
+    store, other = make_store("postgresql"), PostgreSQLStore()
+    with (
+        store.held([DAY.counter_key]),
+        pytest.raises(StoreUnavailable, match="PostgreSQL"),
+        other.held([DAY.counter_key]),
+    ):
+        raise AssertionError("held twice")
+    assert store.hit([DAY]).allowed
+    other.close()
+
+
+@pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL")
+def test_a_connection_lost_while_waiting_for_a_quota_is_an_outage(make_store, monkeypatch):
+    store = make_store("postgresql")
+    store.hit([DAY])
+
+    def lose(connection, keys):
+        connection.close()
+        raise psycopg.OperationalError("lost")
+
+    monkeypatch.setattr("ratelimits.stores.postgresql.hold", lose)
+    with pytest.raises(StoreUnavailable, match="lost"), store.held([DAY.counter_key]):
+        raise AssertionError("held without a connection")
