@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -69,8 +71,11 @@ ASGIApplication = Callable[..., Awaitable[None]]
 
 # --- The end of a node: SIGTERM ---
 
-# Seconds after which an idle connection is closed when its worker ends.
-SETTLED = 0.5
+# Seconds after which a worker that ends closes an idle connection. Longer than the keepalive_timeout in docs/deployment.md:
+# nginx has then closed it already, and isn't sending a request just now.
+SETTLED = 5
+# Seconds before gunicorn kills a worker, in which it ends itself.
+RESERVE = 2
 
 # One byte that the master and its workers share; 1 while the node drains.
 draining = mmap.mmap(-1, 1)
@@ -123,7 +128,11 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
         self.idle_since = math.inf
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        return bool(draining[0]) or super()._will_close(request, response_requires_close)
+        return bool(draining[0]) or self.worker.is_retiring or super()._will_close(request, response_requires_close)
+
+    def close_if_settled(self) -> None:
+        if self.idle_since < self.worker.loop.time() - SETTLED:
+            self._keepalive_timeout()
 
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
         scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
@@ -136,31 +145,64 @@ gasgi.ASGIProtocol = Connection
 
 
 class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """Closes idle connections when it ends, so that a proxy opens new ones elsewhere, and isn't ready while it drains."""
+    """Ends without an error for anybody, and isn't ready while it drains.
+
+    gunicorn's own worker closes connections after a response that didn't say so. A proxy may already have sent the next
+    request by then, and doesn't repeat a POST. So this one stays alive until its connections have come to an announced end.
+    """
+
+    is_retiring = False
+    max_requests: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
+        self.requests_in_life: int = self.max_requests
+        self.max_requests = sys.maxsize
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.asgi: ASGIApplication = ready_unless_draining(self.asgi)
 
+    def notify(self) -> None:
+        super().notify()
+        if self.nr >= self.requests_in_life:
+            self.retire()
+
+    def handle_exit_signal(self) -> None:
+        self.retire()
+
+    def retire(self) -> None:
+        if not self.is_retiring:
+            self.is_retiring = True
+            self.retirement = self.loop.create_task(self.close_connections())
+
+    async def close_connections(self) -> None:
+        deadline = self.loop.time() + self.cfg.graceful_timeout - RESERVE
+        await self.stop_listening()
+        while self.connections and self.loop.time() < deadline:
+            for connection in tuple(self.connections):
+                connection.close_if_settled()
+            await asyncio.sleep(0.1)
+        self.alive = False
+
+    async def stop_listening(self) -> None:
+        """Close the listening sockets, but first accept the connections that wait there: the kernel would reset them."""
+        listeners = [listener.sock.dup() for listener in self.sockets]
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.setblocking(False)
+            with listener, suppress(BlockingIOError):
+                while True:
+                    client, _ = listener.accept()
+                    await self.loop.connect_accepted_socket(partial(gasgi.ASGIProtocol, self), client)
+
     async def _shutdown(self) -> None:
-        closing = asyncio.ensure_future(self.close_idle_connections())
         await super()._shutdown()
-        closing.cancel()
         # A thread that hands over part of a response just as the loop ends would wait for it for ever.
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others, timeout=1)
-
-    async def close_idle_connections(self) -> None:
-        while True:
-            for connection in tuple(self.connections):
-                # A proxy may be sending a request on one that was used just now.
-                if connection.idle_since < self.loop.time() - SETTLED:
-                    connection._keepalive_timeout()
-            await asyncio.sleep(0.1)
 
 
 worker_class = DrainingWorker
