@@ -59,9 +59,7 @@ def update(form: EditForm, author: Author) -> list[Change]:
         if changes:
             author.record(user, CHANGE, changes=changes)
     if is_moved:
-        context = {"user": user, "request": author.request}
-        get_adapter(author.request).send_mail("account/email/address_moved", form.loaded["email"], context)
-        send_confirmation(author.request, user)
+        tell_moved(author.request, user, form.loaded["email"])
     return changes
 
 
@@ -172,6 +170,12 @@ def send_invitation(request: HttpRequest | None, user: User) -> None:
     adapter = get_adapter(request)
     context = {"user": user, "password_reset_url": adapter.get_reset_password_from_key_url(key), "request": request}
     adapter.send_mail("account/email/invitation", user.email, context)
+
+
+def tell_moved(request: HttpRequest | None, user: User, old_email: str) -> None:
+    """Tell the old address that it isn't used any more, and ask the new one for confirmation."""
+    get_adapter(request).send_mail("account/email/address_moved", old_email, {"user": user, "request": request})
+    send_confirmation(request, user)
 
 
 def send_confirmation(request: HttpRequest | None, user: User) -> None:

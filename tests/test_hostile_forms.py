@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_formsets")]
 TAMPERED = ("", "-1", "9" * 30, "1e309", "\0", "é💥", "x" * 5000)
 SEARCH = "/admin/search/"
 STAFF_PAGES = (
-    SEARCH, "/users/", "/users/add/", "/users/{alice}/", "/users/{alice}/edit/", "/users/{alice}/tier/", "/users/{alice}/suspend/",
-    "/users/{alice}/delete/", "/admin/tiers/tier/", "/admin/tiers/tier/add/", "/admin/tiers/tier/{tier}/change/",
+    SEARCH, "/users/", "/users/add/", "/users/import/", "/users/{alice}/", "/users/{alice}/edit/", "/users/{alice}/tier/",
+    "/users/{alice}/suspend/", "/users/{alice}/delete/", "/admin/tiers/tier/", "/admin/tiers/tier/add/", "/admin/tiers/tier/{tier}/change/",
     "/admin/ratelimits/ratelimit/", "/admin/ratelimits/ratelimit/add/", "/admin/ratelimits/ratelimit/{limit}/change/",
     "/admin/ratelimits/copy/", "/admin/ratelimits/match/", "/admin/ratelimits/limited/", "/admin/apikeys/apikey/",
     "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",

@@ -196,6 +196,7 @@ EXPECTED = r"""
 /users/add/                                                              in  403 403 ok
 /users/bulk/                                                             405 405 405 405
 /users/export.csv                                                        in  403 ok  ok
+/users/import/                                                           in  403 403 ok
 """
 
 
@@ -311,7 +312,7 @@ OPEN = {"admin/login/", "admin/logout/"}
 # URLs that create, delete or do something aren't pages to view.
 DOES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
-    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/",
+    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/",
 )  # fmt: skip
 
 

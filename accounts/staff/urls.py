@@ -5,6 +5,7 @@ from django.urls import path
 from accounts.staff import views as staff_views
 from accounts.staff.action_views import UserActionView, UserBulkView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
+from accounts.staff.import_views import user_import
 
 app_name = "users"
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", staff_views.user_list, name="list"),
     path("export.csv", staff_views.user_export, name="export"),
     path("add/", staff_views.user_create, name="create"),
+    path("import/", user_import, name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),

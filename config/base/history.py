@@ -53,7 +53,7 @@ class Change(TypedDict):
 class Author:
     """Who makes a change, and how: the user, their request, and `via`, such as "admin" or "manage.py purge_deleted".
 
-    A command has no user of its own and names the one whose data it changes.
+    A command has no user of its own and names the one whose data it changes; for many users, that is None.
     """
 
     user: Any
@@ -88,7 +88,7 @@ class Author:
         extras = {"values": changes, "note": note, "ip": ip, "via": self.via}
         message = messages[flag] | {name: value for name, value in extras.items() if value}
         return LogEntry(
-            user_id=self.user.pk,
+            user_id=(self.user or row).pk,
             content_type=ContentType.objects.get_for_model(row, for_concrete_model=True),
             object_id=str(row.pk),
             object_repr=str(row)[:200],

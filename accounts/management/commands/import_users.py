@@ -1,0 +1,121 @@
+"""manage.py import_users FILE [--dry-run] [--column FIELD=HEADER]… [--encoding NAME] [--invite] [--host NAME]"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import DisallowedHost, ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+from django.http import HttpRequest
+
+from accounts.staff.imports import FIELDS, Plan, PlanChanged, guess_columns, import_users, make_plan, send_emails
+from config.base.history import Author
+from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
+from config.base.text import counted
+
+MAX_SHOWN = 50
+
+
+class Command(BaseCommand):
+    help = (
+        "Create and change users from a CSV or XLSX file with a header. Users are found by their username; empty cells "
+        "change nothing. If one row has an error, nothing is imported."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--dry-run", action="store_true", help="Only show what would be created and changed.")
+        parser.add_argument(
+            "--column",
+            action="append",
+            default=[],
+            metavar="FIELD=HEADER",
+            help=f"Which column holds a field ({', '.join(FIELDS)}), if its header doesn't say so. Can be repeated.",
+        )
+        parser.add_argument(
+            "--encoding", choices=[name for name, _ in ENCODINGS], default="utf-8", help="Of a CSV file."
+        )
+        parser.add_argument("--skip-invalid", action="store_true", help="Import the other rows if some have errors.")
+        parser.add_argument("--invite", action="store_true", help="Email new users a link to set a password.")
+        parser.add_argument("--host", default="", help="The host name of this Gatehouse, for links in emails.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        table = read(options["file"], options["encoding"])
+        columns = chosen_columns(table, options["column"])
+        skip_invalid, invite = options["skip_invalid"], options["invite"]
+        if options["dry_run"]:
+            plan = make_plan(table, columns, None)
+            self.show(plan)
+            self.stdout.write("Nothing was imported.")
+            if plan.problems and not skip_invalid:
+                raise CommandError(f"{counted(len(plan.invalid), 'row')} with errors.")
+            return
+        request = request_to(options["host"])
+
+        def accept(plan: Plan) -> None:
+            if (count := plan.email_count(invite=invite)) and request is None:
+                raise CommandError(f"This import sends {counted(count, 'email')}: add --host for the links in them.")
+
+        try:
+            author = Author(None, via="manage.py import_users")
+            plan = import_users(table, columns, author, skip_invalid=skip_invalid, accept=accept)
+        except PlanChanged as error:
+            self.show(error.plan)
+            count = counted(len(error.plan.invalid), "row")
+            raise CommandError(f"{count} with errors. Nothing was imported.") from error
+        except (IntegrityError, ValidationError) as error:
+            raise CommandError("Somebody changed users at the same moment. Nothing was imported. Try again.") from error
+        self.show(plan)
+        if request is not None:
+            send_emails(plan, request, invite=invite)
+
+    def show(self, plan: Plan) -> None:
+        for problem in plan.problems[:MAX_SHOWN]:
+            self.stderr.write(f"row {problem.row}, {problem.column}: {problem.text}")
+        if (more := len(plan.problems) - MAX_SHOWN) > 0:
+            self.stderr.write(f"and {counted(more, 'other error')}")
+        for line in plan.effective[:MAX_SHOWN]:
+            values = ", ".join(f"{change['field']}: {change['old']} → {change['new']}" for change in line.changes)
+            self.stdout.write(f"row {line.number}, {'create' if line.creates else 'change'} {line.user}: {values}")
+        self.stdout.write(
+            f"{counted(len(plan.created), 'user')} to create, {len(plan.changed)} to change, {len(plan.unchanged)} unchanged"
+        )
+
+
+def read(path: Path, encoding: str) -> Table:
+    try:
+        with path.open("rb") as file:
+            return read_table(file.read(MAX_FILE_SIZE + 1), encoding)
+    except OSError as error:
+        raise CommandError(f"This file can't be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise CommandError(error.messages[0]) from error
+
+
+def chosen_columns(table: Table, chosen: list[str]) -> dict[str, int]:
+    columns = guess_columns(table.header)
+    for text in chosen:
+        name, _, title = text.partition("=")
+        if name not in FIELDS or title not in table.header:
+            raise CommandError(
+                f"--column {text}: give one of {', '.join(FIELDS)}, = and one of the headers {', '.join(table.header)}."
+            )
+        columns[name] = table.header.index(title)
+    if "username" not in columns:
+        raise CommandError("There is no column for usernames. Name it with --column username=HEADER.")
+    return columns
+
+
+def request_to(host: str) -> HttpRequest | None:
+    """A request by which links in emails get their host; the scheme depends on HTTPS_ONLY."""
+    if not host:
+        return None
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = host
+    try:
+        request.get_host()
+    except DisallowedHost as error:
+        raise CommandError(f"--host {host}: this isn't in ALLOWED_HOSTS.") from error
+    return request
