@@ -16,8 +16,8 @@ def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
     secret = secret or new_secret()
     key = APIKey.objects.create(user=user, name=name, **(stored_form(secret) | fields))
     for permission in allow:
-        action, resource = permission.split(" ", 1)
-        KeyPermission.objects.create(api_key=key, action=action, resource=resource)
+        action, resource, host = [*permission.split(" "), ""][:3]
+        KeyPermission.objects.create(api_key=key, action=action, resource=resource, host=host)
     key.secret = secret
     return key
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from apikeys.addresses import within
 from apikeys.decision.credentials import Credential
 from apikeys.decision.lookup import KeyRecord
+from config.base.hosts import host_matches
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
 
 ACTIONS = {
@@ -37,6 +38,8 @@ class Facts(NamedTuple):
     action: str = ""
     # How much of each budget the request takes; 0 asks without taking.
     cost: int = 1
+    # In normal form (config/base/hosts.py); empty if unknown: then only rules for any host match.
+    host: str = ""
 
 
 class Inquiry(NamedTuple):
@@ -133,8 +136,12 @@ def deny_unless_permitted(inquiry: Inquiry) -> str:
 
 
 def permits(permission: str, inquiry: Inquiry) -> bool:
-    action, _, resource = permission.partition(" ")
-    return action in {"*", inquiry.action} and covers(resource, inquiry.resource or inquiry.path)
+    action, resource, *hosts = permission.split(" ")
+    return (
+        action in {"*", inquiry.action}
+        and covers(resource, inquiry.resource or inquiry.path)
+        and all(host_matches(host, inquiry.facts.host) for host in hosts)
+    )
 
 
 def covers(resource: str, asked: str) -> bool:

@@ -107,6 +107,7 @@ def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
         endpoint=inquiry.endpoint,
         address=facts.address,
         user_agent=facts.user_agent,
+        host=facts.host,
     )
     if reason:
         return ledger.Line(entry, status=STATUSES[reason], reason=reason)

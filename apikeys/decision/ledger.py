@@ -24,30 +24,32 @@ from ratelimits.matching import MAX_METHOD_LENGTH
 MAX_ENDPOINT_LENGTH = 255
 MAX_USER_AGENT_LENGTH = 512
 
-COLUMNS = ("ids", "api_keys", "users", "rules", "endpoints", "methods", "statuses", "reasons", "addresses", "agents")
+COLUMNS = (
+    "ids", "api_keys", "users", "rules", "endpoints", "methods", "statuses", "reasons", "addresses", "agents", "hosts"
+)  # fmt: skip
 INSERTS = {
     "postgresql": """
 INSERT INTO key_usage
-    (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
-SELECT id, api_key, user_id, rule, endpoint, method, status, reason, address::inet, agent
+    (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent, host)
+SELECT id, api_key, user_id, rule, endpoint, method, status, reason, address::inet, agent, host
 FROM unnest(:ids::uuid[], :api_keys::uuid[], :users::bigint[], :rules::bigint[], :endpoints::text[], :methods::text[],
-            :statuses::int[], :reasons::text[], :addresses::text[], :agents::text[])
-    AS rows (id, api_key, user_id, rule, endpoint, method, status, reason, address, agent)
+            :statuses::int[], :reasons::text[], :addresses::text[], :agents::text[], :hosts::text[])
+    AS rows (id, api_key, user_id, rule, endpoint, method, status, reason, address, agent, host)
 """,
     "sqlite": """
 INSERT INTO key_usage
-    (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent)
+    (id, api_key_id, user_id, rate_limit_id, endpoint, method, status_code, reason, ip_address, user_agent, host)
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
        json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
-       json_extract(value, '$[9]')
+       json_extract(value, '$[9]'), json_extract(value, '$[10]')
 FROM json_each(:rows)
 """,
 }
-# Made by migration 0011.
+# Made by migration 0013.
 SETTLE = """
 CALL key_usage_settle(NULL, :keys, :shorts, :ends, :terms, :rules, :ids, :api_keys, :users, :statuses, :reasons,
-                      :endpoints, :methods, :addresses, :agents)
+                      :endpoints, :methods, :addresses, :agents, :hosts)
 """
 
 
@@ -65,6 +67,7 @@ class Entry(NamedTuple):
     method: str
     address: str | None
     agent: str
+    host: str
 
 
 class Line(NamedTuple):
@@ -78,7 +81,14 @@ class Line(NamedTuple):
 
 
 def entry(
-    event_id: UUID, key: KeyRecord, *, method: str, endpoint: str, address: str = "", user_agent: str = ""
+    event_id: UUID,
+    key: KeyRecord,
+    *,
+    method: str,
+    endpoint: str,
+    address: str = "",
+    user_agent: str = "",
+    host: str = "",
 ) -> Entry:
     return Entry(
         event_id,
@@ -88,6 +98,7 @@ def entry(
         storable(method)[:MAX_METHOD_LENGTH],
         plain_address(address) or None,
         masked(storable(user_agent))[:MAX_USER_AGENT_LENGTH],
+        host,
     )
 
 
@@ -170,6 +181,7 @@ def row_of(line: Line, outcome: Outcome | None) -> tuple[Any, ...]:
         reason,
         entry.address,
         entry.agent,
+        entry.host,
     )
 
 

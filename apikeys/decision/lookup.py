@@ -42,7 +42,7 @@ class KeyRecord(NamedTuple):
     owner_is_live: bool
     tier_id: int | None
     tier_name: str | None
-    # Each as “action resource”.
+    # Each as “action resource” or “action resource host”.
     permissions: Sequence[str]
     # The last use of the key, or that of the secret it was found by, lies a minute or more back.
     use_is_due: bool
@@ -75,8 +75,10 @@ LEFT JOIN tiers t ON t.id = u.tier_id AND t.deleted_at IS NULL
 WHERE k.deleted_at IS NULL AND ({condition})
 """
 PERMISSIONS = {
-    "postgresql": "ARRAY(SELECT p.action || ' ' || p.resource FROM key_permissions p WHERE p.api_key_id = k.id)",
-    "sqlite": "(SELECT json_group_array(p.action || ' ' || p.resource) FROM key_permissions p WHERE p.api_key_id = k.id)",
+    "postgresql": "ARRAY(SELECT rtrim(action || ' ' || resource || ' ' || host) FROM key_permissions WHERE api_key_id = k.id)",
+    "sqlite": """(
+        SELECT json_group_array(rtrim(action || ' ' || resource || ' ' || host)) FROM key_permissions WHERE api_key_id = k.id
+    )""",
 }
 ANY_OF = {"postgresql": "= ANY(:hashes::text[])", "sqlite": "IN (SELECT value FROM json_each(:hashes))"}
 

@@ -15,6 +15,7 @@ from apikeys.decision.decide import Verdict, decide
 from apikeys.gateway.answers import denial, limit_headers
 from apikeys.gateway.dialects import raw_uri
 from apikeys.gateway.endpoints import unavailable
+from config.base.hosts import host_of_header
 from config.base.http import client_address
 
 View = Callable[..., HttpResponse]
@@ -61,6 +62,7 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
         resource=resource,
         action=action,
         cost=cost,
+        host=host_of_header(meta.get("HTTP_HOST", "")),
     )
 
 

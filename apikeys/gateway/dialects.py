@@ -21,6 +21,7 @@ from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MISSING, Credential, read_credential
 from apikeys.decision.decide import Verdict
 from apikeys.gateway.answers import PREFLIGHT_APPROVAL, Approval, approval, denial
+from config.base.hosts import host_of_header
 from config.base.http import plain_address, problem
 from ratelimits.matching import METHOD, target_from_header
 
@@ -47,6 +48,7 @@ class OriginalRequest(NamedTuple):
     method: str
     uri: str
     address: str
+    host: str
 
 
 def nginx(environ: Environ) -> Question | Answer:
@@ -75,6 +77,7 @@ def question(environ: Environ, original: OriginalRequest, answer: Callable[[Verd
         path=original.uri,
         address=original.address,
         user_agent=environ.get("HTTP_USER_AGENT", ""),
+        host=original.host,
     )
     return Question(facts, answer)
 
@@ -116,6 +119,7 @@ def request_from_nginx(environ: Environ) -> OriginalRequest:
         environ.get("HTTP_X_ORIGINAL_METHOD", ""),
         percent_encoded(environ.get("HTTP_X_ORIGINAL_URI", "")),
         plain_address(environ.get("HTTP_X_REAL_IP", "")),
+        host_of_header(environ.get("HTTP_X_ORIGINAL_HOST", "")),
     )
 
 
@@ -124,6 +128,7 @@ def request_from_forward_auth(environ: Environ) -> OriginalRequest:
         environ.get("HTTP_X_FORWARDED_METHOD", ""),
         percent_encoded(environ.get("HTTP_X_FORWARDED_URI", "")),
         last_address(environ.get("HTTP_X_FORWARDED_FOR", "")),
+        host_of_header(environ.get("HTTP_X_FORWARDED_HOST", "")),
     )
 
 
@@ -134,6 +139,7 @@ def request_from_envoy(environ: Environ) -> OriginalRequest:
         environ["REQUEST_METHOD"],
         uri.removeprefix(ENVOY_PREFIX) if uri.startswith(f"{ENVOY_PREFIX}/") else "",
         plain_address(environ.get("HTTP_X_REAL_IP", "")),
+        host_of_header(environ.get("HTTP_HOST", "")),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from uuid import UUID
 
+from config.base.hosts import normal_host
 from config.base.http import plain_address
 from config.base.json import json_problem
 
@@ -120,6 +121,13 @@ def address(value: Any) -> str:
     if not plain:
         raise InvalidValue("must be an IPv4 or IPv6 address.")
     return plain
+
+
+def host(value: Any) -> str:
+    normal = normal_host(value) if isinstance(value, str) else ""
+    if not normal:
+        raise InvalidValue("must be a host, such as api.example.com.")
+    return normal
 
 
 def uuid(value: Any) -> UUID:

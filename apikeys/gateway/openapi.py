@@ -101,6 +101,10 @@ QUESTION = closed(
             description="A name such as orders, or a path. The key needs permission for it instead of for `path`.",
         ),
         "action": {"enum": ["read", "create", "update", "delete", None]},
+        "host": nullable(
+            "string",
+            description="The host that the client asked, as in its Host header. Without it, only rules for any host match.",
+        ),
         "ip": nullable("string", description="The client's IPv4 or IPv6 address."),
         "cost": nullable("integer", minimum=0, maximum=MAX_COST, default=1),
         "user_agent": nullable("string", maxLength=4096),

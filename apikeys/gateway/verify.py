@@ -31,6 +31,7 @@ FIELDS: dict[str, json_input.Reader] = {
         r"[^\x00-\x1f\x7f]{1,255}", "a resource of 1 to 255 characters, without control characters"
     ),
     "action": json_input.matching(r"read|create|update|delete", "read, create, update or delete"),
+    "host": json_input.host,
     "ip": json_input.address,
     "cost": json_input.whole_number(0, MAX_COST),
     "user_agent": json_input.text(4 * 1024),
@@ -64,6 +65,7 @@ def read_facts(environ: Mapping[str, Any]) -> Facts:
         resource=given.get("resource", ""),
         action=given.get("action", ""),
         cost=given.get("cost", 1),
+        host=given.get("host", ""),
     )
 
 

@@ -14,6 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name, normalize_networks, validate_resource
+from config.base.hosts import HostPatternField
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
@@ -258,6 +259,7 @@ class KeyPermission(TimestampedModel):
         ANY = "*", "Everything"
 
     api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="permissions", verbose_name="API key")
+    host = HostPatternField()
     resource = models.CharField(
         max_length=255,
         help_text="A path such as /orders/* or a name such as orders. /* and * mean everything.",
@@ -267,10 +269,10 @@ class KeyPermission(TimestampedModel):
     class Meta:
         db_table = "key_permissions"
         verbose_name = "permission"
-        ordering = ("resource", "action")
+        ordering = ("host", "resource", "action")
         constraints = (
             models.UniqueConstraint(
-                fields=("api_key", "resource", "action"),
+                fields=("api_key", "host", "resource", "action"),
                 name="key_permissions_unique",
                 violation_error_message="The key already has this permission.",
             ),
@@ -283,7 +285,7 @@ class KeyPermission(TimestampedModel):
         indexes = (models.Index(fields=("resource", "action"), name="key_permissions_resource"),)
 
     def __str__(self) -> str:
-        return f"{self.action} {self.resource}"
+        return " ".join(filter(None, (self.action, self.resource, self.host)))
 
     def clean(self) -> None:
         super().clean()
@@ -294,7 +296,7 @@ class KeyPermission(TimestampedModel):
 
     @property
     def is_everything(self) -> bool:
-        return (self.action, self.resource) in FULL_ACCESS
+        return not self.host and (self.action, self.resource) in FULL_ACCESS
 
 
 class ExpiryNotice(models.Model):

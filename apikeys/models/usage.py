@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 
 from apikeys.models.keys import APIKey
+from config.base.hosts import MAX_HOST_LENGTH
 from config.base.models import TimestampedModel, TimestampedQuerySet, UUIDModel
 from ratelimits.matching import MAX_METHOD_LENGTH
 
@@ -33,6 +34,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
         db_index=False,
         related_name="+",
     )
+    host = models.CharField(max_length=MAX_HOST_LENGTH, blank=True, default="", db_default="")
     endpoint = models.CharField(max_length=255)
     method = models.CharField(max_length=MAX_METHOD_LENGTH)
     status_code = models.PositiveSmallIntegerField("status")

@@ -224,6 +224,7 @@ def test_the_schema_is_published_to_gateways(client):
         "path",
         "resource",
         "action",
+        "host",
         "ip",
         "cost",
         "user_agent",
