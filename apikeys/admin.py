@@ -65,7 +65,7 @@ class KeyForm(EditForm):
 
 class KeyPermissionInline(GatehouseTabularInline):
     model = KeyPermission
-    fields = ("action", "resource")
+    fields = ("action", "resource", "host")
 
     # A permission belongs to its key: who may change the key may change what it allows.
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -17,18 +17,16 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys.models import FULL_ACCESS, APIKey, APIKeyQuerySet, KeyPermission, KeyState
+from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission, KeyState
 from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, newest_pepper_id
 from config.base import history as base_history
+from config.base.access import EVERYTHING, MAX_PERMISSIONS, Permission, in_words
 from config.base.history import Author, Change
 
 LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)
-MOST_PERMISSIONS = 200
 # Written when the key is used, so not part of what somebody changed.
 NOT_A_CHANGE = frozenset({"last used", "last used by", "previous last used at", "secret last used at"})
-
-Permission = tuple[str, str]
 
 
 @sensitive_variables()
@@ -36,7 +34,7 @@ def issue_key(
     owner: Any,
     author: Author,
     *,
-    permissions: Iterable[Permission] = FULL_ACCESS[:1],
+    permissions: Iterable[tuple[str, ...]] = (EVERYTHING,),
     key_id: UUID | None = None,
     **fields: Any,
 ) -> tuple[APIKey, str]:
@@ -130,7 +128,9 @@ def shorten_expiry(key: APIKey, author: Author, *, expires_at: datetime) -> None
     change(key, author, APIKey.objects.in_use().filter(later), values, note=note)
 
 
-def edit_key(key: APIKey, author: Author, *, permissions: Iterable[Permission] | None = None, **fields: Any) -> None:
+def edit_key(
+    key: APIKey, author: Author, *, permissions: Iterable[tuple[str, ...]] | None = None, **fields: Any
+) -> None:
     """fields: name, allowed_ips, rate_limit, rate_period, metadata. `permissions` replace those it has."""
     for name, value in fields.items():
         setattr(key, name, value)
@@ -149,37 +149,28 @@ def lock(key: APIKey) -> None:
 
 def replace_permissions(key: APIKey, rows: list[KeyPermission]) -> list[Change]:
     """Give the key exactly the permissions in `rows`; returns the changes for the history."""
-    wanted = {(row.action, row.resource): row for row in rows}
-    held = {(row.action, row.resource): row for row in key.permissions.all()}
+    wanted = {row.permission: row for row in rows}
+    held = {row.permission: row for row in key.permissions.all()}
     if wanted.keys() == held.keys():
         return []
-    KeyPermission.objects.filter(pk__in=[held[pair].pk for pair in held.keys() - wanted.keys()]).delete()
-    KeyPermission.objects.bulk_create([row for pair, row in wanted.items() if pair not in held])
+    KeyPermission.objects.filter(pk__in=[held[permission].pk for permission in held.keys() - wanted.keys()]).delete()
+    KeyPermission.objects.bulk_create([row for permission, row in wanted.items() if permission not in held])
     return [Change(field="permissions", old=spelled_out(held.values()), new=spelled_out(rows))]
 
 
-def permission_rows(key: APIKey, permissions: Iterable[Permission]) -> list[KeyPermission]:
+def permission_rows(key: APIKey, permissions: Iterable[tuple[str, ...]]) -> list[KeyPermission]:
     """Unsaved permissions of the key, without duplicates. Raises ValidationError if one is invalid."""
-    rows = [
-        KeyPermission(api_key=key, action=action, resource=resource) for action, resource in dict.fromkeys(permissions)
-    ]
-    if len(rows) > MOST_PERMISSIONS:
-        raise ValidationError(f"A key can have at most {MOST_PERMISSIONS} permissions.", code="too_many_permissions")
+    distinct = dict.fromkeys(Permission(*permission) for permission in permissions)
+    rows = [KeyPermission(api_key=key, **permission._asdict()) for permission in distinct]
+    if len(rows) > MAX_PERMISSIONS:
+        raise ValidationError(f"A key can have at most {MAX_PERMISSIONS} permissions.", code="too_many_permissions")
     for row in rows:
         row.full_clean(exclude=["api_key"], validate_unique=False, validate_constraints=False)
     return rows
 
 
-def spelled_out(permissions: Iterable[KeyPermission]) -> str:
-    return in_words([(permission.action, permission.resource) for permission in permissions])
-
-
-def in_words(pairs: Iterable[Permission]) -> str:
-    """“read /orders/*, read /reports/*”, “everything”, “nothing”."""
-    pairs = list(pairs)
-    if set(pairs) & set(FULL_ACCESS):
-        return "everything"
-    return ", ".join(sorted(f"{action} {resource}" for action, resource in pairs)) or "nothing"
+def spelled_out(rows: Iterable[KeyPermission]) -> str:
+    return in_words(row.permission for row in rows)
 
 
 def check_expiry(expires_at: datetime | None) -> None:

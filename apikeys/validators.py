@@ -1,29 +1,20 @@
-"""Validation of a key's name, networks, metadata and permissions."""
+"""Validation of a key's name, networks and metadata."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
 from apikeys.addresses import Network, unmapped
 from config.base.json import json_problem
+from config.base.text import quoted
 from config.base.validators import validate_no_secrets
-from ratelimits.matching import validate_pattern
 
 MAX_NETWORKS = 100
-MAX_RESOURCE_LENGTH = 255
 MAX_METADATA_LENGTH = 10_000
-MAX_QUOTE_LENGTH = 60
-RESOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-
-
-def quoted(text: str) -> str:
-    printable = "".join(character if character.isprintable() else "�" for character in text[: MAX_QUOTE_LENGTH + 1])
-    return f"“{printable[:MAX_QUOTE_LENGTH]}{'…' if len(printable) > MAX_QUOTE_LENGTH else ''}”"
 
 
 def normalize_network(entry: str) -> str:
@@ -86,17 +77,3 @@ def normalize_metadata(value: Any) -> dict[str, Any]:
         raise ValidationError(f"The metadata {reason}", code="invalid_metadata")
     validate_no_secrets(json.dumps(value))
     return value
-
-
-def validate_resource(resource: str) -> None:
-    if resource.startswith("/"):
-        validate_pattern(resource)
-    elif resource != "*" and not RESOURCE_NAME.fullmatch(resource):
-        raise ValidationError(
-            f"{quoted(resource)} isn't a valid resource. Enter a path such as /orders/* or a name such as orders.",
-            code="invalid_resource",
-        )
-    if len(resource) > MAX_RESOURCE_LENGTH:
-        raise ValidationError(
-            f"A resource can have at most {MAX_RESOURCE_LENGTH} characters.", code="resource_too_long"
-        )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from ratelimits.matching import PatternTrie, is_parameter, pattern_segments, pattern_shape
+from config.base.patterns import is_parameter, pattern_segments
+from ratelimits.matching import PatternTrie, pattern_shape
 
 # No pattern can contain it, so it matches only {name} and *.
 UNKNOWN_SEGMENT = "\x00"

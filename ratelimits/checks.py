@@ -11,8 +11,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from config.base.patterns import validate_pattern
 from ratelimits.limiter import store_name
-from ratelimits.matching import validate_pattern
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD
 
 STORES = ("redis", "postgresql", "sqlite", "memory")

@@ -11,11 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
+from config.base.patterns import validate_pattern
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.advice import never_wins
 from ratelimits.budgets import Budget, rate_in_words, rule_key
-from ratelimits.matching import normal_pattern, pattern_shape, validate_pattern
+from ratelimits.matching import normal_pattern, pattern_shape
 
 MAX_PERIOD = 31 * 24 * 3600
 MAX_LIMIT = 2**31 - 1

@@ -16,7 +16,7 @@ def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
     secret = secret or new_secret()
     key = APIKey.objects.create(user=user, name=name, **(stored_form(secret) | fields))
     for permission in allow:
-        action, resource, host = [*permission.split(" "), ""][:3]
+        action, resource, host = [*permission.replace(" at ", " ").split(" "), ""][:3]
         KeyPermission.objects.create(api_key=key, action=action, resource=resource, host=host)
     key.secret = secret
     return key

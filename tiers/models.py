@@ -1,8 +1,8 @@
-"""Tiers: the plans that users are on. A tier has rate limits; it says nothing about prices."""
+"""Tiers: the plans that users are on. A tier has rate limits and an access list; it says nothing about prices."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -10,6 +10,7 @@ from django.core.validators import MaxLengthValidator
 from django.db import models, transaction
 from django.urls import reverse
 
+from config.base.access import EVERYTHING, AccessRule, known_action
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base.search import FoldedField
 from config.base.text import counted
@@ -117,6 +118,13 @@ class Tier(TimestampedModel, SoftDeleteModel):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *args: Any, **options: Any) -> None:
+        is_new = self._state.adding
+        with transaction.atomic():
+            super().save(*args, **options)
+            if is_new:
+                TierAccess.objects.create(tier=self, **EVERYTHING._asdict())
+
     def clean(self) -> None:
         super().clean()
         default = settings.DEFAULT_TIER_NAME
@@ -134,3 +142,26 @@ class Tier(TimestampedModel, SoftDeleteModel):
 
     def get_absolute_url(self) -> str:
         return reverse("admin:tiers_tier_change", args=[self.pk])
+
+
+class TierAccess(AccessRule):
+    """An action that keys of a tier's users may take on a resource, if their own permissions allow it too.
+
+    A new tier starts with everything. Without a row, keys of its users may do nothing.
+    """
+
+    # The unique constraint has the index.
+    tier = models.ForeignKey(Tier, models.CASCADE, related_name="access", db_index=False)
+
+    class Meta:
+        db_table = "tier_access"
+        verbose_name = "access rule"
+        ordering = ("host", "resource", "action")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tier", "host", "resource", "action"),
+                name="tier_access_unique",
+                violation_error_message="The tier already has this access rule.",
+            ),
+            known_action("tier_access_action_known"),
+        )

@@ -135,12 +135,18 @@ def deny_unless_permitted(inquiry: Inquiry) -> str:
     return "" if allowed else "permission_denied"
 
 
+def deny_unless_in_tier(inquiry: Inquiry) -> str:
+    key = inquiry.known_key
+    allowed = key.tier_id is None or any(permits(rule, inquiry) for rule in key.tier_access)
+    return "" if allowed else "tier_denied"
+
+
 def permits(permission: str, inquiry: Inquiry) -> bool:
-    action, resource, *hosts = permission.split(" ")
+    action, resource, *at_host = permission.split(" ")
     return (
         action in {"*", inquiry.action}
         and covers(resource, inquiry.resource or inquiry.path)
-        and all(host_matches(host, inquiry.facts.host) for host in hosts)
+        and (not at_host or host_matches(at_host[-1], inquiry.facts.host))
     )
 
 
@@ -169,4 +175,5 @@ CHECKS = (
     Check("The address is allowed", deny_unless_address_allowed),
     Check("The path is unambiguous", deny_if_ambiguous),
     Check("The key has the permission", deny_unless_permitted),
+    Check("The tier has access", deny_unless_in_tier),
 )

@@ -34,6 +34,7 @@ STATUSES = {
     "address_not_allowed": 403,
     "ambiguous_path": 403,
     "permission_denied": 403,
+    "tier_denied": 403,
     "rate_limited": 429,
 }
 

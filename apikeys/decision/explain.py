@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from apikeys.decision.checks import (
     deny_if_ambiguous,
     deny_if_expired,
     deny_unless_address_allowed,
+    deny_unless_in_tier,
     deny_unless_known,
     deny_unless_owner_active,
     deny_unless_permitted,
@@ -24,6 +25,7 @@ from apikeys.decision.checks import (
 )
 from apikeys.decision.decide import STATUSES, budgets_of
 from apikeys.decision.lookup import KeyRecord, find_keys
+from config.base.access import Permission
 from ratelimits.budgets import BudgetState, Outcome
 from ratelimits.limiter import limiter
 from ratelimits.matching import AmbiguousPath, canonical_path
@@ -101,7 +103,7 @@ def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -
 def must_skip(check: Check, inquiry: Inquiry) -> bool:
     if check.deny is deny_unless_known:
         return bool(inquiry.facts.credential.problem)
-    if check.deny is deny_unless_permitted and not (inquiry.path or inquiry.resource):
+    if check.deny in {deny_unless_permitted, deny_unless_in_tier} and not (inquiry.path or inquiry.resource):
         return True
     return inquiry.key is None and check.deny not in {*CHECKS_OF_SECRET, deny_if_ambiguous}
 
@@ -149,11 +151,23 @@ def describe_path(inquiry: Inquiry) -> str:
 
 def describe_permission(inquiry: Inquiry) -> str:
     permissions = inquiry.known_key.permissions
+    return describe_match(inquiry, permissions, f"The key has: {', '.join(permissions) or 'no permissions'}.")
+
+
+def describe_tier(inquiry: Inquiry) -> str:
+    key = inquiry.known_key
+    if key.tier_id is None:
+        return "The owner has no tier."
+    listed = f"The tier {key.tier_name} has access to: {', '.join(key.tier_access) or 'nothing'}."
+    return describe_match(inquiry, key.tier_access, listed)
+
+
+def describe_match(inquiry: Inquiry, permissions: Sequence[str], otherwise: str) -> str:
     matching = next((permission for permission in permissions if permits(permission, inquiry)), None)
     if matching:
         return f"Allowed by “{matching}”."
-    needed = f"{inquiry.action or inquiry.facts.method} {inquiry.resource or inquiry.path}"
-    return f"Needed: {needed}. The key has: {', '.join(permissions) or 'no permissions'}."
+    action, resource = inquiry.action or inquiry.facts.method, inquiry.resource or inquiry.path
+    return f"Needed: {Permission(action, resource, inquiry.facts.host)}. {otherwise}"
 
 
 CHECKS_OF_SECRET = frozenset({deny_unless_present, deny_unless_well_formed, deny_unless_known})
@@ -164,4 +178,5 @@ DETAILS: dict[Callable[[Inquiry], str], Callable[[Inquiry], Any]] = {
     deny_unless_address_allowed: describe_address,
     deny_if_ambiguous: describe_path,
     deny_unless_permitted: describe_permission,
+    deny_unless_in_tier: describe_tier,
 }

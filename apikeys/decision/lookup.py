@@ -42,8 +42,10 @@ class KeyRecord(NamedTuple):
     owner_is_live: bool
     tier_id: int | None
     tier_name: str | None
-    # Each as “action resource” or “action resource host”.
+    # Each as “action resource” or “action resource at host”.
     permissions: Sequence[str]
+    # As permissions; empty without a tier.
+    tier_access: Sequence[str]
     # The last use of the key, or that of the secret it was found by, lies a minute or more back.
     use_is_due: bool
     # The secret is the one before the last rotation, and whether its grace period is over.
@@ -68,17 +70,17 @@ SELECT k.secret_hash, k.previous_hash,
        k.expires_at IS NOT NULL AND k.expires_at <= :now,
        k.rate_limit, k.rate_period, k.allowed_ips,
        u.id, u.username, u.is_active, u.deleted_at IS NULL,
-       t.id, t.name, {permissions}
+       t.id, t.name, {permissions}, {access}
 FROM api_keys k
 JOIN "user" u ON u.id = k.user_id
 LEFT JOIN tiers t ON t.id = u.tier_id AND t.deleted_at IS NULL
 WHERE k.deleted_at IS NULL AND ({condition})
 """
-PERMISSIONS = {
-    "postgresql": "ARRAY(SELECT rtrim(action || ' ' || resource || ' ' || host) FROM key_permissions WHERE api_key_id = k.id)",
-    "sqlite": """(
-        SELECT json_group_array(rtrim(action || ' ' || resource || ' ' || host)) FROM key_permissions WHERE api_key_id = k.id
-    )""",
+# Each as “action resource” or “action resource at host”.
+TEXT = "action || ' ' || resource || CASE host WHEN '' THEN '' ELSE ' at ' || host END"
+LIST = {
+    "postgresql": "ARRAY(SELECT {text} FROM {table} WHERE {condition})",
+    "sqlite": "(SELECT json_group_array({text}) FROM {table} WHERE {condition})",
 }
 ANY_OF = {"postgresql": "= ANY(:hashes::text[])", "sqlite": "IN (SELECT value FROM json_each(:hashes))"}
 
@@ -107,14 +109,18 @@ def find_key_by_id(key_id: UUID) -> KeyRecord | None:
 @lru_cache(maxsize=2)
 def sql_by_secret(vendor: str) -> str:
     any_of = ANY_OF[vendor]
-    return SELECT.format(
-        permissions=PERMISSIONS[vendor], condition=f"k.secret_hash {any_of} OR k.previous_hash {any_of}"
-    )
+    return select(vendor, f"k.secret_hash {any_of} OR k.previous_hash {any_of}")
 
 
 @lru_cache(maxsize=2)
 def sql_by_id(vendor: str) -> str:
-    return SELECT.format(permissions=PERMISSIONS[vendor], condition="k.id = :id")
+    return select(vendor, "k.id = :id")
+
+
+def select(vendor: str, condition: str) -> str:
+    permissions = LIST[vendor].format(text=TEXT, table="key_permissions", condition="api_key_id = k.id")
+    access = LIST[vendor].format(text=TEXT, table="tier_access", condition="tier_id = t.id")
+    return SELECT.format(permissions=permissions, access=access, condition=condition)
 
 
 def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -133,7 +139,7 @@ def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 def as_record(row: tuple[Any, ...], *, is_previous: bool, is_outdated: bool) -> KeyRecord:
     """A row as the record it is; SQLite has ids as hex and lists as JSON."""
     _, _, secret_use_is_due, previous_use_is_due, grace_is_over, use_is_due, key_id, *rest = row
-    *columns, permissions = rest
+    *columns, permissions, tier_access = rest
     allowed_ips = columns[ALLOWED_IPS]
     # PostgreSQL's jsonb comes as text too: Django has it so.
     columns[ALLOWED_IPS] = json.loads(allowed_ips) if allowed_ips != "[]" else ()
@@ -142,6 +148,7 @@ def as_record(row: tuple[Any, ...], *, is_previous: bool, is_outdated: bool) -> 
             key_id if isinstance(key_id, UUID) else UUID(key_id),
             *columns,
             json.loads(permissions) if isinstance(permissions, str) else permissions,
+            json.loads(tier_access) if isinstance(tier_access, str) else tier_access,
             bool(use_is_due or (previous_use_is_due if is_previous else secret_use_is_due)),
             is_previous,
             bool(is_previous and grace_is_over),

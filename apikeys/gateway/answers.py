@@ -23,6 +23,7 @@ DETAILS = {
     "address_not_allowed": "This API key can't be used from this IP address.",
     "ambiguous_path": "The path is ambiguous. Send it without dot segments, backslashes or encoded slashes.",
     "permission_denied": "This API key doesn't have permission for this request.",
+    "tier_denied": "The plan of this API key's owner doesn't include this request.",
 }
 TITLES = {401: "Unauthorized", 403: "Forbidden"}
 # What a header value may contain; everything else is percent-encoded.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from apikeys.models.keys import FULL_ACCESS, APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
+from apikeys.models.keys import APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
 from apikeys.models.usage import KeyUsage
 
 __all__ = [
-    "FULL_ACCESS",
     "APIKey",
     "APIKeyQuerySet",
     "EndpointHour",

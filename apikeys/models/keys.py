@@ -13,15 +13,12 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from apikeys.secrets import candidate_hashes, is_well_formed
-from apikeys.validators import normalize_metadata, normalize_name, normalize_networks, validate_resource
-from config.base.hosts import HostPatternField
+from apikeys.validators import normalize_metadata, normalize_name, normalize_networks
+from config.base.access import AccessRule, known_action
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD
-
-# (action, resource) pairs that allow any action on any path.
-FULL_ACCESS = (("*", "*"), ("*", "/*"))
 
 
 class KeyState(models.TextChoices):
@@ -248,23 +245,10 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         return [self.state, "disabled"] if self.state == KeyState.EXPIRED and not self.is_active else [self.state]
 
 
-class KeyPermission(TimestampedModel):
+class KeyPermission(AccessRule):
     """An action that a key may take on a resource. Without a row, it may do nothing."""
 
-    class Action(models.TextChoices):
-        READ = "read", "Read"
-        CREATE = "create", "Create"
-        UPDATE = "update", "Update"
-        DELETE = "delete", "Delete"
-        ANY = "*", "Everything"
-
     api_key = models.ForeignKey(APIKey, models.CASCADE, related_name="permissions", verbose_name="API key")
-    host = HostPatternField()
-    resource = models.CharField(
-        max_length=255,
-        help_text="A path such as /orders/* or a name such as orders. /* and * mean everything.",
-    )
-    action = models.CharField(max_length=10, choices=Action)
 
     class Meta:
         db_table = "key_permissions"
@@ -276,27 +260,9 @@ class KeyPermission(TimestampedModel):
                 name="key_permissions_unique",
                 violation_error_message="The key already has this permission.",
             ),
-            models.CheckConstraint(
-                condition=models.Q(action__in=["read", "create", "update", "delete", "*"]),
-                name="key_permissions_action_known",
-                violation_error_message="Choose read, create, update, delete or *.",
-            ),
+            known_action("key_permissions_action_known"),
         )
         indexes = (models.Index(fields=("resource", "action"), name="key_permissions_resource"),)
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.action, self.resource, self.host)))
-
-    def clean(self) -> None:
-        super().clean()
-        try:
-            validate_resource(self.resource)
-        except ValidationError as error:
-            raise ValidationError({"resource": error}) from None
-
-    @property
-    def is_everything(self) -> bool:
-        return not self.host and (self.action, self.resource) in FULL_ACCESS
 
 
 class ExpiryNotice(models.Model):

@@ -172,7 +172,7 @@ class Trim(KeyAction):
         with transaction.atomic():
             services.lock(key)
             unused = {permission.pk for permission in unused_permissions([key.pk]).get(key.pk, [])}
-            kept = [(row.action, row.resource) for row in key.permissions.all() if row.pk not in unused]
+            kept = [row.permission for row in key.permissions.all() if row.pk not in unused]
             services.edit_key(key, author, permissions=kept)
 
 

@@ -10,18 +10,18 @@ from django import forms
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.forms.formsets import BaseFormSet, formset_factory
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.rights import why_not_change
 from apikeys.fields import ExpiryField, NetworksField
-from apikeys.models import FULL_ACCESS, APIKey, KeyPermission
+from apikeys.models import APIKey
 from apikeys.secrets import is_well_formed
-from apikeys.services import MOST_PERMISSIONS, Permission, in_words
-from apikeys.validators import MAX_RESOURCE_LENGTH, normalize_name, validate_resource
+from apikeys.validators import normalize_name
+from config.base.access import EVERYTHING, Permission, in_words
 from config.base.actions import ActionForm
 from config.base.models import uuid7
+from config.base.picker import BasePicker, Picker, rows_of, without_covered
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD
@@ -46,64 +46,6 @@ def replace_value(form: forms.Form, name: str, value: str) -> None:
     data: Any = form.data.copy()  # type: ignore[attr-defined]
     data[name] = value
     form.data = data
-
-
-def without_covered(actions: list[str]) -> list[str]:
-    """“*” covers all other actions."""
-    return ["*"] if "*" in actions else actions
-
-
-class PermissionForm(forms.Form):
-    """A row of the permissions: a resource, and the actions allowed on it."""
-
-    resource = forms.CharField(
-        max_length=MAX_RESOURCE_LENGTH,
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": "/orders/* or orders", "class": "mono"}),
-    )
-    actions = forms.MultipleChoiceField(
-        choices=KeyPermission.Action.choices,
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        error_messages={"invalid_choice": "Choose one of the actions shown."},
-    )
-
-    def clean_resource(self) -> str:
-        resource: str = self.cleaned_data["resource"]
-        if resource:
-            validate_resource(resource)
-        return resource
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        resource, actions = data.get("resource"), data.get("actions")
-        if resource and actions == []:
-            self.add_error("actions", f"Select at least one action for {resource}, or clear the row.")
-        if actions and resource == "":
-            self.add_error("resource", "Enter a path such as /orders/* or a name such as orders.")
-        return data
-
-    def pairs(self) -> list[Permission]:
-        actions = self.cleaned_data.get("actions", [])
-        return [(action, self.cleaned_data["resource"]) for action in without_covered(actions)]
-
-
-class PermissionRows(BaseFormSet):  # type: ignore[type-arg]
-    def pairs(self) -> list[Permission]:
-        return list(dict.fromkeys(pair for form in self.forms for pair in form.pairs()))
-
-
-PermissionFormSet = formset_factory(
-    PermissionForm, PermissionRows, extra=3, max_num=60, absolute_max=MOST_PERMISSIONS, validate_max=True
-)
-
-
-def picker_rows(key: APIKey) -> list[dict[str, Any]]:
-    """The key's permissions, one row per resource."""
-    rows: dict[str, list[str]] = {}
-    for permission in key.permissions.all():
-        rows.setdefault(permission.resource, []).append(permission.action)
-    return [{"resource": resource, "actions": actions} for resource, actions in rows.items()]
 
 
 class KeyForm(StaleGuard, forms.Form):
@@ -146,12 +88,11 @@ class KeyForm(StaleGuard, forms.Form):
         super().__init__(data, **options)
         # Scripts may leave the picker out.
         self.has_picker = data is not None and "permissions-TOTAL_FORMS" in data
-        self.picker = PermissionFormSet(
-            data if self.has_picker else None, prefix="permissions", initial=self.picker_rows()
-        )
+        self.picker = self.new_picker(data if self.has_picker else None)
 
-    def picker_rows(self) -> list[dict[str, Any]]:
-        return picker_rows(self.key) if self.key is not None and self["allow"].initial == "listed" else []
+    def new_picker(self, data: Any = None) -> BasePicker:
+        held = self.held() if self["allow"].initial == "listed" else []
+        return Picker(data, prefix="permissions", initial=rows_of(held))
 
     @property
     def opened_row(self) -> APIKey | None:
@@ -161,8 +102,8 @@ class KeyForm(StaleGuard, forms.Form):
         return super().fingerprints() | {"permissions": fingerprint([in_words(self.held())])}
 
     def held(self) -> list[Permission]:
-        rows = picker_rows(self.key) if self.key is not None else []
-        return [(action, row["resource"]) for row in rows for action in without_covered(row["actions"])]
+        rows = self.key.permissions.all() if self.key is not None else []
+        return without_covered(row.permission for row in rows)
 
     def initial_for(self, key: APIKey | None) -> dict[str, Any]:
         if key is None:
@@ -191,13 +132,13 @@ class KeyForm(StaleGuard, forms.Form):
         if self.has_picker and not self.picker.is_valid():
             self.add_error("allow", "Correct the permissions below.")
             return
-        pairs = self.picker.pairs() if self.has_picker else []  # type: ignore[attr-defined]
-        if allow == "everything" and pairs:
+        listed = self.picker.permissions() if self.has_picker else []
+        if allow == "everything" and listed:
             self.add_error("allow", "You listed permissions and chose “Everything”. Choose one of the two.")
-        elif allow == "listed" and not pairs:
+        elif allow == "listed" and not listed:
             self.add_error("allow", "List at least one permission. Without any, all requests are denied.")
         everything = allow == "everything" or self.key is None
-        self.permissions: list[Permission] | None = pairs or ([FULL_ACCESS[0]] if everything else None)
+        self.permissions: list[Permission] | None = listed or ([EVERYTHING] if everything else None)
         if self.key is not None and self.permissions is not None:
             self._merge_permissions(self.key, in_words(self.permissions))
 
@@ -213,7 +154,7 @@ class KeyForm(StaleGuard, forms.Form):
                 return
             self.permissions = None
             replace_value(self, "allow", self["allow"].initial)
-            self.picker = PermissionFormSet(None, prefix="permissions", initial=self.picker_rows())
+            self.picker = self.new_picker()
 
     def settings(self) -> dict[str, Any]:
         """The values for the services: of an existing key, those that change. `permissions` is None if they don't."""

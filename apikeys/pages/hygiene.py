@@ -11,8 +11,9 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from apikeys.decision.checks import ACTIONS, covers
-from apikeys.models import FULL_ACCESS, APIKey, APIKeyQuerySet, KeyPermission
+from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission
 from apikeys.usage.analytics import Scope, TimeRange, sums_by
+from config.base.access import FULL_ACCESS
 
 IDLE = USED_WITHIN = timedelta(days=90)
 SOON = timedelta(days=30)
@@ -20,7 +21,7 @@ SOON = timedelta(days=30)
 MAX_COMPARED = 2_000
 # SQLite takes 32,766 parameters in a statement.
 KEYS_PER_QUERY = 200
-ANY_ACTION_ANYWHERE = Q(action="*", resource__in=[resource for _, resource in FULL_ACCESS])
+ANY_ACTION_ANYWHERE = Q(action="*", host="", resource__in=[permission.resource for permission in FULL_ACCESS])
 
 
 class Problem(NamedTuple):

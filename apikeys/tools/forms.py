@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from apikeys.decision.checks import ACTIONS, Facts
 from apikeys.decision.credentials import Credential, credential_from
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
+from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
 from config.base.http import plain_address
 
 METHOD_CHOICES = [(method, method) for method in ACTIONS]
@@ -40,6 +41,12 @@ class ExplainForm(forms.Form):
         help_text="As a client would send it: URL-encoded, with its query string if it has one.",
         widget=forms.TextInput(attrs={"class": "mono"}),
     )
+    host = forms.CharField(
+        max_length=MAX_GIVEN_LENGTH,
+        required=False,
+        help_text="Leave empty if the gateway doesn't send one.",
+        widget=forms.TextInput(attrs={"class": "mono", "placeholder": "api.example.com"}),
+    )
     address = forms.CharField(
         label="Client address",
         max_length=60,
@@ -56,6 +63,13 @@ class ExplainForm(forms.Form):
                 raise ValidationError("No API key has this ID. Deleted keys are denied as unknown.")
         return text
 
+    def clean_host(self) -> str:
+        text: str = self.cleaned_data["host"]
+        host = normal_host(text)
+        if text and not host:
+            raise ValidationError("Enter a valid host, for example api.example.com.")
+        return host
+
     def clean_address(self) -> str:
         text: str = self.cleaned_data["address"]
         address = plain_address(text)
@@ -66,7 +80,7 @@ class ExplainForm(forms.Form):
     def facts(self) -> Facts:
         data = self.cleaned_data
         credential = Credential() if self.key_record else credential_from(data["key"])
-        return Facts(credential, method=data["method"], path=data["path"], address=data["address"])
+        return Facts(credential, method=data["method"], path=data["path"], address=data["address"], host=data["host"])
 
     def without_secret(self) -> ExplainForm:
         """The form to show again: as it was filled in, with its errors, but without a secret."""

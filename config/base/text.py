@@ -18,6 +18,7 @@ VARIATION_SELECTORS = frozenset(
 # Invisible although they are letters, marks or symbols: the Hangul fillers, the empty Braille cell and others.
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 BLANKS = FILLERS | VARIATION_SELECTORS
+MAX_QUOTE_LENGTH = 60
 
 
 # What case folding leaves of the Turkish letters İ and ı.
@@ -80,3 +81,8 @@ def duration(seconds: int) -> str:
     """“45 seconds”, “30 minutes”: rounded up, in the largest unit of which there are two or more."""
     size, unit = next((size, unit) for size, unit in PERIODS if seconds >= 2 * size or size == 1)
     return counted(-(-seconds // size), unit)
+
+
+def quoted(text: str) -> str:
+    printable = "".join(character if character.isprintable() else "�" for character in text[: MAX_QUOTE_LENGTH + 1])
+    return f"“{printable[:MAX_QUOTE_LENGTH]}{'…' if len(printable) > MAX_QUOTE_LENGTH else ''}”"

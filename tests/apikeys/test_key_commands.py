@@ -42,8 +42,10 @@ def test_create_key_prints_the_secret(alice):
 
 
 def test_create_key_takes_permissions_and_expiry(alice):
-    created = json.loads(run("create_key", "ALICE", name="k", allow=["read /orders/*", "* billing"], expires=30))
-    assert created["permissions"] == ["* billing", "read /orders/*"]
+    created = json.loads(
+        run("create_key", "ALICE", name="k", allow=["read /orders/*", "* billing at API.example.com"], expires=30)
+    )
+    assert created["permissions"] == ["* billing at api.example.com", "read /orders/*"]
     assert timedelta(days=29) < APIKey.objects.get().expires_at - timezone.now() <= 30 * DAY
 
 
@@ -55,6 +57,7 @@ def test_create_key_takes_permissions_and_expiry(alice):
         ("alice", {"allow": ["read /a /b"]}, "an action and a resource"),
         ("alice", {"allow": ["fly /a"]}, "not a valid choice"),
         ("alice", {"allow": ["read /a b"]}, "an action and a resource"),
+        ("alice", {"allow": ["read /a at https://b"]}, "Remove the scheme"),
         ("alice", {"allow": ["read /a*"]}, "only as the last segment"),
         ("alice", {"expires": 0}, "a number of days from 1"),
         ("alice", {"expires": 10**9}, "a number of days from 1"),

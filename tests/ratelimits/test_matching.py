@@ -5,16 +5,15 @@ from django.core.exceptions import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.base.patterns import pattern_segments, validate_pattern
 from ratelimits.matching import (
     AmbiguousPath,
     PatternTrie,
     canonical_path,
     normal_pattern,
     pattern_matches,
-    pattern_segments,
     pattern_shape,
     target_from_header,
-    validate_pattern,
 )
 
 # --- Paths ---

@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
-from apikeys.services import Permission, issue_key
+from apikeys.services import issue_key
+from config.base.access import EVERYTHING, Permission
 from config.base.history import Author
 
 MAX_DAYS = 100 * 365 - 1
@@ -27,9 +28,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--allow",
             action="append",
-            metavar='"ACTION RESOURCE"',
-            help="An action (read, create, update, delete or *) and a path pattern or resource name. Can be repeated. "
-            "By default the key may do everything.",
+            metavar='"ACTION RESOURCE [at HOST]"',
+            help="An action (read, create, update, delete or *), a path pattern or resource name, and perhaps “at” and a host, "
+            "such as api.example.com or *.example.com. Can be repeated. By default the key may do everything.",
         )
         parser.add_argument(
             "--expires", type=int, metavar="DAYS", help="Days until the key expires. By default it never expires."
@@ -62,14 +63,17 @@ class Command(BaseCommand):
 
 
 def read_permissions(allowed: list[str] | None) -> list[Permission]:
-    pairs = []
-    for text in allowed or ["* *"]:
-        match text.split():
-            case [action, resource]:
-                pairs.append((action, resource))
-            case _:
-                raise CommandError('--allow needs an action and a resource, for example --allow "read /orders/*".')
-    return pairs
+    return [read_permission(text) for text in allowed] if allowed else [EVERYTHING]
+
+
+def read_permission(text: str) -> Permission:
+    match text.split():
+        case [action, resource]:
+            return Permission(action, resource)
+        case [action, resource, "at", host]:
+            return Permission(action, resource, host)
+        case _:
+            raise CommandError('--allow needs an action and a resource, for example --allow "read /orders/*".')
 
 
 def read_expiry(days: int | None) -> Any:

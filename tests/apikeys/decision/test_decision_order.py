@@ -53,6 +53,10 @@ def take_permissions(key):
     KeyPermission.objects.filter(api_key=key).delete()
 
 
+def take_tier_access(key):
+    key.user.tier.access.all().delete()
+
+
 def use_up(key):
     budgets = budgets_for(f"user:{key.user_id}", key.user.tier_id, "GET", "/orders")
     limiter().hit(budgets, 100)
@@ -67,6 +71,7 @@ FAILURES = [
     ("owner_inactive", 401, delete_owner),
     ("address_not_allowed", 403, narrow_addresses),
     ("permission_denied", 403, take_permissions),
+    ("tier_denied", 403, take_tier_access),
     ("rate_limited", 429, use_up),
 ]
 

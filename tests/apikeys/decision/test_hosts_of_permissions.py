@@ -12,7 +12,7 @@ from tests.apikeys.conftest import make_key
 
 pytestmark = pytest.mark.usefixtures("counters")
 
-LIVE = "read /orders api.example.com"
+LIVE = "read /orders at api.example.com"
 urlpatterns = [path("orders", require_key()(lambda request: JsonResponse({})))]
 
 
@@ -78,7 +78,7 @@ def test_without_a_valid_host_only_permissions_for_any_host_hold(ask, alice, liv
 
 
 def test_a_wildcard_holds_for_every_name_below(verify, alice):
-    secret = make_key(alice, allow=["* * *.example.com"]).secret
+    secret = make_key(alice, allow=["* * at *.example.com"]).secret
     asked = {
         host: verify(key=secret, method="GET", path="/", host=host)["allowed"]
         for host in ("api.example.com", "a.eu.example.com", "example.com", "badexample.com")

@@ -34,6 +34,11 @@ CHANGES = {
         lambda key: permission(key).update(resource="*"),
         403,
     ),
+    "narrow the tier": (
+        lambda key: key.user.tier.access.update(resource="/invoices"),
+        lambda key: key.user.tier.access.update(resource="*"),
+        403,
+    ),
     "bind to an address": (
         lambda key: key_row(key).update(allowed_ips=["192.0.2.1"]),
         lambda key: key_row(key).update(allowed_ips=[]),

@@ -47,6 +47,10 @@ def picker(*rows):
     return data
 
 
+def at_host(host, rows, number=0):
+    return rows | {f"permissions-{number}-host": host}
+
+
 def token_of(client, url=NEW):
     return re.search(r'name="form_token" value="([^"]+)"', text(client.get(url))).group(1)
 
@@ -189,6 +193,10 @@ BAD = [
     ({"name": "k", "allow": "listed"} | picker(("/a/*/b", "read")), "Use * only as the last segment"),
     ({"name": "k", "allow": "listed"} | picker(("no name!", "read")), "isn't a valid resource"),
     ({"name": "k", "allow": "listed"} | picker(("/" + "a" * 300, "read")), "at most 255"),
+    ({"name": "k", "allow": "listed"} | at_host("api.example.com:80", picker(("/a", "read"))), "Remove the port"),
+    ({"name": "k", "allow": "listed"} | at_host("http://a/b", picker(("/a", "read"))), "Remove the scheme"),
+    ({"name": "k", "allow": "listed"} | at_host("a" * 256, picker(("/a", "read"))), "at most 255"),
+    ({"name": "k", "allow": "listed"} | at_host("api.example.com", picker(("",))), "Enter a path such as"),
     ({"name": "k", "permissions-TOTAL_FORMS": "x", "permissions-INITIAL_FORMS": "0"}, "Correct the permissions"),
     ({"name": "k"} | picker(*[(f"/a{number}", "read") for number in range(61)]), "Correct the permissions"),
 ]
@@ -221,9 +229,14 @@ def test_fields_that_the_form_does_not_have_are_ignored(owner, alice, bob):
 def test_a_key_gets_the_permissions_addresses_and_limit_that_were_listed(owner):
     data = {"name": "k", "allow": "listed", "allowed_ips": "192.0.2.7, 2001:db8::/32\n::ffff:10.0.0.0/104"}
     rows = picker(("/orders/*", "read", "create"), ("billing", "*", "read"), ("",))
+    rows = at_host("*.Bücher.example", rows)
     owner.post(NEW, data | rows | {"rate_limit": "10", "rate_period": "60"})
     key = APIKey.objects.get()
-    assert {str(row) for row in key.permissions.all()} == {"read /orders/*", "create /orders/*", "* billing"}
+    assert {str(row) for row in key.permissions.all()} == {
+        "read /orders/* at *.xn--bcher-kva.example",
+        "create /orders/* at *.xn--bcher-kva.example",
+        "* billing",
+    }
     assert key.allowed_ips == ["192.0.2.7", "2001:db8::/32", "10.0.0.0/8"]
     assert (key.rate_limit, key.rate_period) == (10, 60)
 

@@ -23,8 +23,8 @@ PAGE = "/admin/apikeys/explain/"
 
 @pytest.fixture
 def explain(staff_client):
-    def explain(key, path="/orders", method="GET", address="203.0.113.9"):
-        sent = {"key": key, "path": path, "method": method, "address": address}
+    def explain(key, path="/orders", method="GET", address="203.0.113.9", host=""):
+        sent = {"key": key, "path": path, "method": method, "address": address, "host": host}
         response = staff_client.post(PAGE, sent)
         assert response.status_code == 200
         return response
@@ -45,7 +45,7 @@ def decider(response):
 def test_a_good_key_passes_every_check(explain, key):
     response = explain(key.secret)
     assert set(results(response).values()) == {("passed", "")}
-    assert len(results(response)) == 11
+    assert len(results(response)) == 12
     assert "Allowed" in response.text
     assert "“* *”" in response.text
     assert f"/admin/apikeys/apikey/{key.pk}/" in response.text
@@ -200,3 +200,27 @@ def test_only_staff_may_use_the_tools(client, alice, name):
     client.force_login(alice)
     assert client.post(f"/admin/apikeys/{name}").status_code in {403, 405}
     assert client.get(f"/admin/apikeys/{name}").status_code in {403, 405}
+
+
+def test_the_host_and_the_tier_are_explained(explain, staff_client, alice, counters):
+    live = make_key(alice, allow=["read /orders at api.example.com"])
+    assert decider(explain(live.secret, host="API.example.com:443")) == ""
+    response = explain(live.secret, host="sandbox.example.com")
+    assert decider(response) == "permission_denied"
+    assert "Needed: read /orders at sandbox.example.com. The key has: read /orders at api.example.com." in response.text
+    alice.tier.access.update(resource="/reports/*")
+    response = explain(live.secret, host="api.example.com")
+    assert decider(response) == "tier_denied"
+    assert "The tier free has access to: * /reports/*." in response.text
+    alice.tier.access.all().delete()
+    assert "The tier free has access to: nothing." in explain(live.secret, host="api.example.com").text
+    type(alice).objects.update(tier=None)
+    response = explain(live.secret, host="api.example.com")
+    assert decider(response) == ""
+    assert "The owner has no tier." in response.text
+
+
+def test_a_host_that_is_none_is_an_error_at_its_field(explain, key):
+    response = explain(key.secret, host="https://api.example.com")
+    assert response.context["form"].errors == {"host": ["Enter a valid host, for example api.example.com."]}
+    assert "https://api.example.com" in response.text
