@@ -1,5 +1,5 @@
 """For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle, as their documentation shows them, in a new
-Django project. With TUNED its connections persist and SQLite has its faster settings, which a new project does not have.
+Django project, but for connections that persist, and SQLite's faster settings.
 
 It looks up the key, and counts per key: no owner, no tier, no permission, no usage row; the throttle is not exact.
 Environment: DATABASE_URL as for Gatehouse; REDIS_URL, else the cache is each process's own memory.
@@ -18,14 +18,12 @@ from django.core.wsgi import get_wsgi_application
 
 from benchmarks.startproject import APPS, MIDDLEWARE
 
-DATABASE = environ.Env.db_url_config(os.environ["DATABASE_URL"])
-if "TUNED" in os.environ:
-    DATABASE["CONN_MAX_AGE"] = 60
-    if "sqlite" in DATABASE["ENGINE"]:
-        DATABASE["OPTIONS"] = {
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        }
+DATABASE = environ.Env.db_url_config(os.environ["DATABASE_URL"]) | {"CONN_MAX_AGE": 60}
+if "sqlite" in DATABASE["ENGINE"]:
+    DATABASE["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
 REDIS_URL = os.environ.get("REDIS_URL", "")
 CACHE = (
     {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "drf"}

@@ -1,8 +1,6 @@
-"""The yardstick: a new Django project with one view that does nothing; without any middleware if BARE is set."""
+"""The yardstick: a new Django project with one view that does nothing."""
 
 from __future__ import annotations
-
-import os
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -11,13 +9,12 @@ from django.urls import path
 
 from benchmarks.startproject import APPS, MIDDLEWARE
 
-BARE = "BARE" in os.environ
 settings.configure(
     SECRET_KEY="only-for-benchmarks",
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
-    INSTALLED_APPS=[] if BARE else APPS,
-    MIDDLEWARE=[] if BARE else MIDDLEWARE,
+    INSTALLED_APPS=APPS,
+    MIDDLEWARE=MIDDLEWARE,
     LOGGING_CONFIG=None,
 )
 

@@ -62,6 +62,12 @@ for number in range(MANY):
     print(secret)
 """
 MANY = 200
+# What to measure: its name, how many clients, whether they keep their connections, and how many keys they have.
+MANNERS = (
+    *((f"{clients} clients", clients, True, MANY) for clients in CLIENTS),
+    ("64 clients, one key", 64, True, 1),
+    ("64 clients, a connection for each request", 64, False, MANY),
+)
 
 
 def main() -> None:
@@ -71,7 +77,7 @@ def main() -> None:
         targets = [stack.enter_context(server) for server in servers(options, directory)]
         for target in targets:
             flood(target, 2, 64)  # warm caches, connections and prepared statements
-        rows = [row for manner in manners(options) for row in measured(targets, options, *manner)]
+        rows = [row for manner in MANNERS for row in measured(targets, options, *manner)]
     place = ("PostgreSQL" if options.database else "SQLite") + (" and Redis" if options.redis else "")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.parent.mkdir(exist_ok=True)
@@ -88,14 +94,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
     parser.add_argument("--without-drf", action="store_true")
     return parser.parse_args()
-
-
-def manners(options: argparse.Namespace) -> Iterator[tuple[str, int, bool, int]]:
-    """What to measure: its name, how many clients, whether they keep their connections, and how many keys they have."""
-    for clients in CLIENTS:
-        yield f"{clients} clients", clients, True, MANY
-    yield "64 clients, one key", 64, True, 1
-    yield "64 clients, a connection for each request", 64, False, MANY
 
 
 def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
@@ -117,7 +115,7 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
         yield ours_at(Path(options.before), "before", [*THEIRS, "config.wsgi"], before, options)
     if not options.without_drf:
         database = beside(options.database, "gatehouse_bench_drf") or f"sqlite:///{directory}/drf.sqlite3"
-        theirs = {"DATABASE_URL": database, "REDIS_URL": options.redis, "TUNED": "1"}
+        theirs = {"DATABASE_URL": database, "REDIS_URL": options.redis}
         key = python(["-m", "benchmarks.drf_project"], theirs)
         target = Target(
             "DRF API key, tuned", headers={"Authorization": f"Api-Key {key}"}, database=database, redis=options.redis

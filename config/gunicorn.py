@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
+from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, send_response
 from config.base.logs import SafeFormatter
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
@@ -66,8 +66,6 @@ class SecretFreeLogger(Logger):  # type: ignore[misc]
 
 logger_class = SecretFreeLogger
 
-
-ASGIApplication = Callable[..., Awaitable[None]]
 
 # --- The end of a node: SIGTERM ---
 
@@ -136,7 +134,7 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
 
     def _build_http_scope(self, request: Any, sockname: Any, peername: Any) -> dict[str, Any]:
         scope: dict[str, Any] = super()._build_http_scope(request, sockname, peername)
-        scope.setdefault("extensions", {})["gatehouse.is_closed"] = self.is_closed
+        scope.setdefault("extensions", {})[IS_CLOSED] = self.is_closed
         return scope
 
 
@@ -162,7 +160,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self.asgi: ASGIApplication = ready_unless_draining(self.asgi)
+        self.asgi: Application = ready_unless_draining(self.asgi)
 
     def notify(self) -> None:
         super().notify()
@@ -208,21 +206,16 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 worker_class = DrainingWorker
 
 
-def ready_unless_draining(application: ASGIApplication) -> ASGIApplication:
+def ready_unless_draining(application: Application) -> Application:
     """`application`, an ASGI application; /readyz says 503 while the node drains."""
 
-    async def gatehouse(scope: Any, receive: Any, send: Any) -> None:
+    async def gatehouse(scope: Scope, receive: Receive, send: Send) -> None:
         if not draining[0] or scope["type"] != "http" or scope["path"] != "/readyz":
             await application(scope, receive, send)
             return
         body = b'{"status": "unavailable", "failing": ["shutting down"]}'
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"cache-control", b"no-store"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        await send_response(send, 503, headers, body)
 
     return gatehouse
 

@@ -9,17 +9,15 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import IO, Any, cast
 from urllib.parse import quote_from_bytes
 
 from a2wsgi import WSGIMiddleware
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from config.base.asgi import Application, Receive, Scope, Send, raw_target, send_response
+
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 THREADS = int(os.environ.get("WEB_THREADS") or 4)
@@ -54,9 +52,7 @@ def with_raw_uri(application: WSGIApplication) -> WSGIApplication:
     """Tell the target as it was sent in RAW_URI, as gunicorn does for WSGI: WSGI itself only has it decoded."""
 
     def with_uri(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        scope = environ["asgi.scope"]
-        query = scope["query_string"]
-        environ["RAW_URI"] = (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+        environ["RAW_URI"] = raw_target(environ["asgi.scope"])
         return application(environ, start_response)
 
     return with_uri
@@ -108,7 +104,4 @@ def reader(body: IO[bytes]) -> Receive:
 
 
 async def refuse(send: Send, status: HTTPStatus) -> None:
-    body = f"{status.phrase}\n".encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_response(send, status, [(b"content-type", b"text/plain")], f"{status.phrase}\n".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import lru_cache
 from io import BytesIO
@@ -13,17 +13,11 @@ from apikeys.gateway.answers import Approval
 from apikeys.gateway.batches import BatchQueue, ClientGoneError, QueueFullError
 from apikeys.gateway.dialects import Answer, Question
 from apikeys.gateway.endpoints import PREFIX, Endpoint, answer, busy, deny_peer_or_method, endpoint_for, read
+from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, raw_target, send_response
 from config.base.database import release_connection
 from config.middleware import machine_headers
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Environ = dict[str, Any]
-
-# In scope["extensions"], by config/gunicorn.py: tells whether the client's connection is closed.
-IS_CLOSED = "gatehouse.is_closed"
 
 
 def gateways_first(application: Application, queue: BatchQueue, reports: Executor) -> Application:
@@ -38,14 +32,12 @@ def gateways_first(application: Application, queue: BatchQueue, reports: Executo
             return
         environ = environ_of(scope)
         endpoint = endpoint_for(environ["PATH_INFO"])
-        wants_body = endpoint.max_body_bytes and deny_peer_or_method(endpoint, environ) is None
-        if wants_body and not await read_body(receive, environ, endpoint.max_body_bytes):
+        if denial := deny_peer_or_method(environ, endpoint):
+            await respond(denial, environ, send)
             return
-        if endpoint.is_blocking:
-            loop = asyncio.get_running_loop()
-            question = await loop.run_in_executor(reports, read_and_release, endpoint, environ)
-        else:
-            question = read(endpoint, environ)
+        if endpoint.max_body_bytes and not await read_body(receive, environ, endpoint.max_body_bytes):
+            return
+        question = await asked(environ, endpoint, reports)
         if isinstance(question, Question):
             question = await decided(question, environ, queue, is_closed(scope))
         await respond(question, environ, send)
@@ -53,17 +45,23 @@ def gateways_first(application: Application, queue: BatchQueue, reports: Executo
     return gatehouse
 
 
+async def asked(environ: Environ, endpoint: Endpoint, reports: Executor) -> Question | Answer:
+    if endpoint.is_blocking:
+        return await asyncio.get_running_loop().run_in_executor(reports, read_and_release, environ, endpoint)
+    return read(environ, endpoint)
+
+
 async def decided(question: Question, environ: Environ, queue: BatchQueue, is_gone: Callable[[], bool]) -> Answer:
     try:
         verdict = await queue.decide(question.facts, is_gone)
     except (QueueFullError, ClientGoneError):
         return busy()
-    return answer(question, environ, verdict)
+    return answer(environ, question, verdict)
 
 
-def read_and_release(endpoint: Endpoint, environ: Environ) -> Question | Answer:
+def read_and_release(environ: Environ, endpoint: Endpoint) -> Question | Answer:
     try:
-        return read(endpoint, environ)
+        return read(environ, endpoint)
     finally:
         release_connection()
 
@@ -75,12 +73,10 @@ def is_closed(scope: Scope) -> Callable[[], bool]:
 
 def environ_of(scope: Scope) -> Environ:
     """The request as the endpoints read it: by its WSGI names."""
-    path, query = scope["path"], scope["query_string"]
-    raw = scope.get("raw_path") or path.encode()
     environ = {
         "REQUEST_METHOD": scope["method"],
-        "PATH_INFO": path,
-        "RAW_URI": (raw + b"?" + query if query else raw).decode("latin-1"),
+        "PATH_INFO": scope["path"],
+        "RAW_URI": raw_target(scope),
         "REMOTE_ADDR": scope["client"][0] if scope.get("client") else "",
         "wsgi.url_scheme": scope.get("scheme", "http"),
     }
@@ -124,10 +120,7 @@ async def respond(answer: Answer, environ: Environ, send: Send) -> None:
     else:
         status, headers, body = answer.status_code, dict(answer.items()), answer.content
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    fields += encoded(machine_headers(environ))
-    fields.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+    await send_response(send, status, fields + encoded(machine_headers(environ)), body)
 
 
 @lru_cache(maxsize=2)

@@ -65,7 +65,7 @@ def endpoint_for(path: str) -> Endpoint:
     return ROUTES.get(path, MISSING)
 
 
-def deny_peer_or_method(endpoint: Endpoint, environ: Environ) -> Answer | None:
+def deny_peer_or_method(environ: Environ, endpoint: Endpoint) -> Answer | None:
     """403 for a peer that isn't a trusted gateway, 405 for a wrong method, else None."""
     if not may_ask(environ):
         logger.warning("A peer that is not a trusted gateway asked %s", environ["PATH_INFO"])
@@ -77,15 +77,15 @@ def deny_peer_or_method(endpoint: Endpoint, environ: Environ) -> Answer | None:
     return None
 
 
-def read(endpoint: Endpoint, environ: Environ) -> Question | Answer:
+def read(environ: Environ, endpoint: Endpoint) -> Question | Answer:
     """What `endpoint` wants decided, or its answer if nothing needs deciding. Never raises: an error is a 503."""
     try:
-        return deny_peer_or_method(endpoint, environ) or endpoint.read(environ)
+        return endpoint.read(environ)
     except Exception as error:  # noqa: BLE001  (a gateway takes any accidental 2xx for a yes; the log has the cause)
         return unavailable(environ["PATH_INFO"], error)
 
 
-def answer(question: Question, environ: Environ, verdict: Verdict) -> Answer:
+def answer(environ: Environ, question: Question, verdict: Verdict) -> Answer:
     """The answer with this verdict. Never raises, as `read`."""
     if verdict.error is not None:
         return unavailable(environ["PATH_INFO"], verdict.error)
@@ -97,10 +97,11 @@ def answer(question: Question, environ: Environ, verdict: Verdict) -> Answer:
 
 def respond(environ: Environ) -> Answer:
     """The answer to a request under /authz/, decided in this thread."""
-    question = read(endpoint_for(environ["PATH_INFO"]), environ)
+    endpoint = endpoint_for(environ["PATH_INFO"])
+    question = deny_peer_or_method(environ, endpoint) or read(environ, endpoint)
     if not isinstance(question, Question):
         return question
-    return answer(question, environ, decide_many([question.facts])[0])
+    return answer(environ, question, decide_many([question.facts])[0])
 
 
 def unavailable(path: str, error: BaseException) -> HttpResponse:

@@ -23,13 +23,13 @@ APPS = (*KEYS, "decision", "usage", "gateway", "pages", "tools", "tiers.admin", 
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Needs only Python, so gunicorn's master can import it too.
-    "bare": (("config.base.logs", "config.base.files"), ()),
+    "bare": (("config.base.asgi", "config.base.logs", "config.base.files"), ()),
     # Imported before Django is set up, or by a process that must not load the application.
     "start": (
         ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
         ("bare",),
     ),
-    "server": (("config.threads", "config.wsgi"), ()),
+    "server": (("config.threads", "config.wsgi"), ("bare",)),
     "base": (("config.base", "config.middleware"), ("bare",)),
     "tiers": (("tiers",), BASE),
     "tiers.admin": (("tiers.admin", "tiers.forms"), TIERS),

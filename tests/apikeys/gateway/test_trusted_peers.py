@@ -11,6 +11,7 @@ from django.db import connection
 
 from apikeys.decision import statements
 from apikeys.models import KeyUsage
+from tests.apikeys.gateway.asgi import ask_asgi
 from tests.apikeys.gateway.servers import gatehouse
 
 ENDPOINTS = ["/authz/nginx", "/authz/traefik", "/authz/caddy", "/authz/envoy/orders", "/authz/openapi.json", "/authz/x"]
@@ -28,6 +29,12 @@ def test_an_untrusted_peer_is_denied_whatever_it_claims(client, path, peer):
 def test_a_stranger_may_not_ask_in_json_either(client, path):
     response = client.post(path, "{}", content_type="application/json", REMOTE_ADDR="203.0.113.5")
     assert response.status_code == 403
+
+
+def test_a_refused_peer_is_logged_once(caplog):
+    status, _, _ = ask_asgi("/authz/verify", method="POST", body=b"{}", peer="203.0.113.5")
+    assert status == "403 Forbidden"
+    assert caplog.messages == ["A peer that is not a trusted gateway asked /authz/verify"]
 
 
 @pytest.mark.parametrize(
