@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.core.exceptions import ValidationError
-from django.core.validators import MinLengthValidator
+from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
 from django.db import models, transaction
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
@@ -19,6 +19,7 @@ from config.base.search import FoldedField
 from config.base.validators import validate_name
 from tiers.models import Tier
 
+DAY_OF_MONTH = "Enter a day of the month, from 1 to 31."
 USERNAME_TAKEN = "Another user has this username. Choose another one."
 
 
@@ -38,6 +39,15 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     email = NormalizedEmailField("email address", max_length=254)
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
+    tier_until = models.DateTimeField(
+        "tier until", null=True, blank=True, help_text="UTC. Afterwards the user is on the default tier. Empty: no end."
+    )
+    billing_day = models.PositiveSmallIntegerField(
+        default=1,
+        db_default=1,
+        validators=[MinValueValidator(1, DAY_OF_MONTH), MaxValueValidator(31, DAY_OF_MONTH)],
+        help_text="Monthly rate limits reset on this day, or on the last day of a shorter month.",
+    )
     is_active = models.BooleanField(
         "active",
         default=True,
@@ -88,6 +98,11 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
                 "github_id",
                 name="user_live_github_id_unique",
                 message="Another user is connected to this GitHub account.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(billing_day__gte=1, billing_day__lte=31),
+                name="user_billing_day_in_month",
+                violation_error_message=DAY_OF_MONTH,
             ),
         )
         indexes = (

@@ -84,15 +84,22 @@ class RateLimitAdmin(SoftDeleteAdmin):
         MethodFilter,
         ("created_at", admin.DateFieldListFilter),
     )
-    list_select_related = ("tier",)
+    list_select_related = ("tier", "user")
     search_fields = ("name_folded__has", "path")
-    autocomplete_fields = ("tier",)
-    fields = ("tier", "path", "method", "limit", "period", "window", "mode", "name")
+    autocomplete_fields = ("tier", "user")
+    fields = (
+        "tier", "user", "path", "method", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name",
+    )  # fmt: skip
     row_actions = (Observe(), Enforce(), DeleteLimit(), RestoreLimit())
     change_form_template = "admin/ratelimits/change_form.html"
     change_list_template = "admin/ratelimits/change_list.html"
     empty_advice = "A rate limit says how many requests users of a tier can make to a path in a period."
     updated = when("updated_at", "Edited")
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "unit":
+            options["required"] = False  # a script that leaves it out means requests
+        return super().formfield_for_choice_field(db_field, request, **options)
 
     @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
@@ -117,7 +124,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
 
 
 def notes_on_neighbours(limit: RateLimit) -> list[str]:
-    taken = takes_over_from((limit.method, limit.path), list(limit.siblings().values_list("method", "path")))
+    taken = takes_over_from((limit.method, limit.path), limit.rivals())
     notes = [
         f"{rule} no longer applies: more specific rate limits match all of its requests."
         if all_of_them

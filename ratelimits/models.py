@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from collections.abc import Collection
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -18,15 +20,27 @@ from ratelimits.advice import never_wins
 from ratelimits.budgets import Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape
 
+WEEK = 7 * 24 * 3600
 MAX_PERIOD = 31 * 24 * 3600
 MAX_LIMIT = 2**31 - 1
+# Of tokens or microcents: the largest number that header fields can have (RFC 9651, section 3.3.1).
+MAX_AMOUNT = 10**15 - 1
 # For the page of users who were recently rate limited.
 RECENT = dt.timedelta(minutes=5)
 
 
+# The period that is stored for windows that have their own.
+PERIODS = {"week": WEEK, "month": MAX_PERIOD, "total": MAX_PERIOD}
+# What two limits of one owner can't have in common.
+RULE = ("host", "method", "path", "window", "period", "unit")
+SAME_RULE = "a rate limit with this host, path, method, window, period and unit. Edit that one instead."
+
+
 class RateLimitQuerySet(SoftDeleteQuerySet["RateLimit"]):
     def effective(self) -> RateLimitQuerySet:
-        return self.filter(LIVE, tier__deleted_at__isnull=True)
+        """Limits that are in force now."""
+        has_ended = models.Q(ends_at__lte=timezone.now())
+        return self.filter(LIVE, ~has_ended, tier__deleted_at__isnull=True, user__deleted_at__isnull=True)
 
 
 class RateLimitManager(models.Manager.from_queryset(RateLimitQuerySet)):  # type: ignore[misc]
@@ -39,11 +53,18 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     class Window(models.TextChoices):
         ROLLING = "rolling", "Rolling"
         FIXED = "fixed", "Fixed"
-        MONTH = "month", "Calendar month"
+        WEEK = "week", "Week"
+        MONTH = "month", "Month"
+        TOTAL = "total", "Total"
 
     class Mode(models.TextChoices):
         ENFORCE = "enforce", "Enforce"
         OBSERVE = "observe", "Observe only"
+
+    class Unit(models.TextChoices):
+        REQUESTS = "requests", "Requests"
+        TOKENS = "tokens", "Tokens"
+        MICROCENTS = "microcents", "Microcents"
 
     class Method(models.TextChoices):
         GET = "GET", "GET"
@@ -55,7 +76,15 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
 
         __empty__ = "Any method"
 
-    tier = models.ForeignKey("tiers.Tier", models.CASCADE, related_name="rate_limits")
+    tier = models.ForeignKey("tiers.Tier", models.CASCADE, null=True, blank=True, related_name="rate_limits")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="rate_limits",
+        help_text="Instead of a tier: an exception for one user. It replaces the tier's rate limits on the same pattern.",
+    )
     name = models.CharField(
         max_length=100,
         blank=True,
@@ -71,21 +100,37 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     method = models.CharField(
         max_length=10, blank=True, choices=Method, default="", db_default="", help_text="GET includes HEAD."
     )
-    limit = models.PositiveIntegerField(
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)], help_text="Requests per period."
+    host = models.CharField(
+        max_length=255, blank=True, default="", db_default="", help_text="For example api.example.com or *.example.com."
+    )
+    limit = models.PositiveBigIntegerField(
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)], help_text="Requests (or the unit) per period."
+    )
+    unit = models.CharField(
+        max_length=10,
+        choices=Unit,
+        default=Unit.REQUESTS,
+        db_default=Unit.REQUESTS,
+        help_text="Your API reports tokens and microcents after each request.",
     )
     period = models.PositiveIntegerField(
         default=60,
         db_default=60,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
-        help_text="In seconds, up to 2,678,400 (31 days). A calendar month ignores it.",
+        help_text="In seconds, up to 2,678,400 (31 days). Only for rolling and fixed windows.",
     )
     window = models.CharField(
         max_length=10,
         choices=Window,
         default=Window.ROLLING,
         db_default=Window.ROLLING,
-        help_text="Rolling spreads requests evenly. Fixed and calendar month are quotas that reset by the UTC clock.",
+        help_text="Rolling spreads requests evenly. Fixed windows and weeks (from Monday) reset by the UTC clock, months on "
+        "the user's billing day. A total never resets.",
+    )
+    overall = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Count every request that matches the path, in addition to the most specific rate limits.",
     )
     mode = models.CharField(
         max_length=10,
@@ -95,7 +140,11 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         help_text="In observe mode, requests are counted and reported, but never denied.",
     )
 
-    live_parents = ("tier",)
+    ends_at = models.DateTimeField(
+        "ends", null=True, blank=True, help_text="UTC. Only for a user's own rate limit. Empty: never."
+    )
+
+    live_parents = ("tier", "user")
 
     objects: ClassVar[RateLimitManager] = RateLimitManager()
 
@@ -110,12 +159,26 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             ),
             unique_among_live(
                 "tier",
-                "method",
-                "path",
-                "window",
-                "period",
+                *RULE,
                 name="rate_limits_live_rule_unique",
-                message="This tier already has a rate limit with this path, method, window and period. Edit that one instead.",
+                message=f"This tier already has {SAME_RULE}",
+            ),
+            unique_among_live(
+                "user",
+                *RULE,
+                name="rate_limits_live_own_rule_unique",
+                message=f"This user already has {SAME_RULE}",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tier__isnull=False, user__isnull=True)
+                | models.Q(tier__isnull=True, user__isnull=False),
+                name="rate_limits_one_owner",
+                violation_error_message="Choose either a tier or a user.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(user__isnull=False) | (models.Q(ends_at__isnull=True) & ~models.Q(window="total")),
+                name="rate_limits_own_only",
+                violation_error_message="Only a user's own rate limit can end or be a total.",
             ),
             models.CheckConstraint(
                 condition=models.Q(limit__gte=1),
@@ -128,9 +191,14 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
                 violation_error_message="Enter a period from 1 to 2,678,400 seconds (31 days).",
             ),
             models.CheckConstraint(
-                condition=models.Q(window__in=["rolling", "fixed", "month"]),
+                condition=models.Q(window__in=["rolling", "fixed", "week", "month", "total"]),
                 name="rate_limits_window_known",
-                violation_error_message="Choose rolling, fixed or month.",
+                violation_error_message="Choose rolling, fixed, week, month or total.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(unit__in=["requests", "tokens", "microcents"]),
+                name="rate_limits_unit_known",
+                violation_error_message="Choose requests, tokens or microcents.",
             ),
             models.CheckConstraint(
                 condition=models.Q(mode__in=["enforce", "observe"]),
@@ -158,6 +226,10 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     def in_words(self) -> str:
         return rate_in_words(self.limit, self.period, self.window)
 
+    @property
+    def owner_noun(self) -> str:
+        return "tier" if self.user_id is None else "user"
+
     def budget(self, owner: str) -> Budget:
         observe = self.mode == self.Mode.OBSERVE
         return Budget(rule_key(owner, self.pk), self.limit, self.period, self.window, self.name, observe, self.pk)
@@ -165,13 +237,53 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     def clean(self) -> None:
         super().clean()
         self._normalise()
-        if self.tier_id is not None and self.deleted_at is None and self._path_is_valid():
+        errors = {**self._owner_errors(), **self._unit_errors(), **self._end_errors()}
+        if errors:
+            raise ValidationError(errors)
+        if self.deleted_at is None and self._path_is_valid():
             self._check_same_pattern()
-            self._check_never_winning()
+            if not self.overall:
+                self._check_never_winning()
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Always includes fields that a form may leave out and that make a rule unique."""
+        super().validate_constraints(exclude=set(exclude or ()) - {"host", "unit"})
 
     def siblings(self) -> RateLimitQuerySet:
-        siblings: RateLimitQuerySet = type(self).objects.live().filter(tier_id=self.tier_id).exclude(pk=self.pk)
+        """The other live limits of the same tier or user."""
+        owner: dict[str, Any] = {"tier_id": self.tier_id, "user_id": self.user_id}
+        siblings: RateLimitQuerySet = type(self).objects.live().filter(**owner).exclude(pk=self.pk)
         return siblings
+
+    def rivals(self) -> list[tuple[str, str]]:
+        """Method and path of the siblings that requests for this limit may go to instead."""
+        return list(self.siblings().filter(overall=False, host=self.host).values_list("method", "path"))
+
+    def _owner_errors(self) -> dict[str, str]:
+        if self.tier_id is None and self.user_id is None:
+            return {"tier": "Choose a tier or a user."}
+        if self.tier_id is not None and self.user_id is not None:
+            return {"user": "Choose a tier or a user, not both."}
+        if self.tier_id is not None and self.window == self.Window.TOTAL:
+            return {"window": "A total is only for a user's own rate limit. Choose another window."}
+        if self.tier_id is not None and self.ends_at is not None:
+            return {"ends_at": "Only a user's own rate limit can end. Clear this date."}
+        return {}
+
+    def _unit_errors(self) -> dict[str, str]:
+        if self.unit != self.Unit.REQUESTS:
+            if self.window == self.Window.ROLLING:
+                return {"window": "Choose a fixed window, a week, a month or a total for tokens and microcents."}
+        elif self.limit is not None and self.limit > MAX_LIMIT:
+            return {"limit": f"Enter a limit of {MAX_LIMIT:,} or less."}
+        return {}
+
+    def _end_errors(self) -> dict[str, str]:
+        if self.ends_at is None or self.ends_at > timezone.now():
+            return {}
+        if type(self).objects.filter(pk=self.pk, ends_at=self.ends_at).exists():
+            return {}
+        return {"ends_at": "Enter a time in the future. To end this rate limit now, delete it."}
 
     def _path_is_valid(self) -> bool:
         try:
@@ -182,24 +294,23 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
 
     def _check_same_pattern(self) -> None:
         shape = pattern_shape(self.path)
-        same = self.siblings().filter(method=self.method, window=self.window, period=self.period)
+        same = self.siblings().filter(**{name: getattr(self, name) for name in RULE if name != "path"})
         for path in same.exclude(path=self.path).values_list("path", flat=True):
             if pattern_shape(path) == shape:
                 raise ValidationError(
                     {
-                        "path": f"{self.path} matches the same requests as {path}, for which this tier already has a rate "
-                        "limit with this method, window and period. Edit that one instead."
+                        "path": f"{self.path} matches the same requests as {path}, for which this {self.owner_noun} already "
+                        "has a rate limit with this method, window and period. Edit that one instead."
                     },
                     code="same_pattern",
                 )
 
     def _check_never_winning(self) -> None:
-        rules = list(self.siblings().values_list("method", "path"))
-        winners = never_wins((self.method, self.path), rules)
+        winners = never_wins((self.method, self.path), self.rivals())
         if winners:
             raise ValidationError(
                 {
-                    "path": "This rate limit would never apply, because more specific ones of this tier "
+                    "path": f"This rate limit would never apply, because more specific ones of this {self.owner_noun} "
                     f"({', '.join(winners)}) match all of its requests."
                 },
                 code="never_wins",
@@ -213,9 +324,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         if not self.name:
             self.name = f"rate_limit_{secrets.token_hex(3)}"
         self.path = normal_pattern(self.path)
-        if self.window == self.Window.MONTH:
-            # Unused, but part of the unique constraint: one monthly quota per path.
-            self.period = MAX_PERIOD
+        # Unused, but part of the unique constraint: one monthly quota per path.
+        self.period = PERIODS.get(self.window, self.period)
 
 
 class DenialQuerySet(models.QuerySet["Denial"]):
@@ -233,6 +343,8 @@ class Denial(models.Model):
     limit = models.PositiveBigIntegerField()
     period = models.PositiveIntegerField()
     window = models.CharField(max_length=10)
+    unit = models.CharField(max_length=10, default="requests", db_default="requests")
+    billing_day = models.PositiveSmallIntegerField(default=1, db_default=1)
     # In observe mode, the requests were allowed.
     observed = models.BooleanField(default=False, db_default=False)
     count = models.PositiveBigIntegerField("requests", default=0, db_default=0)

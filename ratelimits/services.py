@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
 from config.base.history import ADDITION, CHANGE, Author, changes_between, snapshot
 from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape
-from ratelimits.models import Denial, RateLimit
+from ratelimits.models import RULE, Denial, RateLimit
 from ratelimits.rules import default_budget, forget_rules
 from tiers.models import Tier
 
-COPIED = ("path", "method", "limit", "period", "window", "mode")
+COPIED = ("host", "path", "method", "limit", "unit", "period", "window", "overall", "mode")
 
 
 class CopyPlan(NamedTuple):
@@ -33,7 +34,9 @@ def plan_copy(source: Tier, target: Tier) -> CopyPlan:
     existing = {rule_identity(limit) for limit in target.rate_limits.live()}
     for limit in source.rate_limits.live().order_by("path", "method", "period"):
         if rule_identity(limit) in existing:
-            skipped.append((limit, f"“{target}” already has a rate limit with this path, method, window and period."))
+            skipped.append(
+                (limit, f"“{target}” already has a rate limit with this host, path, method, window, period and unit.")
+            )
         else:
             copy = RateLimit(tier=target, **{name: getattr(limit, name) for name in COPIED})
             copy.name = copied_name(limit, target)
@@ -49,7 +52,7 @@ def copied_name(limit: RateLimit, target: Tier) -> str:
 
 
 def rule_identity(limit: RateLimit) -> tuple[Any, ...]:
-    return pattern_shape(limit.path), limit.method, limit.window, limit.period
+    return pattern_shape(limit.path), *(getattr(limit, name) for name in RULE if name != "path")
 
 
 def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:
@@ -91,7 +94,7 @@ def reset_owner(owner: str, author: Author) -> int:
     keys = {*denials.values_list("key", flat=True), default_budget(owner).key}
     user = user_of(owner)
     if user is not None:
-        limits = RateLimit.objects.live().filter(tier__users=user)
+        limits = RateLimit.objects.live().filter(Q(tier__users=user) | Q(user=user))
         keys |= {rule_key(owner, pk) for pk in limits.values_list("pk", flat=True)}
     limiter().reset(keys)
     reset = denials.delete()[0]

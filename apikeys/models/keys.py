@@ -18,7 +18,10 @@ from config.base.access import AccessRule, known_action
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
-from ratelimits.models import MAX_LIMIT, MAX_PERIOD
+from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS, RateLimit
+
+# A key's own limit can't be prepaid.
+KEY_WINDOWS = [choice for choice in RateLimit.Window.choices if choice[0] != RateLimit.Window.TOTAL]
 
 
 class KeyState(models.TextChoices):
@@ -140,6 +143,14 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
         help_text="Seconds, up to 2,678,400 (31 days).",
     )
+    rate_window = models.CharField(
+        "window",
+        max_length=10,
+        choices=KEY_WINDOWS,
+        default=RateLimit.Window.ROLLING,
+        db_default=RateLimit.Window.ROLLING,
+        help_text="Rolling spreads requests evenly. The others reset by the UTC clock; weeks and months ignore the period.",
+    )
     allowed_ips = models.JSONField(
         "allowed addresses",
         default=list,
@@ -164,6 +175,11 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
                 | models.Q(rate_limit__gte=1, rate_period__gte=1, rate_period__lte=MAX_PERIOD),
                 name="api_keys_own_limit_complete",
                 violation_error_message="Enter both a rate limit and its period, or neither.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(rate_window__in=["rolling", "fixed", "week", "month"]),
+                name="api_keys_rate_window_known",
+                violation_error_message="Choose rolling, fixed, week or month.",
             ),
             models.CheckConstraint(
                 condition=~models.Q(name=""),
@@ -191,6 +207,8 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
 
     def clean(self) -> None:
         super().clean()
+        if self.rate_limit is not None:
+            self.rate_period = PERIODS.get(self.rate_window, self.rate_period)
         errors: dict[str, list[ValidationError]] = {}
         for field, rule in (
             ("name", normalize_name),

@@ -103,7 +103,8 @@ class WhatIfForm(LiveChoicesForm):
 
     class Meta:
         model = RateLimit
-        fields = ("tier", "path", "method", "limit", "period", "window")
+        fields = ("tier", "user", "path", "method", "limit", "window", "period", "overall")
+        widgets = {"user": forms.HiddenInput}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,8 +114,10 @@ class WhatIfForm(LiveChoicesForm):
     def clean(self) -> dict[str, Any]:
         """Try an existing limit with other numbers, instead of rejecting it as a duplicate."""
         data: dict[str, Any] = super().clean()
-        kind = {name: data.get(name) for name in ("tier", "path", "method", "window", "period")}
-        if self.instance.pk is None and None not in kind.values():
+        kind = {name: data.get(name) for name in ("tier", "user", "path", "method", "window", "period")}
+        if self.instance.pk is None and not {"path", "period"} & {
+            name for name, value in kind.items() if value is None
+        }:
             kind["path"] = normal_pattern(str(kind["path"]))
             self.instance = RateLimit.objects.live().filter(**kind).first() or self.instance
         return data

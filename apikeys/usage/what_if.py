@@ -50,7 +50,7 @@ def replay(limit: RateLimit) -> Replay:
     result = Replay()
     trie = with_neighbours(limit)
     counters: dict[int, Counter | None] = {}
-    for number, event in enumerate(events(limit.tier_id)):
+    for number, event in enumerate(events(limit)):
         if number == MAX_EVENTS:
             result.cut_off = True
             break
@@ -79,10 +79,11 @@ def with_neighbours(limit: RateLimit) -> PatternTrie[RateLimit]:
     return trie
 
 
-def events(tier_id: int) -> Iterator[Event]:
+def events(limit: RateLimit) -> Iterator[Event]:
     counted = Q(reason="") | Q(reason="rate_limited")
     since = timezone.now() - dt.timedelta(days=DAYS)
-    rows = KeyUsage.objects.filter(counted, user__tier_id=tier_id, created_at__gte=since).order_by("created_at")
+    owner = Q(user_id=limit.user_id) if limit.user_id is not None else Q(user__tier_id=limit.tier_id)
+    rows = KeyUsage.objects.filter(counted, owner, created_at__gte=since).order_by("created_at")
     fields = rows.values_list("user_id", "created_at", "method", "endpoint")
     for user_id, created_at, method, endpoint in fields[: MAX_EVENTS + 1].iterator(chunk_size=5000):
         # Counted requests have canonical paths; a named resource counts as the path of that name.

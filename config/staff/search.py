@@ -47,5 +47,5 @@ def about(row: Any) -> str:
     if isinstance(row, APIKey):
         return f"{row.prefix}…{row.last4} · {row.user} · {row.state}"
     if isinstance(row, RateLimit):
-        return f"{row.method or 'any method'} {row.path} · {row.tier}"
+        return f"{row.method or 'any method'} {row.path} · {row.tier or row.user}"
     return str(row.description)
