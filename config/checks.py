@@ -58,13 +58,18 @@ def settings_make_sense() -> Iterator[CheckMessage]:
             hint=GENERATE,
             id="gatehouse.E005",
         )
-    for network in settings.GATEWAY_TRUSTED:
-        if network != UNIX_SOCKET and as_network(network) is None:
-            yield Error(
-                f"GATEWAY_TRUSTED has “{network}”, which isn't an address or a network such as 10.0.0.0/8.",
-                hint=f"For gateways on a Unix socket, use {UNIX_SOCKET}",
-                id="gatehouse.E004",
-            )
+    for name in ("GATEWAY_TRUSTED", "METRICS_TRUSTED"):
+        for network in getattr(settings, name):
+            if network != UNIX_SOCKET and as_network(network) is None:
+                yield Error(
+                    f"{name} has “{network}”, which isn't an address or a network such as 10.0.0.0/8.",
+                    hint=f"For peers on a Unix socket, use {UNIX_SOCKET}",
+                    id="gatehouse.E004",
+                )
+    if settings.LOG_FORMAT not in {"text", "json"}:
+        yield Error(
+            "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E005"
+        )
 
 
 @register

@@ -18,8 +18,9 @@ from typing import Any
 from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
+from config.base import metric_files
 from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, send_response
-from config.base.logs import SafeFormatter
+from config.base.logs import JSONFormatter, SafeFormatter
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.
@@ -59,12 +60,28 @@ class SecretFreeLogger(Logger):  # type: ignore[misc]
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
+        as_json = os.environ.get("LOG_FORMAT") == "json"
         for log, line in ((self.error_log, self.error_fmt), (self.access_log, self.access_fmt)):
             for handler in log.handlers:
-                handler.setFormatter(SafeFormatter(line, self.datefmt))
+                handler.setFormatter(JSONFormatter() if as_json else SafeFormatter(line, self.datefmt))
 
 
 logger_class = SecretFreeLogger
+
+
+# --- Metrics: files that the workers share, in memory where there is such a place ---
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    metric_files.make_directory(worker_tmp_dir)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    metric_files.bury(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    metric_files.remove_directory()
 
 
 # --- The end of a node: SIGTERM ---

@@ -48,6 +48,8 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         token = request_id.set(uuid.uuid4().hex[:12])
+        # Django logs a response with an error after all middleware.
+        request.id = request_id.get()  # type: ignore[attr-defined]
         try:
             response = self.get_response(request)
             response["X-Request-Id"] = request_id.get()
@@ -58,7 +60,7 @@ class RequestIdMiddleware:
 
 class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request_id.get()
+        record.request_id = getattr(getattr(record, "request", None), "id", request_id.get())
         return True
 
 

@@ -274,6 +274,8 @@ API_KEY_PREFIX: str = env.str("API_KEY_PREFIX", default="gate")
 API_KEY_PEPPERS: list[str] = env.filled("API_KEY_PEPPERS", list, default=[]) or [secret("API_KEY_PEPPERS")]
 GATEWAY_TRUSTED: list[str] = env.filled("GATEWAY_TRUSTED", list, default=["127.0.0.0/8", "::1/128"])
 GATEWAY_SECRET: str = env.filled("GATEWAY_SECRET")
+# Who may read /metrics. Like GATEWAY_TRUSTED.
+METRICS_TRUSTED: list[str] = env.filled("METRICS_TRUSTED", list, default=["127.0.0.0/8", "::1/128"])
 # Notified before a key expires, in addition to its owner (manage.py notify_expiring_keys).
 KEY_EXPIRY_TEAM_EMAIL: str = env.str("KEY_EXPIRY_TEAM_EMAIL", default="")
 ALLOW_CORS_PREFLIGHT: bool = env.bool("ALLOW_CORS_PREFLIGHT", default=False)
@@ -292,8 +294,8 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS_ONLY and TRUSTED_PROXY_HOPS else None
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-# Health checks come over plain HTTP from the internal network.
-SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+# Health checks and Prometheus come over plain HTTP from the internal network.
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS_ONLY
 SECURE_HSTS_PRELOAD = HTTPS_ONLY
@@ -333,6 +335,8 @@ STORAGES = {
 # --- Logging --------------------------------------------------------------------------------------------------------
 
 LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
+# text, or json with one object per line.
+LOG_FORMAT: str = env.str("LOG_FORMAT", default="text")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -342,9 +346,14 @@ LOGGING: dict[str, Any] = {
             "()": "config.base.logs.SafeFormatter",
             "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
         },
+        "json": {"()": "config.base.logs.JSONFormatter"},
     },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "json" if LOG_FORMAT == "json" else "line",
+            "filters": ["request_id"],
+        },
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {"django": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False}},

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 DOORS = ("/accounts/login/", "/admin/login/")
 # Middleware answers these; they are in no URLconf.
-BY_MIDDLEWARE = {"livez", "readyz"} | {
+BY_MIDDLEWARE = {"livez", "readyz", "metrics"} | {
     f"authz/{name}" for name in ("caddy", "envoy/x", "nginx", "openapi.json", "traefik", "usage", "verify")
 }
 PEOPLE = ("visitor", "holder", "viewer", "superuser")

@@ -23,13 +23,18 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from prometheus_client import Summary
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from config.base.metrics import DATABASE_SECONDS
+
 # Seconds. The longest wait for a lock is that of settings.sqlite.
 LONGEST_WAIT = 20
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.005
+# By the first word of a statement. On PostgreSQL, one call charges the limits and writes the usage rows.
+NAMES = {"SELECT": "look_up", "CALL": "settle", "INSERT": "write_usage", "UPDATE": "note_use"}
 NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
@@ -39,6 +44,14 @@ def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     Outside a transaction the statement commits on its own. Values must be in the database's form (see `moment`,
     `identifier`). Raises django.db.DatabaseError and its kin.
     """
+    began = time.perf_counter()
+    try:
+        return run_on_default(sql, parameters)
+    finally:
+        summary_for(sql).observe(time.perf_counter() - began)
+
+
+def run_on_default(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     # Looked up once: each use of django.db.connection goes through two layers of thread-local look-ups.
     database: Any = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
@@ -48,6 +61,11 @@ def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         if database.vendor == "postgresql":
             return run_on_postgresql(database.connection, sql, parameters)
         return run_on_sqlite(database.connection, sql, parameters)
+
+
+@lru_cache(maxsize=64)
+def summary_for(sql: str) -> Summary:
+    return DATABASE_SECONDS.labels(NAMES.get(sql.split(maxsplit=1)[0], "other"))
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------

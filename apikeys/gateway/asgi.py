@@ -13,6 +13,7 @@ from apikeys.gateway.answers import Approval
 from apikeys.gateway.batches import BatchQueue, ClientGoneError, QueueFullError
 from apikeys.gateway.dialects import Answer, Question
 from apikeys.gateway.endpoints import PREFIX, Endpoint, answer, busy, deny_peer_or_method, endpoint_for, read
+from apikeys.gateway.observed import BUSY, CLIENT_GONE, refuse
 from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, raw_target, send_response
 from config.base.database import release_connection
 from config.middleware import machine_headers
@@ -39,7 +40,7 @@ def gateways_first(application: Application, queue: BatchQueue, reports: Executo
             return
         question = await asked(environ, endpoint, reports)
         if isinstance(question, Question):
-            question = await decided(question, environ, queue, is_closed(scope))
+            question = await decided(question, endpoint.gateway, environ, queue, is_closed(scope))
         await respond(question, environ, send)
 
     return gatehouse
@@ -51,10 +52,16 @@ async def asked(environ: Environ, endpoint: Endpoint, reports: Executor) -> Ques
     return read(environ, endpoint)
 
 
-async def decided(question: Question, environ: Environ, queue: BatchQueue, is_gone: Callable[[], bool]) -> Answer:
+async def decided(
+    question: Question, gateway: str, environ: Environ, queue: BatchQueue, is_gone: Callable[[], bool]
+) -> Answer:
     try:
-        verdict = await queue.decide(question.facts, is_gone)
-    except (QueueFullError, ClientGoneError):
+        verdict = await queue.decide(question.facts, is_gone, gateway)
+    except QueueFullError:
+        refuse(gateway, BUSY)
+        return busy()
+    except ClientGoneError:
+        refuse(gateway, CLIENT_GONE)
         return busy()
     return answer(environ, question, verdict)
 

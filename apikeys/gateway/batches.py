@@ -7,6 +7,7 @@ of the event loop. A batch looks up its keys after all of its requests have arri
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,9 @@ from typing import NamedTuple
 
 from apikeys.decision.checks import Facts
 from apikeys.decision.decide import Verdict, decide_many
+from apikeys.gateway import observed
 from config.base.database import release_connection
+from config.base.metrics import QUEUE_DEPTH
 
 # With two at once, one batch uses the processor while the other waits for the database's disk. benchmarks/verification.py
 # compares.
@@ -36,6 +39,8 @@ class Ticket(NamedTuple):
     facts: Facts
     verdict: asyncio.Future[Verdict]
     is_gone: Callable[[], bool]
+    gateway: str
+    arrived: float
 
 
 class BatchQueue:
@@ -46,21 +51,23 @@ class BatchQueue:
         self._running = 0
         self.threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="decisions")
 
-    async def decide(self, facts: Facts, is_gone: Callable[[], bool]) -> Verdict:
-        """The verdict on `facts`. is_gone: tells whether the client has gone away, so that nothing is charged.
+    async def decide(self, facts: Facts, is_gone: Callable[[], bool], gateway: str) -> Verdict:
+        """The verdict on `facts`. is_gone: tells whether the client has gone away, so that nothing is charged. gateway: who asks.
 
         Raises QueueFullError and ClientGoneError, with nothing charged.
         """
         if facts.credential.problem:
-            return decide_many([facts])[0]  # needs no database
+            return observed.decide_now(facts, gateway)  # needs no database
         if len(self._waiting) >= MOST_WAITING:
             raise QueueFullError
         loop = asyncio.get_running_loop()
-        ticket = Ticket(facts, loop.create_future(), is_gone)
+        ticket = Ticket(facts, loop.create_future(), is_gone, gateway, time.perf_counter())
         if not self._waiting:
             # At the end of this turn, so that those who arrived together are decided together.
             loop.call_soon(self._start, loop)
         self._waiting.append(ticket)
+        if self._running:
+            QUEUE_DEPTH.set(len(self._waiting))
         return await ticket.verdict
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,6 +75,7 @@ class BatchQueue:
             batch = self._next_batch()
             if batch:
                 self._running += 1
+                QUEUE_DEPTH.set(len(self._waiting))
                 self.threads.submit(self._decide, loop, batch)
 
     def _next_batch(self) -> list[Ticket]:
@@ -83,7 +91,10 @@ class BatchQueue:
     def _decide(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket]) -> None:
         """In the thread."""
         verdicts = decide_many([ticket.facts for ticket in batch])
-        loop.call_soon_threadsafe(self._finish, loop, batch, verdicts)
+        try:
+            observe(batch, verdicts)
+        finally:
+            loop.call_soon_threadsafe(self._finish, loop, batch, verdicts)
         release_connection()
 
     def _finish(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket], verdicts: list[Verdict]) -> None:
@@ -92,3 +103,9 @@ class BatchQueue:
             if not ticket.verdict.done():  # its task may have been cancelled
                 ticket.verdict.set_result(verdict)
         self._start(loop)
+
+
+def observe(batch: list[Ticket], verdicts: list[Verdict]) -> None:
+    now = time.perf_counter()
+    decided = [(ticket.gateway, verdict) for ticket, verdict in zip(batch, verdicts, strict=True)]
+    observed.observe(decided, [now - ticket.arrived for ticket in batch])

@@ -11,10 +11,11 @@ from django.views.decorators.csrf import csrf_exempt
 
 from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import read_credential
-from apikeys.decision.decide import Verdict, decide
+from apikeys.decision.decide import Verdict
 from apikeys.gateway.answers import denial, limit_headers
 from apikeys.gateway.dialects import raw_uri
 from apikeys.gateway.endpoints import unavailable
+from apikeys.gateway.observed import IN_PROCESS, decide_now
 from config.base.hosts import host_of_header
 from config.base.http import client_address
 
@@ -44,9 +45,11 @@ def require_key(*, resource: str = "", action: str = "", cost: int = 1) -> Calla
 def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: int = 1) -> HttpResponse | None:
     """The response to a denied request; None if it is allowed. Sets `request.verdict`."""
     try:
-        verdict = decide(facts_of(request, resource=resource, action=action, cost=cost))
+        verdict = decide_now(facts_of(request, resource=resource, action=action, cost=cost), IN_PROCESS)
     except Exception as error:  # noqa: BLE001  (whatever breaks, deny and log it)
         return unavailable(request.path, error)
+    if verdict.error is not None:
+        return unavailable(request.path, verdict.error)
     request.verdict = verdict  # type: ignore[attr-defined]
     return None if verdict.allowed else denial(verdict)
 

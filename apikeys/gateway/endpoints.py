@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from django.http import HttpResponse
 
-from apikeys.decision.decide import Verdict, decide_many
+from apikeys.decision.decide import Verdict
 from apikeys.gateway import dialects, openapi, usage_report, verify
 from apikeys.gateway.dialects import Answer, Environ, Question
+from apikeys.gateway.observed import UNAVAILABLE, decide_now, refuse
 from apikeys.gateway.peers import may_ask
 from config.base.database import drop_connection, unavailable_error
 from config.base.http import problem
@@ -31,26 +32,28 @@ class Endpoint(NamedTuple):
     """What to do with a request.
 
     method: the only one that is allowed; empty for any. max_body_bytes: in bytes; 0 if the body is never read.
-    is_blocking: it uses the database by itself, so it must not run in an event loop.
+    is_blocking: it uses the database by itself, so it must not run in an event loop. gateway: its name in metrics; empty for an
+    endpoint that decides nothing.
     """
 
     read: Callable[[Environ], Question | Answer]
     method: str = ""
     max_body_bytes: int = 0
     is_blocking: bool = False
+    gateway: str = ""
 
 
 def not_found(environ: Environ) -> Answer:
     return problem(404, "Not found", "There is no such endpoint.")
 
 
-ENVOY = Endpoint(dialects.envoy)
+ENVOY = Endpoint(dialects.envoy, gateway="envoy")
 MISSING = Endpoint(not_found)
 ROUTES = {
-    "/authz/nginx": Endpoint(dialects.nginx),
-    "/authz/traefik": Endpoint(dialects.forward_auth),
-    "/authz/caddy": Endpoint(dialects.forward_auth),
-    "/authz/verify": Endpoint(verify.verify, method="POST", max_body_bytes=verify.MAX_BODY_BYTES),
+    "/authz/nginx": Endpoint(dialects.nginx, gateway="nginx"),
+    "/authz/traefik": Endpoint(dialects.forward_auth, gateway="traefik"),
+    "/authz/caddy": Endpoint(dialects.forward_auth, gateway="caddy"),
+    "/authz/verify": Endpoint(verify.verify, method="POST", max_body_bytes=verify.MAX_BODY_BYTES, gateway="verify"),
     "/authz/usage": Endpoint(
         usage_report.usage, method="POST", max_body_bytes=usage_report.MAX_BODY_BYTES, is_blocking=True
     ),
@@ -82,6 +85,8 @@ def read(environ: Environ, endpoint: Endpoint) -> Question | Answer:
     try:
         return endpoint.read(environ)
     except Exception as error:  # noqa: BLE001  (a gateway takes any accidental 2xx for a yes; the log has the cause)
+        if endpoint.gateway:
+            refuse(endpoint.gateway, UNAVAILABLE)
         return unavailable(environ["PATH_INFO"], error)
 
 
@@ -101,7 +106,7 @@ def respond(environ: Environ) -> Answer:
     question = deny_peer_or_method(environ, endpoint) or read(environ, endpoint)
     if not isinstance(question, Question):
         return question
-    return answer(environ, question, decide_many([question.facts])[0])
+    return answer(environ, question, decide_now(question.facts, endpoint.gateway))
 
 
 def unavailable(path: str, error: BaseException) -> HttpResponse:

@@ -18,6 +18,7 @@ from apikeys.gateway.json_input import InvalidInput
 from apikeys.models import KeyUsage
 from apikeys.secrets import masked
 from config.base.http import problem
+from config.base.metrics import USAGE_REPORTS
 
 MAX_BATCH = 1_000
 MAX_BODY_BYTES = 2_000_000
@@ -83,7 +84,10 @@ def record(reports: Sequence[Report]) -> dict[str, Any]:
         known = set(KeyUsage.objects.filter(pk__in=by_event).values_list("pk", flat=True))
         recorded = update_events(rows)
     unknown = [str(event_id) for event_id in by_event if event_id not in known]
-    return {"recorded": recorded, "unchanged": len(reports) - len(unknown) - recorded, "unknown": unknown}
+    unchanged = len(reports) - len(unknown) - recorded
+    for result, number in (("recorded", recorded), ("unchanged", unchanged), ("unknown", len(unknown))):
+        USAGE_REPORTS.labels(result).inc(number)
+    return {"recorded": recorded, "unchanged": unchanged, "unknown": unknown}
 
 
 def update_events(rows: Sequence[tuple[Any, ...]]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import logging
 import re
 from typing import Any
@@ -39,6 +41,24 @@ class SafeFormatter(logging.Formatter):
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802  (as logging has it)
         return indented(super().formatStack(stack_info))
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object per line. Non-ASCII and control characters are escaped, so that a request can't forge entries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "request_id": getattr(record, "request_id", "-"),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = logging.Formatter().formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        return without_secrets(json.dumps(entry))
 
 
 def indented(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from config.base.metrics import BREAKER_OPEN, LIMITER_ERRORS
 from ratelimits.recorder import OutageRecorder
 from ratelimits.stores import Store, StoreUnavailable
 
@@ -12,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds.
 PROBE_INTERVAL = 0.5
+OUTCOMES = {True: "allowed", False: "denied"}
 
 
 class Breaker:
@@ -19,6 +21,8 @@ class Breaker:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # From the start, so that the first error is seen as an increase.
+        self._errors = {allowed: LIMITER_ERRORS.labels(store.name, OUTCOMES[allowed]) for allowed in OUTCOMES}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._outage: OutageRecorder | None = None
@@ -32,9 +36,11 @@ class Breaker:
             outage, is_new = self._outage, self._outage is None
             if outage is None:
                 self._outage = outage = OutageRecorder(self._store.name, str(error))
+            self._errors[allowed].inc()
             outage.allowed += allowed
             outage.denied += not allowed
         if is_new:
+            BREAKER_OPEN.inc()
             logger.error("The rate limit store (%s) is unavailable: %s", self._store.name, error)
             outage.start()
             threading.Thread(target=self._probe, args=(outage,), name="rate-limit-store-probe", daemon=True).start()
@@ -49,6 +55,7 @@ class Breaker:
         self._store.close()
         with self._lock:
             self._outage = None
+        BREAKER_OPEN.dec()
         outage.end()
         logger.warning(
             "The rate limit store (%s) is available again. Without it, %d requests were allowed and %d denied.",

@@ -23,7 +23,7 @@ APPS = (*KEYS, "decision", "usage", "gateway", "pages", "tools", "tiers.admin", 
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Needs only Python, so gunicorn's master can import it too.
-    "bare": (("config.base.asgi", "config.base.logs", "config.base.files"), ()),
+    "bare": (("config.base.asgi", "config.base.logs", "config.base.files", "config.base.metric_files"), ()),
     # Imported before Django is set up, or by a process that must not load the application.
     "start": (
         ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
@@ -56,7 +56,15 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*KEYS, "decision", "usage", "gateway", "pages", "tools"),
     ),
     "roof": (
-        ("config.apps", "config.checks", "config.health", "config.staff", "config.urls", "config.asgi"),
+        (
+            "config.apps",
+            "config.checks",
+            "config.health",
+            "config.metrics",
+            "config.staff",
+            "config.urls",
+            "config.asgi",
+        ),
         (*APPS, "server"),
     ),
 }

@@ -196,7 +196,7 @@ def question(number):
 
 
 async def started(queue, numbers, is_gone=never):
-    tasks = [asyncio.ensure_future(queue.decide(question(number), is_gone)) for number in numbers]
+    tasks = [asyncio.ensure_future(queue.decide(question(number), is_gone, "nginx")) for number in numbers]
     await asyncio.sleep(0.05)
     return tasks
 
@@ -225,7 +225,7 @@ def test_a_full_queue_refuses_at_once(slow, monkeypatch):
     async def run():
         waiting = [*await started(queue, [0]), *await started(queue, [1, 2])]
         with pytest.raises(QueueFullError):
-            await queue.decide(question(3), never)
+            await queue.decide(question(3), never, "nginx")
         may_go_on.set()
         await asyncio.gather(*waiting)
 

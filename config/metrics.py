@@ -1,0 +1,77 @@
+"""/metrics for Prometheus (docs/metrics.md): what the processes of this server counted, and figures from the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from apikeys.gateway.peers import is_among
+from apikeys.models import APIKey
+from config.base.database import drop_connection
+from config.base.http import client_address, problem
+from config.base.metrics import collector
+
+logger = logging.getLogger(__name__)
+
+EXPIRY_DAYS = (1, 7, 14, 30)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    if not may_read(request):
+        logger.warning("A peer that is not in METRICS_TRUSTED asked for /metrics")
+        return problem(403, "Forbidden", "Only addresses in METRICS_TRUSTED may read metrics.")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector())
+    registry.register(DatabaseCollector())
+    return HttpResponse(
+        generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4, headers={"Cache-Control": "no-store"}
+    )
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Whether both the peer and, behind trusted proxies, the client it speaks for are in METRICS_TRUSTED."""
+    trusted = settings.METRICS_TRUSTED
+    return is_among(request.META.get("REMOTE_ADDR") or "", trusted) and is_among(client_address(request), trusted)
+
+
+class DatabaseCollector(Collector):
+    """Figures that every server reports alike. Without the database, only that it's down."""
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        up = GaugeMetricFamily("gatehouse_database_up", "Whether the database answers: 1 or 0.")
+        try:
+            families = [keys_expiring()]
+        except (DatabaseError, InterfaceError):
+            logger.exception("The database has no figures for /metrics")
+            drop_connection()
+            families = []
+        up.add_metric([], int(bool(families)))
+        return [up, *families]
+
+
+def keys_expiring() -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "gatehouse_keys_expiring", "API keys in use that expire within so many days.", labels=["days"]
+    )
+    now = timezone.now()
+    ends = {str(days): now + dt.timedelta(days=days) for days in EXPIRY_DAYS}
+    soon = APIKey.objects.usable().filter(expires_at__gt=now, expires_at__lte=max(ends.values()))
+    counts = soon.aggregate(
+        **{f"within_{days}": Count("pk", filter=Q(expires_at__lte=end)) for days, end in ends.items()}
+    )
+    for days in ends:
+        family.add_metric([days], counts[f"within_{days}"])
+    return family

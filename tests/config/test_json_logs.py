@@ -1,0 +1,69 @@
+"""LOG_FORMAT=json: one object per line, with the request id and without secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from config.base.logs import JSONFormatter
+from tests.apikeys.gateway.servers import call, gatehouse
+from tests.apikeys.gateway.test_logs_of_servers import SETTINGS
+from tests.config.test_forged_log_lines import LINE_ENDS, TRICKS
+
+SECRET = f"gate_A1b2C3{'x' * 43}"
+
+
+def line_of(message, *arguments, **fields):
+    return JSONFormatter().format(
+        logging.makeLogRecord({"msg": message, "args": arguments, "levelname": "INFO", **fields})
+    )
+
+
+def test_a_line_has_what_a_collector_needs():
+    entry = json.loads(line_of("Asked for %s", "/é", name="apikeys", request_id="abc", created=0.5))
+    assert entry == {
+        "time": "1970-01-01T00:00:00.500+00:00",
+        "level": "INFO",
+        "logger": "apikeys",
+        "request_id": "abc",
+        "message": "Asked for /é",
+    }
+
+
+@pytest.mark.parametrize("text", [*LINE_ENDS, *TRICKS], ids=ascii)
+def test_a_request_cannot_forge_a_line(text):
+    line = line_of("Asked for %s", f'/a{text}","level":"CRITICAL')
+    assert line.splitlines() == [line]
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == f'Asked for /a{text}","level":"CRITICAL'
+
+
+def test_errors_and_stacks_are_in_the_object_and_secrets_nowhere():
+    try:
+        int(SECRET)
+    except ValueError as error:
+        line = line_of(
+            "Key %s", SECRET, exc_info=(ValueError, error, error.__traceback__), stack_info=f"Stack {SECRET}"
+        )
+    assert "\n" not in line
+    assert SECRET[12:] not in line
+    entry = json.loads(line)
+    assert entry["message"] == "Key gate_A1b2C3…"
+    assert entry["exception"].endswith("with base 10: 'gate_A1b2C3…'")
+    assert entry["stack"] == "Stack gate_A1b2C3…"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_line_of_a_server_is_json_and_a_response_names_its_lines(tmp_path):
+    with gatehouse(tmp_path, **SETTINGS | {"LOG_FORMAT": "json", "DEBUG": "true"}) as server:
+        response = call(server.port, path=f"/nowhere/?key={SECRET}")
+        call(server.port, method="BAD{LINE}", path="/")
+    entries = [json.loads(line) for line in Path(server.log).read_text().splitlines()]
+    assert {"gunicorn.error", "gunicorn.access", "django.request"} <= {entry["logger"] for entry in entries}
+    not_found = next(entry for entry in entries if "Not Found" in entry["message"])
+    assert not_found["request_id"] == response.headers["X-Request-Id"]
+    assert SECRET[12:] not in Path(server.log).read_text()

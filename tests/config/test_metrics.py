@@ -1,0 +1,86 @@
+"""/metrics: who may read it, and what it tells about the database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.utils import OperationalError
+from django.utils import timezone
+
+from tests.metrics import scrape
+from tests.rows import make_key
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "expected"),
+    [
+        (["127.0.0.0/8"], "127.0.0.1", 200),
+        (["10.0.0.0/8"], "10.1.2.3", 200),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", 200),
+        (["10.0.0.0/8"], "11.0.0.1", 403),
+        (["10.0.0.0/8"], "127.0.0.1", 403),
+        (["unix:"], "", 200),
+        (["unix:"], "127.0.0.1", 403),
+        (["127.0.0.0/8", "0.0.0.0/0", "::/0"], "", 403),
+        ([], "127.0.0.1", 403),
+    ],
+)
+def test_only_trusted_addresses_read_metrics(client, settings, trusted, peer, expected):
+    settings.METRICS_TRUSTED = trusted
+    response = client.get("/metrics", REMOTE_ADDR=peer, headers={"X-Forwarded-For": "127.0.0.1"})
+    assert response.status_code == expected
+    if expected == 403:
+        assert response["Content-Type"] == "application/problem+json"
+        assert b"gatehouse_" not in response.content
+
+
+@pytest.mark.parametrize(
+    ("peer", "client_is", "expected"), [("127.0.0.1", "127.0.0.9", 200), ("127.0.0.1", "8.8.8.8", 403)]
+)
+def test_a_trusted_proxy_does_not_open_metrics_to_its_clients(client, settings, peer, client_is, expected):
+    settings.TRUSTED_PROXY_HOPS = 1
+    response = client.get("/metrics", REMOTE_ADDR=peer, headers={"X-Forwarded-For": client_is})
+    assert response.status_code == expected
+
+
+def test_prometheus_may_use_plain_http_and_the_address_of_the_node(client, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    response = client.get("/metrics", headers={"host": "10.1.2.3:8000"})
+    assert response.status_code == 200
+    assert response["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response["Cache-Control"] == "no-store"
+    assert client.post("/metrics").status_code == 405
+
+
+def test_keys_that_expire_soon_are_counted_while_they_can_be_used(client, alice):
+    now = timezone.now()
+    for days in (0.5, 6, 13, 29, 31):
+        make_key(alice, expires_at=now + timedelta(days=days))
+    make_key(alice, expires_at=now + timedelta(days=2), revoked_at=now)
+    make_key(alice)
+    seen = scrape(client)
+    assert [seen["gatehouse_keys_expiring", days] for days in ("1", "7", "14", "30")] == [1, 2, 3, 4]
+    assert seen["gatehouse_database_up",] == 1
+
+
+def test_a_scrape_asks_the_database_the_same_few_questions_at_any_size(client, alice, django_assert_num_queries):
+    for _ in range(3):
+        make_key(alice, expires_at=timezone.now() + timedelta(days=1))
+    with django_assert_num_queries(1):
+        scrape(client)
+
+
+def test_without_a_database_the_other_metrics_stay(client, monkeypatch, caplog):
+    def refuse(*args, **kwargs):
+        raise OperationalError("no route to the database")
+
+    monkeypatch.setattr(connection, "cursor", refuse)
+    seen = scrape(client)
+    assert seen["gatehouse_database_up",] == 0
+    assert ("gatehouse_queue_depth",) in seen
+    assert ("gatehouse_keys_expiring", "1") not in seen
+    assert "no route to the database" in caplog.text
