@@ -17,11 +17,13 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission, KeyState
 from apikeys.secrets import display_prefix, hash_secret, last4, new_secret, newest_pepper_id
 from config.base import history as base_history
 from config.base.access import EVERYTHING, MAX_PERMISSIONS, Permission, in_words
 from config.base.history import Author, Change
+from config.base.text import counted
 
 LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)
@@ -52,10 +54,31 @@ def issue_key(
     key.full_clean(validate_unique=False)
     rows = permission_rows(key, permissions)
     with transaction.atomic():
+        check_key_policy(key)
         key.save(force_insert=True)
         KeyPermission.objects.bulk_create(rows)
         author.record(key, base_history.ADDITION, note=f"Created for {owner}. Permissions: {spelled_out(rows)}.")
     return key, secret
+
+
+def check_key_policy(key: APIKey) -> None:
+    """Raise ValidationError unless the owner's tier allows this new key. Locks the owner, so that keys are counted in turn."""
+    owners = User.objects.select_for_update(no_key=True, of=("self",)).select_related("tier")
+    tier = owners.get(pk=key.user_id).effective_tier
+    if tier is None:
+        return
+    if tier.max_key_days is not None:
+        latest = timezone.now() + timedelta(days=tier.max_key_days)
+        if key.expires_at is None or key.expires_at > latest:
+            message = f"Keys on the tier “{tier}” must expire within {counted(tier.max_key_days, 'day')}."
+            raise ValidationError({"expires_at": message}, code="expires_too_late")
+    # Not itself: if its id is taken, that is another error.
+    keys = APIKey.objects.in_use().filter(user=key.user_id).exclude(pk=key.pk)
+    if tier.max_keys is not None and keys.count() >= tier.max_keys:
+        raise ValidationError(
+            f"The tier “{tier}” allows {counted(tier.max_keys, 'key')} per user. Revoke one that isn't needed first.",
+            code="too_many_keys",
+        )
 
 
 @sensitive_variables()

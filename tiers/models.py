@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxLengthValidator
+from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.urls import reverse
 
@@ -15,6 +15,10 @@ from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedM
 from config.base.search import FoldedField
 from config.base.text import counted
 from config.base.validators import validate_name, validate_text
+
+MAX_KEYS = 100_000
+# 100 years, the farthest expiry of a key.
+MAX_KEY_DAYS = 36_500
 
 
 class TierInUse(ValidationError):
@@ -96,6 +100,21 @@ class Tier(TimestampedModel, SoftDeleteModel):
         help_text="What this tier includes, in a sentence or two. Users see it.",
     )
     description_folded = FoldedField("description")
+    max_keys = models.PositiveIntegerField(
+        "keys per user",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_KEYS)],
+        help_text="Keys that aren't revoked or expired. Users who have more keep them, but can't create another. Empty: any "
+        "number.",
+    )
+    max_key_days = models.PositiveIntegerField(
+        "days until a key expires",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_KEY_DAYS)],
+        help_text="New keys must expire within this many days. Empty: they may never expire.",
+    )
 
     objects: ClassVar[TierManager] = TierManager()
 

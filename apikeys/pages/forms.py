@@ -23,6 +23,7 @@ from config.base.actions import ActionForm
 from config.base.models import uuid7
 from config.base.picker import BasePicker, Picker, rows_of, without_covered
 from config.base.stale import StaleGuard, change_in_words, fingerprint
+from config.base.text import counted
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD
 
@@ -178,7 +179,16 @@ class CreateKeyForm(KeyForm):
         super().__init__(data, **options)
         if "owner" in self.fields:
             self.order_fields(["owner", *self.fields])
+        elif creator.effective_tier is not None and creator.effective_tier.max_key_days is not None:
+            self.offer_expiries(within=creator.effective_tier.max_key_days)
         self.initial["form_token"] = signing.dumps([creator.pk, str(uuid7())], salt=FORM_SALT)
+
+    def offer_expiries(self, *, within: int) -> None:
+        """within: days."""
+        shorter = [(days, label) for days, label in EXPIRIES if days.isdecimal() and int(days) < within]
+        longest = (str(within), counted(within, "day"))
+        self.fields["expiry"].choices = [*shorter, longest, ("custom", "On a date")]  # type: ignore[attr-defined]
+        self.initial["expiry"] = "90" if ("90", "90 days") in shorter else longest[0]
 
     def clean_form_token(self) -> UUID | None:
         token = self.cleaned_data["form_token"]
@@ -201,7 +211,7 @@ class CreateKeyForm(KeyForm):
         return data
 
     def _clean_expiry(self, chosen: str, day: datetime | None) -> None:
-        if chosen in {"30", "90", "365"} and day is None:
+        if chosen.isdecimal() and day is None:
             self.cleaned_data["expires_at"] = timezone.now() + timedelta(days=int(chosen))
         elif chosen == "custom" and day is None:
             self.add_error("expires_at", "Choose the last day of the key.")

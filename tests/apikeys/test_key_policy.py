@@ -1,0 +1,196 @@
+"""A tier says how many keys its users can have, and how long they work at most. Older keys stay as they are."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from apikeys.models import APIKey
+from apikeys.services import issue_key, rotate_key
+from config.base.history import Author
+from tests.conftest import make_user
+from tests.parallel import in_parallel
+from tests.rows import make_key
+from tiers.models import Tier
+
+NEW = "/account/keys/new/"
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def policy(free):
+    def policy(**fields):
+        Tier.objects.filter(pk=free.pk).update(**fields)
+
+    return policy
+
+
+def issue(user, **fields):
+    return issue_key(user, Author(user), **{"name": "k", **fields})[0]
+
+
+def refused(user, **fields):
+    with pytest.raises(ValidationError) as caught:
+        issue(user, **fields)
+    return " ".join(caught.value.messages)
+
+
+def test_one_key_more_than_the_tier_allows_is_refused(policy, alice, bob):
+    policy(max_keys=2)
+    first = issue(alice)
+    issue(alice)
+    assert refused(alice) == "The tier “free” allows 2 keys per user. Revoke one that isn't needed first."
+    issue(bob)
+    APIKey.objects.filter(pk=first.pk).revoke("not needed")
+    issue(alice)
+
+
+@pytest.mark.parametrize(
+    ("fields", "counts"),
+    [
+        ({"is_active": False}, True),
+        ({"revoked_at": timezone.now()}, False),
+        ({"expires_at": timezone.now()}, False),
+        ({"deleted_at": timezone.now()}, False),
+    ],
+)
+def test_only_keys_that_can_still_work_count(policy, alice, fields, counts):
+    policy(max_keys=1)
+    APIKey.objects.filter(pk=make_key(alice).pk).update(**fields)
+    if counts:
+        assert "allows 1 key per user" in refused(alice)
+    else:
+        issue(alice)
+
+
+def test_a_key_must_expire_within_the_days_of_the_tier(policy, alice):
+    policy(max_key_days=30)
+    now = timezone.now()
+    said = "Keys on the tier “free” must expire within 30 days."
+    assert refused(alice) == said
+    assert refused(alice, expires_at=now + 30 * DAY + timedelta(minutes=1)) == said
+    issue(alice, expires_at=now + 30 * DAY)
+
+
+def test_older_keys_keep_working_and_can_be_rotated(policy, verify, alice, counters):
+    keys = [make_key(alice), make_key(alice)]
+    policy(max_keys=1, max_key_days=1)
+    assert all(verify(key=key.secret, method="GET", path="/")["allowed"] for key in keys)
+    secret = rotate_key(keys[0], Author(alice))
+    assert verify(key=secret, method="GET", path="/")["allowed"]
+
+
+def test_without_a_tier_there_is_no_policy(policy, alice):
+    policy(max_keys=1, max_key_days=1)
+    alice.tier = None
+    alice.save()
+    issue(alice)
+    issue(alice)
+
+
+def test_the_command_says_what_the_tier_does_not_allow(policy, alice):
+    policy(max_key_days=7, max_keys=1)
+    with pytest.raises(CommandError, match="must expire within 7 days"):
+        call_command("create_key", "alice", name="k")
+    call_command("create_key", "alice", name="k", expires=7)
+    with pytest.raises(CommandError, match="allows 1 key per user"):
+        call_command("create_key", "alice", name="k", expires=7)
+    assert APIKey.objects.count() == 1
+
+
+@pytest.fixture
+def owner(client, alice):
+    client.force_login(alice)
+    return client
+
+
+def offered(page):
+    return re.findall(r'<option value="(\w+)"( selected)?>', page.text)
+
+
+@pytest.mark.parametrize(
+    ("days", "choices", "chosen"),
+    [
+        (7, ["7", "custom"], "7"),
+        (90, ["30", "90", "custom"], "90"),
+        (180, ["30", "90", "180", "custom"], "90"),
+        (None, ["30", "90", "365", "never", "custom"], "90"),
+    ],
+)
+def test_the_form_offers_what_the_tier_allows(policy, owner, days, choices, chosen):
+    policy(max_key_days=days)
+    found = offered(owner.get(NEW))
+    assert [value for value, _ in found] == choices
+    assert [value for value, selected in found if selected] == [chosen]
+    assert owner.post(NEW, {"name": "k", "allow": "everything", "expiry": chosen}).status_code == 200
+    assert APIKey.objects.get().expires_at - timezone.now() <= int(chosen) * DAY
+
+
+def test_a_date_that_is_too_late_is_an_error_at_its_field(policy, owner):
+    policy(max_key_days=7)
+    late = f"{timezone.now() + 8 * DAY:%Y-%m-%d}"
+    for data in ({"expiry": "custom", "expires_at": late}, {}):
+        response = owner.post(NEW, {"name": "k", **data})
+        assert response.status_code == 400
+        assert response.context["form"].errors == {"expires_at": ["Keys on the tier “free” must expire within 7 days."]}
+    assert owner.post(NEW, {"name": "k", "expiry": "never"}).context["form"].errors.keys() == {"expiry"}
+    assert not APIKey.objects.exists()
+
+
+def test_staff_are_held_to_the_policy_of_the_owner(policy, staff_client, alice):
+    policy(max_keys=1)
+    data = {"owner": "alice", "name": "k", "expiry": "never"}
+    assert staff_client.post("/admin/apikeys/apikey/add/", data).status_code == 200
+    response = staff_client.post("/admin/apikeys/apikey/add/", data)
+    assert response.status_code == 400
+    assert "allows 1 key per user" in response.text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", str(2**63), "100001", "x", "1.5"])
+@pytest.mark.parametrize("field", ["max_keys", "max_key_days"])
+def test_a_bound_that_makes_no_sense_is_an_error_at_its_field(staff_client, free, field, value):
+    url = f"/admin/tiers/tier/{free.pk}/change/"
+    response = staff_client.post(url, {"name": "free", "description": "", field: value})
+    assert response.status_code == 200
+    assert response.context["adminform"].form.errors.keys() == {field}
+    free.refresh_from_db()
+    assert (free.max_keys, free.max_key_days) == (None, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_twenty_forms_at_once_one_makes_the_last_key(free):
+    Tier.objects.filter(pk=free.pk).update(max_keys=1)
+    user = make_user("dora", tier=free)
+    clients = [Client() for _ in range(20)]
+    tokens = []
+    for client in clients:
+        client.force_login(user)
+        tokens.append(re.search(r'name="form_token" value="([^"]+)"', client.get(NEW).text)[1])
+
+    def create(number):
+        response = clients[number].post(NEW, {"name": f"k{number}", "expiry": "90", "form_token": tokens[number]})
+        return response.status_code, "allows 1 key per user" in response.text
+
+    answers = in_parallel(20, create)
+    assert sorted(answers) == [(200, False)] + [(400, True)] * 19
+    assert APIKey.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_permitted_form_sent_twice_at_once_makes_one_key(free):
+    Tier.objects.filter(pk=free.pk).update(max_keys=1)
+    user = make_user("dora", tier=free)
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        client.force_login(user)
+    token = re.search(r'name="form_token" value="([^"]+)"', clients[0].get(NEW).text)[1]
+    data = {"name": "k", "expiry": "90", "form_token": token}
+    answers = in_parallel(4, lambda number: clients[number].post(NEW, data).status_code)
+    assert sorted(answers) == [200, 409, 409, 409]
+    assert APIKey.objects.count() == 1
