@@ -19,7 +19,6 @@ from apikeys.models import APIKey, KeyPermission, KeyState
 from apikeys.pages.actions import Disable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows
 from apikeys.pages.staff_views import StaffActionView, StaffCreateView
-from apikeys.usage import admin as usage_admin  # noqa: F401  (registers the ledger)
 from config.base.admin import GatehouseTabularInline, when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList

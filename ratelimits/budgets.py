@@ -48,6 +48,10 @@ class Budget(NamedTuple):
         """What a request of cost 1 adds: microseconds to a rolling window, 1 to others."""
         return -(-self.period * SECOND // self.limit) if self.is_rolling else 1
 
+    @property
+    def in_words(self) -> str:
+        return rate_in_words(self.limit, self.period, self.window)
+
     def share(self, cost: int) -> int:
         # A cost above the limit never fits, so anything beyond limit + 1 would only make the number larger.
         return min(cost, self.limit + 1) * self.step

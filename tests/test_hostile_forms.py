@@ -23,11 +23,11 @@ STAFF_PAGES = (
     "/admin/ratelimits/copy/", "/admin/ratelimits/match/", "/admin/ratelimits/limited/", "/admin/apikeys/apikey/",
     "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",
     "/admin/apikeys/apikey/{key}/rotate/", "/admin/apikeys/apikey/{key}/expire/", "/admin/apikeys/apikey/{key}/revoke/",
-    "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/accounts/user/{alice}/change/",
+    "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/usage/requests/", "/admin/accounts/user/{alice}/change/",
     "/admin/auth/group/add/", "/users/{alice}/erase/",
 )  # fmt: skip
 HOLDER_PAGES = (
-    "/account/", "/account/usage/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
+    "/account/", "/account/usage/", "/account/usage/requests/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
     "/account/keys/{key}/rotate/", "/account/keys/{key}/expire/", "/account/keys/{key}/revoke/", "/accounts/email/",
     "/accounts/password/change/", "/accounts/sessions/", "/accounts/reauthenticate/", "/account/close/",
 )  # fmt: skip

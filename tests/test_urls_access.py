@@ -49,6 +49,8 @@ EXPECTED = r"""
 /account/picture/change/                                                 405 405 405 405
 /account/picture/remove/                                                 405 405 405 405
 /account/usage/                                                          in  ok  ok  ok
+/account/usage/requests/                                                 in  ok  ok  ok
+/account/usage/requests/<uuid:pk>/                                       in  404 404 404
 /accounts/2fa/                                                           in  ok  ok  ok
 /accounts/2fa/authenticate/                                              in  to  to  to
 /accounts/2fa/reauthenticate/                                            in  to  to  to
@@ -125,13 +127,6 @@ EXPECTED = r"""
 /admin/apikeys/connect/test/                                             405 405 405 405
 /admin/apikeys/explain/                                                  in  403 403 ok
 /admin/apikeys/hygiene/                                                  in  403 403 ok
-/admin/apikeys/keyusage/                                                 in  in  403 ok
-/admin/apikeys/keyusage/<path:object_id>/                                in  in  to  to
-/admin/apikeys/keyusage/<path:object_id>/change/                         in  in  403 ok
-/admin/apikeys/keyusage/<path:object_id>/delete/                         in  in  403 403
-/admin/apikeys/keyusage/<path:object_id>/history/                        in  in  403 ok
-/admin/apikeys/keyusage/add/                                             in  in  403 403
-/admin/apikeys/keyusage/export/                                          in  in  403 ok
 /admin/auth/group/                                                       in  in  403 ok
 /admin/auth/group/<path:object_id>/                                      in  in  to  to
 /admin/auth/group/<path:object_id>/change/                               in  in  403 ok
@@ -169,6 +164,8 @@ EXPECTED = r"""
 /admin/tiers/tier/add/                                                   in  in  403 ok
 /admin/tiers/tier/export/                                                in  in  403 ok
 /admin/usage/                                                            in  403 403 ok
+/admin/usage/requests/                                                   in  403 403 ok
+/admin/usage/requests/<uuid:pk>/                                         in  403 403 ok
 /api/v1/whoami                                                           401 401 401 401
 /authz/caddy                                                             403 403 403 403
 /authz/envoy/x                                                           401 401 401 401
@@ -258,6 +255,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
         "<path:content_type_id>": 1,
         "<int:pk>": world["user"],
         "<uuid:key_id>": world["apikey"],
+        "<uuid:pk>": world["keyusage"],
         r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",
         "^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$": "password/reset/key/1-wrong/",
         "^(?P<app_label>admin|tiers|accounts|auth|ratelimits|apikeys)/$": "accounts/",

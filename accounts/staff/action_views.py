@@ -10,8 +10,9 @@ from django.views.decorators.http import require_POST
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.staff.actions import BULK_ACTIONS, MoveToTier
-from accounts.staff.filters import UserFilter, query_without
+from accounts.staff.filters import UserFilter
 from config.base.actions import Action, ActionView, SelectionForm, SelectionView
+from config.base.filters import query_without
 from config.base.views import staff_required
 from tiers.models import Tier
 

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import django_filters
 from django import forms
 from django.db.models import F, OrderBy
-from django.http import QueryDict
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
+from config.base.filters import Chip, query_without
 from config.base.forms import DayInput
 from tiers.models import Tier
 
@@ -32,15 +31,6 @@ SORTS: dict[str, tuple[str, ...]] = {
 }
 NEWEST_FIRST = "-joined"
 PAGE_SIZES = (25, 50, 100, 200)
-
-
-@dataclass(frozen=True)
-class Chip:
-    """An active filter. query: that of the list without it."""
-
-    label: str
-    value: str
-    query: str
 
 
 class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
@@ -138,17 +128,3 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
 
 def date_column(name: str) -> str:
     return "created_at" if name.startswith("joined") else "last_login"
-
-
-def query_without(data: Any, *names: str) -> str:
-    """The query string of `data` without `names` and without the page number."""
-    query = data.copy() if isinstance(data, QueryDict) else QueryDict(mutable=True)
-    for name in (*names, "page"):
-        query.pop(name, None)
-    return str(query.urlencode())
-
-
-def query_with(data: Any, name: str, value: str) -> str:
-    rest = QueryDict(query_without(data, name), mutable=True)
-    rest[name] = value
-    return str(rest.urlencode())

@@ -24,9 +24,10 @@ from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
-from accounts.staff.filters import PAGE_SIZES, UserFilter, query_with, query_without
+from accounts.staff.filters import PAGE_SIZES, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from config.base.csv import csv_response
+from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator
 from config.base.views import retry_on_conflict, staff_render, staff_required

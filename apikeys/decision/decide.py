@@ -96,7 +96,15 @@ def judge(asked: Sequence[Facts]) -> list[Verdict]:
     for number, line, result in zip(known, lines, results, strict=True):
         verdicts[number] = verdict_of(inquiries[number], reasons[number], line, result)
     keep_up(inquiries, verdicts)
+    note_denials(lines, results)
     return verdicts
+
+
+def note_denials(lines: Sequence[ledger.Line], results: Sequence[Outcome | Exception | None]) -> None:
+    try:
+        ledger.note_denials(lines, results)
+    except DatabaseError:
+        logger.exception("The rate limits that denied requests could not be written")
 
 
 def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:

@@ -51,6 +51,18 @@ SETTLE = """
 CALL key_usage_settle(NULL, :keys, :shorts, :ends, :terms, :rules, :ids, :api_keys, :users, :statuses, :reasons,
                       :endpoints, :methods, :addresses, :agents, :hosts)
 """
+# Doesn't wait for the disk: the row is durable already.
+NOTE_DENIALS = {
+    "postgresql": """
+UPDATE key_usage SET denied_by = notes.note::jsonb
+FROM unnest(:ids::uuid[], :notes::text[]) AS notes (id, note), set_config('synchronous_commit', 'off', true)
+WHERE key_usage.id = notes.id
+""",
+    "sqlite": """
+UPDATE key_usage SET denied_by = json_extract(notes.value, '$[1]')
+FROM json_each(:rows) AS notes WHERE key_usage.id = json_extract(notes.value, '$[0]')
+""",
+}
 
 
 class UnwrittenError(DatabaseError):
@@ -207,3 +219,26 @@ def deciding_rule(budgets: Sequence[Budget], outcome: Outcome) -> int | None:
         return next((budget.rule_id for budget in budgets if budget.rule_id is not None), None)
     denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
     return denying[0].rule_id if denying else None
+
+
+def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | None]) -> None:
+    """Add to the rows of rate limited requests which limit denied them, as it was then. Allowed requests cost nothing."""
+    notes = [
+        (identifier(line.entry.event_id), json.dumps(note))
+        for line, outcome in zip(lines, results, strict=True)
+        if isinstance(outcome, Outcome) and (note := denied_by(outcome))
+    ]
+    if notes:
+        ids, texts = zip(*notes, strict=True)
+        parameters = (
+            {"ids": list(ids), "notes": list(texts)} if vendor() == "postgresql" else {"rows": json.dumps(notes)}
+        )
+        run(NOTE_DENIALS[vendor()], parameters)
+
+
+def denied_by(outcome: Outcome) -> dict[str, Any] | None:
+    """The value of KeyUsage.denied_by; None if no rate limit denied the request."""
+    denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
+    if outcome.allowed or not denying:
+        return None
+    return {"name": denying[0].name, "rate": denying[0].in_words, "retry_after": outcome.retry_after}

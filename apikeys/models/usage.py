@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -10,7 +11,24 @@ from django.db import models
 from apikeys.models.keys import APIKey
 from config.base.hosts import MAX_HOST_LENGTH
 from config.base.models import TimestampedModel, TimestampedQuerySet, UUIDModel
+from config.base.text import duration
 from ratelimits.matching import MAX_METHOD_LENGTH
+
+# Why a request with a known key was denied.
+REASONS = {
+    "revoked_key": "Key revoked",
+    "disabled_key": "Key disabled",
+    "expired_key": "Key expired",
+    "owner_inactive": "Owner not active",
+    "address_not_allowed": "Address not allowed",
+    "ambiguous_path": "Ambiguous path",
+    "permission_denied": "No permission",
+    "tier_denied": "Not allowed on this tier",
+    "rate_limited": "Rate limited",
+}
+
+
+DENIED = ~models.Q(reason="")
 
 
 class KeyUsage(UUIDModel, TimestampedModel):
@@ -46,6 +64,8 @@ class KeyUsage(UUIDModel, TimestampedModel):
     user_agent = models.TextField(blank=True, db_default="")
     error_message = models.TextField(blank=True, db_default="")
     metadata = models.JSONField(null=True, blank=True)
+    # The rate limit that denied the request, as it was then: name, rate (in words) and retry_after (in seconds).
+    denied_by = models.JSONField(null=True, blank=True, editable=False)
     # The first report counts (apikeys/gateway/usage_report.py).
     reported_at = models.DateTimeField("reported", null=True, blank=True, editable=False)
 
@@ -72,7 +92,40 @@ class KeyUsage(UUIDModel, TimestampedModel):
             models.Index(fields=("api_key", "created_at"), name="key_usage_by_key"),
             models.Index(fields=("user", "created_at"), name="key_usage_by_user"),
             models.Index(fields=("created_at",), name="key_usage_by_time"),
+            # For the request log, of denied requests only: allowed ones, most of all, add nothing to them.
+            models.Index(fields=("reason", "created_at"), condition=DENIED, name="key_usage_by_reason"),
+            models.Index(fields=("created_at",), condition=DENIED, name="key_usage_denied"),
+            models.Index(fields=("user", "created_at"), condition=DENIED, name="key_usage_denied_by_user"),
+            models.Index(fields=("api_key", "created_at"), condition=DENIED, name="key_usage_denied_by_key"),
         )
 
     def __str__(self) -> str:
         return f"{self.method} {self.endpoint} → {self.status_code}"
+
+    @property
+    def is_allowed(self) -> bool:
+        return not self.reason
+
+    @property
+    def reason_in_words(self) -> str:
+        return REASONS.get(self.reason, self.reason) if self.reason else "Allowed"
+
+    @property
+    def limit_in_words(self) -> str:
+        """“free-4: 5 per minute used up, retry after 3 seconds”; empty if no rate limit denied the request."""
+        if not self.denied_by:
+            return ""
+        return "{name}: {rate} used up, retry after {wait}".format(
+            **self.denied_by, wait=duration(self.denied_by["retry_after"])
+        )
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether a service reported what became of the request."""
+        figures = (self.reported_at, self.tokens_used, self.cost_microcents, self.response_time_ms)
+        return any(figure is not None for figure in figures) or bool(self.error_message)
+
+    @property
+    def metadata_items(self) -> list[tuple[str, str]]:
+        items = self.metadata.items() if isinstance(self.metadata, dict) else [("", self.metadata)]
+        return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in items]

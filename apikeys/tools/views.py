@@ -26,7 +26,8 @@ def explain_page(request: HttpRequest) -> HttpResponse:
             context["explanation"] = explain(form.facts(), form.key_record)
         form = form.without_secret()
     else:
-        form = ExplainForm(initial={"key": request.GET.get("id", "")[:36]})
+        given = {name: text for name, text in request.GET.items() if name in ("method", "path", "host", "address")}
+        form = ExplainForm(initial={"key": request.GET.get("id", "")[:36], **given})
     return staff_render(request, "apikeys/tools/explain.html", context | {"title": "Explain a decision", "form": form})
 
 

@@ -14,6 +14,7 @@ from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.usage.analytics import Row, Scope, Sums, TimeRange, add_up, add_up_by, sums_by
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
+from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.csv import csv_response
 from config.base.views import staff_render, staff_required
@@ -56,6 +57,7 @@ def figures(form: UsageForm) -> dict[str, Any]:
     scope, time_range = form.scope(), form.time_range
     unit, labels = time_slots(time_range)
     chosen = list(form.cleaned_data["key"])
+    links = links_of(form)
     # The cards, the chart and the reasons share a query: each query reads the unfolded hours again.
     by_time = sums_by((unit, "reason"), scope, time_range)
     keys = sums_by(("key",), scope, time_range, limit=MAX_ROWS)
@@ -68,13 +70,30 @@ def figures(form: UsageForm) -> dict[str, Any]:
         "last_day": time_range.days[-1],
         "sums": add_up(sums for _, sums in by_time),
         "chart": allowed_and_denied(by_time, labels),
-        "by_key": requests_by_key(scope, time_range, chosen) if len(chosen) > 1 else None,
-        "reasons": denials_by_reason(by_time),
+        # The log has no filter for several keys.
+        "chart_urls": [links.verdicts(slot) for slot in labels] if len(chosen) <= 1 else [],
+        "by_key": requests_by_key(scope, time_range, chosen, links) if len(chosen) > 1 else None,
+        "reasons": [
+            (reason, links.url(*time_range, verdict=reason), sums) for reason, sums in denials_by_reason(by_time)
+        ],
         "endpoints": [(group[0], sums) for group, sums in endpoints],
         "keys": [(found_keys.get(group[0]), sums) for group, sums in keys],
         "users": [(found_users.get(group[0]), sums) for group, sums in users],
         "max_rows": MAX_ROWS,
     }
+
+
+def links_of(form: UsageForm) -> RequestLinks:
+    """To the requests of the same user, tier, endpoint and key."""
+    data = form.cleaned_data
+    chosen = {
+        "user": data["user"].username if data.get("user") else "",
+        "tier": data["tier"].pk if data.get("tier") else "",
+        "path": data["endpoint"],
+        "key": data["key"][0].pk if len(data["key"]) == 1 else "",
+    }
+    page = "usage:staff_requests" if isinstance(form, StaffUsageForm) else "usage:own_requests"
+    return RequestLinks(page, {name: str(value) for name, value in chosen.items() if value})
 
 
 def time_slots(time_range: TimeRange) -> tuple[str, dict[Any, str]]:
@@ -95,11 +114,12 @@ def denials_by_reason(by_time: list[Row]) -> list[tuple[str, Sums]]:
     return sorted(reasons, key=lambda row: (-row[1].requests, row[0]))
 
 
-def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey]) -> dict[str, Any]:
+def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey], links: RequestLinks) -> dict[str, Any]:
     unit, labels = time_slots(time_range)
     counts = {group: sums.requests for group, sums in sums_by((unit, "key"), scope, time_range)}
     rows = [(label, *(counts.get((slot, key.pk), 0) for key in keys)) for slot, label in labels.items()]
-    return {"figures": rows, "names": [key.name for key in keys]}
+    urls = [[links.slot_url(slot, key=str(key.pk)) for key in keys] for slot in labels]
+    return {"figures": rows, "names": [key.name for key in keys], "urls": urls}
 
 
 def csv_rows(scope: Scope, time_range: TimeRange) -> Iterator[list[Any]]:

@@ -50,15 +50,6 @@ def when(field: str, description: str, empty: str = "never") -> Callable[[Any, A
     return column
 
 
-def amount(field: str, description: str) -> Callable[[Any, Any], str]:
-    @admin.display(description=description, ordering=field)
-    def column(self: Any, row: Any) -> str:
-        value = getattr(row, field)
-        return "–" if value is None else f"{value:,}"
-
-    return column
-
-
 class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = EditForm
     formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
@@ -208,8 +199,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def permissions_to_offer(self, db_field: Any, request: HttpRequest) -> models.QuerySet[Permission]:
         """Permissions for our sections, and those the row already has, so that saving it unchanged keeps them."""
+        site: Any = self.admin_site
         sections = Q()
-        for model in self.admin_site._registry:
+        for model in (*site._registry, *site.models_with_pages):
             sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
         object_id = getattr(request.resolver_match, "kwargs", {}).get("object_id")
         if object_id:

@@ -22,6 +22,7 @@ class Bar:
     height: float
     label: str
     value: int
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Chart:
     title: str
     series: Sequence[str]
     figures: Sequence[Figure]
+    urls: Sequence[Sequence[str]]
     bars: Sequence[Bar]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
@@ -45,26 +47,44 @@ class Chart:
     baseline: int = HEIGHT - BOTTOM
 
     @property
+    def rows(self) -> list[tuple[str, list[tuple[int, str]]]]:
+        """For the table: each label with its values and their URLs."""
+        return [
+            (label, list(zip(values, urls or [""] * len(values), strict=True)))
+            for (label, *values), urls in zip(self.figures, self.urls or [()] * len(self.figures), strict=True)
+        ]
+
+    @property
     def is_empty(self) -> bool:
         return not any(any(figure[1:]) for figure in self.figures)
 
 
-def bar_chart(title: str, figures: Sequence[Figure], series: Sequence[str]) -> Chart:
-    """Stacked bars. figures: (label, value, …) for each bar, with a value ≥0 for each name in `series`, bottom first."""
+def bar_chart(
+    title: str, figures: Sequence[Figure], series: Sequence[str], urls: Sequence[Sequence[str]] = ()
+) -> Chart:
+    """Stacked bars. figures: (label, value, …) for each bar, with a value ≥0 for each name in `series`, bottom first.
+
+    urls: where each of these values leads; empty if they lead nowhere.
+    """
     top = nice_ceiling(max((sum(figure[1:]) for figure in figures), default=0))
     slot = (WIDTH - LEFT - RIGHT) / max(len(figures), 1)
-    bars = [bar for index, figure in enumerate(figures) for bar in stack(figure, LEFT + index * slot, slot, top)]
-    return Chart(title, series, figures, bars, x_ticks(figures, slot), y_ticks(top))
+    bars = [
+        bar
+        for index, figure in enumerate(figures)
+        for bar in stack(figure, urls[index] if urls else (), LEFT + index * slot, slot, top)
+    ]
+    return Chart(title, series, figures, urls, bars, x_ticks(figures, slot), y_ticks(top))
 
 
-def stack(figure: Figure, left: float, slot: float, top: int) -> list[Bar]:
+def stack(figure: Figure, urls: Sequence[str], left: float, slot: float, top: int) -> list[Bar]:
     bars, base, scale = [], float(HEIGHT - BOTTOM), (HEIGHT - TOP - BOTTOM) / top
     for series, value in enumerate(figure[1:]):
         height = round(value * scale, 2)
         base = round(base - height, 2)
         if value:
             x, width = round(left + slot * 0.12, 2), round(slot * 0.76, 2)
-            bars.append(Bar(series, x, base, width, height, figure[0], value))
+            url = urls[series] if urls else ""
+            bars.append(Bar(series, x, base, width, height, figure[0], value, url))
     return bars
 
 

@@ -32,6 +32,12 @@ def exact(time: datetime | None, otherwise: str = "–") -> str:
     return otherwise if time is None else time_element(time, text.exact(time))
 
 
+@register.filter
+def moment(time: datetime) -> str:
+    """To the millisecond, in UTC."""
+    return time_element(time, text.moment(time))
+
+
 def time_element(time: datetime, words: str) -> SafeString:
     iso = time.isoformat(timespec="seconds")
     return format_html('<time datetime="{}" title="{}">{}</time>', iso, text.exact(time), words)
@@ -112,15 +118,17 @@ def describe(entry: LogEntry) -> history.Description:
 
 
 @register.inclusion_tag("base/bars.html")
-def bars(title: str, figures: Sequence[Figure], *series: str) -> dict[str, Chart]:
+def bars(title: str, figures: Sequence[Figure], *series: str, urls: Sequence[Sequence[str]] = ()) -> dict[str, Chart]:
     """{% bars "Requests" figures "Allowed" "Denied" %}: a chart, and the same figures in a table."""
-    return {"chart": bar_chart(title, figures, series)}
+    return {"chart": bar_chart(title, figures, series, urls)}
 
 
 @register.inclusion_tag("base/bars.html")
-def bar_series(title: str, figures: Sequence[Figure], series: Sequence[str]) -> dict[str, Chart]:
+def bar_series(
+    title: str, figures: Sequence[Figure], series: Sequence[str], urls: Sequence[Sequence[str]] = ()
+) -> dict[str, Chart]:
     """`bars` for series named by data: {% bar_series "By key" figures names %}."""
-    return {"chart": bar_chart(title, figures, series)}
+    return {"chart": bar_chart(title, figures, series, urls)}
 
 
 @register.simple_tag

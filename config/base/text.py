@@ -70,6 +70,11 @@ def exact(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def moment(time: datetime) -> str:
+    """With milliseconds."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}"
+
+
 def period_in_words(seconds: int) -> str:
     """What follows “per”: “minute” for 60, “5 minutes” for 300."""
     size, unit = next((size, unit) for size, unit in PERIODS if seconds % size == 0)

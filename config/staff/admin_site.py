@@ -13,6 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from accounts.signin import access
+from apikeys.models import KeyUsage
 from config.base.views import reject_bad_values
 from config.staff.history import HistoryAdmin
 from config.staff.overview import overview
@@ -26,6 +27,8 @@ class GatehouseAdminSite(AdminSite):
     site_url = "/account/"
     # templates/admin/base_site.html has a side bar of its own.
     enable_nav_sidebar = False
+    # Models with pages of their own instead of the admin's; staff can be permitted to view them, too.
+    models_with_pages = (KeyUsage,)
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)

@@ -43,7 +43,7 @@ STAFF_SECTIONS = (
         ("apikeys.view_apikey", "apikeys.change_apikey"),
         within=("/admin/apikeys/",),
     ),
-    Section("Usage", "usage", "usage:staff", ("apikeys.view_keyusage",), within=("/admin/apikeys/keyusage/",)),
+    Section("Usage", "usage", "usage:staff", ("apikeys.view_keyusage",)),
     Section("Groups", "groups", "admin:auth_group_changelist", ("auth.view_group", "auth.change_group")),
     Section("History", "history", "admin:admin_logentry_changelist", ("admin.view_logentry",)),
 )

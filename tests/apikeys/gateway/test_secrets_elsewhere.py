@@ -97,7 +97,7 @@ def test_the_ledger_keeps_no_secret(verify, key, staff_client):
     assert broken[12:] not in str(rows)
     assert SECRET[12:] not in str(rows)
     assert all(agent == f"tool/1 {SHOWN}" for _, agent in rows)
-    for url in ("/admin/apikeys/keyusage/", "/admin/apikeys/keyusage/export/", "/admin/usage/"):
+    for url in ("/admin/usage/requests/", "/admin/usage/requests/?format=csv", "/admin/usage/"):
         response = staff_client.get(url)
         text = (response.getvalue() if response.streaming else response.content).decode()
         assert broken[12:] not in text

@@ -48,11 +48,11 @@ def database_dump():
 def pages(client, key):
     urls = [
         "/account/keys/", "/account/keys/?show=ended", "/account/usage/", "/admin/", "/admin/usage/",
-        "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/admin/apikeys/apikey/find/", "/admin/apikeys/keyusage/",
+        "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/admin/apikeys/apikey/find/", "/admin/usage/requests/",
         f"/admin/apikeys/apikey/{key.pk}/change/", f"/admin/apikeys/apikey/{key.pk}/history/",
         *(f"/admin/apikeys/apikey/{key.pk}/{action.name}/" for action in ACTIONS),
         *(f"/account/keys/{key.pk}/{action.name}/" for action in ACTIONS), f"/account/keys/{key.pk}/edit/", f"/account/keys/{key.pk}/",
-        "/admin/apikeys/apikey/export/", "/admin/apikeys/keyusage/export/", "/admin/usage/?format=csv",
+        "/admin/apikeys/apikey/export/", "/admin/usage/requests/?format=csv", "/admin/usage/?format=csv",
         "/account/usage/?format=csv",
     ]  # fmt: skip
     for url in urls:

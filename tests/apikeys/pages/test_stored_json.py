@@ -87,9 +87,9 @@ def test_what_is_kept_can_be_read_everywhere(report, staff_client, event, metada
     event.refresh_from_db()
     assert event.metadata == metadata
     for url in (
-        "/admin/apikeys/keyusage/",
-        f"/admin/apikeys/keyusage/{event.pk}/change/",
-        "/admin/apikeys/keyusage/export/",
+        "/admin/usage/requests/",
+        f"/admin/usage/requests/{event.pk}/",
+        "/admin/usage/requests/?format=csv",
         f"/users/{event.user_id}/",
         f"/admin/apikeys/apikey/{event.api_key_id}/change/",
     ):

@@ -272,3 +272,52 @@ def test_hostile_names_are_escaped(staff_client, alice):
 def test_anonymous_visitors_must_sign_in(client, db):
     assert client.get(ACCOUNT).status_code == 302
     assert client.get(STAFF).status_code == 302
+
+
+# --- Links to the requests behind a figure ---
+
+
+def followed(client, url):
+    return [row.endpoint for row in client.get(url).context["page"].rows]
+
+
+def test_each_bar_leads_to_its_requests(staff_client, alice):
+    key = make_key(alice)
+    at = timezone.now().replace(hour=0, minute=30) - DAY
+    event(key, at=at, endpoint="/allowed")
+    event(key, at=at, endpoint="/denied", status_code=403, reason="permission_denied")
+    event(key, at=at - DAY, endpoint="/other-day")
+    for query in (
+        {"user": "alice"},
+        {"key": str(key.pk)},
+        {"tier": alice.tier_id},
+        {"first": f"{at:%F}", "last": f"{at:%F}"},
+    ):
+        page = text(staff_client.get(STAFF, query))
+        svg, figures = page.split('<svg viewBox="0 0 960', 1)[1].split("</svg>", 1)
+        bars = re.findall(r'<a href="([^"]+)" tabindex="-1">', svg)
+        same = [url.replace("&amp;", "&") for url in bars if f"since={at:%F}" in url]
+        assert [followed(staff_client, url) for url in same] == [["/allowed"], ["/denied"]]
+        assert bars[-1] in figures
+        assert 'role="group"' in svg
+
+
+def test_each_bar_of_a_chart_by_key_leads_to_the_requests_of_the_key(owner, alice):
+    first, second = make_key(alice, "first"), make_key(alice, "second")
+    event(first, endpoint="/first")
+    event(second, endpoint="/second")
+    chart = owner.get(ACCOUNT, {"key": [str(first.pk), str(second.pk)]}).context["by_key"]
+    found = {name: followed(owner, url) for name, url in zip(chart["names"], chart["urls"][-1], strict=True)}
+    assert found == {"first": ["/first"], "second": ["/second"]}
+
+
+def test_the_chart_of_several_keys_leads_nowhere(owner, alice):
+    keys = [make_key(alice), make_key(alice)]
+    event(keys[0])
+    assert owner.get(ACCOUNT, {"key": [str(key.pk) for key in keys]}).context["chart_urls"] == []
+
+
+def test_a_reason_leads_to_the_requests_denied_for_it(staff_client, traffic):
+    page = text(staff_client.get(STAFF, {"user": "alice"}))
+    url = re.search(r'<a class="mono" href="([^"]+)">rate_limited</a>', page)[1].replace("&amp;", "&")
+    assert followed(staff_client, url) == ["/bills"]

@@ -51,7 +51,7 @@ def site(transactional_db):
         f"/admin/ratelimits/ratelimit/{limit.pk}/change/",
         "/admin/apikeys/apikey/",
         f"/admin/apikeys/apikey/{key.pk}/change/",
-        "/admin/apikeys/keyusage/",
+        "/admin/usage/requests/",
         "/admin/auth/group/",
         "/admin/auth/group/add/",
         "/admin/admin/logentry/",

@@ -7,20 +7,21 @@ import io
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey
 from config.base import paginator as base_paginator
 from config.base.history import CHANGE, Author
 from config.base.paginator import BoundedPaginator
 from config.base.templatetags import active_filters
 from ratelimits.models import RateLimit
 from tests.conftest import make_user
-from tests.rows import make_key, make_limit, make_staff, make_usage
+from tests.rows import make_key, make_limit, make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +31,6 @@ LISTS = {
     "tiers/tier": lambda n: Tier.objects.create(name=f"tier {n}"),
     "ratelimits/ratelimit": lambda n: make_limit(Tier.objects.create(name=f"t{n}"), f"/p{n}"),
     "apikeys/apikey": lambda n: make_key(make_user(f"holder{n}")),
-    "apikeys/keyusage": lambda n: make_usage(make_key(make_user(f"holder{n}"))),
     "admin/logentry": lambda n: Author(make_user(f"by{n}")).record(Tier.objects.create(name=f"t{n}"), CHANGE, note="x"),
     "auth/group": lambda n: Group.objects.create(name=f"group {n}"),
 }
@@ -77,19 +77,16 @@ def test_deleted_rows_are_hidden_and_one_click_away(staff_client, place):
     assert "deleted just now" in staff_client.get(f"/admin/{place}/?state=all").content.decode()
 
 
-def test_usage_over_many_rows_is_never_counted(staff_client, alice, monkeypatch):
+def test_a_long_list_is_never_counted(staff_client, sue, monkeypatch):
     monkeypatch.setattr(base_paginator, "MAX_COUNTED", 60)
-    key = make_key(alice)
-    KeyUsage.objects.bulk_create(
-        [KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200) for _ in range(200)]
+    LogEntry.objects.bulk_create(
+        [LogEntry(user=sue, object_repr=str(number), action_flag=CHANGE) for number in range(200)]
     )
-    for url in ("/admin/apikeys/keyusage/", "/admin/apikeys/keyusage/?answer=allowed", "/admin/apikeys/keyusage/?p=2"):
-        sent = queries(staff_client, url)
-        assert not [sql for sql in sent if "COUNT(" in sql and "key_usage" in sql and "LIMIT" not in sql]
-        assert not [sql for sql in sent if "DISTINCT" in sql and "key_usage" in sql]
-    page = staff_client.get("/admin/apikeys/keyusage/").content.decode()
-    assert "More than 60 usage events" in page
-    assert staff_client.get("/admin/apikeys/keyusage/?p=3").status_code == 302
+    for url in ("/admin/admin/logentry/", "/admin/admin/logentry/?kind=tiers.tier", "/admin/admin/logentry/?p=2"):
+        counts = [sql for sql in queries(staff_client, url) if "COUNT(" in sql and "admin_log" in sql]
+        assert [sql for sql in counts if "LIMIT" not in sql] == []
+    assert "More than 60 entries" in staff_client.get("/admin/admin/logentry/").content.decode()
+    assert staff_client.get("/admin/admin/logentry/?p=3").status_code == 302
 
 
 def test_a_short_table_is_counted_exactly(alice):
@@ -98,32 +95,12 @@ def test_a_short_table_is_counted_exactly(alice):
     assert paginator.num_pages == 1
 
 
-@pytest.mark.parametrize(("answer", "expected"), [("allowed", {200}), ("refused", {429}), ("odd", {200, 429})])
-def test_usage_is_filtered_by_answer_and_method(staff_client, alice, answer, expected):
-    key = make_key(alice)
-    make_usage(key)
-    make_usage(key, status_code=429, reason="rate_limited", method="POST")
-    rows = staff_client.get(f"/admin/apikeys/keyusage/?answer={answer}").context["cl"].result_list
-    assert {row.status_code for row in rows} == expected
-    rows = staff_client.get("/admin/apikeys/keyusage/?method=POST").context["cl"].result_list
-    assert {row.method for row in rows} == {"POST"}
-
-
-def test_usage_of_one_key_and_one_path_can_be_asked_for(staff_client, alice, bob):
-    make_usage(make_key(alice), endpoint="/a")
-    other = make_usage(make_key(bob), endpoint="/b")
-    rows = staff_client.get(f"/admin/apikeys/keyusage/?api_key__id__exact={other.api_key_id}").context["cl"].result_list
-    assert list(rows) == [other]
-    assert list(staff_client.get("/admin/apikeys/keyusage/?endpoint__exact=/b").context["cl"].result_list) == [other]
-
-
-def test_usage_and_history_are_read_only_even_for_a_superuser(staff_client, alice):
-    event = make_usage(make_key(alice))
-    for place, pk in (("apikeys/keyusage", event.pk), ("admin/logentry", Author(alice).record(alice, CHANGE).pk)):
-        assert staff_client.get(f"/admin/{place}/add/").status_code == 403
-        assert staff_client.get(f"/admin/{place}/{pk}/delete/").status_code == 403
-        assert staff_client.post(f"/admin/{place}/{pk}/change/", {}).status_code == 403
-        assert staff_client.get(f"/admin/{place}/{pk}/change/").status_code == 200
+def test_history_is_read_only_even_for_a_superuser(staff_client, alice):
+    entry = f"/admin/admin/logentry/{Author(alice).record(alice, CHANGE).pk}"
+    assert staff_client.get("/admin/admin/logentry/add/").status_code == 403
+    assert staff_client.get(f"{entry}/delete/").status_code == 403
+    assert staff_client.post(f"{entry}/change/", {}).status_code == 403
+    assert staff_client.get(f"{entry}/change/").status_code == 200
 
 
 def test_active_filters_are_chips_that_can_be_removed_one_by_one(staff_client, alice):

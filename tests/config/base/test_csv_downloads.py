@@ -22,7 +22,7 @@ STAFF_FILES = (
     "/admin/tiers/tier/export/",
     "/admin/ratelimits/ratelimit/export/",
     "/admin/apikeys/apikey/export/",
-    "/admin/apikeys/keyusage/export/",
+    "/admin/usage/requests/?format=csv",
     "/admin/admin/logentry/export/",
     "/admin/usage/?format=csv",
 )

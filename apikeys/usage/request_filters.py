@@ -1,0 +1,258 @@
+"""The filters of the request log.
+
+An index serves the time, the user, the key and the reasons of denials. The others read every request of the period, so they
+cover one day unless a start is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import EMPTY_VALUES, RegexValidator
+from django.db.models import QuerySet
+from django.http import QueryDict
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey, KeyUsage
+from apikeys.models.usage import DENIED, REASONS
+from config.base.filters import Chip, query_without
+from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
+from config.base.http import plain_address
+from ratelimits.matching import MAX_METHOD_LENGTH
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+VERDICTS = (
+    ("allowed", "Allowed"),
+    ("denied", "Denied, for any reason"),
+    ("Denied", tuple(REASONS.items())),
+)
+VERDICTS_IN_WORDS = {"allowed": "Allowed", "denied": "Denied", **REASONS}
+STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
+NUMBER = re.compile(r"[0-9]{1,18}")
+MAX_AMOUNT = 2**63 - 1
+
+
+class MinuteInput(forms.DateTimeInput):
+    """The browser's picker of day and time, which needs ISO 8601."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M", attrs={"step": "any"})
+
+
+class TimeField(forms.DateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            time = super().to_python(value)
+        except OverflowError:
+            time = LATEST
+        if time is not None and not EARLIEST <= time < LATEST:
+            raise ValidationError("Choose a time between 2000 and 2200.")
+        return time
+
+
+class TimeFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = TimeField
+
+
+class UserField(forms.CharField):
+    """A username or an email address."""
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if not text:
+            return None
+        user = User.objects.with_login(text).order_by("is_deleted", "-pk").first()
+        if user is None:
+            raise ValidationError("There is no user with this username or email address.")
+        return user
+
+
+class KeyField(forms.UUIDField):
+    """The ID of a key."""
+
+    def clean(self, value: Any) -> Any:
+        pk = super().clean(value)
+        key = APIKey.objects.filter(pk=pk).first() if pk else None
+        if pk and key is None:
+            raise ValidationError("There is no API key with this ID.")
+        return key
+
+
+class KeyFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = KeyField
+
+
+class UserFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = UserField
+
+
+class LimitField(forms.CharField):
+    """The name of a rate limit, or its number, which stays when the name changes."""
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if not text:
+            return None
+        limits = RateLimit.objects.order_by("is_deleted", "-pk")
+        limit = limits.filter(name=text).first()
+        if limit is None and NUMBER.fullmatch(text):
+            limit = limits.filter(pk=text).first()
+        if limit is None:
+            raise ValidationError("There is no rate limit with this name.")
+        return limit
+
+
+class LimitFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = LimitField
+
+
+class AddressField(forms.CharField):
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        address = plain_address(text)
+        if text and not address:
+            raise ValidationError("Enter a valid IPv4 or IPv6 address.")
+        return address
+
+
+class AddressFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = AddressField
+
+
+class HostField(forms.CharField):
+    """As the ledger has it: in lower case, without a port."""
+
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        host = normal_host(text)
+        if text and not host:
+            raise ValidationError("Enter a valid host, for example api.example.com.")
+        return host
+
+
+class HostFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = HostField
+
+
+class AmountFilter(django_filters.Filter):  # type: ignore[misc]
+    field_class = forms.IntegerField
+
+    def __init__(self, field_name: str, **options: Any) -> None:
+        super().__init__(field_name, "gte", min_value=0, max_value=MAX_AMOUNT, **options)
+
+
+def mono(placeholder: str = "") -> forms.TextInput:
+    return forms.TextInput(attrs={"class": "mono", "placeholder": placeholder})
+
+
+class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
+    since = TimeFilter("created_at", "gte", label="From (UTC)", widget=MinuteInput)
+    until = TimeFilter("created_at", "lt", label="Until (UTC)", widget=MinuteInput)
+    verdict = django_filters.ChoiceFilter(label="Verdict", method="filter_verdict", choices=VERDICTS, empty_label="Any")
+    limit = LimitFilter("rate_limit", label="Rate limit", max_length=100)
+    status = django_filters.CharFilter(
+        label="Status",
+        method="filter_status",
+        max_length=3,
+        validators=[RegexValidator(STATUS, "Enter a status such as 404, or 4xx for all of a kind.")],
+        widget=mono("404 or 4xx"),
+    )
+    method = django_filters.CharFilter("method", label="Method", max_length=MAX_METHOD_LENGTH, widget=mono("GET"))
+    host = HostFilter("host", label="Host", max_length=MAX_GIVEN_LENGTH, widget=mono("api.example.com"))
+    path = django_filters.CharFilter(
+        label="Path", method="filter_path", max_length=255, widget=mono("/orders or /orders/*")
+    )
+    address = AddressFilter("ip_address", label="Client address", max_length=60, widget=mono())
+    slower = AmountFilter("response_time_ms", label="Slower than (ms)")
+    tokens = AmountFilter("tokens_used", label="Tokens, at least")
+    cost = AmountFilter("cost_microcents", label="Microcents, at least")
+    error = django_filters.CharFilter("error_message", "icontains", label="Error contains", max_length=100)
+    indexed: ClassVar[set[str]] = {"since", "until", "verdict", "key", "user"}
+
+    class Meta:
+        model = KeyUsage
+        fields = ()
+
+    def __init__(self, data: QueryDict, **options: Any) -> None:
+        super().__init__(data, **options)
+        chosen = {name for name in self.filters if data.get(name)}
+        # Whether only the last day is shown because no period was chosen.
+        self.covers_a_day = bool(chosen - self.indexed) and "since" not in chosen
+
+    @property
+    def indexed_fields(self) -> list[forms.BoundField]:
+        return [field for field in self.form if field.name in self.indexed]
+
+    @property
+    def other_fields(self) -> list[forms.BoundField]:
+        return [field for field in self.form if field.name not in self.indexed]
+
+    @property
+    def qs(self) -> QuerySet[KeyUsage]:
+        found: QuerySet[KeyUsage] = super().qs
+        if not self.covers_a_day or not self.form.is_valid():
+            return found
+        return found.filter(created_at__gte=(self.form.cleaned_data["until"] or timezone.now()) - DAY)
+
+    def filter_verdict(self, rows: QuerySet[KeyUsage], name: str, value: str) -> QuerySet[KeyUsage]:
+        if value == "allowed":
+            return rows.filter(reason="")
+        denied = rows.filter(DENIED)
+        return denied if value == "denied" else denied.filter(reason=value)
+
+    def filter_status(self, rows: QuerySet[KeyUsage], name: str, value: str) -> QuerySet[KeyUsage]:
+        if value.isdecimal():
+            return rows.filter(status_code=value)
+        first = int(value[0]) * 100
+        return rows.filter(status_code__gte=first, status_code__lt=first + 100)
+
+    def filter_path(self, rows: QuerySet[KeyUsage], name: str, value: str) -> QuerySet[KeyUsage]:
+        below = value.removesuffix("*")
+        return rows.filter(endpoint=value) if below == value else rows.filter(endpoint__startswith=below)
+
+    def chips(self) -> list[Chip]:
+        values = self.form.cleaned_data if self.form.is_valid() else {}
+        return [
+            Chip(str(self.filters[name].label), self.shown(name, value), query_without(self.data, name))
+            for name, value in values.items()
+            if value not in EMPTY_VALUES
+        ]
+
+    def shown(self, name: str, value: Any) -> str:
+        if isinstance(value, datetime):
+            return f"{value:%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+        if name == "verdict":
+            return str(VERDICTS_IN_WORDS[value])
+        return str(value)
+
+
+def own_keys(request: Any) -> QuerySet[APIKey]:
+    keys: QuerySet[APIKey] = APIKey.objects.live().filter(user=request.user).order_by("name", "pk")
+    return keys
+
+
+class OwnRequestFilter(RequestFilter):
+    """What users filter their own requests by."""
+
+    key = django_filters.ModelChoiceFilter(field_name="api_key", label="API key", queryset=own_keys, empty_label="Any")
+
+
+class StaffRequestFilter(RequestFilter):
+    user = UserFilter(
+        "user", label="User", max_length=254, widget=forms.TextInput(attrs={"placeholder": "Username or email"})
+    )
+    key = KeyFilter("api_key", label="API key", widget=mono("ID"))
+    tier = django_filters.ModelChoiceFilter(
+        field_name="user__tier", label="Tier", queryset=Tier.objects.live(), empty_label="Any"
+    )
