@@ -7,6 +7,7 @@ export BIND ?= 127.0.0.1:$(PORT)
 
 .PHONY: run setup demo test lint format lock clean
 
+run: export RUN_JOBS ?= true
 run: setup
 	@echo
 	@echo "  Gatehouse is running at  http://$(BIND)/        Sign in as staff:  http://$(BIND)/admin/"

@@ -20,6 +20,7 @@ from apikeys.gateway.peers import UNIX_SOCKET
 from config.base.mail import validate_mailable
 
 MIN_SECRET_KEY_LENGTH = 50
+MAX_DAYS = 36_500
 MIN_PEPPER_LENGTH = 32
 MIN_GATEWAY_SECRET_LENGTH = 16
 MIN_DISTINCT_CHARACTERS = 10
@@ -66,6 +67,13 @@ def settings_make_sense() -> Iterator[CheckMessage]:
                     hint=f"For peers on a Unix socket, use {UNIX_SOCKET}",
                     id="gatehouse.E004",
                 )
+    for name in ("KEEP_USAGE_DAYS", "KEEP_DELETED_DAYS"):
+        if not 0 <= getattr(settings, name) <= MAX_DAYS:
+            yield Error(
+                f"{name} must be a number from 0 to {MAX_DAYS:,}.",
+                hint=f"Set {name} to a number of days, or to 0 to keep everything.",
+                id="gatehouse.E006",
+            )
     if settings.LOG_FORMAT not in {"text", "json"}:
         yield Error(
             "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E005"

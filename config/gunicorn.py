@@ -46,7 +46,8 @@ secure_scheme_headers: dict[str, str] = {}
 permit_unconventional_http_method = True
 # One more thing that could be asked to stop the server; signals do.
 control_socket_disable = True
-accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in {"1", "true", "yes"} else None
+YES = {"1", "true", "yes"}
+accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in YES else None
 errorlog = "-"
 # A gateway puts the client's whole address into a header, or behind Envoy's prefix, and passes long credentials on: they
 # are ours to refuse, as nginx makes an error of gunicorn's own 414 and 431.
@@ -81,7 +82,37 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
+    stop_jobs()
     metric_files.remove_directory()
+
+
+# --- Regular jobs, for a machine that runs nothing else to do them: RUN_JOBS ---
+
+jobs: list[subprocess.Popen[bytes]] = []  # one or none
+
+
+def start_jobs() -> None:
+    if os.environ.get("RUN_JOBS", "").lower() in YES:
+        # This isn't a worker, so it counts for no metrics.
+        environment = {name: value for name, value in os.environ.items() if name != metric_files.VARIABLE}
+        command = [sys.executable, "manage.py", "run_jobs", f"--parent={os.getpid()}"]
+        jobs.append(subprocess.Popen(command, env=environment))  # noqa: S603  (nothing from outside)
+
+
+def stop_jobs() -> None:
+    while jobs:
+        process = jobs.pop()
+        process.terminate()
+        try:
+            process.wait(graceful_timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def on_reload(server: Any) -> None:
+    """On SIGHUP, jobs run new code too."""
+    stop_jobs()
+    start_jobs()
 
 
 # --- The end of a node: SIGTERM ---
@@ -98,6 +129,7 @@ draining = mmap.mmap(-1, 1)
 
 def when_ready(server: Any) -> None:
     server.handle_term = lambda: drain(server)
+    start_jobs()
 
 
 def drain(server: Any) -> None:

@@ -18,7 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from apikeys.gateway.peers import is_among
-from apikeys.models import APIKey
+from apikeys.jobs.schedule import GRACE, scheduled
+from apikeys.models import APIKey, Job
 from config.base.database import drop_connection
 from config.base.http import client_address, problem
 from config.base.metrics import collector
@@ -53,13 +54,30 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         up = GaugeMetricFamily("gatehouse_database_up", "Whether the database answers: 1 or 0.")
         try:
-            families = [keys_expiring()]
+            families = [keys_expiring(), *jobs()]
         except (DatabaseError, InterfaceError):
             logger.exception("The database has no figures for /metrics")
             drop_connection()
             families = []
         up.add_metric([], int(bool(families)))
         return [up, *families]
+
+
+def jobs() -> list[GaugeMetricFamily]:
+    # Prometheus itself has a label “job”.
+    last = GaugeMetricFamily(
+        "gatehouse_job_last_run_timestamp_seconds", "When the job last began.", labels=["job_name"]
+    )
+    duration = GaugeMetricFamily("gatehouse_job_duration_seconds", "How long its last run took.", labels=["job_name"])
+    succeeded = GaugeMetricFamily("gatehouse_job_succeeded", "Whether its last run did: 1 or 0.", labels=["job_name"])
+    overdue = GaugeMetricFamily("gatehouse_job_overdue", "Whether nothing runs it when it's due.", labels=["job_name"])
+    for job in Job.objects.filter(name__in=[plan.name for plan in scheduled()]):
+        overdue.add_metric([job.name], int(job.is_overdue(GRACE)))
+        if job.began_at is not None and job.duration is not None:
+            last.add_metric([job.name], job.began_at.timestamp())
+            duration.add_metric([job.name], job.duration.total_seconds())
+            succeeded.add_metric([job.name], int(bool(job.is_ok)))
+    return [last, duration, succeeded, overdue]
 
 
 def keys_expiring() -> GaugeMetricFamily:

@@ -21,5 +21,6 @@ urlpatterns = [
     path("admin/apikeys/", include("apikeys.pages.staff_urls")),
     path("admin/apikeys/", include("apikeys.tools.urls")),
     path("admin/ratelimits/", include("config.staff.ratelimit_urls")),
+    path("admin/jobs/", include("apikeys.jobs.urls")),
     path("admin/", admin.site.urls),
 ]

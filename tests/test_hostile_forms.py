@@ -24,7 +24,7 @@ STAFF_PAGES = (
     "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",
     "/admin/apikeys/apikey/{key}/rotate/", "/admin/apikeys/apikey/{key}/expire/", "/admin/apikeys/apikey/{key}/revoke/",
     "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/usage/requests/", "/admin/accounts/user/{alice}/change/",
-    "/admin/auth/group/add/", "/users/{alice}/erase/",
+    "/admin/auth/group/add/", "/users/{alice}/erase/", "/admin/jobs/",
 )  # fmt: skip
 HOLDER_PAGES = (
     "/account/", "/account/usage/", "/account/usage/requests/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",

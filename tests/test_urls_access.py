@@ -135,6 +135,8 @@ EXPECTED = r"""
 /admin/auth/group/add/                                                   in  in  403 ok
 /admin/auth/group/export/                                                in  in  403 ok
 /admin/autocomplete/                                                     in  in  403 403
+/admin/jobs/                                                             in  403 403 ok
+/admin/jobs/run/                                                         in  403 403 405
 /admin/jsi18n/                                                           in  in  ok  ok
 /admin/login/                                                            in  403 to  to
 /admin/logout/                                                           to  to  405 405
@@ -175,6 +177,7 @@ EXPECTED = r"""
 /authz/usage                                                             405 405 405 405
 /authz/verify                                                            405 405 405 405
 /livez                                                                   ok  ok  ok  ok
+/metrics                                                                 ok  ok  ok  ok
 /readyz                                                                  ok  ok  ok  ok
 /users/                                                                  in  403 ok  ok
 /users/<int:pk>/                                                         in  403 ok  ok

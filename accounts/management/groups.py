@@ -11,7 +11,7 @@ VIEWABLE = {
     "accounts": ["user"],
     "tiers": ["tier"],
     "ratelimits": ["ratelimit"],
-    "apikeys": ["apikey", "keypermission", "keyusage"],
+    "apikeys": ["apikey", "job", "keypermission", "keyusage"],
     "admin": ["logentry"],
     "auth": ["group"],
 }

@@ -1,7 +1,8 @@
-"""Keys, their usage, and what the usage adds up to."""
+"""Keys, their usage, what the usage adds up to, and regular jobs."""
 
 from __future__ import annotations
 
+from apikeys.models.jobs import Job
 from apikeys.models.keys import APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
 from apikeys.models.usage import KeyUsage
@@ -13,6 +14,7 @@ __all__ = [
     "ExpiryNotice",
     "Figures",
     "FoldState",
+    "Job",
     "KeyPermission",
     "KeyState",
     "KeyUsage",

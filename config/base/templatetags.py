@@ -75,6 +75,10 @@ STATE_KINDS = {
     "not verified": "warn",
     "on": "ok",
     "staff": "accent",
+    "succeeded": "ok",
+    "failed": "danger",
+    "overdue": "danger",
+    "running": "accent",
     "superuser": "accent",
 }
 

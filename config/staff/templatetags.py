@@ -46,6 +46,7 @@ STAFF_SECTIONS = (
     Section("Usage", "usage", "usage:staff", ("apikeys.view_keyusage",)),
     Section("Groups", "groups", "admin:auth_group_changelist", ("auth.view_group", "auth.change_group")),
     Section("History", "history", "admin:admin_logentry_changelist", ("admin.view_logentry",)),
+    Section("Jobs", "jobs", "jobs:list", ("apikeys.view_job",)),
 )
 ACCOUNT_SECTIONS = (
     Section("Profile", "users", "account:profile"),

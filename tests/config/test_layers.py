@@ -19,7 +19,18 @@ TIERS = (*BASE, "tiers")
 RATELIMITS = (*TIERS, "ratelimits", "stores")
 ACCOUNTS = (*RATELIMITS, "accounts", "signin", "profile", "accounts.staff")
 KEYS = (*ACCOUNTS, "apikeys")
-APPS = (*KEYS, "decision", "usage", "gateway", "pages", "tools", "tiers.admin", "ratelimits.pages", "ratelimits.admin")
+APPS = (
+    *KEYS,
+    "decision",
+    "usage",
+    "jobs",
+    "gateway",
+    "pages",
+    "tools",
+    "tiers.admin",
+    "ratelimits.pages",
+    "ratelimits.admin",
+)
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Needs only Python, so gunicorn's master can import it too.
@@ -50,10 +61,11 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "usage": (("apikeys.usage",), KEYS),
     "gateway": (("apikeys.gateway",), (*KEYS, "decision", "usage")),
     "pages": (("apikeys.pages",), (*KEYS, "decision", "usage")),
+    "jobs": (("apikeys.jobs",), KEYS),
     "tools": (("apikeys.tools",), (*KEYS, "decision", "usage", "gateway", "pages")),
     "apikeys.admin": (
         ("apikeys.admin", "apikeys.apps", "apikeys.management"),
-        (*KEYS, "decision", "usage", "gateway", "pages", "tools"),
+        (*KEYS, "decision", "usage", "jobs", "gateway", "pages", "tools"),
     ),
     "roof": (
         (

@@ -1,0 +1,38 @@
+"""What runs regularly, and how often (docs/deployment.md, “Regular jobs”)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+# A job is overdue if it should have run this long ago: then nothing runs jobs, or one of them takes very long.
+GRACE = 15 * MINUTE
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A command with its arguments. purpose: what it does, as a sentence for staff."""
+
+    name: str
+    every: timedelta
+    purpose: str
+    arguments: tuple[str, ...] = ()
+
+
+def scheduled() -> list[Scheduled]:
+    jobs = [
+        Scheduled("fold_usage", 5 * MINUTE, "Adds up usage by the hour, so that usage pages stay fast."),
+        Scheduled("notify_expiring_keys", HOUR, "Emails owners before their keys expire."),
+        Scheduled("sweep_counters", HOUR, "Removes expired rate limit counters and old records of denials."),
+        Scheduled("clearsessions", DAY, "Removes expired sessions."),
+    ]
+    if days := settings.KEEP_USAGE_DAYS:
+        purpose = f"Removes usage events older than {days:,} days."
+        jobs.append(Scheduled("prune_usage", DAY, purpose, (f"--days={days}",)))
+    if days := settings.KEEP_DELETED_DAYS:
+        purpose = f"Permanently removes what was deleted more than {days:,} days ago."
+        jobs.append(Scheduled("purge_deleted", DAY, purpose, ("--yes", f"--days={days}")))
+    return jobs
