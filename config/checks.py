@@ -12,12 +12,13 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ValidationError
 from django.core.mail.message import sanitize_address
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from accounts.fields import normalize_email
 from apikeys.addresses import as_network
 from apikeys.gateway.peers import UNIX_SOCKET
 from config.base.mail import validate_mailable
+from tiers.models import Tier
 
 MIN_SECRET_KEY_LENGTH = 50
 MAX_DAYS = 36_500
@@ -77,6 +78,21 @@ def settings_make_sense() -> Iterator[CheckMessage]:
     if settings.LOG_FORMAT not in {"text", "json"}:
         yield Error(
             "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E005"
+        )
+
+
+@register
+@generator_check
+def anonymous_tier_exists() -> Iterator[CheckMessage]:
+    try:
+        is_known = not settings.ANONYMOUS_TIER or Tier.objects.live().filter(name=settings.ANONYMOUS_TIER).exists()
+    except DatabaseError:
+        return  # not migrated yet, or unavailable
+    if not is_known:
+        yield Error(
+            f"ANONYMOUS_TIER names a tier that doesn't exist: “{settings.ANONYMOUS_TIER}”.",
+            hint="Create the tier first, or leave ANONYMOUS_TIER empty to deny requests without a key.",
+            id="gatehouse.E040",
         )
 
 

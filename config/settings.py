@@ -253,6 +253,8 @@ SOCIALACCOUNT_PROVIDERS = {
 # --- Tiers and rate limits ------------------------------------------------------------------------------------------
 
 DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
+# The tier of requests without a key. Empty: they are denied.
+ANONYMOUS_TIER: str = env.str("ANONYMOUS_TIER", default="")
 RATE_LIMITER_ENABLED: bool = env.filled("RATE_LIMITER_ENABLED", bool, default=True)
 DEFAULT_RATE_LIMIT_LIMIT: int = env.int("DEFAULT_RATE_LIMIT_LIMIT", default=100)
 DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60)

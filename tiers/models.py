@@ -21,6 +21,13 @@ MAX_KEYS = 100_000
 MAX_KEY_DAYS = 36_500
 
 
+# Why a tier can't be deleted or renamed, by the setting that names it.
+USES = {
+    "DEFAULT_TIER_NAME": "New users get the tier “{}”",
+    "ANONYMOUS_TIER": "Requests without a key are judged by the tier “{}”",
+}
+
+
 class TierInUse(ValidationError):
     """The tier can't be deleted because live users or live rate limits refer to it."""
 
@@ -51,14 +58,14 @@ class TierQuerySet(SoftDeleteQuerySet["Tier"]):
     hard_delete.alters_data = hard_delete.queryset_only = True  # type: ignore[attr-defined]
 
     def refuse_default(self) -> None:
-        """Raise ValidationError if the default tier is among these: without it, new users would have no tier."""
-        tier = self.live().filter(name=settings.DEFAULT_TIER_NAME).first()
-        if tier is not None:
-            raise ValidationError(
-                f"New users get the tier “{tier}”, so it can't be deleted. Set DEFAULT_TIER_NAME to another tier and restart "
-                f"Gatehouse first.",
-                code="default_tier",
-            )
+        """Raise ValidationError if a setting names one of these tiers: without it, new users would have no tier."""
+        for setting, use in USES.items():
+            tier = self.live().filter(name=getattr(settings, setting)).first()
+            if tier is not None:
+                raise ValidationError(
+                    f"{use.format(tier)}, so it can't be deleted. Set {setting} to another tier and restart Gatehouse first.",
+                    code="default_tier",
+                )
 
     def _raise_if_in_use(self) -> None:
         # The lock makes a concurrent assignment of one of these tiers wait: see `config.base.models.lock_live`.
@@ -146,15 +153,16 @@ class Tier(TimestampedModel, SoftDeleteModel):
 
     def clean(self) -> None:
         super().clean()
-        default = settings.DEFAULT_TIER_NAME
-        if self.name != default and type(self).objects.live().filter(pk=self.pk, name=default).exists():
-            raise ValidationError(
-                {
-                    "name": f"New users get the tier “{default}”, so it can't be renamed. Set DEFAULT_TIER_NAME to another "
-                    f"tier and restart Gatehouse first."
-                },
-                code="default_tier",
-            )
+        for setting, use in USES.items():
+            name = getattr(settings, setting)
+            if self.name != name and type(self).objects.live().filter(pk=self.pk, name=name).exists():
+                raise ValidationError(
+                    {
+                        "name": f"{use.format(name)}, so it can't be renamed. Set {setting} to another tier and restart "
+                        f"Gatehouse first."
+                    },
+                    code="default_tier",
+                )
 
     def natural_key(self) -> tuple[str]:
         return (self.name,)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from apikeys.addresses import within
 from apikeys.decision.credentials import Credential
-from apikeys.decision.lookup import KeyRecord
+from apikeys.decision.lookup import KeyRecord, TierRecord
 from config.base.hosts import host_matches
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
 
@@ -40,6 +40,8 @@ class Facts(NamedTuple):
     cost: int = 1
     # In normal form (config/base/hosts.py); empty if unknown: then only rules for any host match.
     host: str = ""
+    # Deny the request without a key, whatever ANONYMOUS_TIER says.
+    needs_key: bool = False
 
 
 class Inquiry(NamedTuple):
@@ -50,6 +52,8 @@ class Inquiry(NamedTuple):
     path: str = ""
     resource: str = ""
     is_ambiguous: bool = False
+    # Set if the request has no key and needs none.
+    anonymous_tier: TierRecord | None = None
 
     @property
     def known_key(self) -> KeyRecord:
@@ -57,6 +61,13 @@ class Inquiry(NamedTuple):
         if self.key is None:
             raise LookupError("The key is not known.")
         return self.key
+
+    @property
+    def tier_access(self) -> Sequence[str] | None:
+        """What the tier lists; None without a tier."""
+        if self.anonymous_tier is not None:
+            return self.anonymous_tier.access
+        return self.known_key.tier_access if self.known_key.tier_id is not None else None
 
     @property
     def action(self) -> str:
@@ -74,18 +85,19 @@ class Inquiry(NamedTuple):
         return self.path or self.resource or (self.facts.path or self.facts.resource).partition("?")[0]
 
 
-def inquiry_of(facts: Facts, key: KeyRecord | None) -> Inquiry:
+def inquiry_of(facts: Facts, key: KeyRecord | None, anonymous_tier: TierRecord | None = None) -> Inquiry:
     try:
         path = canonical_path(facts.path) if facts.path is not None else ""
         resource = canonical_path(facts.resource) if facts.resource.startswith("/") else facts.resource
     except AmbiguousPath:
-        return Inquiry(facts, key, is_ambiguous=True)
-    return Inquiry(facts, key, path, resource)
+        return Inquiry(facts, key, is_ambiguous=True, anonymous_tier=anonymous_tier)
+    return Inquiry(facts, key, path, resource, anonymous_tier=anonymous_tier)
 
 
 def reason_to_deny(inquiry: Inquiry) -> str:
     """The reason of the first check that fails; empty if none does."""
-    return next((reason for check in CHECKS if (reason := check.deny(inquiry))), "")
+    checks = CHECKS if inquiry.anonymous_tier is None else ANONYMOUS_CHECKS
+    return next((reason for check in checks if (reason := check.deny(inquiry))), "")
 
 
 # Each returns its reason to deny the request, or nothing.
@@ -136,9 +148,8 @@ def deny_unless_permitted(inquiry: Inquiry) -> str:
 
 
 def deny_unless_in_tier(inquiry: Inquiry) -> str:
-    key = inquiry.known_key
-    allowed = key.tier_id is None or any(permits(rule, inquiry) for rule in key.tier_access)
-    return "" if allowed else "tier_denied"
+    rules = inquiry.tier_access
+    return "" if rules is None or any(permits(rule, inquiry) for rule in rules) else "tier_denied"
 
 
 def permits(permission: str, inquiry: Inquiry) -> bool:
@@ -177,3 +188,5 @@ CHECKS = (
     Check("The key has the permission", deny_unless_permitted),
     Check("The tier has access", deny_unless_in_tier),
 )
+# Without a key, if ANONYMOUS_TIER allows that.
+ANONYMOUS_CHECKS = tuple(check for check in CHECKS if check.deny in {deny_if_ambiguous, deny_unless_in_tier})

@@ -15,11 +15,13 @@ from django.db import DatabaseError
 
 from apikeys.decision import ledger, upkeep
 from apikeys.decision.checks import Facts, Inquiry, inquiry_of, reason_to_deny
-from apikeys.decision.lookup import KeyRecord, find_keys
+from apikeys.decision.credentials import MISSING
+from apikeys.decision.lookup import KeyRecord, TierRecord, find_keys, find_tier
 from config.base.database import drop_connection, unavailable_error
 from config.base.models import uuid7
-from ratelimits.budgets import Budget, Outcome
-from ratelimits.rules import budgets_for, owner_of_user
+from ratelimits.budgets import Budget, Charge, Outcome
+from ratelimits.limiter import limiter
+from ratelimits.rules import budgets_for, owner_of_address, owner_of_user
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ STATUSES = {
 class Verdict(NamedTuple):
     """The answer. `reason` is empty when allowed; `event_id` is None when no known key was named: no row was written.
 
-    error: why nothing could be decided; status is then 503.
+    error: why nothing could be decided; status is then 503. anonymous_tier: of a request without a key, if ANONYMOUS_TIER
+    allows that.
     """
 
     allowed: bool
@@ -52,6 +55,7 @@ class Verdict(NamedTuple):
     outcome: Outcome | None = None
     event_id: UUID | None = None
     error: Exception | None = None
+    anonymous_tier: TierRecord | None = None
 
 
 def decide(facts: Facts) -> Verdict:
@@ -87,7 +91,11 @@ def failed(error: Exception) -> Verdict:
 def judge(asked: Sequence[Facts]) -> list[Verdict]:
     """Raises only if nothing was charged, or for a single request."""
     keys = find_keys({facts.credential.secret for facts in asked if not facts.credential.problem})
-    inquiries = [inquiry_of(facts, keys.get(facts.credential.secret)) for facts in asked]
+    tier = find_anonymous_tier(asked)
+    inquiries = [
+        inquiry_of(facts, keys.get(facts.credential.secret), tier if tier is not None and is_anonymous(facts) else None)
+        for facts in asked
+    ]
     reasons = [reason_to_deny(inquiry) for inquiry in inquiries]
     known = [number for number, inquiry in enumerate(inquiries) if inquiry.key is not None]
     lines = [line_of(inquiries[number], reasons[number]) for number in known]
@@ -95,6 +103,13 @@ def judge(asked: Sequence[Facts]) -> list[Verdict]:
     verdicts = [Verdict(allowed=False, status=STATUSES.get(reason, 503), reason=reason) for reason in reasons]
     for number, line, result in zip(known, lines, results, strict=True):
         verdicts[number] = verdict_of(inquiries[number], reasons[number], line, result)
+    if tier is not None:
+        anonymous = [number for number, inquiry in enumerate(inquiries) if inquiry.anonymous_tier is not None]
+        decided = judge_anonymous(
+            [inquiries[number] for number in anonymous], [reasons[number] for number in anonymous]
+        )
+        for number, verdict in zip(anonymous, decided, strict=True):
+            verdicts[number] = verdict
     keep_up(inquiries, verdicts)
     note_denials(lines, results)
     return verdicts
@@ -105,6 +120,42 @@ def note_denials(lines: Sequence[ledger.Line], results: Sequence[Outcome | Excep
         ledger.note_denials(lines, results)
     except DatabaseError:
         logger.exception("The rate limits that denied requests could not be written")
+
+
+def is_anonymous(facts: Facts) -> bool:
+    return facts.credential == MISSING and not facts.needs_key
+
+
+def find_anonymous_tier(asked: Sequence[Facts]) -> TierRecord | None:
+    """The tier of requests without a key; None if they are denied, or if there are none."""
+    if not settings.ANONYMOUS_TIER or not any(map(is_anonymous, asked)):
+        return None
+    return find_tier(settings.ANONYMOUS_TIER)
+
+
+def judge_anonymous(inquiries: Sequence[Inquiry], reasons: Sequence[str]) -> list[Verdict]:
+    """Charge the requests without a key that nothing denied. They leave no usage row. Doesn't raise: others are charged."""
+    try:
+        outcomes = limiter().hit_many(
+            [
+                Charge([] if reason else budgets_of(inquiry), inquiry.facts.cost)
+                for inquiry, reason in zip(inquiries, reasons, strict=True)
+            ]
+        )
+    except Exception as error:  # noqa: BLE001  (in each verdict, for the caller to tell)
+        return [failed(error)] * len(inquiries)
+    return [
+        anonymous_verdict(inquiry, reason, outcome)
+        for inquiry, reason, outcome in zip(inquiries, reasons, outcomes, strict=True)
+    ]
+
+
+def anonymous_verdict(inquiry: Inquiry, reason: str, outcome: Outcome) -> Verdict:
+    tier = inquiry.anonymous_tier
+    if reason:
+        return Verdict(allowed=False, status=STATUSES[reason], reason=reason, anonymous_tier=tier)
+    reason = "" if outcome.allowed else "rate_limited"
+    return Verdict(not reason, STATUSES.get(reason, 200), reason, outcome=outcome, anonymous_tier=tier)
 
 
 def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
@@ -124,9 +175,13 @@ def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
 
 
 def budgets_of(inquiry: Inquiry) -> list[Budget]:
-    """The budgets the request takes from: its owner's for the path, and the key's own."""
+    """The budgets the request takes from: its owner's for the path, and the key's own. Without a key, its client's."""
     if not settings.RATE_LIMITER_ENABLED:
         return []
+    tier = inquiry.anonymous_tier
+    if tier is not None:
+        owner = owner_of_address(inquiry.facts.address)
+        return list(budgets_for(owner, tier.id, inquiry.facts.method, inquiry.limit_path))
     key = inquiry.known_key
     budgets = list(budgets_for(owner_of_user(key.user_id), key.tier_id, inquiry.facts.method, inquiry.limit_path))
     if key.rate_limit and key.rate_period:
@@ -146,7 +201,7 @@ def verdict_of(inquiry: Inquiry, reason: str, line: ledger.Line, result: Outcome
 def keep_up(inquiries: Sequence[Inquiry], verdicts: Sequence[Verdict]) -> None:
     """What allowed requests leave on their keys. Failing costs nobody the verdict."""
     for inquiry, verdict in zip(inquiries, verdicts, strict=True):
-        if verdict.allowed:
+        if verdict.allowed and verdict.key is not None:
             try:
                 upkeep.note_use(inquiry.known_key, inquiry.facts.address)
                 upkeep.rehash(inquiry.known_key, inquiry.facts.credential.secret)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apikeys.decision.checks import (
+    ANONYMOUS_CHECKS,
     CHECKS,
     Check,
     Facts,
@@ -23,8 +24,8 @@ from apikeys.decision.checks import (
     inquiry_of,
     permits,
 )
-from apikeys.decision.decide import STATUSES, budgets_of
-from apikeys.decision.lookup import KeyRecord, find_keys
+from apikeys.decision.decide import STATUSES, budgets_of, find_anonymous_tier
+from apikeys.decision.lookup import KeyRecord, TierRecord, find_keys
 from config.base.access import Permission
 from ratelimits.budgets import BudgetState, Outcome
 from ratelimits.limiter import limiter
@@ -48,6 +49,7 @@ class CheckResult:
 class Explanation:
     checks: list[CheckResult] = field(default_factory=list)
     key: KeyRecord | None = None
+    anonymous_tier: TierRecord | None = None
     outcome: Outcome | None = None
 
     @property
@@ -72,12 +74,12 @@ def explain(facts: Facts, key: KeyRecord | None = None) -> Explanation:
 
     With `key`, the checks of the secret are skipped.
     """
-    inquiry = inquiry_of(facts, key or find_key(facts))
-    explanation = Explanation()
+    anonymous_tier = None if key else find_anonymous_tier([facts])
+    inquiry = inquiry_of(facts, key or find_key(facts), anonymous_tier)
+    explanation = Explanation(key=inquiry.key, anonymous_tier=anonymous_tier)
     for check in CHECKS:
         result = run_check(check, inquiry, by_id=key is not None, undecided=explanation.allowed)
         explanation.checks.append(result)
-    explanation.key = inquiry.key
     explanation.checks.append(check_limits(explanation, inquiry))
     return explanation
 
@@ -90,6 +92,8 @@ def find_key(facts: Facts) -> KeyRecord | None:
 def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -> CheckResult:
     if by_id and check.deny in CHECKS_OF_SECRET:
         return CheckResult(check.title, "skipped", detail="You entered the key's ID.")
+    if inquiry.anonymous_tier is not None and check.deny is deny_unless_present:
+        return CheckResult(check.title, "passed", detail="There is no API key, and ANONYMOUS_TIER doesn't need one.")
     if must_skip(check, inquiry):
         return CheckResult(check.title, "skipped")
     reason = check.deny(inquiry)
@@ -101,15 +105,21 @@ def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -
 
 
 def must_skip(check: Check, inquiry: Inquiry) -> bool:
+    if inquiry.anonymous_tier is not None and check not in ANONYMOUS_CHECKS:
+        return True
     if check.deny is deny_unless_known:
         return bool(inquiry.facts.credential.problem)
     if check.deny in {deny_unless_permitted, deny_unless_in_tier} and not (inquiry.path or inquiry.resource):
         return True
-    return inquiry.key is None and check.deny not in {*CHECKS_OF_SECRET, deny_if_ambiguous}
+    return nobody_asks(inquiry) and check.deny not in {*CHECKS_OF_SECRET, deny_if_ambiguous}
+
+
+def nobody_asks(inquiry: Inquiry) -> bool:
+    return inquiry.key is None and inquiry.anonymous_tier is None
 
 
 def check_limits(explanation: Explanation, inquiry: Inquiry) -> CheckResult:
-    if inquiry.key is None or not (inquiry.path or inquiry.resource):
+    if nobody_asks(inquiry) or not (inquiry.path or inquiry.resource):
         return CheckResult(LIMITS_TITLE, "skipped")
     budgets = budgets_of(inquiry)
     explanation.outcome = limiter().peek(budgets, inquiry.facts.cost)
@@ -155,11 +165,11 @@ def describe_permission(inquiry: Inquiry) -> str:
 
 
 def describe_tier(inquiry: Inquiry) -> str:
-    key = inquiry.known_key
-    if key.tier_id is None:
+    rules, tier = inquiry.tier_access, inquiry.anonymous_tier
+    if rules is None:
         return "The owner has no tier."
-    listed = f"The tier {key.tier_name} has access to: {', '.join(key.tier_access) or 'nothing'}."
-    return describe_match(inquiry, key.tier_access, listed)
+    name = tier.name if tier is not None else inquiry.known_key.tier_name
+    return describe_match(inquiry, rules, f"The tier {name} has access to: {', '.join(rules) or 'nothing'}.")
 
 
 def describe_match(inquiry: Inquiry, permissions: Sequence[str], otherwise: str) -> str:

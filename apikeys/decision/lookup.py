@@ -23,6 +23,13 @@ from apikeys.secrets import candidate_hashes
 USE_INTERVAL = timedelta(minutes=1)
 
 
+class TierRecord(NamedTuple):
+    id: int
+    name: str
+    # As permissions.
+    access: Sequence[str]
+
+
 class KeyRecord(NamedTuple):
     """A key as found by its secret, with its owner and tier. Times are judged already, against one moment."""
 
@@ -100,6 +107,13 @@ def find_keys(secrets: Collection[str]) -> dict[str, KeyRecord]:
     return found
 
 
+def find_tier(name: str) -> TierRecord | None:
+    """The live tier with this name."""
+    for tier_id, tier_name, access in read(sql_of_tier(vendor()), {"name": name}):
+        return TierRecord(tier_id, tier_name, as_list(access))
+    return None
+
+
 def find_key_by_id(key_id: UUID) -> KeyRecord | None:
     """The live key with this id, for staff who ask what it may do without having its secret."""
     rows = read(sql_by_id(vendor()), {"id": identifier(key_id)})
@@ -115,6 +129,12 @@ def sql_by_secret(vendor: str) -> str:
 @lru_cache(maxsize=2)
 def sql_by_id(vendor: str) -> str:
     return select(vendor, "k.id = :id")
+
+
+@lru_cache(maxsize=2)
+def sql_of_tier(vendor: str) -> str:
+    access = LIST[vendor].format(text=TEXT, table="tier_access", condition="tier_id = t.id")
+    return f"SELECT t.id, t.name, {access} FROM tiers t WHERE t.name = :name AND t.deleted_at IS NULL"  # noqa: S608  (ours)
 
 
 def select(vendor: str, condition: str) -> str:
@@ -147,11 +167,15 @@ def as_record(row: tuple[Any, ...], *, is_previous: bool, is_outdated: bool) -> 
         (
             key_id if isinstance(key_id, UUID) else UUID(key_id),
             *columns,
-            json.loads(permissions) if isinstance(permissions, str) else permissions,
-            json.loads(tier_access) if isinstance(tier_access, str) else tier_access,
+            as_list(permissions),
+            as_list(tier_access),
             bool(use_is_due or (previous_use_is_due if is_previous else secret_use_is_due)),
             is_previous,
             bool(is_previous and grace_is_over),
             is_outdated,
         )
     )
+
+
+def as_list(value: list[str] | str) -> list[str]:
+    return json.loads(value) if isinstance(value, str) else value

@@ -25,6 +25,8 @@ DETAILS = {
     "permission_denied": "This API key doesn't have permission for this request.",
     "tier_denied": "The plan of this API key's owner doesn't include this request.",
 }
+# If the tier for requests without a key has no access.
+DETAIL_WITHOUT_KEY = f"This request needs an API key. {DETAILS['missing_key']}"
 TITLES = {401: "Unauthorized", 403: "Forbidden"}
 # What a header value may contain; everything else is percent-encoded.
 HEADER_SAFE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -64,7 +66,8 @@ def denial(verdict: Verdict) -> HttpResponse:
     if verdict.outcome is not None:
         response: HttpResponse = quota_exceeded(verdict.outcome, reason=verdict.reason)
     else:
-        response = problem(verdict.status, TITLES[verdict.status], DETAILS[verdict.reason], reason=verdict.reason)
+        detail = DETAILS[verdict.reason] if verdict.key or verdict.anonymous_tier is None else DETAIL_WITHOUT_KEY
+        response = problem(verdict.status, TITLES[verdict.status], detail, reason=verdict.reason)
     if verdict.status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = challenge(verdict.reason)
     response["X-Auth-Status"] = str(verdict.status)
@@ -92,7 +95,8 @@ PREFLIGHT_APPROVAL = Approval(UNCACHED | EMPTY_IDENTITY)
 
 
 def approval(verdict: Verdict) -> Approval:
-    headers = UNCACHED | identity_headers(verdict) | limit_headers(verdict)
+    identity = identity_headers(verdict) if verdict.anonymous_tier is None else EMPTY_IDENTITY
+    headers = UNCACHED | identity | limit_headers(verdict)
     # Only browsers need it, and they never see this response.
     headers.pop("Access-Control-Expose-Headers", None)
     return Approval(headers)

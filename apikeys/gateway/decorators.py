@@ -66,6 +66,7 @@ def facts_of(request: HttpRequest, *, resource: str, action: str, cost: int) -> 
         action=action,
         cost=cost,
         host=host_of_header(meta.get("HTTP_HOST", "")),
+        needs_key=True,
     )
 
 

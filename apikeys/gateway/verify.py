@@ -10,7 +10,6 @@ from django.http import HttpResponse, JsonResponse
 from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MALFORMED, MISSING, Credential, credential_from, read_credential
 from apikeys.decision.decide import Verdict
-from apikeys.decision.lookup import KeyRecord
 from apikeys.gateway import json_input
 from apikeys.gateway.dialects import Answer, Question
 from apikeys.gateway.json_input import InvalidInput
@@ -87,14 +86,17 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason,
         "key": key and {"id": str(key.id), "name": key.name, "prefix": key.prefix, "last4": key.last4},
         "user": key and {"id": key.user_id, "username": key.username},
-        "tier": tier_as_json(key),
+        "tier": tier_as_json(verdict),
         "limits": [limit_as_json(state) for state in outcome.states] if outcome else [],
         "retry_after": outcome.retry_after if outcome and not verdict.allowed else None,
         "event_id": verdict.event_id and str(verdict.event_id),
     }
 
 
-def tier_as_json(key: KeyRecord | None) -> dict[str, Any] | None:
+def tier_as_json(verdict: Verdict) -> dict[str, Any] | None:
+    key, tier = verdict.key, verdict.anonymous_tier
+    if tier is not None:
+        return {"id": tier.id, "name": tier.name}
     return {"id": key.tier_id, "name": key.tier_name} if key is not None and key.tier_id is not None else None
 
 

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from apikeys.decision.checks import ACTIONS, Facts
-from apikeys.decision.credentials import Credential, credential_from
+from apikeys.decision.credentials import MISSING, Credential, credential_from
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
 from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
 from config.base.http import plain_address
@@ -55,6 +56,12 @@ class ExplainForm(forms.Form):
     )
     key_record: KeyRecord | None = None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if settings.ANONYMOUS_TIER:
+            self.fields["key"].required = False
+            self.fields["key"].help_text += " Empty: a request without a key."
+
     def clean_key(self) -> str:
         text: str = self.cleaned_data["key"]
         if is_uuid(text):
@@ -79,15 +86,18 @@ class ExplainForm(forms.Form):
 
     def facts(self) -> Facts:
         data = self.cleaned_data
-        credential = Credential() if self.key_record else credential_from(data["key"])
+        credential = credential_from(data["key"]) if data["key"] else MISSING
+        if self.key_record:
+            credential = Credential()
         return Facts(credential, method=data["method"], path=data["path"], address=data["address"], host=data["host"])
 
     def without_secret(self) -> ExplainForm:
         """The form to show again: as it was filled in, with its errors, but without a secret."""
         key = self.data.get("key", "")
         form = ExplainForm({**self.data.dict(), "key": key if is_uuid(key) else ""})  # type: ignore[attr-defined]
-        if "key" not in self.errors:
-            form.errors.pop("key", None)
+        form.errors.pop("key", None)
+        if "key" in self.errors:
+            form.errors["key"] = self.errors["key"]
         return form
 
 

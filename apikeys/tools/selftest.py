@@ -21,10 +21,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.utils import timezone
 
+from apikeys.decision.checks import Facts
+from apikeys.decision.credentials import MISSING
+from apikeys.decision.explain import explain
 from apikeys.gateway.answers import EMPTY_IDENTITY
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import new_secret
 from apikeys.services import stored_form
+from config.base.hosts import normal_host
 
 TIMEOUT = 3.0
 MAX_BODY = 64 * 1024
@@ -50,6 +54,8 @@ FORGED = {
     "X-Auth-Status": "200",
     "X-Original-Method": "GET",
     "X-Forwarded-Method": "GET",
+    "X-Original-Host": OTHER_HOST,
+    "X-Forwarded-Host": OTHER_HOST,
 }
 # What a client asks the gateway to remove on the way (RFC 9110, section 7.6.1). Envoy rejects more than ten names.
 HOP_BY_HOP = ", ".join(("close", *EMPTY_IDENTITY, "X-Gateway-Secret", "X-Original-URI", "X-Forwarded-Uri"))
@@ -144,6 +150,10 @@ class KeyTester:
         response = self.tester.send(path, {"X-API-Key": self.secret, **headers}, method)
         return response, events.count() > before
 
+    def last_host(self) -> str:
+        """The host that the gateway told with the last request."""
+        return KeyUsage.objects.filter(api_key=self.key).values_list("host", flat=True).first() or ""
+
     def send_unusual(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[Response, bool]:
         try:
             return self.send(path, headers)
@@ -157,6 +167,7 @@ def run_self_test(url: str, user: Any) -> list[Result]:
     tester = Tester(target, checked_address(target))
     path = target.path or "/"
     with temporary_key(user, path) as (key, secret):
+        check_without_key(tester, path)
         check_bad_keys(tester, path)
         client = KeyTester(tester, key, secret)
         normal = check_identity(client, path)
@@ -198,9 +209,19 @@ def temporary_key(owner: Any, path: str) -> Iterator[tuple[APIKey, str]]:
         key.hard_delete()
 
 
+def check_without_key(tester: Tester, path: str) -> None:
+    """If ANONYMOUS_TIER has access to the path, the API may answer."""
+    expected = explain(Facts(MISSING, "GET", path, host=normal_host(tester.url.netloc)))
+    response = tester.send(path, {})
+    if expected.reason in {"", "rate_limited"}:
+        passed = response.may_be_from_api or response.status == HTTPStatus.TOO_MANY_REQUESTS
+        tester.record("Without a key", "the API's response", response, passed=passed)
+    else:
+        tester.record("Without a key", str(expected.status), response, passed=response.status == expected.status)
+
+
 def check_bad_keys(tester: Tester, path: str) -> None:
     for title, headers in (
-        ("Without a key", {}),
         ("With a bad key", {"X-API-Key": new_secret()}),
         ("With a bad key and forged headers", {"X-API-Key": new_secret(), **FORGED}),
     ):
@@ -218,6 +239,10 @@ def check_identity(client: KeyTester, path: str) -> Response:
     response, asked = client.send(path, FORGED)
     passed = asked and response.may_be_from_api and not response.contains(FORGED_VALUE)
     record("With forged identity headers", "they don't reach the API, in any spelling", response, passed=passed)
+
+    record(
+        "With a forged host", "Gatehouse gets the real one", response, passed=client.last_host() not in {"", OTHER_HOST}
+    )
 
     response, asked = client.send_unusual(path, {"Connection": HOP_BY_HOP})
     key_id = str(client.key.pk)

@@ -193,7 +193,7 @@ def test_an_open_door_fails_the_test(staff_client, counters):
     results = {result.title: result for result in response.context["results"]}
     assert "Don't open this gateway" in response.text
     assert not any(result.passed for result in results.values())
-    assert len(results) == 11
+    assert len(results) == 12
     assert not APIKey.objects.exists()
     assert "forged-by-gatehouse" not in response.text
 
@@ -239,6 +239,12 @@ BROKEN = {
         "request_header @plain -Connection",
         "",
         {"With the identity headers named in Connection"},
+    ),
+    "passes on the host that a client claims": (
+        "nginx",
+        "proxy_set_header X-Original-Host   $host;",
+        "",
+        {"With a forged host"},
     ),
     "leaves a path open": (
         "nginx",

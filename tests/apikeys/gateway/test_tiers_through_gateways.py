@@ -1,0 +1,92 @@
+"""Tiers, hosts and requests without a key, through real nginx, Caddy and Envoy, and with Traefik's requests replayed."""
+
+from __future__ import annotations
+
+import pytest
+
+from apikeys.models import KeyUsage
+from apikeys.secrets import new_secret
+from tests.apikeys.conftest import make_key
+from tests.apikeys.gateway.servers import call, gatehouse, guarded
+from tests.rows import make_limit
+from tiers.models import Tier
+
+pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
+
+LIVE, SANDBOX = "api.example.com", "sandbox.example.com"
+# What clients send to pass for a request to the live API.
+FORGED = {"X-Original-Host": LIVE, "X-Forwarded-Host": LIVE, "Forwarded": f"host={LIVE}", "X-Host": LIVE}
+
+
+@pytest.fixture
+def public(db):
+    tier = Tier.objects.create(name="public")
+    make_limit(tier, "/orders", name="public orders", limit=2, period=3600)
+    return tier
+
+
+@pytest.fixture(params=["nginx", "caddy", "envoy", "traefik"])
+def ask(request, tmp_path, echo, counters, public):
+    """ask(path, secret, host, forged headers) returns a status and its reason."""
+    name = request.param
+    if name == "traefik":
+        with gatehouse(tmp_path, ANONYMOUS_TIER=public.name) as server:
+            yield lambda *question, **headers: replay(server.port, *question, **headers)
+    else:
+        with guarded(name, tmp_path, echo, ANONYMOUS_TIER=public.name) as (front, _):
+            yield lambda *question, **headers: through(front.port, *question, **headers)
+
+
+def through(port, path="/orders", secret=None, host=LIVE, **forged):
+    sent = {"Host": f"{host}:8443", **forged} | ({"X-API-Key": secret} if secret else {})
+    answer = call(port, path=path, headers=sent)
+    # Envoy itself rejects a request that names X-Forwarded-Host in Connection.
+    is_ours = answer.headers["Content-Type"] == "application/problem+json"
+    return answer.status, answer.json()["reason"] if is_ours else ""
+
+
+def replay(port, path="/orders", secret=None, host=LIVE, **forged):
+    """ForwardAuth replaces the X-Forwarded headers, and sends no header that isn't in authRequestHeaders."""
+    sent = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": path, "X-Forwarded-Host": f"{host}:8443"}
+    sent |= {"X-Forwarded-For": "203.0.113.9"} | ({"X-API-Key": secret} if secret else {})
+    answer = call(port, path="/authz/traefik", headers=sent)
+    return answer.status, answer.headers.get("X-Auth-Reason", "")
+
+
+def test_tiers_and_hosts_decide_as_documented(ask, alice, free, pro, public):
+    # Servers start only once for all of these: starting takes seconds, requests take milliseconds.
+    a_better_tier_counts_at_once(ask, alice, free, pro)
+    a_key_stays_at_its_host(ask, alice)
+    without_a_key_the_anonymous_tier_decides(ask)
+
+
+def a_better_tier_counts_at_once(ask, alice, free, pro):
+    secret = make_key(alice).secret
+    free.access.update(resource="/orders/*")
+    assert ask("/orders", secret) == (200, "")
+    assert ask("/reports", secret) == (403, "tier_denied")
+    alice.tier = pro
+    alice.save()
+    assert ask("/reports", secret) == (200, "")
+    pro.access.update(host=LIVE)
+    assert ask("/reports", secret, SANDBOX) == (403, "tier_denied")
+    assert ask("/reports", secret, "API.Example.COM") == (200, "")
+    pro.access.update(host="")
+
+
+def a_key_stays_at_its_host(ask, alice):
+    key = make_key(alice, allow=[f"* * at {LIVE}"])
+    assert ask("/orders", key.secret, LIVE) == (200, "")
+    assert ask("/orders", key.secret, SANDBOX) == (403, "permission_denied")
+    assert ask("/orders", key.secret, SANDBOX, **FORGED) == (403, "permission_denied")
+    named = {"Connection": "X-Original-Host, X-Forwarded-Host, X-Original-URI"}
+    status, _ = ask("/orders", key.secret, SANDBOX, **FORGED, **named)
+    assert status in {400, 403}
+    hosts = set(KeyUsage.objects.filter(api_key=key).values_list("host", "status_code"))
+    assert hosts == {(LIVE, 200), (SANDBOX, 403)}
+
+
+def without_a_key_the_anonymous_tier_decides(ask):
+    assert [ask() for _ in range(3)] == [(200, ""), (200, ""), (429, "rate_limited")]
+    assert ask(secret=new_secret()) == (401, "unknown_key")
+    assert ask(secret="nonsense") == (401, "malformed_key")
