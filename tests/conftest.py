@@ -8,6 +8,7 @@ import pytest
 
 from accounts.models import User
 from accounts.signin.hashers import OWASPArgon2PasswordHasher
+from apikeys.secrets.foreign import accept
 from ratelimits import limiter as limiter_module
 from ratelimits.recorder import recorder
 from ratelimits.rules import forget_rules
@@ -28,9 +29,10 @@ limiter_module.SWEEP_EVERY = 1_000_000_000
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet():
-    """Forget what outlives the test's transaction: counters, denials not yet recorded, and rules, compiled for seconds."""
+    """Forget what outlives the test's transaction: counters, denials not yet recorded, compiled rules, secrets' formats."""
     yield
     forget_rules()
+    accept([])
     recorder.forget()
     for used in limiter_module._limiters:
         with suppress(StoreUnavailable):

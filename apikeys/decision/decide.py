@@ -16,7 +16,9 @@ from django.db import DatabaseError
 from apikeys.decision import ledger, upkeep
 from apikeys.decision.checks import Facts, Inquiry, inquiry_of, reason_to_deny
 from apikeys.decision.credentials import MISSING
+from apikeys.decision.imported import take_over
 from apikeys.decision.lookup import KeyRecord, TierRecord, find_keys, find_tier
+from apikeys.secrets.foreign import starts_of
 from config.base.database import drop_connection, unavailable_error
 from config.base.models import uuid7
 from ratelimits.budgets import Budget, Charge, Outcome
@@ -70,7 +72,29 @@ def decide(facts: Facts) -> Verdict:
 
 
 def decide_many(asked: Sequence[Facts]) -> list[Verdict]:
-    """As `decide`, for all of `asked` at once, charged in their order. Doesn't raise: see Verdict.error.
+    """As `decide`, for all of `asked` at once, charged in their order. Doesn't raise: see Verdict.error."""
+    verdicts = decide_at_once(asked)
+    for number, (facts, verdict) in enumerate(zip(asked, verdicts, strict=True)):
+        if may_be_imported(facts, verdict):
+            verdicts[number] = decide_imported(facts, verdict)
+    return verdicts
+
+
+def may_be_imported(facts: Facts, verdict: Verdict) -> bool:
+    """Whether the key is unknown so far, but may be an imported one whose hash is slow to check."""
+    return verdict.reason == "unknown_key" and bool(starts_of(facts.credential.secret))
+
+
+def decide_imported(facts: Facts, verdict: Verdict) -> Verdict:
+    """The verdict on a key that `may_be_imported`: checks its hash, which can take a second. Doesn't raise."""
+    try:
+        return decide_at_once([facts])[0] if take_over(facts.credential.secret) else verdict
+    except Exception as error:  # noqa: BLE001  (in the verdict, for the caller to tell)
+        return failed(error)
+
+
+def decide_at_once(asked: Sequence[Facts]) -> list[Verdict]:
+    """As `decide_many`, but imported keys whose hash is slow to check are unknown.
 
     If one of them makes a statement fail, they're decided one by one, so that it fails alone.
     """
@@ -78,7 +102,7 @@ def decide_many(asked: Sequence[Facts]) -> list[Verdict]:
         return judge(asked)
     except Exception as error:  # noqa: BLE001  (in each verdict, for the caller to tell)
         if len(asked) > 1 and unavailable_error(error) is None:
-            return [verdict for facts in asked for verdict in decide_many([facts])]
+            return [verdict for facts in asked for verdict in decide_at_once([facts])]
         if unavailable_error(error) is not None:
             drop_connection()
         return [failed(error)] * len(asked)

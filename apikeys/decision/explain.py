@@ -25,7 +25,8 @@ from apikeys.decision.checks import (
     permits,
 )
 from apikeys.decision.decide import STATUSES, budgets_of, find_anonymous_tier
-from apikeys.decision.lookup import KeyRecord, TierRecord, find_keys
+from apikeys.decision.imported import find_key
+from apikeys.decision.lookup import KeyRecord, TierRecord
 from config.base.access import Permission
 from ratelimits.budgets import BudgetState, Outcome
 from ratelimits.limiter import limiter
@@ -74,19 +75,15 @@ def explain(facts: Facts, key: KeyRecord | None = None) -> Explanation:
 
     With `key`, the checks of the secret are skipped.
     """
+    secret = facts.credential.secret
     anonymous_tier = None if key else find_anonymous_tier([facts])
-    inquiry = inquiry_of(facts, key or find_key(facts), anonymous_tier)
+    inquiry = inquiry_of(facts, key or (find_key(secret) if secret else None), anonymous_tier)
     explanation = Explanation(key=inquiry.key, anonymous_tier=anonymous_tier)
     for check in CHECKS:
         result = run_check(check, inquiry, by_id=key is not None, undecided=explanation.allowed)
         explanation.checks.append(result)
     explanation.checks.append(check_limits(explanation, inquiry))
     return explanation
-
-
-def find_key(facts: Facts) -> KeyRecord | None:
-    secret = facts.credential.secret
-    return find_keys([secret]).get(secret) if secret else None
 
 
 def run_check(check: Check, inquiry: Inquiry, *, by_id: bool, undecided: bool) -> CheckResult:

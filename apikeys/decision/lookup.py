@@ -58,7 +58,7 @@ class KeyRecord(NamedTuple):
     # The secret is the one before the last rotation, and whether its grace period is over.
     is_previous: bool
     grace_is_over: bool
-    # The hash that matched was made under a pepper that is no longer the newest.
+    # The hash that matched isn't ours, or was made under a pepper that is no longer the newest.
     is_outdated: bool
 
 
@@ -96,7 +96,7 @@ def find_keys(secrets: Collection[str]) -> dict[str, KeyRecord]:
     """The live keys that these secrets open, by their current or their previous secret, in one statement."""
     if not secrets:
         return {}
-    # Hash: the secret, and whether the pepper is an older one.
+    # Hash: the secret, and whether it isn't our hash under the newest pepper.
     asked = {value: (secret, number > 0) for secret in secrets for number, value in enumerate(candidate_hashes(secret))}
     found = {}
     for row in read(sql_by_secret(vendor()), {"hashes": listed(asked)}):

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
 from apikeys.decision.statements import identifier, moment, run
-from apikeys.secrets import candidate_hashes, newest_pepper_id
+from apikeys.secrets import candidate_hashes, last4, newest_pepper_id
 from config.base.http import plain_address
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
@@ -19,7 +19,12 @@ WHERE id = :id AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <=
 """
 NOTE_USE_OF_CURRENT = NOTE_USE.format(column="secret_last_used_at")
 NOTE_USE_OF_PREVIOUS = NOTE_USE.format(column="previous_last_used_at")
-REHASH = "UPDATE api_keys SET secret_hash = :new, pepper_id = :pepper WHERE id = :id AND secret_hash = :old"
+# An imported key shows the end of its secret from its first use.
+REHASH = """
+UPDATE api_keys SET
+    secret_hash = :new, pepper_id = :pepper, last4 = CASE WHEN last4 = '' THEN :last4 ELSE last4 END
+WHERE id = :id AND secret_hash = :old
+"""
 REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND previous_hash = :old"
 
 
@@ -38,11 +43,11 @@ def note_use(key: KeyRecord, address: str) -> None:
 
 
 def rehash(key: KeyRecord, secret: str) -> None:
-    """Store the key's hash under the newest pepper, if it was found under an older one."""
+    """Store our hash under the newest pepper, if the key was found under an older one or by a foreign hash."""
     if not key.is_outdated:
         return
     new, *older = candidate_hashes(secret)
     statement = REHASH_PREVIOUS if key.is_previous else REHASH
-    parameters = {"id": identifier(key.id), "new": new, "pepper": newest_pepper_id()}
+    parameters = {"id": identifier(key.id), "new": new, "pepper": newest_pepper_id(), "last4": last4(secret)}
     for old in older:
         run(statement, {**parameters, "old": old})

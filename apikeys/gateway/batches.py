@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from apikeys.decision.checks import Facts
-from apikeys.decision.decide import Verdict, decide_many
+from apikeys.decision.decide import Verdict, decide_at_once, failed, may_be_imported
+from apikeys.decision.imported import take_over_and_release
 from apikeys.gateway import observed
 from config.base.database import release_connection
 from config.base.metrics import QUEUE_DEPTH
@@ -25,6 +26,8 @@ BATCHES_AT_ONCE = 1
 LARGEST_BATCH = 128
 # More than this many would wait longer than any gateway does.
 MOST_WAITING = 2_000
+# Of imported keys whose hash is slow to check, one at a time in a thread of its own.
+MOST_SLOW_HASHES_WAITING = 8
 
 
 class QueueFullError(Exception):
@@ -49,7 +52,9 @@ class BatchQueue:
     def __init__(self) -> None:
         self._waiting: deque[Ticket] = deque()
         self._running = 0
+        self._slow_hashes = 0
         self.threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="decisions")
+        self.slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-hashes")
 
     async def decide(self, facts: Facts, is_gone: Callable[[], bool], gateway: str) -> Verdict:
         """The verdict on `facts`. is_gone: tells whether the client has gone away, so that nothing is charged. gateway: who asks.
@@ -58,6 +63,27 @@ class BatchQueue:
         """
         if facts.credential.problem:
             return observed.decide_now(facts, gateway)  # needs no database
+        verdict = await self._decide_soon(facts, is_gone, gateway)
+        if may_be_imported(facts, verdict):
+            return await self._decide_imported(facts, is_gone, gateway, verdict)
+        return verdict
+
+    async def _decide_imported(
+        self, facts: Facts, is_gone: Callable[[], bool], gateway: str, verdict: Verdict
+    ) -> Verdict:
+        if self._slow_hashes >= MOST_SLOW_HASHES_WAITING:
+            raise QueueFullError
+        self._slow_hashes += 1
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self.slow_thread, take_over_and_release, facts.credential.secret)
+        except Exception as error:  # noqa: BLE001  (in the verdict, for the caller to tell)
+            return failed(error)
+        finally:
+            self._slow_hashes -= 1
+        return await self._decide_soon(facts, is_gone, gateway) if found else verdict
+
+    async def _decide_soon(self, facts: Facts, is_gone: Callable[[], bool], gateway: str) -> Verdict:
         if len(self._waiting) >= MOST_WAITING:
             raise QueueFullError
         loop = asyncio.get_running_loop()
@@ -90,7 +116,7 @@ class BatchQueue:
 
     def _decide(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket]) -> None:
         """In the thread."""
-        verdicts = decide_many([ticket.facts for ticket in batch])
+        verdicts = decide_at_once([ticket.facts for ticket in batch])
         try:
             observe(batch, verdicts)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apikeys.models.imported import ImportedKey, KeyFormat
 from apikeys.models.jobs import Job
 from apikeys.models.keys import APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
@@ -14,7 +15,9 @@ __all__ = [
     "ExpiryNotice",
     "Figures",
     "FoldState",
+    "ImportedKey",
     "Job",
+    "KeyFormat",
     "KeyPermission",
     "KeyState",
     "KeyUsage",

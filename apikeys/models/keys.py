@@ -112,7 +112,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     name_folded = FoldedField("name")
     prefix = models.CharField(max_length=40, editable=False, db_index=True)
     last4 = models.CharField("last four", max_length=4, editable=False)
-    # HMAC-SHA-256 in hex, and the pepper used for it (apikeys/secrets.py).
+    # HMAC-SHA-256 in hex, and the pepper used for it (apikeys/secrets).
     secret_hash = models.CharField(max_length=64, unique=True, editable=False)
     pepper_id = models.CharField(max_length=16, editable=False)
     # The secret before the last rotation, valid until previous_expires_at.

@@ -13,6 +13,7 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_safe
 
+from apikeys.decision.imported import SlowHashesBusyError, take_over
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages import hygiene
 from apikeys.pages.actions import BULK_ACTIONS, Disable
@@ -87,6 +88,13 @@ class FindKeyView(StaffKeysMixin, View):
         if not request.user.has_perm("apikeys.view_apikey") and not request.user.has_perm("apikeys.change_apikey"):
             raise PermissionDenied
         form = FindForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            try:
+                take_over(form.cleaned_data["secret"])
+            except SlowHashesBusyError:
+                form.add_error(
+                    "secret", "Too many secrets are being checked at the moment. Try again in a few seconds."
+                )
         if form.is_valid():
             key = APIKey.objects.with_secret(form.cleaned_data["secret"]).first()
             if key is not None:

@@ -1,12 +1,15 @@
-"""Distinguishes a database that is unavailable (read-only, full, locked, gone) from other database errors."""
+"""Distinguishes a database that is unavailable (read-only, full, locked, gone) from other errors; fast inserts."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
+from django.db.models import Model
+from django.db.models.expressions import DatabaseDefault
 
 # Primary result codes. SQLITE_ERROR, such as a missing table, is not among them.
 SQLITE_UNAVAILABLE = {
@@ -69,3 +72,33 @@ def release_connection() -> None:
     """Like Django around each request: don't leave a broken or old connection to the next one."""
     drop_read_only_connection()
     connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+
+
+class Insert(NamedTuple):
+    """Many new rows of a model, ready to be written.
+
+    As bulk_create, which prepares them one by one inside the transaction. That takes most of its time, and on SQLite nobody
+    else can write meanwhile. Columns for which the first row has no value are left to the database.
+    """
+
+    sql: str
+    values: list[list[Any]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Model]) -> Insert:
+        quote = connection.ops.quote_name
+        fields = [
+            field
+            for field in rows[0]._meta.local_concrete_fields
+            if not field.generated and not isinstance(field.pre_save(rows[0], add=True), DatabaseDefault)
+        ]
+        fields = [field for field in fields if not field.primary_key or rows[0].pk is not None]
+        columns, marks = ", ".join(quote(str(field.column)) for field in fields), ", ".join(["%s"] * len(fields))
+        values = [
+            [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields] for row in rows
+        ]
+        return cls(f"INSERT INTO {quote(rows[0]._meta.db_table)} ({columns}) VALUES ({marks})", values)  # noqa: S608
+
+    def run(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(self.sql, self.values)

@@ -30,6 +30,7 @@ __all__ = [
     "changes_between",
     "describe",
     "display",
+    "entries_for",
     "entries_of",
     "entry_since",
     "entry_that_set",
@@ -95,6 +96,11 @@ class Author:
             action_flag=flag,
             change_message=json.dumps([message]),
         )
+
+
+def entries_for(records: Iterable[tuple[Author, models.Model, str]], flag: int) -> list[LogEntry]:
+    """An unsaved entry for each author, row and note."""
+    return [author._entry(row, flag, [], note) for author, row, note in records]
 
 
 def snapshot(row: models.Model) -> dict[str, str]:

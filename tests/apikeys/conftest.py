@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.utils import timezone
@@ -12,6 +13,7 @@ from apikeys.secrets import hash_secret, new_secret
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.rules import forget_rules
 from tests.apikeys.gateway.servers import upstream
+from tests.apikeys.importing import run_import
 from tests.rows import make_key
 
 
@@ -62,6 +64,12 @@ def rotated(key):
     key.previous_expires_at = timezone.now() + timedelta(hours=1)
     key.save()
     return key
+
+
+@pytest.fixture
+def import_keys(tmp_path, alice, counters):
+    """Import a file; returns what the command prints, with its error if it fails."""
+    return partial(run_import, tmp_path / "keys.csv")
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "profile": (("accounts.profile",), (*RATELIMITS, "accounts", "signin")),
     "accounts.staff": (("accounts.staff",), (*RATELIMITS, "ratelimits.pages", "accounts", "signin", "profile")),
     "accounts.admin": (("accounts.admin", "accounts.apps", "accounts.management"), ACCOUNTS),
-    "apikeys": (("apikeys", "apikeys.models"), ACCOUNTS),
+    "apikeys": (("apikeys", "apikeys.models", "apikeys.secrets"), ACCOUNTS),
     "decision": (("apikeys.decision",), KEYS),
     "usage": (("apikeys.usage",), KEYS),
     "gateway": (("apikeys.gateway",), (*KEYS, "decision", "usage")),

@@ -187,7 +187,7 @@ def slow(monkeypatch):
         assert may_go_on.wait(10)
         return [Verdict(allowed=True, status=200) for _ in asked]
 
-    monkeypatch.setattr(batches, "decide_many", decided)
+    monkeypatch.setattr(batches, "decide_at_once", decided)
     return sizes, may_go_on
 
 

@@ -69,6 +69,6 @@ def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None,
             queue.threads.submit(after).result()
         return response
     finally:
-        for threads in (queue.threads, reports):
+        for threads in (queue.threads, queue.slow_thread, reports):
             threads.submit(connections.close_all).result()
             threads.shutdown()

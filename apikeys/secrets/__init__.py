@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
+from apikeys.secrets.foreign import digests_of, is_imported_form
 from config.base.logs import without_secrets
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -46,6 +47,11 @@ def new_secret() -> str:
 
 
 def is_well_formed(text: str) -> bool:
+    """Whether it can be a secret: one of ours, or one that came with an imported key."""
+    return is_our_form(text) or is_imported_form(text)
+
+
+def is_our_form(text: str) -> bool:
     prefix, separator, body = text.rpartition("_")
     if not separator or prefix != settings.API_KEY_PREFIX or not BODY.fullmatch(body):
         return False
@@ -65,7 +71,7 @@ def contains_whole_secret(target: str) -> bool:
     text = fully_decoded(target)
     length = len(prefix) + RANDOM_LENGTH + CHECKSUM_LENGTH
     return any(
-        is_well_formed(text[found.start() : found.start() + length]) for found in re.finditer(re.escape(prefix), text)
+        is_our_form(text[found.start() : found.start() + length]) for found in re.finditer(re.escape(prefix), text)
     )
 
 
@@ -104,8 +110,9 @@ def hash_secret(secret: str, pepper: str | None = None) -> str:
 
 
 def candidate_hashes(secret: str) -> dict[str, str]:
-    """{hash: pepper_id} for each pepper, newest first."""
-    return {hash_secret(secret, pepper): pepper_id(pepper) for pepper in settings.API_KEY_PEPPERS}
+    """{hash: pepper_id} for each pepper, newest first; then those under which its key may have been imported."""
+    texts = [secret, *digests_of(secret)]
+    return {hash_secret(text, pepper): pepper_id(pepper) for text in texts for pepper in settings.API_KEY_PEPPERS}
 
 
 def newest_pepper_id() -> str:

@@ -1,0 +1,318 @@
+"""Imported keys verify with their old secret wherever a key is asked for, and get a hash of ours at their first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+from django.utils import timezone
+
+from apikeys.decision import imported
+from apikeys.decision.checks import Facts
+from apikeys.decision.credentials import read_credential
+from apikeys.decision.decide import decide, decide_many
+from apikeys.gateway import batches
+from apikeys.models import APIKey, ImportedKey, KeyFormat
+from apikeys.secrets import foreign, hash_secret, newest_pepper_id
+from apikeys.services import rotate_key
+from config.base.history import Author
+from tests.apikeys.conftest import ask_as
+from tests.apikeys.gateway.asgi import ask_asgi
+from tests.apikeys.gateway.servers import call, gatehouse
+from tests.apikeys.importing import PLAIN, as_csv, hash_row, starters_row, starters_secret
+from tests.parallel import in_parallel
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PACKAGE_SECRET = "abcdefgh.ABCDEFGHIJKLMNOPQRSTUVWXYZ123456"
+
+
+def package_row(secret):
+    digest = hashlib.sha512(secret.encode()).hexdigest()
+    return hash_row(algorithm="sha512", prefix="abcdefgh") | {"hash": f"sha512$${digest}"}
+
+
+KINDS = {
+    "plain SHA-256": lambda: (PLAIN, hash_row()),
+    "plain SHA-512": lambda: (PLAIN, hash_row(algorithm="sha512")),
+    "without a prefix": lambda: ("s3cret", hash_row("s3cret", prefix="")),
+    "djangorestframework-api-key": lambda: (PACKAGE_SECRET, package_row(PACKAGE_SECRET)),
+    "starter": lambda: (secret := starters_secret(), starters_row(secret)),
+}
+WAYS = ["nginx", "traefik", "caddy", "envoy", "verify", "decorator", "decide", "batch", "loop"]
+
+
+@pytest.fixture(params=KINDS)
+def secret(request, import_keys):
+    """Of a key that was just imported."""
+    secret, row = KINDS[request.param]()
+    assert "Imported 1 key" in import_keys(as_csv(row))
+    return secret
+
+
+@pytest.fixture
+def slow(import_keys):
+    """The secret of an imported key whose hash is slow to check."""
+    secret = starters_secret()
+    import_keys(as_csv(starters_row(secret)))
+    return secret
+
+
+def facts(secret):
+    return Facts(read_credential("", secret), "GET", "/orders", "203.0.113.9")
+
+
+def reasons(secrets_given):
+    return [verdict.reason for verdict in decide_many([facts(secret) for secret in secrets_given])]
+
+
+def through_loop(secret):
+    headers = [("X-API-Key", secret), ("X-Original-Method", "GET"), ("X-Original-URI", "/orders")]
+    return ask_asgi("/authz/nginx", headers)
+
+
+def is_allowed(way, client, secret):
+    if way == "verify":
+        body = json.dumps({"key": secret, "method": "GET", "path": "/orders"})
+        return client.post("/authz/verify", body, content_type="application/json").json()["allowed"]
+    if way == "decorator":
+        return client.get("/api/v1/whoami", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    if way in {"decide", "batch"}:
+        verdicts = [decide(facts(secret))] if way == "decide" else decide_many([facts(secret)] * 3)
+        return all(verdict.allowed for verdict in verdicts)
+    if way == "loop":
+        return through_loop(secret)[0] == "200 OK"
+    key = type("Key", (), {"secret": secret})
+    return ask_as(client, way, key).status_code == 200
+
+
+def has_our_hash(secret):
+    key = APIKey.objects.get()
+    return (key.secret_hash, key.pepper_id, key.last4) == (hash_secret(secret), newest_pepper_id(), secret[-4:])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_imported_key_verifies_everywhere_and_gets_our_hash(secret, way, client):
+    assert not has_our_hash(secret)
+    updated_at = APIKey.objects.get().updated_at
+    assert is_allowed(way, client, secret)
+    assert has_our_hash(secret)
+    assert APIKey.objects.get().updated_at == updated_at
+    assert ImportedKey.objects.get().encoded == ""
+    assert is_allowed(way, client, secret)
+    assert not is_allowed(way, client, secret[:-1] + ("x" if secret[-1] != "x" else "y"))
+
+
+def test_after_a_change_of_the_pepper_it_still_verifies(secret, settings):
+    settings.API_KEY_PEPPERS = ["a newer one", *settings.API_KEY_PEPPERS]
+    assert reasons([secret]) == [""]
+    assert has_our_hash(secret)
+
+
+def test_the_hash_itself_opens_nothing(import_keys):
+    row = hash_row("s3cret", prefix="")
+    import_keys(as_csv(row))
+    forged = [row["hash"], f"sha256:{row['hash']}", f"sha256$${row['hash']}", f"imported{row['hash']}"]
+    assert reasons(forged) == ["unknown_key"] * 4
+    assert reasons([foreign.marked("sha256", row["hash"])]) == ["malformed_key"]
+
+
+def test_secrets_of_no_imported_form_never_reach_the_database(import_keys, django_assert_num_queries):
+    others = ["s3cret", "acme_test_1234", "abcdefgh.", "abcdefg.ABCDEF", "fai_abc_def", "gate_x", f"{PLAIN},{PLAIN}"]
+    with django_assert_num_queries(0):
+        assert reasons([PLAIN, PACKAGE_SECRET, starters_secret(), *others]) == ["malformed_key"] * 10
+    import_keys(as_csv(hash_row(), package_row(PACKAGE_SECRET), starters_row(starters_secret())))
+    with django_assert_num_queries(0):
+        assert reasons(others) == ["malformed_key"] * 7
+    assert reasons(["acme_live_another", f"{PACKAGE_SECRET}x", starters_secret()]) == ["unknown_key"] * 3
+
+
+def test_many_different_prefixes_accept_any_secret(import_keys):
+    import_keys(as_csv(*[hash_row(f"{number:06}", prefix=f"{number:06}") for number in range(101)]))
+    assert set(KeyFormat.objects.values_list("algorithm", "pattern")) == {("sha256", r"[!-+\--~]+")}
+
+
+# --- Slow hashes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_secret_is_checked_once(slow, monkeypatch):
+    imported._wrong.clear()
+    checked = []
+    original = imported.verifies
+    monkeypatch.setattr(imported, "verifies", lambda *pair: checked.append(pair) or original(*pair))
+    assert reasons([f"{slow}x"] * 5) == ["unknown_key"] * 5
+    assert len(checked) == 1
+    monkeypatch.setattr(imported, "WRONG_SECRETS_KEPT", 0)
+    assert reasons([f"{slow}y", f"{slow}x", f"{slow}y"]) == ["unknown_key"] * 3
+    assert len(checked) == 4
+    assert reasons([slow, slow]) == ["", ""]
+    assert len(checked) == 5
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Checks of slow hashes that have begun; they go on when the test says so."""
+    begun, may_go_on = [], threading.Event()
+    original = imported.verifies
+
+    def verifies(*pair):
+        begun.append(pair)
+        assert may_go_on.wait(20)
+        return original(*pair)
+
+    monkeypatch.setattr(imported, "verifies", verifies)
+    yield begun, may_go_on
+    may_go_on.set()
+
+
+def test_other_decisions_do_not_wait_for_a_slow_hash(slow, key, held):
+    begun, may_go_on = held
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(through_loop(slow)[0]))
+    waiting.start()
+    wait_until(lambda: begun)
+    assert through_loop(key.secret)[0] == "200 OK"
+    assert answers == []
+    may_go_on.set()
+    waiting.join()
+    assert answers == ["200 OK"]
+
+
+def test_one_slow_hash_is_checked_at_a_time(slow, held, monkeypatch):
+    begun, may_go_on = held
+    monkeypatch.setattr(imported, "LONGEST_WAIT", 0)
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(through_loop(slow)[0]))
+    waiting.start()
+    wait_until(lambda: begun)
+    (verdict,) = decide_many([facts(f"{slow}x")])
+    assert (verdict.status, type(verdict.error)) == (503, imported.SlowHashesBusyError)
+    assert through_loop(f"{slow}x")[0] == "503 Service Unavailable"
+    assert len(begun) == 1
+    may_go_on.set()
+    waiting.join()
+    assert answers == ["200 OK"]
+
+
+def test_only_a_few_slow_hashes_wait(slow, monkeypatch):
+    monkeypatch.setattr(batches, "MOST_SLOW_HASHES_WAITING", 0)
+    status, headers, _ = through_loop(slow)
+    assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "1")
+
+
+def test_first_uses_at_the_same_time_are_all_allowed(slow):
+    assert [verdict.reason for verdict in in_parallel(4, lambda number: decide(facts(slow)))] == [""] * 4
+
+
+def test_a_rotation_before_the_first_use_ends_the_old_secret(slow, alice):
+    key = APIKey.objects.get()
+    new = rotate_key(key, Author(alice))
+    assert reasons([slow, new]) == ["unknown_key", ""]
+
+
+def test_a_rotation_with_grace_keeps_the_old_secret_for_as_long(secret, alice):
+    key = APIKey.objects.get()
+    new = rotate_key(key, Author(alice), grace=timedelta(hours=1))
+    assert reasons([secret, new]) == ["", ""]
+    key.refresh_from_db()
+    assert (key.previous_hash, key.secret_hash) == (hash_secret(secret), hash_secret(new))
+    APIKey.objects.update(previous_expires_at=timezone.now())
+    assert reasons([secret]) == ["expired_key"]
+
+
+def test_a_deleted_key_is_unknown(secret):
+    APIKey.objects.get().delete()
+    assert reasons([secret]) == ["unknown_key"]
+
+
+def test_a_secret_that_another_key_has_opens_nothing_new(slow, alice):
+    deleted = APIKey.objects.get()
+    APIKey.objects.create(user=alice, name="twin", prefix="x", last4="x", secret_hash=hash_secret(slow)).delete()
+    assert reasons([slow]) == ["unknown_key"]
+    deleted.refresh_from_db()
+    assert deleted.secret_hash == ImportedKey.objects.get().marker
+
+
+# --- Pages -----------------------------------------------------------------------------------------------------------
+
+
+def test_staff_find_an_imported_key_by_its_secret(secret, staff_client):
+    response = staff_client.post("/admin/apikeys/apikey/find/", {"secret": secret})
+    assert str(APIKey.objects.get().pk) in response["Location"]
+
+
+def test_staff_are_told_to_try_again_when_too_many_are_checked(slow, staff_client, held, monkeypatch):
+    monkeypatch.setattr(imported, "LONGEST_WAIT", 0)
+    with imported._turn:
+        response = staff_client.post("/admin/apikeys/apikey/find/", {"secret": slow})
+    assert "Too many secrets are being checked at the moment. Try again in a few seconds." in response.text
+
+
+def test_an_imported_key_is_explained(secret, staff_client):
+    response = staff_client.post("/admin/apikeys/explain/", {"key": secret, "path": "/orders", "method": "GET"})
+    assert response.context["explanation"].key.name == "old key"
+
+
+# --- Formats -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice, counters):
+    secret = starters_secret()
+    file = tmp_path / "keys.csv"
+    file.write_bytes(as_csv(hash_row(), starters_row(secret)))
+    with gatehouse(tmp_path, workers=2, DEFAULT_RATE_LIMIT_LIMIT="1000000") as server:
+
+        def status(key):
+            headers = {"X-API-Key": key, "X-Original-Method": "GET", "X-Original-URI": "/orders"}
+            return call(server.port, path="/authz/nginx", headers=headers).status
+
+        assert {status(PLAIN) for _ in range(10)} == {401}
+        call_command("import_keys", str(file), stdout=StringIO())
+        for key in (PLAIN, secret):
+            wait_until(lambda key=key: {status(key) for _ in range(20)} == {200}, seconds=20)
+
+
+def test_formats_are_learned_again_and_again(import_keys, monkeypatch):
+    learned = []
+    monkeypatch.setattr(imported, "learn_formats", lambda: learned.append(1))
+    monkeypatch.setattr(imported, "LEARN_EVERY", 0)
+
+    class Stopped:
+        def wait(self, seconds):
+            return len(learned) == 3
+
+    imported.learn_until(Stopped())
+    assert len(learned) == 3
+
+
+def test_the_server_learns_the_formats_as_it_starts(import_keys, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        imported, "Thread", lambda **options: type("T", (), {"start": lambda self: started.append(options)})()
+    )
+    import_keys(as_csv(hash_row()))
+    foreign.accept([])
+    imported.keep_learning_formats()
+    assert foreign.is_imported_form(PLAIN)
+    assert (started[0]["target"], started[0]["daemon"]) == (imported.learn_until, True)
+
+
+def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, caplog):
+    import_keys(as_csv(hash_row()))
+
+    def gone():
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(imported, "learn_formats", gone)
+    with caplog.at_level(logging.WARNING):
+        imported.learn_or_log()
+    assert foreign.is_imported_form(PLAIN)
+    assert "The formats of imported keys could not be read: gone" in caplog.text
