@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo test lint format lock clean
+.PHONY: run setup demo backup restore test lint format lock clean
 
 run: export RUN_JOBS ?= true
 run: setup
@@ -25,6 +25,13 @@ setup: $(VENV)/.run
 demo: setup
 	@$(BIN)/python manage.py demo
 	@$(BIN)/python manage.py fold_usage
+
+# make backup [TO=directory]: from a running Gatehouse. make restore FROM=directory [ARGS=--replace]: into a stopped one.
+backup: $(VENV)/.run
+	@$(BIN)/python manage.py backup $(TO)
+
+restore: $(VENV)/.run
+	@$(BIN)/python manage.py restore $(FROM) $(ARGS)
 
 # TEST_POSTGRES_URL: a PostgreSQL with a role that may create databases. Without it, tests on PostgreSQL are skipped with a
 # warning, or fail with REQUIRE_SERVICES=1.
