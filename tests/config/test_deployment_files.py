@@ -1,0 +1,143 @@
+"""The files in docs/deploy are valid, and agree with the code and with each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from django.core.management import get_commands
+
+from config import gunicorn
+from tests.services import require
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "docs" / "deploy"
+UNITS = sorted(DEPLOY.glob("*.service"))
+MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+EXAMPLE = set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+each_manifest = pytest.mark.parametrize(
+    "manifest", MANIFESTS, ids=lambda each: f"{each['kind']} {each['metadata']['name']}"
+)
+each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+
+
+def kind(name):
+    return [manifest for manifest in MANIFESTS if manifest["kind"] == name]
+
+
+PODS = {each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in kind("Deployment") + kind("Job")}
+each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+
+
+# Deprecated resources would be missing from the newest one.
+@pytest.mark.parametrize("version", ["1.28", kubernetes_validate.latest_version()])
+@each_manifest
+def test_the_schema_of_kubernetes_accepts_each_resource(manifest, version):
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_schema_check_sees_a_mistake():
+    wrong = {**kind("PodDisruptionBudget")[0], "spec": {"minAvailabel": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_probes_ask_what_answers_and_a_disruption_leaves_pods(client, db):
+    (server,) = PODS["gatehouse"]["containers"]
+    assert server["livenessProbe"]["httpGet"]["path"] == server["startupProbe"]["httpGet"]["path"] == "/livez"
+    assert server["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert {client.get(path).status_code for path in ("/livez", "/readyz")} == {200}
+    (deployment,) = [each for each in kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
+    (budget,) = kind("PodDisruptionBudget")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"] == labels
+    assert kind("Service")[0]["spec"]["selector"] == labels
+    assert 0 < budget["spec"]["minAvailable"] < deployment["spec"]["replicas"]
+
+
+def test_a_pod_has_time_to_drain_and_to_finish_requests():
+    settings = kind("ConfigMap")[0]["data"]
+    drain = int(settings["DRAIN_SECONDS"])
+    probe = PODS["gatehouse"]["containers"][0]["readinessProbe"]
+    assert drain >= probe["periodSeconds"] * probe["failureThreshold"]
+    assert PODS["gatehouse"]["terminationGracePeriodSeconds"] >= drain + gunicorn.graceful_timeout + 5
+
+
+@each_pod
+def test_no_pod_has_more_rights_than_it_needs(pod):
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert str(pod["securityContext"]["runAsUser"]) in (ROOT / "Dockerfile").read_text()
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+@each_pod
+def test_every_pod_gets_the_same_settings_and_data(pod):
+    for container in pod["containers"]:
+        assert container["envFrom"] == PODS["gatehouse"]["containers"][0]["envFrom"]
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_settings_exist_and_example_secrets_do_not_start():
+    secrets = kind("Secret")[0]["stringData"]
+    assert {*secrets, *kind("ConfigMap")[0]["data"]} <= EXAMPLE
+    assert all("change-me" in value for name, value in secrets.items() if name != "REDIS_URL")
+
+
+def test_commands_in_units_and_pods_exist():
+    text = "".join(path.read_text() for path in [*UNITS, DEPLOY / "kubernetes.yaml"])
+    commands = set(re.findall(r"manage\.py(?:\",)? \"?([a-z_]+)", text))
+    assert {"migrate", "bootstrap", "run_jobs", "collectstatic"} == commands <= set(get_commands())
+
+
+@each_unit
+def test_systemd_understands_each_unit(unit, tmp_path):
+    analyze = shutil.which("systemd-analyze")
+    require(analyze, "Install systemd (Debian: apt-get install systemd).")
+    text = unit.read_text()
+    # What the check would look for on this machine.
+    text = (
+        re.sub(r"/opt/gatehouse/\S+", "/bin/true", text)
+        .replace("User=gatehouse", "User=root")
+        .replace("Group=gatehouse", "Group=root")
+    )
+    (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True, check=False
+    )
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+@each_unit
+def test_each_unit_is_hardened(unit):
+    given = set(unit.read_text().splitlines())
+    assert given >= {
+        "User=gatehouse",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "RestrictNamespaces=yes",
+        "SystemCallFilter=@system-service",
+        "UMask=0077",
+    }
+
+
+def test_systemd_waits_for_requests_in_progress():
+    text = (DEPLOY / "gatehouse.service").read_text()
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert int(seconds) > gunicorn.drain_seconds + gunicorn.graceful_timeout
+    assert "KillMode=mixed" in text
