@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
 from django.db import models, transaction
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.fields import NormalizedEmailField
@@ -133,8 +134,14 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def effective_tier(self) -> Any:
-        """The user's tier, unless it is deleted; without one the default limit applies."""
+        """The user's tier now: the default one once theirs has ended; None if it's deleted, so the default limit applies."""
+        if self.tier_has_ended:
+            return Tier.objects.default()
         return self.tier if self.tier is not None and self.tier.deleted_at is None else None
+
+    @property
+    def tier_has_ended(self) -> bool:
+        return self.tier_until is not None and self.tier_until <= timezone.now()
 
     @property
     def state(self) -> str:

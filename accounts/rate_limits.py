@@ -14,12 +14,13 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from config.base.hosts import normal_host
 from config.base.http import client_address, problem
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.headers import quota_exceeded, rate_limit_headers
 from ratelimits.limiter import limiter
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
-from ratelimits.rules import budgets_for, owner_of_address, owner_of_user
+from ratelimits.rules import budgets_for, own_rules_of, owner_of_address, owner_of_user
 
 View = Callable[..., HttpResponse]
 
@@ -75,11 +76,19 @@ def outcome_of(request: HttpRequest) -> Outcome | None:
 
 
 def budgets_of(request: HttpRequest, path: str) -> list[Budget]:
-    user, method = request.user, str(request.method)
+    user, method, host = request.user, str(request.method), normal_host(request.META.get("HTTP_HOST", ""))
     if not user.is_authenticated:
-        return budgets_for(owner_of_address(client_address(request)), None, method, path)
+        return budgets_for(owner_of_address(client_address(request)), None, method, path, host)
     tier = user.effective_tier
-    return budgets_for(owner_of_user(user.pk), tier.pk if tier else None, method, path)
+    return budgets_for(
+        owner_of_user(user.pk),
+        tier.pk if tier else None,
+        method,
+        path,
+        host,
+        own=own_rules_of(user.pk),
+        billing_day=user.billing_day,
+    )
 
 
 def path_of(request: HttpRequest) -> str:

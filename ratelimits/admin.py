@@ -88,7 +88,7 @@ class RateLimitAdmin(SoftDeleteAdmin):
     search_fields = ("name_folded__has", "path")
     autocomplete_fields = ("tier", "user")
     fields = (
-        "tier", "user", "path", "method", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name",
+        "tier", "user", "host", "path", "method", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name",
     )  # fmt: skip
     row_actions = (Observe(), Enforce(), DeleteLimit(), RestoreLimit())
     change_form_template = "admin/ratelimits/change_form.html"
@@ -124,7 +124,10 @@ class RateLimitAdmin(SoftDeleteAdmin):
 
 
 def notes_on_neighbours(limit: RateLimit) -> list[str]:
-    taken = takes_over_from((limit.method, limit.path), limit.rivals())
+    if limit.overall:
+        return []
+    rivals = limit.siblings().filter(overall=False, host=limit.host).values_list("method", "path")
+    taken = takes_over_from((limit.method, limit.path), list(rivals))
     notes = [
         f"{rule} no longer applies: more specific rate limits match all of its requests."
         if all_of_them

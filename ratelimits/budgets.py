@@ -1,12 +1,13 @@
-"""Budgets and the arithmetic of the three windows, which every store follows. Times are microseconds.
+"""Budgets and the arithmetic of their windows, which every store follows. Times are microseconds.
 
 A rolling window is the generic cell rate algorithm (ITU-T I.371, virtual scheduling): the counter is the time `at` when
-the budget resets, and a request moves it forward by its share of the period. Fixed and month count in `used` until `at`,
+the budget resets, and a request moves it forward by its share of the period. Other windows count in `used` until `at`,
 the end of the window. `span` is the length of the window `at` was set for, so that a changed limit keeps the used share.
 """
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import NamedTuple
@@ -17,13 +18,22 @@ SECOND = 1_000_000
 # How far a clock may step back before counters that lie too far ahead count as stale.
 CLOCK_SLACK = SECOND
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+DAY = 24 * 3600
+WEEK = 7 * DAY
+# The first Monday of the epoch, which began on a Thursday.
+FIRST_MONDAY = 4 * DAY * SECOND
+# A total is one window, from 1970 to 2200: Redis has numbers up to 2^53 only.
+TOTAL = 7_258_118_400
+# When to ask again for what doesn't reset.
+RETRY_TOTAL = DAY
 
 
 class Budget(NamedTuple):
     """What one owner may do under one rule: `limit` per `period` seconds.
 
-    key: names the counter, and doesn't contain the limit. window: rolling, fixed or month (which ignores the period).
-    name: for the RateLimit header. observe: count and report, but never deny.
+    key: names the counter, and doesn't contain the limit. window: rolling, fixed, week (from Monday), month (from the billing
+    day) or total; the last three ignore the period. name: for the RateLimit header. observe: count and report, but never
+    deny.
     """
 
     key: str
@@ -33,6 +43,8 @@ class Budget(NamedTuple):
     name: str = ""
     observe: bool = False
     rule_id: int | None = None
+    unit: str = "requests"
+    billing_day: int = 1
 
     @property
     def is_rolling(self) -> bool:
@@ -40,8 +52,8 @@ class Budget(NamedTuple):
 
     @property
     def is_lasting(self) -> bool:
-        """Whether the counter must survive a crash of its store: for windows of a day or more."""
-        return self.window == "month" or (self.window == "fixed" and self.period >= 24 * 3600)
+        """Whether the counter must survive a crash of its store: for windows of a day or more, and units but requests."""
+        return self.window in LASTING or self.unit != "requests" or (self.window == "fixed" and self.period >= DAY)
 
     @property
     def step(self) -> int:
@@ -67,15 +79,34 @@ class Budget(NamedTuple):
         if self.is_rolling:
             return now, now + self.limit * self.step
         if self.window == "month":
-            return month_bounds(now)
-        start = now - now % (self.period * SECOND)
-        return start, start + self.period * SECOND
+            return month_bounds(now, self.billing_day)
+        span = WINDOW_SECONDS.get(self.window, self.period) * SECOND
+        start = now - (now - self.phase) % span
+        return start, start + span
+
+    @property
+    def phase(self) -> int:
+        """When one of the windows begins."""
+        return FIRST_MONDAY if self.window == "week" else 0
 
 
-def month_bounds(now: int) -> tuple[int, int]:
-    start = (EPOCH + dt.timedelta(microseconds=now)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    end = (start + dt.timedelta(days=31)).replace(day=1)
-    return microseconds(start), microseconds(end)
+LASTING = frozenset({"week", "month", "total"})
+WINDOW_SECONDS = {"week": WEEK, "total": TOTAL}
+
+
+def month_bounds(now: int, day: int = 1) -> tuple[int, int]:
+    """Start and end of the month that begins on this day, or on the last day of a month that doesn't have it."""
+    moment = EPOCH + dt.timedelta(microseconds=now)
+    month = 12 * moment.year + moment.month - 1
+    if moment < month_begin(month, day):
+        month -= 1
+    return microseconds(month_begin(month, day)), microseconds(month_begin(month + 1, day))
+
+
+def month_begin(month: int, day: int) -> dt.datetime:
+    """month: counted from January of the year 0."""
+    year, index = divmod(month, 12)
+    return dt.datetime(year, index + 1, min(day, calendar.monthrange(year, index + 1)[1]), tzinfo=dt.UTC)
 
 
 def microseconds(time: dt.datetime) -> int:
@@ -116,6 +147,9 @@ def current(budget: Budget, counter: Counter | None, now: int) -> Counter:
         counter = Counter(now, span)
     if budget.is_rolling:
         return Counter(now + carried_over(counter.at - now, counter.span, span), span)
+    if budget.window == "month":
+        # After a change of the billing day, the month that is running ends as before.
+        return counter if counter.at > now and counter.used else Counter(end, span)
     if counter.at <= start or not counter.used:
         return Counter(end, span)
     return Counter(counter.at if counter.span == span else end, span, counter.used)
@@ -169,7 +203,7 @@ def charge_in_turn(charges: Iterable[Charge], counters: MutableMapping[str, Coun
 
 
 class BudgetState(NamedTuple):
-    """How a budget stands. Times are whole seconds from now, rounded up; `resets_at` is a Unix time.
+    """How a budget stands. Times are whole seconds from now, rounded up; `resets_at` is a Unix time. A total has neither.
 
     remaining: requests of cost 1 that would be allowed now. reset_after: until the whole limit is available again.
     exceeded: the request didn't fit. retry_after: until it would fit; 0 if it did.
@@ -196,6 +230,8 @@ def state_of(budget: Budget, counter: Counter | None, now: int, cost: int, *, fi
         retry_after = max(1, whole_seconds(at + budget.share(cost) - span - now))
     else:
         retry_after = max(1, whole_seconds(at - now))
+    if budget.window == "total":
+        return BudgetState(budget, remaining, 0, 0 if fits else RETRY_TOTAL, not fits)
     return BudgetState(budget, remaining, whole_seconds(at - now), retry_after, not fits, whole_seconds(at))
 
 
@@ -220,9 +256,10 @@ class Outcome(NamedTuple):
         )
 
 
-def rate_in_words(limit: int, period: int, window: str = "rolling") -> str:
-    """“100 per minute”, “10,000 per day (UTC)” or “1,000 per calendar month”."""
-    if window == "month":
-        return f"{limit:,} per calendar month"
-    words = f"{limit:,} per {period_in_words(period)}"
+def rate_in_words(limit: int, period: int, window: str = "rolling", unit: str = "requests") -> str:
+    """“100 per minute”, “10,000 per day (UTC)”, “5,000 tokens per month” or “1,000 in total”."""
+    amount = f"{limit:,}" if unit == "requests" else f"{limit:,} {unit}"
+    if window in LASTING:
+        return f"{amount} {'in total' if window == 'total' else f'per {window}'}"
+    words = f"{amount} per {period_in_words(period)}"
     return f"{words} (UTC)" if window == "fixed" else words

@@ -12,7 +12,7 @@ from django.http import JsonResponse
 
 from config.base.http import problem
 from config.base.text import counted
-from ratelimits.budgets import Budget, BudgetState, Outcome, month_bounds
+from ratelimits.budgets import WINDOW_SECONDS, Budget, BudgetState, Outcome, month_bounds
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 EXPOSED = "RateLimit-Policy, RateLimit, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After"
@@ -29,23 +29,27 @@ def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
             "RateLimit": ", ".join(remaining(state) for state in states),
             "X-RateLimit-Limit": str(tightest.budget.limit),
             "X-RateLimit-Remaining": str(tightest.remaining),
-            "X-RateLimit-Reset": str(tightest.resets_at),
         }
+        if tightest.budget.window != "total":
+            headers["X-RateLimit-Reset"] = str(tightest.resets_at)
     return headers | {"Access-Control-Expose-Headers": EXPOSED} if headers else {}
 
 
 def policy(state: BudgetState) -> str:
-    return f"{quoted_name(state.budget)};q={state.budget.limit};w={window_seconds(state)}"
+    window = "" if state.budget.window == "total" else f";w={window_seconds(state)}"
+    return f"{quoted_name(state.budget)};q={state.budget.limit}{window}"
 
 
 def remaining(state: BudgetState) -> str:
-    return f"{quoted_name(state.budget)};r={state.remaining};t={state.reset_after}"
+    time = "" if state.budget.window == "total" else f";t={state.reset_after}"
+    return f"{quoted_name(state.budget)};r={state.remaining}{time}"
 
 
 def window_seconds(state: BudgetState) -> int:
-    if state.budget.window != "month":
-        return state.budget.period
-    start, end = month_bounds((state.resets_at - 1) * 1_000_000)
+    budget = state.budget
+    if budget.window != "month":
+        return WINDOW_SECONDS.get(budget.window, budget.period)
+    start, end = month_bounds((state.resets_at - 1) * 1_000_000, budget.billing_day)
     return (end - start) // 1_000_000
 
 

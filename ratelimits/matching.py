@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
+from config.base.hosts import host_matches, host_specificity
 from config.base.patterns import is_parameter, pattern_segments
 
 T = TypeVar("T")
+Audience = tuple[str, str]  # method and host
+ANY_HOST = ("",)
 
 # A method is any token (RFC 9110, sections 5.6.2 and 9.1). The longest registered one has 17 characters.
 MAX_METHOD_LENGTH = 32
@@ -133,24 +137,42 @@ def pattern_matches(pattern: str, path: str) -> bool:
     )
 
 
+# Of patterns that match the same request, the one with the lowest rank wins.
+Rank = tuple[tuple[int, ...], bool, int]
+
+
 class Match(NamedTuple, Generic[T]):
-    """A matching pattern, and all values that were added for it and its method."""
+    """A matching pattern, and all values that were added for it, its method and its host."""
 
     method: str
     pattern: str
+    host: str
+    rank: Rank
     values: tuple[T, ...]
+
+    @property
+    def in_words(self) -> str:
+        """“GET /orders”, “any /orders on api.example.com”."""
+        where = f" on {self.host}" if self.host else ""
+        return f"{self.method or 'any'} {self.pattern}{where}"
+
+
+def rank_of(pattern: str, method: str, host: str) -> Rank:
+    """Segment by segment, a literal before {name} before `*`; then a named method, then a more specific host."""
+    kinds = tuple(2 if segment == "*" else int(is_parameter(segment)) for segment in pattern_segments(pattern))
+    return kinds, not method, -host_specificity(host)
 
 
 class Node(Generic[T]):
-    """A segment of all patterns with the same beginning. `ends` and `stars` map a method (empty: any) to its match."""
+    """A segment of all patterns with the same beginning. `ends` and `stars` map (method, host), empty for any, to a match."""
 
     __slots__ = ("ends", "literals", "parameter", "stars")
 
     def __init__(self) -> None:
         self.literals: dict[str, Node[T]] = {}
         self.parameter: Node[T] | None = None
-        self.ends: dict[str, Match[T]] = {}
-        self.stars: dict[str, Match[T]] = {}
+        self.ends: dict[Audience, Match[T]] = {}
+        self.stars: dict[Audience, Match[T]] = {}
 
     def child(self, segment: str) -> Node[T]:
         if not is_parameter(segment):
@@ -165,38 +187,53 @@ class PatternTrie(Generic[T]):
 
     def __init__(self) -> None:
         self.root: Node[T] = Node()
+        # Of its patterns, the most specific first.
+        self.hosts: list[str] = []
 
-    def add(self, pattern: str, value: T, method: str = "") -> None:
+    def add(self, pattern: str, value: T, method: str = "", host: str = "") -> None:
         node, segments = self.root, pattern_segments(pattern)
         starred = bool(segments) and segments[-1] == "*"
         for segment in segments[:-1] if starred else segments:
             node = node.child(segment)
         table = node.stars if starred else node.ends
-        known = table.get(method)
-        table[method] = Match(method, known.pattern if known else pattern, (*(known.values if known else ()), value))
+        known = table.get((method, host))
+        if known is None:
+            table[method, host] = Match(method, pattern, host, rank_of(pattern, method, host), (value,))
+        else:
+            table[method, host] = known._replace(values=(*known.values, value))
+        if host and host not in self.hosts:
+            self.hosts.append(host)
+            self.hosts.sort(key=host_specificity, reverse=True)
 
-    def match(self, path: str, method: str = "") -> Match[T] | None:
-        return next(self.candidates(path, method), None)
+    def match(self, path: str, method: str = "", host: str = "") -> Match[T] | None:
+        return next(self.candidates(path, method, host), None)
 
-    def candidates(self, path: str, method: str = "") -> Iterator[Match[T]]:
-        """All patterns that match, the winner first: literals before {name} before `*`, segment by segment from the left,
-        and within a pattern a specific method before any.
-        """
-        return self._walk(self.root, pattern_segments(path), 0, counted_method(method))
+    def candidates(self, path: str, method: str = "", host: str = "") -> Iterator[Match[T]]:
+        """All patterns that match, the winner first: see `rank_of`."""
+        hosts = (*(name for name in self.hosts if host_matches(name, host)), "") if self.hosts else ANY_HOST
+        return self._walk(self.root, pattern_segments(path), 0, audiences_of(counted_method(method), hosts))
 
-    def _walk(self, node: Node[T], segments: list[str], depth: int, method: str) -> Iterator[Match[T]]:
+    def _walk(
+        self, node: Node[T], segments: list[str], depth: int, audiences: tuple[Audience, ...]
+    ) -> Iterator[Match[T]]:
         if depth == len(segments):
-            yield from matches_in(node.ends, method)
+            yield from matches_in(node.ends, audiences)
         else:
             literal = node.literals.get(segments[depth])
             if literal is not None:
-                yield from self._walk(literal, segments, depth + 1, method)
+                yield from self._walk(literal, segments, depth + 1, audiences)
             if node.parameter is not None:
-                yield from self._walk(node.parameter, segments, depth + 1, method)
-        yield from matches_in(node.stars, method)
+                yield from self._walk(node.parameter, segments, depth + 1, audiences)
+        yield from matches_in(node.stars, audiences)
 
 
-def matches_in(table: dict[str, Match[T]], method: str) -> Iterator[Match[T]]:
-    for name in (method, "") if method else ("",):
-        if name in table:
-            yield table[name]
+@lru_cache(maxsize=256)
+def audiences_of(method: str, hosts: tuple[str, ...]) -> tuple[Audience, ...]:
+    """Methods and hosts of the rules that a request may match, the most specific first."""
+    return tuple((name, host) for name in ((method, "") if method else ("",)) for host in hosts)
+
+
+def matches_in(table: dict[Audience, Match[T]], audiences: tuple[Audience, ...]) -> Iterator[Match[T]]:
+    for audience in audiences:
+        if audience in table:
+            yield table[audience]

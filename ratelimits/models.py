@@ -12,15 +12,15 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from config.base.hosts import HostPatternField, host_matches
 from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base.patterns import validate_pattern
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.advice import never_wins
-from ratelimits.budgets import Budget, rate_in_words, rule_key
+from ratelimits.budgets import WEEK, Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape
 
-WEEK = 7 * 24 * 3600
 MAX_PERIOD = 31 * 24 * 3600
 MAX_LIMIT = 2**31 - 1
 # Of tokens or microcents: the largest number that header fields can have (RFC 9651, section 3.3.1).
@@ -100,9 +100,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     method = models.CharField(
         max_length=10, blank=True, choices=Method, default="", db_default="", help_text="GET includes HEAD."
     )
-    host = models.CharField(
-        max_length=255, blank=True, default="", db_default="", help_text="For example api.example.com or *.example.com."
-    )
+    host = HostPatternField()
     limit = models.PositiveBigIntegerField(
         validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)], help_text="Requests (or the unit) per period."
     )
@@ -224,15 +222,15 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
 
     @property
     def in_words(self) -> str:
-        return rate_in_words(self.limit, self.period, self.window)
+        return rate_in_words(self.limit, self.period, self.window, self.unit)
 
     @property
     def owner_noun(self) -> str:
         return "tier" if self.user_id is None else "user"
 
-    def budget(self, owner: str) -> Budget:
-        observe = self.mode == self.Mode.OBSERVE
-        return Budget(rule_key(owner, self.pk), self.limit, self.period, self.window, self.name, observe, self.pk)
+    def budget(self, owner: str, billing_day: int = 1) -> Budget:
+        rate = (rule_key(owner, self.pk), self.limit, self.period, self.window, self.name)
+        return Budget(*rate, self.mode == self.Mode.OBSERVE, self.pk, self.unit, billing_day)
 
     def clean(self) -> None:
         super().clean()
@@ -246,8 +244,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
                 self._check_never_winning()
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        """Always includes fields that a form may leave out and that make a rule unique."""
-        super().validate_constraints(exclude=set(exclude or ()) - {"host", "unit"})
+        """Always includes the unit, which makes a rule unique and which a form may leave out."""
+        super().validate_constraints(exclude=set(exclude or ()) - {"unit"})
 
     def siblings(self) -> RateLimitQuerySet:
         """The other live limits of the same tier or user."""
@@ -256,8 +254,11 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return siblings
 
     def rivals(self) -> list[tuple[str, str]]:
-        """Method and path of the siblings that requests for this limit may go to instead."""
-        return list(self.siblings().filter(overall=False, host=self.host).values_list("method", "path"))
+        """Method and path of the siblings that apply to this limit's host, too."""
+        # No sibling names this host, but wildcards match it.
+        host = self.host.replace("*", "\x00")
+        rules = self.siblings().filter(overall=False).values_list("method", "path", "host")
+        return [(method, path) for method, path, other in rules if host_matches(other, host)]
 
     def _owner_errors(self) -> dict[str, str]:
         if self.tier_id is None and self.user_id is None:
@@ -363,11 +364,12 @@ class Denial(models.Model):
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.key, self.limit, self.period, self.window, self.name, self.observed, self.rate_limit_id)
+        rate = (self.key, self.limit, self.period, self.window, self.name)
+        return Budget(*rate, self.observed, self.rate_limit_id, self.unit, self.billing_day)
 
     @property
     def in_words(self) -> str:
-        return rate_in_words(self.limit, self.period, self.window)
+        return rate_in_words(self.limit, self.period, self.window, self.unit)
 
 
 class Outage(models.Model):

@@ -35,10 +35,11 @@ KEPT_FOR = dt.timedelta(days=7)
 # The rule may have been removed in the meantime.
 INSERT = """
 INSERT INTO rate_limit_denials
-    (key, owner, rate_limit_id, name, "limit", period, "window", observed, count, first_at, last_at)
-VALUES (%s, %s, (SELECT id FROM rate_limits WHERE id = %s), %s, %s, %s, %s, %s, %s, %s, %s)
+    (key, owner, rate_limit_id, name, "limit", period, "window", unit, billing_day, observed, count, first_at, last_at)
+VALUES (%s, %s, (SELECT id FROM rate_limits WHERE id = %s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (key) DO UPDATE SET
     name = excluded.name, "limit" = excluded."limit", period = excluded.period, "window" = excluded."window",
+    unit = excluded.unit, billing_day = excluded.billing_day,
     observed = excluded.observed, last_at = excluded.last_at, count = rate_limit_denials.count + excluded.count
 """
 # If the row was removed by a reset, earlier denials no longer count.
@@ -182,7 +183,7 @@ def write(due: list[Due]) -> list[Due]:
 def row_of(pending: Pending, count: int, now: Any) -> list[Any]:
     budget, since = pending.budget, connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(pending.since)
     what = [budget.key, owner_of(budget), budget.rule_id, budget.name, budget.limit, budget.period, budget.window]
-    return [*what, budget.observe, count, since, now]
+    return [*what, budget.unit, budget.billing_day, budget.observe, count, since, now]
 
 
 def owner_of(budget: Budget) -> str:

@@ -1,21 +1,27 @@
-"""Which rate limits apply to a request. A tier's rules are compiled and cached for a few seconds."""
+"""Which rate limits apply to a request. A tier's rules are compiled and cached for a few seconds; a user's own ones come with
+the look-up of the request and are compiled once.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
 from ratelimits.budgets import Budget, rate_in_words, rule_key
-from ratelimits.matching import PatternTrie
+from ratelimits.matching import Match, PatternTrie
 from ratelimits.models import RateLimit
 
 # Seconds. A change must take effect everywhere within 5.
 CACHE_SECONDS = 3.0
 DEFAULT_RULE_NAME = "default"
+# Of the table: what a rule is compiled from. `apikeys.decision.lookup` reads a user's own ones.
+COLUMNS = ("path", "method", "host", "overall", "id", "name", "limit", "period", "window", "mode", "unit")
 
 
 class Rule(NamedTuple):
@@ -25,64 +31,131 @@ class Rule(NamedTuple):
     period: int
     window: str
     observe: bool
+    unit: str = "requests"
+    is_own: bool = False
+    overall: bool = False
 
     @property
     def in_words(self) -> str:
-        return rate_in_words(self.limit, self.period, self.window)
+        return rate_in_words(self.limit, self.period, self.window, self.unit)
 
-    def budget(self, owner: str) -> Budget:
-        return Budget(rule_key(owner, self.id), self.limit, self.period, self.window, self.name, self.observe, self.id)
+    def budget(self, owner: str, billing_day: int = 1) -> Budget:
+        key = rule_key(owner, self.id)
+        return Budget(
+            key, self.limit, self.period, self.window, self.name, self.observe, self.id, self.unit, billing_day
+        )
 
 
-class Compiled(NamedTuple):
+class Rules(NamedTuple):
+    """overall: the limits that count in addition to the most specific ones; None if there are none."""
+
+    specific: PatternTrie[Rule]
+    overall: PatternTrie[Rule] | None = None
+
+
+NO_RULES = Rules(PatternTrie())
+
+
+class Cached(NamedTuple):
     checked_at: float
     rows: list[Any]
-    trie: PatternTrie[Rule]
+    rules: Rules
 
 
-_compiled: dict[int, Compiled] = {}
+_cached: dict[int, Cached] = {}
 
 
-def rules_for_tier(tier_id: int) -> PatternTrie[Rule]:
+def rules_for_tier(tier_id: int) -> Rules:
     """The tier's live limits, at most CACHE_SECONDS old; compiled again only if one changed."""
-    known = _compiled.get(tier_id)
+    known = _cached.get(tier_id)
     now = time.monotonic()
     if known is not None and now - known.checked_at < CACHE_SECONDS:
-        return known.trie
+        return known.rules
     # Compares the rows, not their newest `updated_at`: an earlier change, or one from a machine whose clock is behind, may
     # become visible after a newer one.
-    rows = rows_of_tier(tier_id)
-    trie = known.trie if known is not None and known.rows == rows else compiled(rows)
-    _compiled[tier_id] = Compiled(now, rows, trie)
-    return trie
+    rows = rows_of(tier_id=tier_id)
+    rules = known.rules if known is not None and known.rows == rows else compiled(rows)
+    _cached[tier_id] = Cached(now, rows, rules)
+    return rules
 
 
-def rows_of_tier(tier_id: int) -> list[Any]:
-    limits = RateLimit.objects.effective().filter(tier_id=tier_id).order_by("period", "pk")
-    return list(limits.values_list("path", "method", "pk", "name", "limit", "period", "window", "mode"))
+def rows_of(**owner: Any) -> list[Any]:
+    """owner: tier_id or user_id."""
+    return list(RateLimit.objects.effective().filter(**owner).order_by("period", "pk").values_list(*COLUMNS))
 
 
-def compiled(rows: Iterable[Any]) -> PatternTrie[Rule]:
-    trie: PatternTrie[Rule] = PatternTrie()
-    for path, method, pk, name, limit, period, window, mode in rows:
-        trie.add(path, Rule(pk, name, limit, period, window, mode == RateLimit.Mode.OBSERVE), method)
-    return trie
+def compiled(rows: Iterable[Any], *, own: bool = False) -> Rules:
+    specific: PatternTrie[Rule] = PatternTrie()
+    overall: PatternTrie[Rule] = PatternTrie()
+    is_empty = True
+    for path, method, host, is_overall, pk, name, limit, period, window, mode, unit in rows:
+        if unit == RateLimit.Unit.REQUESTS:
+            rule = Rule(pk, name, limit, period, window, mode == RateLimit.Mode.OBSERVE, unit, own, bool(is_overall))
+            (overall if is_overall else specific).add(path, rule, method, host)
+            is_empty = is_empty and not is_overall
+    return Rules(specific, None if is_empty else overall)
+
+
+@lru_cache(maxsize=1024)
+def own_rules(rows: str) -> Rules:
+    """rows: the user's own limits that are in force, in JSON."""
+    return compiled(sorted(json.loads(rows), key=by_period), own=True)
+
+
+def by_period(row: list[Any]) -> tuple[int, int]:
+    return row[COLUMNS.index("period")], row[COLUMNS.index("id")]
+
+
+def own_rules_of(user_id: int) -> Rules:
+    rows = rows_of(user_id=user_id)
+    return compiled(rows, own=True) if rows else NO_RULES
 
 
 def forget_rules() -> None:
     """Make a change take effect at once in this process."""
-    _compiled.clear()
+    _cached.clear()
 
 
-def budgets_for(owner: str, tier_id: int | None, method: str, path: str) -> list[Budget]:
-    """The budgets of the winning pattern, or else the shared default. A request is charged to all of them or to none.
+def budgets_for(
+    owner: str,
+    tier_id: int | None,
+    method: str,
+    path: str,
+    host: str = "",
+    *,
+    own: Rules = NO_RULES,
+    billing_day: int = 1,
+) -> list[Budget]:
+    """The budgets that a request is charged to, to all or to none: those of the winning pattern, or else the shared default,
+    and all overall ones.
 
-    owner: from `owner_of_user`, or from `owner_of_address` without a key. path: canonical.
+    owner: from `owner_of_user`, or from `owner_of_address` without a key. path: canonical. host: in normal form.
     """
-    match = None if tier_id is None else rules_for_tier(tier_id).match(path, method)
-    if match is None:
-        return [default_budget(owner)]
-    return [rule.budget(owner) for rule in match.values]
+    tier = NO_RULES if tier_id is None else rules_for_tier(tier_id)
+    winner = next(specific_matches(tier, own, method, path, host), None)
+    budgets = [rule.budget(owner, billing_day) for rule in winner.values] if winner else [default_budget(owner)]
+    if tier.overall or own.overall:
+        for match in overall_matches(tier, own, method, path, host):
+            budgets += [rule.budget(owner, billing_day) for rule in match.values]
+    return budgets
+
+
+def specific_matches(tier: Rules, own: Rules, method: str, path: str, host: str = "") -> Iterator[Match[Rule]]:
+    """The patterns that match, the winner first. Where user and tier have the same, the user's replaces the tier's."""
+    return merged(tier.specific, own.specific if own is not NO_RULES else None, method, path, host)
+
+
+def overall_matches(tier: Rules, own: Rules, method: str, path: str, host: str = "") -> Iterator[Match[Rule]]:
+    return merged(tier.overall, own.overall, method, path, host)
+
+
+def merged(
+    tier: PatternTrie[Rule] | None, own: PatternTrie[Rule] | None, method: str, path: str, host: str
+) -> Iterator[Match[Rule]]:
+    if own is None:
+        return iter(()) if tier is None else tier.candidates(path, method, host)
+    matches = {match.rank: match for trie in (tier, own) if trie for match in trie.candidates(path, method, host)}
+    return iter(sorted(matches.values(), key=lambda match: match.rank))
 
 
 def default_budget(owner: str) -> Budget:

@@ -23,7 +23,7 @@ from config.base.database import drop_connection, unavailable_error
 from config.base.models import uuid7
 from ratelimits.budgets import Budget, Charge, Outcome
 from ratelimits.limiter import limiter
-from ratelimits.rules import budgets_for, owner_of_address, owner_of_user
+from ratelimits.rules import NO_RULES, budgets_for, own_rules, owner_of_address, owner_of_user
 
 logger = logging.getLogger(__name__)
 
@@ -205,12 +205,26 @@ def budgets_of(inquiry: Inquiry) -> list[Budget]:
     tier = inquiry.anonymous_tier
     if tier is not None:
         owner = owner_of_address(inquiry.facts.address)
-        return list(budgets_for(owner, tier.id, inquiry.facts.method, inquiry.limit_path))
+        return budgets_for(owner, tier.id, inquiry.facts.method, inquiry.limit_path, inquiry.facts.host)
     key = inquiry.known_key
-    budgets = list(budgets_for(owner_of_user(key.user_id), key.tier_id, inquiry.facts.method, inquiry.limit_path))
+    budgets = budgets_for(
+        owner_of_user(key.user_id),
+        key.tier_id,
+        inquiry.facts.method,
+        inquiry.limit_path,
+        inquiry.facts.host,
+        own=own_rules(key.own_limits) if key.own_limits else NO_RULES,
+        billing_day=key.billing_day,
+    )
     if key.rate_limit and key.rate_period:
-        budgets.append(Budget(f"key:{key.id}", key.rate_limit, key.rate_period, name="key"))
+        budgets.append(budget_of_key(key))
     return budgets
+
+
+def budget_of_key(key: KeyRecord) -> Budget:
+    """The budget of the key's own limit, if it has one."""
+    limit, period = key.rate_limit or 0, key.rate_period or 0
+    return Budget(f"key:{key.id}", limit, period, key.rate_window, name="key", billing_day=key.billing_day)
 
 
 def verdict_of(inquiry: Inquiry, reason: str, line: ledger.Line, result: Outcome | Exception | None) -> Verdict:

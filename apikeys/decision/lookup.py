@@ -13,11 +13,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from apikeys.decision.statements import identifier, listed, moment, run, vendor
 from apikeys.secrets import candidate_hashes
+from ratelimits.rules import COLUMNS
 
 # `last_used_at` moves forward at most this often for each key: true to the minute, and no hot row.
 USE_INTERVAL = timedelta(minutes=1)
@@ -42,6 +44,7 @@ class KeyRecord(NamedTuple):
     is_expired: bool
     rate_limit: int | None
     rate_period: int | None
+    rate_window: str
     allowed_ips: Sequence[str]
     user_id: int
     username: str
@@ -49,6 +52,9 @@ class KeyRecord(NamedTuple):
     owner_is_live: bool
     tier_id: int | None
     tier_name: str | None
+    billing_day: int
+    # The owner's own rate limits that are in force, in JSON.
+    own_limits: str | None
     # Each as “action resource” or “action resource at host”.
     permissions: Sequence[str]
     # As permissions; empty without a tier.
@@ -75,12 +81,14 @@ SELECT k.secret_hash, k.previous_hash,
        k.id, k.name, k.prefix, k.last4, k.is_active,
        k.revoked_at IS NOT NULL,
        k.expires_at IS NOT NULL AND k.expires_at <= :now,
-       k.rate_limit, k.rate_period, k.allowed_ips,
+       k.rate_limit, k.rate_period, k.rate_window, k.allowed_ips,
        u.id, u.username, u.is_active, u.deleted_at IS NULL,
-       t.id, t.name, {permissions}, {access}
+       t.id, t.name, u.billing_day, {own_limits}, {permissions}, {access}
 FROM api_keys k
 JOIN "user" u ON u.id = k.user_id
-LEFT JOIN tiers t ON t.id = u.tier_id AND t.deleted_at IS NULL
+LEFT JOIN tiers t ON t.deleted_at IS NULL AND t.id = CASE
+    WHEN u.tier_until <= :now THEN (SELECT d.id FROM tiers d WHERE d.name = :default_tier AND d.deleted_at IS NULL)
+    ELSE u.tier_id END
 WHERE k.deleted_at IS NULL AND ({condition})
 """
 # Each as “action resource” or “action resource at host”.
@@ -88,6 +96,14 @@ TEXT = "action || ' ' || resource || CASE host WHEN '' THEN '' ELSE ' at ' || ho
 LIST = {
     "postgresql": "ARRAY(SELECT {text} FROM {table} WHERE {condition})",
     "sqlite": "(SELECT json_group_array({text}) FROM {table} WHERE {condition})",
+}
+OWN_LIMITS = """(
+    SELECT {aggregate} FROM rate_limits r
+    WHERE r.user_id = u.id AND r.deleted_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > :now)
+)"""
+AS_JSON = {
+    "postgresql": "json_agg(json_build_array({values}))::text",
+    "sqlite": "NULLIF(json_group_array(json_array({values})), '[]')",
 }
 ANY_OF = {"postgresql": "= ANY(:hashes::text[])", "sqlite": "IN (SELECT value FROM json_each(:hashes))"}
 
@@ -140,13 +156,20 @@ def sql_of_tier(vendor: str) -> str:
 def select(vendor: str, condition: str) -> str:
     permissions = LIST[vendor].format(text=TEXT, table="key_permissions", condition="api_key_id = k.id")
     access = LIST[vendor].format(text=TEXT, table="tier_access", condition="tier_id = t.id")
-    return SELECT.format(permissions=permissions, access=access, condition=condition)
+    values = ", ".join(f'r."{column}"' for column in COLUMNS)
+    own_limits = OWN_LIMITS.format(aggregate=AS_JSON[vendor].format(values=values))
+    return SELECT.format(own_limits=own_limits, permissions=permissions, access=access, condition=condition)
 
 
 def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Run a look-up; if the connection proves dead, as after a restart of PostgreSQL, once more on a new one."""
     now = timezone.now()
-    parameters = {**parameters, "now": moment(now), "due": moment(now - USE_INTERVAL)}
+    parameters = {
+        **parameters,
+        "now": moment(now),
+        "due": moment(now - USE_INTERVAL),
+        "default_tier": settings.DEFAULT_TIER_NAME,
+    }
     try:
         return run(sql, parameters)
     except (DatabaseError, InterfaceError):

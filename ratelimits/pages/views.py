@@ -18,14 +18,13 @@ from django.views.decorators.http import require_POST, require_safe
 from config.base.history import Author
 from config.base.text import counted
 from config.base.views import retry_on_conflict, staff_render, staff_required
-from ratelimits.advice import rule_in_words
 from ratelimits.budgets import BudgetState, rate_in_words
 from ratelimits.limiter import limiter, store_name
 from ratelimits.matching import Match
 from ratelimits.models import Denial, Outage
 from ratelimits.pages.forms import CopyForm, MatchForm
 from ratelimits.recorder import recorder
-from ratelimits.rules import Rule, budgets_for, compiled, default_budget, rows_of_tier
+from ratelimits.rules import NO_RULES, Rule, budgets_for, compiled, default_budget, rows_of, specific_matches
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
 
@@ -71,12 +70,12 @@ def match_context(form: MatchForm) -> dict[str, Any]:
 
 def candidates(tier_id: int, method: str, path: str) -> list[dict[str, Any]]:
     # Not from the cache: the rules as they are now.
-    trie = compiled(rows_of_tier(tier_id))
-    return [described(match) for match in trie.candidates(path, method)]
+    matches = specific_matches(compiled(rows_of(tier_id=tier_id)), NO_RULES, method, path)
+    return [described(match) for match in matches]
 
 
 def described(match: Match[Rule]) -> dict[str, Any]:
-    return {"rule": rule_in_words((match.method or "any", match.pattern)), "limits": match.values}
+    return {"rule": match.in_words, "limits": match.values}
 
 
 # --- Who exceeds their rate limits ---

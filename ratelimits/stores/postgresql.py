@@ -1,7 +1,7 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
 It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everybody else
-until the request ends. Migration 0002 creates the tables, 0008 the procedure.
+until the request ends. Migration 0002 creates the tables, 0008 and 0010 the procedure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
-from ratelimits.budgets import SECOND, Budget, Charge, Counter, Reading, counter_keys, reading_of
+from ratelimits.budgets import SECOND, WINDOW_SECONDS, Budget, Charge, Counter, Reading, counter_keys, reading_of
 from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, probe
 
 T = TypeVar("T")
@@ -285,12 +285,18 @@ def charge_parameters(charges: Sequence[Charge]) -> ChargeParameters:
 
 
 def budget_terms(budget: Budget, cost: int) -> tuple[int, int, int, int, int]:
-    """Share, room, span, 1 if it is rolling, and 1 if it only observes."""
+    """Share, room, span, kind (1: rolling, 2: week), and 1 if it only observes.
+
+    The span of months is 1 less the billing day: 0 or less.
+    """
     share, observes = budget.share(cost), int(budget.observe)
     if budget.is_rolling:
         span = budget.limit * budget.step
         return share, span, span, 1, observes
-    return share, budget.limit, 0 if budget.window == "month" else budget.period * SECOND, 0, observes
+    if budget.window == "month":
+        return share, budget.limit, 1 - budget.billing_day, 0, observes
+    span = WINDOW_SECONDS.get(budget.window, budget.period) * SECOND
+    return share, budget.limit, span, 2 if budget.window == "week" else 0, observes
 
 
 def parse_answer(charges: Sequence[Charge], answer: Sequence[int]) -> list[Reading]:

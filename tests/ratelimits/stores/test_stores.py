@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 NOON = microseconds(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC))
-EACH_WINDOW = pytest.mark.parametrize("window", ["rolling", "fixed", "month"])
+EACH_WINDOW = pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month", "total"])
 
 
 def hundred(**changes):
@@ -186,7 +186,7 @@ def test_a_bursty_client_that_keeps_the_rule_is_never_refused(make_store, burst,
     assert refused == 0
 
 
-@pytest.mark.parametrize("window", ["fixed", "month"])
+@pytest.mark.parametrize("window", ["fixed", "week", "month"])
 def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
     store, budget, lucky = make_store("memory"), hundred(limit=10, period=3600, window=window), random.Random(3)
     clock, counted = NOON, {}
@@ -200,12 +200,12 @@ def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
 # --- A clock that steps back ---
 
 
-@EACH_WINDOW
+@pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month"])
 @pytest.mark.parametrize("back", [1, SECOND, 60 * SECOND, HOUR, 400 * 24 * HOUR])
 def test_a_clock_that_steps_back_locks_nobody_out(store, window, back):
     budget = hundred(limit=3, window=window)
     admitted(store, [budget], 3, NOON)
-    patience = 2 * max(60 * SECOND, 31 * 24 * HOUR if window == "month" else 0)
+    patience = 2 * max(60 * SECOND, 31 * 24 * HOUR if window in {"week", "month"} else 0)
     clock = NOON - back
     assert store.hit([budget], clock=clock).allowed or store.hit([budget], clock=clock + patience).allowed
 
@@ -349,7 +349,11 @@ def histories(draw):
         key=st.sampled_from(["a", "b", "c"]),
         limit=st.sampled_from([1, 2, 3, 7, 10**6]),
         period=st.sampled_from([1, 7, 60, 3600]),
-        window=st.sampled_from(["rolling", "rolling", "fixed", "month"]),
+        window=st.sampled_from(["rolling", "rolling", "fixed", "week", "month", "total"]),
+        name=st.just(""),
+        rule_id=st.none(),
+        unit=st.just("requests"),
+        billing_day=st.sampled_from([1, 15, 28, 31]),
         observe=st.sampled_from([False, False, False, True]),
     )
     several = st.lists(budgets, min_size=1, max_size=3, unique_by=lambda budget: budget.key)
@@ -389,9 +393,9 @@ def test_threads_share_a_budget_exactly(store):
         assert sum(sum(done.result()) for done in work) == 60
 
 
-@pytest.mark.parametrize("window", ["rolling", "fixed"])
+@EACH_WINDOW
 def test_eight_processes_hammering_one_budget_admit_exactly_its_limit(shared_store, eight_processes, window):
-    for run in range(10):
+    for run in range(5):
         budget = hundred(key=f"run:{run}", limit=100, period=36000, window=window)
         start_at = time.time() + 0.1
         work = [eight_processes.submit(hammer, address_of(shared_store), [budget], 40, start_at) for _ in range(8)]
