@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from apikeys.models.gateways import GatewayTest
 from apikeys.models.imported import ImportedKey, KeyFormat
 from apikeys.models.jobs import Job
 from apikeys.models.keys import APIKey, APIKeyQuerySet, ExpiryNotice, KeyPermission, KeyState
-from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
+from apikeys.models.rollups import EndpointHour, Figures, FoldState, KeyDay, LimitHour, TouchedHour, UsageHour
 from apikeys.models.usage import KeyUsage
 
 __all__ = [
@@ -15,12 +16,15 @@ __all__ = [
     "ExpiryNotice",
     "Figures",
     "FoldState",
+    "GatewayTest",
     "ImportedKey",
     "Job",
+    "KeyDay",
     "KeyFormat",
     "KeyPermission",
     "KeyState",
     "KeyUsage",
+    "LimitHour",
     "TouchedHour",
     "UsageHour",
 ]

@@ -13,16 +13,9 @@ from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class Figures(models.Model):
-    """Sums over events. `refused`: denied by Gatehouse. `errors`: allowed, and answered with 4xx or 5xx.
-
-    The database doesn't check the foreign keys, so that a key can be purged while its usage is folded.
-    """
+    """Sums over events. `refused`: denied by Gatehouse. `errors`: allowed, and answered with 4xx or 5xx."""
 
     hour = models.DateTimeField()
-    api_key = models.ForeignKey("apikeys.APIKey", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
-    )
     reason = models.CharField(max_length=32, blank=True)
     requests = models.BigIntegerField()
     refused = models.BigIntegerField()
@@ -38,7 +31,19 @@ class Figures(models.Model):
         abstract = True
 
 
-class UsageHour(Figures):
+class KeyFigures(Figures):
+    """The database doesn't check the foreign keys, so that a key can be purged while its usage is folded."""
+
+    api_key = models.ForeignKey("apikeys.APIKey", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+
+    class Meta(Figures.Meta):
+        abstract = True
+
+
+class UsageHour(KeyFigures):
     class Meta:
         db_table = "key_usage_hours"
         constraints = (
@@ -53,7 +58,7 @@ class UsageHour(Figures):
         return f"{self.hour:%Y-%m-%d %H}h: {self.requests}"
 
 
-class EndpointHour(Figures):
+class EndpointHour(KeyFigures):
     """By endpoint, too. In its own table, because paths may contain ids: it can grow like the ledger."""
 
     method = models.CharField(max_length=MAX_METHOD_LENGTH)
@@ -75,6 +80,44 @@ class EndpointHour(Figures):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H}h {self.method} {self.endpoint}: {self.requests}"
+
+
+class LimitHour(Figures):
+    """By the rate limit that decided, whoever asked: few rows, for figures of everything."""
+
+    rate_limit = models.ForeignKey(
+        "ratelimits.RateLimit", models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+
+    class Meta:
+        db_table = "key_usage_limit_hours"
+        indexes = (models.Index(fields=("hour",), name="key_usage_limit_hours_hour"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h: {self.requests}"
+
+
+class KeyDay(models.Model):
+    """The folded hours of a day, by key: to find the busiest of some weeks."""
+
+    day = models.DateField()
+    api_key = models.ForeignKey("apikeys.APIKey", models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    requests = models.BigIntegerField()
+    refused = models.BigIntegerField()
+
+    class Meta:
+        db_table = "key_usage_days"
+        constraints = (models.UniqueConstraint(fields=("day", "api_key", "user"), name="key_usage_days_unique"),)
+        indexes = (
+            models.Index(fields=("api_key",), name="key_usage_days_key"),
+            models.Index(fields=("user",), name="key_usage_days_user"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.requests}"
 
 
 class TouchedHour(models.Model):

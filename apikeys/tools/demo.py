@@ -42,16 +42,16 @@ LIMITS = [
     ("GET", "/reports/*", 100, 86_400, "fixed"),
     ("", "/*", 10_000, 2_678_400, "month"),
 ]
-# Method, endpoint, weight.
+# Method, endpoint, weight, and the path of the limit that applies.
 TRAFFIC = [
-    ("GET", "/orders", 30),
-    ("GET", "/orders/1042", 25),
-    ("GET", "/products/17", 18),
-    ("POST", "/search", 9),
-    ("POST", "/orders", 8),
-    ("GET", "/reports/daily", 6),
-    ("GET", "/customers/88", 3),
-    ("DELETE", "/orders/1042", 1),
+    ("GET", "/orders", 30, "/*"),
+    ("GET", "/orders/1042", 25, "/orders/{id}"),
+    ("GET", "/products/17", 18, "/*"),
+    ("POST", "/search", 9, "/search"),
+    ("POST", "/orders", 8, "/orders"),
+    ("GET", "/reports/daily", 6, "/reports/*"),
+    ("GET", "/customers/88", 3, "/*"),
+    ("DELETE", "/orders/1042", 1, "/*"),
 ]
 # Status, reason, weight.
 VERDICTS = [(200, "", 940), (429, "rate_limited", 35), (403, "permission_denied", 15), (401, "expired_key", 10)]
@@ -173,16 +173,20 @@ def new_permissions(key: APIKey, rng: random.Random) -> list[KeyPermission]:
 
 def create_usage(keys: list[APIKey], rng: random.Random) -> int:
     created = 0
+    limits = {(limit.tier_id, limit.path): limit for limit in RateLimit.objects.live().order_by("-period")}
     for key in keys:
         if rng.random() < 0.8:
-            events = list(new_events(key, rng))
+            events = list(new_events(key, limits, rng))
             KeyUsage.objects.bulk_create(events, batch_size=BATCH)
             set_last_use(key, events)
             created += len(events)
     return created
 
 
-def new_events(key: APIKey, rng: random.Random) -> Iterator[KeyUsage]:
+Limits = dict[tuple[int | None, str], RateLimit]
+
+
+def new_events(key: APIKey, limits: Limits, rng: random.Random) -> Iterator[KeyUsage]:
     today = timezone.now()
     per_day = rng.lognormvariate(1.4, 0.9)
     address, agent = f"198.51.100.{rng.randint(1, 254)}", rng.choice(USER_AGENTS)
@@ -190,7 +194,7 @@ def new_events(key: APIKey, rng: random.Random) -> Iterator[KeyUsage]:
         date = today - timedelta(days=day)
         busy = 0.4 if date.isoweekday() > 5 else 1.0
         for at in random_times(date, int(rng.gauss(per_day * busy, 1)), rng):
-            yield new_event(key, at, address, agent, rng)
+            yield new_event(key, at, limits, rng, ip_address=address, user_agent=agent)
 
 
 def random_times(date: datetime, number: int, rng: random.Random) -> Iterator[datetime]:
@@ -200,13 +204,25 @@ def random_times(date: datetime, number: int, rng: random.Random) -> Iterator[da
             yield at
 
 
-def new_event(key: APIKey, at: datetime, address: str, agent: str, rng: random.Random) -> KeyUsage:
-    method, endpoint, _ = rng.choices(TRAFFIC, [share for *_, share in TRAFFIC])[0]
+def new_event(key: APIKey, at: datetime, limits: Limits, rng: random.Random, **client: str) -> KeyUsage:
+    method, endpoint, _, path = rng.choices(TRAFFIC, [share for *_, share, _ in TRAFFIC])[0]
     status, reason, _ = rng.choices(VERDICTS, [share for *_, share in VERDICTS])[0]
     outcome: dict[str, Any] = {}
+    limit = limits[key.user.tier_id, path]
     if not reason:
         status = rng.choices([200, 404, 500], [970, 22, 8])[0]
-        outcome = {"response_time_ms": int(rng.lognormvariate(3.6, 0.6)), "tokens_used": rng.randint(0, 800)}
+        outcome = {
+            "rate_limit": limit,
+            "response_time_ms": int(rng.lognormvariate(3.6, 0.6)),
+            "tokens_used": rng.randint(0, 800),
+            "reported_at": at,
+        }
+    elif reason == "rate_limited":
+        wait = rng.randint(1, limit.period)
+        outcome = {
+            "rate_limit": limit,
+            "denied_by": {"name": limit.name, "rate": limit.in_words, "retry_after": wait},
+        }
     return KeyUsage(
         id=uuid7(at),
         created_at=at,
@@ -216,8 +232,7 @@ def new_event(key: APIKey, at: datetime, address: str, agent: str, rng: random.R
         method=method,
         status_code=status,
         reason=reason,
-        ip_address=address,
-        user_agent=agent,
+        **client,
         **outcome,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -8,9 +9,11 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apikeys.decision.explain import explain
+from apikeys.models import GatewayTest
 from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, is_host_and_port
 from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import Unreachable, run_self_test
+from config.base.hosts import MAX_GIVEN_LENGTH
 from config.base.views import staff_render, staff_required
 
 
@@ -51,10 +54,13 @@ def self_test(request: HttpRequest) -> HttpResponse:
     test_form = SelfTestForm(request.POST)
     context: dict[str, Any] = {"test_form": test_form, "failure": ""}
     if test_form.is_valid():
+        url = test_form.cleaned_data["url"]
         try:
-            context["results"] = run_self_test(test_form.cleaned_data["url"], request.user)
+            context["results"] = run_self_test(url, request.user)
         except Unreachable as error:
             context["failure"] = str(error)
+        passed = not context["failure"] and all(result.passed for result in context["results"])
+        GatewayTest.objects.note(urlsplit(url).netloc[:MAX_GIVEN_LENGTH], passed=passed)
     return connect_response(request, ConnectForm(initial={"gatehouse": Addresses.gatehouse}), Addresses(), **context)
 
 

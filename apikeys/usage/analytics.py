@@ -17,7 +17,7 @@ from django.db.models.functions import TruncDate, TruncHour
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
-from apikeys.models.rollups import EndpointHour, Figures, TouchedHour, UsageHour
+from apikeys.models.rollups import EndpointHour, Figures, LimitHour, TouchedHour, UsageHour
 from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state
 
 # Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
@@ -120,6 +120,7 @@ GROUPS: dict[str, tuple[Any, Any]] = {
     "reason": (models.F("reason"), models.F("reason")),
     "method": (models.F("method"), models.F("method")),
     "endpoint": (models.F("endpoint"), models.F("endpoint")),
+    "limit": (models.F("rate_limit_id"), models.F("rate_limit_id")),
 }
 ENDPOINT_GROUPS = {"endpoint", "method"}
 
@@ -130,8 +131,15 @@ def totals(scope: Scope, time_range: TimeRange) -> Sums:
 
 
 def sums_by(groups: Sequence[str], scope: Scope, time_range: TimeRange, *, limit: int | None = None) -> list[Row]:
-    """((value, …), Sums) for each combination of `groups` (names in GROUPS) that has events, the busiest first."""
-    table = EndpointHour if scope.endpoint or ENDPOINT_GROUPS & set(groups) else UsageHour
+    """((value, …), Sums) for each combination of `groups` (names in GROUPS) that has events, the busiest first.
+
+    By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
+    """
+    table: type[Figures] = UsageHour
+    if "limit" in groups:
+        table = LimitHour
+    elif scope.endpoint or ENDPOINT_GROUPS & set(groups):
+        table = EndpointHour
     parts = list(compiled(list(querysets(table, groups, scope, time_range))))
     if not parts:
         return []

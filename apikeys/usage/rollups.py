@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Least
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
-from apikeys.models.rollups import EndpointHour, Figures, FoldState, TouchedHour, UsageHour
+from apikeys.models.rollups import EndpointHour, Figures, FoldState, KeyDay, LimitHour, TouchedHour, UsageHour
 
 HOUR = timedelta(hours=1)
 # Leaves time for open transactions after the end of an hour. The triggers note changes from 5 minutes on.
@@ -23,7 +23,16 @@ PRUNE_BATCH = 5_000
 TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
     (UsageHour, ("api_key_id", "user_id", "reason")),
     (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint")),
+    (LimitHour, ("rate_limit_id", "reason")),
 )
+# Adds an hour to its day, or takes it away.
+ADD_TO_DAY = """
+INSERT INTO key_usage_days (day, api_key_id, user_id, requests, refused)
+SELECT %s, api_key_id, user_id, {sign}SUM(requests), {sign}SUM(refused) FROM key_usage_hours WHERE hour = %s
+GROUP BY api_key_id, user_id
+ON CONFLICT (day, api_key_id, user_id) DO UPDATE SET
+    requests = key_usage_days.requests + excluded.requests, refused = key_usage_days.refused + excluded.refused
+"""
 ALLOWED = models.Q(reason="")
 # A report may claim 2^63 − 1 tokens: two of them would overflow the sum.
 MAX_PER_EVENT = 10**13
@@ -121,10 +130,18 @@ def fold_hour(hour: datetime) -> None:
             pk__in=list(TouchedHour.objects.filter(hour=hour).values_list("pk", flat=True))
         ).delete()
         if pruned is None or hour >= pruned:
+            add_to_day(hour, "-")
             for table, groups in TABLES:
                 table._default_manager.filter(hour=hour).delete()
                 insert_sums(table, groups, hour)
+            add_to_day(hour)
         set_folded_before(hour + HOUR)
+
+
+def add_to_day(hour: datetime, sign: str = "") -> None:
+    adapt = connection.ops.adapt_datefield_value, connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.execute(ADD_TO_DAY.format(sign=sign), [adapt[0](hour.date()), adapt[1](hour)])
 
 
 def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -> None:
@@ -155,6 +172,7 @@ def prune(before: datetime, progress: Progress = no_progress, *, keep_totals: bo
     if not keep_totals:
         for table, _ in TABLES:
             remove_in_batches(table._default_manager.filter(hour__lt=before), "sums", progress)
+        remove_in_batches(KeyDay.objects.filter(day__lt=before.date()), "sums", progress)
     return removed
 
 

@@ -9,15 +9,14 @@ from django.contrib.admin.models import LogEntry
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.pages import hygiene
-from apikeys.usage.analytics import Scope, Sums, TimeRange, sums_by
-from apikeys.usage.rollups import HOUR, floor_to_hour
-from config.base.charts import Figure
 from config.base.paginator import bounded_count
+from config.staff.attention import attention
+from config.staff.first_steps import first_steps
+from config.staff.traffic import PERIODS, chart, top_lists, traffic
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
@@ -26,13 +25,25 @@ MAX_LISTED = 8
 
 def overview(request: HttpRequest) -> dict[str, Any]:
     user: Any = request.user
-    context: dict[str, Any] = {"stats": list(stats(user))}
+    period = PERIODS.get(request.GET.get("period", ""), PERIODS["24h"])
+    found = traffic(period) if user.has_perm("apikeys.view_keyusage") else None
+    context: dict[str, Any] = {
+        "stats": list(stats(user)),
+        "steps": first_steps(user),
+        "attention": attention(user, found),
+    }
     if user.has_perm("apikeys.view_apikey"):
         context["expiring"] = expiring_keys()
     if user.has_perm("admin.view_logentry"):
         context["recent_changes"] = LogEntry.objects.select_related("user", "content_type")[:MAX_LISTED]
-    if user.has_perm("apikeys.view_keyusage"):
-        context["figures"] = requests_by_hour()
+    if found is not None:
+        context |= {
+            "period": period,
+            "periods": PERIODS.values(),
+            "trends": found.trends(),
+            "chart": chart(found),
+            "top_lists": top_lists(found),
+        }
     return context
 
 
@@ -52,12 +63,3 @@ def sections() -> Iterator[tuple[type[models.Model], str, Any, str]]:
 
 def expiring_keys() -> Any:
     return hygiene.expiring().select_related("user").order_by("expires_at")[:MAX_LISTED]
-
-
-def requests_by_hour() -> list[Figure]:
-    """(hour, allowed, denied) for the last 24 hours; empty if there were no requests."""
-    end = floor_to_hour(timezone.now()) + HOUR
-    time_range = TimeRange(end - 24 * HOUR, end)
-    sums = {hour: found for (hour,), found in sums_by(("hour",), Scope(), time_range)}
-    by_hour = ((hour, sums.get(hour, Sums())) for hour in time_range.hours)
-    return [(f"{hour:%H:%M}", found.allowed, found.refused) for hour, found in by_hour] if sums else []

@@ -13,13 +13,19 @@ from apikeys.models import (
     EndpointHour,
     ExpiryNotice,
     FoldState,
+    GatewayTest,
+    ImportedKey,
+    Job,
+    KeyDay,
+    KeyFormat,
     KeyPermission,
     KeyUsage,
+    LimitHour,
     TouchedHour,
     UsageHour,
 )
 from ratelimits.models import Denial, Outage, RateLimit
-from tiers.models import Tier
+from tiers.models import Tier, TierAccess
 
 HOUR = datetime(2026, 3, 14, 15, tzinfo=UTC)
 KEY = APIKey(name="nightly export", prefix="gate_Ab3dE1", last4="9xYz")
@@ -35,6 +41,13 @@ NAMES = [
     (ExpiryNotice(api_key=KEY, days=7), "nightly export (gate_Ab3dE1…9xYz): 7 days"),
     (UsageHour(hour=HOUR, requests=3), "2026-03-14 15h: 3"),
     (EndpointHour(hour=HOUR, method="GET", endpoint="/orders", requests=3), "2026-03-14 15h GET /orders: 3"),
+    (LimitHour(hour=HOUR, requests=3), "2026-03-14 15h: 3"),
+    (KeyDay(day=HOUR.date(), requests=3), "2026-03-14: 3"),
+    (GatewayTest(host="api.example.com", passed=False), "api.example.com: failed"),
+    (Job(name="fold_usage"), "fold_usage"),
+    (ImportedKey(api_key=KEY), "nightly export (gate_Ab3dE1…9xYz)"),
+    (KeyFormat(pattern="fai_*"), "fai_*"),
+    (TierAccess(resource="/orders/*", action="read"), "read /orders/*"),
     (TouchedHour(hour=HOUR), "2026-03-14 15h"),
     (FoldState(folded_before=HOUR), "folded before 2026-03-14 15:00:00+00:00, pruned before None"),
 ]

@@ -1,0 +1,211 @@
+"""Requests of the last hours or days for the overview: totals, the trend, a chart, and who and what was busiest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import User
+from apikeys.models import APIKey
+from apikeys.models.usage import REASONS
+from apikeys.usage.analytics import Row, Scope, TimeRange, sums_by
+from apikeys.usage.busiest import Busiest, Busy, busiest
+from apikeys.usage.request_links import RequestLinks
+from apikeys.usage.rollups import HOUR, floor_to_hour
+from config.base.charts import Figure
+from ratelimits.models import RateLimit
+from tiers.models import Tier
+
+MAX_LISTED = 5
+# Reasons with a color of their own in the chart; the rest are added up.
+MAX_REASONS = 4
+OTHER = "Other reasons"
+LINKS = RequestLinks("usage:staff_requests", {})
+
+
+@dataclass(frozen=True)
+class Period:
+    name: str
+    days: int
+    label: str
+
+    @property
+    def is_by_hour(self) -> bool:
+        return self.days == 1
+
+    @property
+    def time_range(self) -> TimeRange:
+        """By day, it includes today; by hour, this hour."""
+        if not self.is_by_hour:
+            return TimeRange.of_last_days(self.days)
+        end = floor_to_hour(timezone.now()) + HOUR
+        return TimeRange(end - 24 * HOUR, end)
+
+    @property
+    def earlier(self) -> TimeRange:
+        """As long as the part of `time_range` that's over, right before it."""
+        start, end = self.time_range
+        length = timedelta(days=self.days)
+        return TimeRange(start - length, min(end, floor_to_hour(timezone.now()) + HOUR) - length)
+
+
+PERIODS = {
+    period.name: period
+    for period in (Period("24h", 1, "24 hours"), Period("7d", 7, "7 days"), Period("30d", 30, "30 days"))
+}
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A figure, and how it compares to the period before."""
+
+    label: str
+    value: int
+    before: int
+    url: str
+
+    @property
+    def change(self) -> str:
+        if not self.before:
+            return "none before" if self.value else "as before"
+        percent = round(100 * (self.value - self.before) / self.before)
+        return f"{percent:+,} %" if percent else "as before"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    period: Period
+    rows: list[Row]
+    earlier: list[Row]
+    busiest: Busiest
+
+    @property
+    def total(self) -> int:
+        return sum(sums.requests for _, sums in self.rows)
+
+    @property
+    def denied(self) -> int:
+        return sum(sums.refused for _, sums in self.rows)
+
+    @property
+    def denied_before(self) -> int:
+        return sum(sums.refused for _, sums in self.earlier)
+
+    def trends(self) -> list[Trend]:
+        before = sum(sums.requests for _, sums in self.earlier)
+        start, end = self.period.time_range
+        return [
+            Trend("requests", self.total, before, LINKS.url(start, end)),
+            Trend(
+                "allowed",
+                self.total - self.denied,
+                before - self.denied_before,
+                LINKS.url(start, end, verdict="allowed"),
+            ),
+            Trend("denied", self.denied, self.denied_before, LINKS.url(start, end, verdict="denied")),
+        ]
+
+
+def traffic(period: Period) -> Traffic:
+    unit = "hour" if period.is_by_hour else "day"
+    rows = sums_by((unit, "reason", "limit"), Scope(), period.time_range)
+    earlier = sums_by(("reason", "limit"), Scope(), period.earlier)
+    return Traffic(period, rows, earlier, busiest(period.time_range, MAX_LISTED))
+
+
+def chart(found: Traffic) -> dict[str, Any]:
+    """Allowed requests and denials by reason for each hour or day, with links to them; nothing if there are none."""
+    if not found.total:
+        return {}
+    denials: Counter[str] = Counter()
+    counts: Counter[tuple[Any, str]] = Counter()
+    for (_, reason, _), sums in found.rows:
+        denials[reason] += sums.refused
+    frequent = [reason for reason, count in denials.most_common(MAX_REASONS) if count]
+    for (slot, reason, _), sums in found.rows:
+        counts[slot, reason if reason in frequent or not reason else OTHER] += sums.requests
+    kinds = ["", *frequent, *([OTHER] if any(kind == OTHER for _, kind in counts) else [])]
+    slots = slots_of(found.period)
+    figures: list[Figure] = [(label, *(counts[slot, kind] for kind in kinds)) for slot, label in slots]
+    return {
+        "figures": figures,
+        "names": ["Allowed", *(REASONS.get(kind, kind) for kind in kinds[1:])],
+        "urls": [[LINKS.slot_url(slot, verdict=verdict(kind)) for kind in kinds] for slot, _ in slots],
+    }
+
+
+def verdict(kind: str) -> str:
+    return {"": "allowed", OTHER: "denied"}.get(kind, kind)
+
+
+def slots_of(period: Period) -> list[tuple[Any, str]]:
+    start, _ = time_range = period.time_range
+    if period.is_by_hour:
+        return [(hour, hour_label(hour, start)) for hour in time_range.hours]
+    return [(day, f"{day:%-d %b}") for day in time_range.days]
+
+
+def hour_label(hour: datetime, start: datetime) -> str:
+    return f"{hour:%H:%M}" if hour.date() != start.date() else f"{hour:%-d %b %H:%M}"
+
+
+# --- Who and what was busiest ---
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    requests: int
+    denied: int
+    query: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TopList:
+    """query, of a line: what leads to its usage; empty if it has no page."""
+
+    title: str
+    lines: list[Line]
+
+
+def top_lists(found: Traffic) -> list[TopList]:
+    keys = APIKey.objects.select_related("user").in_bulk([line.pk for line in found.busiest.keys])
+    users = User.objects.in_bulk([line.pk for line in found.busiest.users])
+    tiers = Tier.objects.in_bulk([line.pk for line in found.busiest.tiers])
+    return [
+        TopList("Endpoints", endpoints(found)),
+        TopList("Users", list(lines(found.busiest.users, users, "user", lambda user: user.username))),
+        TopList("API keys", list(lines(found.busiest.keys, keys, "key", lambda key: key.pk))),
+        TopList("Tiers", list(lines(found.busiest.tiers, tiers, "tier", lambda tier: tier.pk))),
+    ]
+
+
+def lines(busy: Iterable[Busy], rows: dict[Any, Any], name: str, value: Any) -> Iterable[Line]:
+    for pk, requests, denied in busy:
+        row = rows.get(pk)
+        label, query = (row_label(row), f"{name}={value(row)}") if row is not None else ("removed", "")
+        yield Line(label, requests, denied, query, str(row.user) if isinstance(row, APIKey) else "")
+
+
+def row_label(row: Any) -> str:
+    return str(row.name) if isinstance(row, APIKey) else str(row)
+
+
+def endpoints(found: Traffic) -> list[Line]:
+    """By the path of the rate limit that decided, whichever tier it's of."""
+    paths = dict(
+        RateLimit.objects.filter(pk__in={limit for (*_, limit), _ in found.rows if limit}).values_list("pk", "path")
+    )
+    requests: Counter[str] = Counter()
+    denied: Counter[str] = Counter()
+    for (*_, limit), sums in found.rows:
+        path = paths.get(limit, "")
+        requests[path] += sums.requests
+        denied[path] += sums.refused
+    return [Line(path or "no rate limit", count, denied[path]) for path, count in requests.most_common(MAX_LISTED)]

@@ -1,0 +1,185 @@
+"""The overview's figures of requests: totals and trend, the chart by reason, and the busiest, for three periods."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from apikeys.models import KeyUsage, UsageHour
+from apikeys.usage import rollups
+from apikeys.usage.busiest import busiest
+from config.staff.traffic import PERIODS, traffic
+from tests.apikeys.usage.usage_makers import event, make_key
+from tests.pages import text_of
+from tests.rows import make_limit, make_staff
+
+pytestmark = pytest.mark.django_db
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture(params=["from the ledger", "folded"])
+def folded(request):
+    return rollups.fold if request.param == "folded" else lambda: None
+
+
+def deny(key, ago=HOUR, reason="rate_limited", **fields):
+    return event(key, ago, status_code=429, reason=reason, **fields)
+
+
+def lines(context, title):
+    found = next(one for one in context["top_lists"] if one.title == title)
+    return [(line.label, line.requests, line.denied) for line in found.lines]
+
+
+@pytest.fixture
+def requests(alice, bob, free, pro):
+    """In the last 24 hours: Alice 3 requests, 2 of them denied, Bob 2. The day before: 1 allowed. 10 days ago: 3."""
+    bob.tier = pro
+    bob.save()
+    orders, search = make_limit(free, "/orders/{id}"), make_limit(free, "/search")
+    first, second = make_key(alice, "first"), make_key(bob, "second")
+    event(first, 2 * HOUR, endpoint="/orders/1", rate_limit=orders)
+    deny(first, 2 * HOUR, endpoint="/orders/2", rate_limit=orders)
+    deny(first, 3 * HOUR, reason="permission_denied", endpoint="/secret")
+    event(second, 4 * HOUR, endpoint="/search", rate_limit=search, status_code=500)
+    event(second, 5 * HOUR, endpoint="/search", rate_limit=search)
+    event(second, 30 * HOUR)
+    for _ in range(3):
+        event(second, 10 * DAY)
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("period", "total", "denied"), [("24h", 5, 2), ("7d", 6, 2), ("30d", 9, 2), ("nonsense", 5, 2)]
+)
+def test_totals_of_each_period(staff_client, requests, folded, period, total, denied):
+    folded()
+    trends = staff_client.get("/admin/", {"period": period}).context["trends"]
+    assert [(trend.label, trend.value) for trend in trends] == [
+        ("requests", total), ("allowed", total - denied), ("denied", denied),
+    ]  # fmt: skip
+
+
+def test_figures_are_compared_to_the_period_before(staff_client, requests, folded):
+    folded()
+    shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
+    assert shown == {"requests": (1, "+400 %"), "allowed": (1, "+200 %"), "denied": (0, "none before")}
+
+
+def test_nothing_new_is_as_before(staff_client, alice):
+    changes = [trend.change for trend in staff_client.get("/admin/").context["trends"]]
+    assert changes == ["as before"] * 3
+    key = make_key(alice)
+    event(key, HOUR)
+    event(key, 25 * HOUR)
+    assert staff_client.get("/admin/").context["trends"][0].change == "as before"
+
+
+def test_the_chart_shows_denials_by_reason_and_each_bar_leads_to_its_requests(staff_client, requests, folded):
+    folded()
+    response = staff_client.get("/admin/")
+    chart = response.context["chart"]
+    assert chart["names"] == ["Allowed", "Rate limited", "No permission"] or chart["names"][1:] == [
+        "No permission",
+        "Rate limited",
+    ]
+    assert len(chart["figures"]) == 24
+    assert [sum(column) for column in zip(*(figure[1:] for figure in chart["figures"]), strict=True)] == [3, 1, 1]
+    slot = next(number for number, figure in enumerate(chart["figures"]) if figure[1:].count(1) == 2)
+    column = chart["names"].index("Rate limited")
+    found = staff_client.get(chart["urls"][slot][column])
+    assert [row.endpoint for row in found.context["page"].rows] == ["/orders/2"]
+
+
+def test_rare_reasons_are_added_up(staff_client, alice):
+    key = make_key(alice)
+    reasons = ["rate_limited", "permission_denied", "expired_key", "ambiguous_path", "revoked_key", "disabled_key"]
+    for number, reason in enumerate(reasons):
+        for _ in range(len(reasons) - number):
+            deny(key, reason=reason)
+    chart = staff_client.get("/admin/").context["chart"]
+    assert chart["names"][-1] == "Other reasons"
+    assert sum(figure[-1] for figure in chart["figures"]) == 3
+    assert "verdict=denied" in chart["urls"][0][-1]
+
+
+def test_by_day_each_bar_is_a_day(staff_client, requests, folded):
+    folded()
+    chart = staff_client.get("/admin/?period=30d").context["chart"]
+    assert len(chart["figures"]) == 30
+    assert chart["figures"][-1][0] == f"{timezone.now():%-d %b}"
+
+
+@pytest.mark.parametrize("period", ["24h", "30d"])
+def test_the_busiest_come_first(staff_client, requests, folded, period):
+    folded()
+    context = staff_client.get("/admin/", {"period": period}).context
+    more = 4 if period == "30d" else 0
+    assert sorted(lines(context, "Users")) == [("alice", 3, 2), ("bob", 2 + more, 0)]
+    assert sorted(lines(context, "API keys")) == [("first", 3, 2), ("second", 2 + more, 0)]
+    assert sorted(lines(context, "Tiers")) == [("free", 3, 2), ("pro", 2 + more, 0)]
+    assert lines(context, "Users")[0][0] == ("bob" if more else "alice")
+    found = {label: (count, denied) for label, count, denied in lines(context, "Endpoints")}
+    assert found["/orders/{id}"] == (2, 1)
+    assert found["/search"] == (2, 0)
+    assert found["no rate limit"] == (1 + more, 1)
+
+
+def test_each_line_leads_to_its_usage(staff_client, requests):
+    context = staff_client.get("/admin/").context
+    for found in context["top_lists"][1:]:
+        for line in found.lines:
+            assert staff_client.get(f"/admin/usage/?{line.query}").status_code == 200
+
+
+def test_what_is_gone_is_named_so(staff_client, requests):
+    KeyUsage.objects.update(user_id=999_999)
+    context = staff_client.get("/admin/").context
+    assert lines(context, "Users") == [("removed", 5, 2)]
+    assert lines(context, "Tiers") == []
+
+
+def test_without_requests_there_is_no_chart(staff_client):
+    page = staff_client.get("/admin/")
+    assert page.context["chart"] == {}
+    assert "No requests yet." in text_of(page)
+
+
+def test_only_staff_who_may_view_usage_see_it(client, requests):
+    client.force_login(make_staff("viewer", "accounts.view_user"))
+    page = client.get("/admin/?period=7d")
+    assert "chart" not in page.context
+    assert "7 days" not in text_of(page)
+
+
+# --- The sums behind it ---
+
+
+def test_an_hour_that_changes_is_counted_anew_in_its_day(alice):
+    key = make_key(alice)
+    row = event(key, 5 * HOUR)
+    rollups.fold()
+    deny(key, 5 * HOUR)
+    rollups.fold()
+    assert busiest(PERIODS["30d"].time_range, 5).keys == [(key.pk, 2, 1)]
+    row.delete()
+    rollups.fold()
+    assert busiest(PERIODS["30d"].time_range, 5).keys == [(key.pk, 1, 1)]
+    KeyUsage.objects.all().delete()
+    rollups.fold()
+    assert busiest(PERIODS["30d"].time_range, 5).keys == []
+
+
+def test_pruned_events_keep_their_sums_unless_these_are_pruned_too(alice):
+    event(make_key(alice), 5 * DAY)
+    before = rollups.floor_to_hour(timezone.now() - DAY)
+    rollups.prune(before)
+    assert traffic(PERIODS["7d"]).total == 1
+    assert len(busiest(PERIODS["7d"].time_range, 5).keys) == 1
+    rollups.prune(before, keep_totals=False)
+    assert traffic(PERIODS["7d"]).total == 0
+    assert busiest(PERIODS["7d"].time_range, 5).keys == []
+    assert not UsageHour.objects.exists()
