@@ -47,9 +47,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "stores": (("ratelimits.stores",), (*TIERS, "ratelimits")),
     "ratelimits": (("ratelimits",), (*TIERS, "stores")),
     "ratelimits.pages": (("ratelimits.pages",), RATELIMITS),
+    "plans": (("ratelimits.plans",), RATELIMITS),
     "ratelimits.admin": (
         ("ratelimits.admin", "ratelimits.apps", "ratelimits.checks", "ratelimits.management"),
-        (*RATELIMITS, "ratelimits.pages"),
+        (*RATELIMITS, "ratelimits.pages", "plans"),
     ),
     "accounts": (("accounts",), RATELIMITS),
     "signin": (("accounts.signin",), (*RATELIMITS, "accounts")),

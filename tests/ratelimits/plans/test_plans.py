@@ -1,0 +1,395 @@
+"""Plans are exported to a file and applied from it: everything or nothing, and the second time nothing."""
+
+from __future__ import annotations
+
+import io
+from io import StringIO
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+
+from config.base import documents
+from config.base.access import Permission
+from ratelimits.models import RateLimit
+from tests.rows import make_limit
+from tiers.models import Tier, TierAccess
+
+pytestmark = pytest.mark.django_db
+
+PLANS = """\
+tiers:
+  - name: free
+    description: To try things out
+    max_keys: 2
+    max_key_days: 90
+    access:
+      - read /orders/* at *.Example.com
+      - create orders
+    limits:
+      - name: burst
+        path: /orders/{id}/
+        limit: 100
+      - name: monthly
+        host: api.example.com
+        path: /*
+        method: POST
+        limit: 1000000
+        unit: tokens
+        window: month
+        overall: true
+        mode: observe
+  - name: "123"
+"""
+
+
+@pytest.fixture
+def apply(tmp_path, free, sue):
+    """Apply a file; returns what the command prints, with its error if it fails."""
+
+    def apply(content, **options):
+        path, out = tmp_path / "plans.yaml", StringIO()
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        try:
+            call_command("apply_plans", str(path), stdout=out, **options)
+        except CommandError as error:
+            return f"{out.getvalue()}{error}"
+        return out.getvalue()
+
+    return apply
+
+
+def exported():
+    out = StringIO()
+    call_command("export_plans", stdout=out)
+    return out.getvalue()
+
+
+def access_of(tier):
+    return {str(rule.permission) for rule in tier.access.all()}
+
+
+def state():
+    limits = RateLimit.objects.live().order_by("name").values("pk", "name", "path", "limit", "tier__name", "updated_at")
+    access = TierAccess.objects.order_by("pk").values("pk", "tier", "action", "resource", "host")
+    return list(limits), list(access), list(Tier.objects.order_by("pk").values("name", "updated_at", "deleted_at"))
+
+
+def test_a_file_is_applied(apply, free, sue):
+    said = apply(PLANS)
+    assert "~ tier free: description: – → To try things out, keys per user: – → 2" in said
+    assert "access: everything → create orders, read /orders/* at *.example.com" in said
+    assert "+ rate limit burst of free: path: /orders/{id}, " in said
+    assert "+ tier 123" in said
+    assert "4 changes made." in said
+    free.refresh_from_db()
+    assert (free.description, free.max_keys, free.max_key_days) == ("To try things out", 2, 90)
+    assert access_of(free) == {"read /orders/* at *.example.com", "create orders"}
+    burst, monthly = RateLimit.objects.order_by("name")
+    assert (burst.tier, burst.path, burst.limit, burst.period, burst.window) == (
+        free,
+        "/orders/{id}",
+        100,
+        60,
+        "rolling",
+    )
+    assert (monthly.host, monthly.method, monthly.unit, monthly.window) == (
+        "api.example.com",
+        "POST",
+        "tokens",
+        "month",
+    )
+    assert (monthly.overall, monthly.mode, monthly.period) == (True, "observe", 2_678_400)
+    assert access_of(Tier.objects.get(name="123")) == {"* *"}
+    entries = {entry.object_repr: entry for entry in LogEntry.objects.all()}
+    assert set(entries) == {"free", "123", "burst", "monthly"}
+    assert {entry.user for entry in entries.values()} == {sue}
+    assert "manage.py apply_plans" in entries["free"].change_message
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_second_time_nothing_changes(apply, start, end):
+    content = start + PLANS.encode().replace(b"\n", end)
+    assert "4 changes made." in apply(content)
+    before, entries = state(), LogEntry.objects.count()
+    assert apply(content) == "No differences.\n"
+    assert (state(), LogEntry.objects.count()) == (before, entries)
+
+
+def test_what_is_exported_changes_nothing(apply, tmp_path):
+    apply(PLANS)
+    Tier.objects.create(name="Ünï: #1 'x'", description="no\nyes: [1]")
+    make_limit(Tier.objects.create(name="old")).tier.rate_limits.all().delete()
+    before, entries, text = state(), LogEntry.objects.count(), exported()
+    assert apply(text, prune=True) == "No differences.\n"
+    assert (state(), LogEntry.objects.count(), exported()) == (before, entries, text)
+    call_command("export_plans", str(tmp_path / "out.yaml"))
+    assert (tmp_path / "out.yaml").read_text(encoding="utf-8") == text
+    with pytest.raises(CommandError, match=r"Couldn't write .*: No such file"):
+        call_command("export_plans", str(tmp_path / "no" / "out.yaml"))
+
+
+def test_an_export_is_easy_to_read(apply):
+    apply(PLANS)
+    assert (
+        "    access:\n    - create orders\n    - read /orders/* at *.example.com\n".replace("    ", "  ") in exported()
+    )
+    assert "  - name: burst\n    path: /orders/{id}\n    limit: 100\n" in exported()
+
+
+def test_a_dry_run_changes_nothing(apply):
+    before = state()
+    said = apply(PLANS, dry_run=True)
+    assert "+ tier 123" in said
+    assert "4 differences. Nothing was changed." in said
+    assert (state(), LogEntry.objects.count()) == (before, 0)
+
+
+def test_what_a_file_does_not_give_stays(apply, free):
+    apply(PLANS)
+    before = state()
+    assert (
+        apply("tiers: [{name: free}]") == "  tier 123 isn't in the file. Add --prune to delete it.\nNo differences.\n"
+    )
+    said = apply("tiers: [{name: free, limits: }, {name: '123'}]")
+    assert "  rate limit burst of free isn't in the file. Add --prune to delete it.\n" in said
+    assert state() == before
+
+
+def test_null_empties_a_field_and_an_empty_list_takes_all_access(apply, free):
+    apply(PLANS)
+    assert "2 → –" in apply("tiers: [{name: free, max_keys: null, description: ~, access: []}]")
+    free.refresh_from_db()
+    assert (free.max_keys, free.description, access_of(free)) == (None, "", set())
+
+
+def test_prune_deletes_what_is_not_in_the_file(apply, free, pro):
+    kept, gone, with_tier = make_limit(free, "/a"), make_limit(free, "/b"), make_limit(pro, "/c")
+    said = apply(f"tiers: [{{name: free, limits: [{{name: {kept.name}, path: /a, limit: 10}}]}}]", prune=True)
+    assert f"- rate limit {gone} of free" in said
+    assert f"- rate limit {with_tier} of pro" in said
+    assert "- tier pro" in said
+    assert list(RateLimit.objects.live()) == [kept]
+    assert list(Tier.objects.live()) == [free]
+    assert LogEntry.objects.filter(change_message__contains="Not in the file.").count() == 3
+
+
+def test_prune_deletes_no_tier_in_use(apply, free, pro, alice):
+    type(alice).objects.filter(pk=alice.pk).update(tier=pro)
+    before = state()
+    said = apply("tiers: [{name: free}]", prune=True)
+    assert "The tier “pro” can't be deleted because 1 user" in said
+    assert "Nothing was changed." in said
+    said = apply("tiers: [{name: pro}]", prune=True)
+    assert "New users get the tier “free”" in said
+    assert state() == before
+
+
+def test_limits_keep_their_row_when_they_change(apply, free):
+    one, two = make_limit(free, "/a", name="one"), make_limit(free, "/b", name="two")
+    said = apply("tiers: [{name: free, limits: [{name: one, path: /b, limit: 10}, {name: two, path: /a, limit: 10}]}]")
+    assert "~ rate limit one of free: path: /a → /b" in said
+    one.refresh_from_db()
+    two.refresh_from_db()
+    assert (one.path, two.path) == ("/b", "/a")
+
+
+def test_a_limit_can_be_renamed_or_left_without_a_name(apply, free):
+    limit = make_limit(free, "/a/{id}", name="one")
+    assert "~ rate limit two of free: name: one → two" in apply(
+        "tiers: [{name: free, limits: [{name: two, path: '/a/{id}', limit: 10}]}]"
+    )
+    assert "limit: 10 → 20" in apply("tiers: [{name: free, limits: [{path: '/a/{id}', limit: 20}]}]")
+    limit.refresh_from_db()
+    assert (limit.name, limit.limit) == ("two", 20)
+    assert "+ rate limit rate_limit_" in apply("tiers: [{name: free, limits: [{path: /new, limit: 20}]}]")
+
+
+BAD = [
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, unit: pounds}]}]", "limits[0].unit", "not a valid choice"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, window: decade}]}]", "limits[0].window", "not a valid choice"),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, window: total}]}]",
+        "limits[0].window",
+        "only for a user's own",
+    ),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, unit: tokens}]}]", "limits[0]", "Choose a fixed window"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, method: get}]}]", "limits[0].method", "not a valid choice"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, mode: hard}]}]", "limits[0].mode", "not a valid choice"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 0}]}]", "limits[0].limit", "greater than or equal to 1"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: -5}]}]", "limits[0].limit", "greater than or equal to 1"),
+    (f"tiers: [{{name: free, limits: [{{path: /a, limit: {2**63}}}]}}]", "limits[0].limit", "less than or equal to"),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1.5}]}]", "limits[0].limit", "Enter a whole number."),
+    ("tiers: [{name: free, limits: [{path: /a, limit: [1]}]}]", "limits[0].limit", "Enter a whole number."),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, period: 9999999}]}]",
+        "limits[0].period",
+        "less than or equal",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, overall: yes}]}]",
+        "limits[0].overall",
+        "Enter true or false.",
+    ),
+    ("tiers: [{name: free, limits: [{path: a*, limit: 1}]}]", "limits[0].path", "Start the path with a slash"),
+    ("tiers: [{name: free, limits: [{limit: 1}]}]", "limits[0]", "“path” is missing."),
+    ("tiers: [{name: free, limits: [{path: '', limit: 1}]}]", "limits[0]", "“path” is missing."),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, user: bob}]}]", "limits[0].user", "“user” isn't known here."),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, host: 'a.example:80'}]}]",
+        "limits[0].host",
+        "Remove the port.",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, host: 'http://a.b'}]}]",
+        "limits[0].host",
+        "Remove the scheme",
+    ),
+    ("tiers: [{name: free, limits: [{path: /a, limit: 1, host: a.example/v1}]}]", "limits[0].host", "Remove the path."),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, host: a.*.example}]}]",
+        "limits[0].host",
+        "Use * only as the first",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1}, {path: /a, limit: 2}]}]",
+        "limits[1]",
+        "has the same host, path",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: '/a/{x}', limit: 1}, {path: '/a/{y}', limit: 2}]}]",
+        "limits[1]",
+        "The rate limit on line 1 has the same host",
+    ),
+    (
+        "tiers: [{name: free, limits: [{name: x, path: /a, limit: 1}, {name: x, path: /b, limit: 2}]}]",
+        "limits[1].name",
+        "“x” is given twice, first on line 1.",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1}, {path: /taken, limit: 1, name: taken}]}]",
+        "limits[1].name",
+        "Another rate limit has this name.",
+    ),
+    ("tiers: [{name: free, limits: {path: /a}}]", "limits", "Expected a list."),
+    ("tiers: [{name: free, limits: [x]}]", "limits[0]", "Expected keys such as host"),
+    ("tiers: [{name: free, max_keys: 0}]", "max_keys", "greater than or equal to 1"),
+    ("tiers: [{name: free, max_keys: many}]", "max_keys", "Enter a whole number."),
+    (f"tiers: [{{name: free, max_key_days: {2**63}}}]", "max_key_days", "less than or equal to"),
+    ("tiers: [{name: free, colour: red}]", "colour", "“colour” isn't known here. Use access, description"),
+    ("tiers: [{name: free, description: [a]}]", "description", "Expected text."),
+    (f"tiers: [{{name: {'x' * 51}}}]", "name", "at most 50 characters"),
+    ("tiers: [{description: a}]", "tiers[0]", "“name” is missing."),
+    ("tiers: [{name: free}, {name: free}]", "tiers[1].name", "“free” is given twice, first on line 1."),
+    ("tiers: [{name: free, access: [read]}]", "access[0]", "Enter an action and a resource"),
+    ("tiers: [{name: free, access: [fly /a]}]", "access[0]", "Choose read, create, update, delete or *."),
+    ("tiers: [{name: free, access: [read /a*]}]", "access[0]", "Use * only as the last segment"),
+    ("tiers: [{name: free, access: ['read /a at b.example:1']}]", "access[0]", "Remove the port."),
+    ("tiers: [{name: free, access: [read /a, read /a]}]", "access[1]", "“read /a” is given twice"),
+    (
+        f"tiers: [{{name: free, access: [{', '.join(f'read r{n}' for n in range(201))}]}}]",
+        "tiers[0]",
+        "at most 200 access",
+    ),
+    ("tier: []", "tier", "“tier” isn't known here. Use tiers."),
+    ("[]", "", "Expected keys such as tiers."),
+    ("tiers: []\ntiers: []", "", "“tiers” is given twice."),
+    ("? [a]\n: b", "", "A key must be text."),
+    ("tiers: &a [*a]", "tiers[0]", "Aliases (*) aren't supported."),
+    ("tiers: !!python/object/apply:os.system [ls]", "tiers", "Tags (!) aren't supported."),
+    ("tiers: " + "[" * 11 + "]" * 11, "[0]", "Nest at most 10 levels."),
+    ("tiers: [", "", "This isn't valid YAML: "),
+    ("tiers: \x07", "", "This isn't valid YAML: "),
+    ("", "", "The file is empty."),
+    ("a: 1\n---\nb: 1", "", "A file can have only one document."),
+    (b"tiers: \xe9", "", "The file isn't in UTF-8."),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "said"), BAD, ids=[f"{number} {said[:30]}" for number, (_, _, said) in enumerate(BAD)]
+)
+def test_a_wrong_line_is_named_and_nothing_changes(apply, pro, content, place, said):
+    make_limit(pro, "/taken", name="taken")
+    before = state()
+    printed = apply(content)
+    assert said in printed
+    assert place in printed
+    assert "Line " in printed
+    assert "Nothing was changed." in printed
+    assert (state(), LogEntry.objects.count()) == (before, 0)
+
+
+def test_the_line_and_column_are_those_in_the_file(apply):
+    said = apply("tiers:\n  - name: free\n    limits:\n      - path: /a\n        limit: 1\n        unit: pounds\n")
+    assert "Line 6, column 15 (tiers[0].limits[0].unit): Value 'pounds' is not a valid choice." in said
+
+
+def test_all_problems_are_named_in_their_order(apply):
+    said = apply("tiers:\n- name: free\n  limits:\n  - {path: /a, limit: x}\n- name: b\n  max_keys: x\n- colour: x\n")
+    assert [line.partition(",")[0] for line in said.splitlines()[:-1]] == ["Line 4", "Line 6", "Line 7", "Line 7"]
+
+
+def test_a_limit_that_would_never_apply_is_refused(apply):
+    said = apply(
+        "tiers: [{name: free, limits: [{path: /a/*, limit: 1}, {path: /a, limit: 1}, {path: '/a/{x}/*', limit: 1}]}]"
+    )
+    assert "Line 1, column 38 (tiers[0].limits[0].path): This rate limit would never apply" in said
+    assert not RateLimit.objects.exists()
+
+
+def test_hosts_are_written_in_one_form(apply, free):
+    text = "tiers: [{name: free, limits: [{path: /a, limit: 1, host: Bücher.Example.}]}]"
+    apply(text)
+    assert RateLimit.objects.get().host == "xn--bcher-kva.example"
+    assert apply(text) == "No differences.\n"
+
+
+def test_a_large_file_is_refused(apply, monkeypatch):
+    monkeypatch.setattr(documents, "MAX_FILE_SIZE", 2**20)
+    assert "The file is too large. It can have up to 1 MB." in apply(b"#" * (2**20 + 1))
+
+
+def test_standard_input_is_a_file(free, sue, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"tiers: [{name: x}]")))
+    call_command("apply_plans", "-")
+    assert "+ tier x" in capsys.readouterr().out
+    with pytest.raises(CommandError, match=r"Couldn't read none\.yaml: No such file"):
+        call_command("apply_plans", "none.yaml")
+
+
+def test_the_history_names_who_you_say(apply, alice):
+    apply("tiers: [{name: x}]", author="ALICE")
+    assert LogEntry.objects.get().user == alice
+    assert "There is no user with this username." in apply("tiers: [{name: y}]", author="nobody")
+
+
+def test_without_a_superuser_there_is_no_history(apply, sue):
+    sue.delete()
+    assert "+ tier x" in apply("tiers: [{name: x, limits: [{path: /a, limit: 1}]}]")
+    assert "- tier x" in apply("tiers: [{name: free}]", prune=True)
+    assert not LogEntry.objects.exists()
+
+
+def test_what_the_database_refuses_is_said(apply, monkeypatch):
+    def refuse(*arguments, **options):
+        raise IntegrityError("no")
+
+    monkeypatch.setattr(RateLimit, "save", refuse)
+    said = apply("tiers: [{name: free, limits: [{path: /a, limit: 1}]}]")
+    assert "Line 1, column 1: The database refused this file: no" in said
+
+
+def test_a_limit_of_a_pruned_tier_can_move(apply, free, pro):
+    make_limit(pro, "/a", name="mine")
+    assert "3 changes made." in apply("tiers: [{name: free, limits: [{name: mine, path: /a, limit: 10}]}]", prune=True)
+    assert RateLimit.objects.live().get().tier == free
+
+
+def test_access_is_narrowed_in_place(apply, free):
+    first = TierAccess.objects.get(tier=free)
+    apply("tiers: [{name: free, access: ['* *', 'read /a']}]")
+    assert TierAccess.objects.filter(tier=free).count() == 2
+    assert TierAccess.objects.get(pk=first.pk).permission == Permission("*", "*")
