@@ -5,13 +5,14 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.staff.forms import UserMatchForm
+from config.staff.owners import owners_of
 from ratelimits.pages import views
 
 app_name = "ratelimits"
 
 urlpatterns = [
     path("match/", views.MatchTester.as_view(form_class=UserMatchForm), name="match_tester"),
-    path("limited/", views.limited_now, name="limited_now"),
+    path("limited/", views.limited_now, {"name_owners": owners_of}, name="limited_now"),
     path("limited/reset/", views.reset, name="reset"),
     path("copy/", views.copy, name="copy"),
 ]

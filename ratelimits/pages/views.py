@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
@@ -81,19 +81,26 @@ def described(match: Match[Rule]) -> dict[str, Any]:
 # --- Who exceeds their rate limits ---
 
 
+class Owner(NamedTuple):
+    """Whose requests were counted. note: what for, if not for requests to the API."""
+
+    name: str
+    url: str = ""
+    note: str = ""
+
+
 @staff_required("ratelimits.view_ratelimit")
 @require_safe
-def limited_now(request: HttpRequest) -> HttpResponse:
+def limited_now(request: HttpRequest, name_owners: Callable[[Iterable[str]], dict[str, Owner]]) -> HttpResponse:
+    """name_owners: by what stands for them in counters."""
     recorder.flush()  # other workers write theirs within a second
     shown = Paginator(Denial.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
         request.GET.get("page")
     )
     denials = list(shown.object_list)
     states = peeked(denials)
-    rows = [
-        {"denial": denial, "state": states.get(denial.key), "user": user}
-        for denial, user in zip(denials, users_of(denials), strict=True)
-    ]
+    owners = name_owners([denial.owner for denial in denials])
+    rows = [{"denial": denial, "state": states.get(denial.key), "owner": owners[denial.owner]} for denial in denials]
     return page(
         request,
         "ratelimits/pages/limited_now.html",
@@ -111,12 +118,6 @@ def limited_now(request: HttpRequest) -> HttpResponse:
 def peeked(denials: list[Denial]) -> dict[str, BudgetState]:
     outcome = limiter().peek([denial.budget for denial in denials])
     return {state.budget.key: state for state in outcome.states}
-
-
-def users_of(denials: list[Denial]) -> list[Any]:
-    ids = {denial.owner: denial.owner.removeprefix("user:") for denial in denials}
-    found = get_user_model()._default_manager.in_bulk([int(pk) for pk in ids.values() if pk.isdigit()])
-    return [found.get(int(pk)) if (pk := ids[denial.owner]).isdigit() else None for denial in denials]
 
 
 @staff_required("ratelimits.change_ratelimit")
