@@ -19,7 +19,7 @@ from apikeys.models import APIKey, KeyPermission, KeyState
 from apikeys.pages.actions import Disable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows
 from apikeys.pages.staff_views import StaffActionView, StaffCreateView
-from config.base.admin import GatehouseTabularInline, when
+from config.base.admin import PartInline, when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
 from config.base.stale import EditForm
@@ -62,25 +62,9 @@ class KeyForm(EditForm):
             self.fields["metadata"].widget.attrs["rows"] = 3
 
 
-class KeyPermissionInline(GatehouseTabularInline):
+class KeyPermissionInline(PartInline):
     model = KeyPermission
     fields = ("action", "resource", "host")
-
-    # A permission belongs to its key: who may change the key may change what it allows.
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("apikeys.view_apikey") or self.may_change(request, obj)
-
-    def may_change(self, request: HttpRequest, key: APIKey | None) -> bool:
-        return self.admin_site.get_model_admin(APIKey).has_change_permission(request, key)
 
 
 class DeleteKey(OwnerGuard, Delete):

@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from config.base.actions import Outcome
-from config.base.admin import when
+from config.base.admin import PartInline, when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.history import Author
 from config.base.text import counted
 from tiers.forms import EmptyTierForm
-from tiers.models import Tier
+from tiers.models import Tier, TierAccess
 from tiers.services import delete_tier
 
 MAX_NAMED = 10
@@ -86,9 +86,16 @@ class RestoreTier(Restore):
     sentences = ("You can assign the tier to users again. Its rate limits apply to those who are still on it.",)
 
 
+class TierAccessInline(PartInline):
+    model = TierAccess
+    fields = ("action", "resource", "host")
+    verbose_name_plural = "Access: what keys of users on this tier can do at most"
+
+
 @admin.register(Tier)
 class TierAdmin(SoftDeleteAdmin):
     row_actions = (DeleteTier(), RestoreTier())
+    inlines = (TierAccessInline,)
     list_display = ("name", "users", "limits", "description", "created")
     list_filter = (("created_at", admin.DateFieldListFilter),)
     search_fields = ("name_folded__has", "description_folded__has")
@@ -96,6 +103,10 @@ class TierAdmin(SoftDeleteAdmin):
     change_form_template = "admin/tiers/change_form.html"
     empty_advice = "A tier bundles rate limits, and every user can be on one. Start with “free”, the tier of new users."
     created = when("created_at", "Created")
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        # A new tier starts with access to everything.
+        return self.inlines if obj is not None else ()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         tiers: Any = super().get_queryset(request)

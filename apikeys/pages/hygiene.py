@@ -7,13 +7,16 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from apikeys.decision.checks import ACTIONS, covers
+from apikeys.decision.checks import ACTIONS, ANY_RESOURCE, covers
 from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission
 from apikeys.usage.analytics import Scope, TimeRange, sums_by
-from config.base.access import FULL_ACCESS
+from config.base.access import FULL_ACCESS, AccessRule
+from config.base.hosts import host_matches
+from tiers.models import Tier, TierAccess
 
 IDLE = USED_WITHIN = timedelta(days=90)
 SOON = timedelta(days=30)
@@ -29,6 +32,8 @@ class Problem(NamedTuple):
     title: str
     advice: str
     keys: Callable[[], APIKeyQuerySet]
+    # Of these keys, or of all: the permissions that are the problem, by key.
+    permissions: Callable[[Iterable[UUID]], dict[UUID, list[KeyPermission]]] | None = None
 
 
 def never_used() -> APIKeyQuerySet:
@@ -55,34 +60,26 @@ def with_unused_permissions() -> APIKeyQuerySet:
     return active().filter(pk__in=list(unused_permissions()))
 
 
+def beyond_tier() -> APIKeyQuerySet:
+    return active().filter(pk__in=list(uncovered_permissions()))
+
+
+def beyond_policy() -> APIKeyQuerySet:
+    """Keys that their owners couldn't create now: the newest of too many, and those that work for too long."""
+    beyond = Q(pk__in=[])
+    for tier in Tier.objects.live().filter(Q(max_keys__isnull=False) | Q(max_key_days__isnull=False)):
+        keys = APIKey.objects.in_use().filter(user__tier=tier)
+        if tier.max_keys is not None:
+            place = Window(RowNumber(), partition_by="user", order_by=("created_at", "pk"))
+            beyond |= Q(pk__in=keys.annotate(place=place).filter(place__gt=tier.max_keys).values("pk"))
+        if tier.max_key_days is not None:
+            latest = F("created_at") + timedelta(days=tier.max_key_days)
+            beyond |= Q(user__tier=tier) & (Q(expires_at__isnull=True) | Q(expires_at__gt=latest))
+    return active().filter(beyond)
+
+
 def active() -> APIKeyQuerySet:
     return APIKey.objects.effective()
-
-
-PROBLEMS = (
-    Problem("never-used", "Never used", "Nobody has used them. Revoke those that were created by mistake.", never_used),
-    Problem(
-        "idle", "Idle 90 days", "They may not be needed any more. Disable them, and revoke them if nobody asks.", idle
-    ),
-    Problem("no-expiry", "No expiry", "They work forever, even if they leak. Set an expiry.", without_expiry),
-    Problem("expiring", "Expiring in 30 days", "Their owners need a new key soon.", expiring),
-    Problem(
-        "unrestricted",
-        "Unrestricted",
-        "They can do everything. Replace that with the permissions they need.",
-        unrestricted,
-    ),
-    Problem(
-        "unexercised",
-        "Unused permissions",
-        "They have permissions that no request of the last 90 days needed.",
-        with_unused_permissions,
-    ),
-)
-
-
-def problem(slug: str) -> Problem | None:
-    return next((item for item in PROBLEMS if item.slug == slug), None)
 
 
 def unused_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:
@@ -114,3 +111,78 @@ def needed(permission: KeyPermission, method: str, endpoint: str) -> bool:
     """Whether the permission allows such a request. The ledger doesn't have the action on a named resource: any counts."""
     action = ACTIONS.get(method, "") if endpoint.startswith("/") else permission.action
     return permission.action in {"*", action} and covers(permission.resource, endpoint)
+
+
+def uncovered_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:
+    """By key, the permissions that the tier of its owner doesn't cover."""
+    everything = TierAccess.objects.filter(ANY_ACTION_ANYWHERE, tier=OuterRef("user__tier"))
+    chosen = active().filter(user__tier__deleted_at__isnull=True, user__tier__isnull=False).filter(~Exists(everything))
+    if keys is not None:
+        chosen = chosen.filter(pk__in=list(keys))
+    tiers = dict(
+        chosen.order_by(F("last_used_at").desc(nulls_last=True)).values_list("pk", "user__tier")[:MAX_COMPARED]
+    )
+    access: dict[int, list[TierAccess]] = {}
+    for rule in TierAccess.objects.filter(tier__in=set(tiers.values())):
+        access.setdefault(rule.tier_id, []).append(rule)
+    uncovered: dict[UUID, list[KeyPermission]] = {}
+    for permission in KeyPermission.objects.filter(api_key__in=list(tiers)):
+        rules = access.get(tiers[permission.api_key_id], [])
+        if not any(includes(rule, permission) for rule in rules):
+            uncovered.setdefault(permission.api_key_id, []).append(permission)
+    return uncovered
+
+
+def includes(rule: AccessRule, permission: AccessRule) -> bool:
+    """Whether `rule` allows all that `permission` allows."""
+    return (
+        rule.action in {"*", permission.action}
+        and host_matches(rule.host, permission.host)
+        and includes_resource(rule.resource, permission.resource)
+    )
+
+
+def includes_resource(wide: str, narrow: str) -> bool:
+    if narrow.endswith("*") and wide not in ANY_RESOURCE:
+        return wide.endswith("/*") and narrow != "*" and covers(wide, narrow.removesuffix("/*") or "/")
+    return covers(wide, narrow)
+
+
+PROBLEMS = (
+    Problem("never-used", "Never used", "Nobody has used them. Revoke those that were created by mistake.", never_used),
+    Problem(
+        "idle", "Idle 90 days", "They may not be needed any more. Disable them, and revoke them if nobody asks.", idle
+    ),
+    Problem("no-expiry", "No expiry", "They work forever, even if they leak. Set an expiry.", without_expiry),
+    Problem("expiring", "Expiring in 30 days", "Their owners need a new key soon.", expiring),
+    Problem(
+        "unrestricted",
+        "Unrestricted",
+        "They can do everything. Replace that with the permissions they need.",
+        unrestricted,
+    ),
+    Problem(
+        "unexercised",
+        "Unused permissions",
+        "They have permissions that no request of the last 90 days needed.",
+        with_unused_permissions,
+        unused_permissions,
+    ),
+    Problem(
+        "beyond-tier",
+        "Not covered by the tier",
+        "Their owner's tier doesn't have access to all that they have permission for, so some requests are denied.",
+        beyond_tier,
+        uncovered_permissions,
+    ),
+    Problem(
+        "beyond-policy",
+        "Beyond the key policy",
+        "Their owner's tier wouldn't allow them now: they are more keys than it allows, or expire too late.",
+        beyond_policy,
+    ),
+)
+
+
+def problem(slug: str) -> Problem | None:
+    return next((item for item in PROBLEMS if item.slug == slug), None)

@@ -34,18 +34,17 @@ class HygieneView(StaffKeysMixin, View):
         lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
         keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
         page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
-        trims = chosen.slug == "unexercised"
-        unused = hygiene.unused_permissions([key.pk for key in page]) if trims else {}
+        permissions = chosen.permissions([key.pk for key in page]) if chosen.permissions else {}
         return self.page(
             "apikeys/pages/hygiene.html",
             problems=[(problem, lists[problem.slug].count()) for problem in hygiene.PROBLEMS],
             chosen=chosen,
             page=page,
-            rows=[(row, unused.get(row.key.pk, [])) for row in key_rows(page)],
+            rows=[(row, permissions.get(row.key.pk, [])) for row in key_rows(page)],
             bulk_actions=[
                 action
                 for action in BULK_ACTIONS
-                if action.may(request.user, APIKey) and (trims or action.name != "trim")
+                if action.may(request.user, APIKey) and (chosen.slug == "unexercised" or action.name != "trim")
             ],
             title="Key hygiene",
         )

@@ -203,7 +203,12 @@ class EditForm(StaleGuard, LiveChoicesForm):
             parent = getattr(self.instance, name)
             if parent is not None:
                 lock_live(parent)  # before the row, in the same order as deletion
-        row = type(self.instance)._base_manager.select_for_update(no_key=True).filter(pk=self.instance.pk).first()
+        row = (
+            type(self.instance)
+            ._base_manager.select_for_update(no_key=True, of=("self",))
+            .filter(pk=self.instance.pk)
+            .first()
+        )
         if row is None or stored_values(row) != self.loaded or self.relations_of(row) != self.relations_of(None):
             raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} has changed")
 
@@ -256,6 +261,8 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
 
     def receive(self) -> None:
         self.data = data = self.data.copy()  # type: ignore[attr-defined]
+        if f"{self.prefix}-{TOTAL_FORM_COUNT}" not in data:
+            self.put_rows(data, map(self.as_posted, self.get_queryset()), [])  # scripts may leave the table out
         subject = subject_of(self.instance, self.prefix)
         try:
             opened = unseal(data.get(self.token_name), subject)
@@ -297,15 +304,18 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         kept = [self.merged(row, present.get(row.pk), opened) for row in posted[:initial]]
         seen = {row.pk for row in posted[:initial]} | opened.fields.keys()
         kept += [self.as_posted(row) for pk, row in present.items() if pk not in seen]
-        rows = (
-            [row for row in kept if row and row.pk],
-            [row for row in [*kept, *posted[initial:]] if row and not row.pk],
-        )
-        for number, row in enumerate([*rows[0], *rows[1]]):
+        existing = [row for row in kept if row and row.pk]
+        new = [row for row in [*kept, *posted[initial:]] if row and not row.pk]
+        self.put_rows(data, existing, new)
+
+    def put_rows(self, data: Any, existing: Iterable[PostedRow], new: Iterable[PostedRow]) -> None:
+        existing = list(existing)
+        rows = [*existing, *new]
+        for number, row in enumerate(rows):
             for name, values in row.cells.items():
                 put(data, f"{self.prefix}-{number}-{name}", values)
-        put(data, f"{self.prefix}-{INITIAL_FORM_COUNT}", [str(len(rows[0]))])
-        put(data, f"{self.prefix}-{TOTAL_FORM_COUNT}", [str(len(rows[0]) + len(rows[1]))])
+        put(data, f"{self.prefix}-{INITIAL_FORM_COUNT}", [str(len(existing))])
+        put(data, f"{self.prefix}-{TOTAL_FORM_COUNT}", [str(len(rows))])
 
     def take_row(self, data: Any, number: int) -> PostedRow:
         start = f"{self.prefix}-{number}-"
@@ -334,7 +344,8 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         return posted
 
     def removed_since(self, posted: PostedRow, opened: Opened) -> PostedRow:
-        words = " ".join(value for name in self.cell_fields() for value in posted.cells.get(name, []))
+        values = [value for name in self.cell_fields() for value in posted.cells.get(name, [])]
+        words = " ".join(filter(None, values))
         self.conflicts.append(
             f"{self.somebody(opened)} removed the row that is now “{words}” while you had this page open. "
             "Save again to add it."
