@@ -1,0 +1,54 @@
+"""The audit of dependencies fails on a known vulnerability, and on nothing that a change isn't at fault for."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+AUDIT = runpy.run_path(str(ROOT / ".ci" / "audit"))
+FLAW = {"id": "CVE-2026-1", "fix_versions": ["1.2"], "aliases": [], "description": ""}
+SAFE = {"name": "django", "version": "5.2", "vulns": []}
+UNSAFE = {"name": "pillow", "version": "1.1", "vulns": [FLAW]}
+UNKNOWN = {"name": "uvloop", "version": "1", "skip_reason": "Dependency not found on PyPI"}
+
+
+def printing(text, status=0):
+    return [sys.executable, "-c", f"import sys; print({text!r}); sys.stderr.write('no route'); sys.exit({status})"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "said"),
+    [
+        ([SAFE], 0, "Audited 1 packages: 0 known vulnerabilities."),
+        ([SAFE, UNSAFE], 1, "pillow 1.1: CVE-2026-1, fixed in 1.2"),
+        ([UNSAFE | {"vulns": [FLAW | {"fix_versions": []}]}], 1, "fixed in no version yet"),
+        ([SAFE, UNKNOWN], 0, "NOT AUDITED: 1 that the service doesn't know."),
+    ],
+)
+def test_a_known_vulnerability_fails(capsys, packages, status, said):
+    assert AUDIT["audit"](printing(json.dumps({"dependencies": packages, "fixes": []}), status)) == status
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "{}", "not json"])
+def test_a_service_that_is_away_is_said_and_does_not_fail(capsys, text):
+    assert AUDIT["audit"](printing(text, 1)) == 0
+    assert capsys.readouterr().out == "NOT AUDITED: no answer from the advisory service.\nno route\n"
+
+
+def test_the_sbom_lists_every_pinned_package(tmp_path):
+    AUDIT["write_sbom"](tmp_path / "new" / "sbom.json")
+    sbom = json.loads((tmp_path / "new" / "sbom.json").read_text())
+    assert sbom["bomFormat"] == "CycloneDX"
+    listed = {(component["name"], component["version"]) for component in sbom["components"]}
+    pinned = set(
+        re.findall(r"^([a-z0-9.-]+)(?:\[[^]]*\])?==([^\s;]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    )
+    assert len(pinned) > 20
+    assert listed == pinned
