@@ -18,8 +18,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from apikeys.gateway.peers import is_among
-from apikeys.jobs.schedule import GRACE, scheduled
-from apikeys.models import APIKey, Job
+from apikeys.jobs import schedule
+from apikeys.models import APIKey
 from config.base.database import drop_connection
 from config.base.http import client_address, problem
 from config.base.metrics import collector
@@ -71,8 +71,8 @@ def jobs() -> list[GaugeMetricFamily]:
     duration = GaugeMetricFamily("gatehouse_job_duration_seconds", "How long its last run took.", labels=["job_name"])
     succeeded = GaugeMetricFamily("gatehouse_job_succeeded", "Whether its last run did: 1 or 0.", labels=["job_name"])
     overdue = GaugeMetricFamily("gatehouse_job_overdue", "Whether nothing runs it when it's due.", labels=["job_name"])
-    for job in Job.objects.filter(name__in=[plan.name for plan in scheduled()]):
-        overdue.add_metric([job.name], int(job.is_overdue(GRACE)))
+    for job in schedule.rows():
+        overdue.add_metric([job.name], int(job.is_overdue(schedule.GRACE)))
         if job.began_at is not None and job.duration is not None:
             last.add_metric([job.name], job.began_at.timestamp())
             duration.add_metric([job.name], job.duration.total_seconds())

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
+
+from apikeys.models import Job
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 # A job is overdue if it should have run this long ago: then nothing runs jobs, or one of them takes very long.
@@ -36,3 +39,8 @@ def scheduled() -> list[Scheduled]:
         purpose = f"Permanently removes what was deleted more than {days:,} days ago."
         jobs.append(Scheduled("purge_deleted", DAY, purpose, ("--yes", f"--days={days}")))
     return jobs
+
+
+def rows() -> QuerySet[Job]:
+    """The jobs of this schedule: there may be others, from a time with other settings."""
+    return Job.objects.filter(name__in=[job.name for job in scheduled()])

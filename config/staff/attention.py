@@ -10,8 +10,8 @@ from django.db.models import Count, Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from apikeys.jobs.schedule import GRACE
-from apikeys.models import APIKey, GatewayTest, Job
+from apikeys.jobs import schedule
+from apikeys.models import APIKey, GatewayTest
 from apikeys.pages import hygiene
 from config.base.text import counted
 from config.staff.traffic import LINKS, Traffic
@@ -76,8 +76,8 @@ def failed_self_tests() -> Iterator[Item]:
 
 
 def jobs() -> Iterator[Item]:
-    known = list(Job.objects.order_by("name"))
-    overdue = [job.name for job in known if job.is_overdue(GRACE)]
+    known = list(schedule.rows())
+    overdue = [job.name for job in known if job.is_overdue(schedule.GRACE)]
     failed = [job.name for job in known if job.is_ok is False and job.name not in overdue]
     for title, names in (("Overdue", overdue), ("Failed", failed)):
         if names:

@@ -150,6 +150,7 @@ def test_a_key_that_is_mostly_denied_is_named(staff_client, alice):
 def test_overdue_jobs_are_named(staff_client):
     Job.objects.create(name="fold_usage", next_at=timezone.now() - DAY)
     Job.objects.create(name="sweep_counters", next_at=timezone.now() + DAY, is_ok=False)
+    Job.objects.create(name="prune_usage", next_at=timezone.now() - DAY)  # from the time when it was scheduled
     assert items(staff_client) == {
         "Overdue jobs: fold_usage.": "/admin/jobs/",
         "Failed jobs: sweep_counters.": "/admin/jobs/",
