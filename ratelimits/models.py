@@ -225,6 +225,10 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return rate_in_words(self.limit, self.period, self.window, self.unit)
 
     @property
+    def max_limit(self) -> int:
+        return MAX_LIMIT if self.unit == self.Unit.REQUESTS else MAX_AMOUNT
+
+    @property
     def owner_noun(self) -> str:
         return "tier" if self.user_id is None else "user"
 
@@ -370,6 +374,24 @@ class Denial(models.Model):
     @property
     def in_words(self) -> str:
         return rate_in_words(self.limit, self.period, self.window, self.unit)
+
+
+class Balance(models.Model):
+    """What was used of a limit in tokens or microcents (ratelimits/balances.py); one row per budget.
+
+    `at` and `span` are the end and the length of the window, in microseconds, as in the counters of requests.
+    """
+
+    key = models.CharField(max_length=200, primary_key=True)
+    at = models.BigIntegerField(default=0, db_default=0, db_index=True)
+    span = models.BigIntegerField(default=0, db_default=0)
+    used = models.BigIntegerField(default=0, db_default=0)
+
+    class Meta:
+        db_table = "rate_limit_balances"
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.used}"
 
 
 class Outage(models.Model):

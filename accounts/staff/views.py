@@ -31,6 +31,7 @@ from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator
 from config.base.views import retry_on_conflict, staff_render, staff_required
+from ratelimits.services import totals_of
 from tiers.models import Tier
 
 MAX_CHANGES = 50
@@ -151,6 +152,7 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "actions": offered_actions(request.user, user),
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
+        "may_top_up": allowed(request.user, user, "ratelimits.change_ratelimit") and totals_of(user).exists(),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }
 
