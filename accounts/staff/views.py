@@ -26,6 +26,7 @@ from accounts.signin.sessions import open_sessions
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
 from accounts.staff.filters import PAGE_SIZES, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
+from accounts.staff.headroom import Used, tightest
 from config.base.csv import csv_response
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
@@ -54,11 +55,13 @@ def user_list(request: HttpRequest) -> HttpResponse:
     size = page_size(request)
     paginator = BoundedPaginator(found.qs, size)
     page = paginator.get_page(request.GET.get("page"))
+    rows = rows_of(page.object_list)
     context = {
         "title": "Users",
         "filter": found,
         "page": page,
-        "rows": rows_of(page.object_list),
+        "rows": rows,
+        "lines": with_usage(rows),
         "capped": paginator.is_capped,
         "columns": [column(request, found.sort, names) for names in COLUMNS],
         "sizes": PAGE_SIZES,
@@ -81,6 +84,12 @@ def rows_of(users: Any) -> list[User]:
     order = {user.pk: position for position, user in enumerate(users)}
     rows = User.objects.filter(pk__in=order).select_related("tier").with_key_counts()
     return sorted(rows, key=lambda user: order[user.pk])
+
+
+def with_usage(users: list[User]) -> list[tuple[User, Used | None]]:
+    """With the rate limit of which they have used the most."""
+    found = tightest(users)
+    return [(user, found.get(user.pk)) for user in users]
 
 
 def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
