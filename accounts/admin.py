@@ -72,6 +72,9 @@ class UserAdmin(SoftDeleteAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return UserChangeList
 
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        return self.choices(request, queryset).matching(search_term), False
+
     # --- Form ---
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -4,16 +4,27 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import BaseUserManager
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
-from accounts.fields import normalize_login
+from accounts.fields import normalize_email, normalize_login
+from config.base.matching import MAX_MATCHES, SHORTEST_INSIDE, Ids, any_of, has_word, ids_with, search
 from config.base.models import LIVE, SoftDeleteQuerySet
+from config.base.text import search_form
+from config.base.text_index import TextIndex, phrase
 from tiers.models import Tier
 
 
 def key_model() -> Any:
     # Keys are in a layer above, so they can't be imported here.
     return apps.get_model("accounts", "User")._meta.get_field("api_keys").related_model
+
+
+SEARCHED = ("username", "email", "name_folded")
+text_index = TextIndex("user", SEARCHED)
+
+
+def user_has(word: str) -> models.Q:
+    return any_of([has_word(name, word) for name in SEARCHED])
 
 
 class UserQuerySet(SoftDeleteQuerySet[Any]):
@@ -37,13 +48,20 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
         return self if actor.is_superuser else self.ordinary()
 
     def matching(self, text: str) -> UserQuerySet:
-        """Users whose name, username or email address contains each word of `text`, in any letter case."""
-        users = self
-        for word in text.split():
-            users = users.filter(
-                models.Q(username__has=word) | models.Q(email__has=word) | models.Q(name_folded__has=word)
-            )
+        """Users whose name, username or email address has each word of `text`, in any letter case."""
+        users: UserQuerySet = search(self, text, condition=user_has, find=self.ids_matching)
         return users
+
+    def ids_matching(self, word: str) -> Ids | None:
+        """None if there are too many; on SQLite, other users than these may be among them."""
+        if connection.vendor != "sqlite":
+            return ids_with(self, (has_word(name, word) for name in SEARCHED))
+        name, email = search_form(word), normalize_email(word)
+        if min(len(name), len(email)) < SHORTEST_INSIDE or not text_index.is_complete(self.db):
+            return ids_with(self, [user_has(word)])
+        expression = f"{{username name_folded}} : {phrase(name)} OR email : {phrase(email)}"
+        found = text_index.find(self.db, expression, MAX_MATCHES + 1)
+        return set(found) if len(found) <= MAX_MATCHES else None
 
     def with_login(self, login: str) -> UserQuerySet:
         """Users, deleted ones included, with this username or email address."""

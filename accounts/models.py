@@ -15,7 +15,7 @@ from django.utils.crypto import salted_hmac
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_username
-from config.base.models import SoftDeleteModel, TimestampedModel, lock_if_live, unique_among_live
+from config.base.models import DELETED, SoftDeleteModel, TimestampedModel, lock_if_live, unique_among_live
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from tiers.models import Tier
@@ -109,7 +109,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         indexes = (
             models.Index(fields=("tier", "deleted_at"), name="user_tier_live"),
             models.Index(fields=("-created_at", "-id"), name="user_newest"),
-            models.Index(fields=("deleted_at",), name="user_deleted_at"),
+            models.Index(fields=("deleted_at",), condition=DELETED, name="user_deleted"),
         )
 
     def __str__(self) -> str:

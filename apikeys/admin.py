@@ -113,10 +113,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
         return KeyChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        start, dots, end = search_term.strip().partition("…")
-        if dots:
-            return queryset.filter(prefix=start, last4=end), False
-        return super().get_search_results(request, queryset, search_term)
+        return queryset.matching(search_term), False
 
     @admin.display(description="Key", ordering="name")
     def key(self, key: APIKey) -> str:

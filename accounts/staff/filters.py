@@ -69,11 +69,12 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
     def filter_queryset(self, queryset: UserQuerySet) -> UserQuerySet:
         if not self.form.cleaned_data.get("state"):
             queryset = queryset.live()
-        found: UserQuerySet = super().filter_queryset(queryset)
-        return found.order_by(*self.ordering())
+        found: UserQuerySet = super().filter_queryset(queryset).order_by(*self.ordering())
+        return found.matching(self.form.cleaned_data.get("q") or "")
 
     def filter_q(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
-        return users.matching(value)
+        """Nothing: search comes last."""
+        return users
 
     def filter_state(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
         if value == "active":

@@ -11,7 +11,6 @@ from apikeys.decision.decide import STATUSES
 from apikeys.gateway.usage_report import MAX_BATCH, MAX_BIGINT, MAX_INT
 from apikeys.gateway.verify import MAX_COST
 from ratelimits.matching import METHOD
-from ratelimits.models import RateLimit
 
 Schema = dict[str, Any]
 
@@ -120,8 +119,7 @@ LIMIT = complete(
         "name": {"type": "string"},
         "limit": {"type": "integer"},
         "period": {"type": "integer"},
-        "window": {"enum": RateLimit.Window.values},
-        "unit": {"enum": RateLimit.Unit.values},
+        "window": {"enum": ["rolling", "fixed", "month"]},
         "mode": {"enum": ["enforce", "observe"]},
         "remaining": {"type": "integer"},
         "reset_after": {"type": "integer"},

@@ -12,10 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from accounts.managers import SEARCHED
+from accounts.models import User
 from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name, normalize_networks
 from config.base.access import AccessRule, known_action
-from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
+from config.base.matching import Ids, any_of, has_word, ids_with, search, starts_with
+from config.base.models import DELETED, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS, RateLimit
@@ -61,6 +64,19 @@ class KeyState(models.TextChoices):
         return list(KeyState)[: list(KeyState).index(self)]
 
 
+LAST = 4  # characters of a secret that are kept
+
+
+def own_conditions(word: str) -> list[models.Q]:
+    conditions = [has_word("name_folded", word), starts_with("prefix", word)]
+    return [*conditions, models.Q(last4=word)] if len(word) == LAST else conditions
+
+
+def key_has(word: str) -> models.Q:
+    owner = [has_word(f"user__{name}", word) for name in SEARCHED]
+    return any_of([*own_conditions(word), *owner])
+
+
 class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
     def in_state(self, state: KeyState) -> APIKeyQuerySet:
         return self.without(*state.earlier).filter(state.condition)
@@ -94,6 +110,24 @@ class APIKeyQuerySet(SoftDeleteQuerySet["APIKey"]):
             return self.none()
         hashes = list(candidate_hashes(secret))
         return self.filter(models.Q(secret_hash__in=hashes) | models.Q(previous_hash__in=hashes))
+
+    def matching(self, text: str) -> APIKeyQuerySet:
+        """The keys that each word of `text` matches: in the name, the owner, the start of the secret or its last four.
+
+        “gate_Ab3dE1…9xYz” is a key as lists show it.
+        """
+        start, dots, end = text.strip().partition("…")
+        if dots:
+            return self.filter(prefix=start, last4=end)
+        keys: APIKeyQuerySet = search(self, text, condition=key_has, find=self.ids_matching)
+        return keys
+
+    def ids_matching(self, word: str) -> Ids | None:
+        """None if there are too many."""
+        owners = User.objects.ids_matching(word)
+        if owners is None:
+            return None
+        return ids_with(self, [*own_conditions(word), models.Q(user__any_of=list(owners))])
 
     def revoke(self, reason: str = "") -> int:
         """Revoke those that aren't revoked yet; returns how many. A revoked key keeps its first reason."""
@@ -190,8 +224,9 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         indexes = (
             models.Index(fields=("user", "is_active"), name="api_keys_user_active"),
             models.Index(fields=("expires_at",), name="api_keys_expires_at"),
-            models.Index(fields=("deleted_at",), name="api_keys_deleted_at"),
+            models.Index(fields=("deleted_at",), condition=DELETED, name="api_keys_deleted"),
             models.Index(fields=("-created_at", "-id"), name="api_keys_newest"),
+            models.Index(fields=("last4",), name="api_keys_last4"),
         )
 
     def __str__(self) -> str:

@@ -57,12 +57,10 @@ class Busiest(NamedTuple):
     failing: list[Busy]
 
 
-def busiest(time_range: TimeRange, limit: int, *, users: int | None = None) -> Busiest:
-    """limit: of each list; of users, `users` if given."""
+def busiest(time_range: TimeRange, limit: int) -> Busiest:
     sql, parameters = parts_of(time_range)
-    limits = [limit, users or limit, limit, MIN_FAILURES, limit]
     with connection.cursor() as cursor:
-        cursor.execute(STATEMENT.format(parts=sql), [*parameters, *limits])
+        cursor.execute(STATEMENT.format(parts=sql), [*parameters, limit, limit, limit, MIN_FAILURES, limit])
         rows = cursor.fetchall()
     return Busiest(
         *(list(busy(rows, kind, of)) for kind, of in (("key", UUID), ("user", int), ("tier", int), ("failing", UUID)))

@@ -10,19 +10,13 @@ from config.base.text import counted
 BAR, GAP, HEIGHT = 2, 1, 20
 
 
-class SparkBar(NamedTuple):
-    x: int
-    y: int
-    height: int
-
-
 class Sparkline(NamedTuple):
     title: str
     total: int
     width: int
-    bars: list[SparkBar]
+    # Of an SVG: all bars are one element, because a list has thousands of them.
+    path: str
     height: int = HEIGHT
-    bar: int = BAR
 
 
 def sparkline(counts: Sequence[int]) -> Sparkline:
@@ -30,7 +24,8 @@ def sparkline(counts: Sequence[int]) -> Sparkline:
     peak = max(counts, default=0)
     bars = []
     for number, count in enumerate(counts):
-        height = max(1, round(count / peak * HEIGHT)) if count else 0
-        bars.append(SparkBar(number * (BAR + GAP), HEIGHT - height, height))
+        if count:
+            height = max(1, round(count / peak * HEIGHT))
+            bars.append(f"M{number * (BAR + GAP)} {HEIGHT}v-{height}h{BAR}v{height}z")
     title = f"{counted(sum(counts), 'request')} in {len(counts)} days, up to {peak:,} per day"
-    return Sparkline(title, sum(counts), len(counts) * (BAR + GAP), bars)
+    return Sparkline(title, sum(counts), len(counts) * (BAR + GAP), "".join(bars))

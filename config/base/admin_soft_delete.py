@@ -137,11 +137,11 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         return badge(f"deleted {ago(row.deleted_at)}", "danger") if row.deleted_at else "–"
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        found: Any
-        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
-        if request.path == reverse("admin:autocomplete"):
-            found = found.live()
-        return found, may_have_duplicates
+        return super().get_search_results(request, self.choices(request, queryset), search_term)
+
+    def choices(self, request: HttpRequest, rows: Any) -> Any:
+        """Fields that complete what you type offer live rows."""
+        return rows.live() if request.path == reverse("admin:autocomplete") else rows
 
     def get_actions(self, request: HttpRequest) -> Any:
         others: dict[str, Any] = super().get_actions(request)

@@ -24,6 +24,8 @@ from config.base.search import folded_fields, folded_values, with_folded
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 LIVE = models.Q(deleted_at__isnull=True)
+# The condition of indexes of deleted rows. SQLite would prefer an index of all rows to any other, to find those that are live.
+DELETED = models.Q(deleted_at__isnull=False)
 
 
 def uuid7(at: datetime | None = None) -> uuid.UUID:

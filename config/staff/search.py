@@ -30,7 +30,7 @@ def groups(site: AdminSite, request: HttpRequest, query: str) -> Iterator[dict[s
         if section.has_view_permission(request):
             live = section.get_queryset(request).live().select_related(*(section.list_select_related or ()))
             found, _ = section.get_search_results(request, live, query)
-            rows = list(found.distinct()[: MAX_FOUND + 1])
+            rows = list(found[: MAX_FOUND + 1])
             name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
             full_list = reverse("users:list" if model is User else name)
             yield {
