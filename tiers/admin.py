@@ -89,7 +89,7 @@ class RestoreTier(Restore):
 class TierAccessInline(PartInline):
     model = TierAccess
     fields = ("action", "resource", "host")
-    verbose_name_plural = "Access: what keys of users on this tier can do at most"
+    verbose_name_plural = "Access for keys of users on this tier"
 
 
 @admin.register(Tier)

@@ -200,5 +200,10 @@ def as_record(row: tuple[Any, ...], *, is_previous: bool, is_outdated: bool) -> 
     )
 
 
-def as_list(value: list[str] | str) -> list[str]:
-    return json.loads(value) if isinstance(value, str) else value
+def as_list(value: list[str] | str) -> Sequence[str]:
+    return parsed(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=1024)
+def parsed(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))

@@ -170,14 +170,14 @@ PROBLEMS = (
     ),
     Problem(
         "beyond-tier",
-        "Not covered by the tier",
+        "Not in the tier",
         "Their owner's tier doesn't have access to all that they have permission for, so some requests are denied.",
         beyond_tier,
         uncovered_permissions,
     ),
     Problem(
         "beyond-policy",
-        "Beyond the key policy",
+        "Over the key policy",
         "Their owner's tier wouldn't allow them now: they are more keys than it allows, or expire too late.",
         beyond_policy,
     ),

@@ -19,9 +19,10 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import new_secret
 from apikeys.services import stored_form
+from config.base.access import Permission
 from config.base.models import uuid7
 from ratelimits.models import RateLimit
-from tiers.models import Tier
+from tiers.models import Tier, TierAccess
 
 USERS, KEYS, DAYS = 200, 300, 30
 BATCH = 2_000
@@ -33,6 +34,18 @@ TIERS = [
     ("pro", "For a product with customers.", 20),
     ("enterprise", "For companies with a support contract.", 100),
 ]
+# What a tier adds to its limits: a key policy, and access to less than everything.
+POLICIES = {"basic": {"max_keys": 5, "max_key_days": 365}}
+ACCESS = {
+    "basic": [
+        Permission("*", "/orders/*"),
+        Permission("read", "/products/*"),
+        Permission("read", "/customers/*"),
+        Permission("create", "/search"),
+        Permission("*", "*", f"sandbox.{DOMAIN}"),
+    ],
+}
+HOSTS = (f"api.{DOMAIN}", f"sandbox.{DOMAIN}")
 # Method, pattern, limit on the first tier, period, window.
 LIMITS = [
     ("", "/*", 60, 60, "rolling"),
@@ -54,7 +67,13 @@ TRAFFIC = [
     ("DELETE", "/orders/1042", 1, "/*"),
 ]
 # Status, reason, weight.
-VERDICTS = [(200, "", 940), (429, "rate_limited", 35), (403, "permission_denied", 15), (401, "expired_key", 10)]
+VERDICTS = [
+    (200, "", 935),
+    (429, "rate_limited", 35),
+    (403, "permission_denied", 15),
+    (401, "expired_key", 10),
+    (403, "tier_denied", 5),
+]
 FIRST_NAMES = "Ada Alan Barbara Carl Chen Dana Edsger Elena Farid Grace Hedy Ines Jun Katya Leslie Mina Noor Olu Priya Radia".split()
 LAST_NAMES = "Abebe Berg Castro Dubois Eriksen Fischer Garcia Haddad Ito Jansen".split()
 PURPOSES = [
@@ -85,8 +104,12 @@ def fill() -> dict[str, int]:
 
 
 def create_tier(name: str, description: str) -> Tier:
-    tier: Tier = Tier.objects.live().get_or_create(name=name, defaults={"description": description})[0]
-    return tier
+    defaults = {"description": description, **POLICIES.get(name, {})}
+    tier, is_new = Tier.objects.live().get_or_create(name=name, defaults=defaults)
+    if is_new and name in ACCESS:
+        tier.access.all().delete()
+        TierAccess.objects.bulk_create(TierAccess(tier=tier, **rule._asdict()) for rule in ACCESS[name])
+    return tier  # type: ignore[no-any-return]
 
 
 def create_limits(tiers: list[Tier]) -> int:
@@ -168,7 +191,8 @@ def new_permissions(key: APIKey, rng: random.Random) -> list[KeyPermission]:
         ("/reports/*", "read"),
     ]
     chosen = rng.sample(choices, rng.randint(1, len(choices)))
-    return [KeyPermission(api_key=key, resource=resource, action=action) for resource, action in chosen]
+    host = HOSTS[1] if rng.random() < 0.1 else ""
+    return [KeyPermission(api_key=key, resource=resource, action=action, host=host) for resource, action in chosen]
 
 
 def create_usage(keys: list[APIKey], rng: random.Random) -> int:
@@ -189,12 +213,16 @@ Limits = dict[tuple[int | None, str], RateLimit]
 def new_events(key: APIKey, limits: Limits, rng: random.Random) -> Iterator[KeyUsage]:
     today = timezone.now()
     per_day = rng.lognormvariate(1.4, 0.9)
-    address, agent = f"198.51.100.{rng.randint(1, 254)}", rng.choice(USER_AGENTS)
+    client = {
+        "ip_address": f"198.51.100.{rng.randint(1, 254)}",
+        "user_agent": rng.choice(USER_AGENTS),
+        "host": rng.choices(HOSTS, [9, 1])[0],
+    }
     for day in range(DAYS):
         date = today - timedelta(days=day)
         busy = 0.4 if date.isoweekday() > 5 else 1.0
         for at in random_times(date, int(rng.gauss(per_day * busy, 1)), rng):
-            yield new_event(key, at, limits, rng, ip_address=address, user_agent=agent)
+            yield new_event(key, at, limits, rng, **client)
 
 
 def random_times(date: datetime, number: int, rng: random.Random) -> Iterator[datetime]:

@@ -9,7 +9,7 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.tools import demo
 from ratelimits.models import RateLimit
-from tiers.models import Tier
+from tiers.models import Tier, TierAccess
 
 
 def counts():
@@ -24,6 +24,14 @@ def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     assert "Created 12 users." in capsys.readouterr().out
 
 
+def test_one_tier_shows_access_and_key_policy(small_demo):
+    demo.fill()
+    basic = Tier.objects.get(name="basic")
+    assert {str(rule) for rule in basic.access.all()} > {"* /orders/*", "* * at sandbox.demo.example"}
+    assert (basic.max_keys, basic.max_key_days) == (5, 365)
+    assert [str(rule) for rule in Tier.objects.get(name="pro").access.all()] == ["* *"]
+
+
 def test_a_second_run_adds_nothing(small_demo, capsys):
     call_command("demo")
     before = counts()
@@ -33,7 +41,7 @@ def test_a_second_run_adds_nothing(small_demo, capsys):
 
 def test_the_rows_are_valid(small_demo):
     demo.fill()
-    for row in [*RateLimit.objects.all(), *User.objects.live(), *APIKey.objects.all()]:
+    for row in [*RateLimit.objects.all(), *User.objects.live(), *APIKey.objects.all(), *TierAccess.objects.all()]:
         row.full_clean(exclude=["password"])
 
 
