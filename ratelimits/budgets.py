@@ -18,6 +18,9 @@ SECOND = 1_000_000
 # How far a clock may step back before counters that lie too far ahead count as stale.
 CLOCK_SLACK = SECOND
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# The unit that is counted when a request is decided; others are reported later.
+REQUESTS = "requests"
+MICROCENTS = "microcents"
 DAY = 24 * 3600
 WEEK = 7 * DAY
 # The first Monday of the epoch, which began on a Thursday.
@@ -43,7 +46,7 @@ class Budget(NamedTuple):
     name: str = ""
     observe: bool = False
     rule_id: int | None = None
-    unit: str = "requests"
+    unit: str = REQUESTS
     billing_day: int = 1
 
     @property
@@ -53,7 +56,7 @@ class Budget(NamedTuple):
     @property
     def is_lasting(self) -> bool:
         """Whether the counter must survive a crash of its store: for windows of a day or more, and units but requests."""
-        return self.window in LASTING or self.unit != "requests" or (self.window == "fixed" and self.period >= DAY)
+        return self.window in LASTING or self.unit != REQUESTS or (self.window == "fixed" and self.period >= DAY)
 
     @property
     def step(self) -> int:
@@ -62,7 +65,7 @@ class Budget(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        return rate_in_words(self.limit, self.period, self.window)
+        return rate_in_words(self.limit, self.period, self.window, self.unit)
 
     def share(self, cost: int) -> int:
         # A cost above the limit never fits, so anything beyond limit + 1 would only make the number larger.
@@ -216,6 +219,13 @@ class BudgetState(NamedTuple):
     exceeded: bool
     resets_at: int = 0
 
+    @property
+    def in_words(self) -> str:
+        """“88 of 100” requests, “12,400 of 100,000 tokens” or “$1.20 of $20.00”."""
+        budget = self.budget
+        left = dollars(self.remaining) if budget.unit == MICROCENTS else f"{self.remaining:,}"
+        return f"{left} of {amount_in_words(budget.limit, budget.unit)}"
+
 
 def state_of(budget: Budget, counter: Counter | None, now: int, cost: int, *, fits: bool) -> BudgetState:
     at, span, used = current(budget, counter, now)
@@ -256,10 +266,24 @@ class Outcome(NamedTuple):
         )
 
 
-def rate_in_words(limit: int, period: int, window: str = "rolling", unit: str = "requests") -> str:
-    """“100 per minute”, “10,000 per day (UTC)”, “5,000 tokens per month” or “1,000 in total”."""
-    amount = f"{limit:,}" if unit == "requests" else f"{limit:,} {unit}"
+def rate_in_words(limit: int, period: int, window: str = "rolling", unit: str = REQUESTS) -> str:
+    """“100 per minute”, “10,000 per day (UTC)”, “5,000 tokens per month” or “$20.00 in total”."""
+    amount = amount_in_words(limit, unit)
     if window in LASTING:
         return f"{amount} {'in total' if window == 'total' else f'per {window}'}"
     words = f"{amount} per {period_in_words(period)}"
     return f"{words} (UTC)" if window == "fixed" else words
+
+
+def amount_in_words(amount: int, unit: str) -> str:
+    """“5,000” requests, “5,000 tokens” or “$20.00”."""
+    if unit == MICROCENTS:
+        return dollars(amount)
+    return f"{amount:,}" if unit == REQUESTS else f"{amount:,} {unit}"
+
+
+def dollars(microcents: int) -> str:
+    """Exact, with two to eight decimals."""
+    whole, rest = divmod(microcents, 10**8)
+    decimals = f"{rest:08}".rstrip("0").ljust(2, "0")
+    return f"${whole:,}.{decimals}"

@@ -12,7 +12,7 @@ from django.http import JsonResponse
 
 from config.base.http import problem
 from config.base.text import counted
-from ratelimits.budgets import WINDOW_SECONDS, Budget, BudgetState, Outcome, month_bounds
+from ratelimits.budgets import REQUESTS, WINDOW_SECONDS, Budget, BudgetState, Outcome, month_bounds
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 EXPOSED = "RateLimit-Policy, RateLimit, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After"
@@ -23,7 +23,7 @@ def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
     headers = {} if outcome.allowed else {"Retry-After": str(outcome.retry_after)}
     states = [state for state in outcome.states if not state.budget.observe]
     if states:
-        tightest = min(states, key=lambda state: (not state.exceeded, state.remaining, -state.reset_after))
+        tightest = min(states, key=tightness)
         headers |= {
             "RateLimit-Policy": ", ".join(policy(state) for state in states),
             "RateLimit": ", ".join(remaining(state) for state in states),
@@ -35,9 +35,16 @@ def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
     return headers | {"Access-Control-Expose-Headers": EXPOSED} if headers else {}
 
 
+def tightness(state: BudgetState) -> tuple[bool, bool, int, int]:
+    """The smallest is the tightest. Amounts of other units can't be compared with requests."""
+    return not state.exceeded, state.budget.unit != REQUESTS, state.remaining, -state.reset_after
+
+
 def policy(state: BudgetState) -> str:
-    window = "" if state.budget.window == "total" else f";w={window_seconds(state)}"
-    return f"{quoted_name(state.budget)};q={state.budget.limit}{window}"
+    budget = state.budget
+    unit = "" if budget.unit == REQUESTS else f';qu="{budget.unit}"'
+    window = "" if budget.window == "total" else f";w={window_seconds(state)}"
+    return f"{quoted_name(budget)};q={budget.limit}{unit}{window}"
 
 
 def remaining(state: BudgetState) -> str:

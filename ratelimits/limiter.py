@@ -11,6 +11,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -18,6 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from ratelimits.budgets import Budget, BudgetState, Charge, Outcome, Reading, state_of
 from ratelimits.recorder import recorder
 from ratelimits.stores import DurableStore, Store, StoreUnavailable
+from ratelimits.stores.balances import forget_balances, has_reported, reported_only, with_balances
 from ratelimits.stores.breaker import Breaker
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.postgresql import ChargeParameters, PostgreSQLStore
@@ -68,6 +70,11 @@ class Limiter:
             raise ValueError("The cost must be 0 or more.")
         if not any(charge.budgets for charge in charges) or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return [Outcome(allowed=True)] * len(charges)
+        if has_reported(charges):
+            outcomes = with_balances(charges, partial(self.hit_many, fail_closed=fail_closed, clock=clock), clock)
+            for outcome in outcomes:
+                recorder.record(reported_only(outcome))
+            return outcomes
         if self.breaker.is_open:
             return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed, clock=clock)
         try:
@@ -84,7 +91,7 @@ class Limiter:
         run: executes the statement, which passes the parameters to rate_limit_charge, and returns that procedure's answer.
         Returns None, with nothing charged, if the counters are elsewhere, unavailable or locked.
         """
-        if not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open:
+        if not isinstance(self.store, PostgreSQLStore) or self.breaker.is_open or has_reported(charges):
             return None
         readings = self.store.hit_with(run, charges)
         return None if readings is None else self._charged(charges, readings)
@@ -95,6 +102,12 @@ class Limiter:
         """What `hit` would return, without charging anything."""
         if not budgets or not (fail_closed or settings.RATE_LIMITER_ENABLED):
             return Outcome(allowed=True)
+        if has_reported([Charge(budgets, cost)]):
+
+            def hit(charges: Sequence[Charge]) -> list[Outcome]:
+                return [self.peek(*charge, fail_closed=fail_closed, clock=clock) for charge in charges]
+
+            return with_balances([Charge(budgets, cost)], hit, clock)[0]
         # Without the store, a cost of 0 looks at what the durable store has.
         look = [Charge(budgets, 0)]
         if self.breaker.is_open:
@@ -109,6 +122,7 @@ class Limiter:
         """Forget what was counted under these budget keys. Raises StoreUnavailable."""
         if keys:
             self.store.reset(keys)
+            forget_balances(keys)
 
     def close(self) -> None:
         """Close this thread's connections, and stop probing a store that is down."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -89,10 +89,9 @@ def compiled(rows: Iterable[Any], *, own: bool = False) -> Rules:
     overall: PatternTrie[Rule] = PatternTrie()
     is_empty = True
     for path, method, host, is_overall, pk, name, limit, period, window, mode, unit in rows:
-        if unit == RateLimit.Unit.REQUESTS:
-            rule = Rule(pk, name, limit, period, window, mode == RateLimit.Mode.OBSERVE, unit, own, bool(is_overall))
-            (overall if is_overall else specific).add(path, rule, method, host)
-            is_empty = is_empty and not is_overall
+        rule = Rule(pk, name, limit, period, window, mode == RateLimit.Mode.OBSERVE, unit, own, bool(is_overall))
+        (overall if is_overall else specific).add(path, rule, method, host)
+        is_empty = is_empty and not is_overall
     return Rules(specific, None if is_empty else overall)
 
 
@@ -109,6 +108,15 @@ def by_period(row: list[Any]) -> tuple[int, int]:
 def own_rules_of(user_id: int) -> Rules:
     rows = rows_of(user_id=user_id)
     return compiled(rows, own=True) if rows else NO_RULES
+
+
+def own_rules_of_users(user_ids: Collection[int]) -> dict[int, Rules]:
+    """Of those that have any."""
+    rows: dict[int, list[Any]] = {}
+    limits = RateLimit.objects.effective().filter(user__in=user_ids).order_by("period", "pk")
+    for user_id, *row in limits.values_list("user_id", *COLUMNS):
+        rows.setdefault(user_id, []).append(row)
+    return {user_id: compiled(of_user, own=True) for user_id, of_user in rows.items()}
 
 
 def forget_rules() -> None:

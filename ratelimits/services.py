@@ -11,10 +11,10 @@ from django.db import transaction
 from django.db.models import Q
 
 from config.base.history import ADDITION, CHANGE, Author, changes_between, snapshot
-from ratelimits.budgets import rule_key
+from ratelimits.budgets import amount_in_words, rule_key
 from ratelimits.limiter import limiter
 from ratelimits.matching import pattern_shape
-from ratelimits.models import RULE, Denial, RateLimit
+from ratelimits.models import RULE, Denial, RateLimit, RateLimitQuerySet
 from ratelimits.rules import default_budget, forget_rules
 from tiers.models import Tier
 
@@ -86,6 +86,32 @@ def set_mode(limits: Iterable[RateLimit], mode: str, author: Author) -> int:
                 changed += 1
     forget_rules()
     return changed
+
+
+def totals_of(user: Any) -> RateLimitQuerySet:
+    """The user's prepaid limits that are in force."""
+    effective: RateLimitQuerySet = RateLimit.objects.effective()
+    return effective.filter(user=user, window=RateLimit.Window.TOTAL).order_by("name")
+
+
+def top_up(limit: RateLimit, amount: int, author: Author) -> RateLimit:
+    """Add `amount` to a user's total. Returns the limit as it is afterwards. Raises ValidationError."""
+    if amount < 1:
+        raise ValidationError("Enter an amount of 1 or more.")
+    with transaction.atomic():
+        raised: RateLimit | None = totals_of(limit.user_id).select_for_update(of=("self",)).filter(pk=limit.pk).first()
+        if raised is None:
+            raise ValidationError("This rate limit was deleted, has ended, or isn't a total. Choose another one.")
+        room = raised.max_limit - raised.limit
+        if amount > room:
+            raise ValidationError(f"The limit can be at most {raised.max_limit:,}: enter an amount up to {room:,}.")
+        before = snapshot(raised)
+        raised.limit += amount
+        raised.save(update_fields=["limit"])
+        note = f"Topped up by {amount_in_words(amount, raised.unit)}."
+        author.record(raised, CHANGE, changes=changes_between(before, snapshot(raised)), note=note)
+    forget_rules()
+    return raised
 
 
 def reset_owner(owner: str, author: Author) -> int:

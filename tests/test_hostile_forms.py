@@ -7,7 +7,6 @@ import re
 import pytest
 
 from accounts.management.groups import create_groups
-from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, signed_in
 from tests.pages import forms_in
 from tests.rows import make_key, make_limit
@@ -24,7 +23,7 @@ STAFF_PAGES = (
     "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",
     "/admin/apikeys/apikey/{key}/rotate/", "/admin/apikeys/apikey/{key}/expire/", "/admin/apikeys/apikey/{key}/revoke/",
     "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/usage/requests/", "/admin/accounts/user/{alice}/change/",
-    "/admin/auth/group/add/", "/users/{alice}/erase/", "/admin/jobs/",
+    "/admin/auth/group/add/", "/users/{alice}/erase/", "/admin/jobs/", "/users/{alice}/top-up/",
 )  # fmt: skip
 HOLDER_PAGES = (
     "/account/", "/account/usage/", "/account/usage/requests/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
@@ -68,8 +67,9 @@ def places(alice, free, settings):
     create_groups()
     key = make_key(alice)
     make_event(key)
-    make_limit(free)
-    return {"alice": alice.pk, "tier": free.pk, "limit": RateLimit.objects.get().pk, "key": key.pk}
+    limit = make_limit(free)
+    make_limit(None, user=alice, name="prepaid", window="total")
+    return {"alice": alice.pk, "tier": free.pk, "limit": limit.pk, "key": key.pk}
 
 
 def check_page(client, address):

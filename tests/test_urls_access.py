@@ -192,6 +192,7 @@ EXPECTED = r"""
 /users/<int:pk>/sign-out/                                                in  403 403 ok
 /users/<int:pk>/suspend/                                                 in  403 403 ok
 /users/<int:pk>/tier/                                                    in  403 403 ok
+/users/<int:pk>/top-up/                                                  in  403 403 ok
 /users/<int:pk>/verify/                                                  in  403 403 to
 /users/add/                                                              in  403 403 ok
 /users/bulk/                                                             405 405 405 405
@@ -313,7 +314,7 @@ OPEN = {"admin/login/", "admin/logout/"}
 # URLs that create, delete or do something aren't pages to view.
 DOES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
-    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/",
+    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "/top-up/",
 )  # fmt: skip
 
 

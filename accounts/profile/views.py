@@ -22,7 +22,7 @@ from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
 from config.base.views import retry_on_conflict
-from ratelimits.budgets import Budget, BudgetState, rate_in_words
+from ratelimits.budgets import Budget, BudgetState
 from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
 from ratelimits.rules import default_budget, owner_of_user
@@ -143,7 +143,7 @@ def limits(request: HttpRequest) -> HttpResponse:
 def limit_row(path: str, budget: Budget, state: BudgetState | None) -> dict[str, Any]:
     return {
         "path": path,
-        "words": rate_in_words(budget.limit, budget.period, budget.window),
+        "words": budget.in_words,
         "state": state,
         "resets_at": datetime.fromtimestamp(state.resets_at, UTC) if state and state.reset_after else None,
     }

@@ -6,6 +6,7 @@ from accounts.staff import views as staff_views
 from accounts.staff.action_views import UserActionView, UserBulkView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
 from accounts.staff.import_views import user_import
+from accounts.staff.limit_views import user_top_up
 
 app_name = "users"
 
@@ -17,6 +18,7 @@ urlpatterns = [
     path("bulk/", UserBulkView.as_view(), name="bulk"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
+    path("<int:pk>/top-up/", user_top_up, name="top_up"),
     path("<int:pk>/picture/", staff_views.user_picture, name="picture"),
     *(
         path(f"<int:pk>/{action.name}/", UserActionView.as_view(action=action), name=action.name)

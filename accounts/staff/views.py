@@ -26,11 +26,13 @@ from accounts.signin.sessions import open_sessions
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
 from accounts.staff.filters import PAGE_SIZES, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
+from accounts.staff.headroom import Used, tightest
 from config.base.csv import csv_response
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator
 from config.base.views import retry_on_conflict, staff_render, staff_required
+from ratelimits.services import totals_of
 from tiers.models import Tier
 
 MAX_CHANGES = 50
@@ -53,11 +55,13 @@ def user_list(request: HttpRequest) -> HttpResponse:
     size = page_size(request)
     paginator = BoundedPaginator(found.qs, size)
     page = paginator.get_page(request.GET.get("page"))
+    rows = rows_of(page.object_list)
     context = {
         "title": "Users",
         "filter": found,
         "page": page,
-        "rows": rows_of(page.object_list),
+        "rows": rows,
+        "lines": with_usage(rows),
         "capped": paginator.is_capped,
         "columns": [column(request, found.sort, names) for names in COLUMNS],
         "sizes": PAGE_SIZES,
@@ -80,6 +84,12 @@ def rows_of(users: Any) -> list[User]:
     order = {user.pk: position for position, user in enumerate(users)}
     rows = User.objects.filter(pk__in=order).select_related("tier").with_key_counts()
     return sorted(rows, key=lambda user: order[user.pk])
+
+
+def with_usage(users: list[User]) -> list[tuple[User, Used | None]]:
+    """With the rate limit of which they have used the most."""
+    found = tightest(users)
+    return [(user, found.get(user.pk)) for user in users]
 
 
 def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
@@ -151,6 +161,7 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "actions": offered_actions(request.user, user),
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
+        "may_top_up": allowed(request.user, user, "ratelimits.change_ratelimit") and totals_of(user).exists(),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }
 

@@ -11,6 +11,7 @@ from apikeys.decision.decide import STATUSES
 from apikeys.gateway.usage_report import MAX_BATCH, MAX_BIGINT, MAX_INT
 from apikeys.gateway.verify import MAX_COST
 from ratelimits.matching import METHOD
+from ratelimits.models import RateLimit
 
 Schema = dict[str, Any]
 
@@ -119,7 +120,8 @@ LIMIT = complete(
         "name": {"type": "string"},
         "limit": {"type": "integer"},
         "period": {"type": "integer"},
-        "window": {"enum": ["rolling", "fixed", "month"]},
+        "window": {"enum": RateLimit.Window.values},
+        "unit": {"enum": RateLimit.Unit.values},
         "mode": {"enum": ["enforce", "observe"]},
         "remaining": {"type": "integer"},
         "reset_after": {"type": "integer"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from django.utils import timezone
 from apikeys.decision.ledger import storable
 from apikeys.decision.statements import identifier, moment
 from apikeys.gateway import json_input
+from apikeys.gateway.charges import charge_limits
 from apikeys.gateway.json_input import InvalidInput
 from apikeys.models import KeyUsage
 from apikeys.secrets import masked
@@ -33,12 +34,11 @@ FIELDS: dict[str, json_input.Reader] = {
     "error_message": json_input.text(2_000),
     "metadata": json_input.json_object(10_000),
 }
-# Denied requests never reached the API, so their events stay as they are.
 UPDATE = """
 UPDATE key_usage SET
     status_code = COALESCE(%s, status_code), response_time_ms = %s, tokens_used = %s, cost_microcents = %s,
     error_message = %s, metadata = %s, reported_at = %s, updated_at = %s
-WHERE id = %s AND reported_at IS NULL AND reason = ''
+WHERE id = %s
 """
 
 Report = dict[str, Any]
@@ -71,31 +71,39 @@ def read_report(item: Any, number: int) -> Report:
 
 
 def record(reports: Sequence[Report]) -> dict[str, Any]:
-    """Write the reports in one transaction.
+    """Write the reports, and charge them to limits in tokens or cost, in one transaction.
 
     Returns how many events were `recorded`, how many were left `unchanged` (already reported, or denied), and the
     `unknown` IDs.
     """
-    # The first report of each event; sorted, so that two batches can't deadlock.
+    # The first report of each event.
     by_event = {report["event_id"]: report for report in reversed(reports)}
-    now = moment(timezone.now())
-    rows = [as_row(by_event[event_id], now) for event_id in sorted(by_event)]
     with transaction.atomic():
-        known = set(KeyUsage.objects.filter(pk__in=by_event).values_list("pk", flat=True))
-        recorded = update_events(rows)
+        events = locked_events(by_event)
+        # Denied requests never reached the API, so their events stay as they are.
+        open_events = [event for event in events if event.reported_at is None and not event.reason]
+        update_events([by_event[event.id] for event in open_events])
+        charge_limits((event, by_event[event.id]) for event in open_events)
+    known = {event.id for event in events}
     unknown = [str(event_id) for event_id in by_event if event_id not in known]
+    recorded = len(open_events)
     unchanged = len(reports) - len(unknown) - recorded
     for result, number in (("recorded", recorded), ("unchanged", unchanged), ("unknown", len(unknown))):
         USAGE_REPORTS.labels(result).inc(number)
     return {"recorded": recorded, "unchanged": unchanged, "unknown": unknown}
 
 
-def update_events(rows: Sequence[tuple[Any, ...]]) -> int:
-    if not rows:
-        return 0
-    with connection.cursor() as cursor:
-        cursor.executemany(UPDATE, rows)
-        return int(cursor.rowcount)
+def locked_events(ids: Collection[UUID]) -> list[KeyUsage]:
+    """Sorted, so that two batches can't deadlock."""
+    found = KeyUsage.objects.filter(pk__in=ids).select_for_update(no_key=True).order_by("pk")
+    return list(found.only("user_id", "host", "method", "endpoint", "reason", "reported_at"))
+
+
+def update_events(reports: Sequence[Report]) -> None:
+    now = moment(timezone.now())
+    if reports:
+        with connection.cursor() as cursor:
+            cursor.executemany(UPDATE, [as_row(report, now) for report in reports])
 
 
 def as_row(report: Mapping[str, Any], now: Any) -> tuple[Any, ...]:

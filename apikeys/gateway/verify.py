@@ -107,6 +107,7 @@ def limit_as_json(state: BudgetState) -> dict[str, Any]:
         "limit": budget.limit,
         "period": budget.period,
         "window": budget.window,
+        "unit": budget.unit,
         "mode": "observe" if budget.observe else "enforce",
         "remaining": state.remaining,
         "reset_after": state.reset_after,

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from accounts.models import User
@@ -22,6 +23,8 @@ from apikeys.services import stored_form
 from config.base.access import Permission
 from config.base.models import uuid7
 from ratelimits.models import RateLimit
+from ratelimits.rules import owner_of_user
+from ratelimits.stores.balances import charge_reports
 from tiers.models import Tier, TierAccess
 
 USERS, KEYS, DAYS = 200, 300, 30
@@ -98,8 +101,10 @@ def fill() -> dict[str, int]:
         tiers = [create_tier(name, description) for name, description, _ in TIERS]
         limits = create_limits(tiers)
         users = create_users(tiers, rng)
+        limits += create_prepaid(users)
         keys = create_keys(users, rng)
     events = create_usage(keys, rng)
+    charge_tokens(users)
     return {"rate limits": limits, "users": len(users), "keys": len(keys), "usage events": events}
 
 
@@ -119,9 +124,26 @@ def create_limits(tiers: list[Tier]) -> int:
             values = {"tier": tier, "method": method, "path": path, "period": period, "window": window}
             defaults = values | {"limit": limit * factor}
             created += RateLimit.objects.get_or_create(name=f"{name}-{number}", defaults=defaults)[1]
+        tokens = {
+            "tier": tier,
+            "path": "/*",
+            "limit": 250_000 * factor,
+            "window": "month",
+            "unit": "tokens",
+            "overall": True,
+        }
+        created += RateLimit.objects.get_or_create(name=f"{name}-tokens", defaults=tokens)[1]
     observed = {"tier": tiers[0], "method": "GET", "path": "/customers/*", "limit": 20, "mode": RateLimit.Mode.OBSERVE}
     created += RateLimit.objects.get_or_create(name="free-customers-trial", defaults=observed)[1]
     return created
+
+
+def create_prepaid(users: list[User]) -> int:
+    """One user has $20.00 for searches."""
+    if not users:
+        return 0
+    values = {"limit": 20 * 10**8, "unit": "microcents", "window": "total", "path": "/search", "overall": True}
+    return int(RateLimit.objects.get_or_create(name="search-prepaid", defaults=values | {"user": users[0]})[1])
 
 
 def create_users(tiers: list[Tier], rng: random.Random) -> list[User]:
@@ -205,6 +227,19 @@ def create_usage(keys: list[APIKey], rng: random.Random) -> int:
             set_last_use(key, events)
             created += len(events)
     return created
+
+
+def charge_tokens(users: list[User]) -> None:
+    """Charge what this month's events took, as their reports would have."""
+    begin = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    limits = {limit.tier_id: limit for limit in RateLimit.objects.filter(tier__isnull=False, unit="tokens")}
+    used = KeyUsage.objects.filter(user__in=users, created_at__gte=begin).values_list("user__tier", "user")
+    amounts = {
+        limits[tier_id].budget(owner_of_user(user_id)): amount
+        for tier_id, user_id, amount in used.annotate(amount=Sum("tokens_used")).exclude(amount=None)
+    }
+    with transaction.atomic():
+        charge_reports(amounts)
 
 
 Limits = dict[tuple[int | None, str], RateLimit]

@@ -6,7 +6,7 @@ A key keeps its secret. It's found by our hash of the foreign one (apikeys/secre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from ratelimits.models import RateLimit
 
 VIA = "manage.py import_keys"
 BATCH = 500
+PROGRESS_EVERY = 10_000
 # Columns that can differ between the lines of one key: each line has one of its permissions.
 OF_ONE_PERMISSION = frozenset({"host", "resource", "action", "is_allowed", "conditions"})
 KEPT = ("last_used_at", "last_used_ip", "expires_at", "rate_limit", "rate_period")
@@ -74,14 +75,16 @@ class KeyPlan:
             self.problems += [Problem(line, "" if name == "__all__" else name, message) for message in messages]
 
 
-def plan_keys(content: bytes) -> KeyPlan:
-    """What importing the file would do. Raises FileError."""
+def plan_keys(content: bytes, progress: Callable[[int], None]) -> KeyPlan:
+    """What importing the file would do. progress: told how many lines are read. Raises FileError."""
     plan = KeyPlan()
     by_hash: dict[str, Draft] = {}
     lines = KeyLines(content, READERS)
     has_permissions = "permissions" in lines.columns or not OWN_COLUMNS.isdisjoint(lines.columns)
-    for line in lines:
+    for done, line in enumerate(lines, start=1):
         read_line(plan, by_hash, line, has_permissions=has_permissions)
+        if done % PROGRESS_EVERY == 0:
+            progress(done)
     plan.problems += lines.problems
     refuse_same_starts(plan)
     for batch in batches(plan.drafts):

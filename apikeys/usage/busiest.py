@@ -57,10 +57,12 @@ class Busiest(NamedTuple):
     failing: list[Busy]
 
 
-def busiest(time_range: TimeRange, limit: int) -> Busiest:
+def busiest(time_range: TimeRange, limit: int, *, users: int | None = None) -> Busiest:
+    """limit: of each list; of users, `users` if given."""
     sql, parameters = parts_of(time_range)
+    limits = [limit, users or limit, limit, MIN_FAILURES, limit]
     with connection.cursor() as cursor:
-        cursor.execute(STATEMENT.format(parts=sql), [*parameters, limit, limit, limit, MIN_FAILURES, limit])
+        cursor.execute(STATEMENT.format(parts=sql), [*parameters, *limits])
         rows = cursor.fetchall()
     return Busiest(
         *(list(busy(rows, kind, of)) for kind, of in (("key", UUID), ("user", int), ("tier", int), ("failing", UUID)))

@@ -10,11 +10,12 @@ from django.db.models import Count, Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.staff.headroom import NEAR, near_quota
 from apikeys.jobs import schedule
 from apikeys.models import APIKey, GatewayTest
 from apikeys.pages import hygiene
 from config.base.text import counted
-from config.staff.traffic import LINKS, Traffic
+from config.staff.traffic import LINKS, Traffic, active_users
 from ratelimits.models import Denial, Outage
 
 EXPIRING = timedelta(days=7)
@@ -38,6 +39,8 @@ def attention(user: Any, found: Traffic | None) -> list[Item]:
         items += [*outages(), *rate_limited()]
     if user.has_perm("apikeys.view_apikey"):
         items += [*failed_self_tests(), *expiring_keys()]
+    if user.has_perm("ratelimits.view_ratelimit") and found is not None:
+        items += near_their_quota(found)
     if user.has_perm("apikeys.view_job"):
         items += jobs()
     if found is not None:
@@ -68,6 +71,13 @@ def rate_limited() -> Iterator[Item]:
         yield Item(
             f"Sign-in is throttled for {counted(counts['sign_ins'], 'user or address', 'users and addresses')}.", url
         )
+
+
+def near_their_quota(found: Traffic) -> Iterator[Item]:
+    users = {used.user.pk for used in near_quota(active_users(found.busiest))}
+    if users:
+        text = f"{counted(len(users), 'user')} used {NEAR} % or more of a quota."
+        yield Item(text, f"{reverse('ratelimits:limited_now')}#near")
 
 
 def failed_self_tests() -> Iterator[Item]:

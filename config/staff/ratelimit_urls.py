@@ -6,13 +6,19 @@ from django.urls import path
 
 from accounts.staff.forms import UserMatchForm
 from config.staff.owners import owners_of
+from config.staff.traffic import near_quota_of_active
 from ratelimits.pages import views
 
 app_name = "ratelimits"
 
 urlpatterns = [
     path("match/", views.MatchTester.as_view(form_class=UserMatchForm), name="match_tester"),
-    path("limited/", views.limited_now, {"name_owners": owners_of}, name="limited_now"),
+    path(
+        "limited/",
+        views.limited_now,
+        {"name_owners": owners_of, "find_near_quota": near_quota_of_active},
+        name="limited_now",
+    ),
     path("limited/reset/", views.reset, name="reset"),
     path("copy/", views.copy, name="copy"),
 ]

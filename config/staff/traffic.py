@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.staff.headroom import Used, near_quota
 from apikeys.models import APIKey
 from apikeys.models.usage import REASONS
 from apikeys.usage.analytics import Row, Scope, TimeRange, sums_by
@@ -22,6 +24,9 @@ from ratelimits.models import RateLimit
 from tiers.models import Tier
 
 MAX_LISTED = 5
+# Of so many of the busiest users, the quotas are looked at.
+MAX_ACTIVE = 1000
+MAX_NEAR = 100
 # Reasons with a color of their own in the chart; the rest are added up.
 MAX_REASONS = 4
 OTHER = "Other reasons"
@@ -115,7 +120,17 @@ def traffic(period: Period) -> Traffic:
     unit = "hour" if period.is_by_hour else "day"
     rows = sums_by((unit, "reason", "limit"), Scope(), period.time_range)
     earlier = sums_by(("reason", "limit"), Scope(), period.earlier)
-    return Traffic(period, rows, earlier, busiest(period.time_range, MAX_LISTED))
+    return Traffic(period, rows, earlier, busiest(period.time_range, MAX_LISTED, users=MAX_ACTIVE))
+
+
+def near_quota_of_active() -> list[Used]:
+    """Of the users with the most requests of the last 24 hours."""
+    return near_quota(active_users(busiest(PERIODS["24h"].time_range, 0, users=MAX_ACTIVE)))[:MAX_NEAR]
+
+
+def active_users(found: Busiest) -> QuerySet[User]:
+    users: QuerySet[User] = User.objects.live().filter(pk__in=[line.pk for line in found.users])
+    return users.select_related("tier")
 
 
 def chart(found: Traffic) -> dict[str, Any]:
@@ -176,11 +191,12 @@ class TopList:
 
 def top_lists(found: Traffic) -> list[TopList]:
     keys = APIKey.objects.select_related("user").in_bulk([line.pk for line in found.busiest.keys])
-    users = User.objects.in_bulk([line.pk for line in found.busiest.users])
+    busy_users = found.busiest.users[:MAX_LISTED]
+    users = User.objects.in_bulk([line.pk for line in busy_users])
     tiers = Tier.objects.in_bulk([line.pk for line in found.busiest.tiers])
     return [
         TopList("Endpoints", endpoints(found)),
-        TopList("Users", list(lines(found.busiest.users, users, "user", lambda user: user.username))),
+        TopList("Users", list(lines(busy_users, users, "user", lambda user: user.username))),
         TopList("API keys", list(lines(found.busiest.keys, keys, "key", lambda key: key.pk))),
         TopList("Tiers", list(lines(found.busiest.tiers, tiers, "tier", lambda tier: tier.pk))),
     ]

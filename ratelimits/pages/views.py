@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -91,8 +91,12 @@ class Owner(NamedTuple):
 
 @staff_required("ratelimits.view_ratelimit")
 @require_safe
-def limited_now(request: HttpRequest, name_owners: Callable[[Iterable[str]], dict[str, Owner]]) -> HttpResponse:
-    """name_owners: by what stands for them in counters."""
+def limited_now(
+    request: HttpRequest,
+    name_owners: Callable[[Iterable[str]], dict[str, Owner]],
+    find_near_quota: Callable[[], Sequence[Any]],
+) -> HttpResponse:
+    """name_owners: by what stands for them in counters. find_near_quota: each with user, limit, state and percent."""
     recorder.flush()  # other workers write theirs within a second
     shown = Paginator(Denial.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
         request.GET.get("page")
@@ -106,6 +110,7 @@ def limited_now(request: HttpRequest, name_owners: Callable[[Iterable[str]], dic
         "ratelimits/pages/limited_now.html",
         "Recently rate limited",
         rows=rows,
+        near_quota=find_near_quota(),
         page_obj=shown,
         outages=Outage.objects.all()[:10],
         store=store_name(),

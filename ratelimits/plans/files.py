@@ -23,6 +23,9 @@ LIMIT_FIELDS = ("name", "host", "path", "method", "limit", "unit", "period", "wi
 REQUIRED = ("path", "limit")
 NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
 
+# Each is compared with all others of its tier, in one transaction.
+MAX_LIMITS = 2_000
+
 Reader = Callable[[Node], Any]
 
 
@@ -107,6 +110,8 @@ class Reading:
         root = self.mapping(document, {"tiers"}, required=("tiers",))
         entries = [self.tier(node) for node in self.items(root.get("tiers"))]
         self.tiers = [entry for entry in entries if entry]
+        if sum(len(tier.limits or ()) for tier in self.tiers) > MAX_LIMITS:
+            self.problems.append(document.fault(f"A file can have at most {MAX_LIMITS:,} rate limits."))
         self.refuse_twice([(entry.node, entry.name, "name") for entry in self.tiers])
         self.refuse_twice(
             [

@@ -45,7 +45,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tiers": (("tiers",), BASE),
     "tiers.admin": (("tiers.admin", "tiers.forms"), TIERS),
     "stores": (("ratelimits.stores",), (*TIERS, "ratelimits")),
-    "ratelimits": (("ratelimits",), (*TIERS, "stores")),
+    "ratelimits": (("ratelimits", "ratelimits.models"), (*TIERS, "stores")),
     "ratelimits.pages": (("ratelimits.pages",), RATELIMITS),
     "plans": (("ratelimits.plans",), RATELIMITS),
     "ratelimits.admin": (

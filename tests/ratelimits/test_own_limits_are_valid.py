@@ -14,7 +14,8 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from ratelimits.advice import METHODS
-from ratelimits.models import MAX_AMOUNT, MAX_LIMIT, MAX_PERIOD, WEEK, RateLimit
+from ratelimits.budgets import WEEK
+from ratelimits.models import MAX_AMOUNT, MAX_LIMIT, MAX_PERIOD, RateLimit
 from ratelimits.services import copy_limits
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit

@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = plan_keys(read(options["file"]))
+            plan = plan_keys(read(options["file"]), self.show_progress)
         except FileError as error:
             raise CommandError(f"{error} Nothing was imported.") from None
         if plan.problems:
@@ -58,6 +58,9 @@ class Command(BaseCommand):
         idle = sum(not draft.permissions for draft in plan.drafts)
         if idle:
             self.stdout.write(f"{counted(idle, 'key')} without permissions can't do anything until you edit them.")
+
+    def show_progress(self, done: int) -> None:
+        self.stdout.write(f"{done:,} lines read.")
 
 
 def read(name: str) -> bytes:

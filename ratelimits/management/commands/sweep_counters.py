@@ -8,6 +8,7 @@ from config.base.text import counted
 from ratelimits.limiter import limiter
 from ratelimits.recorder import prune
 from ratelimits.stores import StoreUnavailable
+from ratelimits.stores.balances import sweep_balances
 
 
 class Command(BaseCommand):
@@ -36,4 +37,4 @@ class Command(BaseCommand):
             checked += batch
             if checked // batch % 100 == 0:
                 self.stdout.write(f"Checked {min(checked, total):,} of {total:,} counters, removed {removed:,}.")
-        return removed
+        return removed + sweep_balances()

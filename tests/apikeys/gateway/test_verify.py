@@ -40,6 +40,7 @@ def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
                 "limit": 100,
                 "period": 60,
                 "window": "rolling",
+                "unit": "requests",
                 "mode": "enforce",
                 "remaining": 99,
                 "reset_after": 1,

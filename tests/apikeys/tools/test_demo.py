@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.core.management import call_command
+from django.db.models import Sum
+from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.tools import demo
-from ratelimits.models import RateLimit
+from ratelimits.models import Balance, RateLimit
 from tiers.models import Tier, TierAccess
 
 
@@ -19,7 +21,7 @@ def counts():
 def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     call_command("demo")
     tiers, limits, users, keys, usage = counts()
-    assert (tiers, limits, users, keys) == (4, 25, 12, 20)
+    assert (tiers, limits, users, keys) == (4, 30, 12, 20)
     assert usage > 0
     assert "Created 12 users." in capsys.readouterr().out
 
@@ -43,6 +45,13 @@ def test_the_rows_are_valid(small_demo):
     demo.fill()
     for row in [*RateLimit.objects.all(), *User.objects.live(), *APIKey.objects.all(), *TierAccess.objects.all()]:
         row.full_clean(exclude=["password"])
+
+
+def test_this_months_tokens_are_charged(small_demo):
+    demo.fill()
+    begin = timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    reported = KeyUsage.objects.filter(created_at__gte=begin).aggregate(sum=Sum("tokens_used"))["sum"]
+    assert Balance.objects.aggregate(sum=Sum("used"))["sum"] == reported
 
 
 def test_nobody_can_sign_in_as_a_demo_user(small_demo):

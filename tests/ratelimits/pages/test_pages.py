@@ -159,7 +159,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, 
             window="rolling", first_at=now, last_at=now, count=1,
         )  # fmt: skip
     staff_client.get(url("limited_now"))
-    with django_assert_num_queries(6):  # session, user, count, refusals, accounts, outages
+    with django_assert_num_queries(8):  # session, user, count, denials, accounts, active users, fold state, outages
         assert "user0" in text_of(staff_client.get(url("limited_now")))
 
 

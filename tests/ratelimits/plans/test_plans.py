@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from config.base import documents
 from config.base.access import Permission
 from ratelimits.models import RateLimit
+from ratelimits.plans import files
 from tests.rows import make_limit
 from tiers.models import Tier, TierAccess
 
@@ -345,6 +346,13 @@ def test_hosts_are_written_in_one_form(apply, free):
     apply(text)
     assert RateLimit.objects.get().host == "xn--bcher-kva.example"
     assert apply(text) == "No differences.\n"
+
+
+def test_a_file_with_very_many_limits_is_refused(apply, monkeypatch):
+    monkeypatch.setattr(files, "MAX_LIMITS", 1)
+    text = "tiers: [{name: free, limits: [{path: /a, limit: 1}]}, {name: x, limits: [{path: /a, limit: 1}]}]"
+    assert "Line 1, column 1: A file can have at most 1 rate limits." in apply(text)
+    assert not RateLimit.objects.exists()
 
 
 def test_a_large_file_is_refused(apply, monkeypatch):

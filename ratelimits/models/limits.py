@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -25,8 +24,6 @@ MAX_PERIOD = 31 * 24 * 3600
 MAX_LIMIT = 2**31 - 1
 # Of tokens or microcents: the largest number that header fields can have (RFC 9651, section 3.3.1).
 MAX_AMOUNT = 10**15 - 1
-# For the page of users who were recently rate limited.
-RECENT = dt.timedelta(minutes=5)
 
 
 # The period that is stored for windows that have their own.
@@ -225,6 +222,10 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return rate_in_words(self.limit, self.period, self.window, self.unit)
 
     @property
+    def max_limit(self) -> int:
+        return MAX_LIMIT if self.unit == self.Unit.REQUESTS else MAX_AMOUNT
+
+    @property
     def owner_noun(self) -> str:
         return "tier" if self.user_id is None else "user"
 
@@ -327,66 +328,3 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         self.path = normal_pattern(self.path)
         # Unused, but part of the unique constraint: one monthly quota per path.
         self.period = PERIODS.get(self.window, self.period)
-
-
-class DenialQuerySet(models.QuerySet["Denial"]):
-    def recent(self) -> DenialQuerySet:
-        return self.filter(last_at__gte=timezone.now() - RECENT)
-
-
-class Denial(models.Model):
-    """How often a budget was exceeded; one row per budget, written about once a second by each worker."""
-
-    key = models.CharField(max_length=200, unique=True)
-    owner = models.CharField(max_length=64)
-    rate_limit = models.ForeignKey(RateLimit, models.CASCADE, null=True, related_name="denials")
-    name = models.CharField(max_length=100)
-    limit = models.PositiveBigIntegerField()
-    period = models.PositiveIntegerField()
-    window = models.CharField(max_length=10)
-    unit = models.CharField(max_length=10, default="requests", db_default="requests")
-    billing_day = models.PositiveSmallIntegerField(default=1, db_default=1)
-    # In observe mode, the requests were allowed.
-    observed = models.BooleanField(default=False, db_default=False)
-    count = models.PositiveBigIntegerField("requests", default=0, db_default=0)
-    first_at = models.DateTimeField("since")
-    last_at = models.DateTimeField("last")
-
-    objects = DenialQuerySet.as_manager()
-
-    class Meta:
-        db_table = "rate_limit_denials"
-        ordering = ("-last_at",)
-        indexes = (models.Index(fields=("-last_at",), name="rate_limit_denials_newest"),)
-
-    def __str__(self) -> str:
-        return f"{self.owner} at {self.name}"
-
-    @property
-    def budget(self) -> Budget:
-        rate = (self.key, self.limit, self.period, self.window, self.name)
-        return Budget(*rate, self.observed, self.rate_limit_id, self.unit, self.billing_day)
-
-    @property
-    def in_words(self) -> str:
-        return rate_in_words(self.limit, self.period, self.window, self.unit)
-
-
-class Outage(models.Model):
-    """A time when a worker couldn't reach the rate limit store, and how many requests it decided without it."""
-
-    store = models.CharField(max_length=20)
-    node = models.CharField("worker", max_length=100)
-    error = models.CharField(max_length=500)
-    began_at = models.DateTimeField("started")
-    ended_at = models.DateTimeField("ended", null=True)
-    allowed = models.PositiveBigIntegerField(default=0, db_default=0)
-    denied = models.PositiveBigIntegerField(default=0, db_default=0)
-
-    class Meta:
-        db_table = "rate_limit_outages"
-        ordering = ("-began_at",)
-        indexes = (models.Index(fields=("-began_at",), name="rate_limit_outages_newest"),)
-
-    def __str__(self) -> str:
-        return f"{self.store} unavailable to {self.node}"

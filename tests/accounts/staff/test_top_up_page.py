@@ -1,0 +1,74 @@
+"""The form that tops up a user's prepaid limit."""
+
+from __future__ import annotations
+
+import pytest
+
+from ratelimits.models import RateLimit
+from tests.accounts.people import signed_in
+from tests.rows import make_staff
+
+
+@pytest.fixture
+def prepaid(alice):
+    return RateLimit.objects.create(
+        user=alice, name="prepaid", path="/*", window="total", unit="microcents", limit=10**8
+    )
+
+
+@pytest.fixture
+def address(alice):
+    return f"/users/{alice.pk}/top-up/"
+
+
+def test_staff_top_up_from_the_users_page(staff_client, alice, prepaid, address):
+    assert address in staff_client.get(f"/users/{alice.pk}/").content.decode()
+    page = staff_client.get(f"{address}?limit={prepaid.pk}").content.decode()
+    assert "prepaid: $1.00 in total" in page
+    response = staff_client.post(address, {"limit": prepaid.pk, "amount": "50000000"}, follow=True)
+    assert "Rate limit “prepaid” topped up: $1.50 in total." in response.content.decode()
+    prepaid.refresh_from_db()
+    assert prepaid.limit == 150_000_000
+
+
+@pytest.mark.parametrize(
+    ("amount", "error"),
+    [
+        ("-5", "Enter an amount of 1 or more."),
+        ("0", "Enter an amount of 1 or more."),
+        ("1.5", "Enter a whole number."),
+        (str(2**63), "Enter a smaller amount."),
+        (str(2**63 - 1), "enter an amount up to 999,999,900,000,000"),
+        (str(10**15), "enter an amount up to 999,999,899,999,999."),
+    ],
+)
+def test_an_impossible_amount_is_an_error_at_the_field_and_stays(staff_client, prepaid, address, amount, error):
+    page = staff_client.post(address, {"limit": prepaid.pk, "amount": amount}).content.decode()
+    assert error.split("999,999,900")[0] in page
+    assert f'value="{amount}"' in page
+    prepaid.refresh_from_db()
+    assert prepaid.limit == 10**8
+
+
+def test_somebody_elses_limit_cannot_be_chosen(staff_client, bob, prepaid, address):
+    other = RateLimit.objects.create(user=bob, name="bobs", path="/*", window="total", limit=5)
+    page = staff_client.post(address, {"limit": other.pk, "amount": "5"}).content.decode()
+    assert "Choose a rate limit from the list." in page
+    other.refresh_from_db()
+    assert other.limit == 5
+
+
+def test_without_a_total_the_page_says_how_to_make_one(staff_client, alice, address):
+    assert address not in staff_client.get(f"/users/{alice.pk}/").content.decode()
+    page = staff_client.get(address).content.decode()
+    assert "has no prepaid rate limit" in page
+    assert f"/admin/ratelimits/ratelimit/add/?user={alice.pk}&amp;window=total" in page
+
+
+def test_staff_without_the_permission_are_turned_away(alice, bob, prepaid, address):
+    assert signed_in(make_staff("viewer", "accounts.view_user")).get(address).status_code == 403
+    changer = make_staff("changer", "accounts.view_user", "ratelimits.change_ratelimit", "ratelimits.view_ratelimit")
+    page = signed_in(changer).get(f"/users/{bob.pk}/top-up/")
+    assert (page.status_code, "Create rate limit" in page.content.decode()) == (200, False)
+    staff = make_staff("other")
+    assert signed_in(changer).get(f"/users/{staff.pk}/top-up/").status_code == 403
