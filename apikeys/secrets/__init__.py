@@ -16,7 +16,12 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from apikeys.secrets.foreign import digests_of, is_imported_form
+from apikeys.secrets.foreign import (
+    contains_imported_secret,
+    digests_of,
+    has_distinctive_forms,
+    is_imported_form,
+)
 from config.base.logs import without_secrets
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -61,14 +66,17 @@ def is_our_form(text: str) -> bool:
 def contains_secret(text: str) -> bool:
     """Whether a secret, or a large part of one, is anywhere in `text`."""
     pattern = rf"{re.escape(settings.API_KEY_PREFIX)}_[0-9A-Za-z]{{{MIN_PARTIAL_LENGTH},}}"
-    return re.search(pattern, fully_decoded(text)) is not None
+    decoded = fully_decoded(text)
+    return re.search(pattern, decoded) is not None or contains_imported_secret(decoded)
 
 
 def contains_whole_secret(target: str) -> bool:
     prefix = f"{settings.API_KEY_PREFIX}_"
-    if prefix not in target and "%" not in target:
+    if prefix not in target and "%" not in target and not has_distinctive_forms():
         return False
     text = fully_decoded(target)
+    if contains_imported_secret(text):
+        return True
     length = len(prefix) + RANDOM_LENGTH + CHECKSUM_LENGTH
     return any(
         is_our_form(text[found.start() : found.start() + length]) for found in re.finditer(re.escape(prefix), text)

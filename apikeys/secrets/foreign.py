@@ -47,16 +47,28 @@ class SecretFormat(NamedTuple):
 
 
 _accepted: tuple[tuple[str, re.Pattern[str]], ...] = ()
+# Of these, those whose secrets can be told from any other text: their start has letters and an underscore of its own.
+_distinctive: tuple[re.Pattern[str], ...] = ()
+DISTINCTIVE = re.compile(r"\(\w{2,}_\[")
 
 
 def accept(formats: Iterable[SecretFormat]) -> None:
     """Accept secrets of these formats in this process, and no others but our own."""
-    global _accepted  # noqa: PLW0603  (read for every malformed secret, and replaced as a whole)
+    global _accepted, _distinctive  # noqa: PLW0603  (read for every malformed secret, and replaced as a whole)
     _accepted = tuple((known.algorithm, re.compile(known.pattern, re.ASCII)) for known in formats)
+    _distinctive = tuple(pattern for _, pattern in _accepted if DISTINCTIVE.match(pattern.pattern))
 
 
 def is_imported_form(secret: str) -> bool:
     return any(pattern.fullmatch(secret) for _, pattern in _accepted)
+
+
+def has_distinctive_forms() -> bool:
+    return bool(_distinctive)
+
+
+def contains_imported_secret(text: str) -> bool:
+    return any(pattern.search(text) for pattern in _distinctive)
 
 
 def digests_of(secret: str) -> list[str]:

@@ -241,6 +241,24 @@ def test_a_secret_that_another_key_has_opens_nothing_new(slow, alice):
     assert deleted.secret_hash == ImportedKey.objects.get().marker
 
 
+@pytest.mark.parametrize("target", ["/s/{}", "/s?x={}", "/s?a%5bb%5d={}&c", "/s%2f{}"])
+def test_a_key_of_the_starter_in_a_url_is_denied(slow, key, target, verify):
+    for secret in (slow, slow.replace("_", "%5F", 1).replace("f", "%66", 1)):
+        assert verify(key=key.secret, method="GET", path=target.format(secret))["reason"] == "malformed_key"
+    assert verify(key=key.secret, method="GET", path=target.format("fai_other").replace("%2f", "/"))["allowed"]
+
+
+def test_other_imported_keys_do_not_make_urls_suspicious(import_keys, key, verify):
+    import_keys(as_csv(hash_row(), package_row(PACKAGE_SECRET)))
+    for path in ("/acme_live_settings", f"/{PACKAGE_SECRET}", "/abcdefgh.json"):
+        assert verify(key=key.secret, method="GET", path=path)["allowed"]
+
+
+def test_a_key_of_the_starter_in_a_search_is_removed_from_the_url(slow, staff_client):
+    response = staff_client.get("/admin/apikeys/apikey/", {"q": slow})
+    assert (response.status_code, slow in response["Location"]) == (302, False)
+
+
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
