@@ -14,7 +14,7 @@ import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import EMPTY_VALUES, RegexValidator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -37,6 +37,7 @@ VERDICTS = (
 )
 VERDICTS_IN_WORDS = {"allowed": "Allowed", "denied": "Denied", **REASONS}
 STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
+SEGMENT = re.compile(r"\{[^{}]*\}")
 NUMBER = re.compile(r"[0-9]{1,18}")
 MAX_AMOUNT = 2**63 - 1
 
@@ -152,6 +153,13 @@ class AmountFilter(django_filters.Filter):  # type: ignore[misc]
         super().__init__(field_name, "gte", min_value=0, max_value=MAX_AMOUNT, **options)
 
 
+def regex_of(pattern: str) -> str:
+    """Of a pattern with {name} for a segment, and perhaps a last * for everything below."""
+    segments = pattern.removesuffix("/*").split("/")
+    path = "/".join("[^/]+" if SEGMENT.fullmatch(segment) else re.escape(segment) for segment in segments)
+    return f"^{path}{'(/.*)?' if pattern.endswith('/*') else ''}$"
+
+
 def mono(placeholder: str = "") -> forms.TextInput:
     return forms.TextInput(attrs={"class": "mono", "placeholder": placeholder})
 
@@ -171,7 +179,7 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
     method = django_filters.CharFilter("method", label="Method", max_length=MAX_METHOD_LENGTH, widget=mono("GET"))
     host = HostFilter("host", label="Host", max_length=MAX_GIVEN_LENGTH, widget=mono("api.example.com"))
     path = django_filters.CharFilter(
-        label="Path", method="filter_path", max_length=255, widget=mono("/orders or /orders/*")
+        label="Path", method="filter_path", max_length=255, widget=mono("/orders/{id} or /orders/*")
     )
     address = AddressFilter("ip_address", label="Client address", max_length=60, widget=mono())
     slower = AmountFilter("response_time_ms", label="Slower than (ms)")
@@ -218,6 +226,10 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
         return rows.filter(status_code__gte=first, status_code__lt=first + 100)
 
     def filter_path(self, rows: QuerySet[KeyUsage], name: str, value: str) -> QuerySet[KeyUsage]:
+        if "{" in value:
+            return rows.filter(endpoint__regex=regex_of(value))
+        if value.endswith("/*"):
+            return rows.filter(Q(endpoint=value[:-2]) | Q(endpoint__startswith=value[:-1]))
         below = value.removesuffix("*")
         return rows.filter(endpoint=value) if below == value else rows.filter(endpoint__startswith=below)
 

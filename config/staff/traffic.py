@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
@@ -79,7 +81,9 @@ class Trend:
         if not self.before:
             return "none before" if self.value else "as before"
         percent = round(100 * (self.value - self.before) / self.before)
-        return f"{percent:+,} %" if percent else "as before"
+        if not percent:
+            return "as before"
+        return f"{abs(percent):,} % {'more' if percent > 0 else 'fewer'}"
 
 
 @dataclass(frozen=True)
@@ -177,14 +181,12 @@ class Line:
     label: str
     requests: int
     denied: int
-    query: str = ""
+    url: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class TopList:
-    """query, of a line: what leads to its usage; empty if it has no page."""
-
     title: str
     lines: list[Line]
 
@@ -205,8 +207,11 @@ def top_lists(found: Traffic) -> list[TopList]:
 def lines(busy: Iterable[Busy], rows: dict[Any, Any], name: str, value: Any) -> Iterable[Line]:
     for pk, requests, denied in busy:
         row = rows.get(pk)
-        label, query = (row_label(row), f"{name}={value(row)}") if row is not None else ("removed", "")
-        yield Line(label, requests, denied, query, str(row.user) if isinstance(row, APIKey) else "")
+        if row is None:
+            yield Line("removed", requests, denied)
+        else:
+            url = f"{reverse('usage:staff')}?{urlencode({name: value(row)})}"
+            yield Line(row_label(row), requests, denied, url, str(row.user) if isinstance(row, APIKey) else "")
 
 
 def row_label(row: Any) -> str:
@@ -224,4 +229,9 @@ def endpoints(found: Traffic) -> list[Line]:
         path = paths.get(limit, "")
         requests[path] += sums.requests
         denied[path] += sums.refused
-    return [Line(path or "no rate limit", count, denied[path]) for path, count in requests.most_common(MAX_LISTED)]
+    return [
+        Line(
+            path or "no rate limit", count, denied[path], LINKS.url(*found.period.time_range, path=path) if path else ""
+        )
+        for path, count in requests.most_common(MAX_LISTED)
+    ]

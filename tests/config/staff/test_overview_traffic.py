@@ -66,7 +66,7 @@ def test_totals_of_each_period(staff_client, requests, folded, period, total, de
 def test_figures_are_compared_to_the_period_before(staff_client, requests, folded):
     folded()
     shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
-    assert shown == {"requests": (1, "+400 %"), "allowed": (1, "+200 %"), "denied": (0, "none before")}
+    assert shown == {"requests": (1, "400 % more"), "allowed": (1, "200 % more"), "denied": (0, "none before")}
 
 
 def test_nothing_new_is_as_before(staff_client, alice):
@@ -75,6 +75,9 @@ def test_nothing_new_is_as_before(staff_client, alice):
     key = make_key(alice)
     event(key, HOUR)
     event(key, 25 * HOUR)
+    event(key, 26 * HOUR)
+    assert staff_client.get("/admin/").context["trends"][0].change == "50 % fewer"
+    event(key, HOUR)
     assert staff_client.get("/admin/").context["trends"][0].change == "as before"
 
 
@@ -130,9 +133,12 @@ def test_the_busiest_come_first(staff_client, requests, folded, period):
 
 def test_each_line_leads_to_its_usage(staff_client, requests):
     context = staff_client.get("/admin/").context
-    for found in context["top_lists"][1:]:
+    for found in context["top_lists"]:
         for line in found.lines:
-            assert staff_client.get(f"/admin/usage/?{line.query}").status_code == 200
+            assert not line.url or staff_client.get(line.url).status_code == 200
+    orders = next(line for line in context["top_lists"][0].lines if line.label == "/orders/{id}")
+    rows = staff_client.get(orders.url).context["page"].rows
+    assert sorted(row.endpoint for row in rows) == ["/orders/1", "/orders/2"]
 
 
 def test_what_is_gone_is_named_so(staff_client, requests):
