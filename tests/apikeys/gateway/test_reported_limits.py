@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
 import pytest
+from django.core.management import call_command
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -159,6 +160,25 @@ def test_a_users_own_limit_is_charged_instead_of_the_tiers(chat, tokens, report,
     report(verify(key=bobs, method="POST", path="/chat")["event_id"], tokens_used=7)
     assert left(chat()) == {"own": 20}
     assert left(verify(key=bobs, method="POST", path="/chat")) == {"tokens": 993}
+
+
+def test_a_top_up_allows_the_next_request(chat, report, alice):
+    limit = RateLimit.objects.create(user=alice, name="prepaid", unit="tokens", limit=50, path="/chat", window="total")
+    report(chat()["event_id"], tokens_used=80)
+    assert not chat()["allowed"]
+    call_command("top_up", "alice", "prepaid", "30")
+    assert not chat()["allowed"]
+    call_command("top_up", "alice", "prepaid", "1")
+    assert left(chat()) == {"prepaid": 1}
+    limit.delete()
+    assert left(chat()) == {"default": 99}
+
+
+def test_a_top_up_of_requests_allows_the_next_one(chat, alice):
+    RateLimit.objects.create(user=alice, name="prepaid", limit=2, path="/chat", window="total")
+    assert [chat()["allowed"] for _ in range(3)] == [True, True, False]
+    call_command("top_up", "alice", "prepaid", "1")
+    assert [chat()["allowed"] for _ in range(2)] == [True, False]
 
 
 def test_the_default_tier_is_charged_once_the_users_tier_has_ended(chat, pro, alice, report, tokens):
