@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -24,6 +25,7 @@ from config.base.actions import Outcome
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.models import lock_live
 from config.base.stale import EditForm
+from config.base.text import exact
 from tiers.models import Tier
 
 BATCH = 500
@@ -98,22 +100,26 @@ def sign_out(users: UserQuerySet, author: Author) -> Outcome:
     return change_all(users.live(), {"session_epoch": next_epoch}, author, note="Signed out everywhere.")
 
 
-def set_tier(users: UserQuerySet, author: Author, tier: Tier | None) -> Outcome:
-    """Move users who aren't on `tier` (None: no tier) to it.
+def set_tier(users: UserQuerySet, author: Author, tier: Tier | None, until: datetime | None = None) -> Outcome:
+    """Move users who aren't on `tier` (None: no tier) to it, until a time or without an end.
 
     Raises ConcurrentDeletion, a ValidationError, if the tier was deleted since it was chosen.
     """
     return change_all(
-        on_another_tier(users, tier),
-        {"tier": tier},
+        on_another_tier(users, tier, until),
+        {"tier": tier, "tier_until": until},
         author,
-        changes=lambda user: [Change(field="tier", old=str(user.tier or "–"), new=str(tier or "–"))],
+        changes=lambda user: changes_between(tier_words(user.tier, user.tier_until), tier_words(tier, until)),
         prepare=lambda _users: lock_live(tier) if tier else None,
     )
 
 
-def on_another_tier(users: UserQuerySet, tier: Tier | None) -> UserQuerySet:
-    return users.live().exclude(tier=tier) if tier else users.live().filter(tier__isnull=False)
+def on_another_tier(users: UserQuerySet, tier: Tier | None, until: datetime | None = None) -> UserQuerySet:
+    return users.live().exclude(models.Q(tier=tier, tier_until=until))
+
+
+def tier_words(tier: Tier | None, until: datetime | None) -> dict[str, str]:
+    return {"tier": str(tier or "–"), "tier until": exact(until) if until else "–"}
 
 
 def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outcome:

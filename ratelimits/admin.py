@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 
 from config.base.actions import Action, Outcome
@@ -30,6 +31,19 @@ class MethodFilter(admin.SimpleListFilter):
         if self.value() is None:
             return queryset
         return queryset.filter(method="" if self.value() == "any" else self.value())
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = "belongs to"
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("tier", "A tier"), ("user", "A user"), ("ended", "A user, ended")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "ended":
+            return queryset.filter(ends_at__lte=timezone.now())
+        return queryset if self.value() is None else queryset.filter(user__isnull=self.value() == "tier")
 
 
 class DeleteLimit(Delete):
@@ -76,16 +90,19 @@ class Enforce(SetMode):
 
 @admin.register(RateLimit)
 class RateLimitAdmin(SoftDeleteAdmin):
-    list_display = ("name", "tier", "path_column", "limit_column", "mode_column", "updated")
+    list_display = ("name", "owner_column", "path_column", "limit_column", "mode_column", "updated")
     list_filter = (
+        OwnerFilter,
         "tier",
         "mode",
         "window",
+        "unit",
+        "overall",
         MethodFilter,
         ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("tier", "user")
-    search_fields = ("name_folded__has", "path")
+    search_fields = ("name_folded__has", "path", "user__username__has")
     autocomplete_fields = ("tier", "user")
     fields = (
         "tier", "user", "host", "path", "method", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name",
@@ -103,7 +120,16 @@ class RateLimitAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
-        return format_html('<span class="mono">{}</span>', f"{limit.method} {limit.path}".strip())
+        return format_html('<span class="mono">{}</span>', limit.requests)
+
+    @admin.display(description="Tier or user", ordering="tier__name")
+    def owner_column(self, limit: RateLimit) -> str:
+        if limit.user is None:
+            return str(limit.tier)
+        ended = limit.ends_at is not None and limit.ends_at <= timezone.now()
+        return format_html(
+            '<a href="{}">{}</a> {}', limit.user.get_absolute_url(), limit.user, badge("ended") if ended else ""
+        )
 
     @admin.display(description="Limit", ordering="limit")
     def limit_column(self, limit: RateLimit) -> str:

@@ -17,7 +17,9 @@ TAMPERED = ("", "-1", "9" * 30, "1e309", "\0", "é💥", "x" * 5000)
 SEARCH = "/admin/search/"
 STAFF_PAGES = (
     SEARCH, "/users/", "/users/add/", "/users/import/", "/users/{alice}/", "/users/{alice}/edit/", "/users/{alice}/tier/",
-    "/users/{alice}/suspend/", "/users/{alice}/delete/", "/admin/tiers/tier/", "/admin/tiers/tier/add/", "/admin/tiers/tier/{tier}/change/",
+    "/users/{alice}/limits/add/",
+    "/users/{alice}/limits/{own}/", "/users/{alice}/limits/{own}/end/", "/users/{alice}/suspend/", "/users/{alice}/delete/",
+    "/admin/tiers/tier/", "/admin/tiers/tier/add/", "/admin/tiers/tier/{tier}/change/",
     "/admin/ratelimits/ratelimit/", "/admin/ratelimits/ratelimit/add/", "/admin/ratelimits/ratelimit/{limit}/change/",
     "/admin/ratelimits/copy/", "/admin/ratelimits/match/", "/admin/ratelimits/limited/", "/admin/apikeys/apikey/",
     "/admin/apikeys/apikey/add/", "/admin/apikeys/apikey/find/", "/admin/apikeys/apikey/{key}/change/",
@@ -67,9 +69,9 @@ def places(alice, free, settings):
     create_groups()
     key = make_key(alice)
     make_event(key)
-    limit = make_limit(free)
+    limit, own = make_limit(free), make_limit(None, "/orders", user=alice)
     make_limit(None, user=alice, name="prepaid", window="total")
-    return {"alice": alice.pk, "tier": free.pk, "limit": limit.pk, "key": key.pk}
+    return {"alice": alice.pk, "tier": free.pk, "limit": limit.pk, "own": own.pk, "key": key.pk}
 
 
 def check_page(client, address):

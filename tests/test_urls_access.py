@@ -184,6 +184,9 @@ EXPECTED = r"""
 /users/<int:pk>/delete/                                                  in  403 403 ok
 /users/<int:pk>/edit/                                                    in  403 403 ok
 /users/<int:pk>/erase/                                                   in  403 403 ok
+/users/<int:pk>/limits/<int:limit_pk>/                                   in  403 403 ok
+/users/<int:pk>/limits/<int:limit_pk>/end/                               in  403 403 ok
+/users/<int:pk>/limits/add/                                              in  403 403 ok
 /users/<int:pk>/picture/                                                 in  403 404 404
 /users/<int:pk>/reactivate/                                              in  403 403 to
 /users/<int:pk>/resend-verification/                                     in  403 403 to
@@ -238,6 +241,7 @@ def world(free):
         "group": Group.objects.create(name="support").pk,
         "tier": free.pk,
         "ratelimit": limit.pk,
+        "own_limit": RateLimit.objects.create(user=owner, path="/x", limit=1, period=1).pk,
         "apikey": key.pk,
         "keyusage": make_event(key).pk,
         "logentry": LogEntry.objects.get().pk,
@@ -258,6 +262,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
         "<path:object_id>": world.get(model, 1),
         "<path:content_type_id>": 1,
         "<int:pk>": world["user"],
+        "<int:limit_pk>": world["own_limit"],
         "<uuid:key_id>": world["apikey"],
         "<uuid:pk>": world["keyusage"],
         r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",
@@ -314,7 +319,7 @@ OPEN = {"admin/login/", "admin/logout/"}
 # URLs that create, delete or do something aren't pages to view.
 DOES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
-    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "/top-up/",
+    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "/top-up/", "/<int:limit_pk>/", "/end/",
 )  # fmt: skip
 
 

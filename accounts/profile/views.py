@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -19,15 +18,11 @@ from accounts import services
 from accounts.addresses import is_verified
 from accounts.models import User
 from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
+from accounts.profile.limits import effective_limits
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
 from config.base.views import retry_on_conflict
-from ratelimits.budgets import Budget, BudgetState
-from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
-from ratelimits.rules import default_budget, owner_of_user
-
-MOST_LIMITS = 100
 
 
 @require_safe
@@ -123,27 +118,12 @@ def close(request: HttpRequest) -> HttpResponse:
 @login_required
 def limits(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
-    tier, default = user.effective_tier, default_budget(owner_of_user(user.pk))
-    rows = [] if tier is None else tier.rate_limits.live().filter(mode=RateLimit.Mode.ENFORCE)[:MOST_LIMITS]
-    paths = {limit.budget(owner_of_user(user.pk)): f"{limit.method} {limit.path}".strip() for limit in rows}
-    outcome = limiter().peek([*paths, default])
-    states = {state.budget: state for state in outcome.states}
+    effective = effective_limits(user, mode=RateLimit.Mode.ENFORCE)
     context = {
         "title": "Rate limits",
-        "tier": tier,
-        "rows": [
-            limit_row(path, budget, states.get(budget))
-            for budget, path in [*paths.items(), (default, "Everything else" if paths else "Everything")]
-        ],
-        "degraded": outcome.degraded,
+        "tier": user.effective_tier,
+        "tier_until": None if user.tier_has_ended else user.tier_until,
+        "rows": effective.rows,
+        "degraded": effective.degraded,
     }
     return render(request, "accounts/profile/limits.html", context)
-
-
-def limit_row(path: str, budget: Budget, state: BudgetState | None) -> dict[str, Any]:
-    return {
-        "path": path,
-        "words": budget.in_words,
-        "state": state,
-        "resets_at": datetime.fromtimestamp(state.resets_at, UTC) if state and state.reset_after else None,
-    }

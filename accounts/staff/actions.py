@@ -166,7 +166,7 @@ class ChangeTier(UserAction):
     matching = "live"
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
-        return services.set_tier(rows, author, data["tier"])
+        return services.set_tier(rows, author, data["tier"], data["tier_until"])
 
 
 class Erase(UserAction):

@@ -4,21 +4,23 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import DAY_OF_MONTH, User
 from accounts.rights import protected_fields
 from config.base.actions import ActionForm
-from config.base.forms import LiveChoicesForm
+from config.base.forms import LiveChoicesForm, TimeInput
 from config.base.stale import EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
-from ratelimits.rules import owner_of_user
+from ratelimits.rules import own_rules_of, owner_of_user
 from tiers.models import Tier
 
 
 class UserForm(LiveChoicesForm):
     class Meta:
         model = User
-        fields = ("name", "username", "email", "tier")
+        fields = ("name", "username", "email", "tier", "billing_day")
+        error_messages = {"billing_day": dict.fromkeys(("min_value", "max_value", "invalid"), DAY_OF_MONTH)}
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "username": forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
@@ -27,10 +29,15 @@ class UserForm(LiveChoicesForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.fields["billing_day"].required = False  # a script that leaves it out means the first
         tier: Any = self.fields["tier"]
         tier.empty_label = "No tier (the default limit applies)"
         if self.instance.pk is None:
             tier.initial = Tier.objects.default()
+
+    def clean_billing_day(self) -> int:
+        day: int | None = self.cleaned_data["billing_day"]
+        return self.instance.billing_day if day is None else day
 
 
 class UserEditForm(EditForm, UserForm):
@@ -50,9 +57,26 @@ class TierForm(StaleGuard, ActionForm):
     tier = forms.ModelChoiceField(
         Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
     )
+    tier_until = forms.DateTimeField(
+        required=False,
+        widget=TimeInput(),
+        label="Tier until",
+        help_text="UTC. Afterwards the user is on the default tier. Empty: no end.",
+        error_messages={"invalid": "Enter a valid date and time, for example 2027-01-31 00:00."},
+    )
 
     def __init__(self, data: Any, *, row: User) -> None:
-        super().__init__(data, row=row, initial={"tier": row.tier_id})
+        until = {} if row.tier_until is None or row.tier_has_ended else {"tier_until": row.tier_until}
+        super().__init__(data, row=row, initial={"tier": row.tier_id, **until})
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        until = data.get("tier_until")
+        if until is not None and until <= timezone.now():
+            self.add_error("tier_until", "Enter a time in the future.")
+        elif until is not None and data.get("tier") is None and "tier" not in self.errors:
+            self.add_error("tier_until", "Choose a tier, or clear this time.")
+        return data
 
     @property
     def opened_row(self) -> Any:
@@ -98,6 +122,7 @@ class UserMatchForm(MatchForm):
         user = data.get("user")
         if user is not None:
             self.owner, data["tier"] = owner_of_user(user.pk), user.effective_tier
+            self.own, self.billing_day = own_rules_of(user.pk), user.billing_day
         elif not self.errors and data.get("tier") is None:
             raise ValidationError("Choose a tier or enter a user.")
         return data

@@ -7,6 +7,7 @@ from accounts.staff.action_views import UserActionView, UserBulkView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
 from accounts.staff.import_views import user_import
 from accounts.staff.limit_views import user_top_up
+from accounts.staff.own_limit_views import EndLimitView, limit_add, limit_edit
 
 app_name = "users"
 
@@ -19,6 +20,9 @@ urlpatterns = [
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
     path("<int:pk>/top-up/", user_top_up, name="top_up"),
+    path("<int:pk>/limits/add/", limit_add, name="limit_add"),
+    path("<int:pk>/limits/<int:limit_pk>/", limit_edit, name="limit_edit"),
+    path("<int:pk>/limits/<int:limit_pk>/end/", EndLimitView.as_view(), name="limit_end"),
     path("<int:pk>/picture/", staff_views.user_picture, name="picture"),
     *(
         path(f"<int:pk>/{action.name}/", UserActionView.as_view(action=action), name=action.name)

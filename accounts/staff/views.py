@@ -7,7 +7,6 @@ from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
@@ -20,6 +19,7 @@ from accounts import services
 from accounts.addresses import is_verified
 from accounts.managers import UserQuerySet
 from accounts.models import User
+from accounts.profile.limits import effective_limits
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
@@ -151,14 +151,13 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "person": user,
         "verified": is_verified(user),
         "tier": tier,
-        "limits": tier.rate_limits.live() if tier else [],
+        "effective": effective_limits(user, with_keys=request.user.has_perm("apikeys.view_apikey")),
+        "may_limit": user.deleted_at is None and may_change(request.user, user),  # type: ignore[arg-type]
         "keys": keys[:MAX_KEYS],
         "usage": usage_since(user, day_ago) if request.user.has_perm("apikeys.view_keyusage") else {},
         "events": user.usage.select_related("api_key").order_by("-created_at")[:MAX_EVENTS],
         "sessions": open_sessions(user),
         "history": entries_of(user)[:MAX_CHANGES],
-        "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
-        "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "actions": offered_actions(request.user, user),
         "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
         "may_top_up": allowed(request.user, user, "ratelimits.change_ratelimit") and totals_of(user).exists(),

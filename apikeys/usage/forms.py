@@ -103,7 +103,7 @@ class WhatIfForm(LiveChoicesForm):
 
     class Meta:
         model = RateLimit
-        fields = ("tier", "user", "path", "method", "limit", "window", "period", "overall")
+        fields = ("tier", "user", "host", "path", "method", "limit", "window", "period", "overall")
         widgets = {"user": forms.HiddenInput}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -114,10 +114,14 @@ class WhatIfForm(LiveChoicesForm):
     def clean(self) -> dict[str, Any]:
         """Try an existing limit with other numbers, instead of rejecting it as a duplicate."""
         data: dict[str, Any] = super().clean()
-        kind = {name: data.get(name) for name in ("tier", "user", "path", "method", "window", "period")}
+        if self.instance.unit != RateLimit.Unit.REQUESTS:
+            self.add_error(None, "You can only try rate limits in requests.")
+        kind = {name: data.get(name) for name in ("tier", "user", "host", "path", "method", "window", "period")}
         if self.instance.pk is None and not {"path", "period"} & {
             name for name, value in kind.items() if value is None
         }:
             kind["path"] = normal_pattern(str(kind["path"]))
-            self.instance = RateLimit.objects.live().filter(**kind).first() or self.instance
+            self.instance = (
+                RateLimit.objects.live().filter(unit=RateLimit.Unit.REQUESTS, **kind).first() or self.instance
+            )
         return data

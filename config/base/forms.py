@@ -50,6 +50,15 @@ class DayInput(forms.DateInput):
         super().__init__(format="%Y-%m-%d")
 
 
+class TimeInput(forms.DateTimeInput):
+    """The browser's picker of a day and a time, in UTC; it needs ISO 8601."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+
 class SafeAutocompleteSelect(AutocompleteSelect):
     """Shows an impossible value as nothing chosen, where Django's widget raises an error."""
 

@@ -226,6 +226,12 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return MAX_LIMIT if self.unit == self.Unit.REQUESTS else MAX_AMOUNT
 
     @property
+    def requests(self) -> str:
+        """“GET /orders”, “/orders/* on api.example.com”."""
+        where = f" on {self.host}" if self.host else ""
+        return f"{self.method} {self.path}{where}".strip()
+
+    @property
     def owner_noun(self) -> str:
         return "tier" if self.user_id is None else "user"
 
@@ -326,5 +332,6 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         if not self.name:
             self.name = f"rate_limit_{secrets.token_hex(3)}"
         self.path = normal_pattern(self.path)
+        self.unit = self.unit or self.Unit.REQUESTS
         # Unused, but part of the unique constraint: one monthly quota per path.
         self.period = PERIODS.get(self.window, self.period)

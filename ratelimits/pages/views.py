@@ -20,11 +20,19 @@ from config.base.text import counted
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.budgets import BudgetState, rate_in_words
 from ratelimits.limiter import limiter, store_name
-from ratelimits.matching import Match
 from ratelimits.models import Denial, Outage
 from ratelimits.pages.forms import CopyForm, MatchForm
 from ratelimits.recorder import recorder
-from ratelimits.rules import NO_RULES, Rule, budgets_for, compiled, default_budget, rows_of, specific_matches
+from ratelimits.rules import (
+    NO_RULES,
+    Rules,
+    budgets_for,
+    compiled,
+    default_budget,
+    overall_matches,
+    rows_of,
+    specific_matches,
+)
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
 
@@ -59,23 +67,30 @@ def match_context(form: MatchForm) -> dict[str, Any]:
         "user_found": data.get("user"),
         "method": method,
         "canonical": form.canonical,
-        "matches": [] if tier is None else candidates(tier.pk, method, form.canonical),
+        "host": data["host"],
+        # Not from the cache: the rules as they are now.
+        **candidates(compiled(rows_of(tier_id=tier.pk)) if tier else NO_RULES, form),
         "default_words": rate_in_words(default.limit, default.period),
     }
     if form.owner:
-        budgets = budgets_for(form.owner, tier.pk if tier else None, method, form.canonical)
+        tier_id = tier.pk if tier else None
+        request = (method, form.canonical, data["host"])
+        budgets = budgets_for(form.owner, tier_id, *request, own=form.own, billing_day=form.billing_day)
         context["states"] = limiter().peek(budgets).states
     return context
 
 
-def candidates(tier_id: int, method: str, path: str) -> list[dict[str, Any]]:
-    # Not from the cache: the rules as they are now.
-    matches = specific_matches(compiled(rows_of(tier_id=tier_id)), NO_RULES, method, path)
-    return [described(match) for match in matches]
-
-
-def described(match: Match[Rule]) -> dict[str, Any]:
-    return {"rule": match.in_words, "limits": match.values}
+def candidates(tier: Rules, form: MatchForm) -> dict[str, Any]:
+    """The patterns that match, the winner first, the overall ones, and those that the user's own ones replace."""
+    request = (form.cleaned_data["method"], form.canonical, form.cleaned_data["host"])
+    matches = list(specific_matches(tier, form.own, *request))
+    overall = list(overall_matches(tier, form.own, *request))
+    of_tier = [*specific_matches(tier, NO_RULES, *request), *overall_matches(tier, NO_RULES, *request)]
+    return {
+        "matches": matches,
+        "overall": overall,
+        "replaced": [match for match in of_tier if match not in [*matches, *overall]],
+    }
 
 
 # --- Who exceeds their rate limits ---

@@ -103,3 +103,48 @@ def test_bad_input_to_what_if_is_an_error_at_the_field(staff_client, free, wrong
 
 def test_what_if_of_a_limit_that_is_not_there(staff_client, db):
     assert staff_client.get(URL, {"limit_id": 999}).status_code == 404
+
+
+# --- Own and overall limits, hosts, units ---
+
+
+def own(user, **fields):
+    return {
+        "user": user.pk,
+        "path": "/orders/{id}",
+        "method": "",
+        "limit": 5,
+        "period": 3600,
+        "window": "rolling",
+    } | fields
+
+
+def test_an_own_limit_is_tried_on_the_users_requests_only(staff_client, busy_alice, bob):
+    found = staff_client.get(URL, own(busy_alice)).context["replay"]
+    assert (found.requests, found.denied_requests) == (20, 15)
+    assert "Based on the usage of API keys of alice." in text_of(staff_client.get(URL, own(busy_alice)))
+    assert staff_client.get(URL, own(bob)).context["replay"].requests == 0
+
+
+def test_more_specific_limits_of_the_tier_take_requests_from_an_own_one(staff_client, busy_alice, free):
+    make_limit(free, "/orders/5")
+    assert staff_client.get(URL, own(busy_alice)).context["replay"].requests == 0
+    assert staff_client.get(URL, own(busy_alice, path="/orders/5")).context["replay"].requests == 20
+
+
+def test_an_overall_limit_counts_all_that_match(staff_client, busy_alice, free):
+    make_limit(free, "/orders/5")
+    question = asked(free, path="/*")
+    assert staff_client.get(URL, question).context["replay"].requests == 2
+    assert staff_client.get(URL, question | {"overall": "on"}).context["replay"].requests == 22
+
+
+def test_a_limit_of_a_host_counts_its_requests(staff_client, busy_alice, free):
+    KeyUsage.objects.filter(endpoint="/users").update(host="api.example.com")
+    assert staff_client.get(URL, asked(free, path="/*", host="*.example.com")).context["replay"].requests == 1
+
+
+def test_only_limits_in_requests_can_be_tried(staff_client, busy_alice):
+    limit = RateLimit.objects.create(user=busy_alice, path="/orders", limit=5, unit="tokens", window="month")
+    page = staff_client.get(URL, {"limit_id": limit.pk, **own(busy_alice, window="month")})
+    assert "You can only try rate limits in requests." in text_of(page)

@@ -1,0 +1,137 @@
+"""/users/<id>/limits/: a user's own rate limits, exceptions to those of their tier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_http_methods
+
+from accounts.models import User
+from accounts.rights import may_change
+from accounts.staff.views import changeable_user
+from config.base.actions import Action, ActionView, Outcome
+from config.base.forms import LiveChoicesForm, TimeInput
+from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
+from config.base.stale import EditForm
+from config.base.views import retry_on_conflict, staff_render, staff_required
+from ratelimits.models import RateLimit
+
+
+class OwnLimitForm(LiveChoicesForm):
+    class Meta:
+        model = RateLimit
+        fields = (
+            "path", "method", "host", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name"
+        )  # fmt: skip
+        widgets = {"ends_at": TimeInput()}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["unit"].required = False  # a script that leaves it out means requests
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # The user isn't on the form, but part of what makes a rule unique.
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return exclusions - {"user", "tier"}
+
+
+class OwnLimitEditForm(EditForm, OwnLimitForm):
+    pass
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_required("ratelimits.add_ratelimit")
+@retry_on_conflict
+def limit_add(request: HttpRequest, pk: int) -> HttpResponse:
+    user = changeable_user(request, pk)
+    form = OwnLimitForm(request.POST or None, instance=RateLimit(user=user))
+    if request.method == "POST" and form.is_valid():
+        with transaction.atomic():
+            limit = form.save()
+            record(Author(request.user, request), limit, ADDITION, "added", initial_values(limit))
+        messages.success(request, f"Rate limit “{limit}” added. It applies from the next request on.")
+        return redirect("users:detail", user.pk)
+    return limit_page(request, user, form, title="Add rate limit", button="Add rate limit")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_required("ratelimits.change_ratelimit")
+@retry_on_conflict
+def limit_edit(request: HttpRequest, pk: int, limit_pk: int) -> HttpResponse:
+    user = changeable_user(request, pk)
+    limit = get_object_or_404(user.rate_limits.live(), pk=limit_pk)
+    form = OwnLimitEditForm(request.POST or None, instance=limit)
+    if request.method == "POST" and form.is_valid():
+        with transaction.atomic():
+            form.lock_row()
+            form.save_changes()
+            changes = changes_between(form.before, snapshot(limit))
+            if changes:
+                record(Author(request.user, request), limit, CHANGE, "edited", changes)
+        messages.success(request, f"Rate limit “{limit}” updated." if changes else "Nothing changed.")
+        return redirect("users:detail", user.pk)
+    return limit_page(request, user, form, title="Edit rate limit", button="Save rate limit")
+
+
+def limit_page(request: HttpRequest, user: User, form: forms.ModelForm[RateLimit], **context: Any) -> HttpResponse:
+    return staff_render(request, "accounts/staff/limit_form.html", {"form": form, "person": user, **context})
+
+
+def record(author: Author, limit: RateLimit, flag: int, verb: str, changes: Sequence[Change] = ()) -> None:
+    """In the history of the limit and, in a sentence, in that of the user."""
+    author.record(limit, flag, changes=changes)
+    author.record(
+        cast("User", limit.user), CHANGE, note=f"Rate limit “{limit}” {verb}: {limit.requests}, {limit.in_words}."
+    )
+
+
+class EndLimit(Action):
+    name, label, done = "end", "End", "{} ended."
+    sentences = (
+        "From the next request on, the rate limits of the user's tier apply instead, or the default.",
+        "You can restore it in the list of deleted rate limits.",
+    )
+    phrase = "End {}"
+    harmful = True
+    permissions = ("delete",)
+    matching = "live"
+
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+        with transaction.atomic():
+            ended = list(rows.select_related("user"))
+            rows.delete()
+            for limit in ended:
+                record(author, limit, DELETION, "ended")
+        return Outcome(len(ended))
+
+
+@method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
+class EndLimitView(ActionView):
+    action = EndLimit()
+
+    def get_queryset(self) -> Any:
+        return RateLimit.objects.filter(user_id=self.kwargs["pk"]).select_related("user")
+
+    def get_object(self) -> RateLimit:
+        limit: RateLimit = get_object_or_404(self.get_queryset(), pk=self.kwargs["limit_pk"])
+        if not may_change(self.request.user, limit.user):  # type: ignore[arg-type]
+            raise PermissionDenied
+        return limit
+
+    def unfit(self) -> HttpResponse:
+        messages.info(self.request, "This rate limit has already been deleted.")
+        return redirect(self.get_success_url())
+
+    def page_url(self, page: str, row: Any = None) -> str:
+        if page == "detail":
+            return reverse("users:detail", args=[self.kwargs["pk"]])
+        return reverse("admin:ratelimits_ratelimit_changelist")
