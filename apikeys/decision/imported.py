@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds. What was imported must be accepted everywhere within 5.
 LEARN_EVERY = 2.0
-# Seconds that a thread waits for its turn to check a slow hash.
+# Seconds that a thread waits for its turn to check a slow hash, or a server for the formats as it starts.
 LONGEST_WAIT = 2.0
 WRONG_SECRETS_KEPT = 1_000
 
@@ -44,13 +44,15 @@ def learn_formats() -> None:
 
 
 def keep_learning_formats() -> None:
-    """Learn the formats now, and from then on in a thread, so that a request never has to look them up."""
-    stopped = Event()
+    """Learn the formats in a thread, again and again, so that no request has to look them up. Waits for the first time."""
+    learned = Event()
+    Thread(target=learn_until, args=(Event(), learned), name="imported-key-formats", daemon=True).start()
+    learned.wait(LONGEST_WAIT)
+
+
+def learn_until(stopped: Event, learned: Event) -> None:
     learn_or_log()
-    Thread(target=learn_until, args=(stopped,), name="imported-key-formats", daemon=True).start()
-
-
-def learn_until(stopped: Event) -> None:
+    learned.set()
     while not stopped.wait(LEARN_EVERY):
         learn_or_log()
 

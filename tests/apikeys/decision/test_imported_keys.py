@@ -298,29 +298,23 @@ def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice,
             wait_until(lambda key=key: {status(key) for _ in range(20)} == {200}, seconds=20)
 
 
-def test_formats_are_learned_again_and_again(import_keys, monkeypatch):
-    learned = []
-    monkeypatch.setattr(imported, "learn_formats", lambda: learned.append(1))
+def test_a_server_learns_the_formats_as_it_starts_and_then_again_and_again(monkeypatch):
+    """In a thread, which here ends after the third time."""
+    times, stopped = [], threading.Event()
+
+    def learn():
+        times.append(threading.current_thread().name)
+        if len(times) == 3:
+            stopped.set()
+
+    monkeypatch.setattr(imported, "learn_or_log", learn)
     monkeypatch.setattr(imported, "LEARN_EVERY", 0)
-
-    class Stopped:
-        def wait(self, seconds):
-            return len(learned) == 3
-
-    imported.learn_until(Stopped())
-    assert len(learned) == 3
-
-
-def test_the_server_learns_the_formats_as_it_starts(import_keys, monkeypatch):
-    started = []
-    monkeypatch.setattr(
-        imported, "Thread", lambda **options: type("T", (), {"start": lambda self: started.append(options)})()
-    )
-    import_keys(as_csv(hash_row()))
-    foreign.accept([])
+    events = iter([threading.Event(), stopped])
+    monkeypatch.setattr(imported, "Event", lambda: next(events))
     imported.keep_learning_formats()
-    assert foreign.is_imported_form(PLAIN)
-    assert (started[0]["target"], started[0]["daemon"]) == (imported.learn_until, True)
+    assert times
+    wait_until(lambda: len(times) == 3)
+    assert set(times) == {"imported-key-formats"}
 
 
 def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, caplog):
