@@ -27,7 +27,7 @@ from tiers.models import Tier
 
 MAX_LISTED = 5
 # Of so many of the busiest users, the quotas are looked at.
-MAX_ACTIVE = 1000
+MAX_ACTIVE = 300
 MAX_NEAR = 100
 # Reasons with a color of their own in the chart; the rest are added up.
 MAX_REASONS = 4
