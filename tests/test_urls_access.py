@@ -157,6 +157,7 @@ EXPECTED = r"""
 /admin/ratelimits/ratelimit/export/                                      in  in  403 ok
 /admin/ratelimits/what-if/                                               in  403 403 ok
 /admin/search/                                                           in  in  ok  ok
+/admin/search/suggest/                                                   in  in  405 405
 /admin/tiers/tier/                                                       in  in  403 ok
 /admin/tiers/tier/<path:object_id>/                                      in  in  to  to
 /admin/tiers/tier/<path:object_id>/change/                               in  in  403 ok

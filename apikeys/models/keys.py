@@ -18,7 +18,7 @@ from apikeys.secrets import candidate_hashes, is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name, normalize_networks
 from config.base.access import AccessRule, known_action
 from config.base.matching import Ids, any_of, has_word, ids_with, search, starts_with
-from config.base.models import DELETED, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
+from config.base.models import DELETED, LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS, RateLimit
@@ -227,6 +227,8 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
             models.Index(fields=("deleted_at",), condition=DELETED, name="api_keys_deleted"),
             models.Index(fields=("-created_at", "-id"), name="api_keys_newest"),
             models.Index(fields=("last4",), name="api_keys_last4"),
+            # SQLite reads all names to search them: from here it takes half as long as from the table.
+            models.Index(fields=("name_folded", "id"), condition=LIVE, name="api_keys_live_names"),
         )
 
     def __str__(self) -> str:

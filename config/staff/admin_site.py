@@ -5,18 +5,21 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.http import require_POST
 
 from accounts.signin import access
 from apikeys.models import KeyUsage
 from config.base.views import reject_bad_values
 from config.staff.history import HistoryAdmin
 from config.staff.overview import overview
+from config.staff.palette import actions, pages, suggestions
 from config.staff.search import MAX_QUERY_LENGTH, search
 
 
@@ -35,7 +38,11 @@ class GatehouseAdminSite(AdminSite):
         self.register(LogEntry, HistoryAdmin)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        return [path("search/", self.admin_view(self.search_view), name="search"), *super().get_urls()]
+        return [
+            path("search/", self.admin_view(self.search_view), name="search"),
+            path("search/suggest/", self.admin_view(self.suggest_view), name="suggest"),
+            *super().get_urls(),
+        ]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         return super().index(request, overview(request) | (extra_context or {}))
@@ -46,8 +53,16 @@ class GatehouseAdminSite(AdminSite):
             "title": "Search",
             "global_query": query,
             "groups": search(self, request, query),
+            "shortcuts": [*actions(request.user, query), *pages(request.user, query)] if query else [],
         }
         return TemplateResponse(request, "admin/search.html", context)
+
+    # By POST, because what is typed may be a secret.
+    @method_decorator([require_POST, sensitive_post_parameters("q"), sensitive_variables()])
+    def suggest_view(self, request: HttpRequest) -> HttpResponse:
+        text = request.POST.get("q", "").strip()[:MAX_QUERY_LENGTH]
+        found = [suggestion._asdict() for suggestion in suggestions(self, request, text)]
+        return JsonResponse({"suggestions": found})
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
         return reject_bad_values(super().autocomplete_view)(request)

@@ -10,7 +10,10 @@ document.addEventListener("keydown", (event) => {
   }
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
   const search = document.getElementById("global-search");
-  if (event.key === "/" && !typing && search && !event.ctrlKey && !event.metaKey && !event.altKey) {
+  const control = event.ctrlKey || event.metaKey;
+  const slash = event.key === "/" && !typing && !control && !event.altKey;
+  const controlK = event.key.toLowerCase() === "k" && control && !event.altKey && !event.shiftKey;
+  if (search && (slash || controlK)) {
     event.preventDefault();
     search.focus();
     search.select();
