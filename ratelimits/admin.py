@@ -104,9 +104,11 @@ class RateLimitAdmin(SoftDeleteAdmin):
     list_select_related = ("tier", "user")
     search_fields = ("name_folded__has", "path", "user__username__has")
     autocomplete_fields = ("tier", "user")
-    fields = (
-        "tier", "user", "host", "path", "method", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name",
-    )  # fmt: skip
+    fieldsets = (
+        ("Applies to", {"fields": (("tier", "user"), "path", ("method", "host"))}),
+        ("Quota", {"fields": (("limit", "unit"), ("window", "period"), "ends_at")}),
+        ("Options", {"fields": ("overall", ("mode", "name"))}),
+    )
     row_actions = (Observe(), Enforce(), DeleteLimit(), RestoreLimit())
     change_form_template = "admin/ratelimits/change_form.html"
     change_list_template = "admin/ratelimits/change_list.html"

@@ -22,6 +22,7 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.models.usage import DENIED, REASONS
 from config.base.filters import Chip, query_without
+from config.base.forms import TimeInput
 from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
 from config.base.http import plain_address
 from ratelimits.matching import MAX_METHOD_LENGTH
@@ -40,15 +41,6 @@ STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
 SEGMENT = re.compile(r"\{[^{}]*\}")
 NUMBER = re.compile(r"[0-9]{1,18}")
 MAX_AMOUNT = 2**63 - 1
-
-
-class MinuteInput(forms.DateTimeInput):
-    """The browser's picker of day and time, which needs ISO 8601."""
-
-    input_type = "datetime-local"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%dT%H:%M", attrs={"step": "any"})
 
 
 class TimeField(forms.DateTimeField):
@@ -165,8 +157,8 @@ def mono(placeholder: str = "") -> forms.TextInput:
 
 
 class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
-    since = TimeFilter("created_at", "gte", label="From (UTC)", widget=MinuteInput)
-    until = TimeFilter("created_at", "lt", label="Until (UTC)", widget=MinuteInput)
+    since = TimeFilter("created_at", "gte", label="From (UTC)", widget=TimeInput)
+    until = TimeFilter("created_at", "lt", label="Until (UTC)", widget=TimeInput)
     verdict = django_filters.ChoiceFilter(label="Verdict", method="filter_verdict", choices=VERDICTS, empty_label="Any")
     limit = LimitFilter("rate_limit", label="Rate limit", max_length=100)
     status = django_filters.CharFilter(

@@ -22,7 +22,7 @@ from django.utils.text import capfirst
 
 from config.base.changelist import GatehouseChangeList, reject_bad_filters
 from config.base.csv import csv_response
-from config.base.forms import SafeAutocompleteSelect, StrictJSONField
+from config.base.forms import SafeAutocompleteSelect, StrictJSONField, TimeInput
 from config.base.history import (
     ADDITION,
     CHANGE,
@@ -52,7 +52,10 @@ def when(field: str, description: str, empty: str = "never") -> Callable[[Any, A
 
 class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = EditForm
-    formfield_overrides = {models.JSONField: {"form_class": StrictJSONField}}
+    formfield_overrides = {
+        models.JSONField: {"form_class": StrictJSONField},
+        models.DateTimeField: {"form_class": forms.DateTimeField, "widget": TimeInput},
+    }
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

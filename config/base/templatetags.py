@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from config import middleware
 from config.base import history, text
 from config.base.charts import Chart, Figure, bar_chart
+from config.base.filters import Chip
 
 register = template.Library()
 
@@ -136,26 +137,23 @@ def bar_series(
 
 
 @register.simple_tag
-def active_filters(changelist: ChangeList) -> list[dict[str, str]]:
+def active_filters(changelist: ChangeList) -> list[Chip]:
     return list(chips(changelist))
 
 
-def chips(changelist: ChangeList) -> Iterator[dict[str, str]]:
+def chips(changelist: ChangeList) -> Iterator[Chip]:
     if changelist.query:
-        yield {
-            "label": "Search",
-            "value": changelist.query[:60],
-            "url": changelist.get_query_string(remove=["q", "p"]),
-        }
+        yield Chip("Search", changelist.query[:60], list_query(changelist, without=["q"]))
     for spec in changelist.filter_specs:
         names = [name for name in spec.expected_parameters() if name]
         if any(name in changelist.filter_params for name in names):
             chosen = [str(choice["display"]) for choice in spec.choices(changelist) if choice["selected"]]
-            yield {
-                "label": str(spec.title).capitalize(),
-                "value": ", ".join(chosen) or "set",
-                "url": changelist.get_query_string(remove=[*names, "p"]),
-            }
+            title = str(spec.title)
+            yield Chip(title[:1].upper() + title[1:], ", ".join(chosen) or "set", list_query(changelist, without=names))
+
+
+def list_query(changelist: ChangeList, *, without: Sequence[str]) -> str:
+    return changelist.get_query_string(remove=[*without, "p"]).removeprefix("?")
 
 
 @register.simple_tag
