@@ -3,7 +3,6 @@ from __future__ import annotations
 import datetime as dt
 
 from django.db import models
-from django.urls import reverse
 from django.utils import timezone
 
 
@@ -31,9 +30,6 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    def get_absolute_url(self) -> str:
-        return reverse("jobs:list")
 
     @property
     def is_running(self) -> bool:

@@ -177,6 +177,12 @@ def test_counters_and_pictures_are_data_too(place, monkeypatch):
     ]
 
 
+def test_empty_directories_are_no_data(place, tmp_path):
+    (tmp_path / "empty" / "media").mkdir(parents=True)
+    found = backups.what_is_there(tmp_path / "empty", tmp_path / "empty" / "media")
+    assert list(found) == ["tables in the database"]
+
+
 @on_postgresql
 def test_a_failed_restore_changes_nothing(backup, monkeypatch):
     (backup / backups.DUMP).write_bytes(b"PGDMP")

@@ -59,6 +59,12 @@ def test_a_new_installation_runs_all_jobs_at_once_and_then_waits(commands):
     assert job.duration > timedelta(0)
 
 
+def test_cron_runs_what_is_due_and_hears_nothing_of_it(commands):
+    call_command("run_jobs", "--once")
+    call_command("run_jobs", "--once")
+    assert len(commands["called"]) == 4
+
+
 def test_old_rows_are_removed_only_if_settings_say_after_how_long(settings, commands):
     assert {"prune_usage", "purge_deleted"}.isdisjoint(job.name for job in scheduled())
     settings.KEEP_USAGE_DAYS, settings.KEEP_DELETED_DAYS = 90, 30
