@@ -97,7 +97,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
     search_help_text = "By name, owner, start of the secret or its last four characters."
     row_actions = (Disable(), Revoke(), DeleteKey(), RestoreKey())
     inlines = (KeyPermissionInline,)
-    fields = ("name", "allowed_ips", "rate_limit", "rate_period", "metadata")
+    fields = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period", "metadata")
     change_form_template = "admin/apikeys/apikey/change_form.html"
     change_list_template = "admin/apikeys/apikey/change_list.html"
     csv_fields = (
@@ -106,6 +106,11 @@ class APIKeyAdmin(SoftDeleteAdmin):
     )  # fmt: skip
     empty_advice = "A key lets a program use the API as its owner."
     expires = when("expires_at", "Expires")
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "rate_window":
+            options["required"] = False  # a script that leaves it out means a rolling one
+        return super().formfield_for_choice_field(db_field, request, **options)
 
     # --- The list ---
 

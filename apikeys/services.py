@@ -43,7 +43,7 @@ def issue_key(
     """Create a key for `owner` and return it with its secret, which isn't stored.
 
     key_id: the id to use, so that a form sent twice creates one key. fields: name, expires_at, allowed_ips, rate_limit,
-    rate_period, metadata. Raises ValidationError, and IntegrityError if `key_id` is taken.
+    rate_window, rate_period, metadata. Raises ValidationError, and IntegrityError if `key_id` is taken.
     """
     if owner.deleted_at is not None:
         raise ValidationError("This user is deleted. Restore them first.", code="owner_deleted")
@@ -154,7 +154,7 @@ def shorten_expiry(key: APIKey, author: Author, *, expires_at: datetime) -> None
 def edit_key(
     key: APIKey, author: Author, *, permissions: Iterable[tuple[str, ...]] | None = None, **fields: Any
 ) -> None:
-    """fields: name, allowed_ips, rate_limit, rate_period, metadata. `permissions` replace those it has."""
+    """fields: name, allowed_ips, rate_limit, rate_window, rate_period, metadata. `permissions` replace those it has."""
     for name, value in fields.items():
         setattr(key, name, value)
     key.full_clean(validate_unique=False)

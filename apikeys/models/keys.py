@@ -244,6 +244,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
 
     def clean(self) -> None:
         super().clean()
+        self.rate_window = self.rate_window or RateLimit.Window.ROLLING
         if self.rate_limit is not None:
             self.rate_period = PERIODS.get(self.rate_window, self.rate_period)
         errors: dict[str, list[ValidationError]] = {}

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.rights import why_not_change
 from apikeys.fields import ExpiryField, NetworksField
-from apikeys.models import APIKey
+from apikeys.models import KEY_WINDOWS, APIKey
 from apikeys.secrets import is_well_formed
 from apikeys.validators import normalize_name
 from config.base.access import EVERYTHING, Permission, in_words
@@ -25,7 +25,7 @@ from config.base.picker import BasePicker, Picker, rows_of, without_covered
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.text import counted
 from config.base.validators import validate_name
-from ratelimits.models import MAX_LIMIT, MAX_PERIOD
+from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS
 
 FORM_SALT = "apikeys.pages.forms.one-key-per-form"
 FORM_LIFE = timedelta(days=7)
@@ -38,7 +38,7 @@ EXPIRIES = (
 )
 GRACES = (("0", "Immediately"), ("3600", "After 1 hour"), ("86400", "After 24 hours"), ("604800", "After 7 days"),
           ("2592000", "After 30 days"))  # fmt: skip
-SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_period")
+SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period")
 PRESETS = (("everything", "Everything"), ("listed", "Only these permissions"))
 
 
@@ -72,12 +72,18 @@ class KeyForm(StaleGuard, forms.Form):
         widget=forms.TextInput(attrs={"inputmode": "numeric"}),
         help_text="Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.",
     )
+    rate_window = forms.ChoiceField(
+        label="Window",
+        choices=KEY_WINDOWS,
+        required=False,
+        help_text="Rolling spreads requests evenly. Weeks begin on Monday, months on the owner's billing day.",
+    )
     rate_period = forms.IntegerField(
         label="Period",
         required=False,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
         widget=forms.TextInput(attrs={"inputmode": "numeric"}),
-        help_text="Seconds, up to 2,678,400 (31 days). A day has 86,400.",
+        help_text="Seconds, up to 2,678,400 (31 days). A day has 86,400. Weeks and months ignore it.",
     )
 
     # `_merge_permissions` guards it together with the picker.
@@ -118,10 +124,19 @@ class KeyForm(StaleGuard, forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if not self.errors.keys() & {"rate_limit", "rate_period"}:
+        if not self.errors.keys() & {"rate_limit", "rate_period", "rate_window"}:
+            self._set_period(data)
             self._pair_limit(data.get("rate_limit"), data.get("rate_period"))
         self._clean_picker(data.get("allow"))
         return data
+
+    def _set_period(self, data: dict[str, Any]) -> None:
+        # Scripts may leave the window out.
+        window = data["rate_window"] = data.get("rate_window") or (
+            self.key.rate_window if self.key else KEY_WINDOWS[0][0]
+        )
+        if window in PERIODS:
+            data["rate_period"] = None if data.get("rate_limit") is None else PERIODS[window]
 
     def _pair_limit(self, limit: int | None, period: int | None) -> None:
         if limit is not None and period is None:
@@ -159,7 +174,9 @@ class KeyForm(StaleGuard, forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The values for the services: of an existing key, those that change. `permissions` is None if they don't."""
-        changed = SETTINGS if self.key is None else [name for name in SETTINGS if name in self.changed_data]
+        changed = {name for name in SETTINGS if self.key is None or name in self.changed_data}
+        if changed & {"rate_limit", "rate_window"}:
+            changed.add("rate_period")
         return {name: self.cleaned_data[name] for name in changed} | {"permissions": self.permissions}
 
 

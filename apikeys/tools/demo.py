@@ -101,7 +101,7 @@ def fill() -> dict[str, int]:
         tiers = [create_tier(name, description) for name, description, _ in TIERS]
         limits = create_limits(tiers)
         users = create_users(tiers, rng)
-        limits += create_prepaid(users)
+        limits += create_exceptions(users)
         keys = create_keys(users, rng)
     events = create_usage(keys, rng)
     charge_tokens(users)
@@ -138,12 +138,17 @@ def create_limits(tiers: list[Tier]) -> int:
     return created
 
 
-def create_prepaid(users: list[User]) -> int:
-    """One user has $20.00 for searches."""
+def create_exceptions(users: list[User]) -> int:
+    """One user has $20.00 for searches. Another has more orders for two weeks, and is billed on the 31st."""
     if not users:
         return 0
-    values = {"limit": 20 * 10**8, "unit": "microcents", "window": "total", "path": "/search", "overall": True}
-    return int(RateLimit.objects.get_or_create(name="search-prepaid", defaults=values | {"user": users[0]})[1])
+    prepaid = {"limit": 20 * 10**8, "unit": "microcents", "window": "total", "path": "/search", "overall": True}
+    weekly = {"limit": 500_000, "window": "week", "path": "/orders/*", "ends_at": timezone.now() + timedelta(days=14)}
+    exceptions = [
+        RateLimit.objects.get_or_create(name=name, defaults=values | {"user": user})[1]
+        for name, values, user in (("search-prepaid", prepaid, users[0]), ("orders-campaign", weekly, users[1]))
+    ]
+    return sum(exceptions)
 
 
 def create_users(tiers: list[Tier], rng: random.Random) -> list[User]:
@@ -152,6 +157,8 @@ def create_users(tiers: list[Tier], rng: random.Random) -> list[User]:
     names = [f"{first} {last}" for last in LAST_NAMES for first in FIRST_NAMES]
     rng.shuffle(names)
     users = [new_user(name, tiers, rng) for name in names[:USERS]]
+    users[1].billing_day = 31
+    users[2].tier_until = timezone.now() + timedelta(days=30)
     User.objects.bulk_create(users)
     return users
 

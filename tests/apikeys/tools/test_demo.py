@@ -21,7 +21,7 @@ def counts():
 def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     call_command("demo")
     tiers, limits, users, keys, usage = counts()
-    assert (tiers, limits, users, keys) == (4, 30, 12, 20)
+    assert (tiers, limits, users, keys) == (4, 31, 12, 20)
     assert usage > 0
     assert "Created 12 users." in capsys.readouterr().out
 
@@ -32,6 +32,14 @@ def test_one_tier_shows_access_and_key_policy(small_demo):
     assert {str(rule) for rule in basic.access.all()} > {"* /orders/*", "* * at sandbox.demo.example"}
     assert (basic.max_keys, basic.max_key_days) == (5, 365)
     assert [str(rule) for rule in Tier.objects.get(name="pro").access.all()] == ["* *"]
+
+
+def test_a_user_has_an_exception_and_another_a_tier_that_ends(small_demo):
+    demo.fill()
+    exception = RateLimit.objects.get(name="orders-campaign")
+    assert (exception.window, exception.user.billing_day) == ("week", 31)
+    assert exception.ends_at > timezone.now()
+    assert User.objects.get(tier_until__gt=timezone.now()).tier is not None
 
 
 def test_a_second_run_adds_nothing(small_demo, capsys):
