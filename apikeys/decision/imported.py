@@ -51,18 +51,23 @@ def keep_learning_formats() -> None:
 
 
 def learn_until(stopped: Event, learned: Event) -> None:
-    learn_or_log()
+    was_possible = learn_or_log()
     learned.set()
     while not stopped.wait(LEARN_EVERY):
-        learn_or_log()
+        was_possible = learn_or_log(quiet=not was_possible)
 
 
-def learn_or_log() -> None:
+def learn_or_log(*, quiet: bool = False) -> bool:
+    """Whether the formats could be read. Otherwise, what is known stays, and the next turn tries again."""
     try:
         learn_formats()
-    except Exception as error:  # noqa: BLE001  (an outage: what is known stays, and the next turn tries again)
-        logger.warning("The formats of imported keys could not be read: %s", error)
-    release_connection()
+    except Exception as error:  # noqa: BLE001  (whatever the outage is, the thread goes on)
+        if not quiet:
+            logger.warning("The formats of imported keys could not be read: %s", error)
+        return False
+    finally:
+        release_connection()
+    return True
 
 
 # --- Slow hashes -------------------------------------------------------------------------------------------------------

@@ -46,6 +46,10 @@ KINDS = {
     "without a prefix": lambda: ("s3cret", hash_row("s3cret", prefix="")),
     "djangorestframework-api-key": lambda: (PACKAGE_SECRET, package_row(PACKAGE_SECRET)),
     "starter": lambda: (secret := starters_secret(), starters_row(secret)),
+    "starter with another start": lambda: (
+        secret := starters_secret().replace("fai_", "acme_", 1),
+        starters_row(secret) | {"prefix": secret[:13]},
+    ),
 }
 WAYS = ["nginx", "traefik", "caddy", "envoy", "verify", "decorator", "decide", "batch", "loop"]
 
@@ -302,7 +306,7 @@ def test_a_server_learns_the_formats_as_it_starts_and_then_again_and_again(monke
     """In a thread, which here ends after the third time."""
     times, stopped = [], threading.Event()
 
-    def learn():
+    def learn(*, quiet=False):
         times.append(threading.current_thread().name)
         if len(times) == 3:
             stopped.set()
@@ -328,3 +332,6 @@ def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, c
         imported.learn_or_log()
     assert foreign.is_imported_form(PLAIN)
     assert "The formats of imported keys could not be read: gone" in caplog.text
+    caplog.clear()
+    assert imported.learn_or_log(quiet=True) is False
+    assert caplog.text == ""
