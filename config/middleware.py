@@ -8,6 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -76,6 +78,13 @@ class SecurityHeadersMiddleware:
         for name, value in MACHINE_HEADERS:
             response.headers.setdefault(name, value)
         return response
+
+
+class CompressionMiddleware(GZipMiddleware):
+    """Compress pages and downloads, with random padding against BREACH; but no response to a POST, which may show a secret."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response if request.method == "POST" else super().process_response(request, response)
 
 
 class CleanQueryMiddleware:

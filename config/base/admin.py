@@ -73,6 +73,11 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     csv_fields: Sequence[str] = ()
 
     @property
+    def media(self) -> forms.Media:
+        """Without jQuery, XRegExp and what needs them: fields and tables that use jQuery bring it themselves."""
+        return forms.Media(js=["admin/js/core.js", "admin/js/actions.js"])
+
+    @property
     def section_name(self) -> str:
         return str(self.opts.verbose_name_plural)
 
