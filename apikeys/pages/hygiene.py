@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Q, Window
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, Value, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -68,18 +68,27 @@ def beyond_policy() -> APIKeyQuerySet:
     """Keys that their owners couldn't create now: the newest of too many, and those that work for too long."""
     beyond = Q(pk__in=[])
     for tier in Tier.objects.live().filter(Q(max_keys__isnull=False) | Q(max_key_days__isnull=False)):
-        keys = APIKey.objects.in_use().filter(user__tier=tier)
+        in_use = with_tier(APIKey.objects.in_use()).filter(tier_now=tier.pk)
         if tier.max_keys is not None:
             place = Window(RowNumber(), partition_by="user", order_by=("created_at", "pk"))
-            beyond |= Q(pk__in=keys.annotate(place=place).filter(place__gt=tier.max_keys).values("pk"))
+            beyond |= Q(pk__in=in_use.annotate(place=place).filter(place__gt=tier.max_keys).values("pk"))
         if tier.max_key_days is not None:
             latest = F("created_at") + timedelta(days=tier.max_key_days)
-            beyond |= Q(user__tier=tier) & (Q(expires_at__isnull=True) | Q(expires_at__gt=latest))
-    return active().filter(beyond)
+            beyond |= Q(tier_now=tier.pk) & (Q(expires_at__isnull=True) | Q(expires_at__gt=latest))
+    keys: APIKeyQuerySet = with_tier(active()).filter(beyond)
+    return keys
 
 
 def active() -> APIKeyQuerySet:
     return APIKey.objects.effective()
+
+
+def with_tier(keys: APIKeyQuerySet) -> Any:
+    """With the id of their owners' tier as `tier_now`: once it has ended, that's the default one."""
+    default = Tier.objects.default()
+    id_of_default = Value(default.pk if default else None, output_field=BigIntegerField())
+    ended = When(user__tier_until__lte=timezone.now(), then=id_of_default)
+    return keys.annotate(tier_now=Case(ended, default=F("user__tier"), output_field=BigIntegerField()))
 
 
 def unused_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:
@@ -115,13 +124,11 @@ def needed(permission: KeyPermission, method: str, endpoint: str) -> bool:
 
 def uncovered_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:
     """By key, the permissions that the tier of its owner doesn't cover."""
-    everything = TierAccess.objects.filter(ANY_ACTION_ANYWHERE, tier=OuterRef("user__tier"))
-    chosen = active().filter(user__tier__deleted_at__isnull=True, user__tier__isnull=False).filter(~Exists(everything))
+    everything = TierAccess.objects.filter(ANY_ACTION_ANYWHERE, tier=OuterRef("tier_now"))
+    chosen = with_tier(active()).filter(~Exists(everything), tier_now__in=Tier.objects.live().values("pk"))
     if keys is not None:
         chosen = chosen.filter(pk__in=list(keys))
-    tiers = dict(
-        chosen.order_by(F("last_used_at").desc(nulls_last=True)).values_list("pk", "user__tier")[:MAX_COMPARED]
-    )
+    tiers = dict(chosen.order_by(F("last_used_at").desc(nulls_last=True)).values_list("pk", "tier_now")[:MAX_COMPARED])
     access: dict[int, list[TierAccess]] = {}
     for rule in TierAccess.objects.filter(tier__in=set(tiers.values())):
         access.setdefault(rule.tier_id, []).append(rule)

@@ -19,7 +19,10 @@ FORGED = {"X-Original-Host": LIVE, "X-Forwarded-Host": LIVE, "Forwarded": f"host
 
 
 @pytest.fixture
-def public(db):
+def public(free):
+    """The tier of requests without a key. Limits are there before the servers, which look for new ones every few seconds."""
+    for host in (LIVE, SANDBOX):
+        make_limit(free, "/hosted", host=host, name=f"at {host}", limit=1, period=3600)
     tier = Tier.objects.create(name="public")
     make_limit(tier, "/orders", name="public orders", limit=2, period=3600)
     return tier
@@ -53,10 +56,11 @@ def replay(port, path="/orders", secret=None, host=LIVE, **forged):
     return answer.status, answer.headers.get("X-Auth-Reason", "")
 
 
-def test_tiers_and_hosts_decide_as_documented(ask, alice, free, pro, public):
+def test_tiers_and_hosts_decide_as_documented(ask, alice, bob, free, pro, public):
     # Servers start only once for all of these: starting takes seconds, requests take milliseconds.
     a_better_tier_counts_at_once(ask, alice, free, pro)
     a_key_stays_at_its_host(ask, alice)
+    hosts_count_apart(ask, bob, free)
     without_a_key_the_anonymous_tier_decides(ask)
 
 
@@ -84,6 +88,14 @@ def a_key_stays_at_its_host(ask, alice):
     assert status in {400, 403}
     hosts = set(KeyUsage.objects.filter(api_key=key).values_list("host", "status_code"))
     assert hosts == {(LIVE, 200), (SANDBOX, 403)}
+
+
+def hosts_count_apart(ask, bob, free):
+    free.access.update(resource="*")
+    secret = make_key(bob).secret
+    assert [ask("/hosted", secret, LIVE)[0] for _ in range(2)] == [200, 429]
+    assert ask("/hosted", secret, LIVE, **{"X-Original-Host": SANDBOX, "X-Forwarded-Host": SANDBOX})[0] == 429
+    assert [ask("/hosted", secret, SANDBOX)[0] for _ in range(2)] == [200, 429]
 
 
 def without_a_key_the_anonymous_tier_decides(ask):

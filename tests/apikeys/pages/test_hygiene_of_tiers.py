@@ -83,6 +83,18 @@ def test_keys_with_permissions_that_the_tier_does_not_cover(listed, staff_client
     assert listed("beyond-tier") == {"partly", "everything", "covered"}
 
 
+def test_after_the_end_of_a_tier_the_default_one_counts(listed, free, pro):
+    petra = make_user("petra", tier=pro, tier_until=timezone.now() + DAY)
+    make_key(petra, "on pro")
+    free.access.update(resource="/orders/*")
+    Tier.objects.filter(pk=free.pk).update(max_key_days=1)
+    assert (listed("beyond-tier"), listed("beyond-policy")) == (set(), set())
+    type(petra).objects.filter(pk=petra.pk).update(tier_until=timezone.now() - DAY)
+    assert (listed("beyond-tier"), listed("beyond-policy")) == ({"on pro"}, {"on pro"})
+    Tier.objects.filter(pk=free.pk).update(name="no longer the default")
+    assert (listed("beyond-tier"), listed("beyond-policy")) == (set(), set())
+
+
 def test_keys_beyond_the_key_policy(listed, alice, bob, free):
     now = timezone.now()
     make_key(alice, "oldest", expires_at=now + 5 * DAY)
