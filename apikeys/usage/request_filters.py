@@ -45,10 +45,7 @@ MAX_AMOUNT = 2**63 - 1
 
 class TimeField(forms.DateTimeField):
     def to_python(self, value: Any) -> datetime | None:
-        try:
-            time = super().to_python(value)
-        except OverflowError:
-            time = LATEST
+        time = super().to_python(value)
         if time is not None and not EARLIEST <= time < LATEST:
             raise ValidationError("Choose a time between 2000 and 2200.")
         return time

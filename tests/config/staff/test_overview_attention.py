@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
 
-from apikeys.models import GatewayTest, Job
+from apikeys.models import GatewayTest, Job, KeyUsage
 from apikeys.tools import views as tools
 from apikeys.tools.selftest import Unreachable
 from ratelimits.models import Denial, Outage
@@ -145,6 +146,14 @@ def test_a_key_that_is_mostly_denied_is_named(staff_client, alice):
     for _ in range(20):
         event(key, HOUR)
     assert not [text for text in items(staff_client) if "broken" in text]
+
+
+def test_a_failing_key_that_is_gone_is_not_named(staff_client, alice):
+    key = make_key(alice, "broken")
+    for _ in range(20):
+        event(key, HOUR, status_code=403, reason="permission_denied")
+    KeyUsage.objects.update(api_key_id=uuid4())
+    assert not [text for text in items(staff_client) if "API key" in text]
 
 
 def test_overdue_jobs_are_named(staff_client):
