@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, Value, When, Window
+from django.conf import settings
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, Subquery, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -85,9 +86,8 @@ def active() -> APIKeyQuerySet:
 
 def with_tier(keys: APIKeyQuerySet) -> Any:
     """With the id of their owners' tier as `tier_now`: once it has ended, that's the default one."""
-    default = Tier.objects.default()
-    id_of_default = Value(default.pk if default else None, output_field=BigIntegerField())
-    ended = When(user__tier_until__lte=timezone.now(), then=id_of_default)
+    default = Tier.objects.live().filter(name=settings.DEFAULT_TIER_NAME).values("pk")
+    ended = When(user__tier_until__lte=timezone.now(), then=Subquery(default))
     return keys.annotate(tier_now=Case(ended, default=F("user__tier"), output_field=BigIntegerField()))
 
 
