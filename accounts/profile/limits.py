@@ -40,19 +40,25 @@ class EffectiveLimits(NamedTuple):
 
 def effective_limits(user: User, *, with_keys: bool = True, **only: Any) -> EffectiveLimits:
     """with_keys: also keys' own limits. only: conditions for the limits of the tier and the user."""
-    tier, owner = user.effective_tier, owner_of_user(user.pk)
-    own = list(user.rate_limits.effective().filter(**only)[:MOST_LIMITS])
-    of_tier = tier.rate_limits.live().filter(**only)[:MOST_LIMITS] if tier else []
-    replaced = {identity(limit) for limit in own}
-    rows = [
-        *limit_rows(own, "own", user),
-        *limit_rows((row for row in of_tier if identity(row) not in replaced), "tier", user),
-    ]
+    own, of_tier = applicable_limits(user, **only)
+    rows = [*limit_rows(own, "own", user), *limit_rows(of_tier, "tier", user)]
     everything = "Everything" if all(row.row.overall for row in rows) else "Everything else"
-    rows += [EffectiveLimit(everything, "default", default_budget(owner)), *(key_rows(user) if with_keys else ())]
+    rows += [
+        EffectiveLimit(everything, "default", default_budget(owner_of_user(user.pk))),
+        *(key_rows(user) if with_keys else ()),
+    ]
     outcome = limiter().peek([row.budget for row in rows])
     states = {state.budget.key: state for state in outcome.states}
     return EffectiveLimits([row._replace(state=states.get(row.budget.key)) for row in rows], outcome.degraded)
+
+
+def applicable_limits(user: User, **only: Any) -> tuple[list[RateLimit], list[RateLimit]]:
+    """The user's own limits, and those of their tier that these don't replace."""
+    tier = user.effective_tier
+    own = list(user.rate_limits.effective().filter(**only)[:MOST_LIMITS])
+    replaced = {identity(limit) for limit in own}
+    of_tier = tier.rate_limits.live().filter(**only)[:MOST_LIMITS] if tier else []
+    return own, [limit for limit in of_tier if identity(limit) not in replaced]
 
 
 def identity(limit: RateLimit) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from accounts import services
 from accounts.addresses import is_verified
 from accounts.models import User
 from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
-from accounts.profile.limits import effective_limits
+from accounts.profile.limits import applicable_limits, effective_limits
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
 from config.base.views import retry_on_conflict
@@ -59,7 +60,7 @@ def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpR
         "person": user,
         "verified": is_verified(user),
         "tier": tier,
-        "limits": tier.rate_limits.live() if tier else [],
+        "limits": list(chain(*applicable_limits(user))),
         "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
         "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "form": ProfileForm(instance=user),

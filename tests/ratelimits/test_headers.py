@@ -18,9 +18,9 @@ def parsed(text):
     return [(item.value, dict(item.params)) for item in found]
 
 
-@pytest.mark.parametrize("window", ["rolling", "fixed", "month"])
+@pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month"])
 def test_the_figures_are_true_at_every_step_of_a_count_down(memory, db, window):
-    budget, w = Budget("k", 5, 60, window, "five"), 28 * 86400 if window == "month" else 60
+    budget, w = Budget("k", 5, 60, window, "five"), {"week": 7 * 86400, "month": 28 * 86400}.get(window, 60)
     for used in range(1, 6):
         outcome = memory.hit([budget], clock=NOON)
         headers = rate_limit_headers(outcome)
@@ -39,6 +39,24 @@ def test_the_figures_are_true_at_every_step_of_a_count_down(memory, db, window):
     retry = int(headers["Retry-After"])
     assert not memory.peek([budget], clock=NOON + (retry - 1) * 1_000_000).allowed
     assert memory.peek([budget], clock=NOON + retry * 1_000_000).allowed
+
+
+def test_the_month_of_a_billing_day_is_as_long_as_it_is(memory, db):
+    budget = Budget("k", 5, 60, "month", "five", billing_day=31)
+    headers = rate_limit_headers(memory.hit([budget], clock=NOON))
+    # From 31 January to 28 February.
+    assert parsed(headers["RateLimit-Policy"]) == [("five", {"q": 5, "w": 28 * 86400})]
+    assert parsed(headers["RateLimit"]) == [("five", {"r": 4, "t": 27 * 43200})]
+
+
+def test_a_total_has_neither_window_nor_reset(memory, db):
+    budget = Budget("k", 1, 60, "total", "prepaid")
+    memory.hit([budget], clock=NOON)
+    headers = rate_limit_headers(memory.hit([budget], clock=NOON))
+    assert parsed(headers["RateLimit-Policy"]) == [("prepaid", {"q": 1})]
+    assert parsed(headers["RateLimit"]) == [("prepaid", {"r": 0})]
+    assert headers["Retry-After"] == "86400"
+    assert "X-RateLimit-Reset" not in headers
 
 
 def test_all_budgets_are_told_and_the_tightest_in_the_older_fields(memory, db):

@@ -58,3 +58,14 @@ def test_the_page_says_so_while_the_store_is_unavailable(client, alice, monkeypa
     monkeypatch.setattr(type(limiter().breaker), "is_open", True)
     client.force_login(alice)
     assert "can't show your remaining requests" in text_of(client.get("/account/limits/"))
+
+
+def test_the_profile_lists_own_limits_instead_of_those_they_replace(client, alice, free):
+    make_limit(free, "/orders/{id}", limit=10)
+    make_limit(None, "/orders/{number}", user=alice, limit=77, host="")
+    make_limit(None, "/orders/{number}", user=alice, limit=88, host="api.example.com")
+    client.force_login(alice)
+    page = text_of(client.get("/account/"))
+    for text in ("77 per minute", "88 per minute", "/orders/{number} on api.example.com"):
+        assert text in page
+    assert "10 per minute" not in page
