@@ -111,7 +111,8 @@ def owner(client, alice):
 
 
 def offered(page):
-    return re.findall(r'<option value="(\w+)"( selected)?>', page.text)
+    menu = re.search(r'<select name="expiry".*?</select>', page.text, re.DOTALL)[0]
+    return re.findall(r'<option value="(\w+)"( selected)?>', menu)
 
 
 @pytest.mark.parametrize(
