@@ -10,8 +10,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 # prometheus_client reads it when it's first imported, so imports of it in this module are inside functions.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -19,19 +20,36 @@ ADDITIVE = ("counter", "histogram", "summary")
 # In place of a process id, for what all dead processes counted together.
 DEAD = 0
 
+SUFFIX, OWNER = "-gatehouse-metrics", "owner"
+
 _made: list[Path] = []  # one or none
+_owned: list[IO[str]] = []
 
 
 def make_directory(parent: str | None) -> None:
     """Make the directory of this server, once, before its first worker starts."""
     if not _made:
-        _made.append(Path(tempfile.mkdtemp("-gatehouse-metrics", dir=parent)))
+        base = Path(parent or tempfile.gettempdir())
+        remove_abandoned(base)
+        _made.append(Path(tempfile.mkdtemp(SUFFIX, dir=base)))
         os.environ[VARIABLE] = str(_made[0])
+        # Held until the last process of this server ends, however it ends.
+        _owned.append((_made[0] / OWNER).open("w"))
+        fcntl.flock(_owned[0], fcntl.LOCK_EX)
+
+
+def remove_abandoned(base: Path) -> None:
+    """Remove what servers left behind that were killed."""
+    for owner in base.glob(f"*{SUFFIX}/{OWNER}"):
+        with suppress(OSError), owner.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(owner.parent)
 
 
 def remove_directory() -> None:
     while _made:
         shutil.rmtree(_made.pop(), ignore_errors=True)
+        _owned.pop().close()
 
 
 @contextmanager

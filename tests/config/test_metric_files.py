@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
@@ -54,3 +56,16 @@ def test_a_process_id_that_comes_back_starts_at_nothing(directory):
 def test_a_server_makes_its_directory_once(directory, tmp_path):
     metric_files.make_directory(str(tmp_path))
     assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path):
+    killed = tmp_path / f"a{metric_files.SUFFIX}"
+    running = tmp_path / f"b{metric_files.SUFFIX}"
+    foreign = tmp_path / "c"
+    for directory in (killed, running, foreign):
+        directory.mkdir()
+        (directory / metric_files.OWNER).touch()
+    with (running / metric_files.OWNER).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        metric_files.remove_abandoned(tmp_path)
+    assert sorted(tmp_path.iterdir()) == [running, foreign]
