@@ -33,6 +33,8 @@ HEADERS = {
 }
 LABELS = {"username": "username", "email": "email address", "name": "name", "tier": "tier"}
 BATCH = 500
+# A statement that updates many rows looks for each among all of its values.
+UPDATE_BATCH = 100
 
 # The index of the column that holds a field.
 Columns = Mapping[str, int]
@@ -273,7 +275,9 @@ def create(lines: Sequence[Line], author: Author) -> None:
 
 
 def change(lines: Sequence[Line], author: Author) -> None:
-    User.objects.bulk_update([line.user for line in lines], ["name", "email", "tier"], batch_size=BATCH)
+    for name in ("name", "email", "tier"):
+        users = [line.user for line in lines if LABELS[name] in {change["field"] for change in line.changes}]
+        User.objects.bulk_update(users, [name], batch_size=UPDATE_BATCH)
     moved = [line.user for line in lines if line.old_email]
     for start in range(0, len(moved), BATCH):
         EmailAddress.objects.filter(user__in=moved[start : start + BATCH]).delete()
