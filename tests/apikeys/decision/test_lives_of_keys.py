@@ -23,6 +23,7 @@ from apikeys.decision.decide import decide_many
 from apikeys.models import APIKey
 from config.base.access import Permission
 from config.base.history import Author
+from ratelimits.models import RateLimit
 from tests.conftest import make_user
 from tiers.models import Tier, TierAccess
 
@@ -60,6 +61,10 @@ class Plan:
 class Person:
     pk: int
     tier: Plan | None
+    tier_until: datetime | None = None
+    # An exception for this user: so many requests, ever.
+    prepaid: int | None = None
+    used: int = 0
     is_active: bool = True
     is_deleted: bool = False
     is_erased: bool = False
@@ -99,6 +104,8 @@ class Lives(RuleBasedStateMachine):
         self.everyone, self.all_secrets = [], []
         self.sue = make_user("sue", is_staff=True, is_superuser=True)
         self.author = Author(self.sue)
+        tier, _ = Tier.objects.get_or_create(name="free")
+        self.default = Plan(tier.pk, [Permission("*", "*")])
 
     def teardown(self):
         self.clock.stop()
@@ -143,6 +150,25 @@ class Lives(RuleBasedStateMachine):
         users.set_tier(self.rows(person), self.author, tier and Tier.objects.get(pk=tier.pk))
         if not person.is_deleted:
             person.tier = tier
+
+    @rule(person=people, hours=HOURS)
+    def end_tier(self, person, hours):
+        person.tier_until = self.now + timedelta(hours=hours)
+        self.rows(person).update(tier_until=person.tier_until)
+
+    @rule(person=people, requests=st.integers(1, 3))
+    def prepay(self, person, requests):
+        for user in self.rows(person).live():
+            person.prepaid = (person.prepaid or 0) + requests
+            values = {"limit": person.prepaid, "path": "/*", "window": "total", "overall": True}
+            RateLimit.objects.update_or_create(user=user, defaults=values)
+
+    @rule(key=apikeys, request=st.sampled_from(REQUESTS))
+    def use(self, key, request):
+        secret = key.secrets[-1]
+        expected = self.expected(secret, request, cost=1)
+        assert self.reasons([(secret, request)], cost=1) == [expected]
+        key.owner.used += not expected
 
     @rule(person=people)
     def suspend(self, person):
@@ -261,9 +287,11 @@ class Lives(RuleBasedStateMachine):
     def time_passes(self, hours):
         self.now += timedelta(hours=hours)
 
-    def expected(self, secret, request):
+    def expected(self, secret, request, *, cost=0):
         """The first reason that holds, in the documented order."""
         key, owner = secret.key, secret.key.owner
+        has_ended = owner.tier_until is not None and owner.tier_until <= self.now
+        plan = self.default if owner.tier and has_ended else owner.tier
         is_past_grace = secret.is_replaced and secret.ends_at is None
         holds = {
             "unknown_key": key.is_deleted or owner.is_gone or is_past_grace,
@@ -272,7 +300,8 @@ class Lives(RuleBasedStateMachine):
             "expired_key": any(end is not None and end <= self.now for end in (key.expires_at, secret.ends_at)),
             "owner_inactive": owner.is_deleted or not owner.is_active,
             "permission_denied": request not in allowed_by(key.permissions),
-            "tier_denied": owner.tier is not None and request not in allowed_by(owner.tier.access),
+            "tier_denied": plan is not None and request not in allowed_by(plan.access),
+            "rate_limited": owner.prepaid is not None and owner.used + cost > owner.prepaid,
             "": True,
         }
         return next(reason for reason, applies in holds.items() if applies)
@@ -290,11 +319,14 @@ class Lives(RuleBasedStateMachine):
 
     def compare(self):
         asked = [(secret, request) for secret in self.all_secrets for request in REQUESTS]
+        assert self.reasons(asked, cost=0) == [self.expected(*each) for each in asked]
+
+    def reasons(self, asked, *, cost):
         facts = [
-            Facts(credential_from(secret.text), method, path, host=host, cost=0)
+            Facts(credential_from(secret.text), method, path, host=host, cost=cost)
             for secret, (method, path, host) in asked
         ]
-        assert [verdict.reason for verdict in decide_many(facts)] == [self.expected(*each) for each in asked]
+        return [verdict.reason for verdict in decide_many(facts)]
 
 
 class KeyProperties(TestCase):
