@@ -70,6 +70,7 @@ def large(settings, db):
     KeyPermission.objects.create(id=FIRST, api_key=key, action="read", resource="/orders/*")
     limit = make_limit(free, "/x", id=FIRST, limit=1_234_567, period=1_234)
     make_limit(pro, "/y", id=FIRST + 1, limit=1_234, period=604_800)
+    own = RateLimit.objects.create(id=FIRST + 2, user=olga, path="/z", limit=1_234_567, period=1_234)
     figures = {"tokens_used": 7_654_321, "cost_microcents": 7_654_321, "response_time_ms": 7_654}
     event = make_usage(key, **figures)
     Denial.objects.create(
@@ -90,6 +91,7 @@ def large(settings, db):
         "group": Group.objects.create(id=FIRST, name="support").pk,
         "tier": free.pk,
         "ratelimit": limit.pk,
+        "own_limit": own.pk,
         "apikey": key.pk,
         "keyusage": event.pk,
         "logentry": FIRST,

@@ -20,8 +20,6 @@ from apikeys.gateway import observed
 from config.base.database import release_connection
 from config.base.metrics import QUEUE_DEPTH
 
-# With two at once, one batch uses the processor while the other waits for the database's disk. benchmarks/verification.py
-# compares.
 BATCHES_AT_ONCE = 1
 LARGEST_BATCH = 128
 # More than this many would wait longer than any gateway does.
@@ -92,17 +90,17 @@ class BatchQueue:
             # At the end of this turn, so that those who arrived together are decided together.
             loop.call_soon(self._start, loop)
         self._waiting.append(ticket)
-        if self._running:
-            QUEUE_DEPTH.set(len(self._waiting))
         return await ticket.verdict
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting and self._running < BATCHES_AT_ONCE:
+            QUEUE_DEPTH.set(len(self._waiting))
             batch = self._next_batch()
             if batch:
                 self._running += 1
-                QUEUE_DEPTH.set(len(self._waiting))
                 self.threads.submit(self._decide, loop, batch)
+        if not self._running:
+            QUEUE_DEPTH.set(0)
 
     def _next_batch(self) -> list[Ticket]:
         batch: list[Ticket] = []

@@ -31,6 +31,7 @@ def test_a_stranger_may_not_ask_in_json_either(client, path):
     assert response.status_code == 403
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_refused_peer_is_logged_once(caplog):
     status, _, _ = ask_asgi("/authz/verify", method="POST", body=b"{}", peer="203.0.113.5")
     assert status == "403 Forbidden"

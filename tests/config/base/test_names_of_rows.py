@@ -24,7 +24,7 @@ from apikeys.models import (
     TouchedHour,
     UsageHour,
 )
-from ratelimits.models import Denial, Outage, RateLimit
+from ratelimits.models import Balance, Denial, Outage, RateLimit
 from tiers.models import Tier, TierAccess
 
 HOUR = datetime(2026, 3, 14, 15, tzinfo=UTC)
@@ -34,6 +34,7 @@ NAMES = [
     (Tier(name="pro"), "pro"),
     (RateLimit(name="all orders"), "all orders"),
     (Denial(owner="user:7", name="all orders"), "user:7 at all orders"),
+    (Balance(key="user:7/3", used=120), "user:7/3: 120"),
     (Outage(store="redis", node="web-1, process 42"), "redis unavailable to web-1, process 42"),
     (KEY, "nightly export (gate_Ab3dE1…9xYz)"),
     (KeyPermission(action="read", resource="/orders/*"), "read /orders/*"),

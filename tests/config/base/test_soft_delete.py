@@ -177,7 +177,7 @@ def test_hard_delete_removes_rows_and_what_hangs_on_them(alice):
     assert not APIKey.objects.exists()
     Tier.objects.create(name="x")
     count, by_model = Tier.objects.filter(name="x").hard_delete()
-    assert (count, by_model) == (1, {"tiers.Tier": 1})
+    assert (count, by_model) == (2, {"tiers.Tier": 1, "tiers.TierAccess": 1})
 
 
 def test_soft_delete_does_not_cascade_and_ancestors_decide_at_query_time(alice):
