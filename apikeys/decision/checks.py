@@ -8,6 +8,7 @@ from typing import NamedTuple
 from apikeys.addresses import within
 from apikeys.decision.credentials import Credential
 from apikeys.decision.lookup import KeyRecord, TierRecord
+from config.base.access import EVERYTHING
 from config.base.hosts import host_matches
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
 
@@ -21,6 +22,7 @@ ACTIONS = {
     "DELETE": "delete",
 }
 ANY_RESOURCE = ("*", "/*")
+UNRESTRICTED = str(EVERYTHING)
 
 
 class Facts(NamedTuple):
@@ -143,13 +145,16 @@ def deny_if_ambiguous(inquiry: Inquiry) -> str:
 
 
 def deny_unless_permitted(inquiry: Inquiry) -> str:
-    allowed = any(permits(permission, inquiry) for permission in inquiry.known_key.permissions)
-    return "" if allowed else "permission_denied"
+    return "" if permitted(inquiry.known_key.permissions, inquiry) else "permission_denied"
 
 
 def deny_unless_in_tier(inquiry: Inquiry) -> str:
     rules = inquiry.tier_access
-    return "" if rules is None or any(permits(rule, inquiry) for rule in rules) else "tier_denied"
+    return "" if rules is None or permitted(rules, inquiry) else "tier_denied"
+
+
+def permitted(rules: Sequence[str], inquiry: Inquiry) -> bool:
+    return UNRESTRICTED in rules or any(permits(rule, inquiry) for rule in rules)
 
 
 def permits(permission: str, inquiry: Inquiry) -> bool:

@@ -226,7 +226,7 @@ def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | 
     notes = [
         (identifier(line.entry.event_id), json.dumps(note))
         for line, outcome in zip(lines, results, strict=True)
-        if isinstance(outcome, Outcome) and (note := denied_by(outcome))
+        if isinstance(outcome, Outcome) and not outcome.allowed and (note := denied_by(outcome))
     ]
     if notes:
         ids, texts = zip(*notes, strict=True)
@@ -239,6 +239,6 @@ def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | 
 def denied_by(outcome: Outcome) -> dict[str, Any] | None:
     """The value of KeyUsage.denied_by; None if no rate limit denied the request."""
     denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
-    if outcome.allowed or not denying:
+    if not denying:
         return None
     return {"name": denying[0].name, "rate": denying[0].in_words, "retry_after": outcome.retry_after}

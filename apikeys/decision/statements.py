@@ -174,6 +174,14 @@ def as_text(value: Any) -> bytes | None:
 
 
 def array(values: list[Any]) -> str:
+    try:
+        joined = '","'.join(values)
+    except TypeError:  # not all are text
+        pass
+    else:
+        # Most lists are long and have nothing to escape.
+        if values and "\\" not in joined and joined.count('"') == 2 * len(values) - 2:
+            return f'{{"{joined}"}}'
     return f"{{{','.join(map(element, values))}}}"
 
 
