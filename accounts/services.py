@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
 from config.base.actions import Outcome
+from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.models import lock_live
 from config.base.stale import EditForm
@@ -213,7 +214,7 @@ def change_all(
     prepare: takes the locks that come before those of the users' rows.
     """
     outcome = Outcome()
-    for pks in batches(users):
+    for pks in in_batches(list(users.order_by("pk").values_list("pk", flat=True)), BATCH):
         batch = users.filter(pk__in=pks)
         with transaction.atomic():
             if prepare is not None:
@@ -224,12 +225,6 @@ def change_all(
             author.record_many(rows, flag, note=note, changes=changes)
         outcome.done += len(rows)
     return outcome
-
-
-def batches(users: UserQuerySet) -> Iterator[list[int]]:
-    pks = list(users.order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(pks), BATCH):
-        yield pks[start : start + BATCH]
 
 
 def validate_superuser_remains(users: Iterable[User]) -> None:

@@ -257,13 +257,14 @@ class Outcome(NamedTuple):
     degraded: bool = False
 
     @property
+    def denying(self) -> list[BudgetState]:
+        """The budgets that the request exceeded."""
+        return [state for state in self.states if state.exceeded and not state.budget.observe]
+
+    @property
     def retry_after(self) -> int:
         """Seconds until a denied request would be allowed, at least 1; 0 if it was allowed."""
-        if self.allowed:
-            return 0
-        return max(
-            (state.retry_after for state in self.states if state.exceeded and not state.budget.observe), default=1
-        )
+        return 0 if self.allowed else max((state.retry_after for state in self.denying), default=1)
 
 
 def rate_in_words(limit: int, period: int, window: str = "rolling", unit: str = REQUESTS) -> str:

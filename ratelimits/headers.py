@@ -69,13 +69,12 @@ def quoted_name(budget: Budget) -> str:
 
 def quota_exceeded(outcome: Outcome, **members: Any) -> JsonResponse:
     """429 problem details (RFC 9457) with further `members`, never cached."""
-    names = [state.budget.name for state in outcome.states if state.exceeded and not state.budget.observe]
     response = problem(
         429,
         "Too many requests",
         f"Try again in {counted(outcome.retry_after, 'second')}.",
         type=QUOTA_EXCEEDED,
-        **{"violated-policies": names},
+        **{"violated-policies": [state.budget.name for state in outcome.denying]},
         **members,
     )
     for name, value in {**rate_limit_headers(outcome), "Cache-Control": "no-store"}.items():

@@ -175,6 +175,11 @@ def default_budget(owner: str) -> Budget:
     )
 
 
+def budget_of_key(key_id: Any, limit: int, period: int, window: str, billing_day: int) -> Budget:
+    """The budget of a key's own limit."""
+    return Budget(f"key:{key_id}", limit, period, window, name="key", billing_day=billing_day)
+
+
 def owner_of_user(user_id: int) -> str:
     return f"user:{user_id}"
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from accounts.models import User
 from ratelimits.budgets import Budget, BudgetState
 from ratelimits.limiter import limiter
-from ratelimits.matching import pattern_shape
 from ratelimits.models import RateLimit
-from ratelimits.rules import default_budget, owner_of_user
+from ratelimits.rules import budget_of_key, default_budget, owner_of_user
 
 MOST_LIMITS = 100
 
@@ -56,14 +55,9 @@ def applicable_limits(user: User, **only: Any) -> tuple[list[RateLimit], list[Ra
     """The user's own limits, and those of their tier that these don't replace."""
     tier = user.effective_tier
     own = list(user.rate_limits.effective().filter(**only)[:MOST_LIMITS])
-    replaced = {identity(limit) for limit in own}
+    replaced = {limit.pattern for limit in own}
     of_tier = tier.rate_limits.live().filter(**only)[:MOST_LIMITS] if tier else []
-    return own, [limit for limit in of_tier if identity(limit) not in replaced]
-
-
-def identity(limit: RateLimit) -> tuple[Any, ...]:
-    """What an own limit replaces of the tier's."""
-    return limit.host, limit.method, pattern_shape(limit.path), limit.overall
+    return own, [limit for limit in of_tier if limit.pattern not in replaced]
 
 
 def limit_rows(limits: Iterable[RateLimit], source: str, user: User) -> list[EffectiveLimit]:
@@ -72,10 +66,13 @@ def limit_rows(limits: Iterable[RateLimit], source: str, user: User) -> list[Eff
 
 
 def key_rows(user: User) -> list[EffectiveLimit]:
-    keys = user.api_keys.usable().filter(rate_limit__isnull=False).order_by("name")[:MOST_LIMITS]
-    return [EffectiveLimit("Everything with this key", "key", budget_of_key(key, user), key) for key in keys]
-
-
-def budget_of_key(key: Any, user: User) -> Budget:
-    rate = (f"key:{key.pk}", key.rate_limit, key.rate_period, key.rate_window)
-    return Budget(*rate, name="key", billing_day=user.billing_day)
+    keys: Iterable[Any] = user.api_keys.usable().filter(rate_limit__isnull=False).order_by("name")[:MOST_LIMITS]
+    return [
+        EffectiveLimit(
+            "Everything with this key",
+            "key",
+            budget_of_key(key.pk, key.rate_limit, key.rate_period, key.rate_window, user.billing_day),
+            key,
+        )
+        for key in keys
+    ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db.models import Q
 
 from accounts.models import User
-from ratelimits.budgets import BudgetState
+from ratelimits.budgets import Budget, BudgetState
 from ratelimits.limiter import limiter
-from ratelimits.matching import pattern_shape
 from ratelimits.models import RateLimit
 from ratelimits.rules import default_budget, owner_of_user
 
@@ -69,7 +68,7 @@ def used_limits(users: Iterable[User], *, lasting: bool = False) -> list[Used]:
     return [Used(user, limit, state) for (user, limit, _), state in zip(budgets, states, strict=False)]
 
 
-def budget_of(user: User, limit: RateLimit | None) -> Any:
+def budget_of(user: User, limit: RateLimit | None) -> Budget:
     owner = owner_of_user(user.pk)
     return limit.budget(owner, user.billing_day) if limit else default_budget(owner)
 
@@ -83,10 +82,6 @@ def limits_of(users: list[User]) -> Iterator[tuple[User, list[RateLimit]]]:
         by_owner[("user", limit.user_id) if limit.user_id else ("tier", limit.tier_id)].append(limit)
     for user in users:
         own, tier = by_owner["user", user.pk], tiers[user.pk]
-        replaced = {pattern_of(limit) for limit in own}
+        replaced = {limit.pattern for limit in own}
         of_tier = by_owner["tier", tier.pk] if tier else []
-        yield user, [*own, *(limit for limit in of_tier if pattern_of(limit) not in replaced)]
-
-
-def pattern_of(limit: RateLimit) -> tuple[Any, ...]:
-    return limit.host, limit.method, pattern_shape(limit.path), limit.overall
+        yield user, [*own, *(limit for limit in of_tier if limit.pattern not in replaced)]

@@ -18,6 +18,7 @@ from accounts.fields import normalize_email
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.rights import protected_fields, why_not_change
+from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, Author, Change
 from config.base.models import lock_live
 from config.base.tables import Row, Table, is_formula, plain_text
@@ -221,9 +222,8 @@ class Planner:
 
 def rows_in(rows: Any, name: str, values: Iterable[str]) -> Iterator[Any]:
     """The rows whose field has one of the values, in order of their primary keys within each batch."""
-    ordered = sorted(values)
-    for start in range(0, len(ordered), BATCH):
-        yield from rows.filter(**{f"{name}__in": ordered[start : start + BATCH]}).order_by("pk")
+    for batch in in_batches(sorted(values), BATCH):
+        yield from rows.filter(**{f"{name}__in": batch}).order_by("pk")
 
 
 def invalid_fields(user: User, names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -279,8 +279,8 @@ def change(lines: Sequence[Line], author: Author) -> None:
         users = [line.user for line in lines if LABELS[name] in {change["field"] for change in line.changes}]
         User.objects.bulk_update(users, [name], batch_size=UPDATE_BATCH)
     moved = [line.user for line in lines if line.old_email]
-    for start in range(0, len(moved), BATCH):
-        EmailAddress.objects.filter(user__in=moved[start : start + BATCH]).delete()
+    for batch in in_batches(moved, BATCH):
+        EmailAddress.objects.filter(user__in=batch).delete()
     add_addresses(moved)
     record(lines, CHANGE, author)
 

@@ -23,7 +23,7 @@ from config.base.database import drop_connection, unavailable_error
 from config.base.models import uuid7
 from ratelimits.budgets import Budget, Charge, Outcome
 from ratelimits.limiter import limiter
-from ratelimits.rules import NO_RULES, budgets_for, own_rules, owner_of_address, owner_of_user
+from ratelimits.rules import NO_RULES, budget_of_key, budgets_for, own_rules, owner_of_address, owner_of_user
 
 logger = logging.getLogger(__name__)
 
@@ -217,14 +217,8 @@ def budgets_of(inquiry: Inquiry) -> list[Budget]:
         billing_day=key.billing_day,
     )
     if key.rate_limit and key.rate_period:
-        budgets.append(budget_of_key(key))
+        budgets.append(budget_of_key(key.id, key.rate_limit, key.rate_period, key.rate_window, key.billing_day))
     return budgets
-
-
-def budget_of_key(key: KeyRecord) -> Budget:
-    """The budget of the key's own limit, if it has one."""
-    limit, period = key.rate_limit or 0, key.rate_period or 0
-    return Budget(f"key:{key.id}", limit, period, key.rate_window, name="key", billing_day=key.billing_day)
 
 
 def verdict_of(inquiry: Inquiry, reason: str, line: ledger.Line, result: Outcome | Exception | None) -> Verdict:

@@ -217,8 +217,7 @@ def deciding_rule(budgets: Sequence[Budget], outcome: Outcome) -> int | None:
     """The id of the rule that denied, else of the first that applied; None without a rule."""
     if outcome.allowed:
         return next((budget.rule_id for budget in budgets if budget.rule_id is not None), None)
-    denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
-    return denying[0].rule_id if denying else None
+    return next((state.budget.rule_id for state in outcome.denying), None)
 
 
 def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | None]) -> None:
@@ -238,7 +237,8 @@ def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | 
 
 def denied_by(outcome: Outcome) -> dict[str, Any] | None:
     """The value of KeyUsage.denied_by; None if no rate limit denied the request."""
-    denying = [state.budget for state in outcome.states if state.exceeded and not state.budget.observe]
+    denying = outcome.denying
     if not denying:
         return None
-    return {"name": denying[0].name, "rate": denying[0].in_words, "retry_after": outcome.retry_after}
+    budget = denying[0].budget
+    return {"name": budget.name, "rate": budget.in_words, "retry_after": outcome.retry_after}

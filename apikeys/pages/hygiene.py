@@ -16,6 +16,7 @@ from apikeys.decision.checks import ACTIONS, ANY_RESOURCE, covers
 from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission
 from apikeys.usage.analytics import Scope, TimeRange, sums_by
 from config.base.access import FULL_ACCESS, AccessRule
+from config.base.database import in_batches
 from config.base.hosts import host_matches
 from tiers.models import Tier, TierAccess
 
@@ -108,8 +109,8 @@ def unused_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[Ke
 def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
     time_range = TimeRange.of_last_days(USED_WITHIN.days + 1)
     used: dict[UUID, list[tuple[str, str]]] = {}
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        scope = Scope(keys=tuple(keys[start : start + KEYS_PER_QUERY]))
+    for batch in in_batches(keys, KEYS_PER_QUERY):
+        scope = Scope(keys=tuple(batch))
         for (key, method, endpoint), sums in sums_by(("key", "method", "endpoint"), scope, time_range):
             if sums.allowed:
                 used.setdefault(key, []).append((method, endpoint))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -25,7 +25,7 @@ from apikeys.tools.key_grants import STARS, Grant, allowed, lost_denials, own_re
 from apikeys.tools.key_hashes import StoredHash, formats_of, read_hash
 from apikeys.tools.key_policy import lock_owners, policy_problems
 from config.base.access import EVERYTHING, MAX_PERMISSIONS, Permission, in_words
-from config.base.database import Insert
+from config.base.database import Insert, in_batches
 from config.base.history import ADDITION, Author, entries_for
 from ratelimits.models import RateLimit
 
@@ -38,8 +38,6 @@ KEPT = ("last_used_at", "last_used_ip", "expires_at", "rate_limit", "rate_period
 FOUND_ELSEWHERE = {"user", "prefix", "last4", "secret_hash", "pepper_id", "previous_hash", "name_folded"}
 
 OWN_COLUMNS = frozenset(Permission._fields)
-
-Row = TypeVar("Row")
 
 
 class PlanChanged(Exception):
@@ -87,7 +85,7 @@ def plan_keys(content: bytes, progress: Callable[[int], None]) -> KeyPlan:
             progress(done)
     plan.problems += lines.problems
     refuse_same_starts(plan)
-    for batch in batches(plan.drafts):
+    for batch in in_batches(plan.drafts, BATCH):
         find_owners(plan, batch)
         refuse_imported(plan, batch)
     for draft in plan.drafts:
@@ -266,8 +264,3 @@ def rows_of(drafts: Sequence[Draft]) -> Iterator[Sequence[models.Model]]:
 
 def note_of(draft: Draft) -> str:
     return f"Imported for {draft.key.user} ({draft.stored.algorithm}). Permissions: {in_words(draft.permissions)}."
-
-
-def batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]

@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.tools.key_cells import Problem
+from config.base.database import in_batches
 from config.base.text import counted
 
 BATCH = 500
@@ -54,15 +55,14 @@ def expires_too_late(key: APIKey, tier: Any) -> bool:
 
 def count_keys(users: Sequence[int]) -> Counter[int]:
     held: Counter[int] = Counter()
-    for start in range(0, len(users), BATCH):
-        keys = APIKey.objects.in_use().filter(user__in=users[start : start + BATCH])
+    for batch in in_batches(users, BATCH):
+        keys = APIKey.objects.in_use().filter(user__in=batch)
         held.update(dict(keys.order_by().values_list("user").annotate(Count("pk"))))
     return held
 
 
 def lock_owners(keys: Iterable[APIKey]) -> None:
     """So that nobody creates a key for them until the transaction ends."""
-    users = sorted(capped_tiers(keys))
-    for start in range(0, len(users), BATCH):
-        locked = User.objects.select_for_update(no_key=True).filter(pk__in=users[start : start + BATCH])
+    for batch in in_batches(sorted(capped_tiers(keys)), BATCH):
+        locked = User.objects.select_for_update(no_key=True).filter(pk__in=batch)
         list(locked.order_by("pk").values_list("pk"))

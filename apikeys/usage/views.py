@@ -17,6 +17,7 @@ from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.csv import csv_response
+from config.base.database import in_batches
 from config.base.views import staff_render, staff_required
 from ratelimits.models import RateLimit
 
@@ -136,8 +137,8 @@ def add_names(names: dict[UUID, tuple[str, str]], keys: set[UUID]) -> None:
     """Look up (name, owner) of the keys that aren't in `names` yet."""
     missing = sorted(keys - names.keys())
     names.update(dict.fromkeys(missing, ("", "")))
-    for start in range(0, len(missing), 500):
-        for key in APIKey.objects.filter(pk__in=missing[start : start + 500]).select_related("user"):
+    for batch in in_batches(missing, 500):
+        for key in APIKey.objects.filter(pk__in=batch).select_related("user"):
             names[key.pk] = (key.name, key.user.username)
 
 

@@ -1,15 +1,17 @@
-"""Distinguishes a database that is unavailable (read-only, full, locked, gone) from other errors; fast inserts."""
+"""Distinguishes a database that is unavailable (read-only, full, locked, gone) from other errors; many rows at a time."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
 from django.db.models import Model
 from django.db.models.expressions import DatabaseDefault
+
+T = TypeVar("T")
 
 # Primary result codes. SQLITE_ERROR, such as a missing table, is not among them.
 SQLITE_UNAVAILABLE = {
@@ -72,6 +74,10 @@ def release_connection() -> None:
     """Like Django around each request: don't leave a broken or old connection to the next one."""
     drop_read_only_connection()
     connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+
+
+def in_batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 class Insert(NamedTuple):

@@ -235,6 +235,11 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     def owner_noun(self) -> str:
         return "tier" if self.user_id is None else "user"
 
+    @property
+    def pattern(self) -> tuple[str, str, str, bool]:
+        """What a user's own limit replaces the tier's on."""
+        return self.host, self.method, pattern_shape(self.path), self.overall
+
     def budget(self, owner: str, billing_day: int = 1) -> Budget:
         rate = (rule_key(owner, self.pk), self.limit, self.period, self.window, self.name)
         return Budget(*rate, self.mode == self.Mode.OBSERVE, self.pk, self.unit, billing_day)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,6 +9,7 @@ from django.db import IntegrityError
 
 from apikeys.tools.key_cells import FileError
 from apikeys.tools.key_import import KeyPlan, PlanChanged, plan_keys, save_keys
+from config.base.commands import read_file
 from config.base.text import counted
 
 
@@ -26,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = plan_keys(read(options["file"]), self.show_progress)
+            plan = plan_keys(read_file(options["file"]), self.show_progress)
         except FileError as error:
             raise CommandError(f"{error} Nothing was imported.") from None
         if plan.problems:
@@ -61,10 +60,3 @@ class Command(BaseCommand):
 
     def show_progress(self, done: int) -> None:
         self.stdout.write(f"{done:,} lines read.")
-
-
-def read(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise CommandError(f"Couldn't read {name}: {error.strerror}.") from None

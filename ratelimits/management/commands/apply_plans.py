@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.base.commands import read_file
 from config.base.documents import InvalidDocument
 from config.base.history import Author
 from config.base.text import counted
@@ -37,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         author = find_author(options["author"])
         try:
-            result = apply_plans(read(options["file"]), author, prune=options["prune"], dry_run=options["dry_run"])
+            result = apply_plans(read_file(options["file"]), author, prune=options["prune"], dry_run=options["dry_run"])
         except (InvalidDocument, Problems) as error:
             raise CommandError(f"{error}\nNothing was changed.") from None
         for what in result.kept:
@@ -63,10 +62,3 @@ def find_author(username: str | None) -> Author | None:
     if user is None:
         raise CommandError("There is no user with this username.")
     return Author(user, via=VIA)
-
-
-def read(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise CommandError(f"Couldn't read {name}: {error.strerror}.") from None
