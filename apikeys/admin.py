@@ -108,8 +108,8 @@ class APIKeyAdmin(SoftDeleteAdmin):
     expires = when("expires_at", "Expires")
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        if db_field.name == "rate_window":
-            options["required"] = False  # a script that leaves it out means a rolling one
+        # The window is the only choice. A script that leaves it out means a rolling one.
+        options["required"] = False
         return super().formfield_for_choice_field(db_field, request, **options)
 
     # --- The list ---

@@ -90,6 +90,14 @@ def test_the_last_superuser_is_not_removed_even_by_one_who_was_suspended_a_momen
     assert "is the last superuser" in rights.why_not_remove(cast["superuser"], cast["other superuser"])
 
 
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_the_last_superuser_is_known_without_a_lock(sue):
+    tom = make_user("tom", is_staff=True, is_superuser=True)
+    assert rights.why_not_remove(tom, sue) == ""
+    User.objects.filter(pk=tom.pk).update(is_active=False)
+    assert "is the last superuser" in rights.why_not_remove(tom, sue)
+
+
 def test_inside_a_transaction_the_superusers_are_locked(cast, django_assert_num_queries):
     with transaction.atomic(), django_assert_num_queries(1) as captured:
         rights.would_remove_last_superuser([cast["superuser"]])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ValidationError
+from django.db import OperationalError, connection
 
 from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MISSING, Credential
 from apikeys.decision.decide import decide_many
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
+from config.checks import anonymous_tier_exists
 from ratelimits.limiter import Limiter
 from tests.apikeys.conftest import make_key
 from tests.rows import make_limit
@@ -140,6 +142,16 @@ def test_an_unknown_name_is_an_error_at_the_start(public, settings):
     assert "“unknown”" in errors()[0].msg
     settings.ANONYMOUS_TIER = ""
     assert errors() == []
+
+
+def test_without_the_database_the_name_is_not_checked(public, settings):
+    def fail(*args):
+        raise OperationalError("no such table: tiers")
+
+    settings.ANONYMOUS_TIER = "unknown"
+    with connection.execute_wrapper(fail):
+        assert list(anonymous_tier_exists(None)) == []
+    assert len(errors()) == 1
 
 
 def test_the_tier_can_not_be_deleted_or_renamed(public):

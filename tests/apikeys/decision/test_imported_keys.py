@@ -302,23 +302,31 @@ def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice,
             wait_until(lambda key=key: {status(key) for _ in range(20)} == {200}, seconds=20)
 
 
-def test_a_server_learns_the_formats_as_it_starts_and_then_again_and_again(monkeypatch):
-    """In a thread, which here ends after the third time."""
-    times, stopped = [], threading.Event()
+def test_a_server_learns_the_formats_in_a_thread_and_waits_for_the_first_time(monkeypatch):
+    threads = []
+
+    def learn(stopped, learned):
+        threads.append(threading.current_thread().name)
+        learned.set()
+
+    monkeypatch.setattr(imported, "learn_until", learn)
+    imported.keep_learning_formats()
+    assert threads == ["imported-key-formats"]
+
+
+def test_formats_are_learned_again_and_again_and_an_outage_is_logged_once(monkeypatch):
+    turns, stopped, learned = [], threading.Event(), threading.Event()
 
     def learn(*, quiet=False):
-        times.append(threading.current_thread().name)
-        if len(times) == 3:
+        turns.append((quiet, learned.is_set()))
+        if len(turns) == 4:
             stopped.set()
+        return len(turns) == 3  # an outage ends, and another begins
 
     monkeypatch.setattr(imported, "learn_or_log", learn)
     monkeypatch.setattr(imported, "LEARN_EVERY", 0)
-    events = iter([threading.Event(), stopped])
-    monkeypatch.setattr(imported, "Event", lambda: next(events))
-    imported.keep_learning_formats()
-    assert times
-    wait_until(lambda: len(times) == 3)
-    assert set(times) == {"imported-key-formats"}
+    imported.learn_until(stopped, learned)
+    assert turns == [(False, False), (True, True), (True, True), (False, True)]
 
 
 def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, caplog):
@@ -327,6 +335,7 @@ def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, c
     def gone():
         raise OperationalError("gone")
 
+    assert imported.learn_or_log() is True
     monkeypatch.setattr(imported, "learn_formats", gone)
     with caplog.at_level(logging.WARNING):
         imported.learn_or_log()

@@ -7,6 +7,7 @@ from django.http import JsonResponse
 from django.test import Client
 from django.urls import path
 
+from apikeys.gateway import decorators
 from apikeys.gateway.decorators import require_key
 from apikeys.models import KeyUsage
 from tests.apikeys.conftest import make_key
@@ -96,6 +97,17 @@ def test_a_named_resource_and_a_cost_can_be_asked_for(own_views, alice, counters
 def test_a_mistake_of_the_view_is_not_hidden_as_503(own_views, client, key):
     with pytest.raises(ValueError, match="own mistake"):
         client.get("/api/broken", headers={"X-API-Key": key.secret})
+
+
+@pytest.mark.parametrize("broken", ["decide_now", "read_credential"])
+def test_an_error_while_deciding_is_503_and_the_view_does_not_run(own_views, client, key, monkeypatch, broken):
+    def fail(*args, **options):
+        raise RuntimeError("internal detail")
+
+    monkeypatch.setattr(decorators, broken, fail)
+    response = client.get("/api/broken", headers={"X-API-Key": key.secret})
+    assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
+    assert "internal detail" not in response.text
 
 
 class TestMiddleware:

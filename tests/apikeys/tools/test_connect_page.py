@@ -16,6 +16,7 @@ from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.servers import ROOT, call, gatehouse, gateway, upstream
 from tests.conftest import make_user
+from tiers.models import Tier
 
 PAGE = "/admin/apikeys/connect/"
 TEST = "/admin/apikeys/connect/test/"
@@ -302,6 +303,21 @@ def test_an_api_that_denies_by_itself_is_not_mistaken_for_a_gateway_that_asks(st
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/status/403"})
     passed = {result.title for result in response.context["results"] if result.passed}
     assert not passed
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_access", [True, False])
+def test_without_a_key_the_api_responds_only_if_the_anonymous_tier_has_access(
+    staff_client, counters, settings, has_access
+):
+    settings.ANONYMOUS_TIER = "public"
+    tier = Tier.objects.create(name="public")
+    if not has_access:
+        tier.access.all().delete()
+    with upstream() as bare:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{bare.server_address[1]}/orders"})
+    [result] = [result for result in response.context["results"] if result.title == "Without a key"]
+    assert (result.expected, result.passed) == (("the API's response", True) if has_access else ("403", False))
 
 
 def test_the_self_test_forges_every_spelling():

@@ -11,6 +11,7 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.tools import demo
 from ratelimits.models import Balance, RateLimit
+from tests.apikeys.conftest import make_key
 from tiers.models import Tier, TierAccess
 
 
@@ -72,6 +73,13 @@ def test_usage_lies_in_the_past_and_names_the_owner(small_demo):
     for event in KeyUsage.objects.select_related("api_key"):
         assert event.user_id == event.api_key.user_id
         assert event.id.version == 7
+
+
+def test_a_key_without_requests_was_never_used(alice, monkeypatch):
+    monkeypatch.setattr(demo, "new_events", lambda *args: iter(()))
+    key = make_key(alice)
+    assert demo.create_usage([key], FixedRandom(0)) == 0
+    assert APIKey.objects.get().last_used_at is None
 
 
 class FixedRandom:

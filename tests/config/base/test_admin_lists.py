@@ -11,8 +11,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
+from accounts.admin import UserAdmin
 from accounts.models import User
 from apikeys.models import APIKey
 from config.base import paginator as base_paginator
@@ -195,6 +197,15 @@ def test_an_export_with_a_broken_filter_or_page_is_refused(staff_client):
         Tier.objects.create(name=f"tier {number}")
     assert staff_client.get("/admin/tiers/tier/export/?p=99").status_code == 400
     assert staff_client.get("/admin/accounts/user/export/?is_active__exact=odd").status_code == 400
+
+
+def test_a_relation_outside_autocomplete_fields_is_a_plain_menu(staff_client, free, monkeypatch):
+    url = reverse("admin:accounts_user_add")
+    assert "admin-autocomplete" in staff_client.get(url).text
+    monkeypatch.setattr(UserAdmin, "autocomplete_fields", ())
+    page = staff_client.get(url).text
+    assert "admin-autocomplete" not in page
+    assert f'<option value="{free.pk}" selected>free</option>' in page
 
 
 def test_autocomplete_offers_live_rows_only(staff_client, free):

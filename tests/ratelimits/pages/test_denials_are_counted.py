@@ -77,6 +77,17 @@ def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
 
 
 @pytest.mark.django_db
+def test_what_was_written_makes_room_for_other_addresses(memory, monkeypatch):
+    monkeypatch.setattr(recorder_module, "MAX_HELD", 1)
+    for number in (1, 2):
+        deny(1, budget(f"addr:10.0.0.{number}"))
+    assert [denial.owner for denial in Denial.objects.all()] == ["addr:10.0.0.1"]
+    monkeypatch.setattr(recorder_module, "WRITE_INTERVAL", -1)  # it has passed
+    deny(1, budget("addr:10.0.0.3"))
+    assert Denial.objects.filter(owner="addr:10.0.0.3").exists()
+
+
+@pytest.mark.django_db
 def test_what_came_before_a_reset_does_not_come_back(memory, rf):
     deny(DENIED)
     reset_owner("user:1", Author(None))
