@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import re
 import signal
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,56 +11,12 @@ import pytest
 
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.load import Clients, as_service, for_life
-from tests.apikeys.gateway.servers import (
-    ROOT,
-    call,
-    free_port,
-    gatehouse,
-    nginx_command,
-    require_gateway,
-    running,
-    workers_of,
-)
+from tests.apikeys.gateway.servers import call, workers_of
+from tests.config.nodes import node, proxy
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 Load = partial(Clients, threads=6, asking=(as_service, for_life))
-
-
-@contextmanager
-def node(tmp_path, name, *arguments, **options):
-    directory = tmp_path / name
-    directory.mkdir(exist_ok=True)
-    with gatehouse(directory, *arguments, **{"DEFAULT_RATE_LIMIT_LIMIT": "1000000000", **options}) as process:
-        yield process
-
-
-def published(ports, listen):
-    """The upstream of docs/deployment.md, with /authz/ passed on too."""
-    text = (ROOT / "docs/deployment.md").read_text()
-    upstream = re.search(r"```nginx\n(\s+upstream gatehouse.*?)```", text, flags=re.DOTALL)[1]
-    # nginx accepts the same server twice, so a single node can be both.
-    for name, port in zip(("node-1:8000", "node-2:8000"), (ports[0], ports[-1]), strict=True):
-        upstream = upstream.replace(name, f"127.0.0.1:{port}")
-    return f"""{upstream}
-    server {{
-        listen 127.0.0.1:{listen};
-        location / {{
-            proxy_pass http://gatehouse;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }}
-    }}"""
-
-
-@contextmanager
-def proxy(directory, *ports):
-    require_gateway("nginx")
-    listen = free_port()
-    directory.mkdir()
-    command = nginx_command(published(ports, listen), directory)
-    with running(command, directory / "log", port=listen) as process:
-        yield process
 
 
 def assert_all_answered(load):
@@ -78,8 +32,8 @@ def secret(alice):
 def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secret):
     two_workers = {"workers": 2, "DRAIN_SECONDS": "2"}
     with (
-        node(tmp_path, "one", **two_workers) as one,
-        node(tmp_path, "two", **two_workers) as two,
+        node(tmp_path / "one", **two_workers) as one,
+        node(tmp_path / "two", **two_workers) as two,
         proxy(tmp_path / "nginx", one.port, two.port) as front,
         Load(front.port, [secret]) as load,
     ):
@@ -87,7 +41,7 @@ def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secr
         one.send_signal(signal.SIGTERM)
         one.wait(60)
         load.wait_for(100)
-        with node(tmp_path, "one", port=one.port, **two_workers):
+        with node(tmp_path / "one", port=one.port, **two_workers):
             load.wait_for(100)
             two.send_signal(signal.SIGTERM)
             two.wait(60)
@@ -121,7 +75,7 @@ RESTARTS = {
 @pytest.mark.parametrize(("restart", "arguments"), RESTARTS.values(), ids=RESTARTS)
 def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arguments):
     with (
-        node(tmp_path, "one", *arguments, workers=2) as one,
+        node(tmp_path / "one", *arguments, workers=2) as one,
         proxy(tmp_path / "nginx", one.port) as front,
         Load(front.port, [secret]) as load,
     ):
@@ -132,7 +86,7 @@ def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arg
 
 
 def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
-    with node(tmp_path, "one", DRAIN_SECONDS="600") as one:
+    with node(tmp_path / "one", DRAIN_SECONDS="600") as one:
         kept = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
         kept.request("GET", "/readyz")
         before = kept.getresponse()
@@ -159,7 +113,7 @@ def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
     "signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]]
 )
 def test_ctrl_c_and_a_second_sigterm_do_not_wait(tmp_path, signals):
-    with node(tmp_path, "one", DRAIN_SECONDS="600") as one:
+    with node(tmp_path / "one", DRAIN_SECONDS="600") as one:
         for each in signals:
             one.send_signal(each)
             wait_until(lambda: one.poll() is not None or "Draining for" in Path(one.log).read_text())
@@ -167,7 +121,7 @@ def test_ctrl_c_and_a_second_sigterm_do_not_wait(tmp_path, signals):
 
 
 def test_without_a_drain_sigterm_ends_at_once(tmp_path):
-    with node(tmp_path, "one") as one:
+    with node(tmp_path / "one") as one:
         one.send_signal(signal.SIGTERM)
         one.wait(60)
     assert "Draining for" not in Path(one.log).read_text()

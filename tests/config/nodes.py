@@ -1,0 +1,58 @@
+"""Several nodes of Gatehouse behind a real nginx with the upstream of docs/deployment.md."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from tests.apikeys.gateway.servers import ROOT, free_port, gatehouse, nginx_command, require_gateway, running
+
+
+@contextmanager
+def node(directory, *arguments, **options):
+    directory.mkdir(exist_ok=True)
+    with gatehouse(directory, *arguments, **{"DEFAULT_RATE_LIMIT_LIMIT": "1000000000", **options}) as process:
+        yield process
+
+
+def published(addresses, listen):
+    """The upstream of docs/deployment.md with these nodes, and /authz/ passed on too."""
+    text = (ROOT / "docs/deployment.md").read_text()
+    upstream = re.search(r"```nginx\n(\s+upstream gatehouse.*?)```", text, flags=re.DOTALL)[1]
+    example = re.search(r"^\s*server node-1:8000 (.*?;\n)\s*server node-2:8000 \1", upstream, re.MULTILINE)
+    servers = "".join(f"server {address} {example[1]}" for address in addresses)
+    return f"""{upstream.replace(example[0], servers)}
+    server {{
+        listen {listen};
+        location / {{
+            proxy_pass http://gatehouse;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            add_header X-Node $upstream_addr always;
+        }}
+    }}"""
+
+
+@contextmanager
+def proxy(directory, *ports):
+    require_gateway("nginx")
+    listen = free_port()
+    directory.mkdir()
+    # nginx accepts the same server twice, so a single node can be both.
+    twice = ports if len(ports) > 1 else ports * 2
+    text = published([f"127.0.0.1:{port}" for port in twice], f"127.0.0.1:{listen}")
+    with running(nginx_command(text, directory), directory / "log", port=listen) as process:
+        yield process
+
+
+@contextmanager
+def nodes_behind_nginx(directory, count, **options):
+    """(nginx, the nodes behind it), all started at once."""
+    with ExitStack() as stack, ThreadPoolExecutor(count) as starters:
+        servers = [node(directory / f"node-{number}", **options) for number in range(count)]
+        nodes = list(starters.map(stack.enter_context, servers))
+        yield stack.enter_context(proxy(directory / "nginx", *(each.port for each in nodes))), nodes
+        for each in nodes:
+            each.terminate()  # so that they all end at once
