@@ -7,12 +7,15 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts import rights, services
 from accounts.models import User
 from accounts.staff.actions import ACTIONS
+from accounts.staff.filters import query_of_users
+from accounts.staff.forms import PrivilegesForm
 from config.base.admin import GatehouseModelAdmin, when
 from config.base.admin_soft_delete import SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
@@ -23,14 +26,6 @@ from config.base.validators import validate_name
 from tiers.models import Tier
 
 
-class UserAdminForm(EditForm):
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean()
-        if any(name in self.changed_data and not cleaned.get(name) for name in ("is_active", "is_superuser")):
-            services.validate_superuser_remains([self.instance])
-        return cleaned
-
-
 class UserChangeList(GatehouseChangeList):
     def url_for_result(self, result: Any) -> str:
         return str(result.get_absolute_url())
@@ -39,7 +34,7 @@ class UserChangeList(GatehouseChangeList):
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
     row_actions = (ACTIONS["delete"], ACTIONS["restore"])
-    form = UserAdminForm
+    form = PrivilegesForm
     list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
         "is_active",
@@ -68,6 +63,20 @@ class UserAdmin(SoftDeleteAdmin):
     @admin.display(description="password")
     def password_column(self, user: User) -> str:
         return "set" if user.has_usable_password() else "not set"
+
+    # --- List ---
+
+    @property
+    def list_url(self) -> str:
+        return reverse("users:list")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list at /users/. What it has no filter for, and actions on several rows, work here."""
+        if request.method in {"GET", "HEAD"} and request.user.has_perm("accounts.view_user"):
+            query = query_of_users(request.GET)
+            if query is not None:
+                return HttpResponseRedirect(f"{self.list_url}?{query}" if query else self.list_url)
+        return super().changelist_view(request, extra_context)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return UserChangeList

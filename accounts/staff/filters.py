@@ -7,6 +7,7 @@ from typing import Any
 import django_filters
 from django import forms
 from django.db.models import F, OrderBy
+from django.http import QueryDict
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
@@ -129,3 +130,33 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
 
 def date_column(name: str) -> str:
     return "created_at" if name.startswith("joined") else "last_login"
+
+
+# The filters of the admin's list that this one has, too.
+EQUIVALENTS: dict[str, tuple[str, dict[str, str]]] = {
+    "state": ("state", {"deleted": "deleted", "all": "all"}),
+    "is_active__exact": ("state", {"1": "active", "0": "suspended"}),
+    "is_staff__exact": ("staff", {"1": "yes", "0": "no"}),
+    "tier__isnull": ("tier", {"True": "null"}),
+}
+
+
+def query_of_users(admin_query: QueryDict) -> str | None:
+    """The query string of /users/ for that of the admin's list; None if a part of it has no equivalent."""
+    query = QueryDict(mutable=True)
+    for name in admin_query:
+        own_name, own_value = equivalent(name, str(admin_query[name]))
+        if not own_value or own_name in query:
+            return None
+        query[own_name] = own_value
+    return str(query.urlencode())
+
+
+def equivalent(name: str, value: str) -> tuple[str, str]:
+    if name == "q":
+        return name, value
+    if name == "tier__id__exact":
+        is_id = value.isascii() and value.isdecimal()
+        return "tier", value if is_id and Tier.objects.live().filter(pk=value).exists() else ""
+    own_name, values = EQUIVALENTS.get(name, ("", {}))
+    return own_name, values.get(value, "")

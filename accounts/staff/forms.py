@@ -3,13 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import DAY_OF_MONTH, User
 from accounts.rights import protected_fields
+from accounts.services import validate_superuser_remains
 from config.base.actions import ActionForm
 from config.base.forms import LiveChoicesForm, TimeInput
+from config.base.permissions import offered_permissions, permission_label
 from config.base.stale import EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
 from ratelimits.rules import own_rules_of, owner_of_user
@@ -51,6 +55,38 @@ class UserEditForm(EditForm, UserForm):
             email.help_text = "Change your own address on your account pages."
         else:
             email.help_text = "Only superusers and the users themselves can change an address."
+
+
+class PrivilegesForm(EditForm):
+    """Never takes the rights or the access of the last superuser."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()
+        if any(name in self.changed_data and not cleaned.get(name) for name in ("is_active", "is_superuser")):
+            validate_superuser_remains([self.instance])
+        return cleaned
+
+
+class AccessForm(PrivilegesForm):
+    class Meta:
+        model = User
+        fields = ("is_staff", "is_superuser", "groups", "user_permissions")
+        labels = {"is_superuser": "Superuser", "user_permissions": "Permissions"}
+        help_texts = {
+            "is_superuser": "Can do everything, without any permission below.",
+            "groups": "They get the permissions of all their groups.",
+            "user_permissions": "In addition to those of their groups.",
+        }
+        widgets = {"groups": forms.CheckboxSelectMultiple, "user_permissions": forms.CheckboxSelectMultiple}
+
+    def __init__(self, *args: Any, actor: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        permissions: Any = self.fields["user_permissions"]
+        permissions.queryset = offered_permissions(admin.site, Q(user=self.instance))
+        permissions.label_from_instance = permission_label
+        for name in protected_fields(actor, self.instance) & self.fields.keys():
+            self.fields[name].disabled = True
+            self.fields[name].help_text = "You can't change this for yourself."
 
 
 class TierForm(StaleGuard, ActionForm):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.staff import views as staff_views
+from accounts.staff.access_views import user_access
 from accounts.staff.action_views import UserActionView, UserBulkView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
 from accounts.staff.import_views import user_import
@@ -19,6 +20,7 @@ urlpatterns = [
     path("bulk/", UserBulkView.as_view(), name="bulk"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
+    path("<int:pk>/access/", user_access, name="access"),
     path("<int:pk>/top-up/", user_top_up, name="top_up"),
     path("<int:pk>/limits/add/", limit_add, name="limit_add"),
     path("<int:pk>/limits/<int:limit_pk>/", limit_edit, name="limit_edit"),

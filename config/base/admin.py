@@ -16,7 +16,7 @@ from django.db import models
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 
@@ -34,6 +34,7 @@ from config.base.history import (
     snapshot,
 )
 from config.base.paginator import BoundedPaginator
+from config.base.permissions import offered_permissions, permission_label
 from config.base.search import FoldedField
 from config.base.stale import TOKEN, EditForm, StaleRows
 from config.base.templatetags import ago
@@ -86,6 +87,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return capfirst(self.section_name)
 
     @property
+    def list_url(self) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+
+    @property
     def counted_as(self) -> str:
         return f"{self.opts.verbose_name},{self.opts.verbose_name_plural}"
 
@@ -134,7 +139,8 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @reject_bad_values
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        return super().history_view(request, object_id, {"module_name": self.section_title} | (extra_context or {}))
+        context = {"module_name": self.section_title, "list_url": self.list_url}
+        return super().history_view(request, object_id, context | (extra_context or {}))
 
     @reject_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
@@ -206,15 +212,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return field
 
     def permissions_to_offer(self, db_field: Any, request: HttpRequest) -> models.QuerySet[Permission]:
-        """Permissions for our sections, and those the row already has, so that saving it unchanged keeps them."""
-        site: Any = self.admin_site
-        sections = Q()
-        for model in (*site._registry, *site.models_with_pages):
-            sections |= Q(content_type__app_label=model._meta.app_label, content_type__model=model._meta.model_name)
         object_id = getattr(request.resolver_match, "kwargs", {}).get("object_id")
-        if object_id:
-            sections |= Q(**{f"{db_field.model._meta.model_name}__pk": object_id})
-        return Permission.objects.filter(sections).select_related("content_type").distinct()
+        held = Q(**{f"{db_field.model._meta.model_name}__pk": object_id}) if object_id else Q()
+        return offered_permissions(self.admin_site, held)
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         """Without the four icons beside each choice: the side bar has the same links."""
@@ -243,10 +243,6 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def tell(self, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
         self.message_user(request, text, level)
-
-
-def permission_label(permission: Permission) -> str:
-    return capfirst(permission.name.removeprefix("Can "))
 
 
 def inline_note(message: Any) -> str:

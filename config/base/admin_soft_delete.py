@@ -64,8 +64,9 @@ class AdminActionView(ActionView):
         return row
 
     def page_url(self, page: str, row: Any = None) -> str:
-        page = {"list": "changelist", "detail": "change"}.get(page, page)
-        return str(self.model_admin.url(page, *([row.pk] if row is not None else [])))
+        if page == "list":
+            return str(self.model_admin.list_url)
+        return str(self.model_admin.url("change" if page == "detail" else page, row.pk))
 
     def get_success_url(self) -> str:
         return self.get_list_url() if self.action.name == "delete" else super().get_success_url()
