@@ -40,7 +40,6 @@ class ColumnsForm(forms.Form):
     """The table of an uploaded file, which the page carries, and what its columns hold."""
 
     sealed = forms.CharField(widget=forms.HiddenInput)
-    skip_invalid = forms.BooleanField(label="Skip rows with errors", required=False)
     invite = forms.BooleanField(
         label="Email new users a link to set a password", required=False, help_text="The link works for one day."
     )

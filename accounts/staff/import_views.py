@@ -60,7 +60,7 @@ def carry_out(request: HttpRequest, form: ColumnsForm) -> HttpResponse | None:
             form.table,
             form.columns,
             Author(request.user, request, via="import"),
-            skip_invalid=form.cleaned_data["skip_invalid"],
+            skip_invalid=request.POST["import"] == "valid",
             digest=shown,
             accept=lambda plan: check_emails(plan, invite=invite),
         )

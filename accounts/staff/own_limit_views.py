@@ -26,17 +26,20 @@ from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.models import RateLimit
 
 
+# What a limit for one user takes over from the tier's.
+COPIED = ("path", "method", "host", "limit", "unit", "window", "period", "overall", "mode")
+
+
 class OwnLimitForm(LiveChoicesForm):
     class Meta:
         model = RateLimit
-        fields = (
-            "path", "method", "host", "limit", "unit", "window", "period", "overall", "mode", "ends_at", "name"
-        )  # fmt: skip
+        fields = (*COPIED, "ends_at", "name")
         widgets = {"ends_at": TimeInput()}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.fields["unit"].required = False  # a script that leaves it out means requests
+        self.fields["limit" if self.initial.get("path") else "path"].widget.attrs["autofocus"] = True
 
     def _get_validation_exclusions(self) -> set[str]:
         # The user isn't on the form, but part of what makes a rule unique.
@@ -53,7 +56,7 @@ class OwnLimitEditForm(EditForm, OwnLimitForm):
 @retry_on_conflict
 def limit_add(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
-    form = OwnLimitForm(request.POST or None, instance=RateLimit(user=user))
+    form = OwnLimitForm(request.POST or None, instance=RateLimit(user=user), initial=initial_from_tier(request, user))
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
             limit = form.save()
@@ -80,6 +83,13 @@ def limit_edit(request: HttpRequest, pk: int, limit_pk: int) -> HttpResponse:
         messages.success(request, f"Rate limit “{limit}” updated." if changes else "Nothing changed.")
         return redirect("users:detail", user.pk)
     return limit_page(request, user, form, title="Edit rate limit", button="Save rate limit")
+
+
+def initial_from_tier(request: HttpRequest, user: User) -> dict[str, Any]:
+    """The values of the tier's rate limit that `?from=ID` names, to change them for one user."""
+    tier, chosen = user.effective_tier, request.GET.get("from", "")
+    limits = tier.rate_limits.live() if tier else ()
+    return next((forms.model_to_dict(limit, COPIED) for limit in limits if str(limit.pk) == chosen), {})
 
 
 def limit_page(request: HttpRequest, user: User, form: forms.ModelForm[RateLimit], **context: Any) -> HttpResponse:

@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 from django.utils import timezone
 
+from accounts.models import User
 from config.base.history import describe, entries_of
 from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
@@ -266,3 +267,21 @@ def test_staff_set_the_billing_day(staff_client, alice):
     staff_client.post(url, posted)
     alice.refresh_from_db()
     assert alice.billing_day == 31
+
+
+def test_a_limit_of_the_tier_can_be_changed_for_one_user(staff_client, alice, free, pro):
+    limit = make_limit(free, "/search", method="POST", limit=5, period=10, mode="observe", name="searches")
+    page = text_of(staff_client.get(f"/users/{alice.pk}/"))
+    url = f"/users/{alice.pk}/limits/add/"
+    assert f'href="{url}?from={limit.pk}"> Change for this user' in page
+    form = staff_client.get(url, {"from": limit.pk}).context["form"]
+    shown = {name: form[name].value() for name in ("path", "method", "limit", "period", "mode", "name")}
+    assert shown == {"path": "/search", "method": "POST", "limit": 5, "period": 10, "mode": "observe", "name": ""}
+    # Not of a tier they aren't on, nor of none.
+    other = make_limit(pro, "/other")
+    for wrong in (other.pk, 0, -1, "x", "\0", "9" * 40):
+        response = staff_client.get(url, {"from": wrong})
+        assert response.status_code in {200, 400}
+        assert "/other" not in text_of(response)
+    User.objects.filter(pk=alice.pk).update(tier=None)
+    assert staff_client.get(url, {"from": limit.pk}).status_code == 200

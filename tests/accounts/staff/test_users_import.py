@@ -24,9 +24,12 @@ def upload(client, text, name="users.csv", **data):
     return client.post(URL, {"file": SimpleUploadedFile(name, content), **data})
 
 
+SKIP = {"import": "valid"}
+
+
 def confirm(client, preview, **changes):
     fields = fields_of(preview.content.decode(), "sealed")
-    return client.post(URL, fields | {"import": "1"} | changes)
+    return client.post(URL, fields | {"import": "all"} | changes)
 
 
 def test_a_file_is_previewed_and_then_imported(staff_client, alice, pro):
@@ -63,10 +66,11 @@ def test_a_workbook_can_be_uploaded_and_invitations_sent(staff_client):
 def test_a_row_with_an_error_stops_all_until_it_is_skipped(staff_client):
     preview = upload(staff_client, "username,email\nada,ada@example.com\nBob,bob@example.com\n")
     assert "1 row can't be imported" in text_of(preview)
+    assert "Skip 1 row and import 1 user" in text_of(preview)
     response = confirm(staff_client, preview)
     assert "Nothing was imported, because some rows have errors." in text_of(response)
     assert not User.objects.filter(username="ada").exists()
-    confirm(staff_client, response, skip_invalid="on")
+    confirm(staff_client, response, **SKIP)
     assert set(User.objects.values_list("username", flat=True)) == {"sue", "ada"}
 
 
@@ -193,7 +197,7 @@ def test_staff_change_no_staff_and_no_superusers_by_a_file(sue, victim):
     preview = upload(client, f"username,name\n{victim},Mallory\n")
     assert "Only superusers can change" in text_of(preview)
     confirm(client, preview)
-    confirm(client, preview, skip_invalid="on")
+    confirm(client, preview, **SKIP)
     assert not User.objects.filter(name="Mallory").exists()
 
 
@@ -201,7 +205,7 @@ def test_staff_take_over_nobody_by_an_address(alice):
     client = signed_in(make_staff("steve", "view_user", "add_user", "change_user"))
     preview = upload(client, "username,email\nalice,steve2@example.com\n")
     assert "Only superusers can change another user&#x27;s address" in text_of(preview)
-    confirm(client, preview, skip_invalid="on")
+    confirm(client, preview, **SKIP)
     alice.refresh_from_db()
     assert alice.email == "alice@example.com"
 
