@@ -42,8 +42,9 @@ def listens(port):
 @contextmanager
 def running(command, log, *, port, **options):
     """Run a process that listens on the port, until the block ends."""
+    options.setdefault("cwd", ROOT)
     with Path(log).open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, **options)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
     process.log = log
     process.port = port
     try:
@@ -73,8 +74,10 @@ UNCHECKED = "from config.gunicorn import *\n\n\ndef on_starting(server):\n    pa
 
 
 @contextmanager
-def gatehouse(directory, *arguments, workers=1, port=None, checked=False, **environment):
-    """Gatehouse as docs/deployment.md starts it. arguments: of gunicorn; environment: settings; checked: as UNCHECKED says."""
+def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=ROOT, **environment):
+    """Gatehouse as docs/deployment.md starts it. arguments: of gunicorn; environment: settings; checked: as UNCHECKED says;
+    code: the directory of another version.
+    """
     port = port or free_port()
     unchecked = directory / "gunicorn_unchecked.py"
     unchecked.write_text(UNCHECKED)
@@ -89,7 +92,7 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, **envi
         "DRAIN_SECONDS": "0",
         **environment,
     }
-    with running(command, directory / "gatehouse.log", port=port, env=env) as process:
+    with running(command, directory / "gatehouse.log", port=port, env=env, cwd=code) as process:
         # gunicorn listens before its workers have loaded the application.
         assert call(port, path="/livez", timeout=60).status == 200
         yield process
