@@ -13,7 +13,7 @@ from apikeys.gateway.answers import Approval
 from apikeys.gateway.batches import BatchQueue, ClientGoneError, QueueFullError
 from apikeys.gateway.dialects import Answer, Question
 from apikeys.gateway.endpoints import PREFIX, Endpoint, answer, busy, deny_peer_or_method, endpoint_for, read
-from apikeys.gateway.observed import BUSY, CLIENT_GONE, refuse
+from apikeys.gateway.observed import BUSY, CLIENT_GONE, count_undecided
 from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, raw_target, send_response
 from config.base.database import release_connection
 from config.middleware import machine_headers
@@ -58,10 +58,10 @@ async def decided(
     try:
         verdict = await queue.decide(question.facts, is_gone, gateway)
     except QueueFullError:
-        refuse(gateway, BUSY)
+        count_undecided(gateway, BUSY)
         return busy()
     except ClientGoneError:
-        refuse(gateway, CLIENT_GONE)
+        count_undecided(gateway, CLIENT_GONE)
         return busy()
     return answer(environ, question, verdict)
 

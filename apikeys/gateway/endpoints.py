@@ -17,7 +17,7 @@ from django.http import HttpResponse
 from apikeys.decision.decide import Verdict
 from apikeys.gateway import dialects, openapi, usage_report, verify
 from apikeys.gateway.dialects import Answer, Environ, Question
-from apikeys.gateway.observed import UNAVAILABLE, decide_now, refuse
+from apikeys.gateway.observed import UNAVAILABLE, count_undecided, decide_now
 from apikeys.gateway.peers import may_ask
 from config.base.database import drop_connection, unavailable_error
 from config.base.http import problem
@@ -86,7 +86,7 @@ def read(environ: Environ, endpoint: Endpoint) -> Question | Answer:
         return endpoint.read(environ)
     except Exception as error:  # noqa: BLE001  (a gateway takes any accidental 2xx for a yes; the log has the cause)
         if endpoint.gateway:
-            refuse(endpoint.gateway, UNAVAILABLE)
+            count_undecided(endpoint.gateway, UNAVAILABLE)
         return unavailable(environ["PATH_INFO"], error)
 
 

@@ -15,7 +15,7 @@ from config.base.metrics import BATCH_SIZE, DECISION_SECONDS, DECISIONS, tally
 # For your own views, which ask without a gateway.
 IN_PROCESS = "in-process"
 GATEWAYS = ("nginx", "traefik", "caddy", "envoy", "verify", IN_PROCESS)
-# Reasons to refuse a request that never was decided.
+# Reasons for a denial without a decision.
 UNAVAILABLE, BUSY, CLIENT_GONE = "unavailable", "busy", "client_gone"
 
 # From the start, so that the first error is seen as an increase.
@@ -50,5 +50,5 @@ def reason_of(verdict: Verdict) -> str:
     return verdict.reason or "allowed"
 
 
-def refuse(gateway: str, reason: str) -> None:
+def count_undecided(gateway: str, reason: str) -> None:
     counter(gateway, reason).inc()

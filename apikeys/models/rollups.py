@@ -13,12 +13,12 @@ from ratelimits.matching import MAX_METHOD_LENGTH
 
 
 class Figures(models.Model):
-    """Sums over events. `refused`: denied by Gatehouse. `errors`: allowed, and answered with 4xx or 5xx."""
+    """Sums over events. `errors`: allowed, and answered with 4xx or 5xx."""
 
     hour = models.DateTimeField()
     reason = models.CharField(max_length=32, blank=True)
     requests = models.BigIntegerField()
-    refused = models.BigIntegerField()
+    denied = models.BigIntegerField()
     errors = models.BigIntegerField()
     # Of the events with a reported response time.
     ms_total = models.BigIntegerField()
@@ -106,7 +106,7 @@ class KeyDay(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
     requests = models.BigIntegerField()
-    refused = models.BigIntegerField()
+    denied = models.BigIntegerField()
 
     class Meta:
         db_table = "key_usage_days"

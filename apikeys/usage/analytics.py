@@ -75,10 +75,10 @@ class Scope:
 
 
 class Sums(NamedTuple):
-    """refused: denied by Gatehouse. errors: allowed, and answered with 4xx or 5xx. Times in ms, cost in microcents."""
+    """errors: allowed, and answered with 4xx or 5xx. Times in ms, cost in microcents."""
 
     requests: int = 0
-    refused: int = 0
+    denied: int = 0
     errors: int = 0
     ms_total: int = 0
     ms_count: int = 0
@@ -88,7 +88,7 @@ class Sums(NamedTuple):
 
     @property
     def allowed(self) -> int:
-        return self.requests - self.refused
+        return self.requests - self.denied
 
     @property
     def ms_average(self) -> int | None:

@@ -24,7 +24,7 @@ MIN_FAILURES = 20
 # All names are ours, and all values are parameters.
 STATEMENT = """
 WITH by_key AS (
-    SELECT api_key_id, user_id, SUM(requests) AS requests, SUM(refused) AS denied
+    SELECT api_key_id, user_id, SUM(requests) AS requests, SUM(denied) AS denied
     FROM ({parts}) AS parts GROUP BY api_key_id, user_id HAVING SUM(requests) > 0
 )
 SELECT * FROM (SELECT 'key', CAST(api_key_id AS text) AS id, requests, denied FROM by_key ORDER BY 3 DESC, 2 LIMIT %s) AS keys
@@ -74,7 +74,7 @@ def busy(rows: Iterable[tuple[Any, ...]], kind: str, of: type) -> Iterable[Busy]
 
 
 def parts_of(time_range: TimeRange) -> tuple[str, tuple[Any, ...]]:
-    """(api_key_id, user_id, requests, refused), in one or more rows for each."""
+    """(api_key_id, user_id, requests, denied), in one or more rows for each."""
     start, end = time_range
     boundary = min(max(folded_before(), start), end)
     folded: QuerySet[Any]
@@ -84,6 +84,6 @@ def parts_of(time_range: TimeRange) -> tuple[str, tuple[Any, ...]]:
         folded = KeyDay.objects.filter(day__gte=start.date(), day__lt=end.date())
     events = KeyUsage.objects.filter(created_at__gte=boundary, created_at__lt=end).order_by()
     names = ("api_key_id", "user_id")
-    rows = folded.values_list(*names, "requests", "refused")
+    rows = folded.values_list(*names, "requests", "denied")
     recent = events.values_list(*names).annotate(total=Count("pk"), denied=Count("pk", filter=DENIED))
     return rows.union(recent, all=True).query.sql_with_params()

@@ -27,11 +27,11 @@ TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
 )
 # Adds an hour to its day, or takes it away.
 ADD_TO_DAY = """
-INSERT INTO key_usage_days (day, api_key_id, user_id, requests, refused)
-SELECT %s, api_key_id, user_id, {sign}SUM(requests), {sign}SUM(refused) FROM key_usage_hours WHERE hour = %s
+INSERT INTO key_usage_days (day, api_key_id, user_id, requests, denied)
+SELECT %s, api_key_id, user_id, {sign}SUM(requests), {sign}SUM(denied) FROM key_usage_hours WHERE hour = %s
 GROUP BY api_key_id, user_id
 ON CONFLICT (day, api_key_id, user_id) DO UPDATE SET
-    requests = key_usage_days.requests + excluded.requests, refused = key_usage_days.refused + excluded.refused
+    requests = key_usage_days.requests + excluded.requests, denied = key_usage_days.denied + excluded.denied
 """
 ALLOWED = models.Q(reason="")
 # A report may claim 2^63 − 1 tokens: two of them would overflow the sum.
@@ -47,7 +47,7 @@ def capped_sum(field: str) -> Any:
 # By the name of the roll-up's field.
 LEDGER_SUMS: dict[str, Any] = {
     "requests": models.Count("pk"),
-    "refused": models.Count("pk", filter=~ALLOWED),
+    "denied": models.Count("pk", filter=~ALLOWED),
     "errors": models.Count("pk", filter=ALLOWED & models.Q(status_code__gte=400)),
     "ms_total": Coalesce(models.Sum("response_time_ms"), 0),
     "ms_count": models.Count("response_time_ms"),

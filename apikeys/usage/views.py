@@ -107,7 +107,7 @@ def time_slots(time_range: TimeRange) -> tuple[str, dict[Any, str]]:
 def allowed_and_denied(by_time: list[Row], labels: dict[Any, str]) -> list[tuple[str, int, int]]:
     sums = add_up_by(0, by_time)
     slots = ((label, sums.get(slot, Sums())) for slot, label in labels.items())
-    return [(label, found.allowed, found.refused) for label, found in slots]
+    return [(label, found.allowed, found.denied) for label, found in slots]
 
 
 def denials_by_reason(by_time: list[Row]) -> list[tuple[str, Sums]]:
@@ -145,7 +145,7 @@ def add_names(names: dict[UUID, tuple[str, str]], keys: set[UUID]) -> None:
 def csv_figures(sums: Sums) -> list[int | None]:
     slowest = sums.ms_max if sums.ms_count else None
     return [
-        sums.requests, sums.allowed, sums.refused, sums.errors, sums.ms_average, slowest, sums.tokens, sums.cost,
+        sums.requests, sums.allowed, sums.denied, sums.errors, sums.ms_average, slowest, sums.tokens, sums.cost,
     ]  # fmt: skip
 
 

@@ -99,11 +99,11 @@ class Traffic:
 
     @property
     def denied(self) -> int:
-        return sum(sums.refused for _, sums in self.rows)
+        return sum(sums.denied for _, sums in self.rows)
 
     @property
     def denied_before(self) -> int:
-        return sum(sums.refused for _, sums in self.earlier)
+        return sum(sums.denied for _, sums in self.earlier)
 
     def trends(self) -> list[Trend]:
         before = sum(sums.requests for _, sums in self.earlier)
@@ -144,7 +144,7 @@ def chart(found: Traffic) -> dict[str, Any]:
     denials: Counter[str] = Counter()
     counts: Counter[tuple[Any, str]] = Counter()
     for (_, reason, _), sums in found.rows:
-        denials[reason] += sums.refused
+        denials[reason] += sums.denied
     frequent = [reason for reason, count in denials.most_common(MAX_REASONS) if count]
     for (slot, reason, _), sums in found.rows:
         counts[slot, reason if reason in frequent or not reason else OTHER] += sums.requests
@@ -228,7 +228,7 @@ def endpoints(found: Traffic) -> list[Line]:
     for (*_, limit), sums in found.rows:
         path = paths.get(limit, "")
         requests[path] += sums.requests
-        denied[path] += sums.refused
+        denied[path] += sums.denied
     return [
         Line(
             path or "no rate limit", count, denied[path], LINKS.url(*found.period.time_range, path=path) if path else ""

@@ -77,8 +77,8 @@ def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
 @pytest.mark.parametrize("folded", [False, True])
 def test_denials_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
     key = make_key(alice)
-    refused = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
-    for reason, times in refused.items():
+    denied = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
+    for reason, times in denied.items():
         for day in range(times):
             event(key, day * DAY + HOUR, status_code=403, reason=reason, response_time_ms=10 * (day + 1))
     if folded:

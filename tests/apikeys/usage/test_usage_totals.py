@@ -30,7 +30,7 @@ def counted(rows):
     times = [row.response_time_ms for row in rows if row.response_time_ms is not None]
     return Sums(
         requests=len(rows),
-        refused=sum(row.reason != "" for row in rows),
+        denied=sum(row.reason != "" for row in rows),
         errors=sum(row.reason == "" and row.status_code >= 400 for row in rows),
         ms_total=sum(times),
         ms_count=len(times),
