@@ -31,6 +31,10 @@ REASONS = {
 DENIED = ~models.Q(reason="")
 
 
+def in_words(reason: str) -> str:
+    return REASONS.get(reason, reason) if reason else "Allowed"
+
+
 class KeyUsage(UUIDModel, TimestampedModel):
     """A decision on a known key, and what services reported about it. The id is the event id."""
 
@@ -108,7 +112,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
 
     @property
     def reason_in_words(self) -> str:
-        return REASONS.get(self.reason, self.reason) if self.reason else "Allowed"
+        return in_words(self.reason)
 
     @property
     def limit_in_words(self) -> str:

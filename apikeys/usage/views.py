@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from apikeys.models import APIKey
+from apikeys.models.usage import in_words
 from apikeys.usage.analytics import Row, Scope, Sums, TimeRange, add_up, add_up_by, sums_by
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
 from apikeys.usage.request_links import RequestLinks
@@ -75,7 +76,8 @@ def figures(form: UsageForm) -> dict[str, Any]:
         "chart_urls": [links.verdicts(slot) for slot in labels] if len(chosen) <= 1 else [],
         "by_key": requests_by_key(scope, time_range, chosen, links) if len(chosen) > 1 else None,
         "reasons": [
-            (reason, links.url(*time_range, verdict=reason), sums) for reason, sums in denials_by_reason(by_time)
+            (in_words(reason), links.url(*time_range, verdict=reason), sums)
+            for reason, sums in denials_by_reason(by_time)
         ],
         "endpoints": [(group[0], sums) for group, sums in endpoints],
         "keys": [(found_keys.get(group[0]), sums) for group, sums in keys],

@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.staff.headroom import Used, near_quota
 from apikeys.models import APIKey
-from apikeys.models.usage import REASONS
+from apikeys.models.usage import in_words
 from apikeys.usage.analytics import Row, Scope, TimeRange, sums_by
 from apikeys.usage.busiest import Busiest, Busy, busiest
 from apikeys.usage.request_links import RequestLinks
@@ -153,7 +153,7 @@ def chart(found: Traffic) -> dict[str, Any]:
     figures: list[Figure] = [(label, *(counts[slot, kind] for kind in kinds)) for slot, label in slots]
     return {
         "figures": figures,
-        "names": ["Allowed", *(REASONS.get(kind, kind) for kind in kinds[1:])],
+        "names": [in_words(kind) for kind in kinds],
         "urls": [[LINKS.slot_url(slot, verdict=verdict(kind)) for kind in kinds] for slot, _ in slots],
     }
 

@@ -35,8 +35,9 @@ def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
     text = page(staff_client, alice)
     for expected in ("1,234", "/orders/*", "50,000 per month", "observe only", "gate_Ab3dE1…9xYz", "192.0.2.7"):
         assert expected in text
-    for expected in ("rate_limited", "Suspended.", "owner suspended", "100 per minute"):
+    for expected in ("Rate limited", "Allowed", "Suspended.", "owner suspended", "100 per minute"):
         assert expected in text
+    assert "rate_limited" not in text
     usage = staff_client.get(f"/users/{alice.pk}/").context["usage"]
     assert usage == {"requests": 2, "denied": 1}
 
