@@ -25,7 +25,6 @@ from config.base.stale import EditForm
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.models import RateLimit
 
-
 # What a limit for one user takes over from the tier's.
 COPIED = ("path", "method", "host", "limit", "unit", "window", "period", "overall", "mode")
 

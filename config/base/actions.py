@@ -39,8 +39,8 @@ class ActionForm(forms.Form):
         """row: None for many."""
         self.row = row
         super().__init__(data, **options)
-        for field in self.visible_fields()[:1]:
-            field.field.widget.attrs["autofocus"] = True
+        for bound in self.visible_fields()[:1]:
+            bound.field.widget.attrs["autofocus"] = True
 
 
 class Action:
