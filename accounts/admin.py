@@ -48,7 +48,7 @@ class UserAdmin(SoftDeleteAdmin):
     ordering = ("-created_at", "-pk")
     autocomplete_fields = ("tier",)
     empty_advice = "Users sign in, are on a tier, and own API keys."
-    csv_fields = (
+    export_fields = (
         "id", "username", "name", "email", "tier", "is_active", "is_staff", "is_superuser", "last_login", "created_at",
         "deleted_at",
     )  # fmt: skip

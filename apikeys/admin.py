@@ -100,7 +100,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
     fields = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period", "metadata")
     change_form_template = "admin/apikeys/apikey/change_form.html"
     change_list_template = "admin/apikeys/apikey/change_list.html"
-    csv_fields = (
+    export_fields = (
         "id", "user", "name", "prefix", "last4", "is_active", "expires_at", "revoked_at", "revoked_reason",
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip

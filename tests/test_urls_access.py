@@ -201,7 +201,7 @@ EXPECTED = r"""
 /users/<int:pk>/verify/                                                  in  403 403 to
 /users/add/                                                              in  403 403 ok
 /users/bulk/                                                             405 405 405 405
-/users/export.csv                                                        in  403 ok  ok
+/users/export.<str:file_format>                                          in  403 ok  ok
 /users/import/                                                           in  403 403 ok
 """
 
@@ -264,6 +264,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
         "<path:object_id>": world.get(model, 1),
         "<path:content_type_id>": 1,
         "<int:pk>": world["user"],
+        "<str:file_format>": "csv",
         "<int:limit_pk>": world["own_limit"],
         "<uuid:key_id>": world["apikey"],
         "<uuid:pk>": world["keyusage"],

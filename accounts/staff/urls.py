@@ -14,7 +14,7 @@ app_name = "users"
 
 urlpatterns = [
     path("", staff_views.user_list, name="list"),
-    path("export.csv", staff_views.user_export, name="export"),
+    path("export.<str:file_format>", staff_views.user_export, name="export"),
     path("add/", staff_views.user_create, name="create"),
     path("import/", user_import, name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),

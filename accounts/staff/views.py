@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
@@ -27,7 +27,7 @@ from accounts.staff.actions import ACTIONS, BULK_ACTIONS
 from accounts.staff.filters import PAGE_SIZES, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from accounts.staff.headroom import Used, tightest
-from config.base.csv import csv_response
+from config.base.export import FORMATS, export
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator
@@ -111,9 +111,11 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
 
 @require_safe
 @staff_required("accounts.view_user")
-def user_export(request: HttpRequest) -> Any:
+def user_export(request: HttpRequest, file_format: str) -> HttpResponseBase:
+    if file_format not in FORMATS:
+        raise Http404
     found = UserFilter(request.GET, queryset=User.objects.all())
-    return csv_response("users.csv", EXPORT_HEAD, export_rows(found.qs))
+    return export(request, file_format, "users", EXPORT_HEAD, export_rows(found.qs))
 
 
 EXPORT_HEAD = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from apikeys.models import KeyUsage
 from apikeys.usage.request_filters import OwnRequestFilter, RequestFilter, StaffRequestFilter
-from config.base.csv import csv_response
+from config.base.export import export, wanted_format
 from config.base.filters import query_with, query_without
 from config.base.keyset import keyset_page
 from config.base.views import staff_required
@@ -25,7 +25,7 @@ from config.base.views import staff_required
 ROWS_PER_PAGE = 50
 LIVE_SECONDS = 5
 CHUNK = 2000
-CSV_HEADER = (
+EXPORT_HEADER = (
     "time", "event_id", "user", "key_id", "key", "method", "host", "path", "status", "reason", "rate_limit", "denied_by",
     "address", "user_agent", "tokens", "cost_microcents", "response_time_ms", "error_message", "reported",
 )  # fmt: skip
@@ -71,8 +71,8 @@ def request_log(request: HttpRequest, found: RequestFilter, context: dict[str, A
     context |= {"title": "Requests", "filter": found, "query": query_without(request.GET, "live")}
     if not found.form.is_valid():
         return render(request, "apikeys/usage/requests.html", context, status=400)
-    if request.GET.get("format") == "csv":
-        return csv_response("requests.csv", CSV_HEADER, csv_rows(found.qs))
+    if file_format := wanted_format(request):
+        return export(request, file_format, "requests", EXPORT_HEADER, export_rows(found.qs))
     page = keyset_page(
         with_names(found.qs), ROWS_PER_PAGE, before=event_id(request, "before"), after=event_id(request, "after")
     )
@@ -104,7 +104,7 @@ def with_names(events: QuerySet[KeyUsage]) -> QuerySet[KeyUsage]:
     return events.prefetch_related("api_key", "user__tier", "rate_limit")
 
 
-def csv_rows(events: QuerySet[KeyUsage]) -> Iterator[tuple[Any, ...]]:
+def export_rows(events: QuerySet[KeyUsage]) -> Iterator[tuple[Any, ...]]:
     for event in with_names(events.order_by("-created_at", "-pk")).iterator(chunk_size=CHUNK):
         yield (
             event.created_at.isoformat(timespec="milliseconds"),

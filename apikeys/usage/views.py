@@ -17,14 +17,14 @@ from apikeys.usage.analytics import Row, Scope, Sums, TimeRange, add_up, add_up_
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
-from config.base.csv import csv_response
 from config.base.database import in_batches
+from config.base.export import export, wanted_format
 from config.base.views import staff_render, staff_required
 from ratelimits.models import RateLimit
 
 MAX_DAYS_BY_HOUR = 2
 MAX_ROWS = 20
-CSV_HEADER = (
+EXPORT_HEADER = (
     "day", "key_id", "key", "owner", "method", "endpoint", "requests", "allowed", "denied", "errors",
     "average_ms", "slowest_ms", "tokens", "cost_microcents",
 )  # fmt: skip
@@ -49,9 +49,9 @@ def usage_page(request: HttpRequest, form: UsageForm, context: dict[str, Any]) -
     context |= {"title": "Usage", "form": form}
     if not form.is_valid():
         return render(request, "apikeys/usage/usage.html", context, status=400)
-    if request.GET.get("format") == "csv":
-        rows = csv_rows(form.scope(), form.time_range)
-        return csv_response(f"usage-{form.time_range.start:%Y%m%d}.csv", CSV_HEADER, rows)
+    if file_format := wanted_format(request):
+        rows = export_rows(form.scope(), form.time_range)
+        return export(request, file_format, f"usage-{form.time_range.start:%Y%m%d}", EXPORT_HEADER, rows)
     return render(request, "apikeys/usage/usage.html", context | figures(form))
 
 
@@ -125,14 +125,14 @@ def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey], lin
     return {"figures": rows, "names": [key.name for key in keys], "urls": urls}
 
 
-def csv_rows(scope: Scope, time_range: TimeRange) -> Iterator[list[Any]]:
+def export_rows(scope: Scope, time_range: TimeRange) -> Iterator[list[Any]]:
     """One query for each day, so that memory doesn't grow with the range."""
     names: dict[UUID, tuple[str, str]] = {}
     for day in time_range.days:
         rows = sums_by(("key", "method", "endpoint"), scope, TimeRange.of_days(day, day))
         add_names(names, {group[0] for group, _ in rows})
         for (key, method, endpoint), sums in rows:
-            yield [day.isoformat(), key, *names[key], method, endpoint, *csv_figures(sums)]
+            yield [day.isoformat(), key, *names[key], method, endpoint, *export_figures(sums)]
 
 
 def add_names(names: dict[UUID, tuple[str, str]], keys: set[UUID]) -> None:
@@ -144,7 +144,7 @@ def add_names(names: dict[UUID, tuple[str, str]], keys: set[UUID]) -> None:
             names[key.pk] = (key.name, key.user.username)
 
 
-def csv_figures(sums: Sums) -> list[int | None]:
+def export_figures(sums: Sums) -> list[int | None]:
     slowest = sums.ms_max if sums.ms_count else None
     return [
         sums.requests, sums.allowed, sums.denied, sums.errors, sums.ms_average, slowest, sums.tokens, sums.cost,

@@ -1,9 +1,8 @@
-"""The base of every section of the admin: bounded lists and search, history with values, CSV export, no 5xx for bad input."""
+"""The base of every section of the admin: bounded lists and search, history with values, exports, no 5xx for bad input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
 from typing import Any
 
 from django import forms
@@ -14,14 +13,14 @@ from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db import models
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 
 from config.base.changelist import GatehouseChangeList, reject_bad_filters
-from config.base.csv import csv_response
+from config.base.export import FORMATS, export
 from config.base.forms import SafeAutocompleteSelect, StrictJSONField, TimeInput
 from config.base.history import (
     ADDITION,
@@ -70,8 +69,8 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     allowed_lookups: Sequence[str] = ()
     # Whether its rows have a history page.
     has_history = True
-    # The columns of the CSV export, by field name; empty: all but secrets.
-    csv_fields: Sequence[str] = ()
+    # The columns of the export, by field name; empty: all but secrets.
+    export_fields: Sequence[str] = ()
 
     @property
     def media(self) -> forms.Media:
@@ -146,8 +145,11 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def export_view(self, request: HttpRequest) -> HttpResponseBase:
         if not self.has_view_permission(request):
             raise PermissionDenied
+        file_format = request.GET.get("format", "csv")
+        if file_format not in FORMATS:
+            raise BadRequest("There is no export in this format.")
         changelist = reject_bad_filters(self.get_changelist_instance)(request)
-        return self.csv(changelist.get_queryset(request))
+        return self.export(request, changelist.get_queryset(request), file_format)
 
     def get_action_choices(self, request: HttpRequest, default_choices: Any = (("", "Choose one"),)) -> Any:
         return super().get_action_choices(request, list(default_choices))
@@ -173,24 +175,22 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Export selected as CSV", permissions=("view",))
     def export_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponseBase:
-        return self.csv(queryset)
+        return self.export(request, queryset, "csv")
 
-    def csv(self, queryset: models.QuerySet[Any]) -> StreamingHttpResponse:
+    def export(self, request: HttpRequest, queryset: models.QuerySet[Any], file_format: str) -> HttpResponseBase:
         fields = self.exported_fields()
         header = [str(field.verbose_name) for field in fields]
-        rows = self.csv_rows(queryset, fields)
-        # Fetch the first row now: a query that fails must do so before the response starts.
-        return csv_response(f"{self.opts.model_name}s.csv", header, chain(list(islice(rows, 1)), rows))
+        return export(request, file_format, f"{self.opts.model_name}s", header, self.export_rows(queryset, fields))
 
     def exported_fields(self) -> list[models.Field[Any, Any]]:
         return [
             field
             for field in self.opts.concrete_fields
             if not isinstance(field, FoldedField)
-            and (field.name in self.csv_fields if self.csv_fields else field.name not in SECRET_FIELDS)
+            and (field.name in self.export_fields if self.export_fields else field.name not in SECRET_FIELDS)
         ]
 
-    def csv_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
+    def export_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
         related = [field.name for field in fields if field.is_relation]
         for row in queryset.select_related(*related).iterator(chunk_size=CHUNK):
             yield [getattr(row, field.name) for field in fields]

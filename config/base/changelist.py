@@ -26,6 +26,9 @@ class GatehouseChangeList(ChangeList):
         found: Page[Any] = self.paginator.get_page(self.page_num)
         return found
 
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        return {name: value for name, value in super().get_filters_params(params).items() if name != "format"}
+
     def get_filters(self, request: HttpRequest) -> Any:
         """Allow only the list's own filters and `allowed_lookups` in the URL.
 

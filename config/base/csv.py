@@ -1,4 +1,4 @@
-"""CSV downloads that are streamed and safe to open in a spreadsheet."""
+"""Lines of a CSV file that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
-
-from django.http import StreamingHttpResponse
 
 from config.base.text import is_visible
 
@@ -52,11 +50,3 @@ def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[
     yield BYTE_ORDER_MARK + writer.writerow([cell(title) for title in header])
     for row in rows:
         yield writer.writerow([cell(value) for value in row])
-
-
-def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
-    return StreamingHttpResponse(
-        csv_lines(header, rows),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-store"},
-    )

@@ -18,7 +18,8 @@ from django.utils.safestring import SafeString
 from config import middleware
 from config.base import history, text
 from config.base.charts import Chart, Figure, bar_chart
-from config.base.filters import Chip
+from config.base.export import FORMATS
+from config.base.filters import Chip, query_without
 
 register = template.Library()
 
@@ -110,6 +111,14 @@ def page_links(context: Context, page: Page[Any], parameter: str = "page") -> di
         "links": [(number, url(number) if isinstance(number, int) else "") for number in numbers],
         "next": url(page.next_page_number()) if page.has_next() else "",
     }
+
+
+@register.inclusion_tag("base/export_menu.html", takes_context=True)
+def export_menu(context: Context, start: str) -> dict[str, Any]:
+    """start: of the URL that exports this list, up to the name of the format."""
+    query = query_without(context["request"].GET, "p", "live", "format")
+    mark = "&" if "?" in start else "?"
+    return {"links": [(label, f"{start}{name}{mark}{query}".rstrip("?&")) for name, label in FORMATS.items()]}
 
 
 @register.simple_tag

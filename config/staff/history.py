@@ -81,7 +81,7 @@ class HistoryAdmin(ReadOnlyAdmin):
     ordering = ("-action_time", "-pk")
     actions = None
     empty_advice = "Every change by a user or a command appears here, with old and new values."
-    csv_fields = ("action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message")
+    export_fields = ("action_time", "user", "content_type", "object_id", "object_repr", "action_flag", "change_message")
     when_column = when("action_time", "When")
 
     @admin.display(description="Object")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from config.base.csv import cell, csv_response
+from config.base.csv import cell, csv_lines
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\tplain", "  =cmd|' /C calc'!A0",
@@ -63,7 +63,7 @@ def test_other_values_stay_what_they_are(value, expected):
     assert cell(value) == expected
 
 
-def test_a_file_is_streamed_with_header_and_name():
+def test_lines_are_made_one_by_one_with_a_header_that_is_quoted_too():
     taken = []
 
     def rows():
@@ -71,18 +71,13 @@ def test_a_file_is_streamed_with_header_and_name():
             taken.append(number)
             yield [number, 'say "hi", you']
 
-    response = csv_response("things.csv", ["no", "=what"], rows())
-    assert taken == []
-    assert response.streaming
-    assert response["Content-Disposition"] == 'attachment; filename="things.csv"'
-    assert response["Content-Type"] == "text/csv; charset=utf-8"
-    assert response["Cache-Control"] == "no-store"
-    text = response.getvalue().decode("utf-8-sig")
-    assert list(csv.reader(io.StringIO(text)))[:2] == [["no", "'=what"], ["0", 'say "hi", you']]
-    assert taken == [0, 1, 2]
+    lines = csv_lines(["no", "=what"], rows())
+    first, second = next(lines), next(lines)
+    assert taken == [0]
+    assert first == "\ufeffno,'=what\r\n"
+    assert list(csv.reader(io.StringIO(second))) == [["0", 'say "hi", you']]
 
 
 def test_a_file_says_that_it_is_utf8_once_so_that_excel_shows_every_letter():
-    content = csv_response("things.csv", ["name"], [["Zoë"], ["山田"]]).getvalue()
-    assert content == "\ufeffname\r\nZoë\r\n山田\r\n".encode()
-    assert csv_response("things.csv", ["name"], []).getvalue() == "\ufeffname\r\n".encode()
+    assert "".join(csv_lines(["name"], [["Zoë"], ["山田"]])) == "\ufeffname\r\nZoë\r\n山田\r\n"
+    assert "".join(csv_lines(["name"], [])) == "\ufeffname\r\n"
