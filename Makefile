@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo backup restore test lint format lock clean
+.PHONY: run setup demo backup restore test lint screenshots format lock clean
 
 run: export RUN_JOBS ?= true
 run: setup
@@ -43,6 +43,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/djlint --lint --quiet templates
 	DEBUG=true $(BIN)/mypy .
+
+# The pictures in docs/screenshots, in Chromium.
+screenshots: $(VENV)/.test
+	@$(BIN)/python -m benchmarks.screenshots
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

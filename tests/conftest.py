@@ -52,7 +52,8 @@ def small_demo(monkeypatch, db):
     """`manage.py demo` creates a handful of rows, not its tens of thousands."""
     monkeypatch.setattr("apikeys.tools.demo.USERS", 12)
     monkeypatch.setattr("apikeys.tools.demo.KEYS", 20)
-    monkeypatch.setattr("apikeys.tools.demo.DAYS", 3)
+    monkeypatch.setattr("apikeys.tools.demo_usage.DAYS", 3)
+    monkeypatch.setattr("apikeys.tools.demo_usage.FAILURES", 30)
 
 
 @pytest.fixture

@@ -79,11 +79,11 @@ class Trend:
     @property
     def change(self) -> str:
         if not self.before:
-            return "none before" if self.value else "as before"
+            return "none before" if self.value else "as many as before"
         percent = round(100 * (self.value - self.before) / self.before)
         if not percent:
-            return "as before"
-        return f"{abs(percent):,} % {'more' if percent > 0 else 'fewer'}"
+            return "as many as before"
+        return f"{abs(percent):,} % {'more' if percent > 0 else 'fewer'} than before"
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from datetime import timedelta
+
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db.models import Sum
 from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
-from apikeys.tools import demo
+from apikeys.tools import demo, demo_usage
+from config.base.history import describe
 from ratelimits.models import Balance, RateLimit
 from tests.apikeys.conftest import make_key
 from tiers.models import Tier, TierAccess
@@ -63,6 +68,31 @@ def test_this_months_tokens_are_charged(small_demo):
     assert Balance.objects.aggregate(sum=Sum("used"))["sum"] == reported
 
 
+def test_history_tells_what_the_first_superuser_did(alice, bob, sue):
+    alice.suspend()
+    key = make_key(alice)
+    key.revoked_at, key.revoked_reason = timezone.now(), "Found in a public repository."
+    demo.create_history([alice, bob], [key, make_key(bob)], random.Random(1))
+    assert [describe(entry).summary for entry in LogEntry.objects.order_by("pk")] == [
+        "Suspended.", "Revoked: Found in a public repository.",
+    ]  # fmt: skip
+    for entry in LogEntry.objects.all():
+        assert entry.user == sue
+        assert entry.action_time < timezone.now() - timedelta(hours=1)
+
+
+def test_without_a_superuser_there_is_no_history(small_demo):
+    demo.fill()
+    assert not LogEntry.objects.exists()
+
+
+def test_a_key_fails_and_the_overview_says_so(small_demo, staff_client):
+    demo.fill()
+    call_command("fold_usage")
+    page = staff_client.get("/admin/")
+    assert any("requests denied" in item.text and item.text.startswith("API key") for item in page.context["attention"])
+
+
 def test_nobody_can_sign_in_as_a_demo_user(small_demo):
     demo.fill()
     assert not any(user.has_usable_password() for user in User.objects.all())
@@ -76,8 +106,9 @@ def test_usage_lies_in_the_past_and_names_the_owner(small_demo):
 
 
 def test_a_key_without_requests_was_never_used(alice, monkeypatch):
-    monkeypatch.setattr(demo, "new_events", lambda *args: iter(()))
+    monkeypatch.setattr(demo_usage, "new_events", lambda *args: iter(()))
     key = make_key(alice)
+    monkeypatch.setattr(demo_usage, "FAILURES", 0)
     assert demo.create_usage([key], FixedRandom(0)) == 0
     assert APIKey.objects.get().last_used_at is None
 

@@ -66,19 +66,19 @@ def test_totals_of_each_period(staff_client, requests, folded, period, total, de
 def test_figures_are_compared_to_the_period_before(staff_client, requests, folded):
     folded()
     shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
-    assert shown == {"requests": (1, "400 % more"), "allowed": (1, "200 % more"), "denied": (0, "none before")}
+    assert shown == {"requests": (1, "400 % more than before"), "allowed": (1, "200 % more than before"), "denied": (0, "none before")}
 
 
 def test_nothing_new_is_as_before(staff_client, alice):
     changes = [trend.change for trend in staff_client.get("/admin/").context["trends"]]
-    assert changes == ["as before"] * 3
+    assert changes == ["as many as before"] * 3
     key = make_key(alice)
     event(key, HOUR)
     event(key, 25 * HOUR)
     event(key, 26 * HOUR)
-    assert staff_client.get("/admin/").context["trends"][0].change == "50 % fewer"
+    assert staff_client.get("/admin/").context["trends"][0].change == "50 % fewer than before"
     event(key, HOUR)
-    assert staff_client.get("/admin/").context["trends"][0].change == "as before"
+    assert staff_client.get("/admin/").context["trends"][0].change == "as many as before"
 
 
 def test_the_chart_shows_denials_by_reason_and_each_bar_leads_to_its_requests(staff_client, requests, folded):
