@@ -54,7 +54,9 @@ def fresh_environment(directory: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def take(browser: Browser, url: str, shots: tuple[tuple[str, str, str], ...], *, width: int, scheme: str, suffix: str = "") -> None:
+def take(
+    browser: Browser, url: str, shots: tuple[tuple[str, str, str], ...], *, width: int, scheme: str, suffix: str = ""
+) -> None:
     page = browser.new_page(base_url=url, viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
     page.goto("/accounts/login/")
     page.locator("[name=login]").fill(ADMIN)

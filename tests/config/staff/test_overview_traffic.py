@@ -66,7 +66,11 @@ def test_totals_of_each_period(staff_client, requests, folded, period, total, de
 def test_figures_are_compared_to_the_period_before(staff_client, requests, folded):
     folded()
     shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
-    assert shown == {"requests": (1, "400 % more than before"), "allowed": (1, "200 % more than before"), "denied": (0, "none before")}
+    assert shown == {
+        "requests": (1, "400 % more than before"),
+        "allowed": (1, "200 % more than before"),
+        "denied": (0, "none before"),
+    }
 
 
 def test_nothing_new_is_as_before(staff_client, alice):
