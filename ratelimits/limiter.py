@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
 from ratelimits.budgets import Budget, BudgetState, Charge, Outcome, Reading, state_of
 from ratelimits.recorder import recorder
@@ -65,7 +65,10 @@ class Limiter:
     def hit_many(
         self, charges: Sequence[Charge], *, fail_closed: bool = False, clock: int | None = None
     ) -> list[Outcome]:
-        """Charge one request after the other, like `hit`, in one exchange with the store."""
+        """Charge one request after the other, like `hit`, in one exchange with the store.
+
+        Raises OperationalError, with nothing charged, if the database can't count lasting budgets: they never fail open.
+        """
         if any(charge.cost < 0 for charge in charges):
             raise ValueError("The cost must be 0 or more.")
         if not any(charge.budgets for charge in charges) or not (fail_closed or settings.RATE_LIMITER_ENABLED):
@@ -75,7 +78,7 @@ class Limiter:
             for outcome in outcomes:
                 recorder.record(reported_only(outcome))
             return outcomes
-        if self.breaker.is_open:
+        if self.breaker.is_open and not self._has_lasting(charges):
             return self._degraded(charges, BREAKER_OPEN, fail_closed=fail_closed, clock=clock)
         try:
             readings = self.store.hit_many(charges, clock=clock)
@@ -154,11 +157,18 @@ class Limiter:
             outcomes = [Outcome(allowed=True)] * len(charges)
         else:
             outcomes = self._lasting.hit_many(rest, fail_closed=fail_closed, clock=clock)
+        must_count = allowed and self._has_lasting([charge for charge in charges if charge.cost])
         for number, charge in enumerate(charges):
             if len(rest[number].budgets) < len(charge.budgets):
-                self.breaker.trip(error, allowed=allowed and outcomes[number].allowed)
+                self.breaker.trip(error, allowed=allowed and not must_count and outcomes[number].allowed)
                 outcomes[number] = outcomes[number]._replace(degraded=True) if allowed else DENIED
+        if must_count:
+            raise OperationalError(f"The database can't count quotas: {error}") from error
         return outcomes
+
+    def _has_lasting(self, charges: Sequence[Charge]) -> bool:
+        """Whether the store itself has to count lasting budgets. It's asked for them while the breaker is open, too."""
+        return self._lasting is None and any(budget.is_lasting for charge in charges for budget in charge.budgets)
 
     def _without_store(self, charge: Charge, *, allowed: bool) -> Charge:
         """What can still be charged: nothing if that isn't all and requests aren't allowed then."""

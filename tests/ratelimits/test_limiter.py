@@ -12,6 +12,7 @@ from django.conf import settings as configured
 from django.db import OperationalError, connection
 
 from ratelimits import limiter as limiter_module
+from ratelimits.budgets import Charge
 from ratelimits.limiter import Budget, forget_limiter, limiter, make_store, store_name
 from ratelimits.models import Denial, Outage
 from ratelimits.recorder import Recorder
@@ -165,6 +166,29 @@ def test_while_the_store_is_away_the_setting_decides(flaky, settings, fail_open,
         outcome = ask(ONE)
         assert (outcome.allowed, outcome.degraded, outcome.states) == (fail_open, True, ())
     assert limiter().hit(ONE).retry_after == (0 if fail_open else 1)
+
+
+QUOTA = Budget("user:1/rule:9", 5, 2_678_400, "month", name="month")
+
+
+def test_quotas_never_fail_open(flaky, settings, transactional_db):
+    flaky.away = True
+    for charges in ([Charge([QUOTA])], [Charge(ONE), Charge([QUOTA])]):
+        with pytest.raises(OperationalError, match="The database can't count quotas: taken away"):
+            limiter().hit_many(charges)
+    # A look changes nothing, and others don't wait for it.
+    assert limiter().peek([QUOTA]).degraded
+    assert limiter().hit(ONE).degraded
+    settings.RATE_LIMIT_FAIL_OPEN = False
+    assert not limiter().hit([QUOTA]).allowed
+
+
+def test_quotas_count_as_soon_as_the_store_is_back(flaky, transactional_db):
+    flaky.away = True
+    limiter().hit(ONE)
+    flaky.away = False
+    outcome = limiter().hit([QUOTA])
+    assert (outcome.degraded, outcome.states[0].remaining) == (False, 4)
 
 
 def test_sign_in_is_refused_while_the_store_is_away(flaky, settings):

@@ -19,6 +19,7 @@ from apikeys.gateway.answers import identity_headers
 from apikeys.models import KeyUsage
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.models import RateLimit
+from ratelimits.stores import StoreUnavailable
 from tests.apikeys.conftest import make_key
 from tests.services import redis_url
 from tests.waiting import wait_until
@@ -72,6 +73,23 @@ def test_without_its_counters_the_gate_stands_as_configured(ask, alice, redis_at
     assert "RateLimit" not in response.headers
     assert response.headers.get("Retry-After") == (None if fail_open else "1")
     assert KeyUsage.objects.values_list("status_code", "reason").get() == (status, reason)
+
+
+def test_a_quota_that_cannot_be_counted_is_503_although_its_row_could_be_written(
+    ask, alice, free, monkeypatch, counters
+):
+    def away(*arguments, **options):
+        raise StoreUnavailable("away")
+
+    RateLimit.objects.create(tier=free, name="monthly", path="/orders", limit=1, window="month")
+    key = make_key(alice)
+    with monkeypatch.context() as patches:
+        patches.setattr(limiter().store, "hit_many", away)
+        patches.setattr(limiter().store, "hit_with", lambda *arguments: None, raising=False)
+        assert [ask(key.secret).status_code for _ in range(2)] == [503, 503]
+        # Short windows fail open.
+        assert ask(key.secret, uri="/elsewhere").status_code == 200
+    assert [ask(key.secret).headers.get("X-Auth-Status", "200") for _ in range(2)] == ["200", "429"]
 
 
 class Held:
