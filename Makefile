@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo backup restore test lint screenshots format lock clean
+.PHONY: run setup demo backup restore test faults lint screenshots format lock clean
 
 run: export RUN_JOBS ?= true
 run: setup
@@ -37,6 +37,11 @@ restore: $(VENV)/.run
 # warning, or fail with REQUIRE_SERVICES=1.
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.run $(ARGS)
+
+# Break what can break under load, and write the figures in docs/reliability.md. Needs PostgreSQL, Redis and nginx, and root for two
+# small disks. ARGS: only faults with one of these words in their name.
+faults: $(VENV)/.test
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 from tests.apikeys.gateway.servers import free_port
 from tests.services import require
 
@@ -31,12 +33,25 @@ class Cluster:
         log = self.directory / "log"
         self.run("pg_ctl", "-D", self.directory / "data", "-o", options, "-l", log, "-w", *arguments)
 
+    def processes(self):
+        """The ids of the server's process and of all that it has started."""
+        main = (self.directory / "data" / "postmaster.pid").read_text().split()[0]
+        found = subprocess.run(["pgrep", "-P", main], capture_output=True, text=True, check=True).stdout
+        return [int(main), *map(int, found.split())]
+
+    def query(self, sql, *values):
+        """The rows of one statement, in a session of its own that commits at once."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
 
 @contextmanager
-def cluster():
+def cluster(parent=None):
+    """A new server. parent: where its directory is made."""
     programs = next((place for place in PLACES if (place / "pg_ctl").exists()), None)
     require(programs, "Install PostgreSQL's server (Debian: apt-get install postgresql).")
-    directory = Path(tempfile.mkdtemp(prefix="gatehouse-cluster-"))
+    directory = Path(tempfile.mkdtemp(prefix="gatehouse-cluster-", dir=parent))
     if os.geteuid() == 0:
         shutil.chown(directory, "postgres")
     server = Cluster(directory, programs, free_port())

@@ -14,9 +14,12 @@ ABOUT_ORDERS = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real
 
 
 class Answer(NamedTuple):
+    """When it was asked for (time.monotonic), what came, and after how many seconds."""
+
     at: float
     status: int
     event: str
+    took: float
 
 
 def as_nginx(client, secret):
@@ -27,6 +30,11 @@ def as_service(client, secret):
     # A POST: no proxy sends it a second time.
     question = json.dumps({"key": secret, "method": "GET", "path": "/orders"})
     client.request("POST", "/authz/verify", question, {"Content-Type": "application/json"})
+
+
+def as_client(client, secret):
+    """A client of the API, whose gateway asks."""
+    client.request("GET", "/orders", headers={"X-API-Key": secret})
 
 
 def for_life(client, secret):
@@ -80,6 +88,7 @@ class Clients:
                     self.errors.append(repr(error))
                 else:
                     status = int(response.headers.get("X-Auth-Status") or response.status)
-                    self.answers.append(Answer(at, status, response.headers.get("X-Auth-Event-Id", "")))
+                    event = response.headers.get("X-Auth-Event-Id", "")
+                    self.answers.append(Answer(at, status, event, time.monotonic() - at))
                 self._stop.wait(self.pause)
         client.close()

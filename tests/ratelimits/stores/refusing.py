@@ -16,11 +16,11 @@ from tests.waiting import wait_until
 
 
 @contextmanager
-def redis_server(directory, *arguments):
+def redis_server(directory, *arguments, port=None):
     """A Redis that a test can break in any way; its port is `.port`."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     require(program, "No redis-server here: install redis-server or valkey.")
-    port = free_port()
+    port = port or free_port()
     command = [program, "--port", str(port), "--save", "", "--dir", directory, "--bind", "127.0.0.1", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     server.port = port

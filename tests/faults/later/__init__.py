@@ -1,0 +1,1 @@
+"""A later version, whose only migration changes the busiest table."""

@@ -1,0 +1,58 @@
+"""Fill an empty database with the users of the fault suite, and print their keys: `python -m tests.faults.rows`, in the
+environment of the installation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import django
+
+django.setup()
+
+# They import models, so Django must be set up.
+from django.core.management import call_command  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from apikeys.secrets import new_secret  # noqa: E402
+from ratelimits.models import RateLimit  # noqa: E402
+from tests.conftest import make_user  # noqa: E402
+from tests.rows import make_key  # noqa: E402
+
+# One pair for each fault of an installation.
+BUDGETS = 20
+BUDGET = 200
+
+
+def long_period():
+    """Seconds of a fixed window that begins and ends hours from now, and isn't so long that the database counts it."""
+    return next(period for period in range(86_399, 40_000, -100) if 0.2 < time.time() % period / period < 0.5)
+
+
+def limited(number, **window):
+    user = make_user(f"{window['window']}_{number}")
+    RateLimit.objects.create(user=user, path="/orders", limit=BUDGET, **window)
+    return make_key(user).secret
+
+
+def main():
+    call_command("migrate", verbosity=0)
+    alice, bob = make_user("alice"), make_user("bob", is_active=False)
+    fixed = {"window": "fixed", "period": long_period()}
+    keys = {
+        "good": [make_key(alice).secret for _ in range(3)],
+        "bad": [
+            new_secret(),
+            make_key(alice, revoked_at=timezone.now(), revoked_reason="leaked").secret,
+            make_key(bob).secret,
+            "nonsense",
+        ],
+        "lasting": [limited(number, window="total") for number in range(BUDGETS)],
+        "short": [limited(number, **fixed) for number in range(BUDGETS)],
+    }
+    print(json.dumps(keys))
+
+
+if __name__ == "__main__":
+    main()

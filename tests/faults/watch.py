@@ -1,0 +1,129 @@
+"""A fault under load: what clients got, what is lost, and when all was well again."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter
+from contextlib import ExitStack
+from itertools import pairwise
+
+from tests.apikeys.gateway.load import Clients, as_client
+from tests.apikeys.gateway.servers import call
+from tests.faults.rows import BUDGET
+from tests.waiting import wait_until
+
+# Seconds within which the service answers again after the cause has ended.
+BACK_WITHIN = 5
+
+
+class Load:
+    """Clients with good keys, with bad ones, and with two budgets."""
+
+    def __init__(self, site):
+        self.site = site
+        self.keys = {"lasting": site.keys["lasting"].pop(), "short": site.keys["short"].pop()}
+        bad = site.keys["bad"]
+        self.good = Clients(site.port, site.keys["good"], threads=6, asking=[as_client])
+        self.bad = Clients(site.port, bad, threads=len(bad), asking=[as_client], pause=0.05)
+        self.limited = {
+            name: Clients(site.port, [key], threads=2, asking=[as_client], pause=0.05)
+            for name, key in self.keys.items()
+        }
+
+    @property
+    def all(self):
+        return [self.good, self.bad, *self.limited.values()]
+
+    def allowed_by(self, name):
+        """How many requests the budget allowed in all, after the rest of it is spent."""
+        answers = [answer.status for answer in self.limited[name].answers]
+        while len(answers) < 10_000 and answers[-1] != 429:
+            answers.append(call(self.site.port, path="/orders", headers={"X-API-Key": self.keys[name]}).status)
+        return answers.count(200)
+
+    def acknowledged(self):
+        clients = [self.good, *self.limited.values()]
+        return {uuid.UUID(answer.event) for each in clients for answer in each.answers if answer.status == 200}
+
+
+def watch(site, fault, *, before=1.0, after=1.5):
+    """Returns what `report` says. before and after: seconds of load around the fault."""
+    logged = site.logs()
+    load = Load(site)
+    with ExitStack() as stack:
+        for clients in load.all:
+            stack.enter_context(clients)
+        load.good.wait_for(20)
+        time.sleep(before)
+        begin = time.monotonic()
+        with fault.cause(site):
+            end = time.monotonic()
+            back = wait_until(lambda: first_good(load.good, end), what=lambda: f"{fault.name}: it doesn't come back.")
+            wait_until(lambda: all(node.counts for node in site.nodes))
+            counts = time.monotonic()
+            time.sleep(after)
+    logs = [log.removeprefix(before) for log, before in zip(site.logs(), logged, strict=True)]
+    return report(load, begin, end) | {
+        "fault": fault.name,
+        "place": fault.place.name,
+        "seconds": round(end - begin, 1),
+        "back after": round(back - end, 2),
+        "limits back after": round(counts - end, 1),
+        "outages of the limiter": sum(log.count(") is unavailable: ") for log in logs),
+        "shown": any(re.search(fault.shown, log) for log in logs),
+    }
+
+
+def first_good(clients, since):
+    """When the first good answer came to a request that was sent since then; None if there is none yet."""
+    return min(
+        (answer.at + answer.took for answer in list(clients.answers) if answer.status == 200 and answer.at >= since),
+        default=None,
+    )
+
+
+def report(load, begin, end):
+    answers = load.good.answers
+    good = sorted(answer.at + answer.took for answer in answers if answer.status == 200)
+    failed = Counter(
+        str(answer.status)
+        for each in (load.good, *load.limited.values())
+        for answer in each.answers
+        if answer.status not in {200, 429}
+    )
+    broken = sum(len(each.errors) for each in load.all)
+    acknowledged = load.acknowledged()
+    return {
+        "answers": sum(len(each.answers) for each in load.all),
+        "failed": dict(sorted(failed.items())) | ({"connection": broken} if broken else {}),
+        "longest gap": round(max(later - earlier for earlier, later in pairwise(good)), 2),
+        "longest answer": round(max(answer.took for answer in answers), 2),
+        "last failure after": round(
+            max((answer.at + answer.took - end for answer in answers if answer.status != 200), default=0), 2
+        ),
+        "acknowledged": len(acknowledged),
+        "lost": len(acknowledged - load.site.recorded()),
+        "bad answers": dict(sorted(Counter(str(answer.status) for answer in load.bad.answers).items())),
+        "bad allowed": sum(answer.status < 300 for answer in load.bad.answers),
+        "over lasting": max(0, load.allowed_by("lasting") - BUDGET),
+        "over short": max(0, load.allowed_by("short") - BUDGET),
+    }
+
+
+def problems(result, fault):
+    """What contradicts the promises; empty if all is well."""
+    wrong = {
+        "acknowledged decisions are lost": result["lost"],
+        "a bad key was allowed": result["bad allowed"],
+        "a lasting budget was overshot": result["over lasting"],
+        # On a busy machine, even a healthy store answers too late now and then.
+        "a short budget was overshot": result["over short"]
+        and fault.short_windows
+        and not result["outages of the limiter"],
+        "it came back late": result["back after"] > BACK_WITHIN or result["last failure after"] > BACK_WITHIN,
+        "the log doesn't show it": not result["shown"],
+        "too few answers": result["acknowledged"] < 100,
+    }
+    return [words for words, is_wrong in wrong.items() if is_wrong]
