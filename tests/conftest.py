@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import pytest
@@ -10,10 +11,11 @@ from accounts.models import User
 from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from apikeys.secrets.foreign import accept
 from ratelimits import limiter as limiter_module
-from ratelimits.recorder import recorder
+from ratelimits.recorder import OutageRecorder, recorder
 from ratelimits.rules import forget_rules
 from ratelimits.stores import StoreUnavailable
 from tests.emptying import replace_flush
+from tests.waiting import wait_until
 from tiers.models import Tier
 
 replace_flush()
@@ -25,6 +27,11 @@ OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 
 
 # Sweeps are random and use the real clock, so they would remove counters of tests with their own clock.
 limiter_module.SWEEP_EVERY = 1_000_000_000
+
+# A thread writes outages over a connection of its own, so a test's transaction wouldn't undo it, and later tests would see
+# the row. Tests of outages commit, and use `outages_written`.
+write_outage = OutageRecorder.start
+OutageRecorder.start = lambda outage: None
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +46,14 @@ def nothing_counted_yet():
             used.store.clear()
         # The limiter's own connection would prevent PostgreSQL from dropping the test database.
         used.store.close()
+
+
+@pytest.fixture
+def outages_written(monkeypatch):
+    """Outages of the limiter's store are written by their thread, which ends with the outage."""
+    monkeypatch.setattr(OutageRecorder, "start", write_outage)
+    yield
+    wait_until(lambda: "rate-limit-outage-recorder" not in {thread.name for thread in threading.enumerate()})
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ from tests.rows import make_key, make_limit, make_staff, make_usage
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def no_outages(db):
-    """Those of other tests may be recorded by a thread of its own, whose transaction isn't undone."""
-    Outage.objects.all().delete()
-
-
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
