@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from django.db.models import Q
 
 from accounts.models import User
 from ratelimits.budgets import Budget, BudgetState
@@ -39,8 +42,11 @@ class EffectiveLimits(NamedTuple):
 
 def effective_limits(user: User, *, with_keys: bool = True, **only: Any) -> EffectiveLimits:
     """with_keys: also keys' own limits. only: conditions for the limits of the tier and the user."""
-    own, of_tier = applicable_limits(user, **only)
-    rows = [*limit_rows(own, "own", user), *limit_rows(of_tier, "tier", user)]
+    [limits] = applicable_limits([user], **only)
+    rows = [
+        *limit_rows(limits.own[:MOST_LIMITS], "own", user),
+        *limit_rows(limits.of_tier[:MOST_LIMITS], "tier", user),
+    ]
     everything = "Everything" if all(row.row.overall for row in rows) else "Everything else"
     rows += [
         EffectiveLimit(everything, "default", default_budget(owner_of_user(user.pk))),
@@ -51,13 +57,25 @@ def effective_limits(user: User, *, with_keys: bool = True, **only: Any) -> Effe
     return EffectiveLimits([row._replace(state=states.get(row.budget.key)) for row in rows], outcome.degraded)
 
 
-def applicable_limits(user: User, **only: Any) -> tuple[list[RateLimit], list[RateLimit]]:
-    """The user's own limits, and those of their tier that these don't replace."""
-    tier = user.effective_tier
-    own = list(user.rate_limits.effective().filter(**only)[:MOST_LIMITS])
-    replaced = {limit.pattern for limit in own}
-    of_tier = tier.rate_limits.live().filter(**only)[:MOST_LIMITS] if tier else []
-    return own, [limit for limit in of_tier if limit.pattern not in replaced]
+class Applicable(NamedTuple):
+    """A user's own limits, and those of their tier that these don't replace."""
+
+    own: list[RateLimit]
+    of_tier: list[RateLimit]
+
+
+def applicable_limits(users: Sequence[User], **only: Any) -> Iterator[Applicable]:
+    """In the order of `users`."""
+    tiers = [user.effective_tier for user in users]
+    owners = Q(user__in=users) | Q(tier__in={tier for tier in tiers if tier is not None})
+    by_owner: dict[tuple[int | None, int | None], list[RateLimit]] = defaultdict(list)
+    for limit in RateLimit.objects.effective().filter(owners, **only):
+        by_owner[limit.tier_id, limit.user_id].append(limit)
+    for user, tier in zip(users, tiers, strict=True):
+        own = by_owner[None, user.pk]
+        replaced = {limit.pattern for limit in own}
+        of_tier = by_owner[tier.pk, None] if tier else []
+        yield Applicable(own, [limit for limit in of_tier if limit.pattern not in replaced])
 
 
 def limit_rows(limits: Iterable[RateLimit], source: str, user: User) -> list[EffectiveLimit]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -54,13 +53,13 @@ def signed_in_user(request: HttpRequest) -> User:
 
 def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
     user = signed_in_user(request)
-    tier = user.effective_tier
+    [limits] = applicable_limits([user])
     context = {
         "title": "Your profile",
         "person": user,
         "verified": is_verified(user),
-        "tier": tier,
-        "limits": list(chain(*applicable_limits(user))),
+        "tier": user.effective_tier,
+        "limits": [*limits.own, *limits.of_tier],
         "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
         "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
         "form": ProfileForm(instance=user),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import Q
-
 from accounts.models import User
+from accounts.profile.limits import applicable_limits
 from ratelimits.budgets import Budget, BudgetState
 from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
@@ -57,10 +55,11 @@ def near_quota(users: Iterable[User]) -> list[Used]:
 
 
 def used_limits(users: Iterable[User], *, lasting: bool = False) -> list[Used]:
+    users = list(users)
     budgets = [
         (user, limit, budget)
-        for user, limits in limits_of(list(users))
-        for limit in (*limits, None)
+        for user, limits in zip(users, applicable_limits(users, mode=RateLimit.Mode.ENFORCE), strict=True)
+        for limit in (*limits.own, *limits.of_tier, None)
         if not lasting or (limit and limit.budget("").is_lasting)
         for budget in [budget_of(user, limit)]
     ]
@@ -71,17 +70,3 @@ def used_limits(users: Iterable[User], *, lasting: bool = False) -> list[Used]:
 def budget_of(user: User, limit: RateLimit | None) -> Budget:
     owner = owner_of_user(user.pk)
     return limit.budget(owner, user.billing_day) if limit else default_budget(owner)
-
-
-def limits_of(users: list[User]) -> Iterator[tuple[User, list[RateLimit]]]:
-    """The enforced limits of each user: their own, and those of the tier that these don't replace."""
-    tiers = {user.pk: user.effective_tier for user in users}
-    owners = Q(user__in=users) | Q(tier__in={tier for tier in tiers.values() if tier is not None})
-    by_owner: dict[tuple[str, int | None], list[RateLimit]] = defaultdict(list)
-    for limit in RateLimit.objects.effective().filter(owners, mode=RateLimit.Mode.ENFORCE).order_by("pk"):
-        by_owner[("user", limit.user_id) if limit.user_id else ("tier", limit.tier_id)].append(limit)
-    for user in users:
-        own, tier = by_owner["user", user.pk], tiers[user.pk]
-        replaced = {limit.pattern for limit in own}
-        of_tier = by_owner["tier", tier.pk] if tier else []
-        yield user, [*own, *(limit for limit in of_tier if limit.pattern not in replaced)]

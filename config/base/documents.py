@@ -10,7 +10,6 @@ import yaml
 # libyaml, where it's available, is ten times as fast.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MAX_FILE_SIZE = 10 * 2**20
 MAX_DEPTH = 10
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -37,8 +36,6 @@ class Node(NamedTuple):
 
 def read_document(content: bytes) -> Node:
     """Raises InvalidDocument."""
-    if len(content) > MAX_FILE_SIZE:
-        raise InvalidDocument(f"The file is too large. It can have up to {MAX_FILE_SIZE // 2**20} MB.", 1)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from io import StringIO
 
 import pytest
@@ -154,8 +155,20 @@ def test_what_is_wrong_with_the_command_is_said(run, text, options, problem):
 
 
 def test_a_file_that_is_missing_is_an_error(db):
-    with pytest.raises(CommandError, match="can't be read: No such file"):
+    with pytest.raises(CommandError, match=r"Couldn't read .*: No such file"):
         call_command("import_users", "/nowhere/users.csv")
+
+
+def test_a_file_that_is_too_large_is_an_error(run, monkeypatch):
+    monkeypatch.setattr("accounts.management.commands.import_users.MAX_FILE_SIZE", 2**20)
+    with pytest.raises(CommandError, match=r"users.csv is too large\. A file can have up to 1 MB\."):
+        run("username\n" + "x" * 2**20)
+
+
+def test_users_are_read_from_standard_input(db, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"username,name,email\nada,Ada,ada@example.com\n")))
+    call_command("import_users", "-")
+    assert User.objects.get().username == "ada"
 
 
 def test_invitations_need_a_host_and_are_sent_only_on_request(run, settings):

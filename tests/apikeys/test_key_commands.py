@@ -52,7 +52,7 @@ def test_create_key_takes_permissions_and_expiry(alice):
 @pytest.mark.parametrize(
     ("username", "options", "said"),
     [
-        ("nobody", {}, "no user with this username"),
+        ("nobody", {}, "no user with the username nobody"),
         ("alice", {"allow": ["read"]}, "an action and a resource"),
         ("alice", {"allow": ["read /a /b"]}, "an action and a resource"),
         ("alice", {"allow": ["fly /a"]}, "not a valid choice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from io import StringIO
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -34,6 +35,13 @@ def test_the_command_raises_the_limit_and_leaves_history(alice, capsys):
     assert "Topped up by 25 tokens." in entry.change_message
     assert "manage.py top_up" in entry.change_message
     assert '"old": "100", "new": "125"' in entry.change_message
+
+
+def test_the_username_may_be_in_upper_case(alice):
+    limit = prepaid(alice)
+    call_command("top_up", "ALICE", "prepaid", "25", stdout=StringIO())
+    limit.refresh_from_db()
+    assert limit.limit == 125
 
 
 @pytest.mark.parametrize(

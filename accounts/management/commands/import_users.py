@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, ValidationError
@@ -11,6 +10,7 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 
 from accounts.staff.imports import FIELDS, Plan, PlanChanged, guess_columns, import_users, make_plan, send_emails
+from config.base.commands import read_file
 from config.base.history import Author
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
 from config.base.text import counted
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", type=Path)
+        parser.add_argument("file", help="The CSV or XLSX file; - reads standard input.")
         parser.add_argument("--dry-run", action="store_true", help="Only show what would be created and changed.")
         parser.add_argument(
             "--column",
@@ -84,12 +84,9 @@ class Command(BaseCommand):
         )
 
 
-def read(path: Path, encoding: str) -> Table:
+def read(name: str, encoding: str) -> Table:
     try:
-        with path.open("rb") as file:
-            return read_table(file.read(MAX_FILE_SIZE + 1), encoding)
-    except OSError as error:
-        raise CommandError(f"This file can't be read: {error.strerror}.") from error
+        return read_table(read_file(name, MAX_FILE_SIZE), encoding)
     except ValidationError as error:
         raise CommandError(error.messages[0]) from error
 

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import User
 from apikeys.services import issue_key
 from config.base.access import EVERYTHING, Permission
+from config.base.commands import find_user
 from config.base.history import Author
 
 MAX_DAYS = 100 * 365 - 1
@@ -38,9 +38,7 @@ class Command(BaseCommand):
 
     @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
-        owner = User.objects.live().filter(username=options["username"].casefold()).first()
-        if owner is None:
-            raise CommandError("There is no user with this username.")
+        owner = find_user(options["username"])
         try:
             key, secret = issue_key(
                 owner,

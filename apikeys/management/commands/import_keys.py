@@ -12,6 +12,9 @@ from apikeys.tools.key_import import KeyPlan, PlanChanged, plan_keys, save_keys
 from config.base.commands import read_file
 from config.base.text import counted
 
+# A million keys.
+MAX_FILE_SIZE = 250 * 2**20
+
 
 class Command(BaseCommand):
     help = (
@@ -25,7 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = plan_keys(read_file(options["file"]), self.show_progress)
+            plan = plan_keys(read_file(options["file"], MAX_FILE_SIZE), self.show_progress)
         except FileError as error:
             raise CommandError(f"{error} Nothing was imported.") from None
         if plan.problems:

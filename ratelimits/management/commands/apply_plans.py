@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config.base.commands import read_file
+from config.base.commands import find_user, read_file
 from config.base.documents import InvalidDocument
 from config.base.history import Author
 from config.base.text import counted
@@ -15,6 +15,7 @@ from ratelimits.plans.files import Problems
 from ratelimits.plans.services import apply_plans
 
 VIA = "manage.py apply_plans"
+MAX_FILE_SIZE = 10 * 2**20
 
 
 class Command(BaseCommand):
@@ -36,7 +37,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         author = find_author(options["author"])
         try:
-            result = apply_plans(read_file(options["file"]), author, prune=options["prune"], dry_run=options["dry_run"])
+            content = read_file(options["file"], MAX_FILE_SIZE)
+            result = apply_plans(content, author, prune=options["prune"], dry_run=options["dry_run"])
         except (InvalidDocument, Problems) as error:
             raise CommandError(f"{error}\nNothing was changed.") from None
         for what in result.kept:
@@ -54,11 +56,8 @@ class Command(BaseCommand):
 
 def find_author(username: str | None) -> Author | None:
     """Without users, there is nobody whom the history could name."""
+    if username is not None:
+        return Author(find_user(username), via=VIA)
     users: Any = get_user_model()._default_manager
-    if username is None:
-        user = users.superusers().order_by("pk").first()
-        return Author(user, via=VIA) if user else None
-    user = users.live().filter(username=username.casefold()).first()
-    if user is None:
-        raise CommandError("There is no user with this username.")
-    return Author(user, via=VIA)
+    user = users.superusers().order_by("pk").first()
+    return Author(user, via=VIA) if user else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from config.base.commands import find_user
 from config.base.history import Author
 from ratelimits.services import top_up, totals_of
 
@@ -24,9 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("amount", help="How much to add: requests, tokens or microcents, as the rate limit counts.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user = get_user_model()._default_manager.filter(username=options["username"], deleted_at=None).first()
-        if user is None:
-            raise CommandError(f"There is no user with the username {options['username']}.")
+        user = find_user(options["username"])
         limit = totals_of(user).filter(name=options["limit"]).first()
         if limit is None:
             names = ", ".join(totals_of(user).values_list("name", flat=True)) or "none"

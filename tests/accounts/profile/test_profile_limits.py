@@ -50,7 +50,7 @@ def test_the_page_takes_as_many_queries_for_many_limits(client, alice, free, dja
         make_limit(free, f"/path{one}")
     client.force_login(alice)
     client.get("/account/limits/")
-    with django_assert_num_queries(6):  # session, user, their own limits, their tier's, their keys', and the tier
+    with django_assert_num_queries(5):  # session, user, the limits of them and their tier, their keys', and the tier
         client.get("/account/limits/")
 
 

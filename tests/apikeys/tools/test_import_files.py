@@ -283,6 +283,15 @@ def test_the_file_can_be_standard_input(alice, monkeypatch, capsys):
     assert "Imported 1 key of 1 user." in capsys.readouterr().out
 
 
+def test_a_large_file_is_rejected_before_it_is_read_whole(alice, monkeypatch):
+    monkeypatch.setattr("apikeys.management.commands.import_keys.MAX_FILE_SIZE", 2**20)
+    standard_input = io.BytesIO(b"#" * 2**22)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(standard_input))
+    with pytest.raises(CommandError, match=r"- is too large\. A file can have up to 1 MB\."):
+        call_command("import_keys", "-")
+    assert standard_input.tell() == 2**20 + 1
+
+
 def test_a_missing_file_is_said(db, tmp_path):
     with pytest.raises(CommandError, match=r"Couldn't read .*: No such file"):
         call_command("import_keys", str(tmp_path / "none.csv"))
