@@ -122,9 +122,12 @@ def on_reload(server: Any) -> None:
 SETTLED = 5
 # Seconds before gunicorn kills a worker, in which it ends itself.
 RESERVE = 2
+# Seconds that a worker waits at most for the one that takes its place.
+SUCCESSION = 10
 
-# One byte that the master and its workers share; 1 while the node drains.
+# What the master and its workers share: 1 while the node drains, and the age of the youngest worker that serves.
 draining = mmap.mmap(-1, 1)
+youngest = mmap.mmap(-1, 8)
 
 
 def when_ready(server: Any) -> None:
@@ -134,13 +137,17 @@ def when_ready(server: Any) -> None:
 
 def drain(server: Any) -> None:
     """On SIGTERM go on serving for a while, not ready any more. The second SIGTERM, ours or yours, ends the node."""
-    if draining[0] or not drain_seconds:
+    is_second, draining[0] = draining[0], 1
+    if is_second or not drain_seconds:
         raise StopIteration  # as gunicorn does
-    draining[0] = 1
     server.log.info("Draining for %g seconds", drain_seconds)
     timer = threading.Timer(drain_seconds, server.SIG_QUEUE.put, [signal.SIGTERM])
     timer.daemon = True
     timer.start()
+
+
+def age_of_youngest() -> int:
+    return int.from_bytes(youngest[:])
 
 
 class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
@@ -199,6 +206,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """
 
     is_retiring = False
+    retirement: asyncio.Task[None] | None = None
     max_requests: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -213,25 +221,37 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     def notify(self) -> None:
         super().notify()
+        if self.age > age_of_youngest():
+            youngest[:] = self.age.to_bytes(len(youngest))
         if self.nr >= self.requests_in_life:
-            self.retire()
+            self.retire(patience=0)  # gunicorn replaces it only when it has ended
 
     def handle_exit_signal(self) -> None:
-        self.retire()
+        self.retire(patience=SUCCESSION)
 
-    def retire(self) -> None:
-        if not self.is_retiring:
-            self.is_retiring = True
-            self.retirement = self.loop.create_task(self.close_connections())
+    def retire(self, patience: float) -> None:
+        """patience: seconds to wait at most for the worker that takes this one's place."""
+        if self.retirement is None:
+            self.retirement = self.loop.create_task(self.close_connections(patience))
 
-    async def close_connections(self) -> None:
+    async def close_connections(self, patience: float) -> None:
         deadline = self.loop.time() + self.cfg.graceful_timeout - RESERVE
+        await self.wait_for_successor(self.loop.time() + patience)
+        self.is_retiring = True
+        self.log.info("Worker retires (pid: %s)", self.pid)
         await self.stop_listening()
         while self.connections and self.loop.time() < deadline:
             for connection in tuple(self.connections):
                 connection.close_if_settled()
             await asyncio.sleep(0.1)
         self.alive = False
+
+    async def wait_for_successor(self, deadline: float) -> None:
+        """On SIGHUP, gunicorn ends all workers while new ones still boot: until one serves, this one goes on."""
+        while (  # noqa: ASYNC110  (set by another process)
+            not draining[0] and age_of_youngest() <= self.age and self.loop.time() < deadline
+        ):
+            await asyncio.sleep(0.1)
 
     async def stop_listening(self) -> None:
         """Close the listening sockets, but first accept the connections that wait there: the kernel would reset them."""

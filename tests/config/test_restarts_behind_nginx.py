@@ -85,6 +85,17 @@ def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arg
     assert_all_answered(load)
 
 
+def test_on_sighup_a_worker_serves_until_another_one_does(tmp_path):
+    """Otherwise clients wait while the new one boots."""
+    with node(tmp_path / "one", workers=1) as one:
+        [old] = workers_of(one)
+        one.send_signal(signal.SIGHUP)
+        wait_until(lambda: old not in workers_of(one))
+        log = Path(one.log).read_text()
+        assert log.count("ASGI server listening") == 2
+        assert log.rindex("ASGI server listening") < log.index(f"Worker retires (pid: {old})")
+
+
 def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
     with node(tmp_path / "one", DRAIN_SECONDS="600") as one:
         kept = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
