@@ -39,8 +39,10 @@ class ActionForm(forms.Form):
         """row: None for many."""
         self.row = row
         super().__init__(data, **options)
-        for bound in self.visible_fields()[:1]:
-            bound.field.widget.attrs["autofocus"] = True
+        # Bound fields would keep their labels, which subclasses still set.
+        first = next((field for field in self.fields.values() if not field.widget.is_hidden), None)
+        if first is not None:
+            first.widget.attrs["autofocus"] = True
 
 
 class Action:
