@@ -204,3 +204,19 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         # As Django's, with the epoch: it ends sessions without a new password.
         salt = "accounts.models.User.get_session_auth_hash"
         return salted_hmac(salt, f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256").hexdigest()
+
+
+class ListSetting(models.Model):
+    """What a person has set for a list, which has the name of its URL. columns: those to show; null: the usual ones."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="list_settings")
+    page = models.CharField(max_length=100)
+    columns = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "list_settings"
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=("user", "page"), name="list_settings_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.page}"

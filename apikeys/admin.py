@@ -105,7 +105,9 @@ class APIKeyAdmin(SoftDeleteAdmin):
         "last_used_at", "last_used_ip", "created_at", "deleted_at",
     )  # fmt: skip
     empty_advice = "A key lets a program use the API as its owner."
+    extra_columns = ("created", "last_ip")
     expires = when("expires_at", "Expires")
+    created = when("created_at", "Created")
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         # The window is the only choice. A script that leaves it out means a rolling one.
@@ -131,6 +133,10 @@ class APIKeyAdmin(SoftDeleteAdmin):
     @admin.display(description="Last used", ordering="last_used_at")
     def last_use(self, key: APIKey) -> str:
         return render_to_string("apikeys/pages/last_used.html", {"key": key})
+
+    @admin.display(description="Last address", ordering="last_used_ip")
+    def last_ip(self, key: APIKey) -> str:
+        return key.last_used_ip or "–"
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:

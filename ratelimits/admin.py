@@ -113,7 +113,9 @@ class RateLimitAdmin(SoftDeleteAdmin):
     change_form_template = "admin/ratelimits/change_form.html"
     change_list_template = "admin/ratelimits/change_list.html"
     empty_advice = "A rate limit says how many requests users of a tier can make to a path in a period."
+    extra_columns = ("created",)
     updated = when("updated_at", "Edited")
+    created = when("created_at", "Created")
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name == "unit":

@@ -44,6 +44,7 @@ EXPECTED = r"""
 /account/keys/<uuid:key_id>/revoke/                                      in  404 404 404
 /account/keys/<uuid:key_id>/rotate/                                      in  404 404 404
 /account/keys/new/                                                       in  ok  ok  ok
+/account/lists/columns/                                                  405 405 405 405
 /account/limits/                                                         in  ok  ok  ok
 /account/picture/                                                        in  404 404 404
 /account/picture/change/                                                 405 405 405 405

@@ -102,7 +102,9 @@ class TierAdmin(SoftDeleteAdmin):
     ordering = ("name",)
     change_form_template = "admin/tiers/change_form.html"
     empty_advice = "A tier bundles rate limits, and every user can be on one. Start with “free”, the tier of new users."
+    extra_columns = ("updated",)
     created = when("created_at", "Created")
+    updated = when("updated_at", "Edited")
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         # A new tier starts with access to everything.

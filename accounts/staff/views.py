@@ -20,11 +20,12 @@ from accounts.addresses import is_verified
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.profile.limits import effective_limits
+from accounts.profile.lists import Column, list_setup
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
-from accounts.staff.filters import PAGE_SIZES, UserFilter
+from accounts.staff.filters import PAGE_SIZES, SORTS, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from accounts.staff.headroom import Used, tightest
 from config.base.export import FORMATS, export
@@ -38,14 +39,20 @@ from tiers.models import Tier
 MAX_CHANGES = 50
 MAX_EVENTS = 10
 MAX_KEYS = 50
-# The headings of the sortable columns; cells with two values have two.
-COLUMNS: tuple[dict[str, str], ...] = (
-    {"name": "Name", "username": "Username"},
-    {"email": "Email"},
-    {"tier": "Tier"},
-    {"joined": "Joined"},
-    {"seen": "Last seen"},
-)
+COLUMNS = {
+    "name": "Name",
+    "state": "State",
+    "email": "Email",
+    "tier": "Tier",
+    "joined": "Joined",
+    "seen": "Last seen",
+    "keys": "Keys",
+    "usage": "Usage",
+    "billing_day": "Billing day",
+    "id": "ID",
+}
+EXTRA_COLUMNS = ("billing_day", "id")
+NUMBERS = ("keys", "usage", "billing_day", "id")
 
 
 @require_safe
@@ -56,14 +63,16 @@ def user_list(request: HttpRequest) -> HttpResponse:
     paginator = BoundedPaginator(found.qs, size)
     page = paginator.get_page(request.GET.get("page"))
     rows = rows_of(page.object_list)
+    setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
     context = {
+        "setup": setup,
         "title": "Users",
         "filter": found,
         "page": page,
         "rows": rows,
-        "lines": with_usage(rows),
+        "lines": with_usage(rows) if "usage" in setup.shown else [(user, None) for user in rows],
         "capped": paginator.is_capped,
-        "columns": [column(request, found.sort, names) for names in COLUMNS],
+        "columns": [heading(request, found.sort, column) for column in setup.columns if column.is_shown],
         "sizes": PAGE_SIZES,
         "size": size,
         "query": query_without(request.GET),
@@ -92,9 +101,15 @@ def with_usage(users: list[User]) -> list[tuple[User, Used | None]]:
     return [(user, found.get(user.pk)) for user in users]
 
 
-def column(request: HttpRequest, sort: str, names: dict[str, str]) -> dict[str, Any]:
+def heading(request: HttpRequest, sort: str, column: Column) -> dict[str, Any]:
+    """With a link for each way to sort by it."""
+    names = {column.name: column.label} if column.name in SORTS else {}
+    if column.name == "name":
+        names["username"] = "Username"
     directions = {f"-{name}": "descending" for name in names} | dict.fromkeys(names, "ascending")
     return {
+        "label": column.label,
+        "is_number": column.name in NUMBERS,
         "aria_sort": directions.get(sort, ""),
         "links": [sort_link(request, sort, name, label) for name, label in names.items()],
     }

@@ -15,6 +15,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from accounts.profile.lists import list_setup
 from apikeys.models import KeyUsage
 from apikeys.usage.request_filters import OwnRequestFilter, RequestFilter, StaffRequestFilter
 from config.base.export import export, wanted_format
@@ -25,6 +26,17 @@ from config.base.views import staff_required
 ROWS_PER_PAGE = 50
 LIVE_SECONDS = 5
 CHUNK = 2000
+COLUMNS = {
+    "time": "Time",
+    "verdict": "Verdict",
+    "request": "Request",
+    "who": "User and key",
+    "address": "Address",
+    "reported": "Reported",
+    "agent": "User agent",
+    "event": "Event ID",
+}
+EXTRA_COLUMNS = ("agent", "event")
 EXPORT_HEADER = (
     "time", "event_id", "user", "key_id", "key", "method", "host", "path", "status", "reason", "rate_limit", "denied_by",
     "address", "user_agent", "tokens", "cost_microcents", "response_time_ms", "error_message", "reported",
@@ -78,6 +90,7 @@ def request_log(request: HttpRequest, found: RequestFilter, context: dict[str, A
     )
     is_live = page.is_first and "live" in request.GET
     context |= {
+        "setup": list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS),
         "page": page,
         "older": page.older and query_with(request.GET, "before", str(page.older)),
         "newer": page.newer and query_with(request.GET, "after", str(page.newer)),

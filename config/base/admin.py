@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.models import Permission
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
@@ -67,6 +68,8 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     empty_advice = ""
     # Lookups allowed in URLs in addition to those of `list_filter`, for links to this list.
     allowed_lookups: Sequence[str] = ()
+    # Columns that are shown only to those who choose them.
+    extra_columns: Sequence[str] = ()
     # Whether its rows have a history page.
     has_history = True
     # The columns of the export, by field name; empty: all but secrets.
@@ -100,9 +103,17 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @reject_bad_values
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(
-            request, {"title": self.section_title, "model_admin": self} | (extra_context or {})
-        )
+        context = {"title": self.section_title, "model_admin": self, "setup": self.list_setup(request)}
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return (*super().get_list_display(request), *self.extra_columns)
+
+    def list_setup(self, request: HttpRequest) -> Any:
+        site: Any = self.admin_site
+        names = (*self.list_display, *self.extra_columns)
+        labels = [(str(name), capfirst(str(label_for_field(name, self.model, self)))) for name in names]
+        return site.list_setup(request, labels, self.extra_columns)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         title = {"title": f"Create {self.opts.verbose_name}"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.templatetags.admin_list import result_headers, result_list
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Page
 from django.template.context import Context
@@ -143,6 +144,16 @@ def bar_series(
 ) -> dict[str, Chart]:
     """`bars` for series named by data: {% bar_series "By key" figures names %}."""
     return {"chart": bar_chart(title, figures, series, urls)}
+
+
+@register.inclusion_tag("admin/change_list_results.html")
+def shown_results(changelist: ChangeList, hidden: Collection[str]) -> dict[str, Any]:
+    """The table of a list of the admin, without the `hidden` columns. Links that sort name a column by its number among all."""
+    names = changelist.list_display
+    headers = [head for name, head in zip(names, result_headers(changelist), strict=True) if name not in hidden]
+    changelist.list_display = [name for name in names if name not in hidden]
+    sorted_by = [head for head in headers if head["sortable"] and head["sorted"]]
+    return result_list(changelist) | {"result_headers": headers, "num_sorted_fields": len(sorted_by)}
 
 
 @register.simple_tag

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -14,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from accounts.profile.lists import ListSetup, list_setup
 from accounts.signin import access
 from apikeys.models import KeyUsage
 from config.base.views import reject_bad_values
@@ -46,6 +48,10 @@ class GatehouseAdminSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         return super().index(request, overview(request) | (extra_context or {}))
+
+    def list_setup(self, request: HttpRequest, labels: Sequence[tuple[str, str]], extra: Sequence[str]) -> ListSetup:
+        """For the sections, which are in lower layers than the settings of people."""
+        return list_setup(request, labels, extra)
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
         query = request.GET.get("q", "").strip()[:MAX_QUERY_LENGTH]
