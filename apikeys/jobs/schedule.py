@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import QuerySet
 
 from apikeys.models import Job
@@ -32,9 +33,15 @@ def scheduled() -> list[Scheduled]:
         Scheduled("sweep_counters", HOUR, "Removes expired rate limit counters and old records of denials."),
         Scheduled("clearsessions", DAY, "Removes expired sessions."),
     ]
+    partitioned = connection.vendor == "postgresql"
+    if partitioned:
+        jobs.append(Scheduled("partition_usage", DAY, "Prepares the tables for usage events of the next months."))
     if days := settings.KEEP_USAGE_DAYS:
-        purpose = f"Removes usage events older than {days:,} days."
-        jobs.append(Scheduled("prune_usage", DAY, purpose, (f"--days={days}",)))
+        what = "months of usage events" if partitioned else "usage events"
+        whole = ("--whole-months",) if partitioned else ()
+        jobs.append(
+            Scheduled("prune_usage", DAY, f"Removes {what} older than {days:,} days.", (f"--days={days}", *whole))
+        )
     if days := settings.KEEP_DELETED_DAYS:
         purpose = f"Permanently removes what was deleted more than {days:,} days ago."
         jobs.append(Scheduled("purge_deleted", DAY, purpose, ("--yes", f"--days={days}")))

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, KeyDay, LimitHour, TouchedHour, UsageHour
+from apikeys.usage.partitions import drop_before, in_no_month
 
 HOUR = timedelta(hours=1)
 # Leaves time for open transactions after the end of an hour. The triggers note changes from 5 minutes on.
@@ -157,9 +158,12 @@ def insert_sums(table: type[Figures], groups: tuple[str, ...], hour: datetime) -
         cursor.execute(statement, [connection.ops.adapt_datetimefield_value(hour), *parameters])
 
 
-def prune(before: datetime, progress: Progress = no_progress, *, keep_totals: bool = True) -> int:
-    """Delete the events before `before` (a full hour), in batches; returns how many.
+def prune(
+    before: datetime, progress: Progress = no_progress, *, keep_totals: bool = True, whole_months: bool = False
+) -> int:
+    """Remove the events before `before` (a full hour); returns how many, or about how many.
 
+    Partitions are dropped whole; other events are deleted in batches, unless `whole_months` leaves them to a later time.
     Their hours are folded first, and keep their sums unless `keep_totals` is false. You can stop this at any time.
     """
     fold(progress, before)
@@ -167,7 +171,9 @@ def prune(before: datetime, progress: Progress = no_progress, *, keep_totals: bo
         row = locked_state()
         row.pruned_before = max(row.pruned_before or before, before)
         row.save(update_fields=["pruned_before"])
-    removed = remove_in_batches(KeyUsage.objects.filter(created_at__lt=before), "events", progress)
+    removed = drop_before(before, progress)
+    events = KeyUsage.objects.filter(in_no_month() if whole_months else models.Q(), created_at__lt=before)
+    removed += remove_in_batches(events, "events", progress)
     TouchedHour.objects.filter(hour__lt=before).delete()
     if not keep_totals:
         for table, _ in TABLES:

@@ -91,6 +91,9 @@ def dump_postgresql(target: Path) -> dict[str, int]:
     with psycopg.connect(dsn, password=environment.get("PGPASSWORD")) as counting:
         counting.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         snapshot = counting.execute("SELECT pg_export_snapshot()").fetchone()
+        # Nobody drops a partition until the rows are counted.
+        for table in postgresql_tables(counting):
+            counting.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(table)))
         options = ["--format=custom", f"--snapshot={snapshot[0] if snapshot else ''}", f"--file={target}"]
         run("pg_dump", [*options, f"--dbname={dsn}"], environment)
         return count_rows(counting)
@@ -118,7 +121,11 @@ def count_rows(database: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def postgresql_tables(database: psycopg.Connection[Any]) -> list[str]:
-    found = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename")
+    """Without partitions, which belong to their table."""
+    found = database.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') "
+        "AND NOT relispartition ORDER BY relname"
+    )
     return [name for (name,) in found]
 
 

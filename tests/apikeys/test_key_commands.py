@@ -13,9 +13,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.core import mail
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
+from apikeys.jobs.schedule import scheduled
 from apikeys.models import APIKey, ExpiryNotice, KeyUsage, UsageHour
 from apikeys.secrets import hash_secret
 from tests.apikeys.usage.usage_makers import event, make_key
@@ -304,3 +306,13 @@ def test_prune_usage_can_remove_totals_too(alice):
 def test_prune_usage_checks_the_number_of_days(db, days):
     with pytest.raises(CommandError, match="--days must be"):
         run("prune_usage", days=days)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
+def test_sqlite_has_no_partitions_and_says_so(db, settings):
+    settings.KEEP_USAGE_DAYS = 90
+    assert run("partition_usage") == "SQLite has no partitions. There's nothing to do.\n"
+    with pytest.raises(CommandError, match="--whole-months needs PostgreSQL"):
+        run("prune_usage", whole_months=True)
+    assert "partition_usage" not in {job.name for job in scheduled()}
+    assert ("--days=90",) in {job.arguments for job in scheduled()}

@@ -1,4 +1,4 @@
-"""manage.py prune_usage [--days N] [--dry-run] [--without-totals]"""
+"""manage.py prune_usage [--days N] [--dry-run] [--without-totals] [--whole-months]"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
+from apikeys.usage.partitions import PartitionError, ended_before
 from apikeys.usage.rollups import prune
 from config.base.text import counted
 
@@ -24,15 +26,36 @@ class Command(BaseCommand):
             "--dry-run", action="store_true", help="Show how many events would be removed, without removing them."
         )
         parser.add_argument("--without-totals", action="store_true", help="Also remove the hourly totals.")
+        parser.add_argument(
+            "--whole-months",
+            action="store_true",
+            help="Only drop months that are older as a whole, at once, however many events they have (PostgreSQL).",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["days"] <= MAX_DAYS:
             raise CommandError(f"--days must be a number from 1 to {MAX_DAYS:,}.")
+        if options["whole_months"] and connection.vendor != "postgresql":
+            raise CommandError("--whole-months needs PostgreSQL: only there, usage is partitioned by month.")
         # Remove whole days only.
         before = datetime.combine(timezone.now().date(), time(), UTC) - timedelta(days=options["days"])
         if options["dry_run"]:
-            count = KeyUsage.objects.filter(created_at__lt=before).count()
-            self.stdout.write(f"Would remove {counted(count, 'event')} from before {before:%Y-%m-%d}.")
+            self.stdout.write(would_remove(before, whole_months=options["whole_months"]))
             return
-        removed = prune(before, self.stdout.write, keep_totals=not options["without_totals"])
+        try:
+            removed = prune(
+                before,
+                self.stdout.write,
+                keep_totals=not options["without_totals"],
+                whole_months=options["whole_months"],
+            )
+        except PartitionError as error:
+            raise CommandError(str(error)) from None
         self.stdout.write(f"Removed {counted(removed, 'event')} from before {before:%Y-%m-%d}.")
+
+
+def would_remove(before: datetime, *, whole_months: bool) -> str:
+    if whole_months:
+        return f"Would drop {', '.join(partition.name for partition in ended_before(before)) or 'no month'}."
+    count = KeyUsage.objects.filter(created_at__lt=before).count()
+    return f"Would remove {counted(count, 'event')} from before {before:%Y-%m-%d}."
