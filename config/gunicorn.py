@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -75,6 +77,7 @@ logger_class = SecretFreeLogger
 
 def pre_fork(server: Any, worker: Any) -> None:
     metric_files.make_directory(worker_tmp_dir)
+    set_state(worker, BOOTING)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -110,9 +113,44 @@ def stop_jobs() -> None:
 
 
 def on_reload(server: Any) -> None:
-    """On SIGHUP, jobs run new code too."""
+    """On SIGHUP, all workers are replaced, and jobs run new code too."""
+    for worker in server.WORKERS.values():
+        set_state(worker, WORN)
     stop_jobs()
     start_jobs()
+
+
+# --- New workers for old ones: SIGHUP, max_requests ---
+
+BOOTING, SERVING, WORN = 0, 1, 2
+# What each worker, by its number, tells the master.
+states = mmap.mmap(-1, 4096)
+
+
+def set_state(worker: Any, state: int) -> None:
+    states[worker.age % len(states)] = state
+
+
+def state_of(worker: Any) -> int:
+    return int(states[worker.age % len(states)])
+
+
+def manage_workers(server: Any, by_gunicorn: Callable[[], None]) -> None:
+    """As gunicorn does, but end a worker only when the one that replaces it serves: until then, requests would wait."""
+    deadline = time.monotonic() + timeout
+    while is_replacing(server) and time.monotonic() < deadline:
+        server.reap_workers()
+        time.sleep(0.1)
+    by_gunicorn()
+
+
+def is_replacing(server: Any) -> bool:
+    """Whether workers are booting in place of worn ones. Starts those that are missing."""
+    worn = sum(state_of(worker) == WORN for worker in server.WORKERS.values())
+    missing = server.num_workers + worn - len(server.WORKERS) if worn else 0
+    for _ in range(missing):
+        server.spawn_worker()
+    return worn > 0 and any(state_of(worker) == BOOTING for worker in server.WORKERS.values())
 
 
 # --- The end of a node: SIGTERM ---
@@ -122,32 +160,26 @@ def on_reload(server: Any) -> None:
 SETTLED = 5
 # Seconds before gunicorn kills a worker, in which it ends itself.
 RESERVE = 2
-# Seconds that a worker waits at most for the one that takes its place.
-SUCCESSION = 10
 
-# What the master and its workers share: 1 while the node drains, and the age of the youngest worker that serves.
+# One byte that the master and its workers share; 1 while the node drains.
 draining = mmap.mmap(-1, 1)
-youngest = mmap.mmap(-1, 8)
 
 
 def when_ready(server: Any) -> None:
     server.handle_term = lambda: drain(server)
+    server.manage_workers = partial(manage_workers, server, server.manage_workers)
     start_jobs()
 
 
 def drain(server: Any) -> None:
     """On SIGTERM go on serving for a while, not ready any more. The second SIGTERM, ours or yours, ends the node."""
-    is_second, draining[0] = draining[0], 1
-    if is_second or not drain_seconds:
+    if draining[0] or not drain_seconds:
         raise StopIteration  # as gunicorn does
+    draining[0] = 1
     server.log.info("Draining for %g seconds", drain_seconds)
     timer = threading.Timer(drain_seconds, server.SIG_QUEUE.put, [signal.SIGTERM])
     timer.daemon = True
     timer.start()
-
-
-def age_of_youngest() -> int:
-    return int.from_bytes(youngest[:])
 
 
 class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
@@ -206,7 +238,6 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """
 
     is_retiring = False
-    retirement: asyncio.Task[None] | None = None
     max_requests: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -220,38 +251,30 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.asgi: Application = ready_unless_draining(self.asgi)
 
     def notify(self) -> None:
+        """Called about once a second, from when this worker serves."""
         super().notify()
-        if self.age > age_of_youngest():
-            youngest[:] = self.age.to_bytes(len(youngest))
         if self.nr >= self.requests_in_life:
-            self.retire(patience=0)  # gunicorn replaces it only when it has ended
+            set_state(self, WORN)
+        elif state_of(self) == BOOTING:
+            set_state(self, SERVING)
 
     def handle_exit_signal(self) -> None:
-        self.retire(patience=SUCCESSION)
+        self.retire()
 
-    def retire(self, patience: float) -> None:
-        """patience: seconds to wait at most for the worker that takes this one's place."""
-        if self.retirement is None:
-            self.retirement = self.loop.create_task(self.close_connections(patience))
+    def retire(self) -> None:
+        if not self.is_retiring:
+            self.is_retiring = True
+            self.log.info("Worker retires (pid: %s)", self.pid)
+            self.retirement = self.loop.create_task(self.close_connections())
 
-    async def close_connections(self, patience: float) -> None:
+    async def close_connections(self) -> None:
         deadline = self.loop.time() + self.cfg.graceful_timeout - RESERVE
-        await self.wait_for_successor(self.loop.time() + patience)
-        self.is_retiring = True
-        self.log.info("Worker retires (pid: %s)", self.pid)
         await self.stop_listening()
         while self.connections and self.loop.time() < deadline:
             for connection in tuple(self.connections):
                 connection.close_if_settled()
             await asyncio.sleep(0.1)
         self.alive = False
-
-    async def wait_for_successor(self, deadline: float) -> None:
-        """On SIGHUP, gunicorn ends all workers while new ones still boot: until one serves, this one goes on."""
-        while (  # noqa: ASYNC110  (set by another process)
-            not draining[0] and age_of_youngest() <= self.age and self.loop.time() < deadline
-        ):
-            await asyncio.sleep(0.1)
 
     async def stop_listening(self) -> None:
         """Close the listening sockets, but first accept the connections that wait there: the kernel would reset them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.load import Clients, as_service, for_life
-from tests.apikeys.gateway.servers import call, workers_of
+from tests.apikeys.gateway.servers import UNCHECKED, call, workers_of
 from tests.config.nodes import node, proxy
 from tests.waiting import wait_until
 
@@ -52,7 +53,6 @@ def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secr
 
 def hang_up(process, load):
     for booted in (2, 4):
-        # gunicorn repeats a SIGTERM that a worker missed while it was booting, but only after 20 seconds.
         wait_until(lambda booted=booted: Path(process.log).read_text().count("ASGI server listening") == booted)
         known = workers_of(process)
         process.send_signal(signal.SIGHUP)
@@ -63,7 +63,7 @@ def wear_out(process, load):
     """Until every worker has been replaced twice."""
     for _ in range(2):
         known = workers_of(process)
-        wait_until(lambda known=known: len(workers_of(process)) == 2 and not workers_of(process) & known)
+        wait_until(lambda known=known: not workers_of(process) & known)
 
 
 RESTARTS = {
@@ -94,6 +94,44 @@ def test_on_sighup_a_worker_serves_until_another_one_does(tmp_path):
         log = Path(one.log).read_text()
         assert log.count("ASGI server listening") == 2
         assert log.rindex("ASGI server listening") < log.index(f"Worker retires (pid: {old})")
+
+
+# Seconds that a worker takes to boot, but for the first one.
+BOOTS = 5
+SLOW_BOOT = f"""import time
+
+{UNCHECKED}
+
+def post_fork(server, worker):
+    time.sleep({BOOTS} if worker.age > 1 else 0)
+"""
+
+
+def test_a_worn_worker_serves_until_another_one_does(tmp_path, secret):
+    (tmp_path / "slow.py").write_text(SLOW_BOOT)
+    with (
+        node(tmp_path / "one", "--max-requests", "60", "--max-requests-jitter", "9", "-c", tmp_path / "slow.py") as one,
+        Load(one.port, [secret], threads=2) as load,
+    ):
+        load.wait_for(50)
+        known = workers_of(one)
+        wait_until(lambda: workers_of(one) and not workers_of(one) & known)
+        load.wait_for(20)
+    assert_all_answered(load)
+    assert max(answer.took for answer in load.answers) < BOOTS
+
+
+def test_a_worker_that_dies_while_it_boots_is_replaced_too(tmp_path, secret):
+    (tmp_path / "slow.py").write_text(SLOW_BOOT)
+    with node(tmp_path / "one", "-c", tmp_path / "slow.py") as one, Load(one.port, [secret], threads=2) as load:
+        load.wait_for(50)
+        known = workers_of(one)
+        one.send_signal(signal.SIGHUP)
+        booting = wait_until(lambda: workers_of(one) - known)
+        os.kill(booting.pop(), signal.SIGKILL)
+        wait_until(lambda: workers_of(one) and not workers_of(one) & known)
+        load.wait_for(20)
+    assert_all_answered(load)
 
 
 def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
