@@ -104,7 +104,7 @@ def workers_retired(site):
 
 def wait_for_new_workers(node):
     known = node.workers
-    wait_until(lambda: len(node.workers) == len(known) and not node.workers & known)
+    wait_until(lambda: not node.workers & known)
 
 
 # --- PostgreSQL ---

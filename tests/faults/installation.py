@@ -147,6 +147,7 @@ class Installation:
             "RATE_LIMIT_STORE_TIMEOUT": "40",
             "DEFAULT_RATE_LIMIT_LIMIT": "1000000000",
             "VAR_DIR": str(self.disk),
+            "STATIC_ROOT": str(self.directory / "static"),
         }
 
     def python(self, *arguments, **environment):

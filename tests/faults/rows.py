@@ -1,5 +1,5 @@
-"""Fill an empty database with the users of the fault suite, and print their keys: `python -m tests.faults.rows`, in the
-environment of the installation.
+"""Set up an installation as `make setup` does, add the users of the fault suite, and print their keys and a session:
+`python -m tests.faults.rows`, in the environment of the installation.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ django.setup()
 
 # They import models, so Django must be set up.
 from django.core.management import call_command  # noqa: E402
+from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from apikeys.secrets import new_secret  # noqa: E402
@@ -36,8 +37,16 @@ def limited(number, **window):
     return make_key(user).secret
 
 
+def signed_in(user):
+    """The session's key, as in the cookie."""
+    client = Client()
+    client.force_login(user)
+    return client.session.session_key
+
+
 def main():
     call_command("migrate", verbosity=0)
+    call_command("collectstatic", verbosity=0, interactive=False)
     alice, bob = make_user("alice"), make_user("bob", is_active=False)
     fixed = {"window": "fixed", "period": long_period()}
     keys = {
@@ -50,6 +59,7 @@ def main():
         ],
         "lasting": [limited(number, window="total") for number in range(BUDGETS)],
         "short": [limited(number, **fixed) for number in range(BUDGETS)],
+        "session": signed_in(make_user("anna")),
     }
     print(json.dumps(keys))
 

@@ -11,15 +11,18 @@ from itertools import pairwise
 
 from tests.apikeys.gateway.load import Clients, as_client
 from tests.apikeys.gateway.servers import call
+from tests.faults.forms import FormUser
 from tests.faults.rows import BUDGET
 from tests.waiting import wait_until
 
 # Seconds within which the service answers again after the cause has ended.
 BACK_WITHIN = 5
+# What a page that saves may answer.
+PAGES = {"302", "503"}
 
 
 class Load:
-    """Clients with good keys, with bad ones, and with two budgets."""
+    """Clients with good keys, with bad ones, and with two budgets; and somebody who uses a page."""
 
     def __init__(self, site):
         self.site = site
@@ -31,6 +34,8 @@ class Load:
             name: Clients(site.port, [key], threads=2, asking=[as_client], pause=0.05)
             for name, key in self.keys.items()
         }
+
+        self.form = FormUser(site.nodes[-1].port, site.keys["session"])
 
     @property
     def all(self):
@@ -53,7 +58,7 @@ def watch(site, fault, *, before=1.0, after=1.5):
     logged = site.logs()
     load = Load(site)
     with ExitStack() as stack:
-        for clients in load.all:
+        for clients in [*load.all, load.form]:
             stack.enter_context(clients)
         load.good.wait_for(20)
         time.sleep(before)
@@ -107,6 +112,8 @@ def report(load, begin, end):
         "lost": len(acknowledged - load.site.recorded()),
         "bad answers": dict(sorted(Counter(str(answer.status) for answer in load.bad.answers).items())),
         "bad allowed": sum(answer.status < 300 for answer in load.bad.answers),
+        "pages": dict(sorted(Counter(map(str, load.form.statuses)).items())),
+        "input lost": load.form.lost,
         "over lasting": max(0, load.allowed_by("lasting") - BUDGET),
         "over short": max(0, load.allowed_by("short") - BUDGET),
     }
@@ -117,6 +124,8 @@ def problems(result, fault):
     wrong = {
         "acknowledged decisions are lost": result["lost"],
         "a bad key was allowed": result["bad allowed"],
+        "a page failed": result["pages"].keys() - PAGES,
+        "a page lost what was typed": result["input lost"],
         "a lasting budget was overshot": result["over lasting"],
         # On a busy machine, even a healthy store answers too late now and then.
         "a short budget was overshot": result["over short"]
