@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts import pictures
 from accounts.managers import UserQuerySet
-from accounts.models import ListSetting, User
+from accounts.models import ListSetting, SavedView, User
 from accounts.services import validate_superuser_remains
 from config.base.history import DELETION, Author
 
@@ -30,7 +30,7 @@ PERSONAL_FIELDS = frozenset(
     for field in User._meta.concrete_fields
     if field.name in {"name", "username", "email", "profile_image", "google_id", "github_id"}
 )
-PERSONAL_MODELS = (EmailAddress, SocialAccount, Authenticator, ListSetting)
+PERSONAL_MODELS: tuple[Any, ...] = (EmailAddress, SocialAccount, Authenticator, ListSetting, SavedView)
 
 
 def erase(user: User, author: Author) -> None:

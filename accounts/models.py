@@ -206,12 +206,45 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return salted_hmac(salt, f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256").hexdigest()
 
 
+class SavedView(TimestampedModel):
+    """A list as a person wants to see it again. query: its filters, search and order. columns: null, the person's own."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="saved_views")
+    page = models.CharField(max_length=100)
+    name = models.CharField(max_length=50, validators=[validate_name])
+    query = models.CharField(max_length=2000, blank=True)
+    columns = models.JSONField(null=True)
+    is_shared = models.BooleanField(
+        "shared", default=False, db_default=False, help_text="All staff who can open this list see it."
+    )
+
+    class Meta:
+        db_table = "saved_views"
+        verbose_name = "view"
+        ordering = ("name", "pk")
+        default_permissions = ()
+        permissions = (("share_views", "Can share views of lists"),)
+        constraints = (models.UniqueConstraint(fields=("user", "page", "name"), name="saved_views_unique"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return f"{reverse(self.page)}?{self.full_query}"
+
+    @property
+    def full_query(self) -> str:
+        return "&".join(part for part in (self.query, f"view={self.pk}") if part)
+
+
 class ListSetting(models.Model):
     """What a person has set for a list, which has the name of its URL. columns: those to show; null: the usual ones."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="list_settings")
     page = models.CharField(max_length=100)
     columns = models.JSONField(null=True)
+    # What the list shows when it's opened without a query.
+    default_view = models.ForeignKey(SavedView, models.SET_NULL, null=True, related_name="+")
 
     class Meta:
         db_table = "list_settings"

@@ -45,6 +45,11 @@ EXPECTED = r"""
 /account/keys/<uuid:key_id>/rotate/                                      in  404 404 404
 /account/keys/new/                                                       in  ok  ok  ok
 /account/lists/columns/                                                  405 405 405 405
+/account/lists/views/                                                    in  ok  ok  ok
+/account/lists/views/<int:pk>/default/                                   405 405 405 405
+/account/lists/views/<int:pk>/delete/                                    in  404 404 404
+/account/lists/views/<int:pk>/edit/                                      in  404 404 404
+/account/lists/views/add/                                                405 405 405 405
 /account/limits/                                                         in  ok  ok  ok
 /account/picture/                                                        in  404 404 404
 /account/picture/change/                                                 405 405 405 405

@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
@@ -58,12 +58,14 @@ NUMBERS = ("keys", "usage", "billing_day", "id")
 @require_safe
 @staff_required("accounts.view_user")
 def user_list(request: HttpRequest) -> HttpResponse:
+    setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
+    if setup.default_url:
+        return HttpResponseRedirect(setup.default_url)
     found = UserFilter(request.GET, queryset=User.objects.all())
     size = page_size(request)
     paginator = BoundedPaginator(found.qs, size)
     page = paginator.get_page(request.GET.get("page"))
     rows = rows_of(page.object_list)
-    setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
     context = {
         "setup": setup,
         "title": "Users",

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
@@ -85,12 +85,15 @@ def request_log(request: HttpRequest, found: RequestFilter, context: dict[str, A
         return render(request, "apikeys/usage/requests.html", context, status=400)
     if file_format := wanted_format(request):
         return export(request, file_format, "requests", EXPORT_HEADER, export_rows(found.qs))
+    setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
+    if setup.default_url:
+        return HttpResponseRedirect(setup.default_url)
     page = keyset_page(
         with_names(found.qs), ROWS_PER_PAGE, before=event_id(request, "before"), after=event_id(request, "after")
     )
     is_live = page.is_first and "live" in request.GET
     context |= {
-        "setup": list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS),
+        "setup": setup,
         "page": page,
         "older": page.older and query_with(request.GET, "before", str(page.older)),
         "newer": page.newer and query_with(request.GET, "after", str(page.newer)),

@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
@@ -103,8 +104,18 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @reject_bad_values
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"title": self.section_title, "model_admin": self, "setup": self.list_setup(request)}
-        return super().changelist_view(request, context | (extra_context or {}))
+        setup = self.list_setup(request)
+        if setup.default_url and request.method == "GET":
+            return HttpResponseRedirect(setup.default_url)
+        context = {"title": self.section_title, "model_admin": self, "setup": setup}
+        try:
+            return super().changelist_view(request, context | (extra_context or {}))
+        except (BadRequest, DisallowedModelAdminLookup):
+            if setup.view is None:
+                raise
+            text = f"The view “{setup.view}” uses a filter that this list no longer has. Save it again, or delete it."
+            self.tell(request, text, messages.ERROR)
+            return HttpResponseRedirect("?view=all")
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return (*super().get_list_display(request), *self.extra_columns)

@@ -20,6 +20,10 @@ from config.base.views import BadRequestFor
 reject_bad_filters = BadRequestFor(IncorrectLookupParameters, text="A filter has an invalid value.")
 
 
+# What else a URL of a list may have: the format of an export, and the saved view that is open.
+NO_FILTERS = {"format", "view"}
+
+
 class GatehouseChangeList(ChangeList):
     @property
     def page(self) -> Page[Any]:
@@ -27,7 +31,7 @@ class GatehouseChangeList(ChangeList):
         return found
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        return {name: value for name, value in super().get_filters_params(params).items() if name != "format"}
+        return {name: value for name, value in super().get_filters_params(params).items() if name not in NO_FILTERS}
 
     def get_filters(self, request: HttpRequest) -> Any:
         """Allow only the list's own filters and `allowed_lookups` in the URL.

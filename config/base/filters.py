@@ -20,7 +20,7 @@ class Chip:
 def query_without(data: Any, *names: str) -> str:
     """The query string of `data` without `names` and without the place in the list."""
     query = data.copy() if isinstance(data, QueryDict) else QueryDict(mutable=True)
-    for name in (*names, "page", "before", "after"):
+    for name in (*names, "page", "p", "before", "after"):
         query.pop(name, None)
     return str(query.urlencode())
 

@@ -117,7 +117,7 @@ def page_links(context: Context, page: Page[Any], parameter: str = "page") -> di
 @register.inclusion_tag("base/export_menu.html", takes_context=True)
 def export_menu(context: Context, start: str) -> dict[str, Any]:
     """start: of the URL that exports this list, up to the name of the format."""
-    query = query_without(context["request"].GET, "p", "live", "format")
+    query = query_without(context["request"].GET, "live", "format")
     mark = "&" if "?" in start else "?"
     return {"links": [(label, f"{start}{name}{mark}{query}".rstrip("?&")) for name, label in FORMATS.items()]}
 

@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from accounts.models import SavedView
 from accounts.profile.lists import ListSetup, list_setup
 from accounts.signin import access
 from apikeys.models import KeyUsage
@@ -33,7 +34,7 @@ class GatehouseAdminSite(AdminSite):
     # templates/admin/base_site.html has a side bar of its own.
     enable_nav_sidebar = False
     # Models with pages of their own instead of the admin's; staff can be permitted to view them, too.
-    models_with_pages = (KeyUsage,)
+    models_with_pages = (KeyUsage, SavedView)
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
