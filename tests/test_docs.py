@@ -86,9 +86,10 @@ def test_the_documentation_names_the_regular_jobs_and_compose_runs_them(settings
 
 def test_compose_passes_every_variable_on_that_a_container_may_need():
     """Variables for paths and addresses inside the container are fixed."""
-    # The service “jobs” does what RUN_JOBS asks for.
+    # The service “jobs” does what RUN_JOBS asks for. GATE_CONCURRENCY is WEB_CONCURRENCY of the service “gate”.
     fixed = {
         "RUN_JOBS",
+        "GATE_CONCURRENCY",
         "DEBUG",
         "ENV_FILE",
         "VAR_DIR",

@@ -61,6 +61,20 @@ def test_probes_ask_what_answers_and_a_disruption_leaves_pods(client, db):
     assert 0 < budget["spec"]["minAvailable"] < deployment["spec"]["replicas"]
 
 
+def test_a_pod_that_can_not_work_gets_no_requests_long_before_it_is_restarted():
+    (server,) = PODS["gatehouse"]["containers"]
+    unready, restarted, started = (
+        server[name]["periodSeconds"] * server[name]["failureThreshold"]
+        for name in ("readinessProbe", "livenessProbe", "startupProbe")
+    )
+    assert unready * 2 <= restarted < started
+
+
+def test_an_upgrade_takes_no_pod_away_before_another_is_ready():
+    (deployment,) = [each for each in kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
 def test_a_pod_has_time_to_drain_and_to_finish_requests():
     settings = kind("ConfigMap")[0]["data"]
     drain = int(settings["DRAIN_SECONDS"])
@@ -134,6 +148,23 @@ def test_each_unit_is_hardened(unit):
         "SystemCallFilter=@system-service",
         "UMask=0077",
     }
+
+
+def test_compose_serves_decisions_and_pages_by_two_services_of_one_image():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    app, gate = services["app"], services["gate"]
+    differing = {name for name, value in gate["environment"].items() if app["environment"][name] != value}
+    assert differing == {"WEB_CONCURRENCY", "WEB_THREADS"}
+    assert {**gate, "environment": None} == {**app, "environment": None}
+    # Both run the image's own command. The proxy only knows the pages' service.
+    assert "command" not in gate
+    assert 'CMD ["gunicorn", "-c", "python:config.gunicorn", "config.asgi"]' in (ROOT / "Dockerfile").read_text()
+    assert set(re.findall(r"proxy_pass http://(\w+):", (DEPLOY / "nginx.conf").read_text())) == {"app"}
+
+
+def test_systemd_lets_migrations_take_longer_than_its_default():
+    (hours,) = re.findall(r"^TimeoutStartSec=(\d+)h$", (DEPLOY / "gatehouse.service").read_text(), re.MULTILINE)
+    assert int(hours) >= 1
 
 
 def test_systemd_waits_for_requests_in_progress():
