@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo backup restore test faults lint screenshots format lock clean
+.PHONY: run setup demo backup restore test faults nodes lint screenshots format lock clean
 
 run: export RUN_JOBS ?= true
 run: setup
@@ -42,6 +42,11 @@ test: $(VENV)/.test
 # small disks. ARGS: only faults with one of these words in their name.
 faults: $(VENV)/.test
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
+
+# Several nodes on one PostgreSQL and Redis behind nginx, and a rolling upgrade; writes the figures in docs/scaling.md. As root, each
+# node gets a network namespace of its own.
+nodes: $(VENV)/.test
+	@$(BIN)/python -W ignore -m benchmarks.nodes $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

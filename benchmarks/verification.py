@@ -32,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.documents import replace_figures
 from benchmarks.verification_load import Target, flood, processor_times, used_since
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,10 +237,7 @@ def write_table(results: dict[str, list[dict[str, Any]]]) -> None:
                 f"| {place}, {ours['manner']} | {ours['rate']:,} | {ours['microseconds']:,} µs | {ours['p99']} ms "
                 f"| {others['empty view']} | {others.get('DRF API key, tuned', '')} |"
             )
-    begin, end = "<!-- benchmarks.verification -->", "<!-- end -->"
-    text = DOCUMENT.read_text()
-    head, tail = text[: text.index(begin) + len(begin)], text[text.index(end) :]
-    DOCUMENT.write_text("\n".join([head, "", *lines, "", tail]))
+    replace_figures(DOCUMENT, "benchmarks.verification", lines)
 
 
 if __name__ == "__main__":

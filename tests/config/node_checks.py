@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.cookiejar import CookieJar
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
+from accounts.models import User
+from apikeys.models import APIKey
+from ratelimits.models import RateLimit
 from tests.apikeys.gateway.servers import call
+from tiers.models import Tier
 
 CLIENTS = 12
+LIMITED = ("/rolling", "/fixed", "/total")
+
+
+def add_limits(user, limit):
+    """One for each of LIMITED. None of them resets in the next ten minutes, and Redis counts the first two if there is one."""
+    period = next(length for length in (36_000, 40_000) if time.time() % length < length - 600)
+    RateLimit.objects.create(tier=user.tier, path="/rolling", limit=limit, period=36_000)
+    RateLimit.objects.create(tier=user.tier, path="/fixed", limit=limit, period=period, window="fixed")
+    RateLimit.objects.create(user=user, path="/total", limit=limit, window="total")
+
+
+def changes(key):
+    """(name, change, the status of the next request) one after the other. The last one is final."""
+    narrow = Tier.objects.create(name=f"narrow for {key.pk}")
+    narrow.access.update(resource="/invoices")
+    users, keys = User.objects.filter(pk=key.user_id), APIKey.objects.filter(pk=key.pk)
+    return (
+        ("suspend", lambda: users.update(is_active=False), 401),
+        ("reactivate", lambda: users.update(is_active=True), 200),
+        ("another tier", lambda: users.update(tier=narrow), 403),
+        ("the tier from before", lambda: users.update(tier=key.user.tier), 200),
+        ("revoke", lambda: keys.revoke("leaked"), 401),
+    )
 
 
 def verdict(server, secret, path="/orders"):
     """The answer of a node, or of the proxy, to a gateway; and its status."""
     about = {"X-Original-Method": "GET", "X-Original-URI": path, "X-Real-IP": "203.0.113.9", "X-API-Key": secret}
-    answer = call(server.port, path="/authz/nginx", headers=about)
+    answer = call(server.port, path="/authz/nginx", headers=about, host=server.host)
     return answer, int(answer.headers.get("X-Auth-Status") or answer.status)
 
 
@@ -32,7 +60,7 @@ class Browser:
     """Keeps its cookies. `nodes` are those that answered."""
 
     def __init__(self, front):
-        self.root = f"http://127.0.0.1:{front.port}"
+        self.root = f"http://{front.host}:{front.port}"
         self.opener = build_opener(HTTPCookieProcessor(CookieJar()))
         self.nodes = []
 
@@ -46,3 +74,11 @@ class Browser:
     def submit(self, path, **form):
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.get(path))[1]
         return self.get(path, csrfmiddlewaretoken=token, **form)
+
+
+def visit(front, user, name, times):
+    """Sign in, change the user's name, and look at it `times` times; returns those pages, and the nodes that answered."""
+    browser = Browser(front)
+    browser.submit("/accounts/login/", login=user.username, password="correct horse 1")
+    browser.submit("/account/", name=name, username=user.username)
+    return [browser.get("/account/") for _ in range(times)], set(browser.nodes)

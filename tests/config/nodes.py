@@ -11,7 +11,7 @@ from tests.apikeys.gateway.servers import ROOT, free_port, gatehouse, nginx_comm
 
 @contextmanager
 def node(directory, *arguments, **options):
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     with gatehouse(directory, *arguments, **{"DEFAULT_RATE_LIMIT_LIMIT": "1000000000", **options}) as process:
         yield process
 
@@ -36,23 +36,24 @@ def published(addresses, listen):
 
 
 @contextmanager
-def proxy(directory, *ports):
+def proxy(directory, *nodes, host="127.0.0.1"):
     require_gateway("nginx")
-    listen = free_port()
+    port = free_port()
     directory.mkdir()
     # nginx accepts the same server twice, so a single node can be both.
-    twice = ports if len(ports) > 1 else ports * 2
-    text = published([f"127.0.0.1:{port}" for port in twice], f"127.0.0.1:{listen}")
-    with running(nginx_command(text, directory), directory / "log", port=listen) as process:
+    twice = nodes if len(nodes) > 1 else nodes * 2
+    text = published([f"{each.host}:{each.port}" for each in twice], f"{host}:{port}")
+    with running(nginx_command(text, directory), directory / "log", port=port, host=host) as process:
         yield process
 
 
 @contextmanager
-def nodes_behind_nginx(directory, count, **options):
-    """(nginx, the nodes behind it), all started at once."""
-    with ExitStack() as stack, ThreadPoolExecutor(count) as starters:
-        servers = [node(directory / f"node-{number}", **options) for number in range(count)]
+def nodes_behind_nginx(directory, machines, *, host="127.0.0.1", **options):
+    """(nginx, the nodes behind it: one on each of the machines), all started at once."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(machines)) as starters:
+        places = [directory / f"node-{number}" for number in range(1, len(machines) + 1)]
+        servers = [node(place, machine=machine, **options) for place, machine in zip(places, machines, strict=True)]
         nodes = list(starters.map(stack.enter_context, servers))
-        yield stack.enter_context(proxy(directory / "nginx", *(each.port for each in nodes))), nodes
+        yield stack.enter_context(proxy(directory / "nginx", *nodes, host=host)), nodes
         for each in nodes:
             each.terminate()  # so that they all end at once

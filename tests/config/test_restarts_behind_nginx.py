@@ -35,7 +35,7 @@ def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secr
     with (
         node(tmp_path / "one", **two_workers) as one,
         node(tmp_path / "two", **two_workers) as two,
-        proxy(tmp_path / "nginx", one.port, two.port) as front,
+        proxy(tmp_path / "nginx", one, two) as front,
         Load(front.port, [secret]) as load,
     ):
         load.wait_for(50)
@@ -76,7 +76,7 @@ RESTARTS = {
 def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arguments):
     with (
         node(tmp_path / "one", *arguments, workers=2) as one,
-        proxy(tmp_path / "nginx", one.port) as front,
+        proxy(tmp_path / "nginx", one) as front,
         Load(front.port, [secret]) as load,
     ):
         load.wait_for(50)

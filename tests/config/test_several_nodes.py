@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
 from accounts import addresses
-from accounts.models import User
-from apikeys.models import APIKey, Job
-from ratelimits.models import RateLimit
+from apikeys.models import Job
 from ratelimits.stores.redis import RedisStore
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.load import Clients
-from tests.config.node_checks import Browser, verdict, verdicts
+from tests.apikeys.gateway.servers import HERE
+from tests.config.node_checks import LIMITED, add_limits, changes, verdict, verdicts, visit
 from tests.config.nodes import nodes_behind_nginx
 from tests.services import redis_url
 from tests.waiting import wait_until
-from tiers.models import Tier
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -42,24 +39,13 @@ def counting_in(store):
 def cluster(request, tmp_path):
     """Its nodes also run the regular jobs, all four of them."""
     options = {"RUN_JOBS": "true", **counting_in(request.param)}
-    with nodes_behind_nginx(tmp_path, NODES, **options) as started:
+    with nodes_behind_nginx(tmp_path, [HERE] * NODES, **options) as started:
         yield started
-
-
-def far_from_its_end():
-    """The seconds of a fixed window that doesn't end in the next ten minutes. Under a day, so Redis counts it if there is one."""
-    return next(length for length in (36_000, 40_000) if time.time() % length < length - 600)
-
-
-def limits(user):
-    RateLimit.objects.create(tier=user.tier, path="/rolling", limit=BUDGET, period=36_000)
-    RateLimit.objects.create(tier=user.tier, path="/fixed", limit=BUDGET, period=far_from_its_end(), window="fixed")
-    RateLimit.objects.create(user=user, path="/total", limit=BUDGET, window="total")
 
 
 def test_four_nodes_act_as_one(alice, bob, cluster):
     front, nodes = cluster
-    limits(alice)
+    add_limits(alice, BUDGET)
     check_budgets(front, make_key(alice).secret)
     check_changes(front, nodes, make_key(bob))
     check_pages(front, alice)
@@ -67,7 +53,7 @@ def test_four_nodes_act_as_one(alice, bob, cluster):
 
 
 def check_budgets(front, secret):
-    for path in ("/rolling", "/fixed", "/total"):
+    for path in LIMITED:
         statuses, answered_by = verdicts(front, secret, path, 2 * BUDGET)
         assert statuses == {200: BUDGET, 429: BUDGET}, path
         assert len(answered_by) == NODES
@@ -75,18 +61,8 @@ def check_budgets(front, secret):
 
 def check_changes(front, nodes, key):
     """Each node denies the next request after each change, while all are busy."""
-    narrow = Tier.objects.create(name="narrow")
-    narrow.access.update(resource="/invoices")
-    users, keys = User.objects.filter(pk=key.user_id), APIKey.objects.filter(pk=key.pk)
-    changes = {
-        "suspend": (key.user.suspend, 401),
-        "reactivate": (key.user.reactivate, 200),
-        "another tier": (lambda: users.update(tier=narrow), 403),
-        "the tier from before": (lambda: users.update(tier=key.user.tier), 200),
-        "revoke": (lambda: keys.revoke("leaked"), 401),
-    }
     with Clients(front.port, [key.secret]) as load:
-        for name, (change, expected) in changes.items():
+        for name, change, expected in changes(key):
             load.wait_for(NODES * 5)
             change()
             assert [verdict(each, key.secret)[1] for each in nodes] == [expected] * NODES, name
@@ -96,11 +72,9 @@ def check_changes(front, nodes, key):
 def check_pages(front, user):
     """Each request of a visit meets another node: signing in, a form, what it changed."""
     addresses.set_address(user, verified=True)
-    browser = Browser(front)
-    browser.submit("/accounts/login/", login=user.username, password="correct horse 1")
-    browser.submit("/account/", name="Alice Liddell", username=user.username)
-    assert all("Alice Liddell" in browser.get("/account/") for _ in range(NODES))
-    assert len(set(browser.nodes)) == NODES
+    pages, answered_by = visit(front, user, "Alice Liddell", NODES)
+    assert all("Alice Liddell" in page for page in pages)
+    assert len(answered_by) == NODES
 
 
 def check_jobs(nodes):

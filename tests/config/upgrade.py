@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.apikeys.gateway.servers import ROOT
+from tests.apikeys.gateway.load import Clients, as_service
+from tests.apikeys.gateway.servers import ROOT, call
+from tests.config.node_checks import verdict
+from tests.config.nodes import node, nodes_behind_nginx
 
 # The commit, which is to be changed with each release.
 BASELINE = Path(__file__).with_name("previous_release.txt")
+PAGES = ("/account/", "/users/", "/admin/", "/admin/apikeys/apikey/", "/account/keys/")
 # A user who can open the staff pages, on a new tier, with a key and a rate limit. Prints the key's secret and a session.
 PERSON = """
 import sys
@@ -81,3 +88,39 @@ def person(code, name, **environment):
     """Create a user with the code of a version; returns the secret of their key, and their session."""
     settings = {"DJANGO_SETTINGS_MODULE": "config.settings", **environment}
     return python(code, ["-W", "ignore", "-c", PERSON, name], **settings).split()
+
+
+def as_staff(session, page, client, secret):
+    client.request("GET", page, headers={"Cookie": f"session={session}"})
+
+
+def upgraded(directory, machines, *, host="127.0.0.1", answers=30, **environment):
+    """What clients got while nodes of the previous release were upgraded one by one. answers: how many to wait for at each step."""
+    old = previous_release(directory / "previous")
+    environment |= {"DRAIN_SECONDS": "2", "VAR_DIR": str(directory)}
+    migrate(old, **environment)
+    secret, session = person(old, "alice", **environment)
+    asking = (as_service, *(partial(as_staff, session, page) for page in PAGES))
+    with (
+        nodes_behind_nginx(directory, machines, host=host, code=old, **environment) as (front, nodes),
+        Clients(front.port, [secret], asking=asking, pause=0.02, host=host) as load,
+        ExitStack() as new,
+    ):
+        load.wait_for(answers)
+        migrate(ROOT, **environment)
+        bobs, _ = person(old, "bob", **environment)
+        load.wait_for(answers)
+        for each, machine in zip(nodes, machines, strict=True):
+            assert is_ready(each)
+            each.send_signal(signal.SIGTERM)
+            each.wait(60)
+            new.enter_context(node(directory / f"new-{each.port}", machine=machine, port=each.port, **environment))
+            assert is_ready(each)
+            load.wait_for(answers)
+        assert verdict(front, bobs)[1] == 200
+        load.stop()
+    return load
+
+
+def is_ready(node):
+    return call(node.port, path="/readyz", host=node.host).status == 200

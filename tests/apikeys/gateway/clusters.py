@@ -18,9 +18,9 @@ PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
 
 class Cluster:
-    def __init__(self, directory, programs, port):
-        self.directory, self.programs, self.port = directory, programs, port
-        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+    def __init__(self, directory, programs, address, port):
+        self.directory, self.programs, self.address, self.port = directory, programs, address, port
+        self.url = f"postgres://postgres@{address}:{port}/postgres"
 
     def run(self, program, *arguments):
         # PostgreSQL doesn't run as root.
@@ -29,7 +29,7 @@ class Cluster:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", timeout=60)
 
     def control(self, *arguments):
-        options = f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c max_connections=40"
+        options = f"-p {self.port} -k {self.directory} -c listen_addresses={self.address} -c max_connections=40"
         log = self.directory / "log"
         self.run("pg_ctl", "-D", self.directory / "data", "-o", options, "-l", log, "-w", *arguments)
 
@@ -47,16 +47,18 @@ class Cluster:
 
 
 @contextmanager
-def cluster(parent=None):
-    """A new server. parent: where its directory is made."""
+def cluster(parent=None, *, address="127.0.0.1", clients="127.0.0.1/32"):
+    """A new server. parent: where its directory is made; clients: the network that it trusts."""
     programs = next((place for place in PLACES if (place / "pg_ctl").exists()), None)
     require(programs, "Install PostgreSQL's server (Debian: apt-get install postgresql).")
     directory = Path(tempfile.mkdtemp(prefix="gatehouse-cluster-", dir=parent))
     if os.geteuid() == 0:
         shutil.chown(directory, "postgres")
-    server = Cluster(directory, programs, free_port())
+    server = Cluster(directory, programs, address, free_port())
     try:
         server.run("initdb", "-D", directory / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        with (directory / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {clients} trust\n")
         server.control("start")
         yield server
     finally:

@@ -48,8 +48,8 @@ class Clients:
     pause: seconds between an answer and the next question, which leave the machine some time for the servers.
     """
 
-    def __init__(self, port, secrets, *, threads=4, asking=(as_nginx,), pause=0.005):
-        self.port, self.asking, self.pause = port, asking, pause
+    def __init__(self, port, secrets, *, threads=4, asking=(as_nginx,), pause=0.005, host="127.0.0.1"):
+        self.host, self.port, self.asking, self.pause = host, port, asking, pause
         self.answers, self.errors = [], []
         self._stop = threading.Event()
         self._threads = [
@@ -75,7 +75,7 @@ class Clients:
         wait_until(lambda: len(self.answers) >= goal, what=lambda: f"No answers any more: {self.errors[-3:]}")
 
     def _ask(self, secret):
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        client = http.client.HTTPConnection(self.host, self.port, timeout=60)
         while not self._stop.is_set():
             for ask in self.asking:
                 at = time.monotonic()

@@ -14,6 +14,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
@@ -27,28 +28,38 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = Path(sys.executable).parent
 
 
+class Machine(NamedTuple):
+    """within: how a command begins that runs there."""
+
+    address: str
+    within: tuple[str, ...] = ()
+
+
+HERE = Machine("127.0.0.1")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def listens(port):
+def listens(port, host="127.0.0.1"):
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 @contextmanager
-def running(command, log, *, port, **options):
+def running(command, log, *, port, host="127.0.0.1", **options):
     """Run a process that listens on the port, until the block ends."""
     options.setdefault("cwd", ROOT)
     with Path(log).open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
     process.log = log
-    process.port = port
+    process.host, process.port = host, port
     try:
-        wait_until(lambda: listens(port) or process.poll() is not None)
+        wait_until(lambda: listens(port, host) or process.poll() is not None)
         assert process.poll() is None, Path(log).read_text()[-3000:]
         yield process
     finally:
@@ -74,7 +85,7 @@ UNCHECKED = "from config.gunicorn import *\n\n\ndef on_starting(server):\n    pa
 
 
 @contextmanager
-def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=ROOT, **environment):
+def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=ROOT, machine=HERE, **environment):
     """Gatehouse as docs/deployment.md starts it. arguments: of gunicorn; environment: settings; checked: as UNCHECKED says;
     code: the directory of another version.
     """
@@ -82,7 +93,8 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=R
     unchecked = directory / "gunicorn_unchecked.py"
     unchecked.write_text(UNCHECKED)
     configuration = "python:config.gunicorn" if checked else unchecked
-    command = [SCRIPTS / "gunicorn", "-c", configuration, "-b", f"127.0.0.1:{port}", *arguments, "config.asgi"]
+    options = ["-c", configuration, "-b", f"{machine.address}:{port}", *arguments]
+    command = [*machine.within, SCRIPTS / "gunicorn", *options, "config.asgi"]
     env = os.environ | {
         "DATABASE_URL": database_url(),
         "VAR_DIR": str(directory),
@@ -92,9 +104,9 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=R
         "DRAIN_SECONDS": "0",
         **environment,
     }
-    with running(command, directory / "gatehouse.log", port=port, env=env, cwd=code) as process:
+    with running(command, directory / "gatehouse.log", port=port, host=machine.address, env=env, cwd=code) as process:
         # gunicorn listens before its workers have loaded the application.
-        assert call(port, path="/livez", timeout=60).status == 200
+        assert call(port, path="/livez", host=machine.address, timeout=60).status == 200
         yield process
 
 
