@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.models import lock_live
 from config.base.stale import EditForm
-from config.base.text import exact
+from config.base.text import counted, exact
 from tiers.models import Tier
 
 BATCH = 500
@@ -111,8 +112,25 @@ def set_tier(users: UserQuerySet, author: Author, tier: Tier | None, until: date
         {"tier": tier, "tier_until": until},
         author,
         changes=lambda user: changes_between(tier_words(user.tier, user.tier_until), tier_words(tier, until)),
+        former=lambda user: {"tier": user.tier_id, "until": user.tier_until and user.tier_until.isoformat()},
         prepare=lambda _users: lock_live(tier) if tier else None,
     )
+
+
+def set_former_tiers(users: UserQuerySet, author: Author, former: Mapping[str, Mapping[str, Any]]) -> Outcome:
+    """Move the users back to the tiers they were on. former: tier and end before `set_tier`, by the user's id."""
+    outcome, places = Outcome(), defaultdict(list)
+    for pk in users.values_list("pk", flat=True):
+        places[former[str(pk)]["tier"], former[str(pk)]["until"]].append(pk)
+    for (tier_id, until), pks in places.items():
+        tier = Tier.objects.filter(pk=tier_id).first()
+        if tier_id is not None and (tier is None or tier.deleted_at is not None):
+            noun = f"the tier “{tier}”" if tier else "their former tier"
+            outcome.refused.append(f"{counted(len(pks), 'user')} not moved back: {noun} has been deleted.")
+            continue
+        ends = datetime.fromisoformat(until) if until else None
+        outcome.done += set_tier(users.filter(pk__in=pks), author, tier, ends).done
+    return outcome
 
 
 def on_another_tier(users: UserQuerySet, tier: Tier | None, until: datetime | None = None) -> UserQuerySet:
@@ -208,6 +226,7 @@ def change_all(
     note: str = "",
     changes: Sequence[Change] | Callable[[User], Sequence[Change]] = (),
     prepare: Callable[[UserQuerySet], None] | None = None,
+    former: Callable[[User], dict[str, Any]] | None = None,
 ) -> Outcome:
     """Set `values` on all `users` in batches, each in a transaction of its own: a run that stopped can be repeated.
 
@@ -222,7 +241,7 @@ def change_all(
             # Read again under a lock, so that the history says what happened.
             rows = list(batch.select_related("tier").select_for_update(of=("self",)))
             User.objects.filter(pk__in=[user.pk for user in rows]).update(**values)
-            author.record_many(rows, flag, note=note, changes=changes)
+            author.record_many(rows, flag, note=note, changes=changes, former=former)
         outcome.done += len(rows)
     return outcome
 

@@ -16,9 +16,10 @@ from django.views.decorators.debug import sensitive_variables
 from apikeys import services
 from apikeys.fields import NetworksField
 from apikeys.models import APIKey, KeyPermission, KeyState
-from apikeys.pages.actions import Disable, OwnerGuard, Revoke
+from apikeys.pages.actions import Disable, Enable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows
 from apikeys.pages.staff_views import StaffActionView, StaffCreateView
+from config.base.actions import Action
 from config.base.admin import PartInline, when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
@@ -108,6 +109,10 @@ class APIKeyAdmin(SoftDeleteAdmin):
     extra_columns = ("created", "last_ip")
     expires = when("expires_at", "Expires")
     created = when("created_at", "Created")
+
+    @property
+    def undo_actions(self) -> Sequence[Action]:
+        return (*self.row_actions, Enable())
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         # The window is the only choice. A script that leaves it out means a rolling one.

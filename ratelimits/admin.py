@@ -76,7 +76,7 @@ class SetMode(Action):
 
 
 class Observe(SetMode):
-    name, label, done = "observe", "Only observe", "{} now only observed."
+    name, label, done, undo = "observe", "Only observe", "{} now only observed.", "enforce"
     sentences = (
         "Within 5 seconds, they only count and report, and no longer deny requests.",
         "No other rate limit of the tier applies to the requests they match.",
@@ -84,7 +84,7 @@ class Observe(SetMode):
 
 
 class Enforce(SetMode):
-    name, label, done, mode = "enforce", "Enforce", "{} now enforced.", RateLimit.Mode.ENFORCE
+    name, label, done, undo, mode = "enforce", "Enforce", "{} now enforced.", "observe", RateLimit.Mode.ENFORCE
     sentences = ("Within 5 seconds, they deny requests above the limit. Requests counted so far are included.",)
 
 

@@ -89,6 +89,12 @@ def fields_of(html, name):
     return next(form.sent for form in forms_in(html) if name in form.sent)
 
 
+def press_undo(client, response):
+    """Press the button in the message on the page, and follow to the next one."""
+    form = next(form for form in forms_in(response.content.decode()) if "token" in form.fields)
+    return client.post(form.address, form.sent, follow=True)
+
+
 def opened(client, url, name="name"):
     response = client.get(url)
     assert response.status_code == 200, response

@@ -50,6 +50,7 @@ EXPECTED = r"""
 /account/lists/views/<int:pk>/delete/                                    in  404 404 404
 /account/lists/views/<int:pk>/edit/                                      in  404 404 404
 /account/lists/views/add/                                                405 405 405 405
+/account/keys/undo/                                                      in  405 405 405
 /account/limits/                                                         in  ok  ok  ok
 /account/picture/                                                        in  404 404 404
 /account/picture/change/                                                 405 405 405 405
@@ -107,6 +108,7 @@ EXPECTED = r"""
 /admin/accounts/user/<path:object_id>/restore/                           in  in  403 403
 /admin/accounts/user/add/                                                in  in  403 ok
 /admin/accounts/user/export/                                             in  in  ok  ok
+/admin/accounts/user/undo/                                               in  in  405 405
 /admin/admin/logentry/                                                   in  in  403 ok
 /admin/admin/logentry/<path:object_id>/                                  in  in  to  to
 /admin/admin/logentry/<path:object_id>/change/                           in  in  403 ok
@@ -129,6 +131,7 @@ EXPECTED = r"""
 /admin/apikeys/apikey/bulk/                                              in  in  403 to
 /admin/apikeys/apikey/export/                                            in  in  403 ok
 /admin/apikeys/apikey/find/                                              in  in  403 ok
+/admin/apikeys/apikey/undo/                                              in  in  405 405
 /admin/apikeys/connect/                                                  in  403 403 ok
 /admin/apikeys/connect/test/                                             405 405 405 405
 /admin/apikeys/explain/                                                  in  403 403 ok
@@ -161,6 +164,7 @@ EXPECTED = r"""
 /admin/ratelimits/ratelimit/<path:object_id>/restore/                    in  in  403 403
 /admin/ratelimits/ratelimit/add/                                         in  in  403 ok
 /admin/ratelimits/ratelimit/export/                                      in  in  403 ok
+/admin/ratelimits/ratelimit/undo/                                        in  in  405 405
 /admin/ratelimits/what-if/                                               in  403 403 ok
 /admin/search/                                                           in  in  ok  ok
 /admin/search/suggest/                                                   in  in  405 405
@@ -172,6 +176,7 @@ EXPECTED = r"""
 /admin/tiers/tier/<path:object_id>/restore/                              in  in  403 403
 /admin/tiers/tier/add/                                                   in  in  403 ok
 /admin/tiers/tier/export/                                                in  in  403 ok
+/admin/tiers/tier/undo/                                                  in  in  405 405
 /admin/usage/                                                            in  403 403 ok
 /admin/usage/requests/                                                   in  403 403 ok
 /admin/usage/requests/<uuid:pk>/                                         in  403 403 ok
@@ -195,6 +200,7 @@ EXPECTED = r"""
 /users/<int:pk>/limits/<int:limit_pk>/                                   in  403 403 ok
 /users/<int:pk>/limits/<int:limit_pk>/end/                               in  403 403 ok
 /users/<int:pk>/limits/add/                                              in  403 403 ok
+/users/<int:pk>/limits/undo/                                             in  403 403 405
 /users/<int:pk>/picture/                                                 in  403 404 404
 /users/<int:pk>/reactivate/                                              in  403 403 to
 /users/<int:pk>/resend-verification/                                     in  403 403 to
@@ -209,6 +215,7 @@ EXPECTED = r"""
 /users/bulk/                                                             405 405 405 405
 /users/export.<str:file_format>                                          in  403 ok  ok
 /users/import/                                                           in  403 403 ok
+/users/undo/                                                             in  403 405 405
 """
 
 

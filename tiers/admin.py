@@ -19,7 +19,7 @@ from config.base.history import Author
 from config.base.text import counted
 from tiers.forms import EmptyTierForm
 from tiers.models import Tier, TierAccess
-from tiers.services import delete_tier
+from tiers.services import delete_tier, move_back, restore_limits
 
 MAX_NAMED = 10
 
@@ -82,8 +82,27 @@ class DeleteTier(Delete):
         return Outcome(len(tiers))
 
 
+# What comes back with a tier when its deletion is undone.
+WITH_TIER = (
+    (move_back, "accounts.change_user", "change users, so they weren't moved back."),
+    (restore_limits, "ratelimits.delete_ratelimit", "delete rate limits, so those of the tier weren't restored."),
+)
+
+
 class RestoreTier(Restore):
     sentences = ("You can assign the tier to users again. Its rate limits apply to those who are still on it.",)
+
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+        tiers = list(rows)
+        with transaction.atomic():
+            outcome = super().perform(rows, author, data)
+            for service, permission, reason in WITH_TIER if "operation" in data else ():
+                if author.user.has_perm(permission):
+                    for tier in tiers:
+                        service(tier, author, data["operation"])
+                else:
+                    outcome.refused.append(f"You don't have permission to {reason}")
+        return outcome
 
 
 class TierAccessInline(PartInline):

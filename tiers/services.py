@@ -9,6 +9,7 @@ from django.db import transaction
 
 from config.base.history import CHANGE, DELETION, Author, Change
 from config.base.text import counted
+from config.base.undo import Operation
 from tiers.models import Tier
 
 
@@ -34,6 +35,24 @@ def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None
             author.record_many(rows, DELETION, note="Deleted with its tier.")
         tier.delete()
         author.record(tier, DELETION, note=" ".join(notes))
+
+
+def restore_limits(tier: Tier, author: Author, operation: Operation) -> None:
+    """Restore the rate limits that were deleted with the tier. Raises ValidationError, naming the live row in conflict."""
+    limits: Any = tier.rate_limits
+    rows = list(limits.deleted().filter(pk__in=operation.untouched(limits.model)))
+    for limit in rows:
+        limit.restore()
+    author.record_many(rows, CHANGE, note="Restored with its tier.")
+
+
+def move_back(tier: Tier, author: Author, operation: Operation) -> None:
+    """Move the users back who left the tier when it was deleted, unless somebody changed them since."""
+    people: Any = tier.users
+    moved = people.model._default_manager.live().filter(pk__in=operation.untouched(people.model)).select_related("tier")
+    users = list(moved)
+    moved.update(tier=tier)
+    author.record_many(users, CHANGE, changes=lambda user: [Change(field="tier", old=str(user.tier), new=str(tier))])
 
 
 def move_users(source: Tier, target: Tier, author: Author) -> int:

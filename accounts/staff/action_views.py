@@ -9,9 +9,9 @@ from django.views.decorators.http import require_POST
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.staff.actions import BULK_ACTIONS, MoveToTier
+from accounts.staff.actions import BULK_ACTIONS, UNDO_ACTIONS, MoveToTier
 from accounts.staff.filters import UserFilter
-from config.base.actions import Action, ActionView, SelectionForm, SelectionView
+from config.base.actions import Action, ActionView, SelectionForm, SelectionView, UndoView
 from config.base.filters import query_without
 from config.base.views import staff_required
 from tiers.models import Tier
@@ -25,6 +25,10 @@ class UserActionView(ActionView):
 
     def page_url(self, page: str, row: User | None = None) -> str:
         return reverse(f"users:{page}", args=[row.pk] if row else [])
+
+
+class UserUndoView(UndoView, UserActionView):
+    undo_actions = UNDO_ACTIONS
 
 
 class UserSelectionForm(SelectionForm):

@@ -15,6 +15,7 @@ from accounts.staff.forms import EraseForm, TierForm
 from config.base.actions import Action, Outcome
 from config.base.history import Author
 from config.base.text import counted
+from config.base.undo import former_of
 from tiers.models import Tier
 
 NO_OLD_SESSIONS = "Previous sessions stay signed out."
@@ -138,7 +139,7 @@ class SendVerification(UserAction):
 class MoveToTier(UserAction):
     """Many users, to the tier that was chosen in the list."""
 
-    name, label = "tier", "Move to tier"
+    name, label, undo = "tier", "Move to tier", "former-tier"
 
     def __init__(self, tier: Tier | None = None) -> None:
         self.tier = tier
@@ -159,7 +160,7 @@ class MoveToTier(UserAction):
 class ChangeTier(UserAction):
     """One user, to the tier that the page asks for."""
 
-    name, label, done = "tier", "Change tier", "Tier of {} changed."
+    name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", "former-tier"
     sentences = ("The new rate limits apply from the next request on. Requests made so far still count.",)
     phrase = "Change the tier of {}"
     form_class = TierForm
@@ -167,6 +168,16 @@ class ChangeTier(UserAction):
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         return services.set_tier(rows, author, data["tier"], data["tier_until"])
+
+
+class MoveBack(UserAction):
+    """Only to undo a change of tier."""
+
+    name, label, done, matching = "former-tier", "Move back", "{} moved back to the former tier.", "live"
+
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+        entries = data["operation"].of(User)
+        return services.set_former_tiers(rows, author, {pk: former_of(entry) for pk, entry in entries.items()})
 
 
 class Erase(UserAction):
@@ -197,4 +208,5 @@ class Erase(UserAction):
 
 OFFERED = (Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification())
 ACTIONS: dict[str, UserAction] = {action.name: action for action in OFFERED}
+UNDO_ACTIONS = (*OFFERED, MoveBack())
 BULK_ACTIONS = {name: ACTIONS[name] for name in ("suspend", "delete", "restore")}

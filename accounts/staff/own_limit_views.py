@@ -16,9 +16,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
-from accounts.rights import may_change
+from accounts.rights import may_change, why_not_change
 from accounts.staff.views import changeable_user
-from config.base.actions import Action, ActionView, Outcome
+from config.base.actions import Action, ActionView, Outcome, UndoView
 from config.base.forms import LiveChoicesForm, TimeInput
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.stale import EditForm
@@ -104,7 +104,7 @@ def record(author: Author, limit: RateLimit, flag: int, verb: str, changes: Sequ
 
 
 class EndLimit(Action):
-    name, label, done = "end", "End", "{} ended."
+    name, label, done, undo = "end", "End", "{} ended.", "restore"
     sentences = (
         "From the next request on, the rate limits of the user's tier apply instead, or the default.",
         "You can restore it in the list of deleted rate limits.",
@@ -123,12 +123,42 @@ class EndLimit(Action):
         return Outcome(len(ended))
 
 
-@method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
-class EndLimitView(ActionView):
-    action = EndLimit()
+class RestoreLimit(Action):
+    """Only to undo the end of a limit."""
+
+    name, label, done, matching = "restore", "Restore", "{} restored.", "deleted"
+    permissions = ("delete",)
+
+    def allowed(self, user: Any, rows: Any) -> Any:
+        return rows.filter(user__in=User.objects.changeable_by(user))
+
+    def why_not(self, user: Any, row: Any) -> str:
+        return why_not_change(user, row.user)
+
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+        with transaction.atomic():
+            restored = list(rows.select_related("user"))
+            for limit in restored:
+                limit.restore()
+                record(author, limit, CHANGE, "restored")
+        return Outcome(len(restored))
+
+
+class OwnLimitsMixin:
+    kwargs: dict[str, Any]
 
     def get_queryset(self) -> Any:
         return RateLimit.objects.filter(user_id=self.kwargs["pk"]).select_related("user")
+
+    def page_url(self, page: str, row: Any = None) -> str:
+        if page == "list":
+            return reverse("admin:ratelimits_ratelimit_changelist")
+        return reverse({"detail": "users:detail", "undo": "users:limit_undo"}[page], args=[self.kwargs["pk"]])
+
+
+@method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
+class EndLimitView(OwnLimitsMixin, ActionView):
+    action = EndLimit()
 
     def get_object(self) -> RateLimit:
         limit: RateLimit = get_object_or_404(self.get_queryset(), pk=self.kwargs["limit_pk"])
@@ -140,7 +170,7 @@ class EndLimitView(ActionView):
         messages.info(self.request, "This rate limit has already been deleted.")
         return redirect(self.get_success_url())
 
-    def page_url(self, page: str, row: Any = None) -> str:
-        if page == "detail":
-            return reverse("users:detail", args=[self.kwargs["pk"]])
-        return reverse("admin:ratelimits_ratelimit_changelist")
+
+@method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
+class OwnLimitUndoView(OwnLimitsMixin, UndoView):
+    undo_actions = (RestoreLimit(),)

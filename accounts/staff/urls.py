@@ -4,11 +4,11 @@ from django.urls import path
 
 from accounts.staff import views as staff_views
 from accounts.staff.access_views import user_access
-from accounts.staff.action_views import UserActionView, UserBulkView
+from accounts.staff.action_views import UserActionView, UserBulkView, UserUndoView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
 from accounts.staff.import_views import user_import
 from accounts.staff.limit_views import user_top_up
-from accounts.staff.own_limit_views import EndLimitView, limit_add, limit_edit
+from accounts.staff.own_limit_views import EndLimitView, OwnLimitUndoView, limit_add, limit_edit
 
 app_name = "users"
 
@@ -18,11 +18,13 @@ urlpatterns = [
     path("add/", staff_views.user_create, name="create"),
     path("import/", user_import, name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),
+    path("undo/", UserUndoView.as_view(), name="undo"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
     path("<int:pk>/access/", user_access, name="access"),
     path("<int:pk>/top-up/", user_top_up, name="top_up"),
     path("<int:pk>/limits/add/", limit_add, name="limit_add"),
+    path("<int:pk>/limits/undo/", OwnLimitUndoView.as_view(), name="limit_undo"),
     path("<int:pk>/limits/<int:limit_pk>/", limit_edit, name="limit_edit"),
     path("<int:pk>/limits/<int:limit_pk>/end/", EndLimitView.as_view(), name="limit_end"),
     path("<int:pk>/picture/", staff_views.user_picture, name="picture"),

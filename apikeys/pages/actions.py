@@ -122,7 +122,7 @@ class ExpireMany(KeyAction):
 
 
 class Disable(KeyAction):
-    name, label, done, matching = "disable", "Disable", "{} disabled.", "usable"
+    name, label, done, undo, matching = "disable", "Disable", "{} disabled.", "enable", "usable"
     permissions = STOP
     sentences = ("All requests are denied from now on, until the key is enabled again.",)
     harmful = True
@@ -132,7 +132,7 @@ class Disable(KeyAction):
 
 
 class Enable(KeyAction):
-    name, label, done = "enable", "Enable", "{} enabled."
+    name, label, done, undo = "enable", "Enable", "{} enabled.", "disable"
     permissions = STOP
 
     def effects(self, rows: APIKeyQuerySet) -> list[str]:

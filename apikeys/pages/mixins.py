@@ -74,7 +74,7 @@ class StaffKeysMixin(KeysMixin):
         return keys
 
     def page_url(self, page: str, key: APIKey | None = None) -> str:
-        admin_pages = {"list": "changelist", "detail": "change", "edit": "change"}
+        admin_pages = {"list": "changelist", "detail": "change", "edit": "change", "undo": "undo"}
         name = f"admin:apikeys_apikey_{admin_pages[page]}" if page in admin_pages else f"staff_keys:{page}"
         return reverse(name, args=[key.pk] if key else [])
 

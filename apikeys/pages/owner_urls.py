@@ -10,6 +10,7 @@ from apikeys.pages.actions import ACTIONS
 app_name = "keys"
 urlpatterns = [
     path("", views.KeyListView.as_view(), name="list"),
+    path("undo/", views.OwnerUndoView.as_view(), name="undo"),
     path("new/", views.OwnerCreateView.as_view(), name="create"),
     path("<uuid:key_id>/", views.KeyDetailView.as_view(), name="detail"),
     path("<uuid:key_id>/edit/", views.KeyEditView.as_view(), name="edit"),

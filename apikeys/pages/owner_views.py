@@ -14,11 +14,12 @@ from django.views import View
 
 from apikeys import services
 from apikeys.models import APIKey
+from apikeys.pages.actions import ACTIONS
 from apikeys.pages.forms import KeyForm
 from apikeys.pages.mixins import OwnerKeysMixin
 from apikeys.pages.rows import key_rows
 from apikeys.pages.views import CreateKeyView, KeyActionView, status_of
-from config.base.actions import add_errors
+from config.base.actions import UndoView, add_errors
 from config.base.history import Author
 
 PAGE_SIZE = 25
@@ -82,3 +83,7 @@ class KeyEditView(OwnerView):
 
 class OwnerActionView(OwnerKeysMixin, KeyActionView):
     pass
+
+
+class OwnerUndoView(OwnerKeysMixin, UndoView):
+    undo_actions = ACTIONS

@@ -1,6 +1,7 @@
 """Actions on one row or many: a page says what will happen and asks once; then it happens, and a message says so.
 
-An `Action` knows what it does to which rows. An `ActionView` asks about one row, a `BulkActionView` about many.
+An `Action` knows what it does to which rows. An `ActionView` asks about one row, a `BulkActionView` about many. An
+`UndoView` takes an action back by another one, without asking again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.utils.html import format_html
+from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 from django.views import View
+from django.views.decorators.http import require_POST
 
 from config.base.history import Author
-from config.base.text import counted
+from config.base.text import ago, counted
+from config.base.undo import MAX_ROWS, Operation, new_operation, offer_undo, read_token
 from config.base.views import staff_render
 
 MAX_LISTED = 20
@@ -53,7 +56,7 @@ class Action:
     phrase = ""
     # "{} suspended."
     done = ""
-    # The name of the action that takes it back.
+    # The name of the action that takes it back. The UndoView at page_url("undo") does it.
     undo = ""
     harmful = False
     # Any of them is enough; without the model.
@@ -95,7 +98,8 @@ class Action:
         """What a list of the rows says about each."""
         return ("" for _ in rows)
 
-    # Takes the rows, the author and the form's data. Raises ValidationError if nothing can be done.
+    # Takes the rows, the author and the form's data, or to take another action back, that `operation`. Raises
+    # ValidationError if nothing can be done.
     perform: Callable[[Any, Author, dict[str, Any]], Outcome]
 
     def applied_to(self, what: str) -> str:
@@ -119,7 +123,7 @@ class ActionView(View):
     row: Any = None
     rows: Any = None
     get_queryset: Callable[[], Any]
-    # Of "list", "detail" or the name of an action; and the row, if there is one.
+    # Of "list", "detail", "undo" or the name of an action; and the row, if there is one.
     page_url: Callable[..., str]
 
     def get_object(self) -> Any:
@@ -165,8 +169,8 @@ class ActionView(View):
         if not form.is_valid():
             return None
         try:
-            author = Author(self.request.user, self.request, self.via)
-            outcome = self.action.perform(self.rows, author, form.cleaned_data)
+            self.author = Author(self.request.user, self.request, self.via, new_operation() if self.action.undo else "")
+            outcome = self.action.perform(self.rows, self.author, form.cleaned_data)
         except ValidationError as error:
             add_errors(form, error)
             return None
@@ -177,10 +181,7 @@ class ActionView(View):
 
     def succeed(self, outcome: Outcome) -> HttpResponse:
         if outcome.done:
-            text = capfirst(self.action.done.replace("{}", self.named(outcome.done)))
-            if self.row is not None and self.action.undo:
-                text = format_html('{} <a href="{}">Undo</a>', text, self.page_url(self.action.undo, self.row))
-            messages.success(self.request, text)
+            self.tell(self.action.done.replace("{}", self.named(outcome.done)))
         elif not outcome.refused:
             messages.info(self.request, "Nothing changed.")
         for reason in outcome.refused[:MAX_REASONS]:
@@ -188,6 +189,13 @@ class ActionView(View):
         if (more := len(outcome.refused) - MAX_REASONS) > 0:
             messages.error(self.request, f"{self.named(more)} more couldn't be changed for similar reasons.")
         return redirect(self.get_success_url())
+
+    def tell(self, text: str) -> None:
+        text = capfirst(text)
+        if self.action.undo and 0 < len(self.author.written) <= MAX_ROWS:
+            offer_undo(self.request, text, self.author, self.action.undo, self.page_url("undo"))
+        else:
+            messages.success(self.request, text)
 
     def named(self, count: int) -> str:
         opts = self.rows.model._meta
@@ -259,6 +267,63 @@ class BulkActionView(ActionView):
             "forbidden": forbidden.count(),
             "reason": self.action.why_not(self.request.user, first) if first else "",
         }
+
+
+@method_decorator(require_POST, name="dispatch")
+class UndoView(ActionView):
+    """Takes back what the token names. Who may do it is checked again, as for the action that does so."""
+
+    undo_actions: Sequence[Action] = ()
+    operation: Operation
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        token = read_token(request.POST.get("token", ""), request.user)
+        self.action = next((action for action in self.undo_actions if token and action.name == token.action), None)
+        if token is None or self.action is None:
+            messages.error(request, "You can't undo this any more. Everybody can undo their own changes for an hour.")
+            return redirect(self.get_list_url())
+        self.operation = Operation(token)
+        return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        entries, changed = (get(self.get_queryset().model) for get in (self.operation.of, self.operation.changed_since))
+        present = self.get_queryset().filter(pk__in=entries)
+        fitting = self.action.fits(present.filter(pk__in=entries.keys() - changed.keys()))
+        self.rows = self.allowed(fitting)
+        self.row = present.first() if len(entries) == 1 else None
+        outcome = Outcome(refused=list(self.reasons(entries, changed, present, fitting)))
+        self.take_back(outcome)
+        return self.succeed(outcome)
+
+    def reasons(self, entries: Any, changed: Any, present: Any, fitting: Any) -> Iterable[str]:
+        """Why some of the rows can't be taken back."""
+        taken, fit = (set(map(str, rows.values_list("pk", flat=True))) for rows in (self.rows, fitting))
+        left = {pk: entry.object_repr for pk, entry in entries.items() if pk not in taken}
+        rows = {str(row.pk): row for row in present.filter(pk__in=left)}
+        for pk, name in left.items():
+            if pk not in rows:
+                yield f"“{name}” no longer exists."
+            elif pk in changed:
+                yield f"“{name}” was changed by {changed[pk].user} {ago(changed[pk].action_time)}, so it stays as it is."
+            elif pk in fit:
+                yield self.action.why_not(self.request.user, rows[pk])
+            else:
+                yield self.action.why_unfit(rows[pk])
+
+    def take_back(self, outcome: Outcome) -> None:
+        self.author = Author(self.request.user, self.request, "undo")
+        if not self.rows.exists():
+            return
+        try:
+            done = self.action.perform(self.rows, self.author, {"operation": self.operation})
+        except ValidationError as error:
+            outcome.refused.extend(error.messages)
+        else:
+            outcome.done += done.done
+            outcome.refused.extend(done.refused)
+
+    def tell(self, text: str) -> None:
+        messages.success(self.request, f"Undone: {text}")
 
 
 class SelectionForm(forms.Form):

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
-from config.base.actions import Action, ActionView, BulkActionView, Outcome
+from config.base.actions import Action, ActionView, BulkActionView, Outcome, UndoView
 from config.base.admin import GatehouseModelAdmin
 from config.base.history import CHANGE, DELETION, Author
 from config.base.templatetags import badge
@@ -86,6 +86,11 @@ class AdminBulkView(BulkActionView, AdminActionView):
         return self.request.get_full_path()
 
 
+class AdminUndoView(UndoView, AdminActionView):
+    def get_success_url(self) -> str:
+        return ActionView.get_success_url(self)
+
+
 class StateFilter(admin.SimpleListFilter):
     """Live rows, unless you ask for the deleted ones or all."""
 
@@ -110,6 +115,11 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
     # For the list; those called "delete" and "restore" have pages, too.
     row_actions: Sequence[Action] = (Delete(), Restore())
     change_form_template = "admin/soft_delete_change_form.html"
+
+    @property
+    def undo_actions(self) -> Sequence[Action]:
+        """Those that take one of the `row_actions` back."""
+        return self.row_actions
 
     def may_touch(self, user: Any, row: Any) -> bool:
         """Whether `user`, given the permission, may change this row."""
@@ -173,7 +183,9 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_restore"
         restore = path("<path:object_id>/restore/", self.admin_site.admin_view(self.restore_view), name=name)
-        return [restore, *super().get_urls()]
+        undo_view = self.admin_site.admin_view(AdminUndoView.as_view(model_admin=self, undo_actions=self.undo_actions))
+        undo = path("undo/", undo_view, name=f"{self.opts.app_label}_{self.opts.model_name}_undo")
+        return [restore, undo, *super().get_urls()]
 
     def why_ended(self, request: HttpRequest, object_id: str) -> str:
         row = self.get_object(request, unquote(object_id))

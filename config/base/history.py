@@ -6,9 +6,10 @@ To the JSON message of an entry we add the old and new value of each field, the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -34,6 +35,7 @@ __all__ = [
     "entries_of",
     "entry_since",
     "entry_that_set",
+    "extras_of",
     "initial_values",
     "snapshot",
 ]
@@ -55,16 +57,20 @@ class Author:
     """Who makes a change, and how: the user, their request, and `via`, such as "admin" or "manage.py purge_deleted".
 
     A command has no user of its own and names the one whose data it changes; for many users, that is None.
+    operation: marks the entries of an action that can be undone. written: the ids of the entries, in order.
     """
 
     user: Any
     request: HttpRequest | None = None
     via: str = ""
+    operation: str = ""
+    written: list[int] = field(default_factory=list, compare=False)
 
     def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
         """flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
         entry = self._entry(row, flag, list(changes), note)
         entry.save(force_insert=True)
+        self.written.append(entry.pk)
         return entry
 
     def record_many(
@@ -74,19 +80,32 @@ class Author:
         *,
         changes: Sequence[Change] | Callable[[Any], Sequence[Change]] = (),
         note: str = "",
+        former: Callable[[Any], Mapping[str, Any]] | None = None,
     ) -> None:
-        """changes: the same for all rows, or a function of the row."""
-        entries = [self._entry(row, flag, changes(row) if callable(changes) else changes, note) for row in rows]
+        """changes: the same for all rows, or a function of the row. former: the values that undo needs, for JSON."""
+        entries = [
+            self._entry(row, flag, changes(row) if callable(changes) else changes, note, former(row) if former else {})
+            for row in rows
+        ]
         LogEntry.objects.bulk_create(entries, batch_size=1000)
+        self.written.extend(entry.pk for entry in entries)
 
-    def _entry(self, row: models.Model, flag: int, changes: Sequence[Change], note: str) -> LogEntry:
+    def _entry(
+        self,
+        row: models.Model,
+        flag: int,
+        changes: Sequence[Change],
+        note: str,
+        former: Mapping[str, Any] = MappingProxyType({}),
+    ) -> LogEntry:
         messages: dict[int, dict[str, Any]] = {
             ADDITION: {"added": {}},
             CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
             DELETION: {"deleted": {}},
         }
         ip = client_address(self.request) if self.request else ""
-        extras = {"values": changes, "note": note, "ip": ip, "via": self.via}
+        extras: dict[str, Any] = {"values": changes, "note": note, "ip": ip, "via": self.via}
+        extras |= {"operation": self.operation, "former": dict(former) if self.operation else {}}
         message = messages[flag] | {name: value for name, value in extras.items() if value}
         return LogEntry(
             user_id=(self.user or row).pk,

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_list import result_headers, result_list
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.messages.storage.base import Message
 from django.core.paginator import Page
 from django.template.context import Context
 from django.utils.html import format_html, format_html_join
@@ -21,6 +22,7 @@ from config.base import history, text
 from config.base.charts import Chart, Figure, bar_chart
 from config.base.export import FORMATS
 from config.base.filters import Chip, query_without
+from config.base.undo import Button, button_of
 
 register = template.Library()
 
@@ -130,6 +132,11 @@ def request_id() -> str:
 @register.simple_tag
 def describe(entry: LogEntry) -> history.Description:
     return history.describe(entry)
+
+
+@register.simple_tag
+def undo_button(message: Message) -> Button | None:
+    return button_of(message.extra_tags)
 
 
 @register.inclusion_tag("base/bars.html")

@@ -75,10 +75,9 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
     his.goto("/account/")
     assert "/accounts/login/" in his.url
 
-    # Bring him back by the link in the message: the old cookie stays dead.
-    page.get_by_role("link", name="Undo").click()
-    page.get_by_role("button", name="Reactivate").click()
-    page.get_by_text("User “person54321” reactivated.").wait_for()
+    # Bring him back by the button in the message: the old cookie stays dead.
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("Undone: user “person54321” reactivated.").wait_for()
     his.goto("/account/")
     assert "/accounts/login/" in his.url
 
@@ -110,9 +109,8 @@ def test_staff_delete_restore_and_erase_one_user(visit, alice, sue, javascript):
     page.goto(f"/users/{alice.pk}/")
     page.get_by_role("link", name="Delete…").click()
     page.get_by_role("button", name="Delete").click()
-    page.get_by_role("link", name="Undo").click()
-    page.get_by_role("button", name="Restore").click()
-    page.get_by_text("User “alice” restored.").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("Undone: user “alice” restored.").wait_for()
     page.get_by_role("link", name="Erase…").click()
     page.get_by_label("Username").fill("alice")
     page.get_by_role("button", name="Erase personal data").click()
