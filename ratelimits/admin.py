@@ -12,6 +12,7 @@ from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.history import Author
 from config.base.templatetags import badge
+from config.base.text import period_in_full
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
 from ratelimits.rules import forget_rules
@@ -144,6 +145,19 @@ class RateLimitAdmin(SoftDeleteAdmin):
         enforced = limit.mode == RateLimit.Mode.ENFORCE
         return badge("enforced", "ok") if enforced else badge("observe only", "warn")
 
+    # --- Form ---
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        # Fields that can't be changed would show seconds.
+        return [(name, {"fields": in_full(options["fields"])}) for name, options in fieldsets]
+
+    @admin.display(description="Period")
+    def period_column(self, limit: RateLimit) -> str:
+        return period_in_full(limit.period)
+
     # --- Saving ---
 
     def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: bool) -> None:
@@ -151,6 +165,13 @@ class RateLimitAdmin(SoftDeleteAdmin):
         forget_rules()
         for sentence in notes_on_neighbours(obj):
             self.tell(request, sentence, messages.WARNING)
+
+
+def in_full(fields: Any) -> list[Any]:
+    return [
+        in_full(field) if isinstance(field, tuple) else "period_column" if field == "period" else field
+        for field in fields
+    ]
 
 
 def notes_on_neighbours(limit: RateLimit) -> list[str]:

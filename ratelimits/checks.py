@@ -12,8 +12,9 @@ from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from config.base.patterns import validate_pattern
+from config.base.periods import MAX_PERIOD
 from ratelimits.limiter import store_name
-from ratelimits.models import MAX_LIMIT, MAX_PERIOD
+from ratelimits.models import MAX_LIMIT
 
 STORES = ("redis", "postgresql", "sqlite", "memory")
 

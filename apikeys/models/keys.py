@@ -19,9 +19,10 @@ from apikeys.validators import normalize_metadata, normalize_name, normalize_net
 from config.base.access import AccessRule, known_action
 from config.base.matching import Ids, any_of, has_word, ids_with, search, starts_with
 from config.base.models import DELETED, LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, UUIDModel
+from config.base.periods import MAX_PERIOD, PeriodField
 from config.base.search import FoldedField
 from config.base.validators import validate_name
-from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS, RateLimit
+from ratelimits.models import MAX_LIMIT, PERIODS, RateLimit
 
 # A key's own limit can't be prepaid.
 KEY_WINDOWS = [choice for choice in RateLimit.Window.choices if choice[0] != RateLimit.Window.TOTAL]
@@ -170,13 +171,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
         help_text="Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.",
     )
-    rate_period = models.PositiveIntegerField(
-        "period",
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
-        help_text="Seconds, up to 2,678,400 (31 days).",
-    )
+    rate_period = PeriodField("period", null=True, blank=True, help_text="Up to 31 days.")
     rate_window = models.CharField(
         "window",
         max_length=10,

@@ -21,11 +21,12 @@ from apikeys.validators import normalize_name
 from config.base.access import EVERYTHING, Permission, in_words
 from config.base.actions import ActionForm
 from config.base.models import uuid7
+from config.base.periods import PeriodFormField
 from config.base.picker import BasePicker, Picker, rows_of, without_covered
 from config.base.stale import StaleGuard, change_in_words, fingerprint
 from config.base.text import counted
 from config.base.validators import validate_name
-from ratelimits.models import MAX_LIMIT, MAX_PERIOD, PERIODS
+from ratelimits.models import MAX_LIMIT, PERIODS
 
 FORM_SALT = "apikeys.pages.forms.one-key-per-form"
 FORM_LIFE = timedelta(days=7)
@@ -78,12 +79,8 @@ class KeyForm(StaleGuard, forms.Form):
         required=False,
         help_text="Rolling spreads requests evenly. Weeks begin on Monday, months on the owner's billing day.",
     )
-    rate_period = forms.IntegerField(
-        label="Period",
-        required=False,
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
-        widget=forms.TextInput(attrs={"inputmode": "numeric"}),
-        help_text="Seconds, up to 2,678,400 (31 days). A day has 86,400. Weeks and months ignore it.",
+    rate_period = PeriodFormField(
+        label="Period", required=False, help_text="Up to 31 days. Weeks and months ignore it."
     )
 
     # `_merge_permissions` guards it together with the picker.

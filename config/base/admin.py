@@ -35,6 +35,7 @@ from config.base.history import (
     snapshot,
 )
 from config.base.paginator import BoundedPaginator
+from config.base.periods import PeriodField
 from config.base.permissions import offered_permissions, permission_label
 from config.base.search import FoldedField
 from config.base.stale import TOKEN, EditForm, StaleRows
@@ -57,6 +58,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     formfield_overrides = {
         models.JSONField: {"form_class": StrictJSONField},
         models.DateTimeField: {"form_class": forms.DateTimeField, "widget": TimeInput},
+        PeriodField: {},  # not the widget of other integers
     }
     paginator = BoundedPaginator
     show_full_result_count = False

@@ -18,8 +18,9 @@ from django.db import models
 from django.http import HttpRequest
 
 from config.base.http import client_address
+from config.base.periods import PeriodField
 from config.base.search import FoldedField
-from config.base.text import exact
+from config.base.text import exact, period_in_full
 
 __all__ = [
     "ADDITION",
@@ -139,11 +140,17 @@ def display(row: models.Model, field: Any) -> str:
     if field.choices:
         return str(getattr(row, f"get_{field.name}_display")())
     value = getattr(row, field.name) if field.is_relation else field.value_from_object(row)
+    if value in (None, ""):
+        return "–"
+    return period_in_full(value) if isinstance(field, PeriodField) else in_words(value)
+
+
+def in_words(value: Any) -> str:
     if isinstance(value, datetime):
         return exact(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)[:MAX_VALUE_LENGTH]
+    return str(value)[:MAX_VALUE_LENGTH]
 
 
 def initial_values(row: models.Model) -> list[Change]:

@@ -76,6 +76,8 @@ def shown(field: forms.Field, value: Any) -> list[str]:
     """What a browser sends for an unchanged field that shows `value`."""
     if isinstance(field.widget, forms.CheckboxInput):
         return ["on"] if value else []
+    if isinstance(field.widget, forms.MultiWidget):
+        return [str(part) for part in field.widget.decompress(value) or ()]
     text = field.widget.format_value(field.prepare_value(value))
     if isinstance(text, list):
         return sorted(map(str, text))
@@ -87,9 +89,19 @@ def sent(field: forms.Field, data: Any, name: str) -> list[str]:
     value = field.widget.value_from_datadict(data, {}, name)
     if isinstance(field.widget, forms.CheckboxInput):
         return ["on"] if value else []
+    if isinstance(field.widget, forms.MultiWidget):
+        return ["" if part is None else str(part) for part in value]
     if isinstance(value, list):
         return sorted(map(str, value))
     return [with_plain_newlines("" if value is None else str(value))]
+
+
+def inputs(field: forms.Field, name: str, values: list[str]) -> dict[str, list[str]]:
+    """The values of `shown` by the names that a browser sends them under."""
+    if isinstance(field.widget, forms.MultiWidget):
+        names = [f"{name}{suffix}" for suffix in field.widget.widgets_names]  # type: ignore[attr-defined]  # (not in django-stubs)
+        return {part: [value] for part, value in zip(names, values, strict=True)}
+    return {name: values}
 
 
 def with_plain_newlines(text: str) -> str:
@@ -160,7 +172,8 @@ class StaleGuard(forms.BaseForm):
                 continue
             # The page may not have had the field if the user lacked the permission then.
             if was.get(bound.name, fingerprint(typed)) == fingerprint(typed):
-                put(data, bound.html_name, now)
+                for name, values in inputs(bound.field, bound.html_name, now).items():
+                    put(data, name, values)
             else:
                 self.conflicts[bound.name] = self.conflict_message(row, bound.name)
         self.data = data
@@ -324,7 +337,9 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
 
     def as_posted(self, row: Any) -> PostedRow:
         names = {self.model._meta.pk.name: [str(row.pk)], self.fk.name: [str(self.instance.pk)]}
-        return PostedRow(str(row.pk), self.cells_of(row) | names)
+        fields, cells = self.cell_fields(), self.cells_of(row)
+        parts = {part: sent for name in cells for part, sent in inputs(fields[name], name, cells[name]).items()}
+        return PostedRow(str(row.pk), parts | names)
 
     def merged(self, posted: PostedRow, row: Any, opened: Opened) -> PostedRow | None:
         """The row to process; None if it has been removed and the user didn't change it."""

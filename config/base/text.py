@@ -82,6 +82,12 @@ def period_in_words(seconds: int) -> str:
     return unit if number == 1 else counted(number, unit)
 
 
+def period_in_full(seconds: int) -> str:
+    """“1 minute” for 60, “5 minutes” for 300."""
+    words = period_in_words(seconds)
+    return words if words[0].isdigit() else f"1 {words}"
+
+
 def duration(seconds: int) -> str:
     """“45 seconds”, “30 minutes”: rounded up, in the largest unit of which there are two or more."""
     size, unit = next((size, unit) for size, unit in PERIODS if seconds >= 2 * size or size == 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ratelimits.models.limits import (
     MAX_AMOUNT,
     MAX_LIMIT,
-    MAX_PERIOD,
     PERIODS,
     RULE,
     RateLimit,
@@ -17,7 +16,6 @@ from ratelimits.models.records import Balance, Denial, DenialQuerySet, Outage
 __all__ = [
     "MAX_AMOUNT",
     "MAX_LIMIT",
-    "MAX_PERIOD",
     "PERIODS",
     "RULE",
     "Balance",

@@ -14,13 +14,13 @@ from django.utils import timezone
 from config.base.hosts import HostPatternField, host_matches
 from config.base.models import LIVE, SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base.patterns import validate_pattern
+from config.base.periods import IN_RANGE, MAX_PERIOD, PeriodField
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.advice import never_wins
 from ratelimits.budgets import WEEK, Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape
 
-MAX_PERIOD = 31 * 24 * 3600
 MAX_LIMIT = 2**31 - 1
 # Of tokens or microcents: the largest number that header fields can have (RFC 9651, section 3.3.1).
 MAX_AMOUNT = 10**15 - 1
@@ -108,12 +108,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         db_default=Unit.REQUESTS,
         help_text="Your API reports tokens and microcents after each request.",
     )
-    period = models.PositiveIntegerField(
-        default=60,
-        db_default=60,
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_PERIOD)],
-        help_text="In seconds, up to 2,678,400 (31 days). Only for rolling and fixed windows.",
-    )
+    period = PeriodField(default=60, db_default=60, help_text="Up to 31 days. Only for rolling and fixed windows.")
     window = models.CharField(
         max_length=10,
         choices=Window,
@@ -183,7 +178,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
             models.CheckConstraint(
                 condition=models.Q(period__gte=1, period__lte=MAX_PERIOD),
                 name="rate_limits_period_in_range",
-                violation_error_message="Enter a period from 1 to 2,678,400 seconds (31 days).",
+                violation_error_message=IN_RANGE,
             ),
             models.CheckConstraint(
                 condition=models.Q(window__in=["rolling", "fixed", "week", "month", "total"]),

@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
+from config.base.periods import MAX_PERIOD
 from ratelimits.advice import METHODS
 from ratelimits.budgets import WEEK
-from ratelimits.models import MAX_AMOUNT, MAX_LIMIT, MAX_PERIOD, RateLimit
+from ratelimits.models import MAX_AMOUNT, MAX_LIMIT, RateLimit
 from ratelimits.services import copy_limits
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit

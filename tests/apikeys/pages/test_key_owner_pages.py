@@ -181,7 +181,7 @@ BAD = [
     ({"name": "k", "rate_limit": "0", "rate_period": "60"}, "greater than or equal to 1"),
     ({"name": "k", "rate_limit": str(2**63), "rate_period": "60"}, "less than or equal to"),
     ({"name": "k", "rate_limit": "9" * 5000, "rate_period": "60"}, "whole number"),
-    ({"name": "k", "rate_limit": "5", "rate_period": "2678401"}, "less than or equal to"),
+    ({"name": "k", "rate_limit": "5", "rate_period": "2678401"}, "Enter a period from 1 second to 31 days"),
     ({"name": "k", "rate_limit": "x", "rate_period": "60"}, "whole number"),
     ({"name": "k", "allow": "listed"}, "List at least one permission"),
     ({"name": "k", "allow": "some"}, "Select a valid choice"),

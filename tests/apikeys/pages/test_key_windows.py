@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from apikeys.models import APIKey
+from config.base.periods import MAX_PERIOD
 from ratelimits.budgets import WEEK
-from ratelimits.models import MAX_PERIOD
 from tests.accounts.people import signed_in
 from tests.apikeys.pages.key_form import filled_in
 from tests.pages import text_of

@@ -149,7 +149,7 @@ BAD_CELLS = [
     ({"rate_limit": "7"}, "rate_period: Enter both a rate limit and its period"),
     ({"rate_limit": "-1", "rate_period": "60"}, "rate_limit: Enter a whole number from 1"),
     ({"rate_limit": str(2**63), "rate_period": "60"}, "rate_limit: Enter a whole number from 1 to 2,147,483,647."),
-    ({"rate_limit": "7", "rate_period": "9999999"}, "rate_period: Ensure this value is less than or equal to 2678400"),
+    ({"rate_limit": "7", "rate_period": "9999999"}, "rate_period: Enter a period from 1 second to 31 days"),
     ({"rate_limit": "7", "rate_period": "60", "rate_window": "total"}, "rate_window: Value 'total' is not a valid choice."),
     ({"rate_limit": "7", "rate_period": "60", "rate_window": "decade"}, "rate_window: Value 'decade' is not a valid"),
     ({"usage_limits": '{"tokens": 5}'}, "usage_limits: Only one limit such as"),

@@ -226,7 +226,7 @@ BAD = [
     (
         "tiers: [{name: free, limits: [{path: /a, limit: 1, period: 9999999}]}]",
         "limits[0].period",
-        "less than or equal",
+        "from 1 second to 31 days",
     ),
     (
         "tiers: [{name: free, limits: [{path: /a, limit: 1, overall: yes}]}]",
