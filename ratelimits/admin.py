@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.forms import Media
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -10,13 +11,18 @@ from django.utils.html import format_html
 from config.base.actions import Action, Outcome
 from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
-from config.base.history import Author
+from config.base.history import ADDITION, CHANGE, DELETION, Author, changes_between, initial_values, snapshot
+from config.base.periods import PeriodField
+from config.base.stale import EditForm
 from config.base.templatetags import badge
 from config.base.text import period_in_full
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
+from ratelimits.pages.forms import MAX_ON_PAGE, LimitForm, TierLimits
 from ratelimits.rules import forget_rules
 from ratelimits.services import set_mode
+from tiers.admin import TierAdmin
+from tiers.models import Tier
 
 MAX_NOTES = 5
 
@@ -89,8 +95,13 @@ class Enforce(SetMode):
     sentences = ("Within 5 seconds, they deny requests above the limit. Requests counted so far are included.",)
 
 
+class LimitAdminForm(EditForm, LimitForm):
+    pass
+
+
 @admin.register(RateLimit)
 class RateLimitAdmin(SoftDeleteAdmin):
+    form = LimitAdminForm
     list_display = ("name", "owner_column", "path_column", "limit_column", "mode_column", "updated")
     list_filter = (
         OwnerFilter,
@@ -117,11 +128,6 @@ class RateLimitAdmin(SoftDeleteAdmin):
     extra_columns = ("created",)
     updated = when("updated_at", "Edited")
     created = when("created_at", "Created")
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        if db_field.name == "unit":
-            options["required"] = False  # a script that leaves it out means requests
-        return super().formfield_for_choice_field(db_field, request, **options)
 
     @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
@@ -188,3 +194,55 @@ def notes_on_neighbours(limit: RateLimit) -> list[str]:
     if taken and limit.mode == RateLimit.Mode.OBSERVE:
         notes.append("While this rate limit only observes, the requests it takes over aren't limited at all.")
     return notes
+
+
+# --- The page of a tier ---
+
+
+class RateLimitInline(admin.StackedInline):  # type: ignore[type-arg]
+    model = RateLimit
+    form = LimitForm
+    formset = TierLimits
+    template = "admin/ratelimits/limits_of_tier.html"
+    formfield_overrides: ClassVar[dict[Any, Any]] = {PeriodField: {}}
+    extra = 3
+    max_num = MAX_ON_PAGE + extra
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("path", "method", "host"),
+                    ("limit", "unit", "period", "window"),
+                    ("mode", "name", "overall"),
+                )
+            },
+        ),
+    )
+
+    @property
+    def media(self) -> Media:
+        return Media()  # blank rows need no script
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        return super().get_formset(request, obj, absolute_max=self.max_num, **options)
+
+
+@admin.register(Tier)
+class TierWithLimitsAdmin(TierAdmin):
+    inlines = (RateLimitInline,)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        pks = [row.instance.pk for row in formset.initial_forms if row.has_changed()]
+        before = {limit.pk: snapshot(limit) for limit in RateLimit.objects.filter(pk__in=pks)}
+        formset.save()
+        author = self.author(request)
+        for limit in formset.new_objects:
+            author.record(limit, ADDITION, changes=initial_values(limit))
+        for limit, _ in formset.changed_objects:
+            author.record(limit, CHANGE, changes=changes_between(before[limit.pk], snapshot(limit)))
+        author.record_many(formset.deleted_objects, DELETION, note="Deleted.")
+        forget_rules()
+        for limit in formset.new_objects if change else ():
+            for sentence in notes_on_neighbours(limit):
+                self.tell(request, sentence, messages.WARNING)

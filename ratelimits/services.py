@@ -13,8 +13,7 @@ from django.db.models import Q
 from config.base.history import ADDITION, CHANGE, Author, changes_between, snapshot
 from ratelimits.budgets import amount_in_words, rule_key
 from ratelimits.limiter import limiter
-from ratelimits.matching import pattern_shape
-from ratelimits.models import RULE, Denial, RateLimit, RateLimitQuerySet
+from ratelimits.models import Denial, RateLimit, RateLimitQuerySet
 from ratelimits.rules import default_budget, forget_rules
 from tiers.models import Tier
 
@@ -31,9 +30,9 @@ class CopyPlan(NamedTuple):
 def plan_copy(source: Tier, target: Tier) -> CopyPlan:
     new: list[RateLimit] = []
     skipped: list[tuple[RateLimit, str]] = []
-    existing = {rule_identity(limit) for limit in target.rate_limits.live()}
+    existing = {limit.rule for limit in target.rate_limits.live()}
     for limit in source.rate_limits.live().order_by("path", "method", "period"):
-        if rule_identity(limit) in existing:
+        if limit.rule in existing:
             skipped.append(
                 (limit, f"“{target}” already has a rate limit with this host, path, method, window, period and unit.")
             )
@@ -49,10 +48,6 @@ def copied_name(limit: RateLimit, target: Tier) -> str:
     name = f"{limit.name}-{target.name}"
     longest = RateLimit._meta.get_field("name").max_length or 0
     return "" if len(name) > longest or RateLimit.objects.live().filter(name=name).exists() else name
-
-
-def rule_identity(limit: RateLimit) -> tuple[Any, ...]:
-    return pattern_shape(limit.path), *(getattr(limit, name) for name in RULE if name != "path")
 
 
 def copy_limits(source: Tier, target: Tier, author: Author) -> CopyPlan:

@@ -8,18 +8,18 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from config.base.actions import Outcome
-from config.base.admin import PartInline, when
+from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
-from config.base.history import Author
+from config.base.history import Author, Change
 from config.base.text import counted
-from tiers.forms import EmptyTierForm
-from tiers.models import Tier, TierAccess
-from tiers.services import delete_tier, move_back, restore_limits
+from tiers.forms import EmptyTierForm, TierForm
+from tiers.models import Tier
+from tiers.services import delete_tier, move_back, replace_access, restore_limits
 
 MAX_NAMED = 10
 
@@ -105,16 +105,15 @@ class RestoreTier(Restore):
         return outcome
 
 
-class TierAccessInline(PartInline):
-    model = TierAccess
-    fields = ("action", "resource", "host")
-    verbose_name_plural = "Access for keys of users on this tier"
-
-
-@admin.register(Tier)
 class TierAdmin(SoftDeleteAdmin):
+    """Registered by ratelimits.admin, which adds the rate limits of a tier to its page."""
+
+    form = TierForm
     row_actions = (DeleteTier(), RestoreTier())
-    inlines = (TierAccessInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "description")}),
+        ("Keys of users on this tier", {"fields": (("max_keys", "max_key_days"),)}),
+    )
     list_display = ("name", "users", "limits", "description", "created")
     list_filter = (("created_at", admin.DateFieldListFilter),)
     search_fields = ("name_folded__has", "description_folded__has")
@@ -124,10 +123,6 @@ class TierAdmin(SoftDeleteAdmin):
     extra_columns = ("updated",)
     created = when("created_at", "Created")
     updated = when("updated_at", "Edited")
-
-    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
-        # A new tier starts with access to everything.
-        return self.inlines if obj is not None else ()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         tiers: Any = super().get_queryset(request)
@@ -140,3 +135,18 @@ class TierAdmin(SoftDeleteAdmin):
     @admin.display(description="Rate limits", ordering="limit_count")
     def limits(self, tier: Any) -> str:
         return limits_link(tier, f"{tier.limit_count:,}")
+
+    # --- Form ---
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        tier = context["original"]
+        context["access"] = tier.access.all() if tier is not None else ()
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Tier, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        obj.access_changes = replace_access(obj, form.permissions) if form.permissions is not None else []  # type: ignore[attr-defined]
+
+    def changes_of_parts(self, obj: Any) -> Sequence[Change]:
+        changes: Sequence[Change] = obj.access_changes
+        return changes

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 
+from config.base.access import AccessRule, Permission, in_words
 from config.base.actions import ActionForm
+from config.base.picker import PRESETS, PickerForm
+from config.base.stale import ConcurrentChange, EditForm
 from config.base.text import counted
 from tiers.models import Tier
+
+
+class TierForm(PickerForm, EditForm):
+    """A tier with its access: everything, nothing, or what the picker lists."""
+
+    allow = forms.ChoiceField(
+        label="Access", choices=(*PRESETS, ("nothing", "Nothing")), required=False, widget=forms.RadioSelect
+    )
+    picked = "access"
+
+    def stored(self) -> Iterable[AccessRule]:
+        rows: Iterable[AccessRule] = self.instance.access.all()
+        return rows
+
+    def preset(self) -> str:
+        return super().preset() if self.opened_row is None or self.held() else "nothing"
+
+    def wanted(self, allow: str | None, listed: list[Permission]) -> list[Permission] | None:
+        self.validated = in_words(self.held())
+        return [] if allow == "nothing" else super().wanted(allow, listed)
+
+    def lock_row(self) -> None:
+        super().lock_row()
+        if in_words(self.held()) != self.validated:
+            raise ConcurrentChange(f"The access of the tier {self.instance.pk} has changed")
 
 
 class EmptyTierForm(ActionForm):

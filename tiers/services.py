@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from config.base.access import Permission, in_words
 from config.base.history import CHANGE, DELETION, Author, Change
 from config.base.text import counted
 from config.base.undo import Operation
-from tiers.models import Tier
+from tiers.models import Tier, TierAccess
 
 
 def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None, delete_limits: bool = False) -> None:
@@ -53,6 +55,18 @@ def move_back(tier: Tier, author: Author, operation: Operation) -> None:
     users = list(moved)
     moved.update(tier=tier)
     author.record_many(users, CHANGE, changes=lambda user: [Change(field="tier", old=str(user.tier), new=str(tier))])
+
+
+def replace_access(tier: Tier, permissions: Sequence[Permission]) -> list[Change]:
+    """Give the tier exactly this access; returns the changes for the history."""
+    held = {rule.permission: rule for rule in tier.access.all()}
+    if set(held) == set(permissions):
+        return []
+    TierAccess.objects.filter(pk__in=[held[permission].pk for permission in held.keys() - set(permissions)]).delete()
+    TierAccess.objects.bulk_create(
+        TierAccess(tier=tier, **permission._asdict()) for permission in permissions if permission not in held
+    )
+    return [Change(field="access", old=in_words(held), new=in_words(permissions))]
 
 
 def move_users(source: Tier, target: Tier, author: Author) -> int:

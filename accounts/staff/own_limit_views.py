@@ -19,31 +19,25 @@ from accounts.models import User
 from accounts.rights import may_change, why_not_change
 from accounts.staff.views import changeable_user
 from config.base.actions import Action, ActionView, Outcome, UndoView
-from config.base.forms import LiveChoicesForm, TimeInput
+from config.base.forms import TimeInput
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.stale import EditForm
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.models import RateLimit
+from ratelimits.pages.forms import LimitForm
 
 # What a limit for one user takes over from the tier's.
 COPIED = ("path", "method", "host", "limit", "unit", "window", "period", "overall", "mode")
 
 
-class OwnLimitForm(LiveChoicesForm):
-    class Meta:
-        model = RateLimit
-        fields = (*COPIED, "ends_at", "name")
+class OwnLimitForm(LimitForm):
+    class Meta(LimitForm.Meta):
+        fields: Sequence[str] = (*COPIED, "ends_at", "name")
         widgets = {"ends_at": TimeInput()}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["unit"].required = False  # a script that leaves it out means requests
         self.fields["limit" if self.initial.get("path") else "path"].widget.attrs["autofocus"] = True
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # The user isn't on the form, but part of what makes a rule unique.
-        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return exclusions - {"user", "tier"}
 
 
 class OwnLimitEditForm(EditForm, OwnLimitForm):

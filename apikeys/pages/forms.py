@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,12 +19,11 @@ from apikeys.fields import ExpiryField, NetworksField
 from apikeys.models import KEY_WINDOWS, APIKey
 from apikeys.secrets import is_well_formed
 from apikeys.validators import normalize_name
-from config.base.access import EVERYTHING, Permission, in_words
+from config.base.access import AccessRule
 from config.base.actions import ActionForm
 from config.base.models import uuid7
 from config.base.periods import PeriodFormField
-from config.base.picker import BasePicker, Picker, rows_of, without_covered
-from config.base.stale import StaleGuard, change_in_words, fingerprint
+from config.base.picker import PickerForm, replace_value
 from config.base.text import counted
 from config.base.validators import validate_name
 from ratelimits.models import MAX_LIMIT, PERIODS
@@ -40,17 +40,9 @@ EXPIRIES = (
 GRACES = (("0", "Immediately"), ("3600", "After 1 hour"), ("86400", "After 24 hours"), ("604800", "After 7 days"),
           ("2592000", "After 30 days"))  # fmt: skip
 SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period")
-PRESETS = (("everything", "Everything"), ("listed", "Only these permissions"))
 
 
-def replace_value(form: forms.Form, name: str, value: str) -> None:
-    """Give a hidden field of a bound form another value, so that the form can be sent again."""
-    data: Any = form.data.copy()  # type: ignore[attr-defined]
-    data[name] = value
-    form.data = data
-
-
-class KeyForm(StaleGuard, forms.Form):
+class KeyForm(PickerForm):
     """`key` is None for a new one."""
 
     name = forms.CharField(
@@ -59,7 +51,6 @@ class KeyForm(StaleGuard, forms.Form):
         help_text="What the key is for, for example “nightly export”.",
         error_messages={"required": "Enter a name, for example what the key is for."},
     )
-    allow = forms.ChoiceField(label="Permissions", choices=PRESETS, required=False, widget=forms.RadioSelect)
     allowed_ips = NetworksField(
         label="Allowed addresses",
         required=False,
@@ -83,48 +74,31 @@ class KeyForm(StaleGuard, forms.Form):
         label="Period", required=False, help_text="Up to 31 days. Weeks and months ignore it."
     )
 
-    # `_merge_permissions` guards it together with the picker.
-    unguarded = frozenset({"allow"})
-
     def __init__(self, data: Any = None, *, key: APIKey | None = None, **options: Any) -> None:
         self.key = key
         options.setdefault("initial", self.initial_for(key))
         super().__init__(data, **options)
-        # Scripts may leave the picker out.
-        self.has_picker = data is not None and "permissions-TOTAL_FORMS" in data
-        self.picker = self.new_picker(data if self.has_picker else None)
-
-    def new_picker(self, data: Any = None) -> BasePicker:
-        held = self.held() if self["allow"].initial == "listed" else []
-        return Picker(data, prefix="permissions", initial=rows_of(held))
 
     @property
     def opened_row(self) -> APIKey | None:
         return self.key
 
-    def fingerprints(self) -> dict[str, str]:
-        return super().fingerprints() | {"permissions": fingerprint([in_words(self.held())])}
-
-    def held(self) -> list[Permission]:
-        rows = self.key.permissions.all() if self.key is not None else []
-        return without_covered(row.permission for row in rows)
+    def stored(self) -> Iterable[AccessRule]:
+        return self.key.permissions.all() if self.key is not None else ()
 
     def initial_for(self, key: APIKey | None) -> dict[str, Any]:
         if key is None:
-            return {"allow": "everything", "expiry": "90"}
-        everything = any(permission.is_everything for permission in key.permissions.all())
-        fields = {name: getattr(key, name) for name in SETTINGS}
-        return fields | {"allow": "everything" if everything else "listed"}
+            return {"expiry": "90"}
+        return {name: getattr(key, name) for name in SETTINGS}
 
     def clean_name(self) -> str:
         return normalize_name(self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
+        data = super().clean()
         if not self.errors.keys() & {"rate_limit", "rate_period", "rate_window"}:
             self._set_period(data)
             self._pair_limit(data.get("rate_limit"), data.get("rate_period"))
-        self._clean_picker(data.get("allow"))
         return data
 
     def _set_period(self, data: dict[str, Any]) -> None:
@@ -140,34 +114,6 @@ class KeyForm(StaleGuard, forms.Form):
             self.add_error("rate_period", "Enter the period of the rate limit, or clear the limit.")
         if period is not None and limit is None:
             self.add_error("rate_limit", "Enter how many requests are allowed per period, or clear the period.")
-
-    def _clean_picker(self, allow: str | None) -> None:
-        if self.has_picker and not self.picker.is_valid():
-            self.add_error("allow", "Correct the permissions below.")
-            return
-        listed = self.picker.permissions() if self.has_picker else []
-        if allow == "everything" and listed:
-            self.add_error("allow", "You listed permissions and chose “Everything”. Choose one of the two.")
-        elif allow == "listed" and not listed:
-            self.add_error("allow", "List at least one permission. Without any, all requests are denied.")
-        everything = allow == "everything" or self.key is None
-        self.permissions: list[Permission] | None = listed or ([EVERYTHING] if everything else None)
-        if self.key is not None and self.permissions is not None:
-            self._merge_permissions(self.key, in_words(self.permissions))
-
-    def _merge_permissions(self, key: APIKey, wanted: str) -> None:
-        """As `merge` does for a field."""
-        held = in_words(self.held())
-        was = self.was.fields.get("permissions") if self.was else None
-        if wanted == held:
-            self.permissions = None
-        elif was not in {None, fingerprint([held])}:
-            if was != fingerprint([wanted]):
-                self.add_error("allow", change_in_words(key, "permissions", held))
-                return
-            self.permissions = None
-            replace_value(self, "allow", self["allow"].initial)
-            self.picker = self.new_picker()
 
     def settings(self) -> dict[str, Any]:
         """The values for the services: of an existing key, those that change. `permissions` is None if they don't."""

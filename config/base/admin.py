@@ -30,6 +30,7 @@ from config.base.history import (
     DELETION,
     SECRET_FIELDS,
     Author,
+    Change,
     changes_between,
     initial_values,
     snapshot,
@@ -253,14 +254,18 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return Author(request.user, request, via="admin")
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        return self.author(request).record(obj, ADDITION, changes=initial_values(obj))
+        return self.author(request).record(obj, ADDITION, changes=[*initial_values(obj), *self.changes_of_parts(obj)])
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        changes = changes_between(obj._before_change, snapshot(obj))
+        changes = [*changes_between(obj._before_change, snapshot(obj)), *self.changes_of_parts(obj)]
         note = inline_note(message)
         if not changes and not note:
             return None
         return self.author(request).record(obj, CHANGE, changes=changes, note=note)
+
+    def changes_of_parts(self, obj: Any) -> Sequence[Change]:
+        """What was changed with a row, but is stored in others."""
+        return ()
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
         return self.author(request).record_many(queryset, DELETION, note="Removed.")

@@ -8,10 +8,21 @@ from typing import Any, cast
 from django import forms
 from django.forms.formsets import BaseFormSet, formset_factory
 
-from config.base.access import MAX_PERMISSIONS, MAX_RESOURCE_LENGTH, AccessRule, Permission, validate_resource
+from config.base.access import (
+    EVERYTHING,
+    FULL_ACCESS,
+    MAX_PERMISSIONS,
+    MAX_RESOURCE_LENGTH,
+    AccessRule,
+    Permission,
+    in_words,
+    validate_resource,
+)
 from config.base.hosts import MAX_HOST_PATTERN_LENGTH, normal_host_pattern
+from config.base.stale import StaleGuard, change_in_words, fingerprint
 
 MAX_ROWS = 60
+PRESETS = (("everything", "Everything"), ("listed", "Only these permissions"))
 
 
 class PickerRow(forms.Form):
@@ -79,3 +90,86 @@ def rows_of(permissions: Iterable[Permission]) -> list[dict[str, Any]]:
     for action, resource, host in permissions:
         rows.setdefault((resource, host), []).append(action)
     return [{"resource": resource, "host": host, "actions": actions} for (resource, host), actions in rows.items()]
+
+
+def replace_value(form: forms.BaseForm, name: str, value: str) -> None:
+    """Give a field of a bound form another value, so that the form can be sent again."""
+    data: Any = form.data.copy()  # type: ignore[attr-defined]
+    data[name] = value
+    form.data = data
+
+
+class PickerForm(StaleGuard, forms.Form):
+    """Chooses everything, or the permissions listed in the picker.
+
+    After validation, `permissions` are those to store, None if they stay as they are.
+    """
+
+    allow = forms.ChoiceField(label="Permissions", choices=PRESETS, required=False, widget=forms.RadioSelect)
+
+    # `_merge_permissions` guards it together with the picker.
+    unguarded = frozenset({"allow"})
+    # The name of the permissions in the history and of their inputs.
+    picked = "permissions"
+    permissions: list[Permission] | None = None
+
+    def __init__(self, data: Any = None, *args: Any, **options: Any) -> None:
+        super().__init__(data, *args, **options)
+        self.initial["allow"] = self.preset()
+        # Scripts may leave the picker out.
+        self.has_picker = data is not None and f"{self.picked}-TOTAL_FORMS" in data
+        self.picker = self.new_picker(data if self.has_picker else None)
+
+    def stored(self) -> Iterable[AccessRule]:
+        """The rows of what is edited."""
+        raise NotImplementedError
+
+    def preset(self) -> str:
+        return "everything" if self.opened_row is None or set(FULL_ACCESS) & set(self.held()) else "listed"
+
+    def new_picker(self, data: Any = None) -> BasePicker:
+        held = self.held() if self["allow"].initial == "listed" else []
+        return Picker(data, prefix=self.picked, initial=rows_of(held))
+
+    def fingerprints(self) -> dict[str, str]:
+        return super().fingerprints() | {self.picked: fingerprint([in_words(self.held())])}
+
+    def held(self) -> list[Permission]:
+        return without_covered(row.permission for row in self.stored()) if self.opened_row is not None else []
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        self._clean_picker(data.get("allow"))
+        return data
+
+    def _clean_picker(self, allow: str | None) -> None:
+        if self.has_picker and not self.picker.is_valid():
+            self.add_error("allow", "Correct the permissions below.")
+            return
+        listed = self.picker.permissions() if self.has_picker else []
+        if allow != "listed" and listed and allow:
+            chosen = dict(self.fields["allow"].choices)[allow]  # type: ignore[attr-defined]
+            self.add_error("allow", f"You listed permissions and chose “{chosen}”. Choose one of the two.")
+        elif allow == "listed" and not listed:
+            self.add_error("allow", "List at least one permission. Without any, all requests are denied.")
+        self.permissions = self.wanted(allow, listed)
+        if self.opened_row is not None and self.permissions is not None:
+            self._merge_permissions(in_words(self.permissions))
+
+    def wanted(self, allow: str | None, listed: list[Permission]) -> list[Permission] | None:
+        everything = allow == "everything" or self.opened_row is None
+        return listed or ([EVERYTHING] if everything else None)
+
+    def _merge_permissions(self, wanted: str) -> None:
+        """As `merge` does for a field."""
+        held = in_words(self.held())
+        was = self.was.fields.get(self.picked) if self.was else None
+        if wanted == held:
+            self.permissions = None
+        elif was not in {None, fingerprint([held])}:
+            if was != fingerprint([wanted]):
+                self.add_error("allow", change_in_words(cast("Any", self.opened_row), self.picked, held))
+                return
+            self.permissions = None
+            replace_value(self, "allow", self["allow"].initial)
+            self.picker = self.new_picker()

@@ -135,6 +135,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     )
 
     live_parents = ("tier", "user")
+    # The owner's other limits, where a form changes several at once; None: those in the database.
+    beside: Collection[RateLimit] | None = None
 
     objects: ClassVar[RateLimitManager] = RateLimitManager()
 
@@ -231,6 +233,10 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return "tier" if self.user_id is None else "user"
 
     @property
+    def rule(self) -> tuple[Any, ...]:
+        return pattern_shape(self.path), *(getattr(self, name) for name in RULE if name != "path")
+
+    @property
     def pattern(self) -> tuple[str, str, str, bool]:
         """What a user's own limit replaces the tier's on."""
         return self.host, self.method, pattern_shape(self.path), self.overall
@@ -246,9 +252,13 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         if errors:
             raise ValidationError(errors)
         if self.deleted_at is None and self._path_is_valid():
-            self._check_same_pattern()
-            if not self.overall:
-                self._check_never_winning()
+            self.check_neighbours()
+
+    def check_neighbours(self) -> None:
+        """Raises ValidationError if another limit is the same rule, or if others keep this one from ever applying."""
+        self._check_same_pattern()
+        if not self.overall:
+            self._check_never_winning()
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         """Always includes the unit, which makes a rule unique and which a form may leave out."""
@@ -261,20 +271,28 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return siblings
 
     def rivals(self) -> list[tuple[str, str]]:
-        """Method and path of the siblings that apply to this limit's host, too."""
+        """Method and path of the neighbours that apply to this limit's host, too."""
         # No sibling names this host, but wildcards match it.
         host = self.host.replace("*", "\x00")
-        rules = self.siblings().filter(overall=False).values_list("method", "path", "host")
-        return [(method, path) for method, path, other in rules if host_matches(other, host)]
+        return [
+            (limit.method, limit.path)
+            for limit in self.neighbours()
+            if not limit.overall and host_matches(limit.host, host)
+        ]
+
+    def neighbours(self) -> Collection[RateLimit]:
+        return self.siblings() if self.beside is None else self.beside
 
     def _owner_errors(self) -> dict[str, str]:
-        if self.tier_id is None and self.user_id is None:
+        # A new tier, saved together with its limits, has no id yet.
+        of_tier = self.tier_id is not None or self.tier is not None
+        if not of_tier and self.user_id is None:
             return {"tier": "Choose a tier or a user."}
-        if self.tier_id is not None and self.user_id is not None:
+        if of_tier and self.user_id is not None:
             return {"user": "Choose a tier or a user, not both."}
-        if self.tier_id is not None and self.window == self.Window.TOTAL:
+        if of_tier and self.window == self.Window.TOTAL:
             return {"window": "A total is only for a user's own rate limit. Choose another window."}
-        if self.tier_id is not None and self.ends_at is not None:
+        if of_tier and self.ends_at is not None:
             return {"ends_at": "Only a user's own rate limit can end. Clear this date."}
         return {}
 
@@ -301,17 +319,19 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return True
 
     def _check_same_pattern(self) -> None:
-        shape = pattern_shape(self.path)
-        same = self.siblings().filter(**{name: getattr(self, name) for name in RULE if name != "path"})
-        for path in same.exclude(path=self.path).values_list("path", flat=True):
-            if pattern_shape(path) == shape:
+        for other in self.neighbours():
+            if other.rule != self.rule:
+                continue
+            if other.path != self.path:
                 raise ValidationError(
                     {
-                        "path": f"{self.path} matches the same requests as {path}, for which this {self.owner_noun} already "
+                        "path": f"{self.path} matches the same requests as {other.path}, for which this {self.owner_noun} already "
                         "has a rate limit with this method, window and period. Edit that one instead."
                     },
                     code="same_pattern",
                 )
+            if self.beside is not None:  # or else the database has a constraint
+                raise ValidationError({"path": f"This {self.owner_noun} already has {SAME_RULE}"}, code="same_rule")
 
     def _check_never_winning(self) -> None:
         winners = never_wins((self.method, self.path), self.rivals())

@@ -1,16 +1,81 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
+from config.base.admin import RowFormSet
+from config.base.forms import LiveChoicesForm
 from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
 from ratelimits.matching import AmbiguousPath, canonical_path
+from ratelimits.models import RateLimit
 from ratelimits.rules import NO_RULES
 from tiers.models import Tier
 
+# Beyond these, the page of a tier would send more fields than Django accepts: it links to the list instead.
+MAX_ON_PAGE = 40
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class LimitForm(LiveChoicesForm):
+    """A rate limit, wherever it's created or edited."""
+
+    class Meta:
+        model = RateLimit
+        fields: Sequence[str] = (
+            "path", "method", "host", "limit", "unit", "window", "period", "overall", "mode", "name"
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "unit" in self.fields:
+            self.fields["unit"].required = False  # a script that leaves it out means requests
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # The owner may not be on the form, but is part of what makes a rule unique. A tier that isn't saved yet has no others.
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        is_unsaved = self.instance.tier is not None and self.instance.tier_id is None
+        return exclusions if is_unsaved else exclusions - {"user", "tier"}
+
+
+class TierLimits(RowFormSet):
+    """The rate limits on the page of a tier, each validated beside the others as they will be."""
+
+    def __init__(self, data: Any = None, *args: Any, **options: Any) -> None:
+        tier = options["instance"]
+        limits = RateLimit.objects.live().filter(tier=tier) if tier.pk else RateLimit.objects.none()
+        # Those that the page doesn't show.
+        self.others = list(limits) if limits.count() > MAX_ON_PAGE else []
+        super().__init__(data, *args, **options | {"queryset": limits.none() if self.others else limits})
+
+    def stored_rows(self) -> Any:
+        return self.get_queryset().all()
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for field in form.fields.values() if index else ():
+            field.help_text = ""  # the first row says it
+        form.instance.tier = self.instance
+        form.instance.beside = ()  # until all are known
+
+    def clean(self) -> None:
+        super().clean()
+        forms: list[Any] = [] if any(self.errors) else self.forms
+        kept = [form for form in forms if form not in self.deleted_forms and (form.instance.pk or form.has_changed())]
+        for form in kept:
+            if form.has_changed():
+                self.check_form(form, [*self.others, *(other.instance for other in kept if other is not form)])
+
+    def check_form(self, form: Any, beside: list[RateLimit]) -> None:
+        form.instance.beside = beside
+        try:
+            form.instance.check_neighbours()
+        except ValidationError as error:
+            form.add_error(None, error)
+        if any(form.instance.name == other.name for other in beside):
+            form.add_error("name", "Another rate limit has this name. Choose a different name.")
 
 
 class MatchForm(forms.Form):

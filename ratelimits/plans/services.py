@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from config.base.access import Permission, in_words
 from config.base.documents import InvalidDocument, Node
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, snapshot
 from ratelimits.models import RateLimit
 from ratelimits.plans.files import LimitEntry, Problems, TierEntry, read_plans
 from ratelimits.rules import forget_rules
-from ratelimits.services import rule_identity
-from tiers.models import Tier, TierAccess
+from tiers.models import Tier
+from tiers.services import replace_access
 
 
 class Result(NamedTuple):
@@ -137,7 +136,7 @@ class Application:
     def refuse_same_rules(self, entries: Sequence[LimitEntry]) -> None:
         first: dict[Any, Node] = {}
         for entry in entries:
-            rule = rule_identity(RateLimit(**entry.values))
+            rule = RateLimit(**entry.values).rule
             if first.setdefault(rule, entry.node) is not entry.node:
                 message = f"The rate limit on line {first[rule].line} has the same host, path, method, window, period and unit."
                 self.problems.append(entry.node.fault(message))
@@ -179,9 +178,9 @@ class Application:
 
 def find(entry: LimitEntry, rest: list[RateLimit]) -> RateLimit | None:
     """The row of a limit, taken out of `rest`: that of its name, or else of the same rule."""
-    wanted = rule_identity(RateLimit(**entry.values))
+    wanted = RateLimit(**entry.values).rule
     found = next((row for row in rest if row.name == entry.values["name"]), None)
-    found = found or next((row for row in rest if rule_identity(row) == wanted), None)
+    found = found or next((row for row in rest if row.rule == wanted), None)
     if found:
         rest.remove(found)
     return found
@@ -194,17 +193,6 @@ def set_values(row: RateLimit, values: dict[str, Any]) -> bool:
     for name in changed:
         setattr(row, name, values[name])
     return bool(changed)
-
-
-def replace_access(tier: Tier, permissions: Sequence[Permission]) -> list[Change]:
-    held = {rule.permission: rule for rule in tier.access.all()}
-    if set(held) == set(permissions):
-        return []
-    TierAccess.objects.filter(pk__in=[held[permission].pk for permission in held.keys() - set(permissions)]).delete()
-    TierAccess.objects.bulk_create(
-        TierAccess(tier=tier, **permission._asdict()) for permission in permissions if permission not in held
-    )
-    return [Change(field="access", old=in_words(held), new=in_words(permissions))]
 
 
 def described(changes: Iterable[Change], *, is_new: bool = False) -> str:

@@ -30,13 +30,12 @@ if (secret) {
   });
 }
 
-// The permission picker. Filling in a row chooses the listed permissions.
+// The permission picker.
 const picker = document.querySelector("[data-picker]");
 if (picker) {
   const prefix = picker.dataset.picker;
   const total = document.getElementById(`id_${prefix}-TOTAL_FORMS`);
   const add = document.querySelector("[data-add-row]");
-  const listed = document.querySelector('input[name="allow"][value="listed"]');
   add.hidden = false;
   add.addEventListener("click", () => {
     const number = Number(total.value);
@@ -52,8 +51,5 @@ if (picker) {
     picker.tBodies[0].append(row);
     total.value = number + 1;
     row.querySelector("input").focus();
-  });
-  picker.addEventListener("input", (event) => {
-    if (listed && (event.target.checked || event.target.type === "text")) listed.checked = true;
   });
 }

@@ -50,7 +50,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "plans": (("ratelimits.plans",), RATELIMITS),
     "ratelimits.admin": (
         ("ratelimits.admin", "ratelimits.apps", "ratelimits.checks", "ratelimits.management"),
-        (*RATELIMITS, "ratelimits.pages", "plans"),
+        (*RATELIMITS, "ratelimits.pages", "plans", "tiers.admin"),
     ),
     "accounts": (("accounts",), RATELIMITS),
     "signin": (("accounts.signin",), (*RATELIMITS, "accounts")),

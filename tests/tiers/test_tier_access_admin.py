@@ -1,4 +1,4 @@
-"""The tier's page edits its access list; a new tier starts with everything."""
+"""The page of a tier edits its access with the picker; a new tier starts with everything."""
 
 from __future__ import annotations
 
@@ -6,88 +6,127 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from config.base.history import describe
+from tests.pages import fields_of, opened, text_of
 from tests.rows import make_staff
 from tiers.models import Tier, TierAccess
 
 pytestmark = pytest.mark.django_db
+ADD = "/admin/tiers/tier/add/"
 
 
 def url(tier):
     return f"/admin/tiers/tier/{tier.pk}/change/"
 
 
-def form(tier, *rules, **changes):
-    """The page's data with these rules (action, resource, host) after those that the tier has."""
-    rows = list(tier.access.order_by("pk"))
-    data = {"name": tier.name, "description": "", "access-TOTAL_FORMS": len(rows) + len(rules)}
-    data["access-INITIAL_FORMS"] = len(rows)
-    cells = [(row.pk, row.action, row.resource, row.host) for row in rows] + [("", *rule) for rule in rules]
-    for number, (pk, action, resource, host) in enumerate(cells):
-        values = {"id": pk, "tier": tier.pk, "action": action, "resource": resource, "host": host}
-        data |= {f"access-{number}-{name}": value for name, value in values.items()}
-    return data | changes
+def row(number, resource, *actions, host=""):
+    start = f"access-{number}-"
+    return {f"{start}resource": resource, f"{start}host": host, f"{start}actions": list(actions)}
 
 
 def access(tier):
     return {str(rule) for rule in tier.access.all()}
 
 
-def test_a_tier_made_in_the_admin_has_access_to_everything(staff_client):
-    page = staff_client.get("/admin/tiers/tier/add/")
-    assert "access-TOTAL_FORMS" not in page.text
-    staff_client.post("/admin/tiers/tier/add/", {"name": "gold", "description": ""})
+def test_a_tier_created_in_the_admin_has_access_to_everything(staff_client):
+    form = opened(staff_client, ADD)
+    assert form["allow"] == ["everything"]
+    staff_client.post(ADD, form | {"name": "gold"})
     assert access(Tier.objects.get(name="gold")) == {"* *"}
 
 
-def test_rules_are_added_and_removed_and_stand_in_the_history(staff_client, free):
-    data = form(free, ("read", "/orders/*", "API.example.com"), **{"access-0-DELETE": "on"})
-    assert staff_client.post(url(free), data).status_code == 302
+def test_a_script_that_leaves_the_access_out_creates_a_tier_with_everything(staff_client):
+    staff_client.post(
+        ADD, {"name": "gold", "description": "", "rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0}
+    )
+    assert access(Tier.objects.get(name="gold")) == {"* *"}
+
+
+def test_a_new_tier_gets_what_is_listed(staff_client):
+    staff_client.post(
+        ADD, opened(staff_client, ADD) | {"name": "gold", "allow": "listed"} | row(0, "/orders/*", "read")
+    )
+    assert access(Tier.objects.get(name="gold")) == {"read /orders/*"}
+    values = describe(LogEntry.objects.get()).values
+    assert {"field": "access", "old": "everything", "new": "read /orders/*"} in values
+
+
+def test_a_change_stands_in_the_history(staff_client, free):
+    form = opened(staff_client, url(free))
+    changes = {"allow": "listed"} | row(0, "/orders/*", "read", host="API.example.com")
+    assert staff_client.post(url(free), form | changes).status_code == 302
     assert access(free) == {"read /orders/* at api.example.com"}
-    note = describe(LogEntry.objects.get()).summary
-    assert "Added access rule “read /orders/* at api.example.com”." in note
-    assert "Removed access rule “* *”." in note
+    change = {"field": "access", "old": "everything", "new": "read /orders/* at api.example.com"}
+    assert describe(LogEntry.objects.get()).values == [change]
+    again = opened(staff_client, url(free))
+    assert again["allow"] == ["listed"]
+    assert again["access-0-actions"] == ["read"]
 
 
-def test_without_the_table_the_list_stays(staff_client, free):
-    assert staff_client.post(url(free), {"name": "free", "description": "For all."}).status_code == 302
+def test_a_tier_may_allow_nothing(staff_client, free):
+    staff_client.post(url(free), opened(staff_client, url(free)) | {"allow": "nothing"})
+    assert access(free) == set()
+    assert opened(staff_client, url(free))["allow"] == ["nothing"]
+
+
+def test_an_unchanged_form_changes_nothing(staff_client, free):
+    staff_client.post(url(free), opened(staff_client, url(free)))
+    assert access(free) == {"* *"}
+    assert not LogEntry.objects.exists()
+
+
+def test_without_the_picker_the_list_stays(staff_client, free):
+    data = {"name": "free", "description": "For all.", "rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0}
+    assert staff_client.post(url(free), data).status_code == 302
     assert access(free) == {"* *"}
 
 
 @pytest.mark.parametrize(
-    ("rule", "error"),
+    ("changes", "error"),
     [
-        (("read", "/orders", "https://api.example.com"), "Remove the scheme"),
-        (("read", "/orders", "api.example.com:80"), "Remove the port"),
-        (("read", "/orders", "a.*.example.com"), "Use * only as the first label"),
-        (("read", "/a/*/b", ""), "Use * only as the last segment"),
-        (("list", "/orders", ""), "Select a valid choice"),
-        (("*", "*", ""), "duplicate"),
-        (("*", "", ""), "This field is required"),
-        (("read", "/" + "a" * 300, ""), "at most 255"),
+        (row(0, "/orders", "read", host="https://api.example.com"), "Remove the scheme"),
+        (row(0, "/orders", "read", host="api.example.com:80"), "Remove the port"),
+        (row(0, "/orders", "read", host="a.*.example.com"), "Use * only as the first label"),
+        (row(0, "/a/*/b", "read"), "Use * only as the last segment"),
+        (row(0, "/orders", "list"), "Choose one of the actions shown."),
+        (row(0, "", "read"), "Enter a path such as /orders/*"),
+        (row(0, "/orders"), "Select at least one action for /orders"),
+        (row(0, "/" + "a" * 300, "read"), "at most 255"),
+        ({}, "List at least one permission."),
+        (row(0, "/orders", "read") | {"allow": "everything"}, "chose “Everything”. Choose one of the two."),
+        (row(0, "/orders", "read") | {"allow": "nothing"}, "chose “Nothing”. Choose one of the two."),
+        ({"allow": "some"}, "Select a valid choice"),
     ],
 )
-def test_what_is_wrong_is_told_and_kept(staff_client, free, rule, error):
-    response = staff_client.post(url(free), form(free, rule))
+def test_what_is_wrong_is_said_and_kept(staff_client, free, changes, error):
+    response = staff_client.post(url(free), opened(staff_client, url(free)) | {"allow": "listed"} | changes)
     assert response.status_code == 200
-    assert error in response.text
+    assert error in text_of(response)
+    sent = fields_of(response.content.decode(), "access-0-resource")
+    assert sent["access-0-resource"] == [changes.get("access-0-resource", "")]
     assert access(free) == {"* *"}
 
 
 def test_who_may_change_the_tier_may_change_its_access(client, free):
+    form = {"name": "free", "description": "", "allow": "listed", "access-TOTAL_FORMS": 1, "access-INITIAL_FORMS": 0}
+    form |= {"rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0} | row(0, "/orders", "read")
     client.force_login(make_staff("vera", "tiers.view_tier"))
     page = client.get(url(free))
     assert "access-0-resource" not in page.text
-    assert "Everything" in page.text
-    assert client.post(url(free), form(free, ("read", "/orders", ""))).status_code == 403
+    assert "everything" in page.text
+    assert client.post(url(free), form).status_code == 403
     client.force_login(make_staff("chuck", "tiers.view_tier", "tiers.change_tier"))
-    client.post(url(free), form(free, ("read", "/orders", "")))
-    assert access(free) == {"* *", "read /orders"}
+    client.post(url(free), form)
+    assert access(free) == {"read /orders"}
 
 
-def test_a_rule_that_a_colleague_removed_meanwhile_is_told(staff_client, free):
-    page = staff_client.get(url(free))
-    opened = page.context["inline_admin_formsets"][0].formset.management_form["_opened"].value()
-    data = form(free, **{"access-0-resource": "/changed", "access-_opened": opened})
-    TierAccess.objects.all().delete()
-    response = staff_client.post(url(free), data)
-    assert "removed the row that is now “* /changed”" in response.text
+def test_somebody_elses_access_is_kept_by_who_left_it_alone_and_reported_to_who_did_not(staff_client, free):
+    form = opened(staff_client, url(free))
+    TierAccess.objects.update(resource="/elsewhere")
+    staff_client.post(url(free), form | {"description": "New."})
+    assert access(free) == {"* /elsewhere"}
+    response = staff_client.post(url(free), form | {"allow": "listed"} | row(0, "/mine", "read"))
+    assert "changed this to “* /elsewhere”" in text_of(response)
+    again = fields_of(response.content.decode(), "access-0-resource")
+    assert again["access-0-resource"] == ["/mine"]
+    staff_client.post(url(free), again)
+    assert access(free) == {"read /mine"}
