@@ -15,7 +15,7 @@ from accounts import rights, services
 from accounts.models import User
 from accounts.staff.actions import ACTIONS
 from accounts.staff.filters import query_of_users
-from accounts.staff.forms import PrivilegesForm
+from accounts.staff.forms import PlanForm, PrivilegesForm
 from config.base.admin import GatehouseModelAdmin, when
 from config.base.admin_soft_delete import SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
@@ -26,6 +26,10 @@ from config.base.validators import validate_name
 from tiers.models import Tier
 
 
+class UserAdminForm(PrivilegesForm, PlanForm):
+    pass
+
+
 class UserChangeList(GatehouseChangeList):
     def url_for_result(self, result: Any) -> str:
         return str(result.get_absolute_url())
@@ -34,7 +38,7 @@ class UserChangeList(GatehouseChangeList):
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
     row_actions = (ACTIONS["delete"], ACTIONS["restore"])
-    form = PrivilegesForm
+    form = UserAdminForm
     list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
         "is_active",
@@ -87,7 +91,10 @@ class UserAdmin(SoftDeleteAdmin):
     # --- Form ---
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        profile: tuple[Any, ...] = (None, {"fields": ("name", "username", "email", "tier")})
+        profile: tuple[Any, ...] = (
+            None,
+            {"fields": ("name", "username", "email", ("tier", "tier_until"), "billing_day")},
+        )
         if obj is None:
             return (profile,)
         return (

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -19,13 +21,50 @@ from ratelimits.pages.forms import MatchForm
 from ratelimits.rules import own_rules_of, owner_of_user
 from tiers.models import Tier
 
+NO_TIME = "Enter a valid date and time, for example 2027-01-31 00:00."
 
-class UserForm(LiveChoicesForm):
+
+def why_not_until(tier: Tier | None, until: datetime | None) -> str:
+    """Why a user can't be on the tier until then, as a sentence; empty if they can."""
+    if until is not None and until <= timezone.now():
+        return "Enter a time in the future."
+    return "Choose a tier, or clear this time." if until is not None and tier is None else ""
+
+
+class PlanForm(LiveChoicesForm):
+    """The tier of a user, until when they're on it, and their billing day."""
+
     class Meta:
         model = User
-        fields = ("name", "username", "email", "tier", "billing_day")
-        error_messages = {"billing_day": dict.fromkeys(("min_value", "max_value", "invalid"), DAY_OF_MONTH)}
+        fields: Sequence[str] = ("tier", "tier_until", "billing_day")
+        error_messages = {
+            "billing_day": dict.fromkeys(("min_value", "max_value", "invalid"), DAY_OF_MONTH),
+            "tier_until": {"invalid": NO_TIME},
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if "billing_day" in self.fields:
+            self.fields["billing_day"].required = False  # a script that leaves it out means the first
+
+    def clean_billing_day(self) -> int:
+        day: int | None = self.cleaned_data["billing_day"]
+        return self.instance.billing_day if day is None else day
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if {"tier", "tier_until"} & set(self.changed_data) and not {"tier", "tier_until"} & self.errors.keys():
+            reason = why_not_until(data.get("tier"), data.get("tier_until"))
+            if reason:
+                self.add_error("tier_until", reason)
+        return data
+
+
+class UserForm(PlanForm):
+    class Meta(PlanForm.Meta):
+        fields: Sequence[str] = ("name", "username", "email", *PlanForm.Meta.fields)
         widgets = {
+            "tier_until": TimeInput(),
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "username": forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
             "email": forms.EmailInput(attrs={"autocomplete": "off"}),
@@ -33,15 +72,10 @@ class UserForm(LiveChoicesForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["billing_day"].required = False  # a script that leaves it out means the first
         tier: Any = self.fields["tier"]
         tier.empty_label = "No tier (the default limit applies)"
         if self.instance.pk is None:
             tier.initial = Tier.objects.default()
-
-    def clean_billing_day(self) -> int:
-        day: int | None = self.cleaned_data["billing_day"]
-        return self.instance.billing_day if day is None else day
 
 
 class UserEditForm(EditForm, UserForm):
@@ -98,7 +132,7 @@ class TierForm(StaleGuard, ActionForm):
         widget=TimeInput(),
         label="Tier until",
         help_text="UTC. Afterwards the user is on the default tier. Empty: no end.",
-        error_messages={"invalid": "Enter a valid date and time, for example 2027-01-31 00:00."},
+        error_messages={"invalid": NO_TIME},
     )
 
     def __init__(self, data: Any, *, row: User) -> None:
@@ -107,11 +141,9 @@ class TierForm(StaleGuard, ActionForm):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        until = data.get("tier_until")
-        if until is not None and until <= timezone.now():
-            self.add_error("tier_until", "Enter a time in the future.")
-        elif until is not None and data.get("tier") is None and "tier" not in self.errors:
-            self.add_error("tier_until", "Choose a tier, or clear this time.")
+        reason = why_not_until(data.get("tier"), data.get("tier_until")) if "tier" not in self.errors else ""
+        if reason:
+            self.add_error("tier_until", reason)
         return data
 
     @property
