@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_POST
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.staff.actions import BULK_ACTIONS, UNDO_ACTIONS, MoveToTier
+from accounts.staff.actions import BULK_ACTIONS, UNDO_ACTIONS, MoveToTier, limits_of, with_limits
 from accounts.staff.filters import UserFilter
 from config.base.actions import Action, ActionView, SelectionForm, SelectionView, UndoView
 from config.base.filters import query_without
 from config.base.views import staff_required
 from tiers.models import Tier
+
+MAX_TIERS = 50
 
 
 @method_decorator(staff_required("accounts.view_user"), name="dispatch")
@@ -25,6 +30,20 @@ class UserActionView(ActionView):
 
     def page_url(self, page: str, row: User | None = None) -> str:
         return reverse(f"users:{page}", args=[row.pk] if row else [])
+
+
+class UserTierView(UserActionView):
+    """Shows the limits of each tier beside the choice, and those that the user has afterwards."""
+
+    template_name = "accounts/staff/tier.html"
+
+    def ask(self, form: forms.Form, count: int, status: int = 0, **context: Any) -> HttpResponse:
+        tiers = with_limits(Tier.objects.live())[:MAX_TIERS]
+        limits = [(tier, limits_of(tier)) for tier in (*tiers, None)]
+        return super().ask(form, count, status, tiers=limits, now=self.row.effective_tier, **context)
+
+    def get_success_url(self) -> str:
+        return f"{super().get_success_url()}#effective-limits"
 
 
 class UserUndoView(UndoView, UserActionView):

@@ -16,9 +16,25 @@ from config.base.actions import Action, Outcome
 from config.base.history import Author
 from config.base.text import counted
 from config.base.undo import former_of
+from ratelimits.models import RateLimit
+from ratelimits.rules import default_budget
 from tiers.models import Tier
 
+MAX_LIMITS = 10
 NO_OLD_SESSIONS = "Previous sessions stay signed out."
+
+
+def with_limits(tiers: Any) -> Any:
+    limits = RateLimit.objects.live().order_by("path", "method", "period")
+    return tiers.prefetch_related(models.Prefetch("rate_limits", limits, to_attr="live_limits"))
+
+
+def limits_of(tier: Any) -> str:
+    """Of one of `with_limits`, or None: “GET /orders/* 100 per minute, everything else 60 per minute”."""
+    limits = tier.live_limits if tier is not None else []
+    words = [f"{limit.requests} {limit.in_words}" for limit in limits[:MAX_LIMITS]]
+    more = [f"{len(limits) - MAX_LIMITS} more"] if len(limits) > MAX_LIMITS else []
+    return ", ".join([*words, *more, f"everything else {default_budget('').in_words}"])
 
 
 def counted_keys(keys: Any) -> str:
@@ -151,7 +167,9 @@ class MoveToTier(UserAction):
 
     def effects(self, rows: UserQuerySet) -> list[str]:
         tiers = rows.order_by().values("tier__name").annotate(total=models.Count("pk")).order_by("-total")
-        return [f"{counted(row['total'], 'user')} from {row['tier__name'] or 'no tier'}" for row in tiers]
+        moved = [f"{counted(row['total'], 'user')} from {row['tier__name'] or 'no tier'}" for row in tiers]
+        tier = with_limits(Tier.objects.filter(pk=self.tier.pk)).first() if self.tier else None
+        return [*moved, f"Their rate limits will be: {limits_of(tier)}. Own rate limits of a user stay."]
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         return services.set_tier(rows, author, self.tier)

@@ -4,7 +4,7 @@ from django.urls import path
 
 from accounts.staff import views as staff_views
 from accounts.staff.access_views import user_access
-from accounts.staff.action_views import UserActionView, UserBulkView, UserUndoView
+from accounts.staff.action_views import UserActionView, UserBulkView, UserTierView, UserUndoView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
 from accounts.staff.import_views import user_import
 from accounts.staff.limit_views import user_top_up
@@ -30,6 +30,7 @@ urlpatterns = [
     path("<int:pk>/picture/", staff_views.user_picture, name="picture"),
     *(
         path(f"<int:pk>/{action.name}/", UserActionView.as_view(action=action), name=action.name)
-        for action in (*ACTIONS.values(), ChangeTier(), Erase())
+        for action in (*ACTIONS.values(), Erase())
     ),
+    path("<int:pk>/tier/", UserTierView.as_view(action=ChangeTier()), name="tier"),
 ]

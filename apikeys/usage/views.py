@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
@@ -162,11 +162,18 @@ def what_if(request: HttpRequest) -> HttpResponse:
         "limit": limit if limit.pk else None,
         "days": DAYS,
         "most": MAX_EVENTS,
+        # What else the form of the rate limit sent: it can be saved from here.
+        "kept": kept_fields(request.POST, form),
     }
     if given is not None and form.is_valid():
         result = replay(form.instance)
         context |= {"replay": result, "words": form.instance.in_words, "worst": most_denied(result)}
     return staff_render(request, "apikeys/usage/what_if.html", context)
+
+
+def kept_fields(posted: QueryDict, form: WhatIfForm) -> list[tuple[str, str]]:
+    own = {name for bound in form for name in (bound.html_name, f"{bound.html_name}_unit")} | {"csrfmiddlewaretoken"}
+    return [(name, value) for name, values in posted.lists() if name not in own for value in values]
 
 
 def most_denied(result: Replay) -> list[tuple[User, int]]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apikeys.models import APIKey, KeyUsage
 from ratelimits.models import RateLimit
-from tests.pages import text_of
+from tests.pages import fields_of, opened, text_of
 from tests.rows import make_limit
 
 URL = "/admin/ratelimits/what-if/"
@@ -148,3 +148,36 @@ def test_only_limits_in_requests_can_be_tried(staff_client, busy_alice):
     limit = RateLimit.objects.create(user=busy_alice, path="/orders", limit=5, unit="tokens", window="month")
     page = staff_client.get(URL, {"limit_id": limit.pk, **own(busy_alice, window="month")})
     assert "You can only try rate limits in requests." in text_of(page)
+
+
+# --- From the form of a limit, and back to it ---
+
+
+def test_the_form_of_a_limit_is_saved_from_here_with_all_that_was_typed(staff_client, busy_alice, free):
+    limit = make_limit(free, "/orders/{id}", name="old", limit=50)
+    url = f"/admin/ratelimits/ratelimit/{limit.pk}/change/"
+    typed = opened(staff_client, url) | {"name": "new", "mode": "observe", "limit": "7"}
+    page = staff_client.post(f"{URL}?limit_id={limit.pk}", typed).content.decode()
+    again = fields_of(page, "mode")
+    assert (again["name"], again["mode"], again["limit"]) == (["new"], ["observe"], ["7"])
+    page = staff_client.post(f"{URL}?limit_id={limit.pk}", again | {"limit": "5", "period": "1", "period_unit": "3600"})
+    assert page.context["replay"].denied_requests == 15
+    assert f'formaction="{url}"' in page.content.decode()
+    limit.refresh_from_db()
+    assert limit.name == "old"
+    staff_client.post(url, fields_of(page.content.decode(), "mode"))
+    limit.refresh_from_db()
+    assert (limit.name, limit.mode, limit.limit, limit.period) == ("new", "observe", 5, 3600)
+
+
+def test_a_new_limit_is_saved_from_here_too(staff_client, free):
+    add = "/admin/ratelimits/ratelimit/add/"
+    typed = opened(staff_client, add, "path") | {"tier": free.pk, "path": "/a", "limit": "7", "name": "new"}
+    page = staff_client.post(URL, typed).content.decode()
+    assert f'formaction="{add}"' in page
+    staff_client.post(add, fields_of(page, "mode"))
+    assert RateLimit.objects.get().name == "new"
+
+
+def test_without_the_form_of_a_limit_there_is_nothing_to_save(staff_client, free):
+    assert "Save rate limit" not in text_of(staff_client.get(URL, asked(free)))

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('apikeys', '0020_live_names'),
+        ('apikeys', '0021_denied'),
     ]
 
     operations = [

@@ -1,0 +1,60 @@
+"""/users/<pk>/tier/: the limits of each tier are shown before a user moves, and theirs afterwards."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.pages import text_of
+from tests.rows import make_limit
+from tiers.models import Tier
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_limits_of_each_tier_are_shown_before_and_those_of_the_user_after(staff_client, alice, free, pro):
+    make_limit(free, "/orders/*", limit=5)
+    make_limit(pro, "/orders/*", limit=500, method="GET")
+    make_limit(pro, "/gone").delete()
+    url = f"/users/{alice.pk}/tier/"
+    page = text_of(staff_client.get(url))
+    assert "/orders/* 5 per minute, everything else" in page
+    assert "GET /orders/* 500 per minute, everything else" in page
+    assert "/gone" not in page
+    assert page.count(">Now<") + page.count(">now<") == 1
+    response = staff_client.post(url, {"tier": pro.pk})
+    assert response["Location"] == f"/users/{alice.pk}/#effective-limits"
+    page = text_of(staff_client.get(f"/users/{alice.pk}/"))
+    assert 'id="effective-limits"' in page
+    assert "500 per minute" in page
+
+
+def test_very_many_limits_are_counted(staff_client, alice, free):
+    for number in range(12):
+        make_limit(free, f"/path{number:02}")
+    page = text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
+    assert "/path09" in page
+    assert "/path10" not in page
+    assert "2 more, everything else" in page
+
+
+def test_many_users_see_the_new_limits_before_they_move(staff_client, alice, pro):
+    make_limit(pro, "/orders/*", limit=500)
+    data = {"action": "tier", "tier": pro.pk, "pk": [alice.pk]}
+    assert "Their rate limits will be: /orders/* 500 per minute, everything" in text_of(
+        staff_client.post("/users/bulk/", data)
+    )
+    assert "Their rate limits will be: everything else" in text_of(
+        staff_client.post("/users/bulk/", data | {"tier": ""})
+    )
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_tiers(staff_client, alice):
+    counts = []
+    for number in range(4):
+        make_limit(Tier.objects.create(name=f"tier {number}"), f"/path{number}")
+        with CaptureQueriesContext(connection) as queries:
+            staff_client.get(f"/users/{alice.pk}/tier/")
+        counts.append(len(queries))
+    assert counts[1] == counts[3]
