@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys import services
-from apikeys.fields import NetworksField
-from apikeys.models import APIKey, KeyPermission, KeyState
+from apikeys.models import APIKey, KeyState
 from apikeys.pages.actions import Disable, Enable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows
-from apikeys.pages.staff_views import StaffActionView, StaffCreateView
+from apikeys.pages.staff_views import StaffCreateView, StaffKeyView
 from config.base.actions import Action
-from config.base.admin import PartInline, when
+from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.changelist import GatehouseChangeList
-from config.base.stale import EditForm
 from config.base.templatetags import badge
 from config.base.text import counted
+from config.base.views import reject_bad_values
 
 
 class KeyStateFilter(admin.SimpleListFilter):
@@ -49,25 +47,6 @@ class KeyChangeList(GatehouseChangeList):
             row.key.month_use = row.use  # type: ignore[attr-defined]
 
 
-class KeyForm(EditForm):
-    allowed_ips = NetworksField(
-        label="Allowed addresses",
-        required=False,
-        widget=admin.widgets.AdminTextareaWidget(attrs={"rows": 3, "class": "mono"}),
-        help_text="Addresses or networks, IPv4 or IPv6, one a line. Empty: from anywhere.",
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "metadata" in self.fields:
-            self.fields["metadata"].widget.attrs["rows"] = 3
-
-
-class KeyPermissionInline(PartInline):
-    model = KeyPermission
-    fields = ("action", "resource", "host")
-
-
 class DeleteKey(OwnerGuard, Delete):
     sentences = ("Usage is kept.", *Delete.sentences)
 
@@ -82,7 +61,6 @@ class RestoreKey(OwnerGuard, Restore):
 
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):
-    form = KeyForm
     list_display = ("key", "user", "state_column", "last_use", "use", "expires")
     list_filter = (
         KeyStateFilter,
@@ -97,9 +75,6 @@ class APIKeyAdmin(SoftDeleteAdmin):
     )  # fmt: skip
     search_help_text = "By name, owner, start of the secret or its last four characters."
     row_actions = (Disable(), Revoke(), DeleteKey(), RestoreKey())
-    inlines = (KeyPermissionInline,)
-    fields = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period", "metadata")
-    change_form_template = "admin/apikeys/apikey/change_form.html"
     change_list_template = "admin/apikeys/apikey/change_list.html"
     export_fields = (
         "id", "user", "name", "prefix", "last4", "is_active", "expires_at", "revoked_at", "revoked_reason",
@@ -113,11 +88,6 @@ class APIKeyAdmin(SoftDeleteAdmin):
     @property
     def undo_actions(self) -> Sequence[Action]:
         return (*self.row_actions, Enable())
-
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        # The window is the only choice. A script that leaves it out means a rolling one.
-        options["required"] = False
-        return super().formfield_for_choice_field(db_field, request, **options)
 
     # --- The list ---
 
@@ -152,33 +122,22 @@ class APIKeyAdmin(SoftDeleteAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or "edit" in obj.actions)
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except ValidationError as error:
-            # The key was revoked or deleted after the check.
-            self.tell(request, " ".join(error.messages), messages.ERROR)
-            return HttpResponseRedirect(request.path)
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if "edit" not in obj.actions:
-            raise ValidationError("This key was revoked or deleted, or has expired. Nothing was changed.")
-        super().save_model(request, obj, form, change)
-
-    def why_ended(self, request: HttpRequest, object_id: str) -> str:
-        reason = super().why_ended(request, object_id)
-        key = None if reason else self.get_object(request, unquote(object_id))
-        return reason or (services.why_not(key, "edit") if key is not None else "")
-
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        key = context["original"]  # adding has a page of its own
-        context |= {
-            "key": key,
-            "row": key_rows([key])[0],
-            "actions": StaffActionView(request=request).offered_actions(key),
-            "show_save_and_add_another": False,
-        }
-        return super().render_change_form(request, context, *args, **kwargs)
+    @reject_bad_values
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        key = self.get_object(request, unquote(object_id))
+        if key is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_view_or_change_permission(request, key):
+            raise PermissionDenied
+        restore = self.row_action("restore")
+        view = StaffKeyView.as_view(
+            may_edit=self.has_change_permission(request, key),
+            may_delete=self.has_delete_permission(request, key),
+            may_restore=key.deleted_at is not None
+            and restore.may(request.user, APIKey)
+            and self.may_touch(request.user, key),
+        )
+        return view(request, key_id=key.pk)
 
     @sensitive_variables()
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:

@@ -195,8 +195,8 @@ class TestEveryForm:
         monkeypatch.setattr(EditForm, "lock_row", late)
         assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
-        # The owner's key page locks its row before it reads.
-        assert len(calls) == (0 if page.url.startswith("/account/keys") else 2)
+        # The form of a key locks its row before it reads.
+        assert len(calls) == (0 if isinstance(page.row, APIKey) else 2)
 
 
 def opened_in(response, name):
@@ -424,110 +424,112 @@ class TestOwnKeyPermissions:
 
 class TestInlineRows:
     @pytest.fixture
-    def key(self, alice):
-        return make_key(alice, allow=("read /a", "read /b"))
+    def tier(self, pro):
+        for path in ("/a", "/b"):
+            make_limit(pro, path, limit=1, name=path[1:])
+        return pro
 
     @pytest.fixture
-    def url(self, key):
-        return ADMIN.format("apikeys/apikey", key.pk)
+    def url(self, tier):
+        return ADMIN.format("tiers/tier", tier.pk)
 
-    def held(self, key):
-        return {f"{row.action} {row.resource}" for row in KeyPermission.objects.filter(api_key=key)}
+    def held(self, tier):
+        return {f"{row.limit} {row.path}" for row in tier.rate_limits.live()}
 
     def row(self, fields, resource):
-        found = next(name for name, value in fields.items() if name.endswith("-resource") and value == [resource])
-        return found.removesuffix("resource")
+        found = next(name for name, value in fields.items() if name.endswith("-path") and value == [resource])
+        return found.removesuffix("path")
 
-    def test_a_row_that_was_removed_meanwhile_stays_away(self, staff_client, key, url):
+    def test_a_row_that_was_removed_meanwhile_stays_away(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").delete()
+        RateLimit.objects.filter(path="/a").delete()
         assert send(staff_client, url, fields, name="renamed").status_code == 302
-        assert (self.held(key), stored(key, "name")) == ({"read /b"}, "renamed")
+        assert (self.held(tier), stored(tier, "name")) == ({"1 /b"}, "renamed")
 
-    def test_a_row_that_was_changed_meanwhile_stays_so(self, staff_client, key, url):
+    def test_a_row_that_was_changed_meanwhile_stays_so(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        RateLimit.objects.filter(path="/a").update(limit=3)
         assert send(staff_client, url, fields, name="renamed").status_code == 302
-        assert self.held(key) == {"delete /a", "read /b"}
+        assert self.held(tier) == {"3 /a", "1 /b"}
 
-    def test_a_row_that_was_added_meanwhile_stays(self, staff_client, key, url):
+    def test_a_row_that_was_added_meanwhile_stays(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.create(api_key=key, action="create", resource="/c")
-        fields[self.row(fields, "/b") + "action"] = "update"
+        make_limit(tier, "/c", limit=4, name="c")
+        fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(key) == {"read /a", "update /b", "create /c"}
+        assert self.held(tier) == {"1 /a", "2 /b", "4 /c"}
 
-    def test_a_row_that_both_changed_is_told(self, staff_client, key, url, alice):
+    def test_a_row_that_both_changed_is_told(self, staff_client, tier, url, alice):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").update(action="delete")
-        Author(alice).record(key, CHANGE, note="Changed permission.")
-        fields[self.row(fields, "/a") + "action"] = "update"
+        RateLimit.objects.filter(path="/a").update(limit=3)
+        Author(alice).record(tier, CHANGE, note="Changed permission.")
+        fields[self.row(fields, "/a") + "limit"] = "2"
         response = staff_client.post(url, fields)
-        assert "alice changed a row to “delete /a” while you had this page open." in shown(response)
-        assert self.held(key) == {"delete /a", "read /b"}
+        assert "alice changed a row to “a” while you had this page open." in shown(response)
+        assert self.held(tier) == {"3 /a", "1 /b"}
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(key) == {"update /a", "read /b"}
+        assert self.held(tier) == {"2 /a", "1 /b"}
 
-    def test_both_made_the_same_of_a_row(self, staff_client, key, url):
+    def test_both_made_the_same_of_a_row(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").update(action="delete")
-        fields[self.row(fields, "/a") + "action"] = "delete"
+        RateLimit.objects.filter(path="/a").update(limit=3)
+        fields[self.row(fields, "/a") + "limit"] = "3"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(key) == {"delete /a", "read /b"}
+        assert self.held(tier) == {"3 /a", "1 /b"}
 
-    def test_a_row_to_remove_that_somebody_changed_is_told(self, staff_client, key, url):
+    def test_a_row_to_remove_that_somebody_changed_is_told(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").update(action="delete")
+        RateLimit.objects.filter(path="/a").update(limit=3)
         fields[self.row(fields, "/a") + "DELETE"] = "on"
         response = staff_client.post(url, fields)
-        assert "Somebody changed a row to “delete /a”" in shown(response)
+        assert "Somebody changed a row to “a”" in shown(response)
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(key) == {"read /b"}
+        assert self.held(tier) == {"1 /b"}
 
-    def test_a_row_to_remove_that_is_gone_is_no_matter(self, staff_client, key, url):
+    def test_a_row_to_remove_that_is_gone_is_no_matter(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").delete()
+        RateLimit.objects.filter(path="/a").delete()
         fields[self.row(fields, "/a") + "DELETE"] = "on"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(key) == {"read /b"}
+        assert self.held(tier) == {"1 /b"}
 
     def test_a_row_that_the_person_changed_and_somebody_removed_is_told_and_kept_to_be_added(
-        self, staff_client, key, url
+        self, staff_client, tier, url
     ):
         fields = opened(staff_client, url)
-        KeyPermission.objects.filter(resource="/a").delete()
-        fields[self.row(fields, "/a") + "action"] = "update"
+        RateLimit.objects.filter(path="/a").delete()
+        fields[self.row(fields, "/a") + "limit"] = "2"
         response = staff_client.post(url, fields)
-        assert "Somebody removed the row that is now “update /a”" in shown(response)
-        assert self.held(key) == {"read /b"}
+        assert "Somebody removed the row that is now “/a" in shown(response)
+        assert self.held(tier) == {"1 /b"}
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(key) == {"update /a", "read /b"}
+        assert self.held(tier) == {"2 /a", "1 /b"}
 
     @pytest.mark.parametrize("count", ["x", "", "-1"])
     def test_a_broken_count_is_no_crash(self, staff_client, url, count):
         fields = opened(staff_client, url)
-        assert send(staff_client, url, fields, **{"permissions-TOTAL_FORMS": count}).status_code < 400
+        assert send(staff_client, url, fields, **{"rate_limits-TOTAL_FORMS": count}).status_code < 400
 
-    def test_a_token_that_is_not_ours_brings_the_table_back(self, staff_client, key, url):
+    def test_a_token_that_is_not_ours_brings_the_table_back(self, staff_client, tier, url):
         fields = opened(staff_client, url)
-        response = send(staff_client, url, fields, **{f"permissions-{TOKEN}": "x", "name": "renamed"})
+        response = send(staff_client, url, fields, **{f"rate_limits-{TOKEN}": "x", "name": "renamed"})
         assert "We can't tell what this page looked like" in shown(response)
-        assert stored(key, "name") == "a key"
+        assert stored(tier, "name") == "pro"
 
-    def test_a_row_that_goes_between_check_and_saving_does_not_return(self, staff_client, key, url, monkeypatch):
+    def test_a_row_that_goes_between_check_and_saving_does_not_return(self, staff_client, tier, url, monkeypatch):
         fields = opened(staff_client, url)
         save, calls = StaleRows.save, []
 
         def late(formset, *args, **options):
             if not calls:
-                KeyPermission.objects.filter(resource="/a").delete()
+                RateLimit.objects.filter(path="/a").delete()
             calls.append(1)
             return save(formset, *args, **options)
 
         monkeypatch.setattr(StaleRows, "save", late)
-        fields[self.row(fields, "/b") + "action"] = "update"
+        fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(key) == {"update /b"} or calls == [1, 1]
+        assert self.held(tier) == {"2 /b"} or calls == [1, 1]
 
 
 def test_a_row_that_never_stands_still_is_given_up(rf):

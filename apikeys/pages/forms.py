@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,10 @@ from accounts.rights import why_not_change
 from apikeys.fields import ExpiryField, NetworksField
 from apikeys.models import KEY_WINDOWS, APIKey
 from apikeys.secrets import is_well_formed
-from apikeys.validators import normalize_name
+from apikeys.validators import normalize_metadata, normalize_name
 from config.base.access import AccessRule
 from config.base.actions import ActionForm
+from config.base.forms import StrictJSONField
 from config.base.models import uuid7
 from config.base.periods import PeriodFormField
 from config.base.picker import PickerForm, replace_value
@@ -43,7 +44,10 @@ SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period")
 
 
 class KeyForm(PickerForm):
-    """`key` is None for a new one."""
+    """What owners and staff enter, to create a key and to edit it. `key` is None for a new one."""
+
+    # The fields that are stored as they are.
+    stored_fields: Sequence[str] = SETTINGS
 
     name = forms.CharField(
         max_length=100,
@@ -89,7 +93,7 @@ class KeyForm(PickerForm):
     def initial_for(self, key: APIKey | None) -> dict[str, Any]:
         if key is None:
             return {"expiry": "90"}
-        return {name: getattr(key, name) for name in SETTINGS}
+        return {name: getattr(key, name) for name in self.stored_fields}
 
     def clean_name(self) -> str:
         return normalize_name(self.cleaned_data["name"])
@@ -117,7 +121,7 @@ class KeyForm(PickerForm):
 
     def settings(self) -> dict[str, Any]:
         """The values for the services: of an existing key, those that change. `permissions` is None if they don't."""
-        changed = {name for name in SETTINGS if self.key is None or name in self.changed_data}
+        changed = {name for name in self.stored_fields if self.key is None or name in self.changed_data}
         if changed & {"rate_limit", "rate_window"}:
             changed.add("rate_period")
         return {name: self.cleaned_data[name] for name in changed} | {"permissions": self.permissions}
@@ -185,7 +189,21 @@ class CreateKeyForm(KeyForm):
         return fields | {"expires_at": self.cleaned_data["expires_at"], "key_id": self.cleaned_data["form_token"]}
 
 
-class StaffCreateKeyForm(CreateKeyForm):
+class StaffKeyForm(KeyForm):
+    metadata = StrictJSONField(
+        required=False,
+        initial=dict,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
+        help_text="Your notes, as a JSON object. The owner doesn't see them.",
+    )
+    stored_fields = (*SETTINGS, "metadata")
+
+    def clean_metadata(self) -> dict[str, Any]:
+        given = self.cleaned_data["metadata"]
+        return normalize_metadata({} if given is None else given)
+
+
+class StaffCreateKeyForm(StaffKeyForm, CreateKeyForm):
     owner = forms.CharField(
         label="Owner",
         max_length=254,

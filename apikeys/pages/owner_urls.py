@@ -13,7 +13,7 @@ urlpatterns = [
     path("undo/", views.OwnerUndoView.as_view(), name="undo"),
     path("new/", views.OwnerCreateView.as_view(), name="create"),
     path("<uuid:key_id>/", views.KeyDetailView.as_view(), name="detail"),
-    path("<uuid:key_id>/edit/", views.KeyEditView.as_view(), name="edit"),
+    path("<uuid:key_id>/edit/", views.OwnerEditView.as_view(), name="edit"),
     *(
         path(f"<uuid:key_id>/{action.name}/", views.OwnerActionView.as_view(action=action), name=action.name)
         for action in ACTIONS

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.views import View
 
-from apikeys import services
-from apikeys.models import APIKey
 from apikeys.pages.actions import ACTIONS
-from apikeys.pages.forms import KeyForm
 from apikeys.pages.mixins import OwnerKeysMixin
 from apikeys.pages.rows import key_rows
-from apikeys.pages.views import CreateKeyView, KeyActionView, status_of
-from config.base.actions import UndoView, add_errors
-from config.base.history import Author
+from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView
+from config.base.actions import UndoView
 
 PAGE_SIZE = 25
 TABS = (("in_use", "In use"), ("ended", "Revoked or expired"))
@@ -52,33 +44,8 @@ class KeyDetailView(OwnerView):
         return self.page("apikeys/pages/owner_detail.html", key=key, row=key_rows([key])[0], title=key.name)
 
 
-class KeyEditView(OwnerView):
-    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
-        key = self.get_object()
-        if reason := services.why_not(key, "edit"):
-            messages.error(request, reason)
-            return redirect(self.page_url("detail", key))
-        return self.show(key, KeyForm(key=key))
-
-    def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
-        key = self.get_object()
-        with transaction.atomic():
-            services.lock(key)
-            locked = self.get_object()
-            form = KeyForm(request.POST, key=locked)
-            if form.is_valid():
-                try:
-                    services.edit_key(locked, Author(request.user, request), **form.settings())
-                except ValidationError as error:
-                    add_errors(form, error)
-                else:
-                    messages.success(request, f"API key “{locked.name}” saved.")
-                    return redirect(self.page_url("detail", locked))
-        return self.show(key, form)
-
-    def show(self, key: APIKey, form: KeyForm) -> HttpResponse:
-        title = f"Edit “{key.name}”"
-        return self.page("apikeys/pages/key_form.html", status_of(form), form=form, key=key, title=title)
+class OwnerEditView(OwnerKeysMixin, EditKeyView):
+    pass
 
 
 class OwnerActionView(OwnerKeysMixin, KeyActionView):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -13,14 +14,15 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_safe
 
+from apikeys import services
 from apikeys.decision.imported import SlowHashesBusyError, take_over
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages import hygiene
 from apikeys.pages.actions import BULK_ACTIONS, Disable
-from apikeys.pages.forms import FindForm, StaffCreateKeyForm
+from apikeys.pages.forms import FindForm, KeyForm, StaffCreateKeyForm, StaffKeyForm
 from apikeys.pages.mixins import StaffKeysMixin
 from apikeys.pages.rows import key_rows
-from apikeys.pages.views import CreateKeyView, KeyActionView, status_of
+from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView, status_of
 from config.base.actions import SelectionView
 from config.base.views import staff_required
 
@@ -52,6 +54,41 @@ class HygieneView(StaffKeysMixin, View):
 
 class StaffActionView(StaffKeysMixin, KeyActionView):
     pass
+
+
+class StaffKeyView(StaffKeysMixin, EditKeyView):
+    """The page of a key in the admin: what staff came for, then the form if it can be changed."""
+
+    form_class = StaffKeyForm
+    template_name = "apikeys/pages/staff_key.html"
+    via = "admin"
+    may_edit = may_delete = may_restore = False
+
+    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = self.get_object()
+        return self.show(key, self.form_class(key=key) if self.may_edit else None)
+
+    def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = self.get_object()
+        if key.deleted_at is not None:
+            return self.refuse(key, "This API key was deleted meanwhile. Nothing was saved.")
+        if reason := services.why_not(key, "edit"):
+            return self.refuse(key, f"{reason} Nothing was saved.")
+        if not self.may_edit:
+            raise PermissionDenied
+        return super().post(request, key_id)
+
+    def show(self, key: APIKey, form: KeyForm | None) -> HttpResponse:
+        return self.page(
+            self.template_name,
+            status_of(form) if form is not None else 200,
+            form=form,
+            key=key,
+            row=key_rows([key])[0],
+            title=key.name,
+            may_delete=self.may_delete,
+            may_restore=self.may_restore,
+        )
 
 
 class StaffCreateView(StaffKeysMixin, CreateKeyView):

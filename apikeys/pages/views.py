@@ -1,14 +1,18 @@
-"""Pages that owners and staff share: create a key, and do something with one.
+"""Pages that owners and staff share: create a key, edit it, and do something with one.
 
 A secret is only ever in the response to the POST that creates it: no redirect, session or message has it.
 """
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django import forms
+from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.debug import sensitive_variables
@@ -16,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from apikeys import services
 from apikeys.models import APIKey
 from apikeys.pages.actions import Rotated
-from apikeys.pages.forms import CreateKeyForm
+from apikeys.pages.forms import CreateKeyForm, KeyForm
 from apikeys.pages.mixins import KeysMixin
 from config.base.actions import ActionForm, ActionView, Outcome, add_errors
 from config.base.history import Author
@@ -79,3 +83,38 @@ class CreateKeyView(KeysMixin, View):
 
     def show_created(self, key: APIKey) -> HttpResponse:
         return self.page("apikeys/pages/already_created.html", 409, key=key, title="This key was already created")
+
+
+class EditKeyView(KeysMixin, View):
+    http_method_names = ["get", "head", "post"]
+    form_class = KeyForm
+    template_name = "apikeys/pages/key_form.html"
+    via = ""  # for the history
+
+    def get(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = self.get_object()
+        reason = services.why_not(key, "edit")
+        return self.refuse(key, reason) if reason else self.show(key, self.form_class(key=key))
+
+    def refuse(self, key: APIKey, reason: str) -> HttpResponse:
+        messages.error(self.request, reason)
+        return redirect(self.page_url("detail", key))
+
+    def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
+        key = self.get_object()
+        with transaction.atomic():
+            services.lock(key)
+            locked = self.get_object()
+            form = self.form_class(request.POST, key=locked)
+            if form.is_valid():
+                try:
+                    services.edit_key(locked, Author(request.user, request, self.via), **form.settings())
+                except ValidationError as error:
+                    add_errors(form, error)
+                else:
+                    messages.success(request, f"API key “{locked.name}” saved.")
+                    return redirect(self.page_url("detail", locked))
+        return self.show(key, form)
+
+    def show(self, key: APIKey, form: KeyForm) -> HttpResponse:
+        return self.page(self.template_name, status_of(form), form=form, key=key, title=f"Edit “{key.name}”")

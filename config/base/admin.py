@@ -301,40 +301,6 @@ class RowFormSet(StaleRows):
                 except ValidationError as error:
                     form.add_error(None, error)
 
-    def add_fields(self, form: Any, index: int | None) -> None:
-        super().add_fields(form, index)
-        # Table cells have no labels.
-        for field in form.fields.values():
-            field.widget.attrs.setdefault("aria-label", str(field.label))
-
-
-class GatehouseTabularInline(admin.TabularInline):  # type: ignore[type-arg]
-    formset = RowFormSet
-    extra = 0
-
-
-class PartInline(GatehouseTabularInline):
-    """Rows that are a part of their parent: who may change the parent may change them."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.may_change(request, obj)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.parent_admin.has_view_permission(request, obj)
-
-    def may_change(self, request: HttpRequest, parent: Any) -> bool:
-        return self.parent_admin.has_change_permission(request, parent)
-
-    @property
-    def parent_admin(self) -> admin.ModelAdmin[Any]:
-        return self.admin_site.get_model_admin(self.parent_model)
-
 
 class ReadOnlyAdmin(GatehouseModelAdmin):
     has_history = False

@@ -66,7 +66,8 @@ class AdminActionView(ActionView):
     def page_url(self, page: str, row: Any = None) -> str:
         if page == "list":
             return str(self.model_admin.list_url)
-        return str(self.model_admin.url("change" if page == "detail" else page, row.pk))
+        rows = [row.pk] if row is not None else []
+        return str(self.model_admin.url("change" if page == "detail" else page, *rows))
 
     def get_success_url(self) -> str:
         return self.get_list_url() if self.action.name == "delete" else super().get_success_url()

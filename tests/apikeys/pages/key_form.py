@@ -1,20 +1,17 @@
-"""The data of a key's form in the admin, as a browser sends it."""
+"""The data of a key's form, as a browser sends it from the page of a key in the admin."""
 
 from __future__ import annotations
 
+from config.base.access import Permission
+from config.base.picker import rows_of
 
-def filled_in(key, *new, stored=None, **changes):
-    """The key's current values, its permissions when the page was opened (`stored`; default: all), new ones, and changes."""
-    rows = list(key.permissions.order_by("pk")) if stored is None else stored
+
+def filled_in(key, *new, **changes):
+    """The key's current values, its permissions and new ones as (action, resource), and changes."""
+    held = [row.permission for row in key.permissions.order_by("pk")]
+    rows = rows_of([*held, *(Permission(*permission) for permission in new)])
     data = {"name": key.name, "allowed_ips": "", "rate_limit": "", "rate_period": "", "metadata": "{}"}
-    data |= {"permissions-TOTAL_FORMS": len(rows) + len(new), "permissions-INITIAL_FORMS": len(rows)}
+    data |= {"allow": "listed", "permissions-TOTAL_FORMS": len(rows), "permissions-INITIAL_FORMS": len(rows)}
     for number, row in enumerate(rows):
-        data |= cells(number, key, row.action, row.resource, row.pk)
-    for number, (action, resource) in enumerate(new, start=len(rows)):
-        data |= cells(number, key, action, resource, "")
+        data |= {f"permissions-{number}-{name}": value for name, value in row.items()}
     return data | changes
-
-
-def cells(number, key, action, resource, pk):
-    row = {"id": pk, "api_key": key.pk, "action": action, "resource": resource}
-    return {f"permissions-{number}-{name}": value for name, value in row.items()}
