@@ -49,3 +49,11 @@ document.querySelectorAll("form[data-once]").forEach((form) => {
 window.addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent);
 });
+
+// Says that what was typed isn't saved yet: beside the button of the form, for as long as it is open.
+document.querySelectorAll("form .submit-row, form [data-unsaved]").forEach((place) => {
+  const hint = place.matches("[data-unsaved]") ? place : place.appendChild(document.createElement("span"));
+  hint.className = "unsaved";
+  hint.setAttribute("role", "status");
+  place.closest("form").addEventListener("input", () => { hint.textContent = "Unsaved changes"; });
+});

@@ -62,5 +62,5 @@ def test_staff_set_it_in_the_admin(staff_client, alice):
     url = f"/admin/apikeys/apikey/{key.pk}/change/"
     staff_client.post(url, filled_in(key, rate_limit="5", rate_window="month", rate_period="60"))
     assert limit_of(key) == (5, "month", MAX_PERIOD)
-    staff_client.post(url, filled_in(key, rate_limit="5", rate_window="", rate_period="60"))
+    staff_client.post(url, filled_in(key, rate_limit="5", rate_window="rolling", rate_period="60"))
     assert limit_of(key) == (5, "rolling", 60)

@@ -9,10 +9,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 
-from apikeys.models import KeyPermission
 from config.base.admin import inline_note
 from config.base.history import CHANGE, Author, describe
-from tests.rows import make_key, make_staff
+from tests.pages import opened
+from tests.rows import make_key, make_limit, make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db
@@ -58,25 +58,16 @@ def test_an_addition_tells_what_was_given(staff_client):
     assert {change["field"]: change["new"] for change in what.values} == {"name": "pro", "description": "For teams"}
 
 
-def test_inline_rows_are_told(staff_client, alice):
-    key = make_key(alice, "k")
-    permission = key.permissions.get()
-    data = {
-        "name": "k", "is_active": "on", "allowed_ips": "", "metadata": "{}",
-        "permissions-TOTAL_FORMS": "2", "permissions-INITIAL_FORMS": "1",
-        "permissions-0-id": permission.pk, "permissions-0-api_key": key.pk,
-        "permissions-0-action": "read", "permissions-0-resource": "/orders/*",
-        "permissions-1-api_key": key.pk, "permissions-1-action": "create", "permissions-1-resource": "orders",
-    }  # fmt: skip
-    url = f"/admin/apikeys/apikey/{key.pk}/change/"
-    assert staff_client.post(url, data).status_code == 302
-    assert KeyPermission.objects.count() == 2
-    (what,) = entries(key)
-    assert "Added permission “create orders”." in what.summary
-    assert "Changed permission “read /orders/*”." in what.summary
-    data |= {"permissions-TOTAL_FORMS": "1", "permissions-0-DELETE": "on"}
-    staff_client.post(url, data)
-    assert "Removed permission" in entries(key)[-1].summary
+def test_inline_rows_are_told(staff_client, pro):
+    make_limit(pro, "/a", name="a")
+    url = f"/admin/tiers/tier/{pro.pk}/change/"
+    form = opened(staff_client, url) | {"rate_limits-0-limit": "77"}
+    staff_client.post(url, form | {"rate_limits-1-path": "/b", "rate_limits-1-limit": "5", "rate_limits-1-name": "b"})
+    (what,) = entries(pro)
+    assert "Added rate limit “b”." in what.summary
+    assert "Changed rate limit “a”." in what.summary
+    staff_client.post(url, opened(staff_client, url) | {"rate_limits-0-DELETE": "on"})
+    assert "Removed rate limit “a”." in entries(pro)[-1].summary
 
 
 def test_removed_groups_are_told(staff_client):
