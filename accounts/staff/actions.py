@@ -34,7 +34,13 @@ def limits_of(tier: Any) -> str:
     limits = tier.live_limits if tier is not None else []
     words = [f"{limit.requests} {limit.in_words}" for limit in limits[:MAX_LIMITS]]
     more = [f"{len(limits) - MAX_LIMITS} more"] if len(limits) > MAX_LIMITS else []
-    return ", ".join([*words, *more, f"everything else {default_budget('').in_words}"])
+    default = f"{'everything else' if words else 'everything'} {default_budget('').in_words}"
+    return ", ".join([*words, *more, *([] if any(map(is_for_everything, limits)) else [default])])
+
+
+def is_for_everything(limit: RateLimit) -> bool:
+    """Whether each request meets this limit or a more specific one, so the default never applies."""
+    return limit.path == "/*" and not (limit.method or limit.host or limit.overall)
 
 
 def counted_keys(keys: Any) -> str:

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from ratelimits.models import RateLimit
 from tests.pages import text_of
 from tests.rows import make_limit
 from tiers.models import Tier
@@ -30,6 +31,14 @@ def test_the_limits_of_each_tier_are_shown_before_and_those_of_the_user_after(st
     assert "500 per minute" in page
 
 
+def test_the_default_is_left_out_where_it_never_applies(staff_client, alice, free):
+    make_limit(free, "/*", limit=7, name="all")
+    page = text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
+    assert "<dd>/* 7 per minute</dd>" in page
+    RateLimit.objects.update(method="GET")
+    assert "GET /* 7 per minute, everything else" in text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
+
+
 def test_very_many_limits_are_counted(staff_client, alice, free):
     for number in range(12):
         make_limit(free, f"/path{number:02}")
@@ -45,9 +54,7 @@ def test_many_users_see_the_new_limits_before_they_move(staff_client, alice, pro
     assert "Their rate limits will be: /orders/* 500 per minute, everything" in text_of(
         staff_client.post("/users/bulk/", data)
     )
-    assert "Their rate limits will be: everything else" in text_of(
-        staff_client.post("/users/bulk/", data | {"tier": ""})
-    )
+    assert "Their rate limits will be: everything " in text_of(staff_client.post("/users/bulk/", data | {"tier": ""}))
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_tiers(staff_client, alice):
