@@ -76,6 +76,19 @@ def test_the_picker_appears_when_it_applies_and_grows(open_page):
     assert [str(row) for row in KeyPermission.objects.all()] == ["read /orders/*"]
 
 
+def test_fields_appear_when_they_apply_and_a_changed_form_says_so(open_page):
+    page = open_page("/account/keys/new/")
+    assert not page.locator("#id_expires_at").is_visible()
+    assert page.locator(".unsaved").inner_text() == ""
+    page.select_option("#id_expiry", "custom")
+    assert page.locator("#id_expires_at").is_visible()
+    assert page.locator(".unsaved").inner_text() == "Unsaved changes"
+    page.click("text=Allowed addresses and rate limit")
+    assert page.locator("#id_rate_period_0").is_visible()
+    page.select_option("#id_rate_window", "week")
+    assert not page.locator("#id_rate_period_0").is_visible()
+
+
 @pytest.mark.parametrize("path", ["/account/keys/", "/account/keys/new/", "/account/usage/"])
 def test_pages_break_no_security_policy_and_fit_a_phone(open_page, path):
     page = open_page(path, width=375)
