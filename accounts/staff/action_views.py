@@ -46,6 +46,7 @@ class UserTierView(UserActionView):
         return f"{super().get_success_url()}#effective-limits"
 
 
+@method_decorator(staff_required("accounts.view_user"), name="dispatch")
 class UserUndoView(UndoView, UserActionView):
     undo_actions = UNDO_ACTIONS
 
