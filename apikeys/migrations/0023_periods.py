@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('apikeys', '0021_denied'),
+        ('apikeys', '0022_partitioned_usage'),
     ]
 
     operations = [
