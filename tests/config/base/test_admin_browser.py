@@ -130,7 +130,7 @@ def test_a_page_works_without_javascript(visit, site):
     with visit(root, javascript=False) as page:
         page.goto("/admin/tiers/tier/")
         page.get_by_role("link", name="Create tier").click()
-        page.get_by_label("Name").fill("made without a script")
+        page.locator("#id_name").fill("made without a script")
         page.get_by_role("button", name="Save", exact=True).click()
         assert page.locator(".messagelist .success").is_visible()
         page.get_by_role("link", name="made without a script").first.click()
@@ -165,7 +165,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         page.goto("/admin/")
         page.locator(".sidebar").get_by_role("link", name="Tiers").click()
         page.get_by_role("link", name="Create tier").click()
-        page.get_by_label("Name").fill("pro")
+        page.locator("#id_name").fill("pro")
         page.get_by_role("button", name="Save and continue editing").click()
         page.get_by_label("Description").fill("For teams")
         page.get_by_role("button", name="Save", exact=True).click()

@@ -150,3 +150,12 @@ def test_what_if_takes_seconds_from_a_link_and_units_from_its_form(staff_client,
 
 def test_the_tag_for_templates_needs_no_number():
     assert Template("{% load gatehouse %}{{ x|period }}").render(Context({"x": None})) == ""
+
+
+def test_the_limit_of_a_tier_is_changed_for_one_user_with_its_period(staff_client, alice, free):
+    limit = make_limit(free, "/search", limit=5, period=10)
+    url = f"/users/{alice.pk}/limits/add/?from={limit.pk}"
+    form = opened(staff_client, url, "path")
+    assert (form["period"], form["period_unit"]) == (["10"], ["1"])
+    staff_client.post(url, form | {"limit": "50"})
+    assert alice.rate_limits.get().in_words == "50 per 10 seconds"
