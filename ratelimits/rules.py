@@ -97,8 +97,8 @@ def compiled(rows: Iterable[Any], *, own: bool = False) -> Rules:
 
 @lru_cache(maxsize=1024)
 def own_rules(rows: str) -> Rules:
-    """rows: the user's own limits that are in force, in JSON."""
-    return compiled(sorted(json.loads(rows), key=by_period), own=True)
+    """rows: the user's own limits that are in force, as lists in JSON with commas between them."""
+    return compiled(sorted(json.loads(f"[{rows}]"), key=by_period), own=True)
 
 
 def by_period(row: list[Any]) -> tuple[int, int]:

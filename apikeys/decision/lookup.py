@@ -53,7 +53,7 @@ class KeyRecord(NamedTuple):
     tier_id: int | None
     tier_name: str | None
     billing_day: int
-    # The owner's own rate limits that are in force, in JSON.
+    # The owner's own rate limits that are in force, as lists in JSON with commas between them.
     own_limits: str | None
     # Each as “action resource” or “action resource at host”.
     permissions: Sequence[str]
@@ -84,28 +84,47 @@ SELECT k.secret_hash, k.previous_hash,
        k.rate_limit, k.rate_period, k.rate_window, k.allowed_ips,
        u.id, u.username, u.is_active, u.deleted_at IS NULL,
        t.id, t.name, u.billing_day, {own_limits}, {permissions}, {access}
-FROM api_keys k
-JOIN "user" u ON u.id = k.user_id
-LEFT JOIN tiers t ON t.deleted_at IS NULL AND t.id = CASE
-    WHEN u.tier_until <= :now THEN (SELECT d.id FROM tiers d WHERE d.name = :default_tier AND d.deleted_at IS NULL)
-    ELSE u.tier_id END
-WHERE k.deleted_at IS NULL AND ({condition})
+FROM api_keys k {user} {tier}
+WHERE k.deleted_at IS NULL AND {condition}
 """
+# The few keys first, then their owners by id. Left to choose, PostgreSQL reads up to thousands of users to find the one:
+# OFFSET 0 keeps a subquery as it is written, and CROSS JOIN the order of SQLite's.
+USER = {
+    "postgresql": """JOIN LATERAL (
+    SELECT id, username, is_active, deleted_at, tier_id, tier_until, billing_day
+    FROM "user" WHERE id = k.user_id OFFSET 0
+) u ON true""",
+    "sqlite": 'CROSS JOIN "user" u ON u.id = k.user_id',
+}
+TIER_ID = """CASE
+    WHEN u.tier_until <= :now THEN (SELECT d.id FROM tiers d WHERE d.name = :default_tier AND d.deleted_at IS NULL)
+    ELSE u.tier_id END"""
+TIER = {
+    "postgresql": f"""LEFT JOIN LATERAL (
+    SELECT id, name FROM tiers WHERE deleted_at IS NULL AND id = {TIER_ID} OFFSET 0
+) t ON true""",
+    "sqlite": f"LEFT JOIN tiers t ON t.deleted_at IS NULL AND t.id = {TIER_ID}",
+}
 # Each as “action resource” or “action resource at host”.
 TEXT = "action || ' ' || resource || CASE host WHEN '' THEN '' ELSE ' at ' || host END"
 LIST = {
     "postgresql": "ARRAY(SELECT {text} FROM {table} WHERE {condition})",
     "sqlite": "(SELECT json_group_array({text}) FROM {table} WHERE {condition})",
 }
-OWN_LIMITS = """(
-    SELECT {aggregate} FROM rate_limits r
-    WHERE r.user_id = u.id AND r.deleted_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > :now)
-)"""
-AS_JSON = {
-    "postgresql": "json_agg(json_build_array({values}))::text",
-    "sqlite": "NULLIF(json_group_array(json_array({values})), '[]')",
+OWN_LIMITS = {
+    "postgresql": "array_to_string(ARRAY(SELECT json_build_array({values})::text {source}), ',')",
+    "sqlite": "(SELECT group_concat(json_array({values})) {source})",
 }
-ANY_OF = {"postgresql": "= ANY(:hashes::text[])", "sqlite": "IN (SELECT value FROM json_each(:hashes))"}
+OWN_LIMITS_SOURCE = """FROM rate_limits r
+    WHERE r.user_id = u.id AND r.deleted_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > :now)"""
+BY_SECRET = {
+    "postgresql": "(k.secret_hash = ANY(:hashes::text[]) OR k.previous_hash = ANY(:hashes::text[]))",
+    # With statistics in which no key has a previous secret, SQLite would read all keys for an OR.
+    "sqlite": """k.rowid IN (
+    SELECT f.rowid FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.secret_hash = h.value
+    UNION ALL SELECT f.rowid FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.previous_hash = h.value
+)""",
+}
 
 
 def find_keys(secrets: Collection[str]) -> dict[str, KeyRecord]:
@@ -138,8 +157,7 @@ def find_key_by_id(key_id: UUID) -> KeyRecord | None:
 
 @lru_cache(maxsize=2)
 def sql_by_secret(vendor: str) -> str:
-    any_of = ANY_OF[vendor]
-    return select(vendor, f"k.secret_hash {any_of} OR k.previous_hash {any_of}")
+    return select(vendor, BY_SECRET[vendor])
 
 
 @lru_cache(maxsize=2)
@@ -157,8 +175,15 @@ def select(vendor: str, condition: str) -> str:
     permissions = LIST[vendor].format(text=TEXT, table="key_permissions", condition="api_key_id = k.id")
     access = LIST[vendor].format(text=TEXT, table="tier_access", condition="tier_id = t.id")
     values = ", ".join(f'r."{column}"' for column in COLUMNS)
-    own_limits = OWN_LIMITS.format(aggregate=AS_JSON[vendor].format(values=values))
-    return SELECT.format(own_limits=own_limits, permissions=permissions, access=access, condition=condition)
+    own_limits = OWN_LIMITS[vendor].format(values=values, source=OWN_LIMITS_SOURCE)
+    return SELECT.format(
+        own_limits=own_limits,
+        permissions=permissions,
+        access=access,
+        user=USER[vendor],
+        tier=TIER[vendor],
+        condition=condition,
+    )
 
 
 def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -113,7 +113,7 @@ def test_the_look_up_and_the_models_read_the_same_rules(key, alice):
     own_limit(alice, "/c").delete()
     own_limit(alice, "/d", ends_at=timezone.now() - HOUR)
     found = lookup.find_keys([key.secret])[key.secret].own_limits
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in lookup.json.loads(found)]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in lookup.json.loads(f"[{found}]")]
     stored = RateLimit.objects.effective().order_by("period", "pk").values(*COLUMNS)
     assert sorted(rows, key=lambda row: (row["period"], row["id"])) == list(stored)
     assert len(rows) == 2
