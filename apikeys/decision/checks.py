@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from apikeys.addresses import within
@@ -98,8 +99,10 @@ def inquiry_of(facts: Facts, key: KeyRecord | None, anonymous_tier: TierRecord |
 
 def reason_to_deny(inquiry: Inquiry) -> str:
     """The reason of the first check that fails; empty if none does."""
-    checks = CHECKS if inquiry.anonymous_tier is None else ANONYMOUS_CHECKS
-    return next((reason for check in checks if (reason := check.deny(inquiry))), "")
+    for check in CHECKS if inquiry.anonymous_tier is None else ANONYMOUS_CHECKS:
+        if reason := check.deny(inquiry):
+            return reason
+    return ""
 
 
 # Each returns its reason to deny the request, or nothing.
@@ -158,12 +161,19 @@ def permitted(rules: Sequence[str], inquiry: Inquiry) -> bool:
 
 
 def permits(permission: str, inquiry: Inquiry) -> bool:
-    action, resource, *at_host = permission.split(" ")
+    action, resource, host = parts_of(permission)
     return (
         action in {"*", inquiry.action}
         and covers(resource, inquiry.resource or inquiry.path)
-        and (not at_host or host_matches(at_host[-1], inquiry.facts.host))
+        and (not host or host_matches(host, inquiry.facts.host))
     )
+
+
+@lru_cache(maxsize=4096)
+def parts_of(permission: str) -> tuple[str, str, str]:
+    """Action, resource and host, which is empty for any."""
+    action, resource, *at_host = permission.split(" ")
+    return action, resource, at_host[-1] if at_host else ""
 
 
 def covers(resource: str, asked: str) -> bool:

@@ -168,20 +168,25 @@ def run_on_postgresql(raw: psycopg.Connection[Any], sql: str, parameters: Mappin
 
 def as_text(value: Any) -> bytes | None:
     """A value as PostgreSQL reads it; a list as an array."""
-    if value is None:
-        return None
-    return str(array(value) if isinstance(value, list) else value).encode()
+    if isinstance(value, list):
+        return array(value).encode()
+    return None if value is None else str(value).encode()
 
 
 def array(values: list[Any]) -> str:
-    try:
-        joined = '","'.join(values)
-    except TypeError:  # not all are text
-        pass
+    # Most lists are long, and have numbers only, or texts with nothing to escape.
+    if values and isinstance(values[0], str):
+        try:
+            joined = '","'.join(values)
+        except TypeError:  # not all are text
+            pass
+        else:
+            if "\\" not in joined and joined.count('"') == 2 * len(values) - 2:
+                return f'{{"{joined}"}}'
     else:
-        # Most lists are long and have nothing to escape.
-        if values and "\\" not in joined and joined.count('"') == 2 * len(values) - 2:
-            return f'{{"{joined}"}}'
+        text = str(values)[1:-1]
+        if "'" not in text and '"' not in text:  # none is text
+            return f"{{{text.replace('None', 'NULL')}}}"
     return f"{{{','.join(map(element, values))}}}"
 
 
@@ -225,8 +230,9 @@ def moment(value: datetime) -> datetime | str:
     return value if vendor() == "postgresql" else str(value.replace(tzinfo=None))
 
 
-def identifier(value: UUID) -> UUID | str:
-    return value if vendor() == "postgresql" else value.hex
+def identifier(value: UUID) -> str:
+    """An id as both databases take it: SQLite holds ids without hyphens, and PostgreSQL reads them."""
+    return value.hex
 
 
 def listed(values: Iterable[str]) -> list[str] | str:

@@ -113,8 +113,15 @@ def hash_secret(secret: str, pepper: str | None = None) -> str:
 
     A fast hash is enough for 256 bits of entropy (OWASP ASVS 5.0, 6.5.2). With a slow one, wrong keys could use up the CPU.
     """
-    key = settings.API_KEY_PEPPERS[0] if pepper is None else pepper
-    return hmac.digest(key.encode(), secret.encode(), "sha256").hex()
+    digest = keyed(settings.API_KEY_PEPPERS[0] if pepper is None else pepper).copy()
+    digest.update(secret.encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=16)
+def keyed(pepper: str) -> hmac.HMAC:
+    """To be copied, which takes half the time of starting anew."""
+    return hmac.new(pepper.encode(), digestmod="sha256")
 
 
 def candidate_hashes(secret: str) -> dict[str, str]:
