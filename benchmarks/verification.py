@@ -17,9 +17,7 @@ Writes benchmarks/results/verification.json, and the table in docs/decision.md f
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import socket
 import statistics
 import subprocess
@@ -32,12 +30,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import replace_figures
+from benchmarks.report import ROOT, Rows, place_of, remember, write_table
 from benchmarks.verification_load import Target, flood, processor_times, used_since
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "verification.json"
-DOCUMENT = ROOT / "docs" / "decision.md"
 SHARE_OF_LOAD = 0.7
 CLIENTS = (8, 64, 256)
 OURS = ("-c", "python:benchmarks.gunicorn_settings")
@@ -79,11 +74,7 @@ def main() -> None:
         for target in targets:
             flood(target, 2, 64)  # warm caches, connections and prepared statements
         rows = [row for manner in MANNERS for row in measured(targets, options, *manner)]
-    place = ("PostgreSQL" if options.database else "SQLite") + (" and Redis" if options.redis else "")
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(known | {place: rows}, indent=1) + "\n")
-    write_table(known | {place: rows})
+    write(remember("verification", place_of(options.database, options.redis), rows))
 
 
 def parsed() -> argparse.Namespace:
@@ -98,24 +89,16 @@ def parsed() -> argparse.Namespace:
 
 
 def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
-    ours = {
-        "ENV_FILE": os.devnull,
-        "SECRET_KEY": "only-for-benchmarks-" + "x" * 50,
-        "API_KEY_PEPPERS": "only-for-benchmarks-" + "y" * 50,
-        "DATABASE_URL": options.database,
-        "REDIS_URL": options.redis,
-        "VAR_DIR": str(directory / "ours"),
-        "LOG_LEVEL": "WARNING",
-    }
+    ours = environment_of(options.database, options.redis, directory / "ours")
     yield serving(Target("empty view"), [*THEIRS, "benchmarks.empty_view"], {})
     yield ours_at(ROOT, "Gatehouse", [*OURS, "config.asgi"], ours, options)
     if options.before:
         # The earlier version has tables of its own, in a file or a database beside ours.
-        database = beside(options.database, "gatehouse_bench_before")
-        before = ours | {"VAR_DIR": str(directory / "before"), "DATABASE_URL": database}
+        database = beside(options.database, "before")
+        before = environment_of(database, options.redis, directory / "before")
         yield ours_at(Path(options.before), "before", [*THEIRS, "config.wsgi"], before, options)
     if not options.without_drf:
-        database = beside(options.database, "gatehouse_bench_drf") or f"sqlite:///{directory}/drf.sqlite3"
+        database = beside(options.database, "drf") or f"sqlite:///{directory}/drf.sqlite3"
         theirs = {"DATABASE_URL": database, "REDIS_URL": options.redis}
         key = python(["-m", "benchmarks.drf_project"], theirs)
         target = Target(
@@ -124,17 +107,33 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
         yield serving(target, [*THEIRS, "benchmarks.drf_project"], theirs)
 
 
+def environment_of(database: str, redis: str, directory: Path) -> dict[str, str]:
+    """How Gatehouse is configured for benchmarks. directory: for its files."""
+    return {
+        "ENV_FILE": os.devnull,
+        "SECRET_KEY": "only-for-benchmarks-" + "x" * 50,
+        "API_KEY_PEPPERS": "only-for-benchmarks-" + "y" * 50,
+        "DATABASE_URL": database,
+        "REDIS_URL": redis,
+        "VAR_DIR": str(directory),
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def keys_at(root: Path, environment: dict[str, str]) -> list[str]:
+    """Make keys in the database of this checkout."""
+    environment = environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
+    return python(["-c", MAKE_KEYS.replace("MANY", str(MANY))], environment, root).split()
+
+
 def ours_at(root: Path, name: str, command: list[str], environment: dict[str, str], options: argparse.Namespace) -> Any:
     python(["manage.py", "migrate", "-v0"], environment, root)
-    keys = python(
-        ["-c", MAKE_KEYS.replace("MANY", str(MANY))], environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}, root
-    )
     target = Target(
         name,
         "/authz/nginx",
         {"X-Original-Method": "GET", "X-Original-URI": "/orders/7", "X-Real-IP": "203.0.113.9"},
         "X-API-Key",
-        tuple(keys.split()),
+        tuple(keys_at(root, environment)),
         database=environment["DATABASE_URL"],
         redis=options.redis,
     )
@@ -142,15 +141,17 @@ def ours_at(root: Path, name: str, command: list[str], environment: dict[str, st
 
 
 def beside(url: str, name: str) -> str:
-    """A new database on the same PostgreSQL, for the tables of another project; empty for SQLite."""
+    """A new database on the same PostgreSQL, whose name begins with that in `url`; empty for SQLite."""
     if not url:
         return ""
     import psycopg
 
+    server, _, database = url.rpartition("/")
+    name = f"{database}_{name}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
-    return re.sub(r"/[^/]+$", f"/{name}", url)
+    return f"{server}/{name}"
 
 
 def python(arguments: list[str], environment: dict[str, str], root: Path = ROOT) -> str:
@@ -225,7 +226,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
-def write_table(results: dict[str, list[dict[str, Any]]]) -> None:
+def write(results: dict[str, Rows]) -> None:
     lines = [
         "| | requests/s | processor time per decision | p99 at 70 % load | rate to the empty view | to DRF, tuned |",
         "|---|---:|---:|---:|---:|---:|",
@@ -237,7 +238,7 @@ def write_table(results: dict[str, list[dict[str, Any]]]) -> None:
                 f"| {place}, {ours['manner']} | {ours['rate']:,} | {ours['microseconds']:,} µs | {ours['p99']} ms "
                 f"| {others['empty view']} | {others.get('DRF API key, tuned', '')} |"
             )
-    replace_figures(DOCUMENT, "benchmarks.verification", lines)
+    write_table("verification", lines)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,8 @@ def backends(url: str) -> set[int]:
         return set()
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         return {row[0] for row in rows}
 

@@ -1,0 +1,151 @@
+"""What do idle connections, and staff who browse, do to the p99 of decisions?
+
+    python -m benchmarks.conditions                                                    SQLite
+    python -m benchmarks.conditions --database postgres://… [--redis redis://…]
+
+64 clients ask at 70 % of the load that the server can take, in turns with nothing else, with 500 connections of which half have sent
+half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause. Two
+worker processes. A ratio is the median of the ratios of each round. The database named must be one that may be filled.
+
+Writes benchmarks/results/conditions.json, and the table in docs/decision.md from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.report import ROOT, Rows, place_of, remember, write_table
+from benchmarks.verification import OURS, SHARE_OF_LOAD, environment_of, ours_at, python
+from benchmarks.verification_load import Target, flood
+
+CLIENTS = 64
+CONNECTIONS = 500
+STAFF = 4
+PAGES = ("/users/", "/admin/usage/")
+ALONE = "nothing else"
+HALF_A_REQUEST = b"GET /authz/nginx HTTP/1.1\r\nHost: gatehouse\r\nX-Original-Met"
+SIGN_IN = """
+import django
+django.setup()
+from django.conf import settings
+from django.test import Client
+from accounts.models import User
+user = User.objects.filter(username="bench_staff").first() or User.objects.create_superuser(
+    "bench_staff", "bench_staff@example.com", None
+)
+client = Client()
+client.force_login(user)
+print(f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}")
+"""
+
+
+def main() -> None:
+    options = parsed()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # DEBUG, because without it sessions need HTTPS.
+        environment = environment_of(options.database, options.redis, directory) | {"DEBUG": "true"}
+        server = ours_at(ROOT, "Gatehouse", [*OURS, "config.asgi"], environment, options)
+        target = stack.enter_context(server)
+        cookie = python(["-c", SIGN_IN], environment | {"DJANGO_SETTINGS_MODULE": "config.settings"})
+        rows = measured(target, cookie, options)
+    write(remember("conditions", place_of(options.database, options.redis), rows))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
+    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=5, help="for each condition in each round")
+    return parser.parse_args()
+
+
+def measured(target: Target, cookie: str, options: argparse.Namespace) -> Rows:
+    address = urlsplit(target.url)
+    place = (str(address.hostname), int(address.port or 80))
+    flood(target, 2, CLIENTS)  # warm caches, connections and prepared statements
+    rate = statistics.median(flood(target, 3, CLIENTS).rate for _ in range(3))
+    pause = max(1, round(CLIENTS / (rate * SHARE_OF_LOAD) * 1000))
+    found: dict[str, list[float]] = {}
+    for _ in range(options.rounds):
+        for name, condition in conditions(place, cookie):
+            with condition:
+                found.setdefault(name, []).append(flood(target, options.seconds, CLIENTS, pause).p99)
+    rows: Rows = [
+        {
+            "condition": name,
+            "p99": round(statistics.median(values), 1),
+            "to alone": round(statistics.median(one / two for one, two in zip(values, found[ALONE], strict=True)), 2),
+        }
+        for name, values in found.items()
+    ]
+    print(*rows, sep="\n")
+    return rows
+
+
+def conditions(place: tuple[str, int], cookie: str) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+    yield ALONE, nullcontext()
+    yield f"{CONNECTIONS} idle or half-open connections", connected(place)
+    yield f"{STAFF} staff who browse", browsed(place, cookie)
+
+
+@contextmanager
+def connected(place: tuple[str, int]) -> Iterator[None]:
+    """Open for a turn only: the server closes a connection whose first request doesn't come."""
+    with ExitStack() as stack:
+        for number in range(CONNECTIONS):
+            connection = stack.enter_context(socket.create_connection(place))
+            if number % 2:
+                connection.sendall(HALF_A_REQUEST)
+        yield
+
+
+@contextmanager
+def browsed(place: tuple[str, int], cookie: str) -> Iterator[None]:
+    is_over = threading.Event()
+    statuses: set[int] = set()
+    threads = [threading.Thread(target=browse, args=(place, cookie, is_over, statuses)) for _ in range(STAFF)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    if statuses != {200}:
+        sys.exit(f"Pages were answered with {statuses}.")
+
+
+def browse(place: tuple[str, int], cookie: str, is_over: threading.Event, statuses: set[int]) -> None:
+    connection = http.client.HTTPConnection(*place)
+    while not is_over.is_set():
+        for page in PAGES:
+            connection.request("GET", page, headers={"Cookie": cookie})
+            response = connection.getresponse()
+            response.read()
+            statuses.add(response.status)
+    connection.close()
+
+
+def write(results: dict[str, Rows]) -> None:
+    lines = ["| | beside | p99 at 70 % load | to nothing else |", "|---|---|---:|---:|"]
+    for place, rows in results.items():
+        lines += [f"| {place} | {row['condition']} | {row['p99']} ms | {row['to alone']} |" for row in rows]
+    write_table("conditions", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Keep the results of benchmarks, and write their tables into docs/decision.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.documents import replace_figures
+
+ROOT = Path(__file__).resolve().parent.parent
+Rows = list[dict[str, Any]]
+
+
+def place_of(database: str, redis: str) -> str:
+    return ("PostgreSQL" if database else "SQLite") + (" and Redis" if redis else "")
+
+
+def remember(benchmark: str, place: str, rows: Rows) -> dict[str, Rows]:
+    """Write benchmarks/results/`benchmark`.json, and return all that it has now, by place."""
+    path = ROOT / "benchmarks" / "results" / f"{benchmark}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(exist_ok=True)
+    results: dict[str, Rows] = known | {place: rows}
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def write_table(benchmark: str, lines: Sequence[str]) -> None:
+    replace_figures(ROOT / "docs" / "decision.md", f"benchmarks.{benchmark}", lines)
