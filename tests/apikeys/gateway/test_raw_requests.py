@@ -23,9 +23,9 @@ def secret(alice):
     return make_key(alice).secret
 
 
-@pytest.fixture
-def server(tmp_path, secret):
-    with gatehouse(tmp_path, WEB_THREADS="2") as process:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, django_db_setup):
+    with gatehouse(tmp_path_factory.mktemp("gatehouse"), WEB_THREADS="2") as process:
         yield process
 
 
