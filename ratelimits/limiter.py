@@ -37,6 +37,8 @@ __all__ = [
     "store_name",
 ]
 
+# Seconds a hit waits at least for quotas beside Redis. They never fail open, and the usage row waits for their database anyway.
+QUOTA_TIMEOUT = 1.0
 # Hits between two sweeps, on average.
 SWEEP_EVERY = 250
 BREAKER_OPEN = StoreUnavailable("The breaker is open.")
@@ -194,7 +196,8 @@ def store_name() -> str:
 def make_store(name: str) -> Store:
     timeout = settings.RATE_LIMIT_STORE_TIMEOUT / 1000
     if name == "redis":
-        return SplitStore(RedisStore(settings.REDIS_URL, timeout=timeout), durable_store(timeout))
+        lasting = durable_store(max(timeout, QUOTA_TIMEOUT))
+        return SplitStore(RedisStore(settings.REDIS_URL, timeout=timeout), lasting)
     if name == "memory":
         return MemoryStore()
     return durable_store(timeout, name)

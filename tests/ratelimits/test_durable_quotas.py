@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from ratelimits.budgets import Budget, Charge, Counter, microseconds
-from ratelimits.limiter import Outcome, limiter
+from ratelimits.limiter import QUOTA_TIMEOUT, Outcome, limiter
+from ratelimits.limiter import make_store as make_limiter_store
 from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
@@ -120,6 +121,12 @@ def test_a_request_with_quotas_only_needs_no_redis(without_redis, settings):
     assert [(outcome.allowed, outcome.degraded) for outcome in outcomes] == [(False, True), (True, False)]
     # The denied one wasn't charged.
     assert remaining(outcomes[1]) == {"day": 2}
+
+
+def test_quotas_beside_redis_are_waited_for_longer_than_redis(settings, transactional_db):
+    settings.REDIS_URL, settings.RATE_LIMIT_STORE_TIMEOUT = redis_url(), 40
+    store = make_limiter_store("redis")
+    assert (store.short._timeout, store.lasting._timeout) == (0.04, QUOTA_TIMEOUT)
 
 
 def test_while_redis_fails_nothing_is_charged(durable):
