@@ -246,6 +246,20 @@ def disk_full(site):
 
 
 @contextmanager
+def disk_full_of_log(site):
+    """PostgreSQL can't even write its log, and ends. It's started when there is space again."""
+    with site.full_disk():
+        with suppress(psycopg.OperationalError):
+            while True:
+                site.postgresql.query("SELECT pg_switch_wal()")
+                time.sleep(0.1)
+        wait_until(lambda: not site.postgresql.is_running(), every=0.1)
+        time.sleep(LASTS)
+    site.postgresql.control("start")
+    yield
+
+
+@contextmanager
 def sqlite_locked(site):
     with sqlite3.connect(site.disk / "gatehouse.sqlite3", isolation_level=None, timeout=20) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -328,6 +342,12 @@ FAULTS = [
     Fault("The clock of the database steps forward by an hour", STEPPING, clock_stepped(HOUR)),
     Fault("The clock of the database steps back by two hours", STEPPING, clock_stepped(-2 * HOUR)),
     Fault("PostgreSQL's disk is full for 3 s", SMALL_POSTGRESQL, disk_full, "No space left"),
+    Fault(
+        "PostgreSQL ends because its log can't grow, and is started after 3 s",
+        SMALL_POSTGRESQL,
+        disk_full_of_log,
+        short_windows=False,
+    ),
     Fault("SQLite's disk is full for 3 s", SMALL_SQLITE, disk_full, "disk is full|disk I/O", in_ci=True),
     Fault("Another process locks SQLite for 3 s", SMALL_SQLITE, sqlite_locked),
 ]

@@ -33,6 +33,13 @@ class Cluster:
         log = self.directory / "log"
         self.run("pg_ctl", "-D", self.directory / "data", "-o", options, "-l", log, "-w", *arguments)
 
+    def is_running(self):
+        try:
+            self.run("pg_ctl", "-D", self.directory / "data", "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     def processes(self):
         """The ids of the server's process and of all that it has started."""
         main = (self.directory / "data" / "postmaster.pid").read_text().split()[0]

@@ -1,0 +1,24 @@
+"""The figures in docs/reliability.md are those of all faults, and keep the promises that stand above them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.apikeys.gateway.servers import ROOT
+from tests.faults.causes import FAULTS
+from tests.faults.watch import problems
+
+RESULTS = {result["fault"]: result for result in json.loads((ROOT / "benchmarks/results/faults.json").read_text())}
+
+
+def test_each_fault_is_measured_and_shown():
+    assert list(RESULTS) == [fault.name for fault in FAULTS]
+    shown = (ROOT / "docs/reliability.md").read_text()
+    assert [name for name in RESULTS if f"| {name} |" not in shown] == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_what_was_measured_keeps_the_promises(fault):
+    assert problems(RESULTS[fault.name], fault) == []
