@@ -64,7 +64,7 @@ def run_now(request: HttpRequest) -> HttpResponse:
         if is_new:
             Author(request.user, request).record(job, CHANGE, note="Run now.")
     if is_new:
-        messages.success(request, f"The job {job} runs within seconds. Reload the page to see how it went.")
+        messages.success(request, f"The job {job} will start in a few seconds. Reload the page to see how it went.")
     else:
-        messages.info(request, f"The job {job} already runs, or will within seconds.")
+        messages.info(request, f"The job {job} is already running or about to start.")
     return redirect("jobs:list")

@@ -228,7 +228,7 @@ class RotateForm(ActionForm):
         initial="86400",
         coerce=lambda seconds: timedelta(seconds=int(seconds)),
         widget=forms.RadioSelect,
-        help_text="Leave enough time to replace it everywhere. It stops working when the key expires, in any case.",
+        help_text="Leave enough time to replace it everywhere. It always stops working when the key expires.",
     )
     # The secret when the form was shown: reloading the next page must not rotate the key again.
     current = forms.CharField(max_length=60, required=False, widget=forms.HiddenInput)

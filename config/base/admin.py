@@ -293,7 +293,9 @@ class RowFormSet(StaleRows):
         row: Any = self.model
         if any(row._meta.pk.name in form.errors for form in forms):
             # Django shows this error at the hidden id, where nobody sees it.
-            raise ValidationError("Somebody removed a row of this table while you had this page open. Reload the page.")
+            raise ValidationError(
+                "Someone removed a row from this table while you had this page open. Reload the page."
+            )
         for form in forms:
             if form.is_valid() and form.has_changed() and form not in self.deleted_forms:
                 try:

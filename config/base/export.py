@@ -53,7 +53,7 @@ def json_file(request: HttpRequest, header: Sequence[str], rows: Rows) -> HttpRe
 
 
 def json_lines(header: Sequence[str], rows: Rows) -> Iterator[str]:
-    """An array with an object for each row, one a line."""
+    """An array with an object for each row, one per line."""
     names = [re.sub(r"\W+", "_", title.lower()) for title in header]
     separator = "[\n"
     for row in rows:

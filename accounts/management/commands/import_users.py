@@ -66,7 +66,9 @@ class Command(BaseCommand):
             count = counted(len(error.plan.invalid), "row")
             raise CommandError(f"{count} with errors. Nothing was imported.") from error
         except (IntegrityError, ValidationError) as error:
-            raise CommandError("Somebody changed users at the same moment. Nothing was imported. Try again.") from error
+            raise CommandError(
+                "Someone else changed users at the same time. Nothing was imported. Try again."
+            ) from error
         self.show(plan)
         if request is not None:
             send_emails(plan, request, invite=invite)

@@ -391,7 +391,7 @@ def test_explain_is_filled_in_for_the_same_request(staff_client, alice):
 
 def test_a_request_that_nobody_reported_about_says_so(staff_client, alice):
     row = event(make_key(alice))
-    assert "No service has reported what became of this request." in text_of(staff_client.get(f"{STAFF}{row.pk}/"))
+    assert "No service has reported the outcome of this request." in text_of(staff_client.get(f"{STAFF}{row.pk}/"))
 
 
 def test_a_request_that_does_not_exist_is_not_found(staff_client):
