@@ -161,3 +161,41 @@ def test_a_user_is_found_and_suspended_by_keyboard_only(hand, olu):
     olu.refresh_from_db()
     assert not olu.is_active
     assert hand.keys <= 12
+
+
+def test_a_deletion_is_undone_with_one_click_and_later_with_three(hand, olu):
+    hand.page.goto(f"/users/{olu.pk}/delete/")
+    hand.page.get_by_role("button", name="Delete user").click()
+    hand.click("button", "Undo")
+    hand.page.get_by_text("restored").first.wait_for()
+    olu.refresh_from_db()
+    assert not olu.is_deleted
+    assert hand.clicks <= 1
+
+    olu.delete()
+    hand.page.goto("/admin/")
+    hand.clicks = 0
+    hand.search("restore olu")
+    hand.click("option", "Restore")
+    hand.click("button", "Restore user")
+    hand.page.wait_for_url(f"**/users/{olu.pk}/")
+    olu.refresh_from_db()
+    assert not olu.is_deleted
+    assert hand.clicks <= 3
+
+
+def test_a_tier_with_access_and_three_limits_is_finished_on_one_page(hand):
+    hand.search("create tier")
+    hand.click("option", "Create tier")
+    hand.page.get_by_label("Name", exact=True).first.fill("plus")
+    hand.page.get_by_label("Only these permissions").check()
+    hand.page.locator("[name=access-0-resource]").fill("/orders/*")
+    hand.page.locator("[name=access-0-actions][value=read]").check()
+    for number, (path, limit) in enumerate([("/*", "60"), ("/orders", "10"), ("/search", "5")]):
+        hand.page.locator(f"[name=rate_limits-{number}-path]").fill(path)
+        hand.page.locator(f"[name=rate_limits-{number}-limit]").fill(limit)
+    hand.page.get_by_role("button", name="Save", exact=True).click()
+    hand.page.wait_for_url("**/admin/tiers/tier/")
+    tier = Tier.objects.get(name="plus")
+    assert sorted(tier.rate_limits.values_list("path", "limit")) == [("/*", 60), ("/orders", 10), ("/search", 5)]
+    assert [str(rule) for rule in tier.access.all()] == ["read /orders/*"]
