@@ -68,6 +68,7 @@ def overwrite_fields(user: User) -> None:
         "email": f"erased-{user.pk}@erased.invalid",
         "password": user.password,
         "profile_image": "",
+        "time_zone": "UTC",
         "oauth_provider": "",
         "google_id": None,
         "github_id": None,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import secrets
+import zoneinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,9 @@ from django.utils.crypto import salted_hmac
 
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
-from accounts.validators import validate_username
+from accounts.validators import validate_time_zone, validate_username
 from config.base.models import DELETED, SoftDeleteModel, TimestampedModel, lock_if_live, unique_among_live
+from config.base.paginator import DEFAULT_PAGE_SIZE, PAGE_SIZES
 from config.base.search import FoldedField
 from config.base.validators import validate_name
 from tiers.models import Tier
@@ -29,6 +31,11 @@ def profile_image_path(user: User, filename: str) -> str:
 
 
 class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin):
+    class Theme(models.TextChoices):
+        AUTO = "auto", "As your system"
+        LIGHT = "light", "Light"
+        DARK = "dark", "Dark"
+
     name = models.CharField(max_length=100, validators=[MinLengthValidator(2), validate_name])
     name_folded = FoldedField("name")
     username = models.CharField(
@@ -41,7 +48,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
     tier_until = models.DateTimeField(
-        "tier until", null=True, blank=True, help_text="UTC. Afterwards the user is on the default tier. Empty: no end."
+        "tier until", null=True, blank=True, help_text="Afterwards the user is on the default tier. Empty: no end."
     )
     billing_day = models.PositiveSmallIntegerField(
         default=1,
@@ -61,6 +68,13 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         db_default=False,
         help_text="Can open the staff pages and do what their permissions allow.",
     )
+    time_zone = models.CharField(
+        max_length=64, default="UTC", db_default="UTC", validators=[validate_time_zone], help_text="For times on pages."
+    )
+    rows_per_page = models.PositiveSmallIntegerField(
+        default=DEFAULT_PAGE_SIZE, db_default=DEFAULT_PAGE_SIZE, choices=[(size, str(size)) for size in PAGE_SIZES]
+    )
+    theme = models.CharField(max_length=5, default=Theme.AUTO, db_default=Theme.AUTO, choices=Theme.choices)
     oauth_provider = models.CharField("sign-in provider", max_length=20, blank=True, db_default="", editable=False)
     google_id = models.CharField("Google id", max_length=255, null=True, blank=True, editable=False)
     github_id = models.CharField("GitHub id", max_length=255, null=True, blank=True, editable=False)
@@ -105,6 +119,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
                 name="user_billing_day_in_month",
                 violation_error_message=DAY_OF_MONTH,
             ),
+            models.CheckConstraint(condition=models.Q(rows_per_page__gte=1), name="user_rows_per_page_positive"),
         )
         indexes = (
             models.Index(fields=("tier", "deleted_at"), name="user_tier_live"),
@@ -142,6 +157,19 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     @property
     def tier_has_ended(self) -> bool:
         return self.tier_until is not None and self.tier_until <= timezone.now()
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The user's time zone; UTC if this machine doesn't know it any more."""
+        try:
+            return zoneinfo.ZoneInfo(self.time_zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            return zoneinfo.ZoneInfo("UTC")
+
+    @property
+    def color_scheme(self) -> str:
+        """What the theme means to a browser."""
+        return "light dark" if self.theme == self.Theme.AUTO else self.theme
 
     @property
     def state(self) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zoneinfo
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,6 +13,11 @@ MAX_PASSWORD_LENGTH = 128
 validate_username = RegexValidator(
     r"^[a-z0-9_]+\Z", "Use only lowercase letters a to z, digits and underscores.", code="invalid_username"
 )
+
+
+def validate_time_zone(value: str) -> None:
+    if value not in zoneinfo.available_timezones():
+        raise ValidationError("Choose a time zone, for example Europe/Berlin.", code="invalid_time_zone")
 
 
 class MaximumLengthValidator:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from apikeys.validators import normalize_networks
+from config.base.text import start_of_day
 
 MAX_EXPIRY_LENGTH = 40
 MAX_NETWORKS_LENGTH = 8_000
+LAST_YEAR = 9997
 ENTER_DAY = "Enter a day, for example 2027-03-31."
 # With brackets and quotes: people paste lists as JSON, and IPv6 addresses from URLs.
 SEPARATORS = re.compile(r"[\s,;\[\]\"']+")
 
 
 class ExpiryField(forms.Field):
-    """Cleans to a datetime: the end of a day in UTC, or an ISO 8601 time with its offset."""
+    """Cleans to a datetime: the end of a day in the time zone of whoever enters it, or an ISO 8601 time with its offset."""
 
     def to_python(self, value: Any) -> Any:
         text = str(value or "").strip()
@@ -28,15 +30,16 @@ class ExpiryField(forms.Field):
         if len(text) > MAX_EXPIRY_LENGTH:
             raise ValidationError(ENTER_DAY, code="invalid")
         try:
-            return end_of_day(date.fromisoformat(text))
+            day = date.fromisoformat(text)
         except ValueError:
             return parse_datetime(text)
-        except OverflowError:
-            raise ValidationError("This day is too far in the future.", code="invalid") from None
+        if day.year > LAST_YEAR:
+            raise ValidationError("This day is too far in the future.", code="invalid")
+        return end_of_day(day)
 
 
 def end_of_day(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    return (start_of_day(day) + timedelta(days=1)).astimezone(UTC)
 
 
 def parse_datetime(text: str) -> datetime:

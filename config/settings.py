@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.middleware.NoStoreMiddleware",
     "config.base.unavailable.DatabaseUnavailableMiddleware",
+    "accounts.profile.middleware.TimeZoneMiddleware",
     "accounts.rate_limits.RateLimitMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "apikeys.pages.query_guard.SecretInQueryMiddleware",

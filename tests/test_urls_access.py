@@ -55,6 +55,8 @@ EXPECTED = r"""
 /account/picture/                                                        in  404 404 404
 /account/picture/change/                                                 405 405 405 405
 /account/picture/remove/                                                 405 405 405 405
+/account/settings/                                                       in  ok  ok  ok
+/account/theme/                                                          405 405 405 405
 /account/usage/                                                          in  ok  ok  ok
 /account/usage/requests/                                                 in  ok  ok  ok
 /account/usage/requests/<uuid:pk>/                                       in  404 404 404

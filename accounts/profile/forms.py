@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+import zoneinfo
+from itertools import groupby
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -15,6 +17,20 @@ from accounts.pictures import reencode
 from accounts.signin import throttle
 from config.base.stale import EditForm
 
+AREAS = (
+    "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific",
+)  # fmt: skip
+
+
+def time_zones() -> list[Any]:
+    """UTC, and those named after places, grouped by area."""
+    places = (name.partition("/") for name in sorted(zoneinfo.available_timezones()) if name.startswith(AREAS))
+    groups = [
+        (area, [(f"{area}/{place}", place.replace("_", " ")) for _, _, place in found])
+        for area, found in groupby(places, key=lambda parts: parts[0])
+    ]
+    return [("UTC", "UTC"), *groups]
+
 
 class ProfileForm(EditForm):
     class Meta:
@@ -26,6 +42,21 @@ class ProfileForm(EditForm):
                 attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
             ),
         }
+
+
+class SettingsForm(EditForm):
+    time_zone = forms.ChoiceField(
+        choices=time_zones, help_text="Times on pages are in this zone. Charts, exports and emails use UTC."
+    )
+
+    class Meta:
+        model = User
+        fields = ("time_zone", "rows_per_page", "theme")
+        help_texts = {"rows_per_page": "In every list."}
+
+
+class ThemeForm(forms.Form):
+    theme = forms.ChoiceField(choices=User.Theme.choices)
 
 
 class PictureForm(forms.Form):

@@ -18,5 +18,7 @@ urlpatterns = [
     path("lists/views/<int:pk>/edit/", list_views.view_edit, name="view-edit"),
     path("lists/views/<int:pk>/default/", list_views.view_default, name="view-default"),
     path("lists/views/<int:pk>/delete/", list_views.DeleteViewView.as_view(), name="view-delete"),
+    path("settings/", views.settings_page, name="settings"),
+    path("theme/", views.theme, name="theme"),
     path("close/", views.close, name="close"),
 ]

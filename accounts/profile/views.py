@@ -8,16 +8,17 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
+from django.core.exceptions import BadRequest, ValidationError
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import services
 from accounts.addresses import is_verified
 from accounts.models import User
-from accounts.profile.forms import CloseForm, PictureForm, ProfileForm
+from accounts.profile.forms import CloseForm, PictureForm, ProfileForm, SettingsForm, ThemeForm
 from accounts.profile.limits import applicable_limits, effective_limits
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
@@ -66,6 +67,36 @@ def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpR
         "picture_form": PictureForm(),
     }
     return render(request, "accounts/profile/profile.html", context | forms, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@retry_on_conflict
+def settings_page(request: HttpRequest) -> HttpResponse:
+    user = signed_in_user(request)
+    form = SettingsForm(request.POST if request.method == "POST" else None, instance=user)
+    if form.is_valid():
+        if services.update(form, Author(user, request)):
+            messages.success(request, "Settings saved.")
+        return redirect("account:settings")
+    return render(request, "accounts/profile/settings.html", {"title": "Settings", "form": form})
+
+
+@require_POST
+@login_required
+def theme(request: HttpRequest) -> HttpResponse:
+    """The button in the top bar, which returns to its page. gatehouse.js presses it in the background."""
+    form = ThemeForm(request.POST)
+    if not form.is_valid():
+        raise BadRequest("There is no such theme.")
+    User.objects.filter(pk=request.user.pk).update(**form.cleaned_data)
+    return HttpResponseRedirect(local_url(request, request.POST.get("next", "")))
+
+
+def local_url(request: HttpRequest, url: str) -> str:
+    """`url` if it's on this site, or else the home page."""
+    is_local = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+    return url if is_local else reverse("home")
 
 
 @require_POST

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from datetime import date, timedelta
 from typing import Any
 
 import django_filters
@@ -13,6 +13,7 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from config.base.filters import Chip, query_without
 from config.base.forms import DayInput
+from config.base.text import start_of_day
 from tiers.models import Tier
 
 YES_NO = (("yes", "Yes"), ("no", "No"))
@@ -31,7 +32,6 @@ SORTS: dict[str, tuple[str, ...]] = {
     "seen": ("last_login",),
 }
 NEWEST_FIRST = "-joined"
-PAGE_SIZES = (25, 50, 100, 200)
 
 
 class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
@@ -96,10 +96,10 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         return users.with_keys() if value == "yes" else users.without_keys()
 
     def filter_from(self, users: UserQuerySet, name: str, value: date) -> UserQuerySet:
-        return users.filter(**{f"{date_column(name)}__gte": datetime.combine(value, time.min, UTC)})
+        return users.filter(**{f"{date_column(name)}__gte": start_of_day(value)})
 
     def filter_to(self, users: UserQuerySet, name: str, value: date) -> UserQuerySet:
-        return users.filter(**{f"{date_column(name)}__lte": datetime.combine(value, time.max, UTC)})
+        return users.filter(**{f"{date_column(name)}__lt": start_of_day(value) + timedelta(days=1)})
 
     @property
     def sort(self) -> str:

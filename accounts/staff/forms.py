@@ -14,14 +14,12 @@ from accounts.models import DAY_OF_MONTH, User
 from accounts.rights import protected_fields
 from accounts.services import validate_superuser_remains
 from config.base.actions import ActionForm
-from config.base.forms import LiveChoicesForm, TimeInput
+from config.base.forms import LiveChoicesForm, TimeField, TimeInput
 from config.base.permissions import offered_permissions, permission_label
 from config.base.stale import EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
 from ratelimits.rules import own_rules_of, owner_of_user
 from tiers.models import Tier
-
-NO_TIME = "Enter a valid date and time, for example 2027-01-31 00:00."
 
 
 def why_not_until(tier: Tier | None, until: datetime | None) -> str:
@@ -37,10 +35,8 @@ class PlanForm(LiveChoicesForm):
     class Meta:
         model = User
         fields: Sequence[str] = ("tier", "tier_until", "billing_day")
-        error_messages = {
-            "billing_day": dict.fromkeys(("min_value", "max_value", "invalid"), DAY_OF_MONTH),
-            "tier_until": {"invalid": NO_TIME},
-        }
+        field_classes = {"tier_until": TimeField}
+        error_messages = {"billing_day": dict.fromkeys(("min_value", "max_value", "invalid"), DAY_OF_MONTH)}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -127,12 +123,11 @@ class TierForm(StaleGuard, ActionForm):
     tier = forms.ModelChoiceField(
         Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
     )
-    tier_until = forms.DateTimeField(
+    tier_until = TimeField(
         required=False,
         widget=TimeInput(),
         label="Tier until",
-        help_text="UTC. Afterwards the user is on the default tier. Empty: no end.",
-        error_messages={"invalid": NO_TIME},
+        help_text="Afterwards the user is on the default tier. Empty: no end.",
     )
 
     def __init__(self, data: Any, *, row: User) -> None:

@@ -19,7 +19,7 @@ from accounts.models import User
 from accounts.rights import may_change, why_not_change
 from accounts.staff.views import changeable_user
 from config.base.actions import Action, ActionView, Outcome, UndoView
-from config.base.forms import TimeInput
+from config.base.forms import TimeField, TimeInput
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.stale import EditForm
 from config.base.views import retry_on_conflict, staff_render, staff_required
@@ -33,6 +33,7 @@ COPIED = ("path", "method", "host", "limit", "unit", "window", "period", "overal
 class OwnLimitForm(LimitForm):
     class Meta(LimitForm.Meta):
         fields: Sequence[str] = (*COPIED, "ends_at", "name")
+        field_classes = {"ends_at": TimeField}
         widgets = {"ends_at": TimeInput()}
 
     def __init__(self, *args: Any, **options: Any) -> None:

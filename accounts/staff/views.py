@@ -25,13 +25,13 @@ from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
 from accounts.staff.actions import ACTIONS, BULK_ACTIONS
-from accounts.staff.filters import PAGE_SIZES, SORTS, UserFilter
+from accounts.staff.filters import SORTS, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from accounts.staff.headroom import Used, tightest
 from config.base.export import FORMATS, export
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
-from config.base.paginator import BoundedPaginator
+from config.base.paginator import BoundedPaginator, rows_per_page
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.services import totals_of
 from tiers.models import Tier
@@ -62,8 +62,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
     if setup.default_url:
         return HttpResponseRedirect(setup.default_url)
     found = UserFilter(request.GET, queryset=User.objects.all())
-    size = page_size(request)
-    paginator = BoundedPaginator(found.qs, size)
+    paginator = BoundedPaginator(found.qs, rows_per_page(request))
     page = paginator.get_page(request.GET.get("page"))
     rows = rows_of(page.object_list)
     context = {
@@ -75,19 +74,12 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "lines": with_usage(rows) if "usage" in setup.shown else [(user, None) for user in rows],
         "capped": paginator.is_capped,
         "columns": [heading(request, found.sort, column) for column in setup.columns if column.is_shown],
-        "sizes": PAGE_SIZES,
-        "size": size,
         "query": query_without(request.GET),
         "bulk_actions": [action for action in BULK_ACTIONS.values() if action.may(request.user, User)],
         "tiers": Tier.objects.live(),
         "has_users": page.paginator.count > 0 or User.objects.exists(),
     }
     return staff_render(request, "accounts/staff/list.html", context)
-
-
-def page_size(request: HttpRequest) -> int:
-    wanted = request.GET.get("size", "")
-    return int(wanted) if wanted in map(str, PAGE_SIZES) else PAGE_SIZES[1]
 
 
 def rows_of(users: Any) -> list[User]:

@@ -159,7 +159,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     is_active = models.BooleanField(
         "enabled", default=True, db_default=True, help_text="Requests with a disabled key are denied."
     )
-    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="UTC. Empty: never.")
+    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
     revoked_reason = models.CharField(
         "reason", max_length=255, blank=True, db_default="", editable=False, validators=[validate_name]

@@ -133,7 +133,7 @@ class CreateKeyForm(KeyForm):
         label="Last day",
         required=False,
         widget=forms.TextInput(attrs={"type": "date"}),
-        help_text="For “On a date”. The key works until the end of this day, in UTC.",
+        help_text="For “On a date”. The key works until the end of this day, in your time zone.",
     )
     # Holds the id of the key: sent twice, the form creates one.
     form_token = forms.CharField(max_length=400, required=False, widget=forms.HiddenInput)
@@ -261,7 +261,7 @@ class ExpiryForm(ActionForm):
     expires_at = ExpiryField(
         label="Last day",
         widget=forms.TextInput(attrs={"type": "date"}),
-        help_text="The key works until the end of this day, in UTC.",
+        help_text="The key works until the end of this day, in your time zone.",
         error_messages={"required": "Choose the last day of the key."},
     )
 

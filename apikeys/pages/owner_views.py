@@ -13,8 +13,8 @@ from apikeys.pages.mixins import OwnerKeysMixin
 from apikeys.pages.rows import key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView
 from config.base.actions import UndoView
+from config.base.paginator import rows_per_page
 
-PAGE_SIZE = 25
 TABS = (("in_use", "In use"), ("ended", "Revoked or expired"))
 
 
@@ -26,7 +26,9 @@ class KeyListView(OwnerView):
     def get(self, request: HttpRequest) -> HttpResponse:
         tab = "ended" if request.GET.get("show") == "ended" else "in_use"
         keys = {"in_use": self.get_queryset().in_use(), "ended": self.get_queryset().ended()}
-        page = Paginator(keys[tab].prefetch_related("permissions"), PAGE_SIZE).get_page(request.GET.get("page"))
+        page = Paginator(keys[tab].prefetch_related("permissions"), rows_per_page(request)).get_page(
+            request.GET.get("page")
+        )
         counts = {name: page.paginator.count if name == tab else keys[name].count() for name in keys}
         tabs = [(name, label, counts[name], name == tab) for name, label in TABS]
         return self.page(

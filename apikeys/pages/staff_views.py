@@ -24,9 +24,8 @@ from apikeys.pages.mixins import StaffKeysMixin
 from apikeys.pages.rows import key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView, status_of
 from config.base.actions import SelectionView
+from config.base.paginator import rows_per_page
 from config.base.views import staff_required
-
-PAGE_SIZE = 50
 
 
 @method_decorator([require_safe, staff_required("apikeys.view_apikey")], name="dispatch")
@@ -35,7 +34,7 @@ class HygieneView(StaffKeysMixin, View):
         chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
         lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
         keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
-        page = Paginator(keys, PAGE_SIZE).get_page(request.GET.get("page"))
+        page = Paginator(keys, rows_per_page(request)).get_page(request.GET.get("page"))
         permissions = chosen.permissions([key.pk for key in page]) if chosen.permissions else {}
         return self.page(
             "apikeys/pages/hygiene.html",

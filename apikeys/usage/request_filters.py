@@ -7,7 +7,7 @@ cover one day unless a start is chosen.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import django_filters
@@ -22,14 +22,13 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.models.usage import DENIED, REASONS
 from config.base.filters import Chip, query_without
-from config.base.forms import TimeInput
+from config.base.forms import TimeField, TimeInput
 from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
 from config.base.http import plain_address
 from ratelimits.matching import MAX_METHOD_LENGTH
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 VERDICTS = (
     ("allowed", "Allowed"),
@@ -41,14 +40,6 @@ STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
 SEGMENT = re.compile(r"\{[^{}]*\}")
 NUMBER = re.compile(r"[0-9]{1,18}")
 MAX_AMOUNT = 2**63 - 1
-
-
-class TimeField(forms.DateTimeField):
-    def to_python(self, value: Any) -> datetime | None:
-        time = super().to_python(value)
-        if time is not None and not EARLIEST <= time < LATEST:
-            raise ValidationError("Choose a time between 2000 and 2200.")
-        return time
 
 
 class TimeFilter(django_filters.Filter):  # type: ignore[misc]
@@ -154,8 +145,8 @@ def mono(placeholder: str = "") -> forms.TextInput:
 
 
 class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
-    since = TimeFilter("created_at", "gte", label="From (UTC)", widget=TimeInput)
-    until = TimeFilter("created_at", "lt", label="Until (UTC)", widget=TimeInput)
+    since = TimeFilter("created_at", "gte", label="From", widget=TimeInput)
+    until = TimeFilter("created_at", "lt", label="Until", widget=TimeInput)
     verdict = django_filters.ChoiceFilter(label="Verdict", method="filter_verdict", choices=VERDICTS, empty_label="Any")
     limit = LimitFilter("rate_limit", label="Rate limit", max_length=100)
     status = django_filters.CharFilter(
@@ -232,7 +223,7 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def shown(self, name: str, value: Any) -> str:
         if isinstance(value, datetime):
-            return f"{value:%Y-%m-%d %H:%M:%S}".removesuffix(":00")
+            return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
         if name == "verdict":
             return str(VERDICTS_IN_WORDS[value])
         return str(value)

@@ -19,7 +19,8 @@ class RequestLinks:
     filters: dict[str, str]
 
     def url(self, start: datetime, end: datetime, **filters: str) -> str:
-        period = {"since": f"{start:%Y-%m-%dT%H:%M}", "until": f"{end:%Y-%m-%dT%H:%M}"}
+        """start, end: in UTC. The link means the same in every time zone."""
+        period = {"since": f"{start:%Y-%m-%dT%H:%M}Z", "until": f"{end:%Y-%m-%dT%H:%M}Z"}
         return f"{reverse(self.page)}?{urlencode(self.filters | period | filters)}"
 
     def slot_url(self, slot: date, **filters: str) -> str:

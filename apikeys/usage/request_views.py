@@ -21,9 +21,9 @@ from apikeys.usage.request_filters import OwnRequestFilter, RequestFilter, Staff
 from config.base.export import export, wanted_format
 from config.base.filters import query_with, query_without
 from config.base.keyset import keyset_page
+from config.base.paginator import rows_per_page
 from config.base.views import staff_required
 
-ROWS_PER_PAGE = 50
 LIVE_SECONDS = 5
 CHUNK = 2000
 COLUMNS = {
@@ -88,9 +88,8 @@ def request_log(request: HttpRequest, found: RequestFilter, context: dict[str, A
     setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
     if setup.default_url:
         return HttpResponseRedirect(setup.default_url)
-    page = keyset_page(
-        with_names(found.qs), ROWS_PER_PAGE, before=event_id(request, "before"), after=event_id(request, "after")
-    )
+    before, after = event_id(request, "before"), event_id(request, "after")
+    page = keyset_page(with_names(found.qs), rows_per_page(request), before=before, after=after)
     is_live = page.is_first and "live" in request.GET
     context |= {
         "setup": setup,

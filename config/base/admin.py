@@ -23,7 +23,7 @@ from django.utils.text import capfirst
 
 from config.base.changelist import GatehouseChangeList, reject_bad_filters
 from config.base.export import FORMATS, export
-from config.base.forms import SafeAutocompleteSelect, StrictJSONField, TimeInput
+from config.base.forms import SafeAutocompleteSelect, StrictJSONField, TimeField, TimeInput
 from config.base.history import (
     ADDITION,
     CHANGE,
@@ -58,13 +58,12 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = EditForm
     formfield_overrides = {
         models.JSONField: {"form_class": StrictJSONField},
-        models.DateTimeField: {"form_class": forms.DateTimeField, "widget": TimeInput},
+        models.DateTimeField: {"form_class": TimeField, "widget": TimeInput},
         PeriodField: {},  # not the widget of other integers
     }
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    list_per_page = 50
     list_max_show_all = 200
     view_on_site = False
     actions: Any = ("export_selected",)

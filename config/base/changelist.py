@@ -14,6 +14,7 @@ from django.db.models import F, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
+from config.base.paginator import rows_per_page
 from config.base.views import BadRequestFor
 
 # Django would show the unfiltered list.
@@ -25,6 +26,10 @@ NO_FILTERS = {"format", "view"}
 
 
 class GatehouseChangeList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        self.list_per_page = rows_per_page(request)
+        super().get_results(request)
+
     @property
     def page(self) -> Page[Any]:
         found: Page[Any] = self.paginator.get_page(self.page_num)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
@@ -12,6 +13,7 @@ from config.base.json import json_problem
 from config.base.models import SoftDeleteModel, lock_if_live
 
 MAX_JSON_LENGTH = 20_000
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class LiveChoicesForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -51,12 +53,32 @@ class DayInput(forms.DateInput):
 
 
 class TimeInput(forms.DateTimeInput):
-    """The browser's picker of a day and a time, in UTC; it needs ISO 8601."""
+    """The browser's picker of a day and a time, which needs ISO 8601; and the time zone it is in."""
 
     input_type = "datetime-local"
+    template_name = "base/time_input.html"
 
     def __init__(self) -> None:
         super().__init__(attrs={"step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+
+class TimeField(forms.DateTimeField):
+    """A time in the zone of whoever enters it, or in ISO 8601 with its offset, as links have it."""
+
+    default_error_messages = {"invalid": "Enter a valid date and time, for example 2027-01-31 00:00."}
+
+    def to_python(self, value: Any) -> datetime | None:
+        time = super().to_python(value)
+        if time is not None and not EARLIEST <= time < LATEST:
+            raise ValidationError("Choose a time between 2000 and 2200.")
+        return time and time.astimezone(UTC)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        # The browser's picker takes no offset.
+        try:
+            return self.to_python(data) or data
+        except ValidationError:
+            return data
 
 
 class SafeAutocompleteSelect(AutocompleteSelect):

@@ -3,9 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.paginator import Paginator
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 MAX_COUNTED = 10_000
+PAGE_SIZES = (25, 50, 100, 200)
+DEFAULT_PAGE_SIZE = 50
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -25,6 +28,13 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     @property
     def count(self) -> int:
         return self._bounded[0]
+
+
+def rows_per_page(request: HttpRequest) -> int:
+    """In every list, as the signed-in user chose in their settings."""
+    user: Any = request.user
+    size: int = user.rows_per_page
+    return size
 
 
 def bounded_count(queryset: Any) -> tuple[int, bool]:

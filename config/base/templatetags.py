@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
@@ -34,18 +34,19 @@ def ago(time: datetime | None, otherwise: str = "never") -> str:
 
 @register.filter
 def exact(time: datetime | None, otherwise: str = "–") -> str:
-    return otherwise if time is None else time_element(time, text.exact(time))
+    return otherwise if time is None else time_element(time, text.local(time))
 
 
 @register.filter
 def moment(time: datetime) -> str:
-    """To the millisecond, in UTC."""
-    return time_element(time, text.moment(time))
+    """To the millisecond."""
+    return time_element(time, text.local_to_millisecond(time))
 
 
 def time_element(time: datetime, words: str) -> SafeString:
-    iso = time.isoformat(timespec="seconds")
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, text.exact(time), words)
+    iso = time.astimezone(UTC).isoformat(timespec="seconds")
+    titles = dict.fromkeys((text.local(time), text.exact(time)))
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, " / ".join(titles), words)
 
 
 @register.filter

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.utils import timezone
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 PERIODS = ((7 * DAY, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1, "second"))
@@ -50,13 +52,13 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def ago(time: datetime, now: datetime | None = None) -> str:
-    distance = (now or datetime.now(UTC)) - time
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    distance = (now or datetime.now(UTC)) - moment
     seconds = abs(distance.total_seconds())
     for longest, size, noun in UNITS:
         if seconds <= longest:
             return in_words(round(seconds / size), size, noun, future=distance < timedelta(0))
-    return f"{time.astimezone(UTC):%-d %b %Y}"
+    return f"{timezone.localtime(moment):%-d %b %Y}"
 
 
 def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
@@ -66,13 +68,23 @@ def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
     return f"in {text}" if future else f"{text} ago"
 
 
-def exact(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def exact(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def moment(time: datetime) -> str:
-    """With milliseconds."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03}"
+def local(moment: datetime) -> str:
+    """In the time zone of whoever reads the page."""
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def local_to_millisecond(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
+
+
+def start_of_day(day: date) -> datetime:
+    """In the time zone of whoever entered it. The first and last days that Python knows have no such time in every zone."""
+    possible = min(max(day, date(2, 1, 1)), date(9998, 12, 31))
+    return datetime.combine(possible, time(), timezone.get_current_timezone())
 
 
 def period_in_words(seconds: int) -> str:

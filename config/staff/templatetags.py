@@ -53,6 +53,7 @@ ACCOUNT_SECTIONS = (
     Section("API keys", "keys", "keys:list"),
     Section("Usage", "usage", "usage:account"),
     Section("Rate limits", "limits", "account:limits"),
+    Section("Settings", "settings", "account:settings"),
     Section("Security", "security", "account_change_password", within=("/accounts/",)),
 )
 

@@ -131,7 +131,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     )
 
     ends_at = models.DateTimeField(
-        "ends", null=True, blank=True, help_text="UTC. Only for a user's own rate limit. Empty: never."
+        "ends", null=True, blank=True, help_text="Only for a user's own rate limit. Empty: never."
     )
 
     live_parents = ("tier", "user")

@@ -16,6 +16,7 @@ from django.views import View
 from django.views.decorators.http import require_POST, require_safe
 
 from config.base.history import Author
+from config.base.paginator import rows_per_page
 from config.base.text import counted
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.budgets import BudgetState, rate_in_words
@@ -35,8 +36,6 @@ from ratelimits.rules import (
 )
 from ratelimits.services import copy_limits, plan_copy, reset_owner, user_of
 from ratelimits.stores import StoreUnavailable
-
-ROWS_PER_PAGE = 50
 
 
 def page(request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
@@ -113,9 +112,8 @@ def limited_now(
 ) -> HttpResponse:
     """name_owners: by what stands for them in counters. find_near_quota: each with user, limit, state and percent."""
     recorder.flush()  # other workers write theirs within a second
-    shown = Paginator(Denial.objects.recent().select_related("rate_limit__tier"), ROWS_PER_PAGE).get_page(
-        request.GET.get("page")
-    )
+    recent = Denial.objects.recent().select_related("rate_limit__tier")
+    shown = Paginator(recent, rows_per_page(request)).get_page(request.GET.get("page"))
     denials = list(shown.object_list)
     states = peeked(denials)
     owners = name_owners([denial.owner for denial in denials])

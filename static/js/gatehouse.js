@@ -57,3 +57,17 @@ document.querySelectorAll("form .submit-row, form [data-unsaved]").forEach((plac
   hint.setAttribute("role", "status");
   place.closest("form").addEventListener("input", () => { hint.textContent = "Unsaved changes"; });
 });
+
+// The theme changes at once, and the page stays as it is.
+const SCHEMES = { auto: "light dark", light: "light", dark: "dark" };
+document.querySelectorAll("form.theme").forEach((form) => {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const button = form.elements.theme;
+    const names = Object.keys(SCHEMES);
+    fetch(form.action, { method: "POST", body: new FormData(form, button), redirect: "manual", keepalive: true });
+    form.dataset.theme = button.value;
+    document.querySelector('meta[name="color-scheme"]').content = SCHEMES[button.value];
+    button.value = names[(names.indexOf(button.value) + 1) % names.length];
+  });
+});
