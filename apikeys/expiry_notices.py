@@ -102,7 +102,8 @@ def team_message(key: APIKey, *, owner_notified: bool) -> EmailMessage:
 def subject(key: APIKey) -> str:
     left = max(1, math.ceil((key.expires_at - timezone.now()) / timedelta(days=1))) if key.expires_at else 0
     # Names of old keys may contain line breaks, headers must not.
-    return f"API key “{' '.join(key.name.split())}” expires in {counted(left, 'day')}"
+    prefix = settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
+    return f"{prefix}API key “{' '.join(key.name.split())}” expires in {counted(left, 'day')}"
 
 
 def facts(key: APIKey) -> str:

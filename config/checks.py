@@ -17,6 +17,7 @@ from django.db import DatabaseError, connection
 from accounts.fields import normalize_email
 from apikeys.addresses import as_network
 from apikeys.gateway.peers import UNIX_SOCKET
+from config.base import branding
 from config.base.mail import validate_mailable
 from tiers.models import Tier
 
@@ -79,6 +80,20 @@ def settings_make_sense() -> Iterator[CheckMessage]:
         yield Error(
             "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E005"
         )
+
+
+@register
+@generator_check
+def branding_makes_sense() -> Iterator[CheckMessage]:
+    problems = {
+        "INSTANCE_NAME": branding.name_problem,
+        "INSTANCE_LOGO": branding.logo_problem,
+        "ACCENT_COLOR": branding.color_problem,
+    }
+    for name, problem_of in problems.items():
+        value = getattr(settings, name)
+        if problem := problem_of(value):
+            yield Error(f"{name} is “{value}”. {problem}", id="gatehouse.E007")
 
 
 @register

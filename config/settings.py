@@ -30,6 +30,10 @@ reject_path_prefix(env)
 
 DEBUG: bool = env.bool("DEBUG", default=False)
 ENVIRONMENT_NAME: str = env.str("ENVIRONMENT", default="development" if DEBUG else "production")
+# What pages, emails and authenticator apps call this installation; a logo (a path) and a color instead of ours.
+INSTANCE_NAME: str = env.str("INSTANCE_NAME", default="") or "Gatehouse"
+INSTANCE_LOGO: str = env.str("INSTANCE_LOGO", default="")
+ACCENT_COLOR: str = env.str("ACCENT_COLOR", default="")
 # The number of machines that serve this installation.
 NODES: int = env.int("NODES", default=1)
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
@@ -196,7 +200,7 @@ ACCOUNT_UNIQUE_EMAIL = False
 ACCOUNT_CHANGE_EMAIL = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Gatehouse] "
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{INSTANCE_NAME}] "
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 3
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS_ONLY else "http"
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.signin.tokens.ResetTokenGenerator"  # noqa: S105  (a class, no secret)
@@ -214,7 +218,7 @@ ACCOUNT_FORMS = {
 MFA_ADAPTER = "accounts.signin.adapters.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-MFA_TOTP_ISSUER = "Gatehouse"
+MFA_TOTP_ISSUER = INSTANCE_NAME
 # One step of 30 s either way, for clocks that are a little off (RFC 6238, section 5.2).
 MFA_TOTP_TOLERANCE = 1
 # Browsers offer passkeys on http://localhost; the server must allow it too.

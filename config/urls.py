@@ -7,11 +7,14 @@ from django.urls import include, path
 
 from accounts.profile.views import home
 from apikeys.gateway.whoami import whoami
+from config.base import branding_views
 
 handler500 = "config.base.unavailable.server_error"
 
 urlpatterns = [
     path("", home, name="home"),
+    path("instance/accent.css", branding_views.accent, name="accent"),
+    path("instance/logo", branding_views.logo, name="logo"),
     path("account/", include("accounts.profile.urls")),
     path("users/", include("accounts.staff.urls")),
     path("accounts/", include("accounts.signin.urls")),

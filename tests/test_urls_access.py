@@ -33,6 +33,8 @@ PEOPLE = ("visitor", "holder", "viewer", "superuser")
 
 EXPECTED = r"""
 /                                                                        in  to  to  to
+/instance/accent.css                                                     404 404 404 404
+/instance/logo                                                           404 404 404 404
 /account/                                                                in  ok  ok  ok
 /account/close/                                                          in  ok  ok  ok
 /account/keys/                                                           in  ok  ok  ok

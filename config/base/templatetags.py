@@ -14,11 +14,12 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.messages.storage.base import Message
 from django.core.paginator import Page
 from django.template.context import Context
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from config import middleware
-from config.base import history, text
+from config.base import branding, history, text
 from config.base.charts import Chart, Figure, bar_chart
 from config.base.export import FORMATS
 from config.base.filters import Chip, query_without
@@ -182,6 +183,24 @@ def chips(changelist: ChangeList) -> Iterator[Chip]:
 
 def list_query(changelist: ChangeList, *, without: Sequence[str]) -> str:
     return changelist.get_query_string(remove=[*without, "p"]).removeprefix("?")
+
+
+@register.simple_tag
+def instance_name() -> str:
+    return settings.INSTANCE_NAME
+
+
+@register.simple_tag
+def logo_url() -> str:
+    """Nothing without a logo of this installation. Changes with the file."""
+    logo = branding.logo(settings.INSTANCE_LOGO)
+    return f"{reverse('logo')}?v={logo.version}" if logo else ""
+
+
+@register.simple_tag
+def accent_url() -> str:
+    color = settings.ACCENT_COLOR
+    return f"{reverse('accent')}?v={color.removeprefix('#')}" if color else ""
 
 
 @register.simple_tag

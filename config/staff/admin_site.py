@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -27,8 +28,7 @@ from config.staff.search import MAX_QUERY_LENGTH, search
 
 
 class GatehouseAdminSite(AdminSite):
-    site_title = "Gatehouse"
-    site_header = "Gatehouse"
+    site_title = site_header = settings.INSTANCE_NAME
     index_title = "Overview"
     site_url = "/account/"
     # templates/admin/base_site.html has a side bar of its own.
