@@ -19,6 +19,7 @@ COPY tiers tiers
 COPY ratelimits ratelimits
 COPY apikeys apikeys
 COPY templates templates
+COPY docs docs
 COPY static static
 # Collecting static files needs no real secrets: these are only set for this command.
 RUN SECRET_KEY=build API_KEY_PEPPERS=build VAR_DIR=/tmp/build python manage.py collectstatic --noinput -v0

@@ -16,6 +16,7 @@ urlpatterns = [
     path("instance/accent.css", branding_views.accent, name="accent"),
     path("instance/logo", branding_views.logo, name="logo"),
     path("account/", include("accounts.profile.urls")),
+    path("help/", include("config.staff.help_urls")),
     path("users/", include("accounts.staff.urls")),
     path("accounts/", include("accounts.signin.urls")),
     path("api/v1/whoami", whoami, name="whoami"),

@@ -30,7 +30,7 @@ STAFF_PAGES = (
 HOLDER_PAGES = (
     "/account/", "/account/usage/", "/account/usage/requests/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
     "/account/keys/{key}/rotate/", "/account/keys/{key}/expire/", "/account/keys/{key}/revoke/", "/accounts/email/",
-    "/accounts/password/change/", "/accounts/sessions/", "/accounts/reauthenticate/", "/account/close/",
+    "/accounts/password/change/", "/accounts/sessions/", "/accounts/reauthenticate/", "/account/close/", "/account/settings/",
 )  # fmt: skip
 VISITOR_PAGES = ("/accounts/login/", "/accounts/signup/", "/accounts/password/reset/")
 

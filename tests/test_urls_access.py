@@ -33,6 +33,8 @@ PEOPLE = ("visitor", "holder", "viewer", "superuser")
 
 EXPECTED = r"""
 /                                                                        in  to  to  to
+/help/                                                                   in  ok  ok  ok
+/help/<path:name>                                                        in  403 ok  ok
 /instance/accent.css                                                     404 404 404 404
 /instance/logo                                                           404 404 404 404
 /account/                                                                in  ok  ok  ok
@@ -280,6 +282,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
     for parameter, value in {
         "<path:object_id>": world.get(model, 1),
         "<path:content_type_id>": 1,
+        "<path:name>": "accounts",
         "<int:pk>": world["user"],
         "<str:file_format>": "csv",
         "<int:limit_pk>": world["own_limit"],

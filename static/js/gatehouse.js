@@ -11,6 +11,8 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
   const search = document.getElementById("global-search");
   const control = event.ctrlKey || event.metaKey;
+  const help = document.querySelector("a.help-link");
+  if (help && event.key === "?" && !typing && !document.querySelector("dialog[open]")) showHelp(help.href);
   const slash = event.key === "/" && !typing && !control && !event.altKey;
   const controlK = event.key.toLowerCase() === "k" && control && !event.altKey && !event.shiftKey;
   if (search && (slash || controlK)) {
@@ -19,6 +21,28 @@ document.addEventListener("keydown", (event) => {
     search.select();
   }
 });
+
+// The page of help in a dialog; the page itself if that fails.
+async function showHelp(url) {
+  const response = await fetch(url).catch(() => null);
+  const page = new DOMParser().parseFromString(response?.ok ? await response.text() : "", "text/html");
+  const help = page.getElementById("help");
+  if (!help) {
+    location.assign(url);
+    return;
+  }
+  const dialog = document.createElement("dialog");
+  const close = document.createElement("button");
+  close.className = "button button-quiet";
+  close.textContent = "Close";
+  close.addEventListener("click", () => dialog.close());
+  help.append(close);
+  dialog.setAttribute("aria-labelledby", "shortcuts");
+  dialog.append(document.adoptNode(help));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
 
 document.addEventListener("click", (event) => {
   document.querySelectorAll("details.menu[open]").forEach((menu) => {

@@ -138,6 +138,9 @@ def test_contrast_is_that_of_wcag():
 def test_a_browser_shows_the_accent_without_a_fault(acme, visit, sue):
     page = visit(sue)
     page.goto("/account/settings/")
-    assert page.evaluate("getComputedStyle(document.querySelector('form.card .button')).backgroundColor") == "rgb(15, 118, 110)"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('form.card .button')).backgroundColor")
+        == "rgb(15, 118, 110)"
+    )
     assert page.evaluate("document.querySelector('img.logo').naturalWidth") > 0
     assert faults_of(page) == []
