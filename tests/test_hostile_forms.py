@@ -39,7 +39,11 @@ def forms_of(client, address):
     answer = client.get(address, follow=True)
     assert answer.status_code == 200
     forms = forms_in(answer.content.decode(), address)
-    return [form for form in forms if not form.address.startswith(("/accounts/logout/", "/admin/logout/", "/account/theme/"))]
+    return [
+        form
+        for form in forms
+        if not form.address.startswith(("/accounts/logout/", "/admin/logout/", "/account/theme/"))
+    ]
 
 
 def is_worth_tampering(name):

@@ -18,7 +18,7 @@ from django.views import View
 from django.views.decorators.debug import sensitive_variables
 
 from apikeys import services
-from apikeys.models import APIKey
+from apikeys.models import APIKey, GatewayTest
 from apikeys.pages.actions import Rotated
 from apikeys.pages.forms import CreateKeyForm, KeyForm
 from apikeys.pages.mixins import KeysMixin
@@ -28,7 +28,8 @@ from config.base.history import Author
 
 @sensitive_variables()
 def secret_page(view: KeysMixin, key: APIKey, secret: str, title: str) -> HttpResponse:
-    response = view.page("apikeys/pages/secret.html", key=key, secret=secret, title=title)
+    shown = {"key": key, "secret": secret, "title": title, "api_url": GatewayTest.objects.api_url()}
+    response = view.page("apikeys/pages/secret.html", **shown)
     response["Cache-Control"] = "no-store, max-age=0"
     response["Referrer-Policy"] = "no-referrer"
     return response

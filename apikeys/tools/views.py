@@ -69,6 +69,7 @@ def connect_response(request: HttpRequest, form: ConnectForm, addresses: Address
         "title": "Connect a gateway",
         "form": form,
         "gateways": [(gateway, configuration(name, addresses)) for name, gateway in GATEWAYS.items()],
+        "connected": GatewayTest.objects.with_last_requests(),
         "all_passed": all(result.passed for result in context.get("results", [])),
     }
     return staff_render(request, "apikeys/tools/connect.html", context)

@@ -186,6 +186,22 @@ def list_query(changelist: ChangeList, *, without: Sequence[str]) -> str:
 
 
 @register.simple_tag
+def copyable(value: Any, what: str) -> SafeString:
+    """An id, an address or the like, with a button that copies it, unless there is none."""
+    return format_html('<span class="copyable"><span class="mono">{}</span> {}</span>', value, copy_button(what))
+
+
+@register.simple_tag
+def copy_button(what: str) -> SafeString:
+    """Copies the element before it. gatehouse.js shows it."""
+    return format_html(
+        '<span class="copier"><button type="button" class="copy" hidden>Copy<span class="visually-hidden"> {}</span></button>'
+        ' <span class="muted small" role="status"></span></span>',
+        what,
+    )
+
+
+@register.simple_tag
 def instance_name() -> str:
     return settings.INSTANCE_NAME
 

@@ -95,3 +95,21 @@ document.querySelectorAll("form.theme").forEach((form) => {
     button.value = names[(names.indexOf(button.value) + 1) % names.length];
   });
 });
+
+// Copies what stands before the button.
+document.querySelectorAll("button.copy").forEach((button) => {
+  const text = button.parentElement.previousElementSibling;
+  const status = button.nextElementSibling;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      status.textContent = "Copied.";
+    } catch {
+      getSelection().selectAllChildren(text);
+      status.textContent = "Press Ctrl+C to copy.";
+    }
+    button.dispatchEvent(new Event("copied", { bubbles: true }));
+    setTimeout(() => { status.textContent = ""; }, 3000);
+  });
+});

@@ -24,6 +24,7 @@ if (secret) {
   document.addEventListener("copy", () => {
     if (String(getSelection()).includes(value.textContent)) saved = true;
   });
+  document.addEventListener("copied", () => { saved = true; });
   document.querySelector("[data-done]").addEventListener("click", () => { saved = true; });
   window.addEventListener("beforeunload", (event) => {
     if (!saved) event.preventDefault();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apikeys.models import APIKey, KeyPermission
+from apikeys.models import APIKey, GatewayTest, KeyPermission
 from apikeys.secrets import hash_secret
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -93,3 +93,21 @@ def test_fields_appear_when_they_apply_and_a_changed_form_says_so(open_page):
 def test_pages_break_no_security_policy_and_fit_a_phone(open_page, path):
     page = open_page(path, width=375)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_the_curl_command_of_a_new_key_is_copied_with_its_secret(visit, alice):
+    GatewayTest.objects.note("api.example.org", passed=True)
+    page = visit(alice, permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/account/keys/new/")
+    make(page)
+    page.get_by_text("Try it with curl").click()
+    page.get_by_role("button", name="Copy curl command").click()
+    page.get_by_text("Copied.").wait_for()
+    command = page.evaluate("navigator.clipboard.readText()")
+    secret = page.locator("[data-value]").text_content()
+    assert command == f'curl -H "Authorization: Bearer {secret}" https://api.example.org/'
+    page.get_by_role("link", name="API keys").first.click()  # copied, so nothing asks whether to leave
+    page.wait_for_url("**/account/keys/")
+    page.get_by_role("link", name="from a browser").click()
+    page.get_by_role("button", name="Copy ID").click()
+    assert page.evaluate("navigator.clipboard.readText()") == str(APIKey.objects.get().pk)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from apikeys.models import APIKey, KeyUsage
+from apikeys.models import APIKey, GatewayTest, KeyUsage
 from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.servers import ROOT, call, gatehouse, gateway, upstream
 from tests.conftest import make_user
+from tests.rows import make_staff, make_usage
 from tiers.models import Tier
 
 PAGE = "/admin/apikeys/connect/"
@@ -324,3 +328,45 @@ def test_the_self_test_forges_every_spelling():
     for name in ("X-Auth-User-Id", "X-Auth_User-Id", "X_Auth-User-Id", "X_Auth_User_Id", "X_Auth_Tier", "X-Auth-Tier"):
         assert name in FORGED_IDENTITY
     assert len(FORGED_IDENTITY) == 3 * 8 + 2 * 4
+
+
+def test_the_page_is_numbered_steps_that_end_with_the_gateways_that_are_connected(staff_client, alice):
+    page = staff_client.get(PAGE).content.decode()
+    steps = ["Fill in your addresses", "Copy the configuration of your gateway", "Run the self-test", "Connected"]
+    assert re.findall(r'<h2 class="card-title" id="[\w-]+">([^<]+)</h2>', page) == steps
+    assert page.count('<button type="button" class="copy" hidden>') == 4
+    assert "No gateway has been tested yet." in page
+    GatewayTest.objects.note("api.example.com:8443", passed=True)
+    GatewayTest.objects.note("other.example.com", passed=False)
+    make_usage(make_key(alice), host="api.example.com")
+    page = " ".join(staff_client.get(PAGE).content.decode().split())
+    assert re.search(r'api\.example\.com:8443</th> <td><span class="badge badge-ok">passed', page)
+    assert re.search(r'<a href="/admin/usage/requests/\?host=api\.example\.com"><time [^>]+>just now</time></a>', page)
+    assert re.search(
+        r"other\.example\.com</th> <td><span class=\"badge badge-danger\">failed.*none in the last 24 hours", page
+    )
+
+
+def test_requests_of_earlier_days_are_not_looked_for(alice, db):
+    GatewayTest.objects.note("api.example.com", passed=True)
+    event = make_usage(make_key(alice), host="api.example.com")
+    KeyUsage.objects.filter(pk=event.pk).update(created_at=event.created_at - timedelta(hours=25))
+    assert [last for _, last in GatewayTest.objects.with_last_requests()] == [None]
+
+
+def test_the_page_takes_as_many_queries_for_many_gateways(staff_client, django_assert_num_queries):
+    with CaptureQueriesContext(connection) as few:
+        staff_client.get(PAGE)
+    for number in range(10):
+        GatewayTest.objects.note(f"gate{number}.example.com", passed=True)
+    with django_assert_num_queries(len(few) + 1):
+        staff_client.get(PAGE)
+
+
+def test_whoever_may_not_run_the_test_is_told_whom_to_ask(client, db):
+    client.force_login(make_staff("viewer", "apikeys.view_apikey"))
+    GatewayTest.objects.note("api.example.com", passed=True)
+    make_usage(make_key(make_user("olu")), host="api.example.com")
+    page = client.get(PAGE).content.decode()
+    assert "Ask a superuser to run it" in page
+    assert "/admin/usage/requests/?host=" not in page
