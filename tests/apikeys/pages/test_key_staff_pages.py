@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.utils import timezone
 
 from accounts.management.groups import SUPPORT, create_groups
+from accounts.models import User
 from apikeys import services
 from apikeys.admin import APIKeyAdmin
 from apikeys.models import APIKey, KeyPermission
@@ -499,8 +500,8 @@ def test_a_bulk_revocation_is_previewed_confirmed_and_recorded(staff_client, ali
     assert LogEntry.objects.filter(change_message__contains="Revoked: cleaning up").count() == 2
 
 
-def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice, monkeypatch):
-    monkeypatch.setattr("apikeys.pages.staff_views.PAGE_SIZE", 2)
+def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice):
+    User.objects.update(rows_per_page=2)
     for number in range(5):
         make_key(alice, f"key {number}")
     assert "Select all 5 keys" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))

@@ -12,10 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import User
 from apikeys.decision.decide import STATUSES
 from apikeys.models import KeyUsage
 from apikeys.models.usage import REASONS
-from apikeys.usage import request_views
 from tests.apikeys.usage.usage_makers import day, event, make_key
 from tests.conftest import make_user
 from tests.pages import text_of
@@ -242,8 +242,8 @@ def test_a_wrong_value_is_an_error_at_its_field_and_stays_typed(staff_client, tr
 
 
 @pytest.fixture
-def pages_of_two(monkeypatch):
-    monkeypatch.setattr(request_views, "ROWS_PER_PAGE", 2)
+def pages_of_two(staff_client):
+    User.objects.update(rows_per_page=2)
 
 
 def follow(client, response, rel):
