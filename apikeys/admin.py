@@ -58,6 +58,9 @@ class DeleteKey(OwnerGuard, Delete):
 class RestoreKey(OwnerGuard, Restore):
     sentences = ("Keys work again unless they are revoked, disabled or expired.",)
 
+    def change(self, rows: Any) -> None:
+        services.restore_keys(rows.deleted().order_by("created_at", "pk"))
+
 
 @admin.register(APIKey)
 class APIKeyAdmin(SoftDeleteAdmin):

@@ -61,6 +61,21 @@ def issue_key(
     return key, secret
 
 
+def restore_keys(keys: Iterable[APIKey]) -> None:
+    """Restore deleted keys, all or none. One that could work again is held to the owner's tier, like a new one.
+
+    Raises ValidationError, naming the key.
+    """
+    with transaction.atomic():
+        for key in keys:
+            if APIKey.objects.without(KeyState.REVOKED, KeyState.EXPIRED).filter(pk=key.pk).exists():
+                try:
+                    check_key_policy(key)
+                except ValidationError as error:
+                    raise ValidationError(f"“{key}” can't be restored. {' '.join(error.messages)}") from None
+            key.restore()
+
+
 def check_key_policy(key: APIKey) -> None:
     """Raise ValidationError unless the owner's tier allows this new key. Locks the owner, so that keys are counted in turn."""
     owners = User.objects.select_for_update(no_key=True, of=("self",)).select_related("tier")

@@ -10,7 +10,7 @@ from django.core.validators import MaxLengthValidator, MaxValueValidator, MinVal
 from django.db import models, transaction
 from django.urls import reverse
 
-from config.base.access import EVERYTHING, AccessRule, known_action
+from config.base.access import EVERYTHING, AccessRule, in_words, known_action
 from config.base.models import SoftDeleteModel, SoftDeleteQuerySet, TimestampedModel, unique_among_live
 from config.base.search import FoldedField
 from config.base.text import counted
@@ -166,6 +166,10 @@ class Tier(TimestampedModel, SoftDeleteModel):
 
     def natural_key(self) -> tuple[str]:
         return (self.name,)
+
+    @property
+    def access_in_words(self) -> str:
+        return in_words(rule.permission for rule in self.access.all())
 
     def get_absolute_url(self) -> str:
         return reverse("admin:tiers_tier_change", args=[self.pk])

@@ -14,7 +14,10 @@ from accounts.management.commands import purge_deleted
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from config.base.history import CHANGE, Author
+from ratelimits.budgets import rule_key
+from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
+from ratelimits.stores import StoreUnavailable
 from tests.accounts.people import history, make_event, make_key
 from tests.conftest import make_user
 from tiers.models import Tier
@@ -125,3 +128,36 @@ def test_those_who_refer_go_before_those_who_are_referred_to():
 def test_a_number_of_days_out_of_range_is_rejected(db, days):
     with pytest.raises(CommandError, match="--days"):
         purge("--days", days, "--yes")
+
+
+def prepaid(user, **fields):
+    """A total of this user, of which one request has been used."""
+    limit = RateLimit.objects.create(user=user, path="/*", limit=10, window="total", **fields)
+    limiter().hit([limit.budget(f"user:{user.pk}")])
+    return limit
+
+
+def left(limit):
+    return limiter().peek([limit.budget(f"user:{limit.user_id}")]).states[0].remaining
+
+
+def test_the_counters_of_prepaid_limits_go_with_them_and_no_others(alice, bob):
+    gone, kept, of_a_user = prepaid(alice), prepaid(alice, host="a.example"), prepaid(bob)
+    deleted(gone)
+    deleted(bob)
+    assert [left(limit) for limit in (gone, kept, of_a_user)] == [9, 9, 9]
+    purge("--yes")
+    assert not RateLimit.objects.filter(pk__in=[gone.pk, of_a_user.pk]).exists()
+    assert [left(limit) for limit in (gone, kept, of_a_user)] == [10, 9, 10]
+
+
+def test_a_store_that_is_down_keeps_nothing_from_being_purged(alice, monkeypatch):
+    limit = deleted(prepaid(alice))
+
+    def fail(keys):
+        assert keys == [rule_key(f"user:{alice.pk}", limit.pk)]
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(limiter(), "reset", fail)
+    purge("--yes")
+    assert not RateLimit.objects.filter(pk=limit.pk).exists()

@@ -51,6 +51,21 @@ def test_create_key_takes_permissions_and_expiry(alice):
     assert timedelta(days=29) < APIKey.objects.get().expires_at - timezone.now() <= 30 * DAY
 
 
+def test_create_key_takes_a_limit_of_its_own_and_a_host(alice):
+    allow = ["read /orders/*", "* billing at api.example.com"]
+    created = json.loads(
+        run("create_key", "alice", name="k", allow=allow, host="*.Example.com", limit=1000, period=3600, window="fixed")
+    )
+    assert created["permissions"] == ["* billing at api.example.com", "read /orders/* at *.example.com"]
+    assert created["rate_limit"] == "1,000 per hour (UTC)"
+    key = APIKey.objects.get()
+    assert (key.rate_limit, key.rate_period, key.rate_window) == (1000, 3600, "fixed")
+    assert json.loads(run("create_key", "alice", name="k", limit=5))["rate_limit"] == "5 per minute"
+    assert json.loads(run("create_key", "alice", name="k", limit=5, window="month"))["rate_limit"] == "5 per month"
+    created = json.loads(run("create_key", "alice", name="k", host="api.example.com"))
+    assert (created["rate_limit"], created["permissions"]) == (None, ["* * at api.example.com"])
+
+
 @pytest.mark.parametrize(
     ("username", "options", "said"),
     [
@@ -63,6 +78,15 @@ def test_create_key_takes_permissions_and_expiry(alice):
         ("alice", {"allow": ["read /a*"]}, "only as the last segment"),
         ("alice", {"expires": 0}, "a number of days from 1"),
         ("alice", {"expires": 10**9}, "a number of days from 1"),
+        ("alice", {"limit": 0}, "greater than or equal to 1"),
+        ("alice", {"limit": 2**63}, "less than or equal to"),
+        ("alice", {"limit": 1, "period": 0}, "greater than or equal to 1"),
+        ("alice", {"limit": 1, "period": 10**9}, "less than or equal to"),
+        ("alice", {"limit": 1, "window": "total"}, "not a valid choice"),
+        ("alice", {"period": 60}, "--period and --window need --limit"),
+        ("alice", {"window": "week"}, "--period and --window need --limit"),
+        ("alice", {"host": "https://a.example"}, "Remove the scheme"),
+        ("alice", {"host": "a.*.example"}, "only as the first label"),
         ("alice", {"name": "  "}, "name"),
         ("alice", {"name": "x" * 101}, "100"),
     ],

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from apikeys.models import APIKey
-from apikeys.services import issue_key, rotate_key
+from apikeys.services import issue_key, restore_keys, rotate_key
 from config.base.history import Author
 from tests.conftest import make_user
 from tests.parallel import in_parallel
@@ -195,3 +195,69 @@ def test_the_last_permitted_form_sent_twice_at_once_makes_one_key(free):
     answers = in_parallel(4, lambda number: clients[number].post(NEW, data).status_code)
     assert sorted(answers) == [200, 409, 409, 409]
     assert APIKey.objects.count() == 1
+
+
+# --- Restoring ---
+
+
+def test_restoring_a_key_that_could_work_again_is_held_to_the_policy(policy, alice, staff_client):
+    key, _ = make_key(alice, "old"), make_key(alice)
+    key.delete()
+    policy(max_keys=1)
+    url = f"/admin/apikeys/apikey/{key.pk}/restore/"
+    response = staff_client.post(url)
+    assert "can&#x27;t be restored. The tier “free” allows 1 key per user." in response.text
+    assert not APIKey.objects.live().filter(pk=key.pk).exists()
+    policy(max_keys=2)
+    assert staff_client.post(url).status_code == 302
+    assert APIKey.objects.live().filter(pk=key.pk).exists()
+
+
+def test_a_restored_key_must_expire_as_early_as_a_new_one(policy, alice):
+    key = make_key(alice)
+    key.delete()
+    policy(max_key_days=30)
+    with pytest.raises(ValidationError, match=r"can't be restored\. Keys on the tier “free” must expire"):
+        restore_keys([key])
+    APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() + 29 * DAY)
+    key.refresh_from_db()
+    restore_keys([key])
+    assert key.deleted_at is None
+
+
+@pytest.mark.parametrize("fields", [{"revoked_at": timezone.now()}, {"expires_at": timezone.now()}])
+def test_a_key_that_stays_denied_can_always_be_restored(policy, alice, fields):
+    make_key(alice)
+    key = make_key(alice)
+    APIKey.objects.filter(pk=key.pk).update(deleted_at=timezone.now(), **fields)
+    policy(max_keys=1, max_key_days=1)
+    restore_keys(APIKey.objects.filter(pk=key.pk))
+    assert APIKey.objects.live().filter(pk=key.pk).exists()
+
+
+def test_of_several_keys_all_or_none_are_restored(policy, alice):
+    keys = [make_key(alice, f"k{number}") for number in range(3)]
+    APIKey.objects.all().delete()
+    policy(max_keys=2)
+    with pytest.raises(ValidationError, match="can't be restored"):
+        restore_keys(keys)
+    assert not APIKey.objects.live().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_twenty_restored_at_once_as_many_are_as_the_tier_allows(free):
+    Tier.objects.filter(pk=free.pk).update(max_keys=1)
+    user, staff = make_user("dora", tier=free), make_user("sue", is_staff=True, is_superuser=True)
+    keys = [make_key(user, f"k{number}") for number in range(20)]
+    APIKey.objects.all().delete()
+    clients = [Client() for _ in keys]
+    for client in clients:
+        client.force_login(staff)
+
+    def restore(number):
+        response = clients[number].post(f"/admin/apikeys/apikey/{keys[number].pk}/restore/")
+        return response.status_code, "allows 1 key per user" in response.text
+
+    answers = in_parallel(20, restore)
+    assert sorted(done for _, done in answers) == [False] + [True] * 19
+    assert APIKey.objects.live().count() == 1

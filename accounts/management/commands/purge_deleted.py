@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,11 @@ from django.utils import timezone
 from accounts.erasure import purge, purgeable
 from accounts.models import User
 from config.base.models import SoftDeleteModel
+from ratelimits.budgets import rule_key
+from ratelimits.limiter import limiter
+from ratelimits.models import RateLimit
+from ratelimits.rules import owner_of_user
+from ratelimits.stores import StoreUnavailable
 
 BATCH = 500
 MAX_DAYS = 36_500
@@ -86,7 +92,23 @@ def batches(rows: Any) -> Iterator[list[Any]]:
 
 def purge_batch(model: type[SoftDeleteModel], pks: list[Any]) -> int:
     rows: Any = model._default_manager.filter(pk__in=pks)
-    return sum(map(purge if model is User else hard_delete, rows))
+    totals = totals_among(model, pks)
+    removed = sum(map(purge if model is User else hard_delete, rows))
+    forget_totals(totals)
+    return removed
+
+
+def totals_among(model: type[SoftDeleteModel], pks: list[Any]) -> dict[int, str]:
+    """The keys of the counters of prepaid limits that may go with these rows. They never expire, so no sweep removes them."""
+    field = {User: "user__in", RateLimit: "pk__in"}.get(model)
+    totals = RateLimit.objects.filter(window=RateLimit.Window.TOTAL, **{field: pks}) if field else ()
+    return {limit.pk: rule_key(owner_of_user(limit.user_id), limit.pk) for limit in totals}
+
+
+def forget_totals(keys: dict[int, str]) -> None:
+    kept = set(RateLimit.objects.filter(pk__in=keys).values_list("pk", flat=True))
+    with suppress(StoreUnavailable):  # they take a little space, and nobody asks for them
+        limiter().reset([key for pk, key in keys.items() if pk not in kept])
 
 
 def hard_delete(row: SoftDeleteModel) -> bool:

@@ -1,4 +1,4 @@
-"""manage.py create_key USERNAME --name NAME [--allow "ACTION RESOURCE"]… [--expires DAYS]"""
+"""manage.py create_key USERNAME --name NAME [--allow "ACTION RESOURCE"]… [--host HOST] [--expires DAYS] [--limit N …]"""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from apikeys.models import KEY_WINDOWS, APIKey
 from apikeys.services import issue_key
 from config.base.access import EVERYTHING, Permission
 from config.base.commands import find_user
 from config.base.history import Author
+from ratelimits.budgets import rate_in_words
 
+DEFAULT_PERIOD = 60
 MAX_DAYS = 100 * 365 - 1
 
 
@@ -32,8 +35,19 @@ class Command(BaseCommand):
             help="An action (read, create, update, delete or *), a path pattern or resource name, and perhaps “at” and a host, "
             "such as api.example.com or *.example.com. Can be repeated. By default the key may do everything.",
         )
+        parser.add_argument("--host", default="", help="The host of those that name none. By default any.")
         parser.add_argument(
             "--expires", type=int, metavar="DAYS", help="Days until the key expires. By default it never expires."
+        )
+
+        parser.add_argument(
+            "--limit", type=int, metavar="N", help="A rate limit of the key's own. By default it has none."
+        )
+        parser.add_argument(
+            "--period", type=int, metavar="SECONDS", help="Of --limit. By default 60. Weeks and months have none."
+        )
+        parser.add_argument(
+            "--window", choices=[value for value, _ in KEY_WINDOWS], help="Of --limit. By default rolling."
         )
 
     @sensitive_variables()
@@ -44,8 +58,9 @@ class Command(BaseCommand):
                 owner,
                 Author(owner, via="manage.py create_key"),
                 name=options["name"],
-                permissions=read_permissions(options["allow"]),
+                permissions=read_permissions(options["allow"], options["host"]),
                 expires_at=read_expiry(options["expires"]),
+                **read_limit(options["limit"], options["period"], options["window"]),
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
@@ -55,13 +70,24 @@ class Command(BaseCommand):
             "name": key.name,
             "username": owner.username,
             "expires_at": key.expires_at.isoformat(timespec="seconds") if key.expires_at else None,
+            "rate_limit": limit_in_words(key),
             "permissions": sorted(str(permission) for permission in key.permissions.all()),
         }
         self.stdout.write(json.dumps(created, indent=2))
 
 
-def read_permissions(allowed: list[str] | None) -> list[Permission]:
-    return [read_permission(text) for text in allowed] if allowed else [EVERYTHING]
+def read_permissions(allowed: list[str] | None, host: str) -> list[Permission]:
+    permissions = [read_permission(text) for text in allowed] if allowed else [EVERYTHING]
+    return [permission if permission.host else permission._replace(host=host) for permission in permissions]
+
+
+def read_limit(limit: int | None, period: int | None, window: str | None) -> dict[str, Any]:
+    if limit is None:
+        if period is not None or window is not None:
+            raise CommandError("--period and --window need --limit.")
+        return {}
+    values = {"rate_limit": limit, "rate_period": DEFAULT_PERIOD if period is None else period}
+    return values | ({"rate_window": window} if window else {})
 
 
 def read_permission(text: str) -> Permission:
@@ -72,6 +98,12 @@ def read_permission(text: str) -> Permission:
             return Permission(action, resource, host)
         case _:
             raise CommandError('--allow needs an action and a resource, for example --allow "read /orders/*".')
+
+
+def limit_in_words(key: APIKey) -> str | None:
+    if key.rate_limit is None or key.rate_period is None:
+        return None
+    return rate_in_words(key.rate_limit, key.rate_period, key.rate_window)
 
 
 def read_expiry(days: int | None) -> Any:
