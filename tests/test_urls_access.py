@@ -159,6 +159,7 @@ EXPECTED = r"""
 /admin/password_change/done/                                             in  in  ok  ok
 /admin/r/<path:content_type_id>/<path:object_id>/                        in  in  404 404
 /admin/ratelimits/copy/                                                  in  403 403 ok
+/admin/ratelimits/import/                                                in  403 403 ok
 /admin/ratelimits/limited/                                               in  403 403 ok
 /admin/ratelimits/limited/reset/                                         in  403 403 405
 /admin/ratelimits/match/                                                 in  403 403 ok
@@ -342,7 +343,8 @@ OPEN = {"admin/login/", "admin/logout/"}
 # URLs that create, delete or do something aren't pages to view.
 DOES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
-    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "/top-up/", "/<int:limit_pk>/", "/end/",
+    "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "ratelimits/import/",
+    "/top-up/", "/<int:limit_pk>/", "/end/",
 )  # fmt: skip
 
 

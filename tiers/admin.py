@@ -119,6 +119,7 @@ class TierAdmin(SoftDeleteAdmin):
     search_fields = ("name_folded__has", "description_folded__has")
     ordering = ("name",)
     change_form_template = "admin/tiers/change_form.html"
+    change_list_template = "admin/tiers/change_list.html"
     empty_advice = "A tier bundles rate limits, and every user can be on one. Start with “free”, the tier of new users."
     extra_columns = ("updated",)
     created = when("created_at", "Created")

@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods
 
-from accounts.staff.import_forms import ColumnsForm, UploadForm, first_values, unsealed
-from accounts.staff.imports import Plan, PlanChanged, import_users, make_plan, send_emails
+from accounts.staff.import_forms import UserColumnsForm
+from accounts.staff.imports import USERS, Plan, PlanChanged, import_users, make_plan, send_emails
 from config.base.history import Author
+from config.base.import_forms import UploadForm, unsealed
 from config.base.text import counted
 from config.base.views import retry_on_conflict, staff_render, staff_required
 
@@ -33,10 +34,9 @@ def user_import(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     if "sealed" in request.POST:
         return columns_step(request)
-    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
-    if request.method == "POST" and form.is_valid():
-        table = form.cleaned_data["table"]
-        return preview(request, ColumnsForm(first_values(table, form.cleaned_data["sealed"]), table))
+    form = UploadForm(*([request.POST, request.FILES] if request.method == "POST" else []), importable=USERS)
+    if form.is_valid():
+        return preview(request, UserColumnsForm(form.first_values(), form.cleaned_data["table"]))
     return staff_render(request, "accounts/staff/import.html", {"title": "Import users", "form": form})
 
 
@@ -45,11 +45,11 @@ def columns_step(request: HttpRequest) -> HttpResponse:
     if table is None:
         messages.error(request, "This preview has expired. Choose the file again.")
         return redirect("users:import")
-    form = ColumnsForm(request.POST, table)
+    form = UserColumnsForm(request.POST, table)
     return (carry_out(request, form) if "import" in request.POST else None) or preview(request, form)
 
 
-def carry_out(request: HttpRequest, form: ColumnsForm) -> HttpResponse | None:
+def carry_out(request: HttpRequest, form: UserColumnsForm) -> HttpResponse | None:
     """None, with the reasons in the form, if nothing was imported."""
     if not form.is_valid():
         return None
@@ -85,7 +85,7 @@ def check_emails(plan: Plan, *, invite: bool) -> None:
         )
 
 
-def preview(request: HttpRequest, form: ColumnsForm) -> HttpResponse:
+def preview(request: HttpRequest, form: UserColumnsForm) -> HttpResponse:
     context: dict[str, Any] = {"title": "Import users", "form": form, "is_preview": True}
     if form.is_valid() or "username" in form.columns:
         actor: Any = request.user
@@ -96,6 +96,6 @@ def preview(request: HttpRequest, form: ColumnsForm) -> HttpResponse:
             "more_lines": max(0, len(plan.effective) - MAX_LISTED),
             "problems": plan.problems[:MAX_LISTED],
             "more_problems": max(0, len(plan.problems) - MAX_LISTED),
-            "ignored": [title for index, title in enumerate(form.table.header) if index not in form.columns.values()],
+            "ignored": form.ignored,
         }
     return staff_render(request, "accounts/staff/import.html", context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,12 @@ from accounts.models import User
 from accounts.rights import protected_fields, why_not_change
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, Author, Change
+from config.base.import_forms import Columns, Importable, Problem
 from config.base.models import lock_live
 from config.base.tables import Row, Table, is_formula, plain_text
 from tiers.models import Tier
 
 FIELDS = ("username", "email", "name", "tier")
-# The headers that are recognized, in lower case and without other characters than letters.
 HEADERS = {
     "username": ("username", "user", "login", "loginname"),
     "email": ("email", "emailaddress", "mail", "address"),
@@ -37,21 +37,13 @@ BATCH = 500
 # A statement that updates many rows looks for each among all of its values.
 UPDATE_BATCH = 100
 
-# The index of the column that holds a field.
-Columns = Mapping[str, int]
-
-
-def guess_columns(header: Sequence[str]) -> dict[str, int]:
-    names = ["".join(filter(str.isalpha, title.casefold())) for title in header]
-    found = {name: next((names.index(alias) for alias in HEADERS[name] if alias in names), None) for name in FIELDS}
-    return {name: index for name, index in found.items() if index is not None}
-
-
-@dataclass(frozen=True)
-class Problem:
-    row: int
-    column: str
-    text: str
+USERS = Importable(
+    HEADERS,
+    LABELS,
+    {"username": "There is no column for usernames. Choose one."},
+    "Only a username is required; new users also need an email address.",
+    "import_users",
+)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from apikeys.secrets import is_well_formed
 from config.base.actions import Action
 from config.staff.search import search
 from config.staff.templatetags import STAFF_SECTIONS
+from ratelimits.plans.import_views import RIGHTS
 
 MAX_SUGGESTED = 5
 # Of the first word, to be taken for an action: “su” may be the start of a name.
@@ -49,6 +50,7 @@ PAGES = (
     *(Page(section.label, section.url_name, section.permissions) for section in STAFF_SECTIONS),
     Page("Create user", "users:create", ("accounts.add_user",), "add new"),
     Page("Import users", "users:import", ("accounts.add_user", "accounts.change_user"), "csv xlsx upload"),
+    Page("Import tiers", "ratelimits:import", RIGHTS, "csv xlsx upload rate limits plans"),
     Page("Create tier", "admin:tiers_tier_add", ("tiers.add_tier",), "add new plan"),
     Page("Create rate limit", "admin:ratelimits_ratelimit_add", ("ratelimits.add_ratelimit",), "add new quota"),
     Page("Create API key", "admin:apikeys_apikey_add", ("apikeys.add_apikey",), "add new"),

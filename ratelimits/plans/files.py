@@ -101,7 +101,12 @@ def default_of(name: str) -> Any:
 
 def read_plans(content: bytes) -> list[TierEntry]:
     """Raises InvalidDocument, or Problems with all of them."""
-    return Reading(read_document(content)).tiers
+    return entries_of(read_document(content))
+
+
+def entries_of(document: Node) -> list[TierEntry]:
+    """Raises Problems."""
+    return Reading(document).tiers
 
 
 class Reading:

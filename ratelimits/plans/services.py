@@ -31,10 +31,24 @@ def apply_plans(content: bytes, author: Author | None, *, prune: bool = False, d
 
     Raises InvalidDocument or Problems, and changes nothing.
     """
-    plan = Application(read_plans(content), author, prune=prune)
+    return apply_entries(read_plans(content), author, prune=prune, dry_run=dry_run)
+
+
+def apply_entries(
+    entries: Sequence[TierEntry],
+    author: Author | None,
+    *,
+    prune: bool = False,
+    dry_run: bool = False,
+    accept: Callable[[Sequence[str]], None] | None = None,
+) -> Result:
+    """accept: raises an error, which undoes everything, if these differences won't do. Raises Problems."""
+    plan = Application(entries, author, prune=prune)
     try:
         with transaction.atomic():
             plan.run()
+            if accept is not None:
+                accept(plan.differences)
             transaction.set_rollback(dry_run)
     except IntegrityError as error:
         raise Problems([InvalidDocument(f"The database refused this file: {error}", 1)]) from None
@@ -121,7 +135,9 @@ class Application:
                 self.save(limit.node, row)
                 written.append((limit.node, row))
                 changes = changes_between(before.get(row.pk, {}), snapshot(row))
-                self.note(row, f"rate limit {row} of {tier}", changes, is_new=is_new)
+                # A generated name is another one at the next run.
+                named = row if limit.values["name"] or not is_new else row.requests
+                self.note(row, f"rate limit {named} of {tier}", changes, is_new=is_new)
         return written
 
     def save(self, node: Node, row: RateLimit) -> None:

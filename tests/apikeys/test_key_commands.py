@@ -137,7 +137,9 @@ def test_owners_are_notified_from_thirty_days_ahead(alice, days, is_told):
     expiring(alice, days)
     run("notify_expiring_keys")
     noun = "day" if days == 1 else "days"
-    assert told() == ([("alice@example.com", f"API key “in {days} days” expires in {days} {noun}")] if is_told else [])
+    assert told() == (
+        [("alice@example.com", f"[Gatehouse] API key “in {days} days” expires in {days} {noun}")] if is_told else []
+    )
 
 
 def test_a_notice_goes_out_once_and_again_at_the_next_mark(alice):
@@ -162,8 +164,8 @@ def test_the_team_is_notified_too(alice, settings):
     key = expiring(alice, 7)
     run("notify_expiring_keys")
     assert told() == [
-        ("alice@example.com", "API key “in 7 days” expires in 7 days"),
-        ("keys@example.com", "API key “in 7 days” expires in 7 days (alice)"),
+        ("alice@example.com", "[Gatehouse] API key “in 7 days” expires in 7 days"),
+        ("keys@example.com", "[Gatehouse] API key “in 7 days” expires in 7 days (alice)"),
     ]
     assert key.shown_as in mail.outbox[0].body
     assert "Last used: never" in mail.outbox[0].body
@@ -246,7 +248,10 @@ def test_the_name_of_an_old_key_breaks_no_header(alice):
     APIKey.objects.filter(pk=key.pk).update(name="a\r\nBcc: everybody@example.com")
     run("notify_expiring_keys")
     ((recipient, subject),) = told()
-    assert (recipient, subject) == ("alice@example.com", "API key “a Bcc: everybody@example.com” expires in 5 days")
+    assert (recipient, subject) == (
+        "alice@example.com",
+        "[Gatehouse] API key “a Bcc: everybody@example.com” expires in 5 days",
+    )
 
 
 class PickyMail:

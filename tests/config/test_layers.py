@@ -29,6 +29,7 @@ APPS = (
     "tools",
     "tiers.admin",
     "ratelimits.pages",
+    "plans",
     "ratelimits.admin",
 )
 APPS = (*APPS, "accounts.admin", "apikeys.admin")

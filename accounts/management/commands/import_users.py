@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 from django.http import HttpRequest
 
-from accounts.staff.imports import FIELDS, Plan, PlanChanged, guess_columns, import_users, make_plan, send_emails
+from accounts.staff.imports import FIELDS, USERS, Plan, PlanChanged, import_users, make_plan, send_emails
 from config.base.commands import read_file
 from config.base.history import Author
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
@@ -94,7 +94,7 @@ def read(name: str, encoding: str) -> Table:
 
 
 def chosen_columns(table: Table, chosen: list[str]) -> dict[str, int]:
-    columns = guess_columns(table.header)
+    columns = USERS.guess(table.header)
     for text in chosen:
         name, _, title = text.partition("=")
         if name not in FIELDS or title not in table.header:

@@ -89,7 +89,7 @@ def test_the_number_of_queries_does_not_grow_with_the_limits(alice, django_asser
     for n in range(count):
         RateLimit.objects.create(tier=alice.tier, path=f"/p{n}", limit=1, period=60)
     client = signed_in(alice)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get("/account/")
 
 

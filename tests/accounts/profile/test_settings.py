@@ -187,7 +187,7 @@ def test_users_joined_on_a_day_of_the_reader(sue, alice):
 
 
 LISTS = (
-    "/users/", "/admin/accounts/user/", "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/account/keys/",
+    "/users/", "/admin/apikeys/apikey/", "/admin/apikeys/hygiene/", "/account/keys/",
     "/account/usage/requests/", "/admin/admin/logentry/",
 )  # fmt: skip
 

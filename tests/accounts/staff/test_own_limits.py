@@ -51,7 +51,7 @@ def test_staff_add_an_own_limit_that_ends(staff_client, alice):
         ({"limit": "0"}, "Ensure this value is greater than or equal to 1."),
         ({"limit": str(2**63)}, "Ensure this value is less than or equal to"),
         ({"ends_at": "2020-01-01T00:00"}, "Enter a time in the future."),
-        ({"ends_at": "soon"}, "Enter a valid date/time."),
+        ({"ends_at": "soon"}, "Enter a valid date and time, for example 2027-01-31 00:00."),
         ({"window": "fortnight"}, "Select a valid choice."),
         ({"unit": "euros"}, "Select a valid choice."),
         ({"unit": "tokens"}, "Choose a fixed window, a week, a month or a total"),

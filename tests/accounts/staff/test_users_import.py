@@ -11,7 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError
 
 from accounts.models import User
-from accounts.staff import import_forms, import_views, imports
+from accounts.staff import import_views, imports
+from config.base import import_forms
 from tests.accounts.people import history, make_staff, messages, signed_in
 from tests.pages import fields_of, text_of
 
