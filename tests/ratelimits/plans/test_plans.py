@@ -204,7 +204,7 @@ def test_a_limit_can_be_renamed_or_left_without_a_name(apply, free):
     assert "limit: 10 → 20" in apply("tiers: [{name: free, limits: [{path: '/a/{id}', limit: 20}]}]")
     limit.refresh_from_db()
     assert (limit.name, limit.limit) == ("two", 20)
-    assert "+ rate limit rate_limit_" in apply("tiers: [{name: free, limits: [{path: /new, limit: 20}]}]")
+    assert "+ rate limit /new of free" in apply("tiers: [{name: free, limits: [{path: /new, limit: 20}]}]")
 
 
 BAD = [
