@@ -63,7 +63,7 @@ class TimeInput(forms.DateTimeInput):
 
 
 class TimeField(forms.DateTimeField):
-    """A time in the zone of whoever enters it, or in ISO 8601 with its offset, as links have it."""
+    """A time in the zone of whoever enters it, or in ISO 8601 with its offset. Cleans to a time in UTC."""
 
     default_error_messages = {"invalid": "Enter a valid date and time, for example 2027-01-31 00:00."}
 
@@ -74,9 +74,11 @@ class TimeField(forms.DateTimeField):
         return time and time.astimezone(UTC)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        # The browser's picker takes no offset.
+        # Links have times in UTC, the browser's picker takes local ones only.
+        if not str(data).endswith("Z"):
+            return data
         try:
-            return self.to_python(data) or data
+            return self.to_python(data)
         except ValidationError:
             return data
 

@@ -259,3 +259,9 @@ def test_visitors_see_the_theme_of_their_system(client):
     page = client.get("/accounts/login/").content.decode()
     assert '<meta name="color-scheme" content="light dark">' in page
     assert "theme-toggle" not in page
+
+
+def test_a_link_with_an_impossible_time_is_an_error_that_keeps_what_was_typed(alice):
+    response = signed_in(alice).get("/account/usage/requests/", {"since": "2026-13-01T12:00Z"})
+    assert response.status_code == 400
+    assert 'value="2026-13-01T12:00Z"' in response.content.decode()
