@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_variables
 
+from apikeys import services
 from apikeys.models import APIKey, KeyState
 from apikeys.pages.actions import Disable, Enable, OwnerGuard, Revoke
 from apikeys.pages.rows import key_rows

@@ -20,7 +20,7 @@ from accounts.models import User
 from accounts.rights import protected_fields, why_not_change
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, Author, Change
-from config.base.import_forms import Columns, Importable, Problem
+from config.base.importable import Columns, Importable, Problem
 from config.base.models import lock_live
 from config.base.tables import Row, Table, is_formula, plain_text
 from tiers.models import Tier

@@ -5,6 +5,7 @@ A secret is only ever in the response to the POST that creates it: no redirect, 
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -28,7 +29,7 @@ from config.base.history import Author
 
 @sensitive_variables()
 def secret_page(view: KeysMixin, key: APIKey, secret: str, title: str) -> HttpResponse:
-    shown = {"key": key, "secret": secret, "title": title, "api_url": GatewayTest.objects.api_url()}
+    shown: dict[str, Any] = {"key": key, "secret": secret, "title": title, "api_url": GatewayTest.objects.api_url()}
     response = view.page("apikeys/pages/secret.html", **shown)
     response["Cache-Control"] = "no-store, max-age=0"
     response["Referrer-Policy"] = "no-referrer"

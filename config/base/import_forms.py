@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.core import signing
 from django.core.exceptions import ValidationError
 
+from config.base.importable import Columns, Importable
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Row, Table, read_table
 
 SALT = "config.base.import"
 MAX_AGE = 3600  # seconds between the preview and the import
 # As a form field, which Django limits to 2.5 MB with all others.
 MAX_SEALED_LENGTH = 2_400_000
-
-# The index of the column that holds a field.
-Columns = Mapping[str, int]
-
-
-class Importable(NamedTuple):
-    """What a table can hold.
-
-    headers: by field, those that are recognized, in lower case and without other characters than letters. required: the
-    fields that need a column, each with what to say without one. advice: about the file. command: for larger files.
-    """
-
-    headers: Mapping[str, Sequence[str]]
-    labels: Mapping[str, str]
-    required: Mapping[str, str]
-    advice: str
-    command: str
-
-    def guess(self, header: Sequence[str]) -> dict[str, int]:
-        names = ["".join(filter(str.isalpha, title.casefold())) for title in header]
-        found = {
-            field: next((names.index(alias) for alias in aliases if alias in names), None)
-            for field, aliases in self.headers.items()
-        }
-        return {field: index for field, index in found.items() if index is not None}
-
-
-class Problem(NamedTuple):
-    row: int
-    column: str
-    text: str
 
 
 class UploadForm(forms.Form):
@@ -90,7 +59,7 @@ class ColumnsForm(forms.Form):
                 coerce=int,
                 empty_value=None,
                 required=missing is not None,
-                error_messages={"required": missing},
+                error_messages={"required": missing or ""},
             )
         self.order_fields([f"column_{name}" for name in importable.headers])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from config.base.documents import InvalidDocument, Node
-from config.base.import_forms import Columns, Importable, Problem
+from config.base.importable import Columns, Importable, Problem
 from config.base.tables import Row, Table, is_formula, plain_text
 from ratelimits.plans.files import LIMIT_FIELDS, TIER_FIELDS, Problems, TierEntry, entries_of
 

@@ -100,7 +100,8 @@ def purge_batch(model: type[SoftDeleteModel], pks: list[Any]) -> int:
 
 def totals_among(model: type[SoftDeleteModel], pks: list[Any]) -> dict[int, str]:
     """The keys of the counters of prepaid limits that may go with these rows. They never expire, so no sweep removes them."""
-    field = {User: "user__in", RateLimit: "pk__in"}.get(model)
+    fields: dict[Any, str] = {User: "user__in", RateLimit: "pk__in"}
+    field = fields.get(model)
     totals = RateLimit.objects.filter(window=RateLimit.Window.TOTAL, **{field: pks}) if field else ()
     return {limit.pk: rule_key(owner_of_user(limit.user_id), limit.pk) for limit in totals}
 
