@@ -9,14 +9,13 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_variables
 
 from apikeys import services
 from apikeys.models import APIKey, KeyState
 from apikeys.pages.actions import Disable, Enable, OwnerGuard, Revoke
-from apikeys.pages.rows import key_rows
+from apikeys.pages.rows import key_rows, last_used
 from apikeys.pages.staff_views import StaffCreateView, StaffKeyView
 from config.base.actions import Action
 from config.base.admin import when
@@ -111,7 +110,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Last used", ordering="last_used_at")
     def last_use(self, key: APIKey) -> str:
-        return render_to_string("apikeys/pages/last_used.html", {"key": key})
+        return last_used(key)
 
     @admin.display(description="Last address", ordering="last_used_ip")
     def last_ip(self, key: APIKey) -> str:
@@ -119,7 +118,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="Last 30 days")
     def use(self, key: APIKey) -> str:
-        return render_to_string("apikeys/usage/_sparkline.html", {"use": key.month_use})  # type: ignore[attr-defined]
+        return format_html("{}", key.month_use)  # type: ignore[attr-defined]
 
     # --- One key ---
 

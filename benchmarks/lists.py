@@ -38,9 +38,11 @@ TIMES = 5
 
 POSTGRESQL = (
     """
-INSERT INTO "user" (password, is_superuser, name, name_folded, username, email, profile_image, created_at, updated_at)
+INSERT INTO "user" (password, is_superuser, name, name_folded, username, email, profile_image, created_at, updated_at,
+                    last_login)
 SELECT '!', false, 'Firstname' || n % 1000 || ' Lastname' || n / 7, 'firstname' || n % 1000 || ' lastname' || n / 7,
-       'user_' || n, 'user_' || n || '@example' || n % 50 || '.com', '', now() - n * interval '30 seconds', now()
+       'user_' || n, 'user_' || n || '@example' || n % 50 || '.com', '', now() - n * interval '30 seconds', now(),
+       CASE WHEN n % 20 = 0 THEN now() - n * interval '20 seconds' END
 FROM generate_series(1, {rows}) AS n
 """,
     """
@@ -54,11 +56,13 @@ FROM generate_series(1, {rows}) AS n
 )
 SQLITE = (
     """
-INSERT INTO user (password, is_superuser, name, name_folded, username, email, profile_image, created_at, updated_at)
+INSERT INTO user (password, is_superuser, name, name_folded, username, email, profile_image, created_at, updated_at,
+                  last_login)
 WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {rows})
 SELECT '!', 0, 'Firstname' || (n % 1000) || ' Lastname' || (n / 7), 'firstname' || (n % 1000) || ' lastname' || (n / 7),
        'user_' || n, 'user_' || n || '@example' || (n % 50) || '.com', '',
-       datetime('now', '-' || (n * 30) || ' seconds'), datetime('now')
+       datetime('now', '-' || (n * 30) || ' seconds'), datetime('now'),
+       CASE WHEN n % 20 = 0 THEN datetime('now', '-' || (n * 20) || ' seconds') END
 FROM series
 """,
     """
@@ -76,6 +80,7 @@ PAGES = {
     "users: first page": "/users/",
     "users: page 200": "/users/?page=200",
     "users: page 200, by last seen": "/users/?sort=-seen&page=200",
+    "users: page 200, by first seen": "/users/?sort=seen&page=200",
     "users: search, few results": "/users/?q=99876",
     "users: search, two words": "/users/?q=firstname99+lastname1428",
     "users: search, very many results": "/users/?q=example",
@@ -97,6 +102,7 @@ STOCK_PAGES = {
     "stock admin, users: last page": "/admin/accounts/user/?p={last_page}",
     "stock admin, users: search, few results": "/admin/accounts/user/?q=99876",
     "stock admin, keys: first page": "/admin/apikeys/apikey/",
+    "stock admin, keys: last page": "/admin/apikeys/apikey/?p={last_page}",
     "stock admin, keys: search, few results": "/admin/apikeys/apikey/?q=99876",
 }
 # Static files needn't be collected.

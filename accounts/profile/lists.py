@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
 from accounts.models import ListSetting, SavedView
 
@@ -43,7 +44,7 @@ class ListSetup:
     view: SavedView | None = None
     default_url: str = ""
 
-    @property
+    @cached_property
     def shown(self) -> set[str]:
         return {column.name for column in self.columns if column.is_shown}
 

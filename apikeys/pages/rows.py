@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from django.utils.html import format_html
+
 from apikeys.models import APIKey
 from apikeys.usage.analytics import daily_requests
 from apikeys.usage.sparklines import Sparkline, sparkline
+from config.base.templatetags import ago
 
 DAYS = 30
 
@@ -15,6 +18,17 @@ DAYS = 30
 class KeyRow(NamedTuple):
     key: APIKey
     use: Sparkline
+
+    @property
+    def last_used(self) -> str:
+        return last_used(self.key)
+
+
+def last_used(key: APIKey) -> str:
+    when = ago(key.last_used_at)
+    if not key.last_used_ip:
+        return when
+    return format_html('{}<br><span class="mono muted">{}</span>', when, key.last_used_ip)
 
 
 def key_rows(keys: Iterable[APIKey]) -> list[KeyRow]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.addresses import set_address
 from accounts.models import User
+from accounts.staff.filters import UserFilter
 from tests.accounts.people import make_key, make_staff, signed_in
 from tests.conftest import make_user
 from tiers.models import Tier
@@ -209,3 +211,16 @@ def test_staff_without_the_right_to_change_get_no_bulk_actions(alice):
     assert "With selected" not in page
     assert "Create user" not in page
     assert 'name="pk"' not in page
+
+
+@pytest.mark.parametrize("sort", ["seen", "-seen"])
+def test_sorting_by_last_seen_reads_an_index_in_both_directions(alice, sort):
+    users = UserFilter({"sort": sort}, queryset=User.objects.all()).qs[:50]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = users.explain()
+    assert "_seen" in plan
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
