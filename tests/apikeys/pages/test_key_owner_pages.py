@@ -167,7 +167,7 @@ BAD = [
     ({"name": "k", "expires_at": "2099-03-31T18:00"}, "offset from UTC"),
     ({"name": "k", "expires_at": "31/03/2099"}, "Enter a day"),
     ({"name": "k", "expires_at": "9999-12-31"}, "too far in the future"),
-    ({"name": "k", "expires_at": "9999-12-30"}, "within 100 years"),
+    ({"name": "k", "expires_at": "9997-12-30"}, "within 100 years"),
     ({"name": "k", "expires_at": "0001-01-01T00:00+14:00"}, "Enter a day"),
     ({"name": "k", "expires_at": "9" * 1_000_000}, "Enter a day"),
     ({"name": "k", "allowed_ips": "10.0.0.1/8"}, "Enter 10.0.0.0/8 for the network"),
@@ -275,6 +275,7 @@ def test_the_list_asks_the_database_as_often_for_many_keys_as_for_one(
 
 
 def test_a_long_list_has_pages(owner, alice):
+    type(alice).objects.filter(pk=alice.pk).update(rows_per_page=25)
     for number in range(26):
         make_key(alice, f"key {number:02}")
     assert '<a href="?page=2" rel="next">Next</a>' in text(owner.get(LIST))
