@@ -5,6 +5,7 @@ import zoneinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
@@ -16,7 +17,14 @@ from django.utils.crypto import salted_hmac
 from accounts.fields import NormalizedEmailField
 from accounts.managers import UserManager
 from accounts.validators import validate_time_zone, validate_username
-from config.base.models import DELETED, SoftDeleteModel, TimestampedModel, lock_if_live, unique_among_live
+from config.base.models import (
+    DELETED,
+    SoftDeleteModel,
+    TimestampedModel,
+    TimestampedQuerySet,
+    lock_if_live,
+    unique_among_live,
+)
 from config.base.paginator import DEFAULT_PAGE_SIZE, PAGE_SIZES
 from config.base.search import FoldedField
 from config.base.validators import validate_name
@@ -281,3 +289,76 @@ class ListSetting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.page}"
+
+
+class BulkChangeQuerySet(TimestampedQuerySet["BulkChange"]):
+    def unfinished(self) -> BulkChangeQuerySet:
+        return self.filter(finished_at=None)
+
+
+class BulkChange(TimestampedModel):
+    """A change of very many users that a job makes in steps (accounts/staff/bulk.py), and how far it has come."""
+
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    address = models.GenericIPAddressField(null=True)
+    action = models.CharField(max_length=30)
+    # Of the action “tier”; None: no tier. Not a foreign key: a tier that's gone must not turn into “no tier”.
+    tier_id = models.BigIntegerField(null=True)
+    title = models.CharField(max_length=200)
+    total = models.PositiveIntegerField()
+    # done: changed. refused: couldn't be changed, for `reasons`. Others had nothing to change by then.
+    handled = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    refused = models.PositiveIntegerField(default=0)
+    reasons = models.JSONField(default=list)
+    started_at = models.DateTimeField("started", null=True)
+    finished_at = models.DateTimeField("finished", null=True)
+    # Why the rest of the users wasn't changed.
+    error = models.TextField(default="")
+
+    objects: ClassVar[Any] = BulkChangeQuerySet.as_manager()
+
+    class Meta:
+        db_table = "bulk_changes"
+        ordering = ("-pk",)
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.state}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("users:change", args=[self.pk])
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def state(self) -> str:
+        if self.is_finished:
+            return "stopped" if self.error else "succeeded"
+        return "running" if self.started_at else "waiting"
+
+    @property
+    def unchanged(self) -> int:
+        """Those that had nothing to change, or that the author may not change."""
+        return self.handled - self.done - self.refused
+
+    def finish(self, error: str = "") -> None:
+        self.error, self.finished_at = error, timezone.now()
+        self.steps.all().delete()
+        self.save(update_fields=["error", "finished_at"])
+
+
+class BulkStep(models.Model):
+    """Users that are still to be changed: their ids."""
+
+    change = models.ForeignKey(BulkChange, models.CASCADE, related_name="steps")
+    users = models.JSONField()
+
+    class Meta:
+        db_table = "bulk_change_steps"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.change_id}: {len(self.users)}"

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver
 
 from accounts.management.groups import create_groups
-from accounts.models import User
+from accounts.models import BulkChange, User
 from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
 from tests.accounts.people import make_event, make_key, make_staff, signed_in
@@ -220,6 +220,9 @@ EXPECTED = r"""
 /users/<int:pk>/verify/                                                  in  403 403 to
 /users/add/                                                              in  403 403 ok
 /users/bulk/                                                             405 405 405 405
+/users/changes/                                                          in  403 ok  ok
+/users/changes/<int:change_pk>/                                          in  403 ok  ok
+/users/changes/<int:change_pk>/stop/                                     in  403 405 405
 /users/export.<str:file_format>                                          in  403 ok  ok
 /users/import/                                                           in  403 403 ok
 /users/undo/                                                             in  403 405 405
@@ -263,6 +266,7 @@ def world(free):
         "group": Group.objects.create(name="support").pk,
         "tier": free.pk,
         "ratelimit": limit.pk,
+        "bulk_change": BulkChange.objects.create(author=sue, action="delete", title="Delete 1 user", total=1).pk,
         "own_limit": RateLimit.objects.create(user=owner, path="/x", limit=1, period=1).pk,
         "apikey": key.pk,
         "keyusage": make_event(key).pk,
@@ -287,6 +291,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
         "<int:pk>": world["user"],
         "<str:file_format>": "csv",
         "<int:limit_pk>": world["own_limit"],
+        "<int:change_pk>": world["bulk_change"],
         "<uuid:key_id>": world["apikey"],
         "<uuid:pk>": world["keyusage"],
         r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",

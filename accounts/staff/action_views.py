@@ -6,16 +6,19 @@ from typing import Any
 
 from django import forms
 from django.http import HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_POST
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
+from accounts.staff import bulk
 from accounts.staff.actions import BULK_ACTIONS, UNDO_ACTIONS, MoveToTier, limits_of, with_limits
 from accounts.staff.filters import UserFilter
 from config.base.actions import Action, ActionView, SelectionForm, SelectionView, UndoView
 from config.base.filters import query_without
+from config.base.history import Author
 from config.base.views import staff_required
 from tiers.models import Tier
 
@@ -72,6 +75,14 @@ class UserBulkView(SelectionView, UserActionView):
         if self.data["everything"]:
             users = UserFilter(self.request.GET, queryset=User.objects.all()).qs
         return users.select_related("tier")
+
+    def perform(self, form: forms.Form) -> HttpResponse | None:
+        """Leaves very many users to a job, and shows how far it has come."""
+        if not form.is_valid() or self.rows.count() <= bulk.MAX_AT_ONCE:
+            return super().perform(form)
+        title = self.action.applied_to(self.named(self.rows.count()))
+        change = bulk.begin(self.action, self.rows, Author(self.request.user, self.request), title)
+        return redirect(change)
 
     def get_list_url(self) -> str:
         query = query_without(self.request.GET)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from accounts.staff import bulk_views
 from accounts.staff import views as staff_views
 from accounts.staff.access_views import user_access
 from accounts.staff.action_views import UserActionView, UserBulkView, UserTierView, UserUndoView
@@ -19,6 +20,9 @@ urlpatterns = [
     path("import/", user_import, name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),
     path("undo/", UserUndoView.as_view(), name="undo"),
+    path("changes/", bulk_views.change_list, name="changes"),
+    path("changes/<int:change_pk>/", bulk_views.change_detail, name="change"),
+    path("changes/<int:change_pk>/stop/", bulk_views.change_stop, name="change_stop"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
     path("<int:pk>/access/", user_access, name="access"),

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts import services
 from accounts.addresses import is_verified
 from accounts.managers import UserQuerySet
-from accounts.models import User
+from accounts.models import BulkChange, User
 from accounts.profile.limits import effective_limits
 from accounts.profile.lists import Column, list_setup
 from accounts.profile.picture_views import picture_response
@@ -39,6 +39,8 @@ from tiers.models import Tier
 MAX_CHANGES = 50
 MAX_EVENTS = 10
 MAX_KEYS = 50
+# Of those that go on, above the list.
+MAX_BULK_CHANGES = 3
 COLUMNS = {
     "name": "Name",
     "state": "State",
@@ -77,6 +79,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "query": query_without(request.GET),
         "bulk_actions": [action for action in BULK_ACTIONS.values() if action.may(request.user, User)],
         "tiers": Tier.objects.live(),
+        "bulk_changes": BulkChange.objects.unfinished()[:MAX_BULK_CHANGES],
         "has_users": page.paginator.count > 0 or User.objects.exists(),
     }
     return staff_render(request, "accounts/staff/list.html", context)

@@ -46,7 +46,8 @@ def claim(job: Scheduled) -> bool:
     """Whether this process may run the job now: one conditional update, so that only one process may."""
     now = timezone.now()
     is_free = Q(leased_until=None) | Q(leased_until__lte=now)
-    due = Job.objects.filter(is_free, name=job.name, next_at__lte=now)
+    is_due = Q() if job.is_wanted() else Q(next_at__lte=now)
+    due = Job.objects.filter(is_free, is_due, name=job.name)
     return due.update(runner=node(), leased_until=now + LEASE, began_at=now, next_at=now + job.every) == 1
 
 

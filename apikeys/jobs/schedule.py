@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
+from accounts.models import BulkChange
 from apikeys.models import Job
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -18,12 +20,13 @@ GRACE = 15 * MINUTE
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A command with its arguments. purpose: what it does, as a sentence for staff."""
+    """A command with its arguments. purpose: what it does, as a sentence for staff. is_wanted: whether it shouldn't wait."""
 
     name: str
     every: timedelta
     purpose: str
     arguments: tuple[str, ...] = ()
+    is_wanted: Callable[[], bool] = bool
 
 
 def scheduled() -> list[Scheduled]:
@@ -32,6 +35,12 @@ def scheduled() -> list[Scheduled]:
         Scheduled("notify_expiring_keys", HOUR, "Emails owners before their keys expire."),
         Scheduled("sweep_counters", HOUR, "Removes expired rate limit counters and old records of denials."),
         Scheduled("clearsessions", DAY, "Removes expired sessions."),
+        Scheduled(
+            "change_users",
+            HOUR,
+            "Changes users, if staff have confirmed to change more than 10,000 at once.",
+            is_wanted=BulkChange.objects.unfinished().exists,
+        ),
     ]
     partitioned = connection.vendor == "postgresql"
     if partitioned:

@@ -59,6 +59,7 @@ class Author:
 
     A command has no user of its own and names the one whose data it changes; for many users, that is None.
     operation: marks the entries of an action that can be undone. written: the ids of the entries, in order.
+    address: where the request came from, if it's over.
     """
 
     user: Any
@@ -66,6 +67,7 @@ class Author:
     via: str = ""
     operation: str = ""
     written: list[int] = field(default_factory=list, compare=False)
+    address: str = ""
 
     def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
         """flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
@@ -104,7 +106,7 @@ class Author:
             CHANGE: {"changed": {"fields": [change["field"] for change in changes]}},
             DELETION: {"deleted": {}},
         }
-        ip = client_address(self.request) if self.request else ""
+        ip = client_address(self.request) if self.request else self.address
         extras: dict[str, Any] = {"values": changes, "note": note, "ip": ip, "via": self.via}
         extras |= {"operation": self.operation, "former": dict(former) if self.operation else {}}
         message = messages[flag] | {name: value for name, value in extras.items() if value}

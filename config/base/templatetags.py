@@ -84,6 +84,7 @@ STATE_KINDS = {
     "staff": "accent",
     "succeeded": "ok",
     "failed": "danger",
+    "stopped": "danger",
     "overdue": "danger",
     "running": "accent",
     "superuser": "accent",

@@ -50,6 +50,7 @@ def test_a_new_installation_runs_all_jobs_at_once_and_then_waits(commands):
         "notify_expiring_keys",
         "sweep_counters",
         "clearsessions",
+        "change_users",
         *(["partition_usage"] if connection.vendor == "postgresql" else []),
     ]
     runner.run_due()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.apps import apps
 
-from accounts.models import User
+from accounts.models import BulkChange, BulkStep, ListSetting, SavedView, User
 from apikeys.models import (
     APIKey,
     EndpointHour,
@@ -31,6 +31,10 @@ HOUR = datetime(2026, 3, 14, 15, tzinfo=UTC)
 KEY = APIKey(name="nightly export", prefix="gate_Ab3dE1", last4="9xYz")
 NAMES = [
     (User(username="ada"), "ada"),
+    (ListSetting(user=User(username="ada"), page="users:list"), "ada: users:list"),
+    (SavedView(name="on trial"), "on trial"),
+    (BulkChange(title="Delete 12,000 users"), "Delete 12,000 users: waiting"),
+    (BulkStep(change_id=7, users=[1, 2]), "7: 2"),
     (Tier(name="pro"), "pro"),
     (RateLimit(name="all orders"), "all orders"),
     (Denial(owner="user:7", name="all orders"), "user:7 at all orders"),

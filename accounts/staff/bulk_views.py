@@ -1,0 +1,69 @@
+"""/users/changes/: how far changes of very many users have come. They go on without anybody looking."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.models import BulkChange, User
+from accounts.staff import bulk
+from config.base.views import staff_render, staff_required
+
+ROWS_PER_PAGE = 25
+REFRESH_SECONDS = 3
+# A job takes a step every few seconds.
+STALLED_AFTER = timedelta(minutes=2)
+
+
+@require_safe
+@staff_required("accounts.view_user")
+def change_list(request: HttpRequest) -> HttpResponse:
+    changes = BulkChange.objects.select_related("author")
+    page = Paginator(changes, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    return staff_render(request, "accounts/staff/changes.html", {"title": "Bulk changes", "page": page})
+
+
+@require_safe
+@staff_required("accounts.view_user")
+def change_detail(request: HttpRequest, change_pk: int) -> HttpResponse:
+    change = get_object_or_404(BulkChange.objects.select_related("author"), pk=change_pk)
+    context = {
+        "title": change.title,
+        "change": change,
+        "is_stalled": not change.is_finished and is_stalled(),
+        "may_stop": not change.is_finished and may_stop(request, change),
+        "seconds": REFRESH_SECONDS,
+    }
+    response = staff_render(request, "accounts/staff/change.html", context)
+    if not change.is_finished:
+        response["Refresh"] = str(REFRESH_SECONDS)
+    return response
+
+
+def is_stalled() -> bool:
+    """Whether no job works on any change."""
+    return not BulkChange.objects.unfinished().filter(updated_at__gte=timezone.now() - STALLED_AFTER).exists()
+
+
+def may_stop(request: HttpRequest, change: BulkChange) -> bool:
+    return bulk.kind_of(change).may(request.user, User)
+
+
+@staff_required("accounts.view_user")
+@require_POST
+def change_stop(request: HttpRequest, change_pk: int) -> HttpResponse:
+    change = get_object_or_404(BulkChange, pk=change_pk)
+    if not may_stop(request, change):
+        raise PermissionDenied
+    if bulk.stop(change_pk, str(request.user)):
+        messages.success(request, "Stopped. Users that were changed before stay as they are now.")
+    else:
+        messages.info(request, "This change has already finished.")
+    return redirect(change)
