@@ -143,7 +143,7 @@ def test_the_number_of_queries_does_not_grow_with_keys_events_and_history(
         assert alice.is_active
     alice.reactivate()
     page(staff_client, alice)
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(20):
         page(staff_client, alice)
 
 
