@@ -63,7 +63,7 @@ class SampleForm(forms.Form):
 def test_every_form_is_drawn_from_the_same_field():
     html = str(SampleForm({"name": "", "colour": "r"}))
     assert html.count('<div class="field') == 2
-    assert '<div class="field errors">' in html
+    assert '<div class="field field-name errors">' in html
     assert re.search(r'<div class="help" id="id_name_helptext">\s*Up to <b>two</b> words.\s*</div>', html)
     assert "<legend>Colour</legend>" in html
     assert html.count('name="token"') == 1
