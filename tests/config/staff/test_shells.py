@@ -99,7 +99,7 @@ def test_public_pages_are_one_card_with_messages():
     source = '{% extends "base/public.html" %}{% block page_title %}In{% endblock %}{% block content %}<h1>Sign in</h1>{% endblock %}'
 
     class Message:
-        tags = constants.DEFAULT_TAGS[constants.ERROR]
+        tags, extra_tags = constants.DEFAULT_TAGS[constants.ERROR], ""
 
         def __str__(self):
             return "no <b>luck"
