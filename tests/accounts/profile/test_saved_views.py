@@ -216,5 +216,5 @@ def test_the_number_of_queries_does_not_grow(staff_client, sue, django_assert_nu
     staff_client.get("/account/lists/views/")
     with django_assert_num_queries(4):
         staff_client.get("/account/lists/views/")
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         staff_client.get("/users/")
