@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 # URLs that aren't pages, and history pages, which share one template: only the one of users is checked.
 NO_PAGE = re.compile(
-    r"export(\.csv)?/?$|download/$|jsi18n|openapi|^livez|^readyz|^metrics|^authz|^api/|^admin/(?!accounts/user/).*/history/$"
+    r"export[^/]*/?$|download/$|jsi18n|openapi|^livez|^readyz|^metrics|^authz|^api/|^admin/(?!accounts/user/).*/history/$"
 )
 OWN_KEY = ("", "edit/", "disable/", "expire/", "revoke/", "rotate/")
 MORE = {

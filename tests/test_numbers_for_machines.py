@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import BulkChange, User
 from apikeys.models import APIKey, KeyPermission
 from config.base.history import CHANGE, Author
 from ratelimits.models import Denial, Outage, RateLimit
@@ -78,6 +78,9 @@ def large(settings, db):
         window="rolling", count=7_654_321, first_at=now, last_at=now,
     )  # fmt: skip
     Outage.objects.create(id=FIRST, store="redis", node="web-1", error="away", began_at=now, allowed=7_654_321)
+    bulk = BulkChange.objects.create(
+        id=FIRST, author=sue, action="delete", title="Delete", total=7_654_321, handled=1_234_567, done=1_234_567
+    )
     Author(sue).record(olga, CHANGE, note="Hello.")
     LogEntry.objects.update(id=FIRST)
     SocialAccount.objects.create(id=FIRST, user=olga, provider="github", uid="1234567", extra_data={"login": "olga"})
@@ -92,6 +95,7 @@ def large(settings, db):
         "tier": free.pk,
         "ratelimit": limit.pk,
         "own_limit": own.pk,
+        "bulk_change": bulk.pk,
         "apikey": key.pk,
         "keyusage": event.pk,
         "logentry": FIRST,

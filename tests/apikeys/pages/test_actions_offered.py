@@ -78,7 +78,7 @@ def test_staff_are_offered_what_works(staff_client, alice, state, owner):
     key = key_in(state, alice)
     html = staff_client.get(f"{STAFF}/{key.pk}/change/").content.decode()
     shown = offered(html, STAFF, key)
-    assert ('>Save key</button>' in html) == ("edit" in key.actions)
+    assert (">Save key</button>" in html) == ("edit" in key.actions)
     for step in set(STEPS) - {"edit"}:
         key = key_in(state, alice)
         assert (step in shown) == takes(staff_client, f"{STAFF}/{key.pk}/{step}/", step, key), step
@@ -128,7 +128,7 @@ def test_who_may_only_stop_keys_is_offered_only_that(alice):
     key = make_key(alice)
     html = client.get(f"{STAFF}/{key.pk}/change/").content.decode()
     assert offered(html, STAFF, key) == {"disable", "revoke"}
-    assert '>Save key</button>' not in html
+    assert ">Save key</button>" not in html
 
 
 def test_enabling_the_key_of_a_suspended_owner_promises_nothing(staff_client, alice):
