@@ -49,7 +49,8 @@ def lock_if_live(row: SoftDeleteModel) -> bool:
     """Whether the row is live. In a transaction, its deletion has to wait until the transaction ends."""
     rows: Any = type(row)._default_manager.filter(LIVE, pk=row.pk)
     if transaction.get_connection().in_atomic_block:
-        rows = rows.select_for_update(no_key=True)
+        # Without the default ordering, which may join other tables that must not be locked.
+        rows = rows.order_by().select_for_update(no_key=True)
     return rows.values_list("pk").first() is not None
 
 

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('ratelimits', '0008_charge_procedure'),
-        ('tiers', '0003_texts'),
+        ('tiers', '0005_key_policy'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

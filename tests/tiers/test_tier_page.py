@@ -202,3 +202,12 @@ def test_a_deleted_tier_shows_what_it_had(staff_client, pro):
     page = text_of(staff_client.get(url(pro)))
     assert "Restore it to edit it." in page
     assert "rate_limits-0-path" not in page
+
+
+def test_another_id_in_the_form_of_a_limit_is_an_error(staff_client, pro, free):
+    row, other = make_limit(pro, "/one"), make_limit(free, "/two")
+    form = opened(staff_client, url(pro)) | {"rate_limits-0-id": str(other.pk), "rate_limits-0-limit": "77"}
+    response = staff_client.post(url(pro), form)
+    assert response.status_code == 200
+    assert errors(response) or "error" in text_of(response)
+    assert set(RateLimit.objects.filter(pk__in=[row.pk, other.pk]).values_list("limit", flat=True)) == {10}
