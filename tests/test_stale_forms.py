@@ -532,6 +532,28 @@ class TestInlineRows:
         assert self.held(tier) == {"2 /b"} or calls == [1, 1]
 
 
+def test_a_row_that_changes_between_check_and_saving_is_checked_again(staff_client, pro, monkeypatch):
+    make_limit(pro, "/a", limit=1, name="a")
+    make_limit(pro, "/b", limit=1, name="b")
+    make_limit(pro, "/old", limit=1, name="old").delete()
+    url, save, calls = ADMIN.format("tiers/tier", pro.pk), StaleRows.save, []
+
+    def late(formset, *args, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            RateLimit.objects.filter(path="/a").update(limit=7)
+        return save(formset, *args, **options)
+
+    monkeypatch.setattr(StaleRows, "save", late)
+    fields = opened(staff_client, url)
+    [name] = [name for name, value in fields.items() if name.endswith("-path") and value == ["/b"]]
+    fields[name.removesuffix("path") + "limit"] = "2"
+    assert staff_client.post(url, fields).status_code == 302
+    # The first attempt was rolled back, here with the change itself.
+    assert len(calls) == 2
+    assert {(row.path, row.limit) for row in pro.rate_limits.live()} == {("/a", 1), ("/b", 2)}
+
+
 def test_a_row_that_never_stands_still_is_given_up(rf):
     passes = []
 

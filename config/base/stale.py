@@ -384,12 +384,9 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
 
     def save(self, commit: bool = True) -> Any:
         """Lock the parent row first. Raises ConcurrentChange if the table changed after validation."""
-        if self.fingerprints(self.stored_rows()) != self.checked:
+        if self.fingerprints(self.get_queryset().all()) != self.checked:
             raise ConcurrentChange(f"{self.prefix} of {self.instance.pk} has changed")
         return super().save(commit)
-
-    def stored_rows(self) -> Any:
-        return self.model._default_manager.filter(**{self.fk.name: self.instance})
 
 
 def fingerprint_of_row(cells: dict[str, list[str]]) -> str:

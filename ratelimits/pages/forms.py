@@ -50,9 +50,6 @@ class TierLimits(RowFormSet):
         self.others = list(limits) if limits.count() > MAX_ON_PAGE else []
         super().__init__(data, *args, **options | {"queryset": limits.none() if self.others else limits})
 
-    def stored_rows(self) -> Any:
-        return self.get_queryset().all()
-
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         for field in form.fields.values() if index else ():

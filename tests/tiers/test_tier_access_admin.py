@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from config.base.history import describe
 from tests.pages import fields_of, opened, text_of
 from tests.rows import make_staff
+from tiers.forms import TierForm
 from tiers.models import Tier, TierAccess
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,25 @@ def test_a_change_stands_in_the_history(staff_client, free):
     again = opened(staff_client, url(free))
     assert again["allow"] == ["listed"]
     assert again["access-0-actions"] == ["read"]
+
+
+def test_access_that_changes_between_check_and_saving_is_checked_again(staff_client, free, monkeypatch):
+    form = opened(staff_client, url(free)) | {"description": "Now with a description"}
+    lock_row, calls = TierForm.lock_row, []
+
+    def late(self):
+        calls.append(1)
+        if len(calls) == 1:
+            free.access.all().delete()
+            TierAccess.objects.create(tier=free, resource="/new", action="read")
+        return lock_row(self)
+
+    monkeypatch.setattr(TierForm, "lock_row", late)
+    assert staff_client.post(url(free), form).status_code == 302
+    # The first attempt was rolled back, here with the change itself.
+    assert len(calls) == 2
+    free.refresh_from_db()
+    assert free.description == "Now with a description"
 
 
 def test_a_tier_may_allow_nothing(staff_client, free):

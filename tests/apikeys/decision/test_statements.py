@@ -46,6 +46,21 @@ def test_what_django_wrote_is_read_at_once(key):
     assert name_of(key) == "changed since"
 
 
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([], "{}"),
+        ([1, None, 2], "{1,NULL,2}"),
+        (["a", "b,c"], '{"a","b,c"}'),
+        (['say "hi"', "back\\slash"], r'{"say \"hi\"","back\\slash"}'),
+        (["a", None], '{"a",NULL}'),
+        ([None, "a"], '{NULL,"a"}'),
+    ],
+)
+def test_lists_are_written_as_arrays(values, written):
+    assert statements.array(values).replace(" ", "") == written.replace(" ", "")
+
+
 def test_a_broken_statement_is_djangos_error():
     with pytest.raises(DatabaseError, match="no_such_table"):
         statements.run("SELECT 1 FROM no_such_table", {})

@@ -588,3 +588,8 @@ def test_the_action_itself_refuses_staff_who_may_only_look(rf, alice, free):
     request.user = make_user("vera", is_staff=True)
     with pytest.raises(PermissionDenied):
         StaffActionView.as_view(action=Revoke())(request, key_id=make_key(alice).pk)
+
+
+def test_the_list_shows_by_which_address_a_key_was_used_last(staff_client, alice):
+    make_key(alice, last_used_at=timezone.now(), last_used_ip="192.0.2.9")
+    assert '<span class="mono muted">192.0.2.9</span>' in text(staff_client.get("/admin/apikeys/apikey/"))

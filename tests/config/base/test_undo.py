@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 
@@ -75,6 +76,18 @@ def test_nobody_goes_back_to_a_deleted_tier(staff_client, alice, pro, free, dele
     assert messages(press_undo(staff_client, response)) == [f"1 user not moved back: {noun} has been deleted."]
     alice.refresh_from_db()
     assert alice.tier == free
+
+
+def test_what_the_action_refuses_as_a_whole_is_told(staff_client, alice, monkeypatch):
+    response = staff_client.post(f"/users/{alice.pk}/suspend/", follow=True)
+
+    def refuse(self, rows, author, data):
+        raise ValidationError("Not at the moment.")
+
+    monkeypatch.setattr("accounts.staff.actions.Reactivate.perform", refuse)
+    assert messages(press_undo(staff_client, response)) == ["Not at the moment."]
+    alice.refresh_from_db()
+    assert not alice.is_active
 
 
 @pytest.mark.parametrize("path", ["/account/keys/{}/disable/", "/admin/apikeys/apikey/{}/disable/"])

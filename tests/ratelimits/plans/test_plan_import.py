@@ -108,6 +108,8 @@ def test_an_error_has_its_row_and_column(staff_client, row, found):
 def test_rows_that_contradict_or_repeat_each_other_are_errors(staff_client):
     text = "tier,max keys,name,path,limit\ngold,5,a,/a,1\ngold,6,b,/b,1\n"
     assert errors(upload(staff_client, text)) == [(3, "max keys", "Row 2 has another value for this tier.")]
+    text = "tier,max keys,name,path,limit\ngold,5,a,/a,1\ngold,5,b,/b,1\n"
+    assert "Import 3 changes" in text_of(upload(staff_client, text))
     text = "tier,name,path,limit\ngold,a,/a,1\ngold,a,/b,1\n"
     assert errors(upload(staff_client, text)) == [(3, "name", "“a” is given twice, first on line 2.")]
     text = "tier,name,path,limit,overall\ngold,a,/a,1,perhaps\n"
