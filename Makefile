@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export BIND ?= 127.0.0.1:$(PORT)
 
-.PHONY: run setup demo backup restore test faults nodes lint screenshots format lock clean
+.PHONY: run setup demo backup restore test faults nodes bench lint screenshots format lock clean
 
 run: export RUN_JOBS ?= true
 run: setup
@@ -47,6 +47,12 @@ faults: $(VENV)/.test
 # node gets a network namespace of its own.
 nodes: $(VENV)/.test
 	@$(BIN)/python -W ignore -m benchmarks.nodes $(ARGS)
+
+# What a decision costs, alone and beside idle connections and staff; writes the tables in docs/decision.md. On SQLite, or
+# make bench ARGS="--database postgresql://… [--redis redis://…]", a database that may be filled.
+bench: $(VENV)/.test
+	@$(BIN)/python -W ignore -m benchmarks.verification $(ARGS)
+	@$(BIN)/python -W ignore -m benchmarks.conditions $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -33,7 +33,8 @@ def hang_up(process, clients):
 
 def wear_workers_out(process, clients):
     known = workers_of(process)
-    wait_until(lambda: len(workers_of(process)) == 2 and not workers_of(process) & known)
+    # Under this load there may be more than two at any time: new ones boot while worn ones serve.
+    wait_until(lambda: not workers_of(process) & known)
 
 
 def stop(process, clients):
