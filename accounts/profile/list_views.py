@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import ListSetting, SavedView
@@ -21,6 +20,7 @@ from accounts.profile.lists import PAGES, visible_views
 from config.base.actions import Action, ActionView, Outcome
 from config.base.filters import query_without
 from config.base.history import Author
+from config.base.http import local_url
 from config.base.views import retry_on_conflict
 
 MAX_COLUMNS = 50
@@ -181,6 +181,4 @@ class DeleteViewView(ActionView):
 
 def back_to_list(request: HttpRequest, page: str) -> HttpResponseRedirect:
     """To where the person came from, or to the list."""
-    wanted = request.POST.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return HttpResponseRedirect(wanted if is_ours else reverse(page))
+    return HttpResponseRedirect(local_url(request, request.POST.get("next", ""), reverse(page)))

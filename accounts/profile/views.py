@@ -12,7 +12,6 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import services
@@ -22,6 +21,7 @@ from accounts.profile.forms import CloseForm, PictureForm, ProfileForm, Settings
 from accounts.profile.limits import applicable_limits, effective_limits
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
+from config.base.http import local_url
 from config.base.views import retry_on_conflict
 from ratelimits.models import RateLimit
 
@@ -90,13 +90,7 @@ def theme(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         raise BadRequest("There is no such theme.")
     User.objects.filter(pk=request.user.pk).update(**form.cleaned_data)
-    return HttpResponseRedirect(local_url(request, request.POST.get("next", "")))
-
-
-def local_url(request: HttpRequest, url: str) -> str:
-    """`url` if it's on this site, or else the home page."""
-    is_local = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
-    return url if is_local else reverse("home")
+    return HttpResponseRedirect(local_url(request, request.POST.get("next", ""), reverse("home")))
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""Client addresses, and problem details for machines."""
+"""Client addresses, URLs to return to, and problem details for machines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 
 # Also matches 203.0.113.7:40001 and [2001:db8::1]:443, as some proxies write them, and zones (fe80::1%eth0).
 ADDRESS = re.compile(
     r"([\d.]+)(?::\d{1,5})?|\[([^\]%]*:[^\]%]*)(?:%[^\]]+)?\](?::\d{1,5})?|([^%]*:[^%]*)(?:%.+)?", re.ASCII
 )
+
+
+def local_url(request: HttpRequest, url: str, otherwise: str) -> str:
+    """`url` if it's on this site."""
+    is_local = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+    return url if is_local else otherwise
 
 
 def client_address(request: HttpRequest) -> str:

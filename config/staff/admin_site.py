@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
@@ -20,6 +19,7 @@ from accounts.models import SavedView
 from accounts.profile.lists import ListSetup, list_setup
 from accounts.signin import access
 from apikeys.models import KeyUsage
+from config.base.http import local_url
 from config.base.views import reject_bad_values
 from config.staff.history import HistoryAdmin
 from config.staff.overview import overview
@@ -89,8 +89,7 @@ class GatehouseAdminSite(AdminSite):
         """Send staff to the common sign-in page, and back to ?next= or, from any other staff page, to that page."""
         is_login_page = request.path == reverse("admin:login", current_app=self.name)
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "") if is_login_page else request.get_full_path()
-        if not url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
-            wanted = reverse("admin:index", current_app=self.name)
+        wanted = local_url(request, wanted, reverse("admin:index", current_app=self.name))
         if self.has_permission(request):
             return HttpResponseRedirect(wanted)
         return access.handle_no_staff_access(request, wanted)
