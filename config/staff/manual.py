@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Container
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ def page_about(path: str) -> str:
 
 def document(name: str, path: Path) -> Document:
     """name: with its folder, from which links start."""
+    known = files()
     tokens = MARKDOWN.parse(path.read_text(encoding="utf-8"))
     title = tokens[1].content
     for opened, inline in pairwise(tokens):
@@ -64,7 +66,7 @@ def document(name: str, path: Path) -> Document:
         # The content security policy forbids styles in the page.
         if "style" in opened.attrs:
             opened.attrs = {"class": "num"}
-        relink(inline.children or [], posixpath.dirname(name))
+        relink(inline.children or [], posixpath.dirname(name), known)
     html = MARKDOWN.renderer.render(tokens[3:], MARKDOWN.options, {})
     html = html.replace("<pre>", '<pre tabindex="0">')
     html = html.replace("<table>\n", TABLE_OPEN).replace("</table>", "</table></div>")
@@ -76,25 +78,25 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def relink(tokens: list[Token], folder: str) -> None:
+def relink(tokens: list[Token], folder: str, known: Container[str]) -> None:
     """Let links to other files of docs/ lead to /help/; those to the source code become text."""
     last: Any = None
     for token in tokens:
         if token.type == "link_open":
             last = token
-            href = target(str(token.attrs["href"]), folder)
+            href = target(str(token.attrs["href"]), folder, known)
             token.tag, token.attrs = ("a", {"href": href}) if href else ("span", {})
         elif token.type == "link_close":
             token.tag = last.tag
 
 
-def target(href: str, folder: str) -> str:
+def target(href: str, folder: str, known: Container[str]) -> str:
     """Where a link of a document in `folder` leads; nowhere outside docs/."""
     if "://" in href or href.startswith("#"):
         return href
     file, _, fragment = href.partition("#")
     name = posixpath.normpath(posixpath.join(folder, file)).removesuffix(".md")
-    if name not in files():
+    if name not in known:
         return ""
     return page_url(name) + (f"#{fragment}" if fragment else "")
 

@@ -101,10 +101,11 @@ def test_each_screen_has_its_page(screen, name):
 
 
 def test_links_start_at_the_folder_of_their_page():
-    assert manual.target("../rate-limits.md#windows", "gateways") == "/help/rate-limits#windows"
-    assert manual.target("caddy.md", "gateways") == "/help/gateways/caddy"
-    assert manual.target("../../compose.yaml", "gateways") == ""
-    assert manual.target("https://example.com/", "") == "https://example.com/"
+    known = manual.files()
+    assert manual.target("../rate-limits.md#windows", "gateways", known) == "/help/rate-limits#windows"
+    assert manual.target("caddy.md", "gateways", known) == "/help/gateways/caddy"
+    assert manual.target("../../compose.yaml", "gateways", known) == ""
+    assert manual.target("https://example.com/", "", known) == "https://example.com/"
 
 
 @pytest.mark.browser
