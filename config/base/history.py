@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, TypedDict
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
@@ -87,7 +86,9 @@ class Author:
     ) -> None:
         """changes: the same for all rows, or a function of the row. former: the values that undo needs, for JSON."""
         entries = [
-            self._entry(row, flag, changes(row) if callable(changes) else changes, note, former(row) if former else {})
+            self._entry(
+                row, flag, changes(row) if callable(changes) else changes, note, former(row) if former else None
+            )
             for row in rows
         ]
         LogEntry.objects.bulk_create(entries, batch_size=1000)
@@ -99,7 +100,7 @@ class Author:
         flag: int,
         changes: Sequence[Change],
         note: str,
-        former: Mapping[str, Any] = MappingProxyType({}),
+        former: Mapping[str, Any] | None = None,
     ) -> LogEntry:
         messages: dict[int, dict[str, Any]] = {
             ADDITION: {"added": {}},
@@ -108,7 +109,7 @@ class Author:
         }
         ip = client_address(self.request) if self.request else self.address
         extras: dict[str, Any] = {"values": changes, "note": note, "ip": ip, "via": self.via}
-        extras |= {"operation": self.operation, "former": dict(former) if self.operation else {}}
+        extras |= {"operation": self.operation, "former": dict(former or {}) if self.operation else {}}
         message = messages[flag] | {name: value for name, value in extras.items() if value}
         return LogEntry(
             user_id=(self.user or row).pk,
