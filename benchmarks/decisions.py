@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.decision_loop import SIZES, compared, deciding
-from benchmarks.report import ROOT, Rows, place_of, remember, write_table
+from benchmarks.report import ROOT, Rows, place_of, remember, write_comparison
 from benchmarks.verification import beside
 
 
@@ -32,7 +32,9 @@ def main() -> None:
             for root, name in ((ROOT, "here"), (options.before, "before"))
         )
         rows: Rows = [compared(here, before, size, options.rounds) for size in SIZES]
-    write(remember("decisions", place_of(options.database, options.redis), rows))
+    write_comparison(
+        "decisions", "now | before", remember("decisions", place_of(options.database, options.redis), rows)
+    )
 
 
 def parsed() -> argparse.Namespace:
@@ -42,16 +44,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
     parser.add_argument("--rounds", type=int, default=40)
     return parser.parse_args()
-
-
-def write(results: dict[str, Rows]) -> None:
-    lines = ["| | batch of | now | before | ratio |", "|---|---:|---:|---:|---:|"]
-    for place, rows in results.items():
-        lines += [
-            f"| {place} | {row['batch']} | {row['microseconds']} µs | {row['other']} µs | {row['ratio']} |"
-            for row in rows
-        ]
-    write_table("decisions", lines)
 
 
 if __name__ == "__main__":

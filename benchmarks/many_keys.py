@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.decision_loop import SIZES, compared, deciding, warm_up
-from benchmarks.report import ROOT, Rows, remember, write_table
+from benchmarks.report import ROOT, remember, write_comparison
 
 FEW = 1_000
 KEYS_OF_A_USER = 10
@@ -61,7 +61,7 @@ def main() -> None:
             warm_up(loop)
         rows = [compared(loops["many"], loops["few"], size, options.rounds) for size in SIZES]
     size = f"{options.keys:,} keys, {options.rows:,} usage rows"
-    write(remember("many_keys", size, rows))
+    write_comparison("many_keys", "many | 1,000 of each", remember("many_keys", size, rows))
 
 
 def parsed() -> argparse.Namespace:
@@ -113,16 +113,6 @@ def copy(
     for first in range(1, count + 1, AT_ONCE):
         connection.execute(statement, [first, min(count, first + AT_ONCE - 1)])
         print(f"{table}: {min(count, first + AT_ONCE - 1):,} of {count:,}", flush=True)
-
-
-def write(results: dict[str, Rows]) -> None:
-    lines = ["| | batch of | many | 1,000 of each | ratio |", "|---|---:|---:|---:|---:|"]
-    for size, rows in results.items():
-        lines += [
-            f"| {size} | {row['batch']} | {row['microseconds']} µs | {row['other']} µs | {row['ratio']} |"
-            for row in rows
-        ]
-    write_table("many_keys", lines)
 
 
 if __name__ == "__main__":

@@ -29,3 +29,14 @@ def remember(benchmark: str, place: str, rows: Rows) -> dict[str, Rows]:
 
 def write_table(benchmark: str, lines: Sequence[str]) -> None:
     replace_figures(ROOT / "docs" / "decision.md", f"benchmarks.{benchmark}", lines)
+
+
+def write_comparison(benchmark: str, header: str, results: dict[str, Rows]) -> None:
+    """header: of the two columns that are compared, as “now | before”."""
+    lines = [f"| | batch of | {header} | ratio |", "|---|---:|---:|---:|---:|"]
+    for label, rows in results.items():
+        lines += [
+            f"| {label} | {row['batch']} | {row['microseconds']} µs | {row['other']} µs | {row['ratio']} |"
+            for row in rows
+        ]
+    write_table(benchmark, lines)
