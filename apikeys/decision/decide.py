@@ -147,14 +147,13 @@ def note_denials(lines: Sequence[ledger.Line], results: Sequence[Outcome | Excep
 
 
 def is_anonymous(facts: Facts) -> bool:
-    return facts.credential == MISSING and not facts.needs_key
+    """Whether the request has no credential and ANONYMOUS_TIER judges it."""
+    return bool(settings.ANONYMOUS_TIER) and facts.credential == MISSING and not facts.needs_key
 
 
 def find_anonymous_tier(asked: Sequence[Facts]) -> TierRecord | None:
     """The tier of requests without a key; None if they are denied, or if there are none."""
-    if not settings.ANONYMOUS_TIER or not any(map(is_anonymous, asked)):
-        return None
-    return find_tier(settings.ANONYMOUS_TIER)
+    return find_tier(settings.ANONYMOUS_TIER) if any(map(is_anonymous, asked)) else None
 
 
 def judge_anonymous(inquiries: Sequence[Inquiry], reasons: Sequence[str]) -> list[Verdict]:

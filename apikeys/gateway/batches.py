@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from apikeys.decision.checks import Facts
-from apikeys.decision.decide import Verdict, decide_at_once, failed, may_be_imported
+from apikeys.decision.decide import Verdict, decide_at_once, failed, is_anonymous, may_be_imported
 from apikeys.decision.imported import take_over_and_release
 from apikeys.gateway import observed
 from config.base.database import release_connection
@@ -59,7 +59,7 @@ class BatchQueue:
 
         Raises QueueFullError and ClientGoneError, with nothing charged.
         """
-        if facts.credential.problem:
+        if facts.credential.problem and not is_anonymous(facts):
             return observed.decide_now(facts, gateway)  # needs no database
         verdict = await self._decide_soon(facts, is_gone, gateway)
         if may_be_imported(facts, verdict):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from unittest.mock import patch
 
 from django.db import connections
 from django.utils.datastructures import CaseInsensitiveMapping
@@ -64,7 +66,9 @@ def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None,
     try:
         if before is not None:
             queue.threads.submit(before).result()
-        response = asyncio.run(asked(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body))
+        # As in a deployment, the event loop can't use the database.
+        with patch.dict(os.environ, DJANGO_ALLOW_ASYNC_UNSAFE=""):
+            response = asyncio.run(asked(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body))
         if after is not None:
             queue.threads.submit(after).result()
         return response

@@ -102,6 +102,7 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=R
         "API_KEY_PEPPERS": ",".join(settings.API_KEY_PEPPERS),
         "WEB_CONCURRENCY": str(workers),
         "DRAIN_SECONDS": "0",
+        "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
         **environment,
     }
     with running(command, directory / "gatehouse.log", port=port, host=machine.address, env=env, cwd=code) as process:

@@ -15,6 +15,8 @@ from config import threads
 from config.middleware import MACHINE_HEADERS
 from config.threads import in_threads
 from tests.apikeys.gateway.asgi import ask_asgi, scope_of
+from tests.rows import make_limit
+from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,6 +33,16 @@ def test_a_yes_names_the_holder_and_what_is_left(key, alice):
     assert headers["RateLimit"] == '"default";r=99;t=1'
     assert (headers["Content-Type"], headers["Content-Length"]) == ("text/plain", "3")
     assert headers["Cache-Control"] == "no-store"
+
+
+def test_a_request_without_a_key_is_judged_by_the_anonymous_tier(counters, settings):
+    settings.ANONYMOUS_TIER = "public"
+    make_limit(Tier.objects.create(name="public"), "/orders/{id}", name="public orders", limit=1, period=60)
+    asked = [("X-Original-Method", "GET"), ("X-Original-URI", "/orders/7"), ("X-Real-IP", "203.0.113.9")]
+    status, headers, _ = ask_asgi("/authz/nginx", asked)
+    assert (status, headers["RateLimit"]) == ("200 OK", '"public orders";r=0;t=60')
+    status, headers, _ = ask_asgi("/authz/nginx", asked)
+    assert (status, headers["X-Auth-Status"]) == ("403 Forbidden", "429")
 
 
 @pytest.mark.parametrize(

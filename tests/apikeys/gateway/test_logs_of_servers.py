@@ -14,7 +14,6 @@ from tests.rows import make_user
 
 SETTINGS = {
     "DEBUG": "false",
-    "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
     "HTTPS_ONLY": "false",
     "ACCESS_LOG": "true",
     "GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Aj6+Fl0=Dp3*Og8",
