@@ -70,7 +70,7 @@ class NewViewForm(ViewForm):
         return query_without(QueryDict(self.cleaned_data["query"]), "view", "live", "format")
 
 
-class ColumnsForm(forms.Form):
+class ListColumnsForm(forms.Form):
     page = forms.ChoiceField(choices=list(PAGES.items()))
     columns = NamesField(required=False)
 
@@ -78,7 +78,7 @@ class ColumnsForm(forms.Form):
 @require_POST
 @login_required
 def list_columns(request: HttpRequest) -> HttpResponseRedirect:
-    form = ColumnsForm(request.POST)
+    form = ListColumnsForm(request.POST)
     if not form.is_valid():
         raise BadRequest("This isn't a list with columns.")
     user: Any = request.user

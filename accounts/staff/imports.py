@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from accounts.models import User
 from accounts.rights import protected_fields, why_not_change
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, Author, Change
-from config.base.importable import Columns, Importable, Problem
+from config.base.importable import Columns, Importable, InvalidRows, Problem, digest_of
 from config.base.models import lock_live
 from config.base.tables import Row, Table, is_formula, plain_text
 from tiers.models import Tier
@@ -97,17 +96,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Differs if the plan would do anything else."""
-        parts = [(line.number, line.user.pk, line.changes, line.problems) for line in self.lines]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-class PlanChanged(Exception):
-    """The plan isn't the one that was shown, or has problems. Nothing was imported."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self.plan = plan
+        return digest_of([(line.number, line.user.pk, line.changes, line.problems) for line in self.lines])
 
 
 def make_plan(table: Table, columns: Columns, actor: User | None, *, lock: bool = False) -> Plan:
@@ -239,18 +228,17 @@ def import_users(
     author: Author,
     *,
     skip_invalid: bool = False,
-    digest: str = "",
     accept: Callable[[Plan], None],
 ) -> Plan:
     """Import the table in one transaction.
 
-    digest: of the plan that was shown. accept: raises an error if this plan won't do. Raises PlanChanged, and
-    IntegrityError if someone else has just taken a username or email address.
+    accept: raises an error if this plan won't do. Raises InvalidRows, and IntegrityError if someone else has just taken
+    a username or email address.
     """
     with transaction.atomic():
         plan = make_plan(table, columns, author.user, lock=True)
-        if (plan.problems and not skip_invalid) or digest not in {"", plan.digest}:
-            raise PlanChanged(plan)
+        if plan.problems and not skip_invalid:
+            raise InvalidRows(plan)
         accept(plan)
         create(plan.created, author)
         change(plan.changed, author)

@@ -7,7 +7,7 @@ from accounts.staff import views as staff_views
 from accounts.staff.access_views import user_access
 from accounts.staff.action_views import UserActionView, UserBulkView, UserTierView, UserUndoView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
-from accounts.staff.import_views import user_import
+from accounts.staff.import_views import UserImportView
 from accounts.staff.limit_views import user_top_up
 from accounts.staff.own_limit_views import EndLimitView, OwnLimitUndoView, limit_add, limit_edit
 
@@ -17,7 +17,7 @@ urlpatterns = [
     path("", staff_views.user_list, name="list"),
     path("export.<str:file_format>", staff_views.user_export, name="export"),
     path("add/", staff_views.user_create, name="create"),
-    path("import/", user_import, name="import"),
+    path("import/", UserImportView.as_view(), name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),
     path("undo/", UserUndoView.as_view(), name="undo"),
     path("changes/", bulk_views.change_list, name="changes"),

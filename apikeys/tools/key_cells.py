@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from apikeys.fields import SEPARATORS, ExpiryField
 from config.base.access import Permission
 from config.base.http import plain_address
+from config.base.text import NotInEncoding, decode
 
 REQUIRED = ("username", "name", "algorithm", "hash")
 # The names that the columns have in the FastAPI starter and in djangorestframework-api-key.
@@ -61,7 +62,7 @@ class KeyLines:
 
     def __init__(self, content: bytes, readers: dict[str, Reader]) -> None:
         self.problems: list[Problem] = []
-        self._rows = csv.reader(io.StringIO(decoded(content), newline=""), strict=True)
+        self._rows = csv.reader(io.StringIO(text_of(content), newline=""), strict=True)
         self._readers = readers
         _, header = next(self._numbered(), (0, []))
         self.columns = columns_of(header, {*REQUIRED, *readers})
@@ -86,14 +87,11 @@ class KeyLines:
             raise FileError(f"Line {start}: this isn't valid CSV ({error}).") from None
 
 
-def decoded(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileError("The file is in UTF-16. Save it as CSV in UTF-8.")
+def text_of(content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise FileError(f"Line {line}: the file isn't in UTF-8. Save it as CSV in UTF-8.") from None
+        text = decode(content)
+    except NotInEncoding as error:
+        raise FileError(f"Line {error.line}: the file isn't in UTF-8. Save it as CSV in UTF-8.") from None
     if "\0" in text:
         raise FileError(f"Line {text.count(chr(10), 0, text.index(chr(0))) + 1}: remove the NUL character.")
     return text

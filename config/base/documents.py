@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from config.base.text import NotInEncoding, decode
+
 # libyaml, where it's available, is ten times as fast.
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,9 +39,9 @@ class Node(NamedTuple):
 def read_document(content: bytes) -> Node:
     """Raises InvalidDocument."""
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidDocument("The file isn't in UTF-8.", content.count(b"\n", 0, error.start) + 1) from None
+        text = decode(content)
+    except NotInEncoding as error:
+        raise InvalidDocument("The file isn't in UTF-8.", error.line) from None
     try:
         return read_events(text)
     except yaml.MarkedYAMLError as error:

@@ -10,11 +10,9 @@ from itertools import chain, islice
 from tempfile import TemporaryFile
 from typing import Any
 
-import openpyxl
 from django.contrib import messages
 from django.http import FileResponse, HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from config.base.csv import cell, csv_lines
 from config.base.filters import query_without
@@ -25,6 +23,9 @@ FORMATS = {"csv": "CSV", "xlsx": "Excel (XLSX)", "json": "JSON"}
 # An XLSX file is complete before its first byte is sent: with more rows, a proxy would give up.
 MAX_XLSX_ROWS = 100_000
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+# Control characters, which openpyxl refuses.
+NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def wanted_format(request: HttpRequest) -> str:
@@ -68,6 +69,8 @@ def json_value(value: Any) -> Any:
 
 
 def xlsx_file(request: HttpRequest, header: Sequence[str], rows: Rows) -> HttpResponseBase:
+    import openpyxl  # noqa: PLC0415  (takes 0.4 s, and few processes ever write a workbook)
+
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet()
     sheet.append(list(map(xlsx_cell, header)))
@@ -83,7 +86,7 @@ def xlsx_file(request: HttpRequest, header: Sequence[str], rows: Rows) -> HttpRe
 
 def xlsx_cell(value: Any) -> Any:
     shown = cell(value)
-    return ILLEGAL_CHARACTERS_RE.sub("", shown) if isinstance(shown, str) else shown
+    return NOT_IN_XML.sub("", shown) if isinstance(shown, str) else shown
 
 
 def too_many_rows(request: HttpRequest, book: Any) -> HttpResponseBase:

@@ -42,7 +42,7 @@ class UploadForm(forms.Form):
         return {"sealed": self.cleaned_data["sealed"]} | {f"column_{name}": str(index) for name, index in found.items()}
 
 
-class ColumnsForm(forms.Form):
+class ImportColumnsForm(forms.Form):
     """The table of an uploaded file, which the page carries, and what its columns hold."""
 
     sealed = forms.CharField(widget=forms.HiddenInput)

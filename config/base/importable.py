@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The index of the column that holds a field.
 Columns = Mapping[str, int]
@@ -35,3 +36,24 @@ class Problem(NamedTuple):
     row: int
     column: str
     text: str
+
+
+class NotImported(Exception):
+    """Nothing was imported, and why. field: of the form, if it's about one."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+class InvalidRows(NotImported):
+    """plan: what was refused, as the import knows it."""
+
+    def __init__(self, plan: Any = None) -> None:
+        super().__init__("Nothing was imported, because some rows have errors.")
+        self.plan = plan
+
+
+def digest_of(effects: object) -> str:
+    """Differs if an import would do anything else."""
+    return hashlib.sha256(repr(effects).encode()).hexdigest()

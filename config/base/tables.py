@@ -10,10 +10,10 @@ from io import BytesIO, StringIO
 from itertools import islice
 from typing import Any, NamedTuple
 
-import openpyxl
 from django.core.exceptions import ValidationError
 
 from config.base.csv import looks_like_a_formula
+from config.base.text import NotInEncoding, decode
 
 MAX_FILE_SIZE = 5 * 1024 * 1024
 # Of an XLSX file, which is a compressed archive.
@@ -82,7 +82,15 @@ def check_size(header: list[str], rows: list[Row]) -> None:
 
 
 def read_csv(content: bytes, encoding: str) -> Iterator[list[str]]:
-    text = decoded(content, encoding)
+    try:
+        text = decode(content, encoding)
+    except NotInEncoding as error:
+        raise ValidationError(
+            WRONG_TYPE
+            if b"\0" in content
+            else f"Line {error.line} isn't in the encoding you chose. Choose another encoding, "
+            "or save the file as “CSV UTF-8” or XLSX."
+        ) from None
     if "\0" in text:
         raise ValidationError(WRONG_TYPE)
     first_line = text.partition("\n")[0]
@@ -91,23 +99,6 @@ def read_csv(content: bytes, encoding: str) -> Iterator[list[str]]:
         yield from csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     except csv.Error as error:
         raise ValidationError(f"This isn't a valid CSV file: {error}.") from error
-
-
-def decoded(content: bytes, encoding: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"  # Excel's “Unicode text”
-    elif content.startswith(b"\xef\xbb\xbf"):
-        encoding = "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        if b"\0" in content:
-            raise ValidationError(WRONG_TYPE) from error
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValidationError(
-            f"Line {line} isn't in the encoding you chose. Choose another encoding, "
-            "or save the file as “CSV UTF-8” or XLSX."
-        ) from error
 
 
 # --- XLSX ---
@@ -127,6 +118,8 @@ def read_xlsx(content: bytes) -> Iterator[list[str]]:
 
 
 def first_sheet(content: bytes) -> Iterator[list[str]]:
+    import openpyxl  # noqa: PLC0415  (takes 0.4 s, and few processes ever read a workbook)
+
     book = openpyxl.load_workbook(BytesIO(content), read_only=True)
     try:
         for row in book.worksheets[0].iter_rows(max_row=MAX_ROWS + 2, max_col=MAX_COLUMNS + 1, values_only=True):

@@ -47,6 +47,26 @@ def is_visible(character: str) -> bool:
     return unicodedata.category(character) not in INVISIBLE_CATEGORIES and character not in BLANKS
 
 
+class NotInEncoding(ValueError):
+    """line: of the file, from 1."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"Line {line} isn't in this encoding.")
+        self.line = line
+
+
+def decode(content: bytes, encoding: str = "utf-8") -> str:
+    """The text of a file. encoding: if it has no byte order mark. Raises NotInEncoding."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"  # Excel's “Unicode text”
+    elif content.startswith(b"\xef\xbb\xbf"):
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise NotInEncoding(content.count(b"\n", 0, error.start) + 1) from None
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """“1 user”, “3,000 users”. Give `plural` if it isn't the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

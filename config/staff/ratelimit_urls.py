@@ -8,7 +8,7 @@ from accounts.staff.forms import UserMatchForm
 from config.staff.owners import owners_of
 from config.staff.traffic import near_quota_of_active
 from ratelimits.pages import views
-from ratelimits.plans.import_views import plan_import
+from ratelimits.plans.import_views import PlanImportView
 
 app_name = "ratelimits"
 
@@ -22,5 +22,5 @@ urlpatterns = [
     ),
     path("limited/reset/", views.reset, name="reset"),
     path("copy/", views.copy, name="copy"),
-    path("import/", plan_import, name="import"),
+    path("import/", PlanImportView.as_view(), name="import"),
 ]

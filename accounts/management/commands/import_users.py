@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 from django.http import HttpRequest
 
-from accounts.staff.imports import FIELDS, USERS, Plan, PlanChanged, import_users, make_plan, send_emails
+from accounts.staff.imports import FIELDS, USERS, Plan, import_users, make_plan, send_emails
 from config.base.commands import read_file
 from config.base.history import Author
+from config.base.importable import InvalidRows
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
 from config.base.text import counted
 
@@ -61,7 +62,7 @@ class Command(BaseCommand):
         try:
             author = Author(None, via="manage.py import_users")
             plan = import_users(table, columns, author, skip_invalid=skip_invalid, accept=accept)
-        except PlanChanged as error:
+        except InvalidRows as error:
             self.show(error.plan)
             count = counted(len(error.plan.invalid), "row")
             raise CommandError(f"{count} with errors. Nothing was imported.") from error

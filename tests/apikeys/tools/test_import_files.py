@@ -121,6 +121,10 @@ def test_byte_order_marks_and_line_ends_do_not_matter(import_keys, start, end):
     assert "Imported 1 key" in import_keys(start + content + end)
 
 
+def test_a_file_in_utf_16_is_read(import_keys):
+    assert "Imported 1 key of 1 user." in import_keys(as_csv(hash_row()).decode().encode("utf-16"))
+
+
 def test_a_dry_run_changes_nothing(import_keys):
     assert "1 key of 1 user can be imported. Nothing was changed." in import_keys(as_csv(hash_row()), dry_run=True)
     assert not APIKey.objects.exists()
@@ -209,7 +213,7 @@ def test_a_wrong_cell_is_named_and_nothing_is_imported(import_keys, cells, said)
         ),
         (b"username,name,algorithm,hash,key_hash\n", "Line 1: there are two columns named hash."),
         (b"username;name;algorithm;hash\n", "Line 1: separate the columns with commas, not semicolons."),
-        (b"\xff\xfea\0", "The file is in UTF-16."),
+        (b"\xff\xfea", "Line 1: the file isn't in UTF-8."),
         (b"username,name\nalic\xe9,a\n", "Line 2: the file isn't in UTF-8."),
         (b"username,name\nali\0ce,a\n", "Line 2: remove the NUL character."),
         (b'username,name,algorithm,hash\n"a"b,c\n', "Line 2: this isn't valid CSV"),

@@ -117,7 +117,7 @@ def test_rows_that_contradict_or_repeat_each_other_are_errors(staff_client):
 
 
 def test_many_errors_are_counted(staff_client, monkeypatch):
-    monkeypatch.setattr(import_views, "MAX_LISTED", 2)
+    monkeypatch.setattr("config.base.import_views.MAX_LISTED", 2)
     response = upload(staff_client, "tier,path,limit\n" + "gold,/a,x\n" * 5)
     assert len(errors(response)) == 2
     assert "and 3 other errors" in text_of(response)
