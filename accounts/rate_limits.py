@@ -100,7 +100,7 @@ def path_of(request: HttpRequest) -> str:
 
 
 def ambiguous_path(error: AmbiguousPath) -> HttpResponse:
-    return problem(403, "Ambiguous path", str(error), reason="ambiguous_path")
+    return problem(403, "Forbidden", str(error), reason="ambiguous_path")
 
 
 def add_headers(request: HttpRequest, response: HttpResponse) -> HttpResponse:

@@ -17,14 +17,18 @@ class InvalidInput(ValueError):
     """The message says what is wrong and where. It never repeats the input, which may contain a secret."""
 
     status = 400
+    # Of the status, as a problem without a type of its own must have (RFC 9457, section 4.2.1).
+    title = "Bad request"
 
 
 class BodyTooLarge(InvalidInput):
     status = 413
+    title = "Content too large"
 
 
 class NotJSON(InvalidInput):
     status = 415
+    title = "Unsupported media type"
 
 
 class InvalidValue(ValueError):

@@ -48,7 +48,7 @@ def usage(environ: Mapping[str, Any]) -> HttpResponse:
     try:
         reports = read_reports(environ)
     except InvalidInput as error:
-        return problem(error.status, "Bad request", str(error))
+        return problem(error.status, error.title, str(error))
     return JsonResponse(record(reports), headers={"Cache-Control": "no-store"})
 
 
@@ -87,7 +87,7 @@ def record(reports: Sequence[Report]) -> dict[str, Any]:
     known = {event.id for event in events}
     unknown = [str(event_id) for event_id in by_event if event_id not in known]
     recorded = len(open_events)
-    unchanged = len(reports) - len(unknown) - recorded
+    unchanged = sum(report["event_id"] in known for report in reports) - recorded
     for result, number in (("recorded", recorded), ("unchanged", unchanged), ("unknown", len(unknown))):
         USAGE_REPORTS.labels(result).inc(number)
     return {"recorded": recorded, "unchanged": unchanged, "unknown": unknown}

@@ -41,7 +41,7 @@ def verify(environ: Mapping[str, Any]) -> Question | Answer:
     try:
         return Question(read_facts(environ), answer)
     except InvalidInput as error:
-        return problem(error.status, "Bad request", str(error))
+        return problem(error.status, error.title, str(error))
 
 
 def answer(verdict: Verdict) -> HttpResponse:

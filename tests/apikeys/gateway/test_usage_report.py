@@ -98,6 +98,12 @@ def test_unknown_events_are_named_and_the_others_recorded(report, event):
     assert answer.json() == {"recorded": 1, "unchanged": 0, "unknown": [stranger]}
 
 
+def test_an_unknown_event_that_is_reported_twice_is_no_unchanged_one(report, db):
+    stranger = str(uuid.uuid4())
+    answer = report([{"event_id": stranger}] * 2)
+    assert answer.json() == {"recorded": 0, "unchanged": 0, "unknown": [stranger]}
+
+
 def test_an_empty_batch_is_fine(report, db):
     assert report([]).json() == {"recorded": 0, "unchanged": 0, "unknown": []}
 

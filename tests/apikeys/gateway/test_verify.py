@@ -156,6 +156,7 @@ def test_a_key_with_allowed_addresses_needs_the_client_address(verify, alice, co
     assert verify(key=key.secret, method="GET", path="/")["reason"] == "address_not_allowed"
 
 
+TITLES = {400: "Bad request", 413: "Content too large"}
 BASE = {"key": "k", "method": "GET", "path": "/"}
 UNUSABLE = {
     "no JSON": (" ", 400),
@@ -200,11 +201,14 @@ def test_an_invalid_request_is_told_what_is_wrong(post, body, status):
     response = post(body)
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     assert response.json()["detail"]
+    # RFC 9457, section 4.2.1.
+    assert response.json()["title"] == TITLES[status]
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_a_form_from_a_browser_is_no_question(post, content_type):
-    assert post("{}", content_type).status_code == 415
+    response = post("{}", content_type)
+    assert (response.status_code, response.json()["title"]) == (415, "Unsupported media type")
 
 
 def test_a_charset_parameter_is_fine(post, key):
