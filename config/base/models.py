@@ -64,6 +64,26 @@ def lock_live(row: SoftDeleteModel) -> None:
         raise ConcurrentDeletion(f"The {kind} “{row}” has just been deleted. Choose another {kind}.", code="deleted")
 
 
+def lock_all_live(rows: Iterable[SoftDeleteModel]) -> None:
+    """As `lock_live`, sorted, so that two transactions can't deadlock."""
+    for row in sorted(rows, key=lambda row: str(row.pk)):
+        lock_live(row)
+
+
+def parent_fields(model: Any, written: Collection[str]) -> list[Any]:
+    """Those of `live_parents` that are written, by the name of the field or of its column."""
+    parents = map(model._meta.get_field, model.live_parents)
+    return [field for field in parents if field.name in written or field.attname in written]
+
+
+def parents_among(field: Any, values: Iterable[Any]) -> list[Any]:
+    """The rows that a foreign key is set to. values: rows, primary keys, expressions (which are left out) or None."""
+    rows = [value for value in values if isinstance(value, SoftDeleteModel)]
+    keys = [value for value in values if value is not None and not hasattr(value, "resolve_expression")]
+    keys = [key for key in keys if key not in rows]
+    return [*rows, *field.related_model._default_manager.filter(pk__in=keys)] if keys else rows
+
+
 class UUIDModel(models.Model):
     """For rows with public ids, which must not reveal how many rows there are."""
 
@@ -125,24 +145,33 @@ class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):
 
     def update(self, **values: Any) -> int:
         """Raises ConcurrentDeletion rather than attach rows to a deleted one (`live_parents`)."""
-        model: Any = self.model
-        parents = [values[name] for name in model.live_parents if isinstance(values.get(name), SoftDeleteModel)]
+        parents = [
+            parent
+            for field in parent_fields(self.model, values)
+            for parent in parents_among(field, [values.get(field.name, values.get(field.attname))])
+        ]
         if not parents:
             return super().update(**values)
         with transaction.atomic(using=self.db):
-            for parent in parents:
-                lock_live(parent)
+            lock_all_live(parents)
             return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         rows, model = list(objs), cast("Any", self.model)
-        parents = {getattr(row, name) for row in rows for name in model.live_parents} - {None}
         with transaction.atomic(using=self.db):
-            for parent in sorted(parents, key=lambda parent: str(parent.pk)):
-                lock_live(parent)
+            lock_all_live({getattr(row, name) for row in rows for name in model.live_parents} - {None})
             return super().bulk_create(rows, *args, **options)
+
+    def bulk_update(self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **options: Any) -> int:
+        rows, fields = tuple(objs), tuple(fields)
+        with transaction.atomic(using=self.db):
+            for field in parent_fields(self.model, fields):
+                lock_all_live(parents_among(field, {getattr(row, field.attname) for row in rows}))
+            return super().bulk_update(rows, fields, *args, **options)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
 
     def delete(self) -> tuple[int, dict[str, int]]:
         count = self.live().update(**self.deletion_values())
@@ -198,7 +227,7 @@ class SoftDeleteModel(models.Model):
         if update_fields is None and not force_insert and not self._state.adding:
             update_fields = self._fields_of_a_full_save()
         fields = None if update_fields is None else set(update_fields)
-        parents = [name for name in self.live_parents if fields is None or name in fields]
+        parents = self.live_parents if fields is None else [field.name for field in parent_fields(type(self), fields)]
         if not parents:
             super().save(force_insert=force_insert, update_fields=fields, **options)
             return

@@ -133,6 +133,11 @@ def author(root):
     return Author(root)
 
 
+def on_tier(user, tier):
+    user.tier_id = tier.pk
+    return user
+
+
 def in_services(root, tier):
     """What scripts and other pages do to put something on the tier."""
     nina = make_user("nina", tier=None)
@@ -145,6 +150,10 @@ def in_services(root, tier):
         ),
         "create_user": lambda: User.objects.create_user("zoe", "z@example.com", tier=stale),
         "update": lambda: User.objects.filter(pk=nina.pk).update(tier=stale),
+        "update by key": lambda: User.objects.filter(pk=nina.pk).update(tier=stale.pk),
+        "update of the column": lambda: User.objects.filter(pk=nina.pk).update(tier_id=stale.pk),
+        "bulk_update": lambda: User.objects.bulk_update([on_tier(nina, stale)], ["tier"]),
+        "save the column": lambda: on_tier(nina, stale).save(update_fields=["tier_id"]),
         "save": lambda: User(pk=nina.pk, username="nina", email=nina.email, name="Nina", tier=stale).save(
             force_update=True
         ),
@@ -156,9 +165,11 @@ def in_services(root, tier):
     }
 
 
-@pytest.mark.parametrize(
-    "way", ["set_tier", "create", "create_user", "update", "save", "bulk_create", "limit", "limits"]
-)
+WAYS = ["set_tier", "create", "create_user", "update", "update by key", "update of the column", "bulk_update", "save"]
+WAYS += ["save the column", "bulk_create", "limit", "limits"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_attach_something_refuses_a_tier_that_is_gone(root, way):
     work = in_services(root, Tier.objects.create(name="pro"))[way]
     with pytest.raises(ConcurrentDeletion, match=r"The tier “pro” has just been deleted\. Choose another tier\."):
