@@ -11,6 +11,7 @@ from config.wsgi import application as django_application
 from apikeys.decision.imported import keep_learning_formats  # isort: skip
 from apikeys.gateway.asgi import gateways_first  # isort: skip
 from apikeys.gateway.batches import BatchQueue  # isort: skip
+import config.urls  # isort: skip  # noqa: F401  (so that the first page doesn't wait for it)
 
 keep_learning_formats()
 reports = ThreadPoolExecutor(1, thread_name_prefix="usage-reports")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import mmap
 import multiprocessing
@@ -78,6 +79,12 @@ logger_class = SecretFreeLogger
 def pre_fork(server: Any, worker: Any) -> None:
     metric_files.make_directory(worker_tmp_dir)
     set_state(worker, BOOTING)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Keep what is loaded out of garbage collection: it stays, and looking through it stops all threads for 70 to 150 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:
