@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from gunicorn import sock
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
@@ -71,6 +73,13 @@ class SecretFreeLogger(Logger):  # type: ignore[misc]
 
 
 logger_class = SecretFreeLogger
+
+
+# --- Listening: only when a worker serves ---
+
+# gunicorn's master would listen before any worker has loaded the application. Gateways would wait for it, although another node
+# could answer. It takes the port, and the loop of the first worker that is ready listens.
+sock.BaseSocket._is_listening = staticmethod(lambda _: True)
 
 
 # --- Metrics: files that the workers share, in memory where there is such a place ---
@@ -246,12 +255,18 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     is_retiring = False
     max_requests: int
+    ppid: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
         self.requests_in_life: int = self.max_requests
         self.max_requests = sys.maxsize
+
+    async def _serve(self) -> None:
+        await super()._serve()
+        if not self.servers:  # somebody else listens on this port
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -260,10 +275,21 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     def notify(self) -> None:
         """Called about once a second, from when this worker serves."""
         super().notify()
-        if self.nr >= self.requests_in_life:
+        if self.ppid != os.getppid():
+            self.outlive_master()
+        elif self.nr >= self.requests_in_life:
             set_state(self, WORN)
         elif state_of(self) == BOOTING:
             set_state(self, SERVING)
+            for listener in self.sockets:
+                listener.listen(self.cfg.backlog)  # The loop has asked for 100.
+
+    def outlive_master(self) -> None:
+        """It was killed. Leave the port to the next one, which may have other settings."""
+        self.log.error("The master is gone (pid: %s)", self.ppid)
+        self.ppid = os.getppid()  # otherwise gunicorn closes connections unannounced
+        signal.alarm(self.cfg.graceful_timeout)  # ends this process, as the master would
+        self.retire()
 
     def handle_exit_signal(self) -> None:
         self.retire()

@@ -106,7 +106,7 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=R
         **environment,
     }
     with running(command, directory / "gatehouse.log", port=port, host=machine.address, env=env, cwd=code) as process:
-        # gunicorn listens before its workers have loaded the application.
+        # An earlier version listens before its workers have loaded the application.
         assert call(port, path="/livez", host=machine.address, timeout=60).status == 200
         yield process
 
