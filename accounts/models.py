@@ -56,7 +56,10 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
     profile_image = models.ImageField("picture", upload_to=profile_image_path, blank=True)
     tier = models.ForeignKey("tiers.Tier", models.SET_NULL, null=True, blank=True, related_name="users")
     tier_until = models.DateTimeField(
-        "tier until", null=True, blank=True, help_text="Afterwards the user is on the default tier. Empty: no end."
+        "tier until",
+        null=True,
+        blank=True,
+        help_text="After this, the user moves to the default tier. Leave empty for no end.",
     )
     billing_day = models.PositiveSmallIntegerField(
         default=1,

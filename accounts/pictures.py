@@ -74,7 +74,7 @@ def reencode(upload: UploadedFile[Any]) -> ContentFile[bytes]:
 def validate_content(content: bytes) -> None:
     if FOREIGN.search(content) or ZIP_END in content[-ZIP_TAIL:]:
         raise ValidationError(
-            "This file has more than a picture in it. Save it again in a picture editor, then upload it.",
+            "This file contains more than a picture. Save it again in a picture editor, then upload it.",
             code="polyglot",
         )
 

@@ -125,7 +125,7 @@ def set_former_tiers(users: UserQuerySet, author: Author, former: Mapping[str, M
     for (tier_id, until), pks in places.items():
         tier = Tier.objects.filter(pk=tier_id).first()
         if tier_id is not None and (tier is None or tier.deleted_at is not None):
-            noun = f"the tier “{tier}”" if tier else "their former tier"
+            noun = f"the tier “{tier}”" if tier else "their previous tier"
             outcome.refused.append(f"{counted(len(pks), 'user')} not moved back: {noun} has been deleted.")
             continue
         ends = datetime.fromisoformat(until) if until else None

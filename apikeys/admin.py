@@ -52,7 +52,7 @@ class DeleteKey(OwnerGuard, Delete):
 
     def effects(self, rows: Any) -> Sequence[str]:
         active = counted(rows.effective().count(), "active key")
-        return [f"{active} will stop working at once.", *self.sentences]
+        return [f"{active} will stop working immediately.", *self.sentences]
 
 
 class RestoreKey(OwnerGuard, Restore):

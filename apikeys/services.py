@@ -251,7 +251,7 @@ REFUSALS = {
 
 
 def refusal(key: APIKey) -> str:
-    changed = "This isn't possible in the key's current state. Somebody may have changed it: check and try again."
+    changed = "You can't do this in the key's current state. Someone may have changed it. Check the key and try again."
     return REFUSALS.get(key.state, changed)
 
 

@@ -355,5 +355,5 @@ def on_starting(server: Any) -> None:
     )
     if result.returncode:
         sys.stderr.write(result.stdout + result.stderr)
-        sys.stderr.write("\nGatehouse does not start with these settings.\n")
+        sys.stderr.write("\nGatehouse can't start with these settings.\n")
         sys.exit(3)

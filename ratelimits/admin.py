@@ -83,7 +83,7 @@ class SetMode(Action):
 
 
 class Observe(SetMode):
-    name, label, done, undo = "observe", "Only observe", "{} now only observed.", "enforce"
+    name, label, done, undo = "observe", "Only observe", "{} set to observe only.", "enforce"
     sentences = (
         "Within 5 seconds, they only count and report, and no longer deny requests.",
         "No other rate limit of the tier applies to the requests they match.",
@@ -91,7 +91,7 @@ class Observe(SetMode):
 
 
 class Enforce(SetMode):
-    name, label, done, undo, mode = "enforce", "Enforce", "{} now enforced.", "observe", RateLimit.Mode.ENFORCE
+    name, label, done, undo, mode = "enforce", "Enforce", "{} set to enforce.", "observe", RateLimit.Mode.ENFORCE
     sentences = ("Within 5 seconds, they deny requests above the limit. Requests counted so far are included.",)
 
 
@@ -188,11 +188,11 @@ def notes_on_neighbours(limit: RateLimit) -> list[str]:
     notes = [
         f"{rule} no longer applies: more specific rate limits match all of its requests."
         if all_of_them
-        else f"Requests that match {limit.path} no longer count towards {rule}, which is less specific."
+        else f"Requests that match {limit.path} no longer count toward {rule}, which is less specific."
         for rule, all_of_them in taken.items()
     ][:MAX_NOTES]
     if taken and limit.mode == RateLimit.Mode.OBSERVE:
-        notes.append("While this rate limit only observes, the requests it takes over aren't limited at all.")
+        notes.append("In observe mode, this rate limit doesn't limit those requests at all.")
     return notes
 
 

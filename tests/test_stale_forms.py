@@ -270,7 +270,7 @@ class TestGone:
         page.row.delete()
         response = staff_client.post(page.url, fields | {page.mine: page.my_value}, follow=True)
         assert response.status_code == 200
-        assert "was deleted meanwhile. Nothing was saved." in shown(response)
+        assert "has been deleted. Nothing was saved." in shown(response)
         assert str(stored(page.row, page.mine)) != page.my_value
         assert page.row.deleted_at is not None
 

@@ -41,7 +41,7 @@ def named(rows: Any) -> str:
 class DeleteTier(Delete):
     """The page of one tier offers to move its users and to delete its rate limits; in bulk, none may be in use."""
 
-    sentences = ("You can't assign it to users any more.", *Delete.sentences)
+    sentences = ("You can no longer assign it to users.", *Delete.sentences)
     form_class = EmptyTierForm
 
     def effects(self, rows: Any) -> Sequence[str]:

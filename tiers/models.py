@@ -24,7 +24,7 @@ MAX_KEY_DAYS = 36_500
 # Why a tier can't be deleted or renamed, by the setting that names it.
 USES = {
     "DEFAULT_TIER_NAME": "New users get the tier “{}”",
-    "ANONYMOUS_TIER": "Requests without a key are judged by the tier “{}”",
+    "ANONYMOUS_TIER": "Requests without a key use the tier “{}”",
 }
 
 
@@ -112,15 +112,15 @@ class Tier(TimestampedModel, SoftDeleteModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_KEYS)],
-        help_text="Keys that aren't revoked or expired. Users who have more keep them, but can't create another. Empty: any "
-        "number.",
+        help_text="Counts keys that aren't revoked or expired. Users who have more keep them, but can't create another. "
+        "Leave empty for no maximum.",
     )
     max_key_days = models.PositiveIntegerField(
         "days until a key expires",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_KEY_DAYS)],
-        help_text="New keys must expire within this many days. Empty: they may never expire.",
+        help_text="New keys must expire within this many days. Leave empty for no maximum.",
     )
 
     objects: ClassVar[TierManager] = TierManager()

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='user',
             name='tier_until',
-            field=models.DateTimeField(blank=True, help_text='UTC. Afterwards the user is on the default tier. Empty: no end.', null=True, verbose_name='tier until'),
+            field=models.DateTimeField(blank=True, help_text='UTC. After this, the user moves to the default tier. Leave empty for no end.', null=True, verbose_name='tier until'),
         ),
         migrations.AddConstraint(
             model_name='user',

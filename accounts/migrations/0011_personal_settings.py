@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='user',
             name='tier_until',
-            field=models.DateTimeField(blank=True, help_text='Afterwards the user is on the default tier. Empty: no end.', null=True, verbose_name='tier until'),
+            field=models.DateTimeField(blank=True, help_text='After this, the user moves to the default tier. Leave empty for no end.', null=True, verbose_name='tier until'),
         ),
         migrations.AddConstraint(
             model_name='user',

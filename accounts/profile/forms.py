@@ -52,7 +52,7 @@ class SettingsForm(EditForm):
     class Meta:
         model = User
         fields = ("time_zone", "rows_per_page", "theme")
-        help_texts = {"rows_per_page": "In every list."}
+        help_texts = {"rows_per_page": "Applies to all lists."}
 
 
 class ThemeForm(forms.Form):

@@ -161,8 +161,8 @@ class DeleteView(Action):
         return True  # to their own
 
     def effects(self, rows: Any) -> list[str]:
-        shared = "All staff who use it lose it, because it's shared."
-        return ["The rows it shows stay.", *([shared] if rows.filter(is_shared=True).exists() else [])]
+        shared = "This view is shared, so other staff will lose it too."
+        return ["The rows it shows aren't deleted.", *([shared] if rows.filter(is_shared=True).exists() else [])]
 
     def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
         return Outcome(rows.delete()[1].get("accounts.SavedView", 0))

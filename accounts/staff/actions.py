@@ -74,7 +74,7 @@ class Suspend(UserAction):
         return [
             "They will be signed out everywhere and won't be able to sign in.",
             f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
-            f"You can reactivate them at any time, and their keys work again. {NO_OLD_SESSIONS}",
+            f"You can reactivate them at any time, and their keys will work again. {NO_OLD_SESSIONS}",
         ]
 
 
@@ -101,8 +101,8 @@ class Delete(UserAction):
         return [
             "They will be signed out everywhere and removed from all lists.",
             f"{counted_keys(rows.effective_keys())} will stop working on the next request.",
-            "Others can take the username and email address.",
-            "Nothing is removed: you can restore deleted users until they are purged.",
+            "Other people can use their username and email address.",
+            "You can restore deleted users until they're purged.",
         ]
 
 
@@ -117,14 +117,14 @@ class Restore(UserAction):
     def effects(self, rows: UserQuerySet) -> list[str]:
         return [
             f"{counted_keys(rows.filter(is_active=True).usable_keys())} will work again. {NO_OLD_SESSIONS}",
-            "A user whose username or email address is taken now stays deleted.",
-            "A user whose tier is deleted now gets the default tier.",
+            "Users whose username or email address has been taken stay deleted.",
+            "Users whose tier has been deleted move to the default tier.",
         ]
 
 
 class SignOut(UserAction):
     name, label, done = "sign-out", "Sign out everywhere", "{} signed out everywhere."
-    sentences = ("All sessions and password reset links end. API keys keep working.",)
+    sentences = ("All sessions will end, and password reset links will stop working. API keys keep working.",)
     phrase = "Sign {} out everywhere"
     service = staticmethod(services.sign_out)
     matching = "live"
@@ -132,7 +132,7 @@ class SignOut(UserAction):
 
 class Verify(UserAction):
     name, label, done = "verify", "Mark as verified", "Email address of {} marked as verified."
-    sentences = ("The address counts as theirs from now on. Only do this if you're sure.",)
+    sentences = ("Only do this if you're sure that the address is theirs.",)
     phrase = "Mark the email address of {} as verified"
     service = staticmethod(services.verify)
 
@@ -142,7 +142,7 @@ class Verify(UserAction):
 
 class SendReset(UserAction):
     name, label, done = "send-reset", "Send password reset email", "Password reset email sent to {}."
-    sentences = ("They get an email with a link to set a new password. The current one works until then.",)
+    sentences = ("They'll get an email with a link to set a new password. The current one works until then.",)
     phrase = "Send a password reset email to {}"
     matching = "effective"
     service = staticmethod(services.send_password_reset)
@@ -150,7 +150,7 @@ class SendReset(UserAction):
 
 class SendVerification(UserAction):
     name, label, done = "resend-verification", "Send verification email", "Verification email sent to {}."
-    sentences = ("They get an email with a link to confirm that the address is theirs.",)
+    sentences = ("They'll get an email with a link to confirm that the address is theirs.",)
     phrase = "Send a verification email to {}"
     service = staticmethod(services.send_verification)
 
@@ -175,7 +175,7 @@ class MoveToTier(UserAction):
         tiers = rows.order_by().values("tier__name").annotate(total=models.Count("pk")).order_by("-total")
         moved = [f"{counted(row['total'], 'user')} from {row['tier__name'] or 'no tier'}" for row in tiers]
         tier = with_limits(Tier.objects.filter(pk=self.tier.pk)).first() if self.tier else None
-        return [*moved, f"Their rate limits will be: {limits_of(tier)}. Own rate limits of a user stay."]
+        return [*moved, f"Their rate limits will be: {limits_of(tier)}. Users keep their own rate limits."]
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         return services.set_tier(rows, author, self.tier)
@@ -185,7 +185,7 @@ class ChangeTier(UserAction):
     """One user, to the tier that the page asks for."""
 
     name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", "former-tier"
-    sentences = ("The new rate limits apply from the next request on. Requests made so far still count.",)
+    sentences = ("The new rate limits apply to the next request. Earlier requests still count.",)
     phrase = "Change the tier of {}"
     form_class = TierForm
     matching = "live"
@@ -197,7 +197,7 @@ class ChangeTier(UserAction):
 class MoveBack(UserAction):
     """Only to undo a change of tier."""
 
-    name, label, done, matching = "former-tier", "Move back", "{} moved back to the former tier.", "live"
+    name, label, done, matching = "former-tier", "Move back", "{} moved back to the previous tier.", "live"
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
         entries = data["operation"].of(User)
@@ -220,9 +220,9 @@ class Erase(UserAction):
         keys = rows.get().api_keys.live()
         return [
             "You can't undo this, not even by restoring the user.",
-            "Their name, username, email address, picture and connected accounts are overwritten, here and in the history.",
+            "Their name, username, email address, picture and connected accounts will be overwritten, here and in the history.",
             f"{counted_keys(keys)} will be revoked, and the addresses they were used from are removed.",
-            "They are signed out everywhere and deleted. Usage figures and the times of changes stay.",
+            "They'll be signed out everywhere and deleted. Usage figures and the times of changes are kept.",
         ]
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:

@@ -90,7 +90,7 @@ def perform(change: BulkChange, users: UserQuerySet) -> Outcome:
     author: Any = change.author
     action = action_of(change)
     if not (author.is_effective and author.is_staff and action.may(author, User)):
-        raise ValidationError(f"{author} doesn't have permission to do this any more.")
+        raise ValidationError(f"{author} no longer has permission to do this.")
     users = action.allowed(author, action.fits(users))
     return action.perform(users, Author(author, via="bulk change", address=change.address or ""), {})
 
@@ -105,7 +105,7 @@ def action_of(change: BulkChange) -> UserAction:
         return kind_of(change)
     tier = Tier.objects.filter(pk=change.tier_id).first()
     if tier is None:
-        raise ValidationError("The tier doesn't exist any more.")
+        raise ValidationError("The tier no longer exists.")
     return MoveToTier(tier)
 
 

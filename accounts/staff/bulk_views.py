@@ -63,7 +63,7 @@ def change_stop(request: HttpRequest, change_pk: int) -> HttpResponse:
     if not may_stop(request, change):
         raise PermissionDenied
     if bulk.stop(change_pk, str(request.user)):
-        messages.success(request, "Stopped. Users that were changed before stay as they are now.")
+        messages.success(request, "Stopped. Users who were already changed stay changed.")
     else:
         messages.info(request, "This change has already finished.")
     return redirect(change)

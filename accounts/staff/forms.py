@@ -80,7 +80,7 @@ class UserEditForm(EditForm, UserForm):
         email = self.fields["email"]
         email.disabled = "email" in protected_fields(actor, self.instance)
         if not email.disabled:
-            email.help_text = "A new address has to be verified. The old one gets a notice."
+            email.help_text = "The new address must be verified. The old one will be notified."
         elif actor.pk == self.instance.pk:
             email.help_text = "Change your own address on your account pages."
         else:
@@ -127,7 +127,7 @@ class TierForm(StaleGuard, ActionForm):
         required=False,
         widget=TimeInput(),
         label="Tier until",
-        help_text="Afterwards the user is on the default tier. Empty: no end.",
+        help_text="After this, the user moves to the default tier. Leave empty for no end.",
     )
 
     def __init__(self, data: Any, *, row: User) -> None:

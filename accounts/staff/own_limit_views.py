@@ -55,7 +55,7 @@ def limit_add(request: HttpRequest, pk: int) -> HttpResponse:
         with transaction.atomic():
             limit = form.save()
             record(Author(request.user, request), limit, ADDITION, "added", initial_values(limit))
-        messages.success(request, f"Rate limit “{limit}” added. It applies from the next request on.")
+        messages.success(request, f"Rate limit “{limit}” added. It applies to the next request.")
         return redirect("users:detail", user.pk)
     return limit_page(request, user, form, title="Add rate limit", button="Add rate limit")
 
@@ -101,7 +101,7 @@ def record(author: Author, limit: RateLimit, flag: int, verb: str, changes: Sequ
 class EndLimit(Action):
     name, label, done, undo = "end", "End", "{} ended.", "restore"
     sentences = (
-        "From the next request on, the rate limits of the user's tier apply instead, or the default.",
+        "Starting with the next request, the tier's rate limits apply instead, or the default.",
         "You can restore it in the list of deleted rate limits.",
     )
     phrase = "End {}"

@@ -133,7 +133,7 @@ def describe_key(inquiry: Inquiry) -> str:
 def describe_expiry(inquiry: Inquiry) -> str:
     key = inquiry.known_key
     if key.grace_is_over:
-        return "This is the secret from before the last rotation. Its grace period is over."
+        return "This is the secret from before the last rotation. Its grace period has ended."
     return "This is the secret from before the last rotation." if key.is_previous else ""
 
 

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='apikey',
             name='allowed_ips',
-            field=models.JSONField(blank=True, default=list, help_text='IPv4 or IPv6 addresses or networks. Empty: any address.', verbose_name='allowed addresses'),
+            field=models.JSONField(blank=True, default=list, help_text='IPv4 or IPv6 addresses or networks. Leave empty for any address.', verbose_name='allowed addresses'),
         ),
         migrations.AlterField(
             model_name='apikey',
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='apikey',
             name='rate_limit',
-            field=models.PositiveIntegerField(blank=True, help_text='Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(2147483647)], verbose_name='rate limit'),
+            field=models.PositiveIntegerField(blank=True, help_text="Requests per period, in addition to the owner's rate limits. Leave empty for none.", null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(2147483647)], verbose_name='rate limit'),
         ),
         migrations.AlterField(
             model_name='apikey',

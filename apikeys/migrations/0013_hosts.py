@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 db_default="",
                 default="",
-                help_text="For example api.example.com or *.example.com. Empty: any host.",
+                help_text="For example api.example.com or *.example.com. Leave empty for any host.",
                 max_length=255,
             ),
         ),

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='apikey',
             name='rate_window',
-            field=models.CharField(choices=[('rolling', 'Rolling'), ('fixed', 'Fixed'), ('week', 'Week'), ('month', 'Month')], db_default='rolling', default='rolling', help_text='Rolling spreads requests evenly. The others reset by the UTC clock; weeks and months ignore the period.', max_length=10, verbose_name='window'),
+            field=models.CharField(choices=[('rolling', 'Rolling'), ('fixed', 'Fixed'), ('week', 'Week'), ('month', 'Month')], db_default='rolling', default='rolling', help_text='Rolling windows spread requests evenly. The others reset by the UTC clock. Weeks and months ignore the period.', max_length=10, verbose_name='window'),
         ),
         migrations.AddConstraint(
             model_name='apikey',

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='apikey',
             name='expires_at',
-            field=models.DateTimeField(blank=True, help_text='Empty: never.', null=True, verbose_name='expires'),
+            field=models.DateTimeField(blank=True, help_text='Leave empty for a key that never expires.', null=True, verbose_name='expires'),
         ),
     ]

@@ -159,7 +159,9 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     is_active = models.BooleanField(
         "enabled", default=True, db_default=True, help_text="Requests with a disabled key are denied."
     )
-    expires_at = models.DateTimeField("expires", null=True, blank=True, help_text="Empty: never.")
+    expires_at = models.DateTimeField(
+        "expires", null=True, blank=True, help_text="Leave empty for a key that never expires."
+    )
     revoked_at = models.DateTimeField("revoked", null=True, blank=True, editable=False)
     revoked_reason = models.CharField(
         "reason", max_length=255, blank=True, db_default="", editable=False, validators=[validate_name]
@@ -169,7 +171,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
-        help_text="Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.",
+        help_text="Requests per period, in addition to the owner's rate limits. Leave empty for none.",
     )
     rate_period = PeriodField("period", null=True, blank=True, help_text="Up to 31 days.")
     rate_window = models.CharField(
@@ -178,13 +180,14 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
         choices=KEY_WINDOWS,
         default=RateLimit.Window.ROLLING,
         db_default=RateLimit.Window.ROLLING,
-        help_text="Rolling spreads requests evenly. The others reset by the UTC clock; weeks and months ignore the period.",
+        help_text="Rolling windows spread requests evenly. The others reset by the UTC clock. Weeks and months ignore the "
+        "period.",
     )
     allowed_ips = models.JSONField(
         "allowed addresses",
         default=list,
         blank=True,
-        help_text="IPv4 or IPv6 addresses or networks. Empty: any address.",
+        help_text="IPv4 or IPv6 addresses or networks. Leave empty for any address.",
     )
     last_used_at = models.DateTimeField("last used", null=True, editable=False)
     last_used_ip = models.GenericIPAddressField("last used by", null=True, editable=False)

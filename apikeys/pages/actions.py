@@ -87,7 +87,9 @@ class Rotate(KeyAction):
         if key.previous_works and key.previous_expires_at:
             used = ago(key.previous_last_used_at) if key.previous_last_used_at else "never"
             ends = exact(key.previous_expires_at)
-            effects.append(f"The previous secret, which works until {ends}, stops working at once (last used {used}).")
+            effects.append(
+                f"The previous secret, which works until {ends}, will stop working immediately (last used {used})."
+            )
         return effects
 
     @sensitive_variables()
@@ -137,7 +139,7 @@ class Enable(KeyAction):
 
     def effects(self, rows: APIKeyQuerySet) -> list[str]:
         key = rows.select_related("user").get()
-        works = "It works again at once, with the same secret, permissions and rate limit."
+        works = "It works again immediately, with the same secret, permissions and rate limit."
         denied = f"Requests are still denied while its owner is {key.user.state}."
         return [*super().effects(rows), works if key.user.is_effective else denied]
 
@@ -162,7 +164,7 @@ class Revoke(KeyAction):
 class Trim(KeyAction):
     name, label, done = "trim", "Remove unused permissions", "Unused permissions of {} removed."
     phrase = "Remove the unused permissions of {}"
-    sentences = ("Permissions that no request of the last 90 days needed are removed. The list says which.",)
+    sentences = ("Removes the permissions that no request used in the last 90 days. The list shows which ones.",)
 
     def notes(self, rows: Sequence[APIKey]) -> Iterable[str]:
         unused = unused_permissions([key.pk for key in rows])

@@ -59,14 +59,14 @@ class KeyForm(PickerForm):
         label="Allowed addresses",
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "placeholder": "192.0.2.0/24"}),
-        help_text="IPv4 or IPv6 addresses or networks, one per line. Empty: any address.",
+        help_text="IPv4 or IPv6 addresses or networks, one per line. Leave empty for any address.",
     )
     rate_limit = forms.IntegerField(
         label="Rate limit",
         required=False,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
         widget=forms.TextInput(attrs={"inputmode": "numeric"}),
-        help_text="Requests per period, in addition to the rate limits of its owner. Empty: no limit of its own.",
+        help_text="Requests per period, in addition to the owner's rate limits. Leave empty for none.",
     )
     rate_window = forms.ChoiceField(
         label="Window",
@@ -164,7 +164,7 @@ class CreateKeyForm(KeyForm):
             creator, key_id = None, ""
         if creator != self.creator.pk:
             replace_value(self, "form_token", self.initial["form_token"])
-            raise ValidationError("This form was open for too long. Check it and send it again.", code="stale_form")
+            raise ValidationError("This form was open for too long. Check it and submit it again.", code="stale_form")
         return UUID(key_id)
 
     def clean(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class CreateKeyForm(KeyForm):
         elif chosen == "custom" and day is None:
             self.add_error("expires_at", "Choose the last day of the key.")
         elif chosen not in {"custom", ""} and day is not None:
-            self.add_error("expiry", "You chose a date, too. Choose “On a date”, or clear the date.")
+            self.add_error("expiry", "You also entered a date. Choose “On a date”, or clear the date.")
         elif day is not None and day <= timezone.now():
             self.add_error("expires_at", "This is in the past. Choose today or a later day.")
 

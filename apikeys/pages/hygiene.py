@@ -157,12 +157,12 @@ def includes_resource(wide: str, narrow: str) -> bool:
 
 
 PROBLEMS = (
-    Problem("never-used", "Never used", "Nobody has used them. Revoke those that were created by mistake.", never_used),
+    Problem("never-used", "Never used", "Revoke those that were created by mistake.", never_used),
     Problem(
-        "idle", "Idle 90 days", "They may not be needed any more. Disable them, and revoke them if nobody asks.", idle
+        "idle", "Idle 90 days", "They may no longer be needed. Disable them, then revoke them if nobody objects.", idle
     ),
     Problem("no-expiry", "No expiry", "They work forever, even if they leak. Set an expiry.", without_expiry),
-    Problem("expiring", "Expiring in 30 days", "Their owners need a new key soon.", expiring),
+    Problem("expiring", "Expiring in 30 days", "Their owners will soon need a new key.", expiring),
     Problem(
         "unrestricted",
         "Unrestricted",
@@ -172,21 +172,21 @@ PROBLEMS = (
     Problem(
         "unexercised",
         "Unused permissions",
-        "They have permissions that no request of the last 90 days needed.",
+        "They have permissions that no request used in the last 90 days.",
         with_unused_permissions,
         unused_permissions,
     ),
     Problem(
         "beyond-tier",
         "Not in the tier",
-        "Their owner's tier doesn't have access to all that they have permission for, so some requests are denied.",
+        "They have permissions that their owner's tier doesn't cover, so some requests are denied.",
         beyond_tier,
         uncovered_permissions,
     ),
     Problem(
         "beyond-policy",
         "Over the key policy",
-        "Their owner's tier wouldn't allow them now: they are more keys than it allows, or expire too late.",
+        "Their owner has more keys than the tier allows, or they expire later than it allows.",
         beyond_policy,
     ),
 )

@@ -12,7 +12,7 @@ from apikeys.secrets import contains_secret
 
 PAGES = ("/admin/", "/users/", "/account/", "/accounts/")
 ADVICE = (
-    "That was the secret of a key, and it's in logs now because it was part of a URL. Rotate the key, or revoke it if you "
+    "You searched for a key's secret. It was part of the URL, so it's now in logs. Rotate the key, or revoke it if you "
     "don't know who uses it."
 )
 

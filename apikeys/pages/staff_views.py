@@ -70,7 +70,7 @@ class StaffKeyView(StaffKeysMixin, EditKeyView):
     def post(self, request: HttpRequest, key_id: UUID) -> HttpResponse:
         key = self.get_object()
         if key.deleted_at is not None:
-            return self.refuse(key, "This API key was deleted meanwhile. Nothing was saved.")
+            return self.refuse(key, "This API key has been deleted. Nothing was saved.")
         if reason := services.why_not(key, "edit"):
             return self.refuse(key, f"{reason} Nothing was saved.")
         if not self.may_edit:

@@ -60,7 +60,7 @@ class ExplainForm(forms.Form):
         super().__init__(*args, **options)
         if settings.ANONYMOUS_TIER:
             self.fields["key"].required = False
-            self.fields["key"].help_text += " Empty: a request without a key."
+            self.fields["key"].help_text += " Leave empty for a request without a key."
 
     def clean_key(self) -> str:
         text: str = self.cleaned_data["key"]

@@ -280,7 +280,7 @@ class UndoView(ActionView):
         token = read_token(request.POST.get("token", ""), request.user)
         self.action = next((action for action in self.undo_actions if token and action.name == token.action), None)
         if token is None or self.action is None:
-            messages.error(request, "You can't undo this any more. Everybody can undo their own changes for an hour.")
+            messages.error(request, "You can no longer undo this. You can undo your own changes for an hour.")
             return redirect(self.get_list_url())
         self.operation = Operation(token)
         return super().dispatch(request, *args, **kwargs)
@@ -304,7 +304,7 @@ class UndoView(ActionView):
             if pk not in rows:
                 yield f"“{name}” no longer exists."
             elif pk in changed:
-                yield f"“{name}” was changed by {changed[pk].user} {ago(changed[pk].action_time)}, so it stays as it is."
+                yield f"“{name}” was changed by {changed[pk].user} {ago(changed[pk].action_time)}, so it wasn't undone."
             elif pk in fit:
                 yield self.action.why_not(self.request.user, rows[pk])
             else:

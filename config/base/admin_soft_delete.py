@@ -192,7 +192,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None or row.deleted_at is None or not super().has_change_permission(request, row):
             return ""
-        return f"This {self.opts.verbose_name} was deleted meanwhile."
+        return f"This {self.opts.verbose_name} has been deleted."
 
     def url(self, page: str, *args: Any) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)

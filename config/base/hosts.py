@@ -134,7 +134,7 @@ class HostPatternField(models.CharField):  # type: ignore[type-arg]
             "blank": True,
             "default": "",
             "db_default": "",
-            "help_text": "For example api.example.com or *.example.com. Empty: any host.",
+            "help_text": "For example api.example.com or *.example.com. Leave empty for any host.",
         }
         super().__init__(*args, **defaults | options)
 

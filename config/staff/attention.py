@@ -76,7 +76,7 @@ def rate_limited() -> Iterator[Item]:
 def near_their_quota(found: Traffic) -> Iterator[Item]:
     users = {used.user.pk for used in near_quota(active_users(found.busiest))}
     if users:
-        text = f"{counted(len(users), 'user')} used {NEAR} % or more of a quota."
+        text = f"{counted(len(users), 'user')} used {NEAR}% or more of a quota."
         yield Item(text, f"{reverse('ratelimits:limited_now')}#near")
 
 

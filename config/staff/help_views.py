@@ -15,7 +15,7 @@ from config.staff import manual
 
 SHORTCUTS = (
     ("?", "Show this help", False),
-    ("/ or Ctrl K", "Search, or do something by name", True),
+    ("/ or Ctrl K", "Search or type an action", True),
     ("↓ ↑ Enter", "Choose a suggestion", True),
     ("Esc", "Close a menu or this help", False),
 )

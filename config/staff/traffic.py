@@ -83,7 +83,7 @@ class Trend:
         percent = round(100 * (self.value - self.before) / self.before)
         if not percent:
             return "as many as before"
-        return f"{abs(percent):,} % {'more' if percent > 0 else 'fewer'} than before"
+        return f"{abs(percent):,}% {'more' if percent > 0 else 'fewer'} than before"
 
 
 @dataclass(frozen=True)

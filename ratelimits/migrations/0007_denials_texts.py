@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ratelimit',
             name='path',
-            field=models.CharField(help_text='For example /orders, /orders/{id} or /orders/*. {name} matches one segment, * everything below.', max_length=255, validators=[config.base.patterns.validate_pattern]),
+            field=models.CharField(help_text='For example /orders, /orders/{id} or /orders/*. {name} matches one segment, and * everything below.', max_length=255, validators=[config.base.patterns.validate_pattern]),
         ),
         migrations.AlterField(
             model_name='ratelimit',

@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ratelimit',
             name='ends_at',
-            field=models.DateTimeField(blank=True, help_text="UTC. Only for a user's own rate limit. Empty: never.", null=True, verbose_name='ends'),
+            field=models.DateTimeField(blank=True, help_text="UTC. Only for a user's own rate limit. Leave empty for no end.", null=True, verbose_name='ends'),
         ),
         migrations.AddField(
             model_name='ratelimit',
@@ -79,12 +79,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='ratelimit',
             name='user',
-            field=models.ForeignKey(blank=True, help_text="Instead of a tier: an exception for one user. It replaces the tier's rate limits on the same pattern.", null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rate_limits', to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(blank=True, help_text="Choose a user instead of a tier to make an exception. It replaces the tier's rate limits on the same pattern.", null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rate_limits', to=settings.AUTH_USER_MODEL),
         ),
         migrations.AlterField(
             model_name='ratelimit',
             name='limit',
-            field=models.PositiveBigIntegerField(help_text='Requests (or the unit) per period.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(999999999999999)]),
+            field=models.PositiveBigIntegerField(help_text='Per period, in requests or the chosen unit.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(999999999999999)]),
         ),
         migrations.AlterField(
             model_name='ratelimit',

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ratelimit',
             name='ends_at',
-            field=models.DateTimeField(blank=True, help_text="Only for a user's own rate limit. Empty: never.", null=True, verbose_name='ends'),
+            field=models.DateTimeField(blank=True, help_text="Only for a user's own rate limit. Leave empty for no end.", null=True, verbose_name='ends'),
         ),
     ]

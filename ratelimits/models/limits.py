@@ -80,7 +80,8 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         null=True,
         blank=True,
         related_name="rate_limits",
-        help_text="Instead of a tier: an exception for one user. It replaces the tier's rate limits on the same pattern.",
+        help_text="Choose a user instead of a tier to make an exception. It replaces the tier's rate limits on the same "
+        "pattern.",
     )
     name = models.CharField(
         max_length=100,
@@ -92,14 +93,15 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     path = models.CharField(
         max_length=255,
         validators=[validate_pattern],
-        help_text="For example /orders, /orders/{id} or /orders/*. {name} matches one segment, * everything below.",
+        help_text="For example /orders, /orders/{id} or /orders/*. {name} matches one segment, and * everything below.",
     )
     method = models.CharField(
         max_length=10, blank=True, choices=Method, default="", db_default="", help_text="GET includes HEAD."
     )
     host = HostPatternField()
     limit = models.PositiveBigIntegerField(
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)], help_text="Requests (or the unit) per period."
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)],
+        help_text="Per period, in requests or the chosen unit.",
     )
     unit = models.CharField(
         max_length=10,
@@ -131,7 +133,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
     )
 
     ends_at = models.DateTimeField(
-        "ends", null=True, blank=True, help_text="Only for a user's own rate limit. Empty: never."
+        "ends", null=True, blank=True, help_text="Only for a user's own rate limit. Leave empty for no end."
     )
 
     live_parents = ("tier", "user")

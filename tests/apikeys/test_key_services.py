@@ -168,7 +168,7 @@ def test_a_key_rotated_meanwhile_is_not_rotated_on_a_stale_view(alice, by_sue):
     key = make_key(alice)
     stale = APIKey.objects.get(pk=key.pk)
     services.rotate_key(key, by_sue)
-    with pytest.raises(ValidationError, match="check and try again"):
+    with pytest.raises(ValidationError, match="Check the key and try again"):
         services.rotate_key(stale, by_sue)
 
 

@@ -220,7 +220,7 @@ def test_gunicorn_refuses_to_start_with_debug_on():
         timeout=60,
     )
     assert result.returncode == 3
-    assert "Gatehouse does not start with these settings" in result.stderr
+    assert "Gatehouse can't start with these settings" in result.stderr
     assert "Set DEBUG=false" in result.stderr
 
 

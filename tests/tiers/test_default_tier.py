@@ -106,7 +106,7 @@ def test_the_same_holds_in_the_admin_and_without_a_default_tier(staff_client, fr
     nina.delete()
     pro.delete()
     page = staff_client.get(f"/admin/accounts/user/{nina.pk}/restore/").content.decode()
-    assert "A user whose tier is deleted now gets the default tier." in page
+    assert "Users whose tier has been deleted move to the default tier." in page
     staff_client.post(f"/admin/accounts/user/{nina.pk}/restore/", {"post": "yes"})
     nina.refresh_from_db()
     assert (nina.deleted_at, nina.tier) == (None, free if default == "free" else None)

@@ -77,7 +77,7 @@ def test_limits_are_changed_added_and_deleted_on_the_page(staff_client, pro):
 def test_a_new_limit_that_takes_requests_over_is_pointed_out(staff_client, pro):
     make_limit(pro, "/orders/*", name="all orders")
     form = opened(staff_client, url(pro)) | limit(1, "/orders/{id}", 3)
-    assert "no longer count towards /orders/*" in text_of(staff_client.post(url(pro), form, follow=True))
+    assert "no longer count toward /orders/*" in text_of(staff_client.post(url(pro), form, follow=True))
 
 
 def test_an_unchanged_form_changes_nothing(staff_client, pro):

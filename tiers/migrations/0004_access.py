@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, db_default=django.db.models.functions.datetime.Now(), verbose_name='updated')),
                 ('action', models.CharField(choices=[('read', 'Read'), ('create', 'Create'), ('update', 'Update'), ('delete', 'Delete'), ('*', 'Everything')], max_length=10)),
                 ('resource', models.CharField(help_text='A path such as /orders/* or a name such as orders. /* and * mean everything.', max_length=255)),
-                ('host', config.base.hosts.HostPatternField(blank=True, db_default='', default='', help_text='For example api.example.com or *.example.com. Empty: any host.', max_length=255)),
+                ('host', config.base.hosts.HostPatternField(blank=True, db_default='', default='', help_text='For example api.example.com or *.example.com. Leave empty for any host.', max_length=255)),
                 ('tier', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='access', to='tiers.tier')),
             ],
             options={

@@ -14,11 +14,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='tier',
             name='max_key_days',
-            field=models.PositiveIntegerField(blank=True, help_text='New keys must expire within this many days. Empty: they may never expire.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(36500)], verbose_name='days until a key expires'),
+            field=models.PositiveIntegerField(blank=True, help_text='New keys must expire within this many days. Leave empty for no maximum.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(36500)], verbose_name='days until a key expires'),
         ),
         migrations.AddField(
             model_name='tier',
             name='max_keys',
-            field=models.PositiveIntegerField(blank=True, help_text="Keys that aren't revoked or expired. Users who have more keep them, but can't create another. Empty: any number.", null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100000)], verbose_name='keys per user'),
+            field=models.PositiveIntegerField(blank=True, help_text="Counts keys that aren't revoked or expired. Users who have more keep them, but can't create another. Leave empty for no maximum.", null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100000)], verbose_name='keys per user'),
         ),
     ]

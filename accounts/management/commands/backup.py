@@ -13,8 +13,8 @@ from config.base.text import counted
 
 class Command(BaseCommand):
     help = (
-        "Write the database, rate limit counters and pictures to a new directory, while Gatehouse runs. SECRET_KEY and "
-        "API_KEY_PEPPERS are not in it: keep them apart from it."
+        "Write the database, rate limit counters and pictures to a new directory, while Gatehouse runs. The backup doesn't "
+        "include SECRET_KEY and API_KEY_PEPPERS: back them up separately."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

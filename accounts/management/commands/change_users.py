@@ -14,7 +14,7 @@ MAX_SECONDS = 40
 
 class Command(BaseCommand):
     help = (
-        "Make the changes of more than 10,000 users that staff have confirmed. You can stop it at any time, and it continues "
+        "Make changes to more than 10,000 users that staff have confirmed. You can stop it at any time, and it continues "
         "where it was."
     )
 

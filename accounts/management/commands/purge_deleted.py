@@ -26,15 +26,15 @@ MAX_DAYS = 36_500
 
 class Command(BaseCommand):
     help = (
-        "Permanently remove users, keys, rate limits and tiers that were deleted more than N days ago. Only counts them "
-        "unless you add --yes. Users with entries in the history are erased instead. You can stop it and run it again."
+        "Permanently remove users, keys, rate limits and tiers that were deleted more than N days ago. Without --yes, only "
+        "count them. Users who made changes are erased instead. You can stop it and run it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--days", type=int, default=90, help="Keep what was deleted in the last N days (default 90)."
         )
-        parser.add_argument("--yes", action="store_true", help="Remove the rows; without this, only count them.")
+        parser.add_argument("--yes", action="store_true", help="Remove the rows instead of counting them.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 <= options["days"] <= MAX_DAYS:

@@ -12,14 +12,14 @@ from config.base.text import counted
 
 class Command(BaseCommand):
     help = (
-        "Restore a backup of manage.py backup. Stop Gatehouse first. Refuses if there is data already, unless you add "
-        "--replace. Run manage.py migrate afterwards."
+        "Restore a backup made by manage.py backup. Stop Gatehouse first. If there is already data, nothing is restored "
+        "unless you add --replace. Run manage.py migrate afterwards."
     )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("directory", help="The directory of the backup.")
-        parser.add_argument("--replace", action="store_true", help="Replace the data that is there now. It is lost.")
+        parser.add_argument("--replace", action="store_true", help="Replace the existing data, which is lost.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         source = Path(options["directory"]).absolute()

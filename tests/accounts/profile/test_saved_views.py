@@ -118,7 +118,7 @@ def test_a_view_is_renamed_and_shared(staff_client, sue):
 def test_a_view_is_deleted_after_a_page_that_says_who_loses_it(staff_client, sue):
     view = make_view(sue, is_shared=True)
     ListSetting.objects.create(user=sue, page="users:list", default_view=view)
-    assert "because it's shared" in staff_client.get(url(view, "delete")).context["effects"][1]
+    assert "This view is shared" in staff_client.get(url(view, "delete")).context["effects"][1]
     assert SavedView.objects.exists()
     response = staff_client.post(url(view, "delete"), {}, follow=True)
     assert messages(response) == ["View “mine” deleted."]

@@ -151,7 +151,7 @@ def test_rights_are_checked_again_when_it_runs(movers, pro, data):
     run()
     change.refresh_from_db()
     assert (change.state, change.done) == ("stopped", 2)
-    assert change.error == "steve doesn't have permission to do this any more."
+    assert change.error == "steve no longer has permission to do this."
     assert User.objects.filter(tier=pro).count() == 2
 
 
@@ -163,7 +163,7 @@ def test_users_whom_the_author_may_no_longer_change_are_skipped(movers, pro, dat
     run()
     change.refresh_from_db()
     assert (change.state, change.done, change.unchanged) == ("succeeded", 3, 2)
-    assert "2 users that this doesn" in page(signed_in(steve), change)[1]
+    assert "2 users that this no longer applies to" in page(signed_in(steve), change)[1]
 
 
 @pytest.mark.parametrize("lost", [{"is_active": False}, {"is_staff": False}])
@@ -181,7 +181,7 @@ def test_a_tier_that_is_gone_does_not_become_no_tier(staff_client, movers, free,
     pro.hard_delete()
     run()
     change.refresh_from_db()
-    assert change.error == "The tier doesn't exist any more."
+    assert change.error == "The tier no longer exists."
     assert User.objects.filter(tier=free, username__startswith="mover").count() == 5
 
 
@@ -233,7 +233,7 @@ def test_a_change_can_be_stopped(staff_client, movers, pro, data):
     change = confirm(staff_client, data)
     bulk.take_step(change.pk)
     response = staff_client.post(f"/users/changes/{change.pk}/stop/", follow=True)
-    assert messages(response) == ["Stopped. Users that were changed before stay as they are now."]
+    assert messages(response) == ["Stopped. Users who were already changed stay changed."]
     assert "Stopped by sue. The other users weren't changed." in response.content.decode()
     assert not bulk.take_step(change.pk)
     assert User.objects.filter(tier=pro).count() == 2

@@ -42,8 +42,8 @@ def test_the_list_shows_the_share_of_the_tightest_limit(staff_client, alice, bob
     use(alice, tight, 2)
     use(bob, wide, 30)
     found = column(staff_client)
-    assert (found["alice"], found["bob"]) == ("50 %", "30 %")
-    assert found["sue"] == "0 %"
+    assert (found["alice"], found["bob"]) == ("50%", "30%")
+    assert found["sue"] == "0%"
     assert f"{tight.name}: 2 of 4 per minute remaining" in text_of(staff_client.get("/users/"))
 
 
@@ -52,8 +52,8 @@ def test_a_used_up_limit_is_red_and_a_nearly_used_one_amber(staff_client, alice,
     use(alice, limit, 5)
     use(bob, limit, 4)
     page = text_of(staff_client.get("/users/"))
-    assert re.search(r'badge-danger" title="[^"]*">100 %', page)
-    assert re.search(r'badge-warn" title="[^"]*">80 %', page)
+    assert re.search(r'badge-danger" title="[^"]*">100%', page)
+    assert re.search(r'badge-warn" title="[^"]*">80%', page)
 
 
 def test_a_limit_that_an_own_one_replaces_does_not_count(alice, free):
@@ -96,7 +96,7 @@ def test_users_near_a_quota_are_listed_the_fullest_first(staff_client, alice, bo
     assert re.findall(r'<a href="/users/\d+/">(\w+)</a>', page) == ["bob", "alice"]
     assert "monthly" in page
     items = staff_client.get("/admin/").context["attention"]
-    assert ("2 users used 80 % or more of a quota.", "/admin/ratelimits/limited/#near") in [item[:2] for item in items]
+    assert ("2 users used 80% or more of a quota.", "/admin/ratelimits/limited/#near") in [item[:2] for item in items]
 
 
 def test_a_prepaid_total_never_resets(staff_client, alice):
@@ -108,4 +108,4 @@ def test_a_prepaid_total_never_resets(staff_client, alice):
 
 
 def test_nobody_near_a_quota_is_said_so(staff_client):
-    assert "Nobody used 80 % or more of a quota" in text_of(staff_client.get("/admin/ratelimits/limited/"))
+    assert "Nobody used 80% or more of a quota" in text_of(staff_client.get("/admin/ratelimits/limited/"))

@@ -101,7 +101,7 @@ def test_staff_edit_an_own_limit(staff_client, alice):
 def test_staff_end_an_own_limit_after_a_question(staff_client, alice):
     limit = own_limit(alice)
     url = f"/users/{alice.pk}/limits/{limit.pk}/end/"
-    assert "the rate limits of the user's tier apply instead" in text_of(staff_client.get(url)).replace("&#x27;", "'")
+    assert "the tier's rate limits apply instead" in text_of(staff_client.get(url)).replace("&#x27;", "'")
     assert alice.rate_limits.live().exists()
     page = staff_client.post(url, follow=True)
     assert page.redirect_chain[0][0] == f"/users/{alice.pk}/"

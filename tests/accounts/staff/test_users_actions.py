@@ -37,15 +37,19 @@ def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
     [
         ("suspend", User.refresh_from_db, "will be signed out everywhere and won&#x27;t be able to sign in"),
         ("reactivate", User.suspend, "They can sign in again."),
-        ("delete", User.refresh_from_db, "Others can take the username and email address."),
+        ("delete", User.refresh_from_db, "Other people can use their username and email address."),
         ("restore", User.delete, "0 API keys will work again."),
-        ("sign-out", User.refresh_from_db, "All sessions and password reset links end."),
-        ("send-reset", User.refresh_from_db, "They get an email with a link to set a new password."),
-        ("verify", lambda user: set_address(user, verified=False), "Only do this if you&#x27;re sure."),
+        ("sign-out", User.refresh_from_db, "All sessions will end, and password reset links will stop working."),
+        ("send-reset", User.refresh_from_db, "They&#x27;ll get an email with a link to set a new password."),
+        (
+            "verify",
+            lambda user: set_address(user, verified=False),
+            "Only do this if you&#x27;re sure that the address is theirs.",
+        ),
         (
             "resend-verification",
             lambda user: set_address(user, verified=False),
-            "They get an email with a link to confirm",
+            "They&#x27;ll get an email with a link to confirm",
         ),
     ],
 )

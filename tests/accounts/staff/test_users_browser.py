@@ -134,7 +134,7 @@ def test_a_user_changes_their_picture_and_closes_their_account(visit, alice, set
     (tmp_path / "evil.png").write_bytes(b"<script>alert(1)</script>")
     page.get_by_label("New picture").set_input_files(tmp_path / "evil.png")
     page.get_by_role("button", name="Upload").click()
-    page.get_by_text("This file has more than a picture in it.", exact=False).wait_for()
+    page.get_by_text("This file contains more than a picture.", exact=False).wait_for()
     page.get_by_role("button", name="Remove picture").click()
     shown.wait_for(state="detached")
     page.get_by_role("link", name="Close your account…").click()

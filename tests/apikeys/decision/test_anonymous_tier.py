@@ -155,7 +155,7 @@ def test_without_the_database_the_name_is_not_checked(public, settings):
 
 
 def test_the_tier_can_not_be_deleted_or_renamed(public):
-    with pytest.raises(ValidationError, match="Requests without a key are judged by the tier “public”"):
+    with pytest.raises(ValidationError, match="Requests without a key use the tier “public”"):
         Tier.objects.filter(pk=public.pk).refuse_default()
     public.name = "renamed"
     with pytest.raises(ValidationError, match="Set ANONYMOUS_TIER to another tier"):

@@ -27,7 +27,7 @@ def page(client):
 
 def test_before_anything_ran_the_page_says_what_to_start(staff_client):
     text = page(staff_client)
-    assert "Nothing runs these jobs." in text
+    assert "These jobs aren't running." in text
     assert text.count("badge-danger") == len(scheduled())
     assert "/admin/jobs/run/" not in text
 
@@ -50,7 +50,7 @@ def test_it_shows_how_each_job_went(staff_client, django_assert_max_num_queries)
         assert f">{state}</span>" in text
     assert "1.3 s" in text
     assert "Folded &lt;b&gt;2&lt;/b&gt; hours." in text
-    assert "Nothing runs these jobs." not in text
+    assert "These jobs aren't running." not in text
 
 
 def test_run_now_makes_a_job_due_once_and_stands_in_the_history(staff_client, sue):

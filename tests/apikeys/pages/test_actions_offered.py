@@ -134,7 +134,7 @@ def test_who_may_only_stop_keys_is_offered_only_that(alice):
 def test_enabling_the_key_of_a_suspended_owner_promises_nothing(staff_client, alice):
     key = make_key(alice, is_active=False)
     url = f"{STAFF}/{key.pk}/enable/"
-    assert "It works again at once" in staff_client.get(url).content.decode()
+    assert "It works again immediately" in staff_client.get(url).content.decode()
     alice.suspend()
     assert "Requests are still denied while its owner is suspended." in staff_client.get(url).content.decode()
 

@@ -117,7 +117,7 @@ def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sen
     for token in ("forged", "x" * 400, token_of_another(bob)):
         response = owner.post(NEW, {"name": "once", "form_token": token})
         assert response.status_code == 400
-        assert "Check it and send it again" in text(response)
+        assert "Check it and submit it again" in text(response)
         assert not APIKey.objects.exists()
         fresh = re.search(r'name="form_token" value="([^"]+)"', text(response)).group(1)
         assert fresh != token
@@ -162,7 +162,7 @@ BAD = [
     ({"name": "a\tb"}, "Remove the tab"),
     ({"name": "k", "expiry": "custom"}, "Choose the last day"),
     ({"name": "k", "expiry": "whenever"}, "Select a valid choice"),
-    ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You chose a date, too"),
+    ({"name": "k", "expiry": "90", "expires_at": "2099-01-01"}, "You also entered a date"),
     ({"name": "k", "expires_at": "2020-01-01"}, "in the past"),
     ({"name": "k", "expires_at": "2099-03-31T18:00"}, "offset from UTC"),
     ({"name": "k", "expires_at": "31/03/2099"}, "Enter a day"),

@@ -319,7 +319,7 @@ def test_staff_take_every_step(staff_client, alice):
 
 def test_a_key_is_deleted_and_restored_in_the_admin(staff_client, alice):
     key = make_key(alice, "name-deleted")
-    assert "1 active key will stop working at once." in text(staff_client.get(page(key, "delete")))
+    assert "1 active key will stop working immediately." in text(staff_client.get(page(key, "delete")))
     staff_client.post(page(key, "delete"), {"post": "yes"})
     key.refresh_from_db()
     assert key.state == "deleted"
@@ -362,7 +362,7 @@ def test_a_secret_in_a_search_is_refused_and_taken_out_of_the_address(staff_clie
     response = staff_client.get(place, {"q": f" {secret}"})
     assert (response.status_code, response.url) == (302, FIND)
     shown = text(staff_client.get(FIND))
-    assert "part of a URL" in shown
+    assert "part of the URL" in shown
     assert secret not in shown
 
 
@@ -371,7 +371,7 @@ def test_a_holder_is_told_the_same(client, alice):
     client.force_login(alice)
     response = client.get("/account/keys/", {"show": secret}, follow=True)
     assert response.redirect_chain == [("/account/keys/", 302)]
-    assert "part of a URL" in text(response)
+    assert "part of the URL" in text(response)
     assert client.get("/account/keys/", {"show": "gate_short"}).status_code == 200
 
 

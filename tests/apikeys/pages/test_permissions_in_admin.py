@@ -111,7 +111,7 @@ def test_a_deleted_key_is_shown_without_a_form(staff_client, key):
     assert "Restore it to edit it." in shown
     assert 'name="metadata"' not in shown
     response = staff_client.post(page(key), filled_in(key, ("create", "/x")), follow=True)
-    assert "This API key was deleted meanwhile. Nothing was saved." in text_of(response)
+    assert "This API key has been deleted. Nothing was saved." in text_of(response)
     assert KeyPermission.objects.count() == 1
 
 

@@ -335,7 +335,7 @@ def test_the_page_is_numbered_steps_that_end_with_the_gateways_that_are_connecte
     steps = ["Fill in your addresses", "Copy the configuration of your gateway", "Run the self-test", "Connected"]
     assert re.findall(r'<h2 class="card-title" id="[\w-]+">([^<]+)</h2>', page) == steps
     assert page.count('<button type="button" class="copy" hidden>') == 4
-    assert "No gateway has been tested yet." in page
+    assert "No gateways have been tested yet." in page
     GatewayTest.objects.note("api.example.com:8443", passed=True)
     GatewayTest.objects.note("other.example.com", passed=False)
     make_usage(make_key(alice), host="api.example.com")

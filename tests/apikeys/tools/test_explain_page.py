@@ -151,7 +151,7 @@ def test_deleted_owners_and_old_secrets_are_named(explain, key, alice):
     APIKey.objects.filter(pk=key.pk).update(previous_expires_at=timezone.now())
     alice.delete()
     response = explain(old)
-    assert "Its grace period is over." in response.text
+    assert "Its grace period has ended." in response.text
     assert "alice is deleted." in response.text
     assert decider(response) == "expired_key"
 

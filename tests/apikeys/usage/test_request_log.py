@@ -191,7 +191,7 @@ def test_a_filter_without_an_index_covers_a_day_unless_a_time_is_chosen(staff_cl
 
 
 def test_the_form_says_which_filters_need_a_time(staff_client, alice):
-    hint = "These filters need a start time."
+    hint = "Without a start time, these filters only search 24 hours."
     page = text_of(staff_client.get(STAFF))
     assert page.index('name="verdict"') < page.index(hint) < page.index('name="status"')
     staff_client.force_login(alice)

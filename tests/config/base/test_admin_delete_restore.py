@@ -160,7 +160,8 @@ def test_deleting_keys_tells_how_many_work_now(staff_client, alice):
     keys = [make_key(alice, "one"), make_key(alice, "off", is_active=False)]
     data = {"action": "delete_selected", "_selected_action": [key.pk for key in keys]}
     assert (
-        "1 active key will stop working at once." in staff_client.post("/admin/apikeys/apikey/", data).content.decode()
+        "1 active key will stop working immediately."
+        in staff_client.post("/admin/apikeys/apikey/", data).content.decode()
     )
     page = staff_client.get(f"/admin/apikeys/apikey/{keys[1].pk}/delete/").content.decode()
     assert "0 active keys" in page

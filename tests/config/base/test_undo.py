@@ -52,7 +52,7 @@ def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob,
     User.objects.filter(pk=bob.pk).update(tier=None)
     response = bulk(staff_client, [alice, bob], "tier", tier=pro.pk)
     assert User.objects.filter(tier=pro).count() == 2
-    assert messages(press_undo(staff_client, response)) == ["Undone: 2 users moved back to the former tier."]
+    assert messages(press_undo(staff_client, response)) == ["Undone: 2 users moved back to the previous tier."]
     alice.refresh_from_db()
     bob.refresh_from_db()
     assert (alice.tier, alice.tier_until) == (free, until)
@@ -61,7 +61,7 @@ def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob,
 
 def test_one_user_goes_back_to_the_former_tier(staff_client, alice, free, pro):
     response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk}, follow=True)
-    assert messages(press_undo(staff_client, response)) == ["Undone: user “alice” moved back to the former tier."]
+    assert messages(press_undo(staff_client, response)) == ["Undone: user “alice” moved back to the previous tier."]
     alice.refresh_from_db()
     assert alice.tier == free
     assert history(alice)[0].values == [{"field": "tier", "old": "pro", "new": "free"}]
@@ -72,7 +72,7 @@ def test_nobody_goes_back_to_a_deleted_tier(staff_client, alice, pro, free, dele
     User.objects.filter(pk=alice.pk).update(tier=pro)
     response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": free.pk}, follow=True)
     pro.delete() if deletion == "soft" else pro.hard_delete()
-    noun = "the tier “pro”" if deletion == "soft" else "their former tier"
+    noun = "the tier “pro”" if deletion == "soft" else "their previous tier"
     assert messages(press_undo(staff_client, response)) == [f"1 user not moved back: {noun} has been deleted."]
     alice.refresh_from_db()
     assert alice.tier == free
@@ -135,7 +135,7 @@ def test_limits_that_only_observe_are_enforced_again(staff_client, free):
     limits = [make_limit(free, f"/{number}") for number in range(2)]
     data = {"action": "observe_selected", "_selected_action": [limit.pk for limit in limits], "expected": "2"}
     response = press_undo(staff_client, staff_client.post("/admin/ratelimits/ratelimit/", data, follow=True))
-    assert messages(response) == ["Undone: 2 rate limits now enforced."]
+    assert messages(response) == ["Undone: 2 rate limits set to enforce."]
     assert not RateLimit.objects.filter(mode="observe").exists()
 
 
@@ -198,7 +198,7 @@ def test_a_row_that_was_changed_meanwhile_is_left_alone(staff_client, alice, bob
     Author(sue).record(bob, CHANGE, note="Looked at.")
     assert messages(press_undo(staff_client, response)) == [
         "Undone: 1 user reactivated.",
-        "“bob” was changed by sue just now, so it stays as it is.",
+        "“bob” was changed by sue just now, so it wasn't undone.",
     ]
     assert list(User.objects.suspended()) == [bob]
 
@@ -249,7 +249,7 @@ def test_nobody_restores_the_own_limit_of_staff(alice):
     assert messages(press_undo(client, response)) == ["Only superusers can change “alice”, who is staff."]
 
 
-EXPIRED = ["You can't undo this any more. Everybody can undo their own changes for an hour."]
+EXPIRED = ["You can no longer undo this. You can undo your own changes for an hour."]
 
 
 def test_the_button_works_for_an_hour_for_the_person_who_acted(staff_client, alice, sue, monkeypatch):

@@ -67,8 +67,8 @@ def test_figures_are_compared_to_the_period_before(staff_client, requests, folde
     folded()
     shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
     assert shown == {
-        "requests": (1, "400 % more than before"),
-        "allowed": (1, "200 % more than before"),
+        "requests": (1, "400% more than before"),
+        "allowed": (1, "200% more than before"),
         "denied": (0, "none before"),
     }
 
@@ -80,7 +80,7 @@ def test_nothing_new_is_as_before(staff_client, alice):
     event(key, HOUR)
     event(key, 25 * HOUR)
     event(key, 26 * HOUR)
-    assert staff_client.get("/admin/").context["trends"][0].change == "50 % fewer than before"
+    assert staff_client.get("/admin/").context["trends"][0].change == "50% fewer than before"
     event(key, HOUR)
     assert staff_client.get("/admin/").context["trends"][0].change == "as many as before"
 

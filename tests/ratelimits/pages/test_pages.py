@@ -279,12 +279,12 @@ def test_saving_tells_which_limits_lose_requests(staff_client, free):
     make_limit(free, "/orders/*")
     make_limit(free, "/orders")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free), follow=True)
-    assert "no longer count towards /orders/*" in text_of(response)
+    assert "no longer count toward /orders/*" in text_of(response)
     response = staff_client.post(
         reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/{id}/*", mode="observe"), follow=True
     )
     assert "/orders/* no longer applies" in text_of(response)
-    assert "aren&#x27;t limited at all" in text_of(response)
+    assert "doesn&#x27;t limit those requests at all" in text_of(response)
 
 
 def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):
@@ -306,7 +306,7 @@ def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free)
     for mode in ("observe", "enforce"):
         chosen = {"action": f"{mode}_selected", "_selected_action": row.pk}
         assert "Within 5 seconds" in text_of(staff_client.post(changelist, chosen))
-        assert "1 rate limit now" in text_of(staff_client.post(changelist, chosen | {"post": "yes"}, follow=True))
+        assert "1 rate limit set to" in text_of(staff_client.post(changelist, chosen | {"post": "yes"}, follow=True))
         row.refresh_from_db()
         assert row.mode == mode
     assert LogEntry.objects.count() == 2

@@ -66,7 +66,7 @@ def test_an_import_creates_tiers_with_their_rate_limits(staff_client, sue):
     assert (limits["gold-all"].window, limits["gold-all"].overall) == ("month", True)
     assert {entry.user for entry in LogEntry.objects.all()} == {sue}
     assert "4 changes imported." in text_of(staff_client.get("/admin/tiers/tier/"))
-    assert "Nothing: everything in the file is there already." in text_of(upload(staff_client))
+    assert "Nothing. Everything in the file already exists." in text_of(upload(staff_client))
 
 
 def test_what_exists_is_changed_and_the_rest_stays(staff_client, free):
