@@ -33,23 +33,23 @@ backup: $(VENV)/.run
 restore: $(VENV)/.run
 	@$(BIN)/python manage.py restore $(FROM) $(ARGS)
 
-# TEST_POSTGRES_URL: a PostgreSQL with a role that may create databases. Without it, tests on PostgreSQL are skipped with a
-# warning, or fail with REQUIRE_SERVICES=1.
+# TEST_POSTGRES_URL: a PostgreSQL server, with a role that can create databases. Without one, tests on PostgreSQL are skipped with
+# a warning, or fail with REQUIRE_SERVICES=1.
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.run $(ARGS)
 
-# Break what can break under load, and write the figures in docs/reliability.md. Needs PostgreSQL, Redis and nginx, and root for two
-# small disks. ARGS: only faults with one of these words in their name.
+# Break processes, databases, disks and clocks under load; writes the figures in docs/reliability.md. Needs PostgreSQL, Redis and
+# nginx, and root for two small disks. ARGS: only faults with one of these words in their name.
 faults: $(VENV)/.test
 	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 # Several nodes on one PostgreSQL and Redis behind nginx, and a rolling upgrade; writes the figures in docs/scaling.md. As root, each
-# node gets a network namespace of its own.
+# node gets its own network namespace.
 nodes: $(VENV)/.test
 	@$(BIN)/python -W ignore -m benchmarks.nodes $(ARGS)
 
-# What a decision costs, alone and beside idle connections and staff; writes the tables in docs/decision.md. On SQLite, or
-# make bench ARGS="--database postgresql://… [--redis redis://…]", a database that may be filled.
+# What a decision costs, alone and alongside idle connections and staff; writes the tables in docs/decision.md. Uses SQLite, or
+# make bench ARGS="--database postgresql://… [--redis redis://…]", a database that it can fill.
 bench: $(VENV)/.test
 	@$(BIN)/python -W ignore -m benchmarks.verification $(ARGS)
 	@$(BIN)/python -W ignore -m benchmarks.conditions $(ARGS)

@@ -3,7 +3,7 @@
     python -m benchmarks.conditions                                                    SQLite
     python -m benchmarks.conditions --database postgres://… [--redis redis://…]
 
-64 clients ask at 70 % of the load that the server can take, in turns with nothing else, with 500 connections of which half have sent
+64 clients ask at 70% of the load that the server can take, in turns with nothing else, with 500 connections of which half have sent
 half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause. Two
 worker processes. A ratio is the median of the ratios of each round. The database named must be one that may be filled.
 
@@ -141,7 +141,7 @@ def browse(place: tuple[str, int], cookie: str, is_over: threading.Event, status
 
 
 def write(results: dict[str, Rows]) -> None:
-    lines = ["| | beside | p99 at 70 % load | to nothing else |", "|---|---|---:|---:|"]
+    lines = ["| | alongside | p99 at 70% load | ratio to nothing else |", "|---|---|---:|---:|"]
     for place, rows in results.items():
         lines += [f"| {place} | {row['condition']} | {row['p99']} ms | {row['to alone']} |" for row in rows]
     write_table("conditions", lines)

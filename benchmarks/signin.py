@@ -4,7 +4,7 @@
 
 Starts the real server (gunicorn, one worker with 16 threads) on a database of its own and prints
   - the median time of a rejected sign-in for a known, an unknown, a suspended and a deleted name, and how far apart they are
-    (15 % is what is allowed);
+    (15% is what is allowed);
   - the peak of the server's memory during 16 sign-ins at once (500 MiB is what is allowed).
 The limits are for two cores; run it on a quiet machine. Exit status 1 if one of them is missed.
 """
@@ -140,7 +140,7 @@ def report_times(times: dict[str, list[float]]) -> bool:
     for name, median in medians.items():
         print(f"{name:10} {median:7.1f} ms median of {ROUNDS - 1}")
     apart = max(medians.values()) / min(medians.values()) - 1
-    print(f"apart      {apart:7.1%}    (15 % is allowed)")
+    print(f"apart      {apart:7.1%}    (15% is allowed)")
     return apart <= 0.15
 
 

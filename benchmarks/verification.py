@@ -228,7 +228,7 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
 
 def write(results: dict[str, Rows]) -> None:
     lines = [
-        "| | requests/s | processor time per decision | p99 at 70 % load | rate to the empty view | to DRF, tuned |",
+        "| | requests/s | processor time per decision | p99 at 70% load | rate vs. an empty view | vs. DRF, tuned |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for place, rows in results.items():
