@@ -14,5 +14,5 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        # A setting is wrong, and the sentence says which: where it was read doesn't help.
+        # A setting is wrong, and the message says which one. A traceback wouldn't help.
         sys.exit(str(error))

@@ -75,7 +75,7 @@ class UserAdmin(SoftDeleteAdmin):
         return reverse("users:list")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list at /users/. What it has no filter for, and actions on several rows, work here."""
+        """Redirect to /users/, unless a filter or an action only works here."""
         if request.method in {"GET", "HEAD"} and request.user.has_perm("accounts.view_user"):
             query = query_of_users(request.GET)
             if query is not None:

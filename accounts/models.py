@@ -171,7 +171,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
-        """The user's time zone; UTC if this machine doesn't know it any more."""
+        """The user's time zone; UTC if this machine doesn't know it."""
         try:
             return zoneinfo.ZoneInfo(self.time_zone)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -211,7 +211,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
             super().restore(using)
 
     def end_sessions(self) -> None:
-        """End all sessions and reset links of this user, from the next request on."""
+        """End all sessions and reset links of this user, starting with the next request."""
         type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
         self.refresh_from_db(fields=["session_epoch"])
 
@@ -246,7 +246,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
 
 class SavedView(TimestampedModel):
-    """A list as a person wants to see it again. query: its filters, search and order. columns: null, the person's own."""
+    """query: the filters, search and order. columns: null for the viewer's own choice."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="saved_views")
     page = models.CharField(max_length=100)
@@ -277,7 +277,7 @@ class SavedView(TimestampedModel):
 
 
 class ListSetting(models.Model):
-    """What a person has set for a list, which has the name of its URL. columns: those to show; null: the usual ones."""
+    """One person's settings for a list, which is named by its URL. columns: those to show; null for the default ones."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="list_settings")
     page = models.CharField(max_length=100)
@@ -300,7 +300,7 @@ class BulkChangeQuerySet(TimestampedQuerySet["BulkChange"]):
 
 
 class BulkChange(TimestampedModel):
-    """A change of very many users that a job makes in steps (accounts/staff/bulk.py), and how far it has come."""
+    """A change to thousands of users that a job makes in steps (accounts/staff/bulk.py), and its progress."""
 
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     address = models.GenericIPAddressField(null=True)
@@ -344,7 +344,7 @@ class BulkChange(TimestampedModel):
 
     @property
     def unchanged(self) -> int:
-        """Those that had nothing to change, or that the author may not change."""
+        """Users who already were as requested, or whom the author may not change."""
         return self.handled - self.done - self.refused
 
     def finish(self, error: str = "") -> None:
@@ -354,7 +354,7 @@ class BulkChange(TimestampedModel):
 
 
 class BulkStep(models.Model):
-    """Users that are still to be changed: their ids."""
+    """The ids of users who haven't been changed yet."""
 
     change = models.ForeignKey(BulkChange, models.CASCADE, related_name="steps")
     users = models.JSONField()

@@ -27,7 +27,7 @@ MAX_WEBP_PIXELS = 16_000_000
 # Each scan of a progressive JPEG goes over all pixels again, and can be 42 bytes long. Programs write about ten.
 MAX_SCANS = 100
 START_OF_SCAN = b"\xff\xda"
-# A process decodes one picture at a time; others wait so many seconds.
+# Seconds to wait for a turn: a process decodes one picture at a time.
 DECODE_LOCK = threading.Lock()
 DECODE_TIMEOUT = 5
 SIDE = 512
@@ -37,7 +37,7 @@ TOO_MANY_PIXELS = (
     f"This picture has too many pixels. Use at most {MAX_PIXELS // 1_000_000} million in all "
     f"({MAX_WEBP_PIXELS // 1_000_000} million in a WebP file) and {MAX_SIDE:,} a side."
 )
-# Markup or a program inside a picture, or an archive after it. Encoding would make it harmless; but it's no accident.
+# Markup or a program inside a picture, or an archive after it. Re-encoding removes it, but it isn't there by accident.
 FOREIGN = re.compile(
     rb"<script|<\?php|<html|<!doctype|<svg[\s>]|<iframe|javascript:|%PDF-\d|\x7fELF\x02", re.IGNORECASE
 )

@@ -48,7 +48,7 @@ def create(user: User, author: Author) -> User:
 
 
 def update(form: EditForm, author: Author) -> list[Change]:
-    """Save what `form` changed. A new email address has to be verified, and the old one is told.
+    """Save what `form` changed. A new email address must be verified, and the old one is notified.
 
     Raises IntegrityError if someone else has just changed the user, or taken the username or email address.
     """
@@ -198,7 +198,7 @@ def send_invitation(request: HttpRequest | None, user: User) -> None:
 
 
 def tell_moved(request: HttpRequest | None, user: User, old_email: str) -> None:
-    """Tell the old address that it isn't used any more, and ask the new one for confirmation."""
+    """Notify the old address, and ask the new one for confirmation."""
     get_adapter(request).send_mail("account/email/address_moved", old_email, {"user": user, "request": request})
     send_confirmation(request, user)
 

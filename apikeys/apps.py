@@ -20,7 +20,7 @@ class APIKeysConfig(AppConfig):
 
 
 def create_partitions(**signal: Any) -> None:
-    """So that there are some where no jobs run yet, also in a database that was just restored."""
+    """Installations that don't run jobs yet, and restored databases, need partitions too."""
     try:
         create_ahead()
     except PartitionError as error:

@@ -27,7 +27,7 @@ from config.base.text import counted
 
 LONGEST_GRACE = timedelta(days=30)
 FARTHEST_EXPIRY = timedelta(days=100 * 365)
-# Written when the key is used, so not part of what somebody changed.
+# Written when the key is used, so not part of what someone changed.
 NOT_A_CHANGE = frozenset({"last used", "last used by", "previous last used at", "secret last used at"})
 
 

@@ -1,4 +1,4 @@
-"""What do idle connections, and staff who browse, do to the p99 of decisions?
+"""How do idle connections and staff who browse affect the p99 of decisions?
 
     python -m benchmarks.conditions                                                    SQLite
     python -m benchmarks.conditions --database postgres://… [--redis redis://…]

@@ -1,4 +1,4 @@
-"""The yardstick: a new Django project with one view that does nothing."""
+"""The baseline: a new Django project with one view that does nothing."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 Starts PostgreSQL, Redis, nginx and Gatehouse on ports of their own, and breaks nothing else. As root, because two faults need a
 small disk. Writes benchmarks/results/faults.json, and the tables in docs/reliability.md from it. Exits with 1 if something was
-lost, let in, overshot or didn't come back in time.
+lost, wrongly allowed, over a limit, or didn't recover in time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def tell(fault: Fault, result: dict[str, Any]) -> int:
-    """Print a result; returns how many promises it contradicts."""
+    """Print a result; returns how many promises it breaks."""
     found = problems(result, fault)
     print(f"{fault.name}: {', '.join(found) or 'all well'}\n    {result}", flush=True)
     return len(found)

@@ -1,10 +1,10 @@
-"""What a decision of the limiter costs, beside what others cost on the same machine in the same run.
+"""What a decision of the limiter costs, compared to other limiters on the same machine in the same run.
 
     python -m benchmarks.limiter            # about a minute
     python -m benchmarks.limiter --million  # and with 10^6 live counters, some minutes more
 
 BENCH_DATABASE_URL names a PostgreSQL whose role may create databases, BENCH_REDIS_URL a Redis database that may be emptied;
-what does not answer is left out, loudly. Rates on a machine that does other things are worth little; ratios more.
+what doesn't answer is skipped with a notice. On a busy machine, trust ratios more than rates.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def decisions(stores: dict, *, has_postgresql: bool) -> dict[str, float]:
         contenders |= limits_library(REDIS, "Redis") | {"DRF throttle, Redis": drf("redis")}
     print(f"\n{'one decision after the other':44}{'per second':>12}{'p50 µs':>10}{'p99 µs':>10}")
     rates = {}
-    # Twice, in turns, and the better figure of each: what else the machine does hits everybody.
+    # Twice, in turns, and the better figure of each, because other load affects all of them.
     timings = {name: min((measure(work) for _ in range(2)), key=median) for name, work in contenders.items()}
     for name, times in timings.items():
         rates[name] = len(times) / sum(times)
@@ -328,7 +328,7 @@ def fill(store: object, number: int) -> None:
 
 
 def longest_sweep(store: object) -> float:
-    """The longest of 200 batches, all of whose counters are dead by then."""
+    """The longest of 200 batches, all of whose counters have expired."""
     late, longest = time.time_ns() // 1000 + 10**12, 0.0
     for _ in range(200):
         began = time.perf_counter()

@@ -4,8 +4,8 @@
 
 Starts the real server (gunicorn, one worker with 16 threads) on a database of its own and prints
   - the median time of a rejected sign-in for a known, an unknown, a suspended and a deleted name, and how far apart they are
-    (15% is what is allowed);
-  - the peak of the server's memory during 16 sign-ins at once (500 MiB is what is allowed).
+    (15% is allowed);
+  - the peak of the server's memory during 16 sign-ins at once (500 MiB is allowed).
 The limits are for two cores; run it on a quiet machine. Exit status 1 if one of them is missed.
 """
 

@@ -1,4 +1,4 @@
-"""What `django-admin startproject` puts into settings.py: both yardsticks are projects as people begin them."""
+"""What `django-admin startproject` puts into settings.py: both baselines start from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ten million usage events change: the processor time of pages and decisions, and dropping their month beside decisions.
+"""The effect of ten million usage events: the processor time of pages and decisions, and dropping their month during decisions.
 
     DEBUG=1 DATABASE_URL=postgresql://… python -m benchmarks.usage_growth [EVENTS]
 

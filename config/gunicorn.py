@@ -28,17 +28,17 @@ from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, send_
 from config.base.logs import JSONFormatter, SafeFormatter
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
-# For the file of a unix socket: whoever may write to it may ask, so its owner and group and nobody else.
+# The mode of a unix socket: anyone who can write to it can ask, so only its owner and group can.
 umask = 0o117
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8))
 timeout = 30
 graceful_timeout = 20
 asgi_lifespan = "off"
-# Longer than a proxy in front keeps an idle connection, which is then never closed just as the proxy sends a request.
+# Longer than a proxy in front keeps an idle connection, so that it isn't closed just as the proxy sends a request.
 keepalive = 15
-# Seconds between SIGTERM and the end, in which load balancers see that the node isn't ready and go elsewhere.
+# Seconds between SIGTERM and the shutdown, for load balancers to notice that the node isn't ready.
 drain_seconds = float(os.environ.get("DRAIN_SECONDS") or 5)
-# Memory that a library leaks is given back; the jitter keeps workers from restarting together.
+# Frees memory that a library leaks. The jitter keeps workers from restarting together.
 max_requests = 1_000_000
 max_requests_jitter = 200_000
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
@@ -47,22 +47,22 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH1
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
-# Which methods a key may use is ours to say: gunicorn would answer 400 to get, or to one of two letters.
+# Gatehouse decides which methods a key may use: gunicorn would answer 400 to get, or to one of two letters.
 permit_unconventional_http_method = True
-# One more thing that could be asked to stop the server; signals do.
+# Another way to stop the server, which signals make unnecessary.
 control_socket_disable = True
 YES = {"1", "true", "yes"}
 accesslog = "-" if os.environ.get("ACCESS_LOG", "").lower() in YES else None
 errorlog = "-"
-# A gateway puts the client's whole address into a header, or behind Envoy's prefix, and passes long credentials on: they
-# are ours to refuse, as nginx makes an error of gunicorn's own 414 and 431.
+# A gateway puts the client's whole URL into a header, or behind Envoy's prefix, and passes long credentials on. Gatehouse
+# has to deny them, because nginx turns gunicorn's own 414 and 431 into an error.
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 1000
 
 
 class SecretFreeLogger(Logger):  # type: ignore[misc]
-    """gunicorn's logs of accesses and errors, which show addresses as clients wrote them."""
+    """gunicorn's access and error logs, which contain URLs as clients sent them."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -136,7 +136,7 @@ def on_reload(server: Any) -> None:
     start_jobs()
 
 
-# --- New workers for old ones: SIGHUP, max_requests ---
+# --- Replacing workers: SIGHUP, max_requests ---
 
 BOOTING, SERVING, WORN = 0, 1, 2
 # What each worker, by its number, tells the master.
@@ -152,7 +152,7 @@ def state_of(worker: Any) -> int:
 
 
 def manage_workers(server: Any, by_gunicorn: Callable[[], None]) -> None:
-    """As gunicorn does, but end a worker only when the one that replaces it serves: until then, requests would wait."""
+    """As gunicorn does, but only stop a worker once its replacement serves: until then, requests would wait."""
     deadline = time.monotonic() + timeout
     while is_replacing(server) and time.monotonic() < deadline:
         server.reap_workers()
@@ -161,7 +161,7 @@ def manage_workers(server: Any, by_gunicorn: Callable[[], None]) -> None:
 
 
 def is_replacing(server: Any) -> bool:
-    """Whether workers are booting in place of worn ones. Starts those that are missing."""
+    """Whether replacements are booting. Starts those that are missing."""
     worn = sum(state_of(worker) == WORN for worker in server.WORKERS.values())
     missing = server.num_workers + worn - len(server.WORKERS) if worn else 0
     for _ in range(missing):
@@ -169,7 +169,7 @@ def is_replacing(server: Any) -> bool:
     return worn > 0 and any(state_of(worker) == BOOTING for worker in server.WORKERS.values())
 
 
-# --- The end of a node: SIGTERM ---
+# --- Shutting down: SIGTERM ---
 
 # Seconds after which a worker that ends closes an idle connection. Longer than the keepalive_timeout in docs/deployment.md:
 # nginx has then closed it already, and isn't sending a request just now.
@@ -188,7 +188,7 @@ def when_ready(server: Any) -> None:
 
 
 def drain(server: Any) -> None:
-    """On SIGTERM go on serving for a while, not ready any more. The second SIGTERM, ours or yours, ends the node."""
+    """On SIGTERM, keep serving for a while without being ready. A second SIGTERM, from here or from you, stops the node."""
     if draining[0] or not drain_seconds:
         raise StopIteration  # as gunicorn does
     draining[0] = 1
@@ -199,14 +199,14 @@ def drain(server: Any) -> None:
 
 
 class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
-    """A client's connection, which a worker that ends closes as soon as nobody uses it."""
+    """A client's connection, which a worker that shuts down closes as soon as it's idle."""
 
     idle_since = math.inf
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.worker.connections.add(self)
-        # gunicorn itself waits for ever for a client's first request.
+        # gunicorn itself waits forever for a client's first request.
         self._arm_keepalive_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -247,10 +247,10 @@ gasgi.ASGIProtocol = Connection
 
 
 class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
-    """Ends without an error for anybody, and isn't ready while it drains.
+    """Shuts down without failing a request, and isn't ready while it drains.
 
-    gunicorn's own worker closes connections after a response that didn't say so. A proxy may already have sent the next
-    request by then, and doesn't repeat a POST. So this one stays alive until its connections have come to an announced end.
+    gunicorn's own worker closes connections without announcing it. By then, a proxy may have sent the next request, and
+    doesn't repeat a POST. This worker stays alive until it has announced the end of all its connections.
     """
 
     is_retiring = False
@@ -265,7 +265,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         await super()._serve()
-        if not self.servers:  # somebody else listens on this port
+        if not self.servers:  # someone else listens on this port
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def load_wsgi(self) -> None:
@@ -323,7 +323,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
 
     async def _shutdown(self) -> None:
         await super()._shutdown()
-        # A thread that hands over part of a response just as the loop ends would wait for it for ever.
+        # A thread that hands over part of a response just as the loop ends would wait for it forever.
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others, timeout=1)
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @require_safe
 def livez(request: HttpRequest) -> HttpResponse:
-    """Doesn't use the database: if that is down, an orchestrator must not kill healthy workers."""
+    """Doesn't use the database: while it's down, an orchestrator must not kill healthy workers."""
     return HttpResponse("ok", content_type="text/plain")
 
 

@@ -284,7 +284,7 @@ GATEWAY_TRUSTED: list[str] = env.filled("GATEWAY_TRUSTED", list, default=["127.0
 GATEWAY_SECRET: str = env.filled("GATEWAY_SECRET")
 # Who may read /metrics. Like GATEWAY_TRUSTED.
 METRICS_TRUSTED: list[str] = env.filled("METRICS_TRUSTED", list, default=["127.0.0.0/8", "::1/128"])
-# How many days to keep usage events, and what was deleted, before a job removes them. 0: for ever.
+# How many days to keep usage events, and what was deleted, before a job removes them. 0: forever.
 KEEP_USAGE_DAYS: int = env.int("KEEP_USAGE_DAYS", default=0)
 KEEP_DELETED_DAYS: int = env.int("KEEP_DELETED_DAYS", default=0)
 # Notified before a key expires, in addition to its owner (manage.py notify_expiring_keys).

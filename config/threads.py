@@ -29,7 +29,7 @@ ABSOLUTE = re.compile(r"^https?://[^/]*", re.IGNORECASE)
 
 
 def in_threads(application: WSGIApplication) -> Application:
-    """`application` for an ASGI server. A thread gets whole requests only: a slow client holds none."""
+    """`application` for an ASGI server. A thread only gets complete requests, so a slow client doesn't hold one."""
     wsgi: Any = with_raw_uri(application)
     pages = cast("Application", WSGIMiddleware(wsgi, workers=THREADS))
 
@@ -42,7 +42,7 @@ def in_threads(application: WSGIApplication) -> Application:
             if refusal is not None:
                 await refuse(send, refusal)
                 return
-            # Finished even if the client leaves: cancelled, it would leave its thread waiting for a reader for ever.
+            # Finished even if the client leaves: cancelled, it would leave its thread waiting for a reader forever.
             await asyncio.shield(asyncio.ensure_future(pages(cleaned(scope), reader(body), send)))
 
     return threaded
@@ -86,7 +86,7 @@ async def spool(receive: Receive, body: IO[bytes]) -> HTTPStatus | None:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return HTTPStatus.BAD_REQUEST  # half a form is none, and nobody reads the answer
+            return HTTPStatus.BAD_REQUEST  # the body is incomplete, and nobody will read the response
         if body.tell() + len(message.get("body", b"")) > MAX_BODY_BYTES:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         body.write(message.get("body", b""))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from config.base.text import period_in_words
 
 SECOND = 1_000_000
-# How far a clock may step back before counters that lie too far ahead count as stale.
+# How far a clock may jump back before counters that are too far ahead are treated as stale.
 CLOCK_SLACK = SECOND
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # The unit that is counted when a request is decided; others are reported later.

@@ -1,4 +1,4 @@
-"""System checks for settings with which the limiter could not count, or would count wrongly."""
+"""System checks for settings that would keep the limiter from counting, or from counting correctly."""
 
 from __future__ import annotations
 

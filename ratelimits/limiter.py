@@ -1,4 +1,4 @@
-"""The limiter: charges requests to budgets, and says how the budgets stand.
+"""The limiter: charges requests to budgets, and returns the state of the budgets.
 
     outcome = limiter().hit([Budget("user:7/rule:3", limit=100, period=60)])
 
@@ -37,7 +37,7 @@ __all__ = [
     "store_name",
 ]
 
-# Seconds a hit waits at least for quotas beside Redis. They never fail open, and the usage row waits for their database anyway.
+# Seconds to wait at least for quotas when Redis counts the rest. They never fail open, and the usage row needs the database anyway.
 QUOTA_TIMEOUT = 1.0
 # Hits between two sweeps, on average.
 SWEEP_EVERY = 250
@@ -143,7 +143,7 @@ class Limiter:
         ]
         for result in outcomes:
             recorder.record(result)
-        # This looks at twice as many counters as hits create, so that expired ones never pile up.
+        # Checks twice as many counters as hits create, so that expired ones never pile up.
         if random.random() * SWEEP_EVERY < len(charges):  # noqa: S311  (nothing secret)
             with contextlib.suppress(StoreUnavailable):
                 self.store.sweep(batch=2 * SWEEP_EVERY)
@@ -152,7 +152,7 @@ class Limiter:
     def _degraded(
         self, charges: Sequence[Charge], error: StoreUnavailable, *, fail_closed: bool, clock: int | None
     ) -> list[Outcome]:
-        """What is decided without the store. A request that needs nothing from it is decided as always."""
+        """The outcomes without the store. A request that doesn't need it is decided as usual."""
         allowed = settings.RATE_LIMIT_FAIL_OPEN and not fail_closed
         rest = [self._without_store(charge, allowed=allowed) for charge in charges]
         if self._lasting is None:

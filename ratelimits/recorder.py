@@ -159,7 +159,7 @@ def write(due: list[Due]) -> list[Due]:
     """Returns what the database can't take for now. Failures are only logged: the response doesn't depend on them."""
     if not due:
         return []
-    # In one order everywhere, so that workers that write the same rows can't deadlock.
+    # Always in the same order, so that workers that write the same rows can't deadlock.
     due = sorted(due, key=lambda each: each[0].budget.key)
     now = connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(timezone.now())
     try:

@@ -1,5 +1,5 @@
 """Which rate limits apply to a request. A tier's rules are compiled and cached for a few seconds; a user's own ones come with
-the look-up of the request and are compiled once.
+the lookup of the request and are compiled once.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ OutageRecorder.start = lambda outage: None
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet():
-    """Forget what outlives the test's transaction: counters, denials not yet recorded, compiled rules, secrets' formats."""
+    """Clear what outlives the test's transaction: counters, denials not yet recorded, compiled rules, formats of secrets."""
     yield
     forget_rules()
     accept([])

@@ -1,6 +1,6 @@
 """Spend less time on garbage collection (a pytest plugin: see pyproject.toml).
 
-Collected tests are millions of objects that live until the end. Looking through them again and again took a third of the time
+Collected tests are millions of objects that live until the end. Scanning them repeatedly took a third of the time
 of collecting tests.
 """
 

@@ -4,7 +4,7 @@ Side by side run what depends on the database, on SQLite and on PostgreSQL, and 
 third of the time spent waiting for browsers and servers, three parts take less time than two.
 
 TEST_POSTGRES_URL names a PostgreSQL whose role may create databases. If it does not answer, that part is skipped with a
-notice, unless REQUIRE_SERVICES=1 says that nothing may be skipped. TEST_REDIS_URL names the Redis database of the first part;
+notice, unless REQUIRE_SERVICES=1 is set. TEST_REDIS_URL names the Redis database of the first part;
 the others use the next two.
 """
 

@@ -1,4 +1,4 @@
-"""A form that was open while somebody else made changes only writes the user's changes, and shows conflicts."""
+"""A form that was open while someone else made changes only writes the user's changes, and shows conflicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shown(response):
 
 
 class Page:
-    """An edit form: who opens it, for what, a field they change, and a field that somebody else changes meanwhile."""
+    """An edit form: who opens it, for what, a field they change, and a field that someone else changes meanwhile."""
 
     def __init__(self, url, row, mine, theirs, *, owner=False):
         self.url, self.row, self.owner = url, row, owner
@@ -243,7 +243,7 @@ class TestSuspended:
         author.record(alice, CHANGE, changes=[Change(field="name", old="x", new="y")])
         fields = opened(client, f"/users/{alice.pk}/edit/")
         change(alice, "name", "Other")
-        assert "Somebody changed this to “Other”, while" in shown(
+        assert "Someone changed this to “Other”, while" in shown(
             send(client, f"/users/{alice.pk}/edit/", fields, name="Mine")
         )
 
@@ -337,7 +337,7 @@ class TestManyToMany:
         added = Permission.objects.get(codename="view_ratelimit")
         group.permissions.set([kept])
         response = send(staff_client, url, fields, permissions=[added.pk])
-        assert f"Somebody changed this to “{kept}”" in shown(response)
+        assert f"Someone changed this to “{kept}”" in shown(response)
         assert self.rights(group) == {"view_user"}
         again = opened_in(response, "name")
         assert again["permissions"] == [str(added.pk)]
@@ -371,7 +371,7 @@ class TestTierPage:
         fields = opened(staff_client, url, "tier")
         change(alice, "tier", pro)
         response = send(staff_client, url, fields, tier="")
-        assert "Somebody changed this to “pro”" in shown(response)
+        assert "Someone changed this to “pro”" in shown(response)
         assert staff_client.post(url, opened_in(response, "tier")).status_code == 302
         assert stored(alice, "tier") is None
 
@@ -482,7 +482,7 @@ class TestInlineRows:
         RateLimit.objects.filter(path="/a").update(limit=3)
         fields[self.row(fields, "/a") + "DELETE"] = "on"
         response = staff_client.post(url, fields)
-        assert "Somebody changed a row to “a”" in shown(response)
+        assert "Someone changed a row to “a”" in shown(response)
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
         assert self.held(tier) == {"1 /b"}
 
@@ -500,7 +500,7 @@ class TestInlineRows:
         RateLimit.objects.filter(path="/a").delete()
         fields[self.row(fields, "/a") + "limit"] = "2"
         response = staff_client.post(url, fields)
-        assert "Somebody removed the row that is now “/a" in shown(response)
+        assert "Someone removed the row that is now “/a" in shown(response)
         assert self.held(tier) == {"1 /b"}
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
         assert self.held(tier) == {"2 /a", "1 /b"}

@@ -1,4 +1,4 @@
-"""Waiting for a condition: never for a time, because test machines differ in speed."""
+"""Wait for a condition instead of for a time, because test machines differ in speed."""
 
 from __future__ import annotations
 

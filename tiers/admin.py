@@ -82,7 +82,7 @@ class DeleteTier(Delete):
         return Outcome(len(tiers))
 
 
-# What comes back with a tier when its deletion is undone.
+# What is restored with a tier when its deletion is undone.
 WITH_TIER = (
     (move_back, "accounts.change_user", "change users, so they weren't moved back."),
     (restore_limits, "ratelimits.delete_ratelimit", "delete rate limits, so those of the tier weren't restored."),

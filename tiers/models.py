@@ -1,4 +1,4 @@
-"""Tiers: the plans that users are on. A tier has rate limits and an access list; it says nothing about prices."""
+"""Tiers: the plans that users are on. A tier has rate limits, an access list and a key policy, but no price."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tiers.models import Tier, TierAccess
 
 
 def delete_tier(tier: Tier, author: Author, *, move_users_to: Tier | None = None, delete_limits: bool = False) -> None:
-    """Delete the tier; first move its live users to another one and delete its live rate limits, if you say so.
+    """Delete the tier. On request, first move its live users to another one and delete its live rate limits.
 
     Raises TierInUse if users or rate limits are left, ValidationError if this is the default tier or the other one isn't
     live.
@@ -49,7 +49,7 @@ def restore_limits(tier: Tier, author: Author, operation: Operation) -> None:
 
 
 def move_back(tier: Tier, author: Author, operation: Operation) -> None:
-    """Move the users back who left the tier when it was deleted, unless somebody changed them since."""
+    """Move users back who left the tier when it was deleted, unless someone has changed them since."""
     people: Any = tier.users
     moved = people.model._default_manager.live().filter(pk__in=operation.untouched(people.model)).select_related("tier")
     users = list(moved)

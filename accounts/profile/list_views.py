@@ -145,7 +145,7 @@ def view_edit(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @login_required
 def view_default(request: HttpRequest, pk: int) -> HttpResponse:
-    """Open the list with this view from now on, or no longer."""
+    """Make this the default view of the list, or stop doing so."""
     user: Any = request.user
     view = get_object_or_404(visible_views(user), pk=pk)
     setting, _ = ListSetting.objects.get_or_create(user=user, page=view.page)

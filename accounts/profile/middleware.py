@@ -9,7 +9,7 @@ from accounts.models import User
 
 
 class TimeZoneMiddleware:
-    """Show and read times in the time zone of the signed-in user; in UTC without one."""
+    """Use the time zone of the signed-in user for all times. For visitors, use UTC."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -85,7 +85,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def theme(request: HttpRequest) -> HttpResponse:
-    """The button in the top bar, which returns to its page. gatehouse.js presses it in the background."""
+    """The button in the top bar, which returns to its page. gatehouse.js submits it in the background."""
     form = ThemeForm(request.POST)
     if not form.is_valid():
         raise BadRequest("There is no such theme.")

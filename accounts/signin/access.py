@@ -1,6 +1,6 @@
 """Who may open the staff pages: active staff, with a second factor used in this session when one is required.
 
-The admin site asks these functions; views outside it wear `config.base.views.staff_required`, which asks the admin site.
+The admin site calls these functions. Views outside it use `config.base.views.staff_required`, which calls the admin site.
 """
 
 from __future__ import annotations

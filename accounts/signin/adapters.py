@@ -1,4 +1,4 @@
-"""What allauth asks the project: who can sign in, what a new user gets, which addresses count."""
+"""Hooks for allauth: who can sign in, what a new user gets, which addresses are accepted."""
 
 from __future__ import annotations
 

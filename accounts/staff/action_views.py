@@ -36,7 +36,7 @@ class UserActionView(ActionView):
 
 
 class UserTierView(UserActionView):
-    """Shows the limits of each tier beside the choice, and those that the user has afterwards."""
+    """Shows the rate limits of each tier next to the choice, and those that the user will have."""
 
     template_name = "accounts/staff/tier.html"
 
@@ -77,7 +77,7 @@ class UserBulkView(SelectionView, UserActionView):
         return users.select_related("tier")
 
     def perform(self, form: forms.Form) -> HttpResponse | None:
-        """Leaves very many users to a job, and shows how far it has come."""
+        """Hands thousands of users over to a job, and shows its progress."""
         if not form.is_valid() or self.rows.count() <= bulk.MAX_AT_ONCE:
             return super().perform(form)
         title = self.action.applied_to(self.named(self.rows.count()))

@@ -1,7 +1,7 @@
-"""Changes of so many users that a page can't wait for them: manage.py change_users makes them, in steps.
+"""Changes to more users than a page can wait for: manage.py change_users makes them in steps.
 
-Each step is a transaction that changes some users, writes their history, and notes how far it has come. A process that's
-stopped loses nothing, and the next one continues.
+Each step is a transaction that changes some users, writes their history, and records the progress. If a process is stopped,
+the next one continues.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STEP = 1_000
 
 
 def begin(action: UserAction, users: UserQuerySet, author: Author, title: str) -> BulkChange:
-    """Write down what to do with which users."""
+    """Save the change and the ids of its users for the job."""
     pks = list(users.order_by("pk").values_list("pk", flat=True))
     address = client_address(author.request) if author.request else ""
     with transaction.atomic():
@@ -49,7 +49,7 @@ def begin(action: UserAction, users: UserQuerySet, author: Author, title: str) -
 
 
 def work(seconds: float, progress: Callable[[str], object]) -> None:
-    """Make the changes that wait, the oldest first, until there are none or `seconds` are over."""
+    """Make pending changes, oldest first, until none are left or `seconds` have passed."""
     deadline = time.monotonic() + seconds
     for pk in BulkChange.objects.unfinished().order_by("pk").values_list("pk", flat=True):
         while take_step(pk):
@@ -86,7 +86,7 @@ def take_step(pk: int) -> bool:
 
 
 def perform(change: BulkChange, users: UserQuerySet) -> Outcome:
-    """As the page would do it now. Raises ValidationError if the author may not do it any more."""
+    """Do what the page would do now. Raises ValidationError if the author no longer may."""
     author: Any = change.author
     action = action_of(change)
     if not (author.is_effective and author.is_staff and action.may(author, User)):

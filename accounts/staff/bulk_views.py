@@ -1,4 +1,4 @@
-"""/users/changes/: how far changes of very many users have come. They go on without anybody looking."""
+"""/users/changes/: the progress of changes that a job makes."""
 
 from __future__ import annotations
 

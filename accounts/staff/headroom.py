@@ -1,4 +1,4 @@
-"""How much of their rate limits users have used: of many users at once, in one exchange with the store."""
+"""How much of their rate limits many users have used, in one round trip to the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
 from ratelimits.rules import default_budget, owner_of_user
 
-# Percent of a quota from which on a user is near it.
+# A user who has used this percentage of a quota is near it.
 NEAR = 80
 
 

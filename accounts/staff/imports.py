@@ -143,7 +143,7 @@ class Planner:
         self.may_change = actor is None or actor.has_perm("accounts.change_user")
 
     def problems_of(self, line: Line) -> Iterator[tuple[str, str]]:
-        """(field, what is wrong); fills in the line's user and changes."""
+        """Yield (field, problem), and fill in the line's user and changes."""
         formulas = [name for name, text in line.values.items() if is_formula(text)]
         if formulas:
             yield from ((name, "This is a formula. Enter its result instead.") for name in formulas)

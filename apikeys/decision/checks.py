@@ -33,13 +33,13 @@ class Facts(NamedTuple):
     method: str
     # As received: not decoded, with its query. None when a service asks about a named resource only.
     path: str | None
-    # The client's address; empty if the asker doesn't know it.
+    # The client's address; empty if the gateway or service doesn't know it.
     address: str = ""
     user_agent: str = ""
     # Asked by name instead of derived from path and method.
     resource: str = ""
     action: str = ""
-    # How much of each budget the request takes; 0 asks without taking.
+    # How much to charge to each budget; 0 checks without charging.
     cost: int = 1
     # In normal form (config/base/hosts.py); empty if unknown: then only rules for any host match.
     host: str = ""
@@ -48,7 +48,7 @@ class Facts(NamedTuple):
 
 
 class Inquiry(NamedTuple):
-    """The facts, the key they name, and path and resource in their one form: empty if that is ambiguous."""
+    """The facts, their key, and path and resource in canonical form, which is empty if ambiguous."""
 
     facts: Facts
     key: KeyRecord | None
@@ -84,7 +84,7 @@ class Inquiry(NamedTuple):
 
     @property
     def endpoint(self) -> str:
-        """What the usage row calls the thing asked for: the path, else the resource's name."""
+        """What the usage row records: the path, else the resource's name."""
         return self.path or self.resource or (self.facts.path or self.facts.resource).partition("?")[0]
 
 
@@ -177,7 +177,7 @@ def parts_of(permission: str) -> tuple[str, str, str]:
 
 
 def covers(resource: str, asked: str) -> bool:
-    """Whether a permission's resource stands for what is asked: everything, the same name, or a pattern it fits."""
+    """Whether a permission's resource covers the request: it's everything, the same name, or a pattern that matches."""
     if resource in ANY_RESOURCE:
         return True
     if resource.startswith("/") and asked.startswith("/"):

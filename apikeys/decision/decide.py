@@ -1,6 +1,6 @@
 """May these keys make these requests now? One function from facts to verdicts, for every way of asking.
 
-Nothing about a verdict is kept: a key revoked now is denied on the next request, on every worker.
+Verdicts aren't cached: a key revoked now is denied on the next request, on every worker.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STATUSES = {
 
 
 class Verdict(NamedTuple):
-    """The answer. `reason` is empty when allowed; `event_id` is None when no known key was named: no row was written.
+    """`reason` is empty if the request is allowed. `event_id` is None without a known key: then there is no usage row.
 
     error: why nothing could be decided; status is then 503. anonymous_tier: of a request without a key, if ANONYMOUS_TIER
     allows that.
@@ -61,9 +61,9 @@ class Verdict(NamedTuple):
 
 
 def decide(facts: Facts) -> Verdict:
-    """Judge `facts`, count the request and write its usage row; the row is durable when this returns.
+    """Decide, charge the request and write its usage row, which is durable when this returns.
 
-    Raises django.db.Error when the database can't be asked: the caller must then deny.
+    Raises django.db.Error if the database is unavailable: the caller must then deny the request.
     """
     verdict = decide_many([facts])[0]
     if verdict.error is not None:
@@ -198,7 +198,7 @@ def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
 
 
 def budgets_of(inquiry: Inquiry) -> list[Budget]:
-    """The budgets the request takes from: its owner's for the path, and the key's own. Without a key, its client's."""
+    """The budgets to charge: the owner's for the path, and the key's own. Without a key, the client's."""
     if not settings.RATE_LIMITER_ENABLED:
         return []
     tier = inquiry.anonymous_tier
@@ -230,7 +230,7 @@ def verdict_of(inquiry: Inquiry, reason: str, line: ledger.Line, result: Outcome
 
 
 def keep_up(inquiries: Sequence[Inquiry], verdicts: Sequence[Verdict]) -> None:
-    """What allowed requests leave on their keys. Failing costs nobody the verdict."""
+    """Record the last use of the keys of allowed requests. If that fails, the verdicts stand."""
     for inquiry, verdict in zip(inquiries, verdicts, strict=True):
         if verdict.allowed and verdict.key is not None:
             try:

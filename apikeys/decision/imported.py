@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds. What was imported must be accepted everywhere within 5.
 LEARN_EVERY = 2.0
-# Seconds that a thread waits for its turn to check a slow hash, or a server for the formats as it starts.
+# Seconds that a thread waits to check a slow hash, or a starting server waits for the formats.
 LONGEST_WAIT = 2.0
 WRONG_SECRETS_KEPT = 1_000
 
@@ -44,7 +44,7 @@ def learn_formats() -> None:
 
 
 def keep_learning_formats() -> None:
-    """Learn the formats in a thread, again and again, so that no request has to look them up. Waits for the first time."""
+    """Learn the formats repeatedly in a thread, so that no request has to look them up. Waits for the first time."""
     learned = Event()
     Thread(target=learn_until, args=(Event(), learned), name="imported-key-formats", daemon=True).start()
     learned.wait(LONGEST_WAIT)
@@ -84,7 +84,7 @@ def find_key(secret: str) -> KeyRecord | None:
 def take_over(secret: str) -> bool:
     """Give the imported key with this secret a hash of ours, unless it has one. Returns whether there may be such a key.
 
-    Raises SlowHashesBusyError if it's too long until its turn, and django.db.Error.
+    Raises SlowHashesBusyError if the wait is too long, and django.db.Error.
     """
     starts = starts_of(secret)
     if not starts:
@@ -92,7 +92,7 @@ def take_over(secret: str) -> bool:
     imported = ImportedKey.objects.filter(start__in=starts).first()
     if imported is None:
         return False
-    # Without it, another request has just done the same.
+    # If it's gone, another request has just done the same.
     return not imported.encoded or (is_secret_of(imported, secret) and rehash(imported, secret))
 
 

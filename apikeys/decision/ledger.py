@@ -66,11 +66,11 @@ FROM json_each(:rows) AS notes WHERE key_usage.id = json_extract(notes.value, '$
 
 
 class UnwrittenError(DatabaseError):
-    """A usage row could not be written, for a reason that only the database's log tells."""
+    """A usage row could not be written. Only the database's log has the reason."""
 
 
 class Entry(NamedTuple):
-    """A usage row but for its outcome, cut and cleaned to what its columns hold."""
+    """A usage row without its outcome, cut and cleaned to fit its columns."""
 
     event_id: UUID
     api_key: UUID
@@ -115,7 +115,7 @@ def entry(
 
 
 def storable(text: str) -> str:
-    """`text` as a database takes it: PostgreSQL refuses NUL, and neither takes half a surrogate pair."""
+    """`text` without what a database rejects: PostgreSQL rejects NUL, and both reject lone surrogates."""
     if text.isascii():
         return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -124,7 +124,7 @@ def storable(text: str) -> str:
 def settle(lines: Sequence[Line]) -> list[Outcome | Exception | None]:
     """Charge each request to all of its budgets or to none, in turn, and write the rows.
 
-    Returns for each what came of its budgets, None if it was denied before, or why its row couldn't be written. Raises
+    Returns for each its outcome, None if it was denied before, or the error that kept its row from being written. Raises
     only if nothing was charged, or for a single request.
     """
     results = settle_at_once(lines) if can_commit() else None

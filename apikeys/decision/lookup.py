@@ -1,7 +1,7 @@
 """Read all that decisions need to know of keys in one statement: keys, permissions, owners and their tiers.
 
-Written as SQL, and run past Django's cursor, because every request to the API waits for it: the ORM takes ten times as
-long to build the statement as the database takes to answer it. Nothing read here is kept for another request.
+Written as SQL and run without Django's cursor, because every request to the API waits for it: the ORM takes ten times as
+long to build the statement as the database takes to answer it. Nothing read here is cached.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TierRecord(NamedTuple):
 
 
 class KeyRecord(NamedTuple):
-    """A key as found by its secret, with its owner and tier. Times are judged already, against one moment."""
+    """A key found by its secret, with its owner and tier. Times have already been compared with the current time."""
 
     id: UUID
     name: str
@@ -59,7 +59,7 @@ class KeyRecord(NamedTuple):
     permissions: Sequence[str]
     # As permissions; empty without a tier.
     tier_access: Sequence[str]
-    # The last use of the key, or that of the secret it was found by, lies a minute or more back.
+    # Whether the key, or the secret it was found by, was last used a minute or more ago.
     use_is_due: bool
     # The secret is the one before the last rotation, and whether its grace period is over.
     is_previous: bool
@@ -71,7 +71,7 @@ class KeyRecord(NamedTuple):
 # Among the columns after the id.
 ALLOWED_IPS = KeyRecord._fields.index("allowed_ips") - 1
 
-# The previous secret is consulted in the same statement: it works for its grace period, and costs no second one.
+# The same statement also looks for the previous secret, which works during its grace period.
 SELECT = """
 SELECT k.secret_hash, k.previous_hash,
        COALESCE(k.secret_last_used_at <= :due, true),
@@ -87,8 +87,8 @@ SELECT k.secret_hash, k.previous_hash,
 FROM api_keys k {user} {tier}
 WHERE k.deleted_at IS NULL AND {condition}
 """
-# The few keys first, then their owners by id. Left to choose, PostgreSQL reads up to thousands of users to find the one:
-# OFFSET 0 keeps a subquery as it is written, and CROSS JOIN the order of SQLite's.
+# The few keys first, then their owners by id. Otherwise, PostgreSQL reads up to thousands of users to find one: OFFSET 0
+# keeps it from rewriting the subquery, and CROSS JOIN keeps SQLite's order.
 USER = {
     "postgresql": """JOIN LATERAL (
     SELECT id, username, is_active, deleted_at, tier_id, tier_until, billing_day
@@ -150,7 +150,7 @@ def find_tier(name: str) -> TierRecord | None:
 
 
 def find_key_by_id(key_id: UUID) -> KeyRecord | None:
-    """The live key with this id, for staff who ask what it may do without having its secret."""
+    """The live key with this id, for staff who don't have its secret."""
     rows = read(sql_by_id(vendor()), {"id": identifier(key_id)})
     return as_record(rows[0], is_previous=False, is_outdated=False) if rows else None
 
@@ -187,7 +187,7 @@ def select(vendor: str, condition: str) -> str:
 
 
 def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run a look-up; if the connection proves dead, as after a restart of PostgreSQL, once more on a new one."""
+    """Run a lookup. If the connection is dead, such as after a restart of PostgreSQL, run it again on a new one."""
     now = timezone.now()
     parameters = {
         **parameters,

@@ -1,4 +1,4 @@
-"""Run the few statements that every request to the API waits for, past Django's cursor and as prepared statements.
+"""Run the few statements that every request to the API waits for as prepared statements, without Django's cursor.
 
 Django's cursor costs more than these statements themselves: it checks the connection's health by a round trip of its own
 once a request, formats parameters on the client, and lets PostgreSQL plan the statement anew each time.
@@ -39,7 +39,7 @@ NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
 def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Execute `sql`, whose parameters stand as `:name`, on the default database, and return its rows.
+    """Execute `sql`, with parameters as `:name`, on the default database, and return its rows.
 
     Outside a transaction the statement commits on its own. Values must be in the database's form (see `moment`,
     `identifier`). Raises django.db.DatabaseError and its kin.
@@ -52,7 +52,7 @@ def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def run_on_default(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    # Looked up once: each use of django.db.connection goes through two layers of thread-local look-ups.
+    # Looked up once: each use of django.db.connection goes through two thread-local lookups.
     database: Any = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
     with database.wrap_database_errors:
@@ -78,7 +78,7 @@ def run_on_sqlite(raw: sqlite3.Connection, sql: str, parameters: Mapping[str, An
 
 
 def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """As SQLite's own waiting for a lock, but sleeping for as long as an insert takes, not for 1 to 100 ms at a time."""
+    """Wait for a lock as SQLite does, but sleep for as long as an insert takes instead of 1 to 100 ms at a time."""
     raw, pause, deadline = impatient_connection(database), SHORTEST_PAUSE, 0.0
     while True:
         try:
@@ -86,7 +86,7 @@ def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, An
         except sqlite3.Error as error:
             deadline = deadline or time.monotonic() + LONGEST_WAIT
             if not is_busy(error) or time.monotonic() > deadline:
-                _impatient.expires = 0.0  # if it is the connection's fault, the next one has another
+                _impatient.expires = 0.0  # the connection may be broken, so the next call gets a new one
                 raise
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
@@ -98,7 +98,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 class Impatient(threading.local):
-    """Each thread's connection to the SQLite file beside Django's: this one never waits for a lock inside SQLite."""
+    """A second connection per thread to the SQLite file, which never waits for a lock inside SQLite."""
 
     connection: sqlite3.Connection | None = None
     process = 0
@@ -109,9 +109,9 @@ _impatient = Impatient()
 
 
 def impatient_connection(database: Any) -> sqlite3.Connection:
-    """Made as Django makes its own, and as old at most: a file that was put in the place of another is seen."""
+    """Created as Django creates its own, and not kept longer, so that a replaced file is noticed."""
     now, process = time.monotonic(), os.getpid()
-    # A forked worker neither uses nor closes its parent's.
+    # A forked worker must neither use nor close its parent's connection.
     known = _impatient.connection if _impatient.process == process else None
     if known is not None:
         if now < _impatient.expires:
@@ -130,7 +130,7 @@ def impatient_connection(database: Any) -> sqlite3.Connection:
 
 
 class Prepared(NamedTuple):
-    """A statement as PostgreSQL wants it: its name, its text with $1, $2, …, and what stands for them, in their order."""
+    """A PostgreSQL statement: its name, its text with $1, $2, …, and the names of its parameters in order."""
 
     name: bytes
     text: bytes
@@ -138,7 +138,7 @@ class Prepared(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What goes with a connection: the names of the statements it has prepared, and psycopg's loaders for its rows."""
+    """The state of a connection: the statements it has prepared, and psycopg's loaders for its rows."""
 
     prepared: set[bytes]
     loaders: Any
@@ -148,13 +148,13 @@ _sessions: WeakKeyDictionary[psycopg.Connection[Any], Session] = WeakKeyDictiona
 
 
 def run_on_postgresql(raw: psycopg.Connection[Any], sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Past psycopg's cursor, too, to libpq itself, which waits in C for the answer."""
+    """Uses libpq directly instead of psycopg's cursor, so that it waits in C."""
     server, statement = raw.pgconn, prepared_form(sql)
     session = _sessions.get(raw)
     if session is None:
         session = _sessions[raw] = Session(set(), Transformer(raw.adapters))
     if server.transaction_status == TransactionStatus.IDLE and not raw.autocommit:
-        raw.execute("")  # begins the transaction that is due
+        raw.execute("")  # begins the transaction, if one is due
     if statement.name not in session.prepared:
         checked(server.prepare(statement.name, statement.text))
         session.prepared.add(statement.name)
@@ -198,7 +198,7 @@ def element(value: Any) -> str:
 
 
 def checked(result: PGresult) -> PGresult:
-    """`result`, unless it is an error: that is raised, as psycopg does it."""
+    """`result`. Raises an error result as psycopg does."""
     if result.status not in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
         raise psycopg.errors.error_from_result(result)
     return result
@@ -216,7 +216,7 @@ def prepared_form(sql: str) -> Prepared:
 
 @lru_cache(maxsize=1)
 def vendor() -> str:
-    """postgresql or sqlite: which of the two dialects the default database speaks."""
+    """postgresql or sqlite: the vendor of the default database."""
     return connections[DEFAULT_DB_ALIAS].vendor
 
 
@@ -226,12 +226,12 @@ def can_commit() -> bool:
 
 
 def moment(value: datetime) -> datetime | str:
-    """A UTC time as the database compares it: SQLite holds naive text."""
+    """A UTC time as the database compares it: SQLite stores naive text."""
     return value if vendor() == "postgresql" else str(value.replace(tzinfo=None))
 
 
 def identifier(value: UUID) -> str:
-    """An id as both databases take it: SQLite holds ids without hyphens, and PostgreSQL reads them."""
+    """An id that both databases accept: SQLite stores ids without hyphens, and PostgreSQL can read them."""
     return value.hex
 
 

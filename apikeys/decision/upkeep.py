@@ -1,4 +1,4 @@
-"""What an accepted request leaves on its key, off the critical statement and seldom: when it was used, and a newer hash."""
+"""What allowed requests change on their keys, rarely and in separate statements: the last use, and a newer hash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND p
 
 
 def note_use(key: KeyRecord, address: str) -> None:
-    """Move the last use of the key and of the secret that opened it forward, if either lies a minute or more back."""
+    """Update the last use of the key and its secret, if either is a minute or more ago."""
     if not key.use_is_due:
         return
     now = timezone.now()

@@ -1,4 +1,4 @@
-"""Verdicts as HTTP responses. A denial reaches the public: it tells the documented reason, and nothing internal."""
+"""Verdicts as HTTP responses. Clients see denials, so they contain the documented reason and nothing internal."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ Environ = dict[str, Any]
 
 
 def gateways_first(application: Application, queue: BatchQueue, reports: Executor) -> Application:
-    """`application`, an ASGI application, behind the machine endpoints.
+    """Serve the machine endpoints in front of `application`, an ASGI application.
 
-    They decide by `queue`, and `reports` has the thread that writes usage reports.
+    queue: decides their requests. reports: has the thread that writes usage reports.
     """
 
     async def gatehouse(scope: Scope, receive: Receive, send: Send) -> None:

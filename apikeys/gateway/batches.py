@@ -1,6 +1,6 @@
-"""Decide all requests that wait at once: while a thread decides one batch, the next one gathers.
+"""Decide all waiting requests as one batch. While a thread decides it, the next batch fills up.
 
-There is no timer: a request that finds the thread idle is decided at once, alone or with those that arrived in the same turn
+There is no timer: a request that finds the thread idle is decided immediately, alone or with those that arrived in the same turn
 of the event loop. A batch looks up its keys after all of its requests have arrived, so each sees every earlier change.
 """
 
@@ -22,7 +22,7 @@ from config.base.metrics import QUEUE_DEPTH
 
 BATCHES_AT_ONCE = 1
 LARGEST_BATCH = 128
-# More than this many would wait longer than any gateway does.
+# With more, requests would wait longer than any gateway does.
 MOST_WAITING = 2_000
 # Of imported keys whose hash is slow to check, one at a time in a thread of its own.
 MOST_SLOW_HASHES_WAITING = 8
@@ -87,7 +87,7 @@ class BatchQueue:
         loop = asyncio.get_running_loop()
         ticket = Ticket(facts, loop.create_future(), is_gone, gateway, time.perf_counter())
         if not self._waiting:
-            # At the end of this turn, so that those who arrived together are decided together.
+            # At the end of this turn, so that requests that arrived together are decided together.
             loop.call_soon(self._start, loop)
         self._waiting.append(ticket)
         return await ticket.verdict

@@ -46,7 +46,7 @@ def admit(request: HttpRequest, *, resource: str = "", action: str = "", cost: i
     """The response to a denied request; None if it is allowed. Sets `request.verdict`."""
     try:
         verdict = decide_now(facts_of(request, resource=resource, action=action, cost=cost), IN_PROCESS)
-    except Exception as error:  # noqa: BLE001  (whatever breaks, deny and log it)
+    except Exception as error:  # noqa: BLE001  (on any error, deny and log)
         return unavailable(request.path, error)
     if verdict.error is not None:
         return unavailable(request.path, verdict.error)

@@ -36,7 +36,7 @@ METHOD_TOKEN = re.compile(METHOD)
 
 
 class Question(NamedTuple):
-    """What an endpoint wants decided, and how it answers with the verdict."""
+    """The facts an endpoint wants decided, and how it turns the verdict into a response."""
 
     facts: Facts
     answer: Callable[[Verdict], Answer]

@@ -1,4 +1,4 @@
-"""The machine endpoints under /authz/: who may ask, by which method, and what happens when something breaks inside.
+"""The machine endpoints under /authz/: who may ask, by which method, and what happens on an error.
 
 They are served in the event loop (apikeys/gateway/asgi.py) or, by any other server and in tests, before the rest of the
 middleware (apikeys/gateway/middleware.py): no sessions, no CSRF, no redirects, no look at the Host header, and never a 2xx
@@ -81,17 +81,17 @@ def deny_peer_or_method(environ: Environ, endpoint: Endpoint) -> Answer | None:
 
 
 def read(environ: Environ, endpoint: Endpoint) -> Question | Answer:
-    """What `endpoint` wants decided, or its answer if nothing needs deciding. Never raises: an error is a 503."""
+    """What `endpoint` wants decided, or its response if there is nothing to decide. Never raises: an error is a 503."""
     try:
         return endpoint.read(environ)
-    except Exception as error:  # noqa: BLE001  (a gateway takes any accidental 2xx for a yes; the log has the cause)
+    except Exception as error:  # noqa: BLE001  (an accidental 2xx would allow the request; the log has the cause)
         if endpoint.gateway:
             count_undecided(endpoint.gateway, UNAVAILABLE)
         return unavailable(environ["PATH_INFO"], error)
 
 
 def answer(environ: Environ, question: Question, verdict: Verdict) -> Answer:
-    """The answer with this verdict. Never raises, as `read`."""
+    """The response for this verdict. Never raises, like `read`."""
     if verdict.error is not None:
         return unavailable(environ["PATH_INFO"], verdict.error)
     try:
@@ -110,7 +110,7 @@ def respond(environ: Environ) -> Answer:
 
 
 def unavailable(path: str, error: BaseException) -> HttpResponse:
-    """503, with an id that the log has too; nothing of the cause goes out."""
+    """A 503 with an id that is also in the log, and no details of the cause."""
     incident = uuid.uuid4().hex[:12]
     token = request_id.set(incident)
     try:

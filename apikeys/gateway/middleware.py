@@ -19,7 +19,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 class GatewayMiddleware:
     """Answer /authz/ where the server is not config.asgi: in tests, with runserver or any WSGI server.
 
-    Stands first: gateways send the client's Host and want no session.
+    Must be first: gateways send the client's Host and need no session.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -30,7 +30,7 @@ class GatewayMiddleware:
             return self.get_response(request)
         answer = respond(request.META)
         response = answer.as_response() if isinstance(answer, Approval) else answer
-        # CommonMiddleware would do this; without it the answer would go out in chunks.
+        # CommonMiddleware would do this. Without it, the response would be chunked.
         response.headers["Content-Length"] = str(len(response.content))
         for name, value in machine_headers(request.META):
             response.headers[name] = value
@@ -54,6 +54,6 @@ class KeyRequiredMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         if getattr(view, "requires_key", False) or not request.path_info.startswith(tuple(settings.API_KEY_REQUIRED)):
             return None
-        # A key is no cookie: no browser sends it by itself.
+        # Unlike a cookie, a key is never sent by a browser on its own.
         request.csrf_processing_done = True  # type: ignore[attr-defined]
         return admit(request)

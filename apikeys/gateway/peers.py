@@ -16,7 +16,7 @@ UNIX_SOCKET = "unix:"
 
 
 def may_ask(environ: Mapping[str, Any]) -> bool:
-    """Whether the peer itself, not whom it claims to speak for, is a gateway of ours."""
+    """Whether the peer itself is a trusted gateway, regardless of forwarding headers."""
     return is_among(environ.get("REMOTE_ADDR") or "", settings.GATEWAY_TRUSTED) and knows_secret(environ)
 
 

@@ -21,7 +21,7 @@ from config.base.logs import without_secrets
 
 logger = logging.getLogger(__name__)
 
-# A process that dies is replaced after LEASE; one that lives prolongs its lease three times before.
+# If a process dies, another can take over after LEASE. A live one renews its lease three times before.
 LEASE = 2 * MINUTE
 RENEW_SECONDS = 30
 RETRY_AFTER = 5 * MINUTE

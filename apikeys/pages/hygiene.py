@@ -1,4 +1,4 @@
-"""Active keys that deserve a look."""
+"""Active keys that may need attention."""
 
 from __future__ import annotations
 

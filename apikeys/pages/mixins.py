@@ -1,4 +1,4 @@
-"""Where keys are managed: your own under /account/keys/, everybody's in the admin. The views serve both."""
+"""Where keys are managed: your own under /account/keys/, everyone's in the admin. The views serve both."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class KeysMixin:
 
 
 class OwnerKeysMixin(LoginRequiredMixin, KeysMixin):
-    """Anybody else's key answers like one that doesn't exist."""
+    """Anyone else's key answers like one that doesn't exist."""
 
     shell = "base/account.html"
     renderer = staticmethod(render)

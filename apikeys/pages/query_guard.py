@@ -18,7 +18,7 @@ ADVICE = (
 
 
 class SecretInQueryMiddleware:
-    """Redirect to a URL without the secret, and say so. Nothing is searched for, shown or stored."""
+    """Redirect to a URL without the secret and warn. Nothing is searched for, shown or stored."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

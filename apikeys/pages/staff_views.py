@@ -1,4 +1,4 @@
-"""Everybody's keys, beside their list and pages in the admin."""
+"""Everyone's keys, beside their list and pages in the admin."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StaffActionView(StaffKeysMixin, KeyActionView):
 
 
 class StaffKeyView(StaffKeysMixin, EditKeyView):
-    """The page of a key in the admin: what staff came for, then the form if it can be changed."""
+    """The page of a key in the admin: its facts, then the form if it can be changed."""
 
     form_class = StaffKeyForm
     template_name = "apikeys/pages/staff_key.html"

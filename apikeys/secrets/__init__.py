@@ -28,7 +28,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 RANDOM_LENGTH = 43
 CHECKSUM_LENGTH = 6
 SHOWN_LENGTH = 6
-# More than anybody types to search by the start of a key.
+# More than anyone types to search by the start of a key.
 MIN_PARTIAL_LENGTH = 16
 MAX_DECODINGS = 5
 BODY = re.compile(rf"[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")

@@ -61,7 +61,7 @@ def create_usage(keys: list[APIKey], rng: random.Random) -> int:
 
 
 def create_failures(key: APIKey, rng: random.Random) -> int:
-    """Somebody deployed a wrong path: most of the key's requests of this day are denied."""
+    """Someone deployed a wrong path: most of the key's requests of this day are denied."""
     now = timezone.now()
     times = [now - timedelta(minutes=rng.uniform(1, 600)) for _ in range(FAILURES)]
     KeyUsage.objects.bulk_create(

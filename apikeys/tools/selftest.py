@@ -57,7 +57,7 @@ FORGED = {
     "X-Original-Host": OTHER_HOST,
     "X-Forwarded-Host": OTHER_HOST,
 }
-# What a client asks the gateway to remove on the way (RFC 9110, section 7.6.1). Envoy rejects more than ten names.
+# Headers that a client asks the gateway to remove (RFC 9110, section 7.6.1). Envoy rejects more than ten names.
 HOP_BY_HOP = ", ".join(("close", *EMPTY_IDENTITY, "X-Gateway-Secret", "X-Original-URI", "X-Forwarded-Uri"))
 
 
@@ -151,7 +151,7 @@ class KeyTester:
         return response, events.count() > before
 
     def last_host(self) -> str:
-        """The host that the gateway told with the last request."""
+        """The host that the gateway sent with the last request."""
         return KeyUsage.objects.filter(api_key=self.key).values_list("host", flat=True).first() or ""
 
     def send_unusual(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> tuple[Response, bool]:

@@ -129,7 +129,7 @@ def create_ahead(patience: int = PATIENCE_MS) -> list[str]:
 def create_next(patience: int) -> str:
     """The name of the partition after the last one; empty if there are enough."""
     wait_at_most(patience, "lock_timeout")
-    # Keeps out others that do this, and nobody else.
+    # Only blocks other processes that do this.
     execute(f"LOCK TABLE ONLY {TABLE} IN SHARE UPDATE EXCLUSIVE MODE")
     start = partitions()[-1].end
     if start > month_after(timezone.now(), MONTHS_AHEAD):
@@ -202,7 +202,7 @@ def detach(partition: Partition, before: datetime) -> None:
 
 
 def drop_detached() -> None:
-    """Also those of an earlier run that was stopped. Nobody uses them any more."""
+    """Including those left by a run that was stopped. They're no longer in use."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, %s)", [DETACHED])
         for (name,) in cursor.fetchall():

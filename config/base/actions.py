@@ -1,7 +1,7 @@
-"""Actions on one row or many: a page says what will happen and asks once; then it happens, and a message says so.
+"""Actions on one row or many: a page says what will happen and asks once, and a message says what happened.
 
-An `Action` knows what it does to which rows. An `ActionView` asks about one row, a `BulkActionView` about many. An
-`UndoView` takes an action back by another one, without asking again.
+An `Action` defines what it does to which rows. An `ActionView` asks about one row, a `BulkActionView` about many. An
+`UndoView` reverses an action with another one, without asking again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Action:
     phrase = ""
     # "{} suspended."
     done = ""
-    # The name of the action that takes it back. The UndoView at page_url("undo") does it.
+    # The name of the action that reverses it, for the UndoView at page_url("undo").
     undo = ""
     harmful = False
     # Any of them is enough; without the model.
@@ -271,7 +271,7 @@ class BulkActionView(ActionView):
 
 @method_decorator(require_POST, name="dispatch")
 class UndoView(ActionView):
-    """Takes back what the token names. Who may do it is checked again, as for the action that does so."""
+    """Undoes the changes that the token names, with the permission checks of the action that undoes them."""
 
     undo_actions: Sequence[Action] = ()
     operation: Operation
@@ -296,7 +296,7 @@ class UndoView(ActionView):
         return self.succeed(outcome)
 
     def reasons(self, entries: Any, changed: Any, present: Any, fitting: Any) -> Iterable[str]:
-        """Why some of the rows can't be taken back."""
+        """Why some of the rows can't be undone."""
         taken, fit = (set(map(str, rows.values_list("pk", flat=True))) for rows in (self.rows, fitting))
         left = {pk: entry.object_repr for pk, entry in entries.items() if pk not in taken}
         rows = {str(row.pk): row for row in present.filter(pk__in=left)}

@@ -1,4 +1,4 @@
-"""The parts of ASGI that every server, endpoint and wrapper of an application here needs. Uses nothing but Python."""
+"""The parts of ASGI that every server, endpoint and wrapper of an application here needs. Only uses the standard library."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def what_is_there(var_dir: Path, media: Path) -> Iterable[str]:
 
 
 def copy_from_file(source: Path, target: sqlite3.Connection) -> None:
-    """Replaces the whole content in one transaction, also under the eyes of others."""
+    """Replaces the whole content in one transaction, even while others read it."""
     with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as backup:
         backup.backup(target)
     target.execute("PRAGMA journal_mode=WAL")

@@ -1,6 +1,6 @@
 """Search in tables with a million rows: first the bounded set of rows that match, each column by its own index; then their order.
 
-In one statement, the planner would rather walk through the index of the order and test every row.
+In a single statement, the planner would scan the sort order's index and test every row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db.models.lookups import Lookup
 
 from config.base.text import search_form
 
-# A word that matches more rows isn't looked up first: walking through the rows in their order soon finds a page of them.
+# Words that match more rows aren't looked up first: scanning in sort order soon finds a full page.
 MAX_MATCHES = 10_000
 # Trigram indexes find nothing shorter inside a word.
 SHORTEST_INSIDE = 3

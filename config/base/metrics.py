@@ -1,6 +1,6 @@
 """What Gatehouse measures about itself, for /metrics (docs/metrics.md).
 
-Every label has few values, all from our code: nothing that a request says may become one.
+Every label has few values, all from our code: values from requests must not become labels.
 """
 
 from __future__ import annotations

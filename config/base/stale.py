@@ -1,7 +1,7 @@
 """Forms that detect concurrent changes: they write only what the user changed, and report what others changed since.
 
 A page has a signed fingerprint of each field as it was shown. A field the user left alone keeps the row's present value.
-If the user and somebody else both changed a field, the form is rejected once. Without the token (a script's request), the
+If the user and someone else both changed a field, the form is rejected once. Without the token (a script's request), the
 present row counts as what was shown.
 """
 
@@ -116,7 +116,7 @@ def put(data: Any, name: str, values: list[str]) -> None:
 
 def change_in_words(row: models.Model, label: str, value: str) -> str:
     entry = entry_that_set(row, label, value)
-    who, when = (str(entry.user), f" {ago(entry.action_time)}") if entry else ("Somebody", "")
+    who, when = (str(entry.user), f" {ago(entry.action_time)}") if entry else ("Someone", "")
     text = value if len(value) <= MAX_VALUE_LENGTH else f"{value[:MAX_VALUE_LENGTH]}…"
     return f"{who} changed this to “{text}”{when}, while you had this page open. Save again to overwrite it with yours."
 
@@ -354,7 +354,7 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
             return None if left_alone or posted.is_removed else self.removed_since(posted, opened)
         if left_alone:
             return self.as_posted(row)
-        self.conflicts.append(f"{self.somebody(opened)} changed a row to “{row}” while you had this page open. "
+        self.conflicts.append(f"{self.last_author(opened)} changed a row to “{row}” while you had this page open. "
                               "Save again to overwrite it with yours.")  # fmt: skip
         return posted
 
@@ -362,7 +362,7 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
         values = [value for name in self.cell_fields() for value in posted.cells.get(name, [])]
         words = " ".join(filter(None, values))
         self.conflicts.append(
-            f"{self.somebody(opened)} removed the row that is now “{words}” while you had this page open. "
+            f"{self.last_author(opened)} removed the row that is now “{words}” while you had this page open. "
             "Save again to add it."
         )
         return PostedRow("", posted.cells | {self.model._meta.pk.name: [""]})
@@ -373,9 +373,9 @@ class StaleRows(forms.BaseInlineFormSet):  # type: ignore[type-arg]
             data.setlist(name, values)
         return {name: sent(field, data, name) for name, field in self.cell_fields().items()}
 
-    def somebody(self, opened: Opened) -> str:
+    def last_author(self, opened: Opened) -> str:
         entry = entry_since(self.instance, opened.at)
-        return str(entry.user) if entry else "Somebody"
+        return str(entry.user) if entry else "Someone"
 
     def clean(self) -> None:
         super().clean()

@@ -1,4 +1,4 @@
-"""503 when the database is unavailable: keeps what was typed, and uses a new connection for the next request."""
+"""503 while the database is unavailable: keeps what was typed, and uses a new connection for the next request."""
 
 from __future__ import annotations
 

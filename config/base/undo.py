@@ -1,7 +1,7 @@
-"""Undo: for an hour, the message about an action has a button by which whoever did it takes it back.
+"""Undo: for an hour, the message about an action has a button that reverses it, for the person who did it.
 
-The button sends a signed token, which names the history entries that the action wrote. They have the former values. A row
-that was changed since then is left alone.
+The button sends a signed token, which names the history entries that the action wrote. They have the previous values. Rows
+that were changed since then are left alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from config.base.history import Author, extras_of
 
 SALT = "config.base.undo"
 LIFE = timedelta(hours=1)
-# The most rows of an action that can be taken back.
+# The most rows that an action can change and still be undone.
 MAX_ROWS = 5_000
 BATCH = 500
 # What the extra tags of a message with a button begin with.
@@ -32,7 +32,7 @@ TAG = "undo"
 
 
 class Token(NamedTuple):
-    """user: who acted. action: what takes it back. first, last: ids of entries, between which may be others, too."""
+    """user: who acted. action: the one that undoes it. first, last: ids of entries, with possibly others in between."""
 
     user: int
     action: str

@@ -19,7 +19,7 @@ from config.staff.traffic import LINKS, Traffic, active_users
 from ratelimits.models import Denial, Outage
 
 EXPIRING = timedelta(days=7)
-# Denials are up if there are at least so many, and half as many again as the day before.
+# Denials are up if there are at least this many, and 50% more than the day before.
 MIN_DENIALS, GROWTH = 20, 1.5
 SIGN_IN = Q(owner__startswith="sign-in")
 MAX_NAMED = 3

@@ -1,11 +1,11 @@
-"""Let a hit give up on counters that are barred as a whole; for its turn at one counter it still waits."""
+"""Let a hit give up if the whole table of counters is locked. It still waits for its turn at a single counter."""
 
 from __future__ import annotations
 
 from django.db import migrations
 
-# Only the tables' own locks are asked for impatiently. Whoever gets them waits his turn at a row for as long as it takes:
-# counting stays exact however many ask for one budget.
+# Only the wait for the table lock is limited. A hit still waits for a row as long as it takes, so counting stays exact
+# however many requests use one budget.
 PATIENT = "\nBEGIN\n    FOR i IN 1..n LOOP\n        new_span"
 IMPATIENT = """
 BEGIN
@@ -14,7 +14,7 @@ BEGIN
     PERFORM set_config('lock_timeout', '0', true);
     FOR i IN 1..n LOOP
         new_span"""
-# Shrinking a table's file bars it for a moment. Its pages are used again in any case.
+# Truncating a table's file locks it briefly. Its pages are reused anyway.
 KEEP_PAGES = "ALTER TABLE rate_counters {0}; ALTER TABLE rate_quotas {0}"
 
 

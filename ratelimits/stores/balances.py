@@ -1,7 +1,7 @@
 """Limits in tokens or microcents. Services report what a request took once it's over; the reports are charged to balances.
 
 A balance is written in the transaction that records its reports, so each event counts exactly once, whatever happens in between.
-A request only looks at it, without waiting for writers: something must be left. Requests in flight may overdraw it.
+A request only reads it, without waiting for writers: something must be left. Requests in flight may overdraw it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def charge_reports(amounts: Mapping[Budget, int], *, clock: int | None = None) -
     if not amounts:
         return
     now = machine_clock() if clock is None else clock
-    # In one order everywhere, so that two batches can't deadlock.
+    # Always in the same order, so that two batches can't deadlock.
     keys = sorted({budget.key for budget in amounts})
     Balance.objects.bulk_create([Balance(key=key) for key in keys], ignore_conflicts=True)
     rows = Balance.objects.select_for_update().filter(key__in=keys).order_by("key")

@@ -49,7 +49,7 @@ class Breaker:
         self._stopped.set()
 
     def _probe(self, outage: OutageRecorder) -> None:
-        # The first probe comes at once: a single late answer is no outage.
+        # The first probe is immediate: a single late answer isn't an outage.
         while not self._stopped.is_set() and not self._answers():
             self._stopped.wait(PROBE_INTERVAL)
         self._store.close()

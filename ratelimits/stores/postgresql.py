@@ -1,6 +1,6 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
-It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everybody else
+It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everyone else
 until the request ends. Migration 0002 creates the tables, 0008 and 0010 the procedure.
 """
 
@@ -24,8 +24,8 @@ from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, pro
 T = TypeVar("T")
 Values = Sequence[Any] | Mapping[str, Any]
 
-# The server cancels a statement after this share of the time we wait for an answer. So a counter that many ask for at once
-# can be told from a server that hangs.
+# The server cancels a statement after this share of the time we wait for an answer. This tells a busy counter from a server
+# that hangs.
 SERVER_SHARE = 0.6
 # Seconds a hit may wait for a locked counter, and that housekeeping may take.
 MAX_WAIT = 2.0
@@ -177,7 +177,7 @@ class PostgreSQLStore(DurableStore):
                 try:
                     return self._execute(work)
                 except (errors.QueryCanceled, errors.LockNotAvailable):
-                    # The server answers, so it is the counter that is locked, unless the whole table is.
+                    # The server answers, so the counter is locked, or else the whole table.
                     if time.monotonic() > deadline or self._execute(a_table_is_locked):
                         raise
         except errors._WaitTimeout as error:
@@ -242,7 +242,7 @@ def hold(connection: TimeoutConnection, keys: list[str]) -> list[Any]:
         if len(rows) == len(keys):
             return rows
         connection.execute("ROLLBACK")
-        # Committed at once: whoever waits for a row must hold no new one.
+        # Committed immediately: a caller that waits for a row must not hold a new one.
         connection.execute(CREATE_HELD, [keys])
 
 
@@ -267,7 +267,7 @@ def connect(timeout: float) -> TimeoutConnection:
 def charge_parameters(charges: Sequence[Charge]) -> ChargeParameters:
     budgets = [budget for charge in charges for budget in charge.budgets]
     lasting = {budget.counter_key: budget.is_lasting for budget in budgets}
-    # The one order in which all callers lock: two that share budgets never wait for each other in a circle.
+    # All callers lock in this order, so that two that share budgets can't deadlock.
     keys = sorted(lasting, key=lambda key: (lasting[key], key))
     places = {key: place for place, key in enumerate(keys, start=1)}
     return {

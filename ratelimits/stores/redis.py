@@ -218,7 +218,7 @@ class RedisStore(Store):
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
             retry=Retry(NoBackoff(), 0),
-            # No commands before ours: each could be the one that hangs.
+            # No commands before ours: any of them could hang.
             protocol=2,
             driver_info=None,
         )

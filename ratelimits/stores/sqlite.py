@@ -178,7 +178,7 @@ class LockWait:
     def is_worthwhile(self) -> bool:
         """False once many checks found the file unchanged for `timeout`, and after MAX_WAIT in any case.
 
-        Time alone isn't enough: a process that got no processor time has checked too rarely to tell.
+        Time alone isn't enough: a process that got little processor time hasn't checked often enough.
         """
         self.pause = min(self.pause * 1.5, 0.001)
         self._checks += 1

@@ -74,7 +74,7 @@ window.addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent);
 });
 
-// Says that what was typed isn't saved yet: beside the button of the form, for as long as it is open.
+// Shows “Unsaved changes” next to the button of a form that was edited.
 document.querySelectorAll("form .submit-row, form [data-unsaved]").forEach((place) => {
   const hint = place.matches("[data-unsaved]") ? place : place.appendChild(document.createElement("span"));
   hint.className = "unsaved";
@@ -82,7 +82,7 @@ document.querySelectorAll("form .submit-row, form [data-unsaved]").forEach((plac
   place.closest("form").addEventListener("input", () => { hint.textContent = "Unsaved changes"; });
 });
 
-// The theme changes at once, and the page stays as it is.
+// Changes the theme without reloading the page.
 const SCHEMES = { auto: "light dark", light: "light", dark: "dark" };
 document.querySelectorAll("form.theme").forEach((form) => {
   form.addEventListener("submit", (event) => {
@@ -96,7 +96,7 @@ document.querySelectorAll("form.theme").forEach((form) => {
   });
 });
 
-// Copies what stands before the button.
+// Copies the element before the button.
 document.querySelectorAll("button.copy").forEach((button) => {
   const text = button.parentElement.previousElementSibling;
   const status = button.nextElementSibling;

@@ -88,7 +88,7 @@ async function ask() {
       show((await response.json()).suggestions);
     }
   } catch {
-    // Another letter was typed, or the network is away: the page of results still works.
+    // Another letter was typed, or the network failed: the page of results still works.
   }
 }
 

@@ -8,7 +8,7 @@ from tests.services import redis_url
 
 @pytest.fixture(autouse=True)
 def fresh_budgets(settings):
-    """Each test begins with nothing counted; tests of the throttle choose another store themselves."""
+    """Start each test with empty counters. Tests of the throttle choose another store themselves."""
     settings.RATE_LIMIT_STORE = "memory"
     forget_limiter()
     yield
@@ -17,7 +17,7 @@ def fresh_budgets(settings):
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis)])
 def any_store(request, settings):
-    """Each store in turn counts."""
+    """Run the test once with each store."""
     settings.RATE_LIMIT_STORE = request.param
     if request.param == "redis":
         settings.REDIS_URL = redis_url()

@@ -31,7 +31,7 @@ def make_event(key, **fields):
 
 
 def history(user):
-    """What the history says of an account, newest first: sentences, and old → new."""
+    """A user's history, newest first: sentences, and old → new."""
     entries = LogEntry.objects.filter(content_type__model="user", object_id=str(user.pk)).order_by("-pk")
     return [describe(entry) for entry in entries]
 

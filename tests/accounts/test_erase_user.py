@@ -56,7 +56,7 @@ def whole_database():
 
 @pytest.fixture
 def wonder(free):
-    """A person who left traces wherever one can."""
+    """A user with personal data in every place that can have it."""
     user = make_user("alice", google_id="google-77", github_id="github-77", oauth_provider="github")
     User.objects.filter(pk=user.pk).update(name="Alice Wonder")
     set_address(user, verified=True)

@@ -86,7 +86,7 @@ def test_the_last_superuser_who_can_sign_in_stays(cast):
 
 def test_the_last_superuser_is_not_removed_even_by_one_who_was_suspended_a_moment_ago(cast):
     User.objects.filter(username__in=["sue", "sal"]).update(is_active=False)
-    # The actor's instance is older than his suspension, as in a race of two superusers against each other.
+    # The actor's instance is older than their suspension, as when two superusers suspend each other.
     assert "is the last superuser" in rights.why_not_remove(cast["superuser"], cast["other superuser"])
 
 

@@ -119,7 +119,7 @@ def test_the_last_superuser_stays(staff_client, sue):
     assert staff_client.post(f"/admin/accounts/user/{sue.pk}/delete/", {"post": "yes"}).status_code == 403
     data = {"action": "delete_selected", "_selected_action": [sue.pk], "post": "yes"}
     assert "lock yourself out" in staff_client.post("/admin/accounts/user/", data, follow=True).content.decode()
-    post(staff_client, sue, is_active=None)  # neither is_active, is_staff nor is_superuser is a field of his form
+    post(staff_client, sue, is_active=None)  # their form has no is_active, is_staff and is_superuser
     sue.refresh_from_db()
     assert sue.is_effective
     assert sue.is_superuser
@@ -141,7 +141,7 @@ def test_a_superuser_may_demote_suspend_and_delete_another(staff_client):
 
 def test_two_superusers_who_demote_each_other_at_once_leave_one(staff_client, sue, monkeypatch):
     other = make_user("other", is_staff=True, is_superuser=True)
-    # What the lock shows the second of them: the first is gone already.
+    # What the lock shows the second one: the first is already gone.
     monkeypatch.setattr(services, "would_remove_last_superuser", lambda _: True)
     page = post(staff_client, other, is_superuser=None, is_staff="on")
     assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""The audit of dependencies fails on a known vulnerability, and on nothing that a change isn't at fault for."""
+"""The audit of dependencies only fails on a known vulnerability."""
 
 from __future__ import annotations
 

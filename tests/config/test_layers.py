@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("config", "tiers", "ratelimits", "accounts", "apikeys")
 
-# From app to app imports point down only; what stands on the roof may import all.
+# Apps only import apps before them in this list. The last entry may import all.
 ORDER = ("config.base", "tiers", "ratelimits", "accounts", "apikeys", "config.staff")
 # Each room with its modules and the other rooms that it may import. A module belongs to the room with the longest prefix
 # of its name.

@@ -24,7 +24,7 @@ def mode(path):
 
 @pytest.fixture
 def open_umask():
-    """A umask of 0: without explicit modes, everything would be accessible to everybody."""
+    """A umask of 0: without explicit modes, everything would be accessible to everyone."""
     before = os.umask(0)
     yield
     os.umask(before)

@@ -147,7 +147,7 @@ def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
         assert ready.json() == {"status": "unavailable", "failing": ["shutting down"]}
         assert ready.headers["Cache-Control"] == "no-store"
         assert call(one.port, path="/livez").status == 200
-        # The kept connection is answered, and told to come to an end.
+        # The persistent connection gets a response that closes it.
         kept.request("GET", "/livez")
         answer = kept.getresponse()
         assert (answer.status, answer.headers["Connection"]) == (200, "close")

@@ -1,4 +1,4 @@
-"""Garbage collection stops all threads of a worker. What was loaded before it serves isn't looked through."""
+"""Garbage collection stops all threads of a worker, so it skips what was loaded before the worker serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can break, and how each of it is brought about and ended."""
+"""Faults: how each one begins and ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMALL_SQLITE = Place("one node and SQLite on a small disk", postgresql=False, di
 class Fault(NamedTuple):
     """`cause` is a context manager that takes the installation: the fault begins and ends with it.
 
-    shown: what stands in the log then, as a regular expression. short_windows: whether limits of short windows hold, too.
+    shown: what the log then contains, as a regular expression. short_windows: whether limits of short windows hold too.
     in_ci: it's among the tests.
     """
 

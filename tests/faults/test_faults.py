@@ -1,4 +1,4 @@
-"""Faults under load, through a real nginx: nothing acknowledged is lost, no bad key gets in, and all comes back by itself.
+"""Faults under load, through a real nginx: nothing acknowledged is lost, no bad key gets in, and everything recovers by itself.
 
 `make faults` runs all of them and writes the figures in docs/reliability.md. Here are the ones that say most.
 """

@@ -1,4 +1,4 @@
-"""The figures in docs/reliability.md are those of all faults, and keep the promises that stand above them."""
+"""The figures in docs/reliability.md cover all faults, and keep the promises above them."""
 
 from __future__ import annotations
 

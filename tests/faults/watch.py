@@ -1,4 +1,4 @@
-"""A fault under load: what clients got, what is lost, and when all was well again."""
+"""A fault under load: what clients got, what was lost, and when everything worked again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = {"302", "503"}
 
 
 class Load:
-    """Clients with good keys, with bad ones, and with two budgets; and somebody who uses a page."""
+    """Clients with good keys, with bad ones, and with two budgets; and someone who uses a page."""
 
     def __init__(self, site):
         self.site = site
@@ -120,7 +120,7 @@ def report(load, begin, end):
 
 
 def problems(result, fault):
-    """What contradicts the promises; empty if all is well."""
+    """Violations of the promises in docs/reliability.md."""
     wrong = {
         "acknowledged decisions are lost": result["lost"],
         "a bad key was allowed": result["bad allowed"],

@@ -1,4 +1,4 @@
-"""The page of a tier has its rate limits, access and key policy on it, and is finished in one go."""
+"""The page of a tier has its rate limits, access and key policy, and saves them together."""
 
 from __future__ import annotations
 

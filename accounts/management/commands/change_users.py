@@ -8,7 +8,7 @@ from accounts.models import BulkChange
 from accounts.staff.bulk import work
 from config.base.text import counted
 
-# Then other jobs have their turn, and this one soon another.
+# Seconds per run, so that other jobs get their turn.
 MAX_SECONDS = 40
 
 

@@ -109,7 +109,7 @@ def chosen_columns(table: Table, chosen: list[str]) -> dict[str, int]:
 
 
 def request_to(host: str) -> HttpRequest | None:
-    """A request by which links in emails get their host; the scheme depends on HTTPS_ONLY."""
+    """A request that links in emails take their host from. The scheme depends on HTTPS_ONLY."""
     if not host:
         return None
     request = HttpRequest()

@@ -79,7 +79,7 @@ def in_dependency_order() -> list[type[SoftDeleteModel]]:
 
 
 def batches(rows: Any) -> Iterator[list[Any]]:
-    """The primary keys of `rows`, in order; each batch is read when the one before it is gone."""
+    """The primary keys of `rows`, in order. Each batch is read after the previous one was removed."""
     last = None
     while True:
         ahead = rows.order_by("pk") if last is None else rows.filter(pk__gt=last).order_by("pk")
@@ -108,7 +108,7 @@ def totals_among(model: type[SoftDeleteModel], pks: list[Any]) -> dict[int, str]
 
 def forget_totals(keys: dict[int, str]) -> None:
     kept = set(RateLimit.objects.filter(pk__in=keys).values_list("pk", flat=True))
-    with suppress(StoreUnavailable):  # they take a little space, and nobody asks for them
+    with suppress(StoreUnavailable):  # leftovers only take up a little space
         limiter().reset([key for pk, key in keys.items() if pk not in kept])
 
 

@@ -1,6 +1,6 @@
 """A small OAuth 2 and OpenID Connect provider on loopback: real HTTP, real codes, PKCE and signed id tokens.
 
-It speaks both dialects that the project signs people in with: Google's (an id token) and GitHub's (two API calls).
+It supports both ways to sign in: Google's (an id token) and GitHub's (two API calls).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def is_signed_in(client):
 
 
 def link_in(message):
-    """The path of the link in a mail."""
+    """The path of the link in an email."""
     return re.search(r"https?://[^/\s]+(/\S+)", message.body).group(1)
 
 
@@ -64,12 +64,12 @@ def confirm_identity(client, password=PASSWORD):
 
 
 def code_for(secret, *, shift=1):
-    """The next code, which is good already: `enrol` has used up the present one. The clock may tick meanwhile."""
+    """The next code, which is already valid: `enrol` has used the current one."""
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + shift))
 
 
 def enrol(client, password=PASSWORD):
-    """Set up an authenticator app, as the signed-in holder would; returns its secret."""
+    """Set up an authenticator app as the signed-in user would; returns its secret."""
     confirm_identity(client, password)
     page = client.get("/accounts/2fa/totp/activate/")
     secret = page.context["form"].secret
@@ -79,7 +79,7 @@ def enrol(client, password=PASSWORD):
 
 
 class CountingHasher(OWASPArgon2PasswordHasher):
-    """The project's hasher, counting: the number of hashes is what the time of an answer tells."""
+    """Counts the hashes it computes, because their number determines the response time."""
 
     hashes = 0
 
@@ -93,7 +93,7 @@ class CountingHasher(OWASPArgon2PasswordHasher):
 
 
 class Race:
-    """Somebody else takes the name after the form has asked whether it is free, and before the transaction begins."""
+    """Someone else takes the name after the form has checked it and before the transaction begins."""
 
     def __init__(self, **taken):
         self.taken, self.asked = taken, False

@@ -99,7 +99,7 @@ def staff(sue):
 
 @pytest.fixture
 def stolen(client, alice, mailoutbox):
-    """The link that a thief in Alice's session has had sent to an address of their own."""
+    """The link that an attacker in Alice's session had sent to their own address."""
     verified(alice)
     client.force_login(alice)
     confirm_identity(client)
@@ -140,7 +140,7 @@ def test_a_first_verification_link_is_dead_after(client, alice, staff, mailoutbo
         alice.save(update_fields=["password"])
     else:
         event(alice, staff)
-    was = addresses.is_verified(alice)  # a reset by mail verifies the address as well
+    was = addresses.is_verified(alice)  # a reset by email also verifies the address
     assert Client().post(link).status_code == 404
     assert addresses.is_verified(alice) is was
 

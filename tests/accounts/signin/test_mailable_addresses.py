@@ -34,7 +34,7 @@ MAILABLE = (
     "a@example.com", "a.b+c@mail.example.co.uk", f"{'a' * 64}@example.com", f"a@{'x' * 63}.com", "a@müller.de", "a@xn--mller-kva.de",
     "a@例え.jp", "a@strasse.de", "a@σίσυφοσ.gr", "root@localhost", "a@[192.0.2.7]", "o'neill@example.com", '"a.b"@example.com',
 )  # fmt: skip
-# What can be typed into a form and sent: the others are refused before, or cannot be encoded.
+# What a form can submit: the others are rejected earlier, or can't be encoded.
 TYPED = [UNMAILABLE[name] for name in (
     "pop directional", "right-to-left mark", "long label", "noncharacter", "zero-width space", "other letters before the @",
     "long local part", "ideographic full stop", "header", "quoted control",
@@ -157,13 +157,13 @@ def failure(request, monkeypatch):
 
 @pytest.mark.django_db
 class TestSending:
-    """Whatever goes wrong when a mail is sent, the page that sends it answers as usual."""
+    """Whatever goes wrong when an email is sent, the page that sends it answers as usual."""
 
     def test_visitors(self, client, alice, failure, caplog):
         verified(alice)
         data = {"name": "Dora", "username": "dora", "email": "dora@example.com", "password1": PASSWORD}
         assert client.post("/accounts/signup/", data)["Location"] == "/accounts/confirm-email/"
-        # Also the mail to somebody who has an account already.
+        # Also the email to someone who already has an account.
         taken = data | {"username": "other", "email": "alice@example.com"}
         assert client.post("/accounts/signup/", taken)["Location"] == "/accounts/confirm-email/"
         for email in ("alice@example.com", "nobody@example.com"):

@@ -85,7 +85,7 @@ def test_a_sign_in_that_was_begun_before_everything_ended_is_not_finished_after(
     assert not is_signed_in(phone)
 
 
-@pytest.mark.django_db(transaction=True)  # the mail is sent when the transaction ends
+@pytest.mark.django_db(transaction=True)  # the email is sent when the transaction ends
 def test_enrolling_and_removing_leave_history_and_mail(client, alice, mailoutbox):
     verified(alice)
     sign_in(client, "alice")

@@ -20,7 +20,7 @@ def ask_to_move(client, email=NEW):
 
 @pytest.fixture
 def at_home(client, alice):
-    """Alice, signed in, with her password just given again."""
+    """Alice, signed in, who has just entered her password again."""
     verified(alice)
     client.force_login(alice)
     confirm_identity(client)

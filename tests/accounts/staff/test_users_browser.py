@@ -43,7 +43,7 @@ def a_hundred_thousand(tier):
 
 
 def seconds_to_find(page, text, name):
-    """From the click on Search until the account stands there; other work on the machine makes some of them slow."""
+    """From the click on Search until the user is shown. Other work on the machine makes some of them slow."""
     page.goto("/users/")
     page.get_by_label("Search by name, username or email").fill(text)
     start = time.monotonic()
@@ -66,7 +66,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
     wait_until(lambda: seconds_to_find(page, "54321@MAIL", "Person 54321") < 1)
     assert page.locator("tbody tr").count() == 1
 
-    # Suspend: his open session dies on its next request.
+    # Suspend: their open session ends on its next request.
     page.get_by_role("link", name="Person 54321").click()
     page.get_by_role("link", name="Suspend…").click()
     page.get_by_text("1 API key will stop working").wait_for()
@@ -75,7 +75,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
     his.goto("/account/")
     assert "/accounts/login/" in his.url
 
-    # Bring him back by the button in the message: the old cookie stays dead.
+    # Undo with the button in the message: the old session stays signed out.
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("Undone: user “person54321” reactivated.").wait_for()
     his.goto("/account/")
@@ -145,7 +145,7 @@ def test_a_user_changes_their_picture_and_closes_their_account(visit, alice, set
 
 @pytest.fixture
 def lived_in(alice, bob, sue, settings, tmp_path):
-    """Accounts with something on every part of the pages."""
+    """Users with content in every part of the pages."""
     settings.MEDIA_ROOT = tmp_path
     make_event(make_key(alice), status_code=429, reason="rate_limited")
     bob.suspend()

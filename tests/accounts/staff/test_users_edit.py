@@ -45,7 +45,7 @@ def test_a_new_user_has_no_password_and_gets_an_email_to_set_one(staff_client, f
     follow_reset(hers, link_in(message))
     dora.refresh_from_db()
     assert dora.check_password("battery staple 2")
-    # The link came by mail, so the address is hers: no second mail stands between her and her account.
+    # The link was emailed to the address, so it needs no second email to verify it.
     assert is_verified(dora)
     sign_in(hers, "dora", "battery staple 2")
     assert is_signed_in(hers)

@@ -37,7 +37,7 @@ def test_a_request_without_a_key_is_allowed_and_then_rate_limited(ask, public):
         assert [response[name] for name in IDENTITY] == [""] * 5
         assert response["RateLimit-Policy"] == '"public orders";q=2;w=60'
     response = ask()
-    # nginx takes a 429 as a 403 that says so.
+    # nginx gets a 429 as a 403 with X-Auth-Status.
     assert (response.status_code, response["X-Auth-Status"], response["X-Auth-Reason"]) == (403, "429", "rate_limited")
     assert int(response["Retry-After"]) >= 1
     assert not KeyUsage.objects.exists()

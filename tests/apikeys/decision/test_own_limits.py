@@ -24,7 +24,7 @@ HOUR = dt.timedelta(hours=1)
 
 @pytest.fixture
 def later(monkeypatch):
-    """Let the look-up think that time has passed."""
+    """Make the lookup use a later time."""
 
     def later(delta):
         now = timezone.now() + delta

@@ -42,7 +42,7 @@ def for_life(client, secret):
 
 
 class Clients:
-    """Threads that ask until the block ends, over connections that they keep.
+    """Threads that send requests until the block ends, over persistent connections.
 
     `answers` is what they got, in any order, and `errors` what became of connections that broke, as when a worker is killed.
     pause: seconds between an answer and the next question, which leave the machine some time for the servers.

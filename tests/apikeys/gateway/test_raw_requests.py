@@ -1,4 +1,4 @@
-"""Requests as no well-behaved client sends them, byte for byte, to Gatehouse under gunicorn."""
+"""Requests that no well-behaved client sends, byte for byte, to Gatehouse under gunicorn."""
 
 from __future__ import annotations
 

@@ -583,7 +583,7 @@ def test_the_picker_of_the_add_page_lists_permissions(staff_client, alice):
 
 
 def test_the_action_itself_refuses_staff_who_may_only_look(rf, alice, free):
-    """The admin refuses them before: the view doesn't rely on that."""
+    """The admin already denies them, but the view doesn't rely on that."""
     request = rf.get("/")
     request.user = make_user("vera", is_staff=True)
     with pytest.raises(PermissionDenied):

@@ -233,7 +233,7 @@ def test_the_scheduled_job_drops_whole_months(settings):
 
 @contextmanager
 def reader():
-    """Somebody whose transaction has read the table, and is still open."""
+    """A transaction that has read the table and is still open."""
     with psycopg.connect(backups.address()[0]) as other:
         other.execute("SELECT count(*) FROM key_usage")
         yield

@@ -22,9 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 @pytest.fixture
 def site(transactional_db):
     """Some data for every page; returns a superuser and the paths of the pages."""
-    free = Tier.objects.create(
-        name="free", description="What everybody starts with, in a sentence that is rather long."
-    )
+    free = Tier.objects.create(name="free", description="What everyone starts with, in a sentence that is rather long.")
     root = make_user("root", is_staff=True, is_superuser=True)
     alice = make_user("alice", tier=free)
     gone = make_user("gone")

@@ -67,7 +67,7 @@ def rows(free, pro):
 
 
 def other_lookups(own, section):
-    """Every fifth look-up of each field that the list has no filter for, with a value."""
+    """Every fifth lookup of each field that the list has no filter for, with a value."""
     for place, path in enumerate(sorted(set(paths_from(section.model, 1)))):
         for number, lookup in enumerate(LOOKUPS):
             name = f"{path}__{lookup}" if lookup else path
@@ -82,7 +82,7 @@ def test_no_other_lookup_of_any_field_is_answered(viewer, vera, section):
     for lookup in lookups:
         with pytest.raises((SuspiciousOperation, BadRequest)):
             changelist(section, vera, lookup)
-    # Both pages ask the same list: a few look-ups show that they answer its refusal with 400.
+    # Both pages ask the same list: a few lookups show that they answer its refusal with 400.
     for lookup in lookups[::40]:
         for url in (path_of(section), f"{path_of(section)}export/"):
             assert read(viewer, url, lookup).status_code == 400, (url, lookup)

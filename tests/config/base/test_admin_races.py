@@ -95,7 +95,7 @@ def test_a_tier_is_not_deleted_while_somebody_is_put_on_it(root):
 @pytest.mark.django_db
 def test_an_error_of_the_database_that_stays_is_not_hidden(staff_client, monkeypatch):
     def broken(self, **options):
-        raise IntegrityError("for ever")
+        raise IntegrityError("forever")
 
     monkeypatch.setattr(Tier, "save", broken)
     with pytest.raises(IntegrityError):

@@ -25,7 +25,7 @@ from tests.conftest import make_user
 from tests.rows import make_key, make_limit
 from tiers.models import Tier
 
-# A name, and what somebody might type to find it.
+# A name, and what someone might type to find it.
 FOUND = [
     ("Anna Weiß", ("Weiß", "weiss", "WEISS", "weiß", "WEIẞ", "anna weiss", "ｗｅｉｓｓ", "wei\u200bss")),
     ("İstanbul", ("İstanbul", "istanbul", "ISTANBUL", "ıstanbul", "i\u0307stanbul", "stanbul")),

@@ -142,7 +142,7 @@ def places(alice, free):
 
 
 def stored():
-    """Every text that somebody entered, as stored in the database."""
+    """Every text that someone entered, as stored in the database."""
     return [
         list(model.objects.order_by("pk").values_list(*fields))
         for model, fields in (

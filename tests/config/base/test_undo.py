@@ -1,4 +1,4 @@
-"""Undo: the button in the message about an action takes it back, unless something speaks against it."""
+"""Undo: the button in the message about an action reverses it, unless there's a reason not to."""
 
 from __future__ import annotations
 

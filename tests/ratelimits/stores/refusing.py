@@ -72,7 +72,7 @@ def in_trouble(port, name):
 
 @contextmanager
 def busy(port):
-    """Redis runs an endless script and answers BUSY to everybody else."""
+    """Redis runs an endless script and answers BUSY to everyone else."""
     endless = threading.Thread(target=run_forever, args=(port,))
     with redis.Redis(port=port, socket_timeout=10) as client:
         client.config_set("busy-reply-threshold", 50)
