@@ -73,6 +73,7 @@ def is_fault(message):
 
 def faults_of(page):
     """What axe finds on the page in light mode, and of its colors in dark mode; and whether a phone scrolls it sideways."""
+    page.wait_for_load_state()
     # Without transitions, which could be unfinished.
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     found = axe_findings(page)

@@ -154,7 +154,7 @@ def test_moving_a_user_up_shows_the_new_limits_after_four_clicks(hand, olu):
 def test_a_user_is_found_and_suspended_by_keyboard_only(hand, olu):
     hand.press("/")
     hand.page.keyboard.type("suspend olu")
-    hand.page.get_by_role("option", name="Suspend").wait_for()
+    hand.page.get_by_role("option", name="Suspend “olu”").wait_for()
     hand.press("ArrowDown", "Enter")
     hand.page.wait_for_url("**/suspend/")
     while hand.page.evaluate("document.activeElement.textContent.trim()") != "Suspend user":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.core import mail
+from playwright.sync_api import expect
 
 from accounts.models import User
 from tests.accounts.signin.steps import NEW_PASSWORD, PASSWORD, code_for, last_link, make_verified
@@ -48,7 +49,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
     page.get_by_label("Code from the app").fill(code_for(secret, shift=0))
     page.get_by_role("button", name="Turn on").click()
     page.get_by_role("heading", name="Recovery codes").wait_for()
-    assert page.locator(".codes li").count() == 10
+    expect(page.locator(".codes li")).to_have_count(10)
     recovery_code = page.locator(".codes li").first.inner_text()
 
     page.goto("/accounts/logout/")
@@ -105,7 +106,7 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(visit, free):
     page.get_by_role("heading", name="Recovery codes").wait_for()
 
     page.goto("/accounts/2fa/webauthn/")
-    assert page.get_by_role("rowheader", name="My laptop").is_visible()
+    expect(page.get_by_role("rowheader", name="My laptop")).to_be_visible()
 
     page.goto("/accounts/logout/")
     page.locator("main").get_by_role("button", name="Sign out").click()
@@ -147,8 +148,8 @@ def test_a_passkey_that_is_rejected_says_so_and_leaves_the_password(visit, free)
 def test_without_javascript_no_passkey_is_offered(visit, free):
     page = visit(javascript=False)
     page.goto("/accounts/login/")
-    assert page.get_by_role("button", name="Sign in with a passkey").count() == 0
-    assert page.get_by_role("button", name="Sign in", exact=True).is_visible()
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Sign in with a passkey")).to_have_count(0)
 
 
 def test_a_suspended_person_is_out_on_the_next_click(visit, free):

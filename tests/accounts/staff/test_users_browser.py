@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from PIL import Image
+from playwright.sync_api import expect
 
 from accounts.models import User
 from tests.accounts.people import make_event, make_key, signed_in
@@ -64,7 +65,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
 
     page = visit(sue, javascript=javascript)
     wait_until(lambda: seconds_to_find(page, "54321@MAIL", "Person 54321") < 1)
-    assert page.locator("tbody tr").count() == 1
+    expect(page.locator("tbody tr")).to_have_count(1)
 
     # Suspend: their open session ends on its next request.
     page.get_by_role("link", name="Person 54321").click()

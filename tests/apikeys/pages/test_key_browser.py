@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apikeys.models import APIKey, GatewayTest, KeyPermission
 from apikeys.secrets import hash_secret
@@ -30,11 +31,12 @@ def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
     page = open_page("/account/keys/new/", permissions=["clipboard-read", "clipboard-write"])
     make(page)
     value = page.locator("[data-value]")
-    assert not value.is_visible()
-    assert page.evaluate("document.activeElement.hasAttribute('data-copy')")
+    expect(value).to_be_hidden()
+    expect(page.locator("[data-copy]")).to_be_focused()
     asked = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
-    page.click("text=Usage")
+    with page.expect_event("dialog"):
+        page.click("text=Usage")
     assert asked == ["beforeunload"]
     assert page.url.endswith("/new/")
     page.click("[data-copy]")
@@ -42,7 +44,7 @@ def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
     secret = page.evaluate("navigator.clipboard.readText()")
     assert APIKey.objects.get().secret_hash == hash_secret(secret)
     page.click("text=Show secret")
-    assert value.inner_text() == secret
+    expect(value).to_have_text(secret)
     page.click("text=I've saved it")
     page.wait_for_url("**/account/keys/")
     assert asked == ["beforeunload"]
@@ -51,7 +53,7 @@ def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
 def test_all_of_it_works_without_javascript(open_page):
     page = open_page("/account/keys/new/", javascript=False)
     make(page)
-    assert not page.locator("[data-copy]").is_visible()
+    expect(page.locator("[data-copy]")).to_be_hidden()
     page.click("text=Show secret")
     assert APIKey.objects.get().secret_hash == hash_secret(page.locator("[data-value]").inner_text())
 
@@ -66,7 +68,7 @@ def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
 
 def test_the_picker_appears_when_it_applies_and_grows(open_page):
     page = open_page("/account/keys/new/")
-    assert not page.locator("#id_permissions-0-resource").is_visible()
+    expect(page.locator("#id_permissions-0-resource")).to_be_hidden()
     page.check('input[name="allow"][value="listed"]')
     for _ in range(2):
         page.click("text=Add row")
@@ -78,15 +80,15 @@ def test_the_picker_appears_when_it_applies_and_grows(open_page):
 
 def test_fields_appear_when_they_apply_and_a_changed_form_says_so(open_page):
     page = open_page("/account/keys/new/")
-    assert not page.locator("#id_expires_at").is_visible()
-    assert page.locator(".unsaved").inner_text() == ""
+    expect(page.locator("#id_expires_at")).to_be_hidden()
+    expect(page.locator(".unsaved")).to_have_text("")
     page.select_option("#id_expiry", "custom")
-    assert page.locator("#id_expires_at").is_visible()
-    assert page.locator(".unsaved").inner_text() == "Unsaved changes"
+    expect(page.locator("#id_expires_at")).to_be_visible()
+    expect(page.locator(".unsaved")).to_have_text("Unsaved changes")
     page.click("text=Allowed addresses and rate limit")
-    assert page.locator("#id_rate_period_0").is_visible()
+    expect(page.locator("#id_rate_period_0")).to_be_visible()
     page.select_option("#id_rate_window", "week")
-    assert not page.locator("#id_rate_period_0").is_visible()
+    expect(page.locator("#id_rate_period_0")).to_be_hidden()
 
 
 @pytest.mark.parametrize("path", ["/account/keys/", "/account/keys/new/", "/account/usage/"])
@@ -110,4 +112,5 @@ def test_the_curl_command_of_a_new_key_is_copied_with_its_secret(visit, alice):
     page.wait_for_url("**/account/keys/")
     page.get_by_role("link", name="from a browser").click()
     page.get_by_role("button", name="Copy ID").click()
-    assert page.evaluate("navigator.clipboard.readText()") == str(APIKey.objects.get().pk)
+    copied = f"navigator.clipboard.readText().then(text => text === '{APIKey.objects.get().pk}')"
+    page.wait_for_function(copied)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from accounts.models import User
 from apikeys.models import APIKey
@@ -72,15 +73,15 @@ def test_filters_are_menus_that_open_one_at_a_time(visit, site, width):
     with visit(root, width=width) as page:
         page.goto("/admin/apikeys/apikey/")
         page.locator("#changelist-filter summary", has_text="Key state").click()
-        assert page.get_by_role("link", name="Revoked").is_visible()
+        expect(page.get_by_role("link", name="Revoked")).to_be_visible()
         page.locator("#changelist-filter summary", has_text="Last used").click()
-        assert not page.get_by_role("link", name="Revoked").is_visible()
+        expect(page.get_by_role("link", name="Revoked")).to_be_hidden()
         page.keyboard.press("Escape")
-        assert page.locator("#changelist-filter details[open]").count() == 0
+        expect(page.locator("#changelist-filter details[open]")).to_have_count(0)
         page.locator("#changelist-filter summary", has_text="Key state").click()
         page.get_by_role("link", name="Revoked").click()
         page.get_by_role("link", name="Key state: Revoked Remove filter").click()
-        assert page.locator(".chips").count() == 0
+        expect(page.locator(".chips")).to_have_count(0)
 
 
 def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
@@ -89,7 +90,7 @@ def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
         page.goto("/admin/")
         page.keyboard.press("/")
         page.keyboard.type("ali/ce")
-        assert page.locator("#global-search").input_value() == "ali/ce"
+        expect(page.locator("#global-search")).to_have_value("ali/ce")
         page.locator("#global-search").fill("alice")
         page.keyboard.press("Enter")
         page.get_by_role("link", name="alice", exact=True).click()
@@ -105,14 +106,14 @@ def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
         assert dark != ground
         page.goto("/admin/tiers/tier/")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
-        assert page.get_by_role("button", name="Theme: dark. Change theme").is_visible()
+        expect(page.get_by_role("button", name="Theme: dark. Change theme")).to_be_visible()
         page.locator(".topbar .menu > summary").click()
-        assert page.get_by_role("button", name="Sign out").is_visible()
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
         page.keyboard.press("Escape")
-        assert not page.get_by_role("button", name="Sign out").is_visible()
+        expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
         page.locator(".topbar .menu > summary").click()
         page.locator("h1").click()
-        assert not page.get_by_role("button", name="Sign out").is_visible()
+        expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
         assert page.errors == []
 
 
@@ -134,7 +135,7 @@ def test_a_page_works_without_javascript(visit, site):
         page.get_by_role("link", name="Create tier").click()
         page.locator("#id_name").fill("made without a script")
         page.get_by_role("button", name="Save", exact=True).click()
-        assert page.locator(".messagelist .success").is_visible()
+        expect(page.locator(".messagelist .success")).to_be_visible()
         page.get_by_role("link", name="made without a script").first.click()
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete").click()
@@ -146,13 +147,13 @@ def delete_and_restore(page, path, name):
     page.locator("#result_list").get_by_role("link", name=name).first.click()
     page.get_by_role("link", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete").click()
-    assert f"“{name}" in page.locator(".messagelist").inner_text()
+    expect(page.locator(".messagelist")).to_contain_text(f"“{name}")
     page.locator("#changelist-filter").get_by_text("State", exact=True).click()
     page.get_by_role("link", name="Deleted", exact=True).click()
     page.locator("#result_list").get_by_role("link", name=name).first.click()
     page.get_by_role("link", name="Restore").click()
     page.get_by_role("button", name="Restore").click()
-    assert "restored." in page.locator(".messagelist").inner_text()
+    expect(page.locator(".messagelist")).to_contain_text("restored.")
 
 
 def choose(page, field, text):
@@ -200,7 +201,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
             page.locator("select[name=action]").select_option(f"{verb}_selected")
             page.get_by_role("button", name="Go").click()
             page.get_by_role("button", name=verb.capitalize()).click()
-            assert f"1 user {verb}d." in page.locator(".messagelist").inner_text()
+            expect(page.locator(".messagelist")).to_contain_text(f"1 user {verb}d.")
         delete_and_restore(page, "/admin/apikeys/apikey/", "nightly export")
         assert page.errors == []
     assert RateLimit.objects.live().get(name="ten a minute").limit == 20
@@ -221,7 +222,7 @@ def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
         page.get_by_label("Move 2 users to").select_option("free")
         page.get_by_label("Delete 1 rate limit of this tier").check()
         page.get_by_role("button", name="Delete tier").click()
-        assert "Tier “pro” deleted." in page.locator(".messagelist").inner_text()
+        expect(page.locator(".messagelist")).to_contain_text("Tier “pro” deleted.")
     assert {user.tier for user in User.objects.live()} == {free}
 
 
@@ -234,8 +235,8 @@ def test_many_rows_are_deleted_by_an_action_that_asks(visit, site):
         page.locator("#action-toggle").check()
         page.locator("select[name=action]").select_option("delete_selected")
         page.get_by_role("button", name="Go").click()
-        assert "Delete 3 tiers?" in page.locator("h1").inner_text()
+        expect(page.locator("h1")).to_contain_text("Delete 3 tiers?")
         page.get_by_role("button", name="Delete").click()
-        assert "3 tiers deleted." in page.locator(".messagelist").inner_text()
+        expect(page.locator(".messagelist")).to_contain_text("3 tiers deleted.")
         assert page.errors == []
     assert Tier.objects.deleted().count() == 3

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urldefrag
 
 import pytest
+from playwright.sync_api import expect
 
 from config.staff import manual
 from tests.chromium import faults_of
@@ -115,11 +116,11 @@ def test_the_question_mark_opens_help_in_a_dialog(visit, sue):
     page.goto("/users/")
     page.locator("#global-search").fill("?")
     page.locator("#global-search").press("?")
-    assert page.locator("dialog").count() == 0
+    expect(page.locator("dialog")).to_have_count(0)
     page.locator("h1").click()
     page.keyboard.press("?")
     page.get_by_role("link", name="Users and accounts").wait_for()
-    assert page.get_by_role("dialog", name="Keyboard shortcuts").is_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     assert faults_of(page) == []
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")

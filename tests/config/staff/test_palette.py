@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import expect
 
 from apikeys.secrets import new_secret
 from config.staff.palette import MAX_SUGGESTED
@@ -114,8 +115,8 @@ def test_a_user_is_found_and_suspended_by_keyboard_alone(visit, sue, alice):
     assert faults_of(page) == []
     page.keyboard.press("ArrowDown")
     field = page.locator("#global-search")
-    assert field.get_attribute("aria-expanded") == "true"
-    assert field.get_attribute("aria-activedescendant") == option.get_attribute("id")
+    expect(field).to_have_attribute("aria-expanded", "true")
+    expect(field).to_have_attribute("aria-activedescendant", option.get_attribute("id"))
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/users/{alice.pk}/suspend/")
     button = page.get_by_role("button", name="Suspend user")
@@ -140,17 +141,15 @@ def test_suggestions_are_chosen_left_and_clicked(visit, sue, alice):
     page.keyboard.type("alice")
     options.first.wait_for()
     page.keyboard.press("ArrowUp")
-    assert options.last.get_attribute("aria-selected") == "true"
+    expect(options.last).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowDown")
-    assert options.first.get_attribute("aria-selected") == "true"
+    expect(options.first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
-    assert field.get_attribute("aria-expanded") == "false"
+    expect(field).to_have_attribute("aria-expanded", "false")
     page.keyboard.press("ArrowDown")
     options.first.wait_for()
     field.fill("")
-    options.first.wait_for(state="detached") if options.count() == 0 else page.locator(".suggestions").wait_for(
-        state="hidden"
-    )
+    expect(page.locator(".suggestions")).to_be_hidden()
     page.keyboard.type("nobody of that name")
     page.get_by_text("No suggestions").wait_for(state="attached")
     field.fill("alice")
