@@ -30,6 +30,7 @@ def test_everything_migrates_to_zero_and_back():
 
 
 @pytest.mark.django_db
+@pytest.mark.postgresql
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no lock_timeout")
 def test_migrations_wait_for_a_lock_only_so_long():
     def lock_timeout():

@@ -19,7 +19,7 @@ from tests.services import redis_url
 
 # The PostgreSQL store needs PostgreSQL as the database; all tests run on both (tests/run.py).
 ON_POSTGRESQL = (
-    (pytest.param("postgresql", marks=pytest.mark.django_db),)
+    (pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.django_db]),)
     if os.environ["DATABASE_URL"].startswith("postgres")
     else ()
 )

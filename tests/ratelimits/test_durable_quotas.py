@@ -17,7 +17,7 @@ from ratelimits.stores.split import SplitStore
 from tests.ratelimits.conftest import ON_POSTGRESQL
 from tests.services import redis_url
 
-pytestmark = [pytest.mark.redis, pytest.mark.django_db]
+pytestmark = [pytest.mark.postgresql, pytest.mark.redis, pytest.mark.django_db]
 
 NOON = microseconds(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC))
 MINUTE = Budget("user:1/rule:1", 5, 60, name="minute")

@@ -24,6 +24,8 @@ from tests.apikeys.conftest import make_key
 from tests.services import redis_url
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.postgresql
+
 on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's one writer at a time")
 
 

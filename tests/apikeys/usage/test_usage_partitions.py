@@ -25,6 +25,7 @@ from config.base.models import uuid7
 from tests.apikeys.usage.usage_makers import event, make_key
 
 pytestmark = [
+    pytest.mark.postgresql,
     pytest.mark.django_db,
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no partitions"),
 ]

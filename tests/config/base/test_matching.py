@@ -15,7 +15,7 @@ from config.base.text_index import TextIndex
 from tests.conftest import make_user
 from tests.rows import make_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db]
 on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has trigram indexes")
 
 

@@ -252,6 +252,7 @@ def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
 
 
 @pytest.mark.django_db
+@pytest.mark.postgresql
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no trigram indexes")
 class TestIndex:
     @pytest.fixture(autouse=True)

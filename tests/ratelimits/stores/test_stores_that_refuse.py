@@ -25,6 +25,7 @@ from tests.ratelimits.hammering import PATIENCE
 from tests.ratelimits.stores.refusing import TROUBLES, busy, in_trouble, redis_server
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.postgresql
 REQUESTS = 600
 on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="about counters in the project's PostgreSQL")
 quick_probes = pytest.mark.usefixtures("_quick_probes")
