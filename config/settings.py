@@ -258,7 +258,7 @@ SOCIALACCOUNT_PROVIDERS = {
 
 # --- Tiers and rate limits ------------------------------------------------------------------------------------------
 
-DEFAULT_TIER_NAME: str = env.str("DEFAULT_TIER_NAME", default="free")
+DEFAULT_TIER_NAME: str = env.filled("DEFAULT_TIER_NAME", default="free")
 # The tier of requests without a key. Empty: they are denied.
 ANONYMOUS_TIER: str = env.str("ANONYMOUS_TIER", default="")
 RATE_LIMITER_ENABLED: bool = env.filled("RATE_LIMITER_ENABLED", bool, default=True)

@@ -11,7 +11,14 @@ from django.core.exceptions import ImproperlyConfigured
 from tests.config.settings_file import ROOT, read_settings
 from tests.config.test_environment import manage
 
-TEXTS = ["SECRET_KEY", "GATEWAY_SECRET", "ADMIN_PASSWORD", "OAUTH_GOOGLE_CLIENT_SECRET", "OAUTH_GITHUB_CLIENT_SECRET"]
+TEXTS = [
+    "SECRET_KEY",
+    "GATEWAY_SECRET",
+    "ADMIN_PASSWORD",
+    "OAUTH_GOOGLE_CLIENT_SECRET",
+    "OAUTH_GITHUB_CLIENT_SECRET",
+    "DEFAULT_TIER_NAME",  # a user without a tier is not restricted by one
+]
 LISTS = [
     "API_KEY_PEPPERS",
     "SECRET_KEY_FALLBACKS",
