@@ -6,7 +6,7 @@ once, even where both apply, and only when it reaches a view: a redirect to a tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 
 from config.base.hosts import normal_host
 from config.base.http import client_address, problem
+from config.middleware import Middleware
 from ratelimits.budgets import Budget, Outcome
 from ratelimits.headers import quota_exceeded, rate_limit_headers
 from ratelimits.limiter import limiter
@@ -38,34 +39,26 @@ def rate_limited(view: View | None = None, *, cost: int = 1) -> Any:
     return wrapper
 
 
-class RateLimitMiddleware:
+class RateLimitMiddleware(Middleware):
     """Charge every request that reaches a view under one of RATE_LIMITED_PATHS (patterns such as /shop/*)."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return add_headers(request, self.get_response(request))
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
-        if not settings.RATE_LIMITED_PATHS:
-            return None
-        try:
-            path = path_of(request)
-        except AmbiguousPath as error:
-            return ambiguous_path(error)
-        if any(pattern_matches(pattern, path) for pattern in settings.RATE_LIMITED_PATHS):
-            return charge(request)
-        return None
+        return charge(request, below=settings.RATE_LIMITED_PATHS) if settings.RATE_LIMITED_PATHS else None
 
 
-def charge(request: HttpRequest, cost: int = 1) -> HttpResponse | None:
+def charge(request: HttpRequest, cost: int = 1, *, below: Iterable[str] = ("/*",)) -> HttpResponse | None:
+    """below: the patterns of the paths that are charged."""
     if outcome_of(request) is not None:
         return None
     try:
         path = path_of(request)
     except AmbiguousPath as error:
-        return ambiguous_path(error)
+        return problem(403, "Forbidden", str(error), reason="ambiguous_path")
+    if not any(pattern_matches(pattern, path) for pattern in below):
+        return None
     outcome = limiter().hit(budgets_of(request, path), cost)
     request.rate_limit_outcome = outcome  # type: ignore[attr-defined]
     return None if outcome.allowed else quota_exceeded(outcome)
@@ -97,10 +90,6 @@ def path_of(request: HttpRequest) -> str:
         return canonical_path(quote(request.path))
     except UnicodeEncodeError as error:
         raise AmbiguousPath("The path is not valid UTF-8.") from error
-
-
-def ambiguous_path(error: AmbiguousPath) -> HttpResponse:
-    return problem(403, "Forbidden", str(error), reason="ambiguous_path")
 
 
 def add_headers(request: HttpRequest, response: HttpResponse) -> HttpResponse:

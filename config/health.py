@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from config.base.database import drop_connection
 from config.metrics import metrics
+from config.middleware import Middleware
 from ratelimits.stores.redis import RedisStore
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,8 @@ def redis_counts() -> bool:
     return True
 
 
-class HealthMiddleware:
+class HealthMiddleware(Middleware):
     """Answer these before ALLOWED_HOSTS and sessions: probes use the node's address, and sessions the database."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         view = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}.get(request.path_info)

@@ -12,8 +12,6 @@ from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 
-GetResponse = Callable[[HttpRequest], HttpResponse]
-
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 CONTENT_SECURITY_POLICY = (
@@ -42,11 +40,13 @@ def machine_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return MACHINE_HEADERS_OVER_HTTPS if settings.HTTPS_ONLY and environ.get(name) == https else MACHINE_HEADERS
 
 
-class RequestIdMiddleware:
-    """Give each request an id for the log, error pages and the X-Request-Id header."""
-
-    def __init__(self, get_response: GetResponse) -> None:
+class Middleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+
+
+class RequestIdMiddleware(Middleware):
+    """Give each request an id for the log, error pages and the X-Request-Id header."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         token = request_id.set(uuid.uuid4().hex[:12])
@@ -66,11 +66,8 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
-class SecurityHeadersMiddleware:
+class SecurityHeadersMiddleware(Middleware):
     """Adds what Django's SecurityMiddleware leaves out, and all headers to its own responses (301 and 400)."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -87,11 +84,8 @@ class CompressionMiddleware(GZipMiddleware):
         return response if request.method == "POST" else super().process_response(request, response)
 
 
-class CleanQueryMiddleware:
+class CleanQueryMiddleware(Middleware):
     """400 for a NUL character in the path or query, which PostgreSQL can't process."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
@@ -99,11 +93,8 @@ class CleanQueryMiddleware:
         return self.get_response(request)
 
 
-class NoStoreMiddleware:
+class NoStoreMiddleware(Middleware):
     """Keep pages for signed-in users out of all caches, including the browser's back button."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)

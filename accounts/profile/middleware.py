@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts.models import User
+from config.middleware import Middleware
 
 
-class TimeZoneMiddleware:
+class TimeZoneMiddleware(Middleware):
     """Use the time zone of the signed-in user for all times. For visitors, use UTC."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         user = request.user

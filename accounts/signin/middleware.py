@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 
 from allauth.usersessions.models import UserSession
@@ -12,17 +11,15 @@ from django.utils import timezone
 
 from accounts.signin.throttle import is_outage, retry_after
 from config.base.http import client_address
+from config.middleware import Middleware
 
 SEEN_AT = "seen_at"
 # Seconds between two writes of "last seen".
 SEEN_EVERY = 300
 
 
-class ThrottledResponseMiddleware:
+class ThrottledResponseMiddleware(Middleware):
     """Answer 429, or 503 if the store is unavailable, with Retry-After when a form was throttled."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
@@ -33,11 +30,8 @@ class ThrottledResponseMiddleware:
         return response
 
 
-class LastSeenMiddleware:
+class LastSeenMiddleware(Middleware):
     """Note when and from where each session was last used, to within five minutes."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         seen_at = request.session.get(SEEN_AT)

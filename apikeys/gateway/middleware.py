@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -11,19 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from apikeys.gateway.answers import Approval
 from apikeys.gateway.decorators import admit, with_limits
 from apikeys.gateway.endpoints import PREFIX, respond
-from config.middleware import machine_headers
-
-GetResponse = Callable[[HttpRequest], HttpResponse]
+from config.middleware import Middleware, machine_headers
 
 
-class GatewayMiddleware:
+class GatewayMiddleware(Middleware):
     """Answer /authz/ where the server is not config.asgi: in tests, with runserver or any WSGI server.
 
     Must be first: gateways send the client's Host and need no session.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(PREFIX):
@@ -37,15 +31,12 @@ class GatewayMiddleware:
         return response
 
 
-class KeyRequiredMiddleware:
+class KeyRequiredMiddleware(Middleware):
     """Require a key for every view below the paths in API_KEY_REQUIRED; `request.verdict` tells the view who asks.
 
     Optional: add it to MIDDLEWARE between CommonMiddleware and CsrfViewMiddleware. A view with `require_key` of its own is
     left to it, and a request that meets no view (404, or a redirect to the path with a slash) costs nothing.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from apikeys.secrets import contains_secret
+from config.middleware import Middleware
 
 PAGES = ("/admin/", "/users/", "/account/", "/accounts/")
 ADVICE = (
@@ -17,11 +16,8 @@ ADVICE = (
 )
 
 
-class SecretInQueryMiddleware:
+class SecretInQueryMiddleware(Middleware):
     """Redirect to a URL without the secret and warn. Nothing is searched for, shown or stored."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path.startswith(PAGES):
