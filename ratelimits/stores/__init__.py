@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -51,7 +52,9 @@ class Store(Protocol):
         """Remove all counters."""
 
     def ping(self) -> None:
-        """Make sure that the store can count, which takes a write."""
+        """Make sure that the store can count. A simple PING would succeed on one that rejects writes."""
+        self.hit(PROBE_BUDGETS)
+        self.reset([PROBE])
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -71,10 +74,12 @@ class DurableStore(Store, Protocol):
         """Lock these counters, given by counter_key. Writes those that the caller changed, unless the block raises."""
 
 
-def probe(store: Store) -> None:
-    # A simple PING would succeed on a store that rejects writes.
-    store.hit(PROBE_BUDGETS)
-    store.reset([PROBE])
+def close_connection(local: threading.local) -> None:
+    """Close this thread's connection, if it has one, and forget all about it."""
+    connection = getattr(local, "connection", None)
+    if connection is not None:
+        connection.close()
+    vars(local).clear()
 
 
 def machine_clock() -> int:

@@ -51,8 +51,5 @@ class MemoryStore(Store):
         with self._lock:
             self._counters.clear()
 
-    def ping(self) -> None:
-        pass
-
     def close(self) -> None:
         pass

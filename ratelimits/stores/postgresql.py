@@ -19,7 +19,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import errors
 
 from ratelimits.budgets import SECOND, WINDOW_SECONDS, Budget, Charge, Counter, Reading, counter_keys, reading_of
-from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, probe
+from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, close_connection
 
 T = TypeVar("T")
 Values = Sequence[Any] | Mapping[str, Any]
@@ -157,14 +157,8 @@ class PostgreSQLStore(DurableStore):
         for table in TABLES:
             self._run_long(f"DELETE FROM {table} RETURNING 1")
 
-    def ping(self) -> None:
-        probe(self)
-
     def close(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-        vars(self._local).clear()
+        close_connection(self._local)
 
     def _run(self, sql: str, values: Values = ()) -> list[Any]:
         return self._retry(lambda connection: connection.execute(sql, values).fetchall())

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ratelimits.budgets import CLOCK_SLACK, SECOND, Budget, Charge, Counter, Reading, counter_keys, current
-from ratelimits.stores import TIMEOUT, Held, Store, StoreUnavailable, probe
+from ratelimits.stores import TIMEOUT, Held, Store, StoreUnavailable
 
 PREFIX = "gatehouse:limit:"
 # Kinds of budgets in the script.
@@ -141,9 +141,6 @@ class RedisStore(Store):
         for keys in self._pages():
             if keys:
                 self._ask("UNLINK", *keys)
-
-    def ping(self) -> None:
-        probe(self)
 
     def close(self) -> None:
         connection = getattr(self._local, "connection", None)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from config.base.files import create_private
 from ratelimits.budgets import Budget, Charge, Counter, Reading, charge_in_turn, counter_keys, reading_of
-from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, machine_clock, probe
+from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, close_connection, machine_clock
 
 T = TypeVar("T")
 
@@ -89,14 +89,8 @@ class SQLiteStore(DurableStore):
     def clear(self) -> None:
         self._run("DELETE FROM counters")
 
-    def ping(self) -> None:
-        probe(self)
-
     def close(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-        vars(self._local).clear()
+        close_connection(self._local)
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         rows: list[Any] = self._retry(lambda cursor: cursor.execute(sql, values).fetchall())
