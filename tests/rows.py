@@ -26,15 +26,20 @@ def make_limit(tier, path="/orders/*", **fields):
     return RateLimit.objects.create(tier=tier, path=path, **{"limit": 10, **fields})
 
 
+def make_own_limit(user, path="/orders/*", **fields):
+    """A rate limit of one user, in place of their tier's."""
+    return RateLimit.objects.create(user=user, path=path, **{"limit": 5, "name": f"own {path}"} | fields)
+
+
 def make_usage(key, **fields):
     values = {"endpoint": "/orders", "method": "GET", "status_code": 200, **fields}
     return KeyUsage.objects.create(api_key=key, user=key.user, **values)
 
 
 def make_staff(name, *permissions, **fields):
-    """A staff user with only these permissions ("app.codename")."""
+    """A staff user with only these permissions: "app.codename", or "codename" for one on users."""
     user = make_user(name, is_staff=True, **fields)
     for permission in permissions:
-        app, codename = permission.split(".")
-        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+        app, _, codename = permission.rpartition(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app or "accounts", codename=codename))
     return user

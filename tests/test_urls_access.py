@@ -19,8 +19,9 @@ from accounts.management.groups import create_groups
 from accounts.models import BulkChange, User
 from config.base.history import CHANGE, Author
 from ratelimits.models import RateLimit
-from tests.accounts.people import make_event, make_key, make_staff, signed_in
+from tests.accounts.people import make_event, make_key, signed_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of users: staff with few permissions, keys, and a user's history."""
+"""Shared by the tests of users: keys, and a user's history."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from config.base.history import describe
 from tests import rows
 
 EVERY_RIGHT = ("view_user", "add_user", "change_user", "delete_user")
-
-
-def make_staff(name, *codenames):
-    """Staff who are not superusers, with these permissions on accounts."""
-    return rows.make_staff(name, *(f"accounts.{codename}" for codename in codenames))
 
 
 def signed_in(user):

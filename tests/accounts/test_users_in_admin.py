@@ -7,7 +7,8 @@ from django.core import mail
 
 from accounts.addresses import is_verified
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, make_staff, signed_in
+from tests.accounts.people import EVERY_RIGHT, signed_in
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 

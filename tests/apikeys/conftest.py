@@ -32,6 +32,13 @@ def key(alice, counters):
 
 
 @pytest.fixture
+def owner(client, alice):
+    """A browser in which Alice is signed in."""
+    client.force_login(alice)
+    return client
+
+
+@pytest.fixture
 def ask(client):
     """Ask like nginx, by default about GET /orders."""
 

@@ -104,12 +104,6 @@ def test_the_command_says_what_the_tier_does_not_allow(policy, alice):
     assert APIKey.objects.count() == 1
 
 
-@pytest.fixture
-def owner(client, alice):
-    client.force_login(alice)
-    return client
-
-
 def offered(page):
     menu = re.search(r'<select name="expiry".*?</select>', page.text, re.DOTALL)[0]
     return re.findall(r'<option value="(\w+)"( selected)?>', menu)

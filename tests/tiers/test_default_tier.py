@@ -9,10 +9,9 @@ from django.core.management import call_command
 from accounts.models import User
 from config.base import models as base_models
 from config.base.history import Author
-from tests.accounts.people import history, make_staff, messages, signed_in
+from tests.accounts.people import history, messages, signed_in
 from tests.conftest import make_user
-from tests.rows import make_limit
-from tests.rows import make_staff as make_staff_with
+from tests.rows import make_limit, make_staff
 from tiers.models import Tier
 from tiers.services import delete_tier
 
@@ -85,7 +84,7 @@ def test_a_name_that_only_looks_the_same_is_another_name(staff_client, free, nam
 def test_staff_who_may_not_delete_tiers_are_refused_before(free):
     client = signed_in(make_staff("steve", "view_user"))
     assert client.post(f"/admin/tiers/tier/{free.pk}/delete/", {"post": "yes"}).status_code == 403
-    with_right = signed_in(make_staff_with("tina", "tiers.delete_tier", "tiers.view_tier", tier=None))
+    with_right = signed_in(make_staff("tina", "tiers.delete_tier", "tiers.view_tier", tier=None))
     assert DELETE in delete_page(with_right, free).content.decode()
 
 

@@ -9,9 +9,9 @@ from accounts.erasure import erase
 from accounts.models import ListSetting
 from accounts.profile.lists import PAGES
 from config.base.history import Author
-from tests.accounts.people import make_event, make_key, make_staff, signed_in
+from tests.accounts.people import make_event, make_key, signed_in
 from tests.pages import fields_of, text_of
-from tests.rows import make_limit
+from tests.rows import make_limit, make_staff
 
 pytestmark = pytest.mark.django_db
 SAVE = "/account/lists/columns/"

@@ -6,8 +6,9 @@ import pytest
 
 from accounts.models import User
 from ratelimits.models import RateLimit
-from tests.accounts.people import history, make_staff, messages, signed_in
+from tests.accounts.people import history, messages, signed_in
 from tests.pages import text_of
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,8 @@ from PIL import Image
 
 from accounts import pictures
 from accounts.models import User
-from tests.accounts.people import history, make_staff, messages, signed_in
+from tests.accounts.people import history, messages, signed_in
+from tests.rows import make_staff
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 

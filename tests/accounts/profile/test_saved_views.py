@@ -8,9 +8,9 @@ from accounts.erasure import erase
 from accounts.models import ListSetting, SavedView
 from accounts.profile import list_views
 from config.base.history import Author
-from tests.accounts.people import make_event, make_key, make_staff, messages, signed_in
+from tests.accounts.people import make_event, make_key, messages, signed_in
 from tests.pages import fields_of, forms_in, text_of
-from tests.rows import make_limit
+from tests.rows import make_limit, make_staff
 
 pytestmark = pytest.mark.django_db
 ADD = "/account/lists/views/add/"

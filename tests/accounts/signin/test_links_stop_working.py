@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from accounts import addresses, services
 from accounts.models import User
 from config.base.history import Author
-from tests.accounts.people import make_staff, signed_in
+from tests.accounts.people import signed_in
 from tests.accounts.signin.steps import (
     NEW_PASSWORD,
     PASSWORD,
@@ -27,6 +27,7 @@ from tests.accounts.signin.steps import (
     unverified,
     verified,
 )
+from tests.rows import make_staff
 
 THIEF = "mallory@evil.example"
 

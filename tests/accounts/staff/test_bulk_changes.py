@@ -15,9 +15,10 @@ from accounts.models import BulkChange, BulkStep, User
 from accounts.staff import bulk, bulk_views
 from apikeys.jobs import runner
 from apikeys.models import Job
-from tests.accounts.people import EVERY_RIGHT, history, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
 from tests.conftest import make_user
 from tests.parallel import in_parallel
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 

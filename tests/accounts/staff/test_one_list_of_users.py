@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.accounts.people import make_staff, signed_in
+from tests.accounts.people import signed_in
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

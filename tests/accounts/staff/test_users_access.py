@@ -7,9 +7,10 @@ from django.contrib.auth.models import Group, Permission
 
 from accounts.models import User
 from accounts.staff.forms import AccessForm
-from tests.accounts.people import EVERY_RIGHT, history, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
 from tests.conftest import make_user
 from tests.pages import opened, text_of
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 

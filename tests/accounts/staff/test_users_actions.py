@@ -8,9 +8,10 @@ from django.core import mail
 
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, make_key, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, make_key, messages, signed_in
 from tests.conftest import make_user
 from tests.pages import press_undo
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

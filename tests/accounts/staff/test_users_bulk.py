@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, make_key, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, make_key, messages, signed_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,10 @@ from django.contrib.sessions.models import Session
 from accounts.addresses import set_address
 from accounts.models import User
 from ratelimits.models import RateLimit
-from tests.accounts.people import EVERY_RIGHT, make_event, make_key, make_staff, signed_in
+from tests.accounts.people import EVERY_RIGHT, make_event, make_key, signed_in
 from tests.accounts.signin.steps import make_verified, sign_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

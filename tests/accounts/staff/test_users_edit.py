@@ -11,9 +11,10 @@ from django.test import Client
 
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
 from tests.accounts.signin.steps import follow_reset, is_signed_in, link_in, sign_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,8 @@ from io import StringIO
 import pytest
 
 from accounts.models import User
-from tests.accounts.people import make_staff, signed_in
+from tests.accounts.people import signed_in
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 

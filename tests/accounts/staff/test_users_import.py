@@ -13,8 +13,9 @@ from django.db import IntegrityError
 from accounts.models import User
 from accounts.staff import import_views, imports
 from config.base import import_forms
-from tests.accounts.people import history, make_staff, messages, signed_in
+from tests.accounts.people import history, messages, signed_in
 from tests.pages import fields_of, text_of
+from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 URL = "/users/import/"

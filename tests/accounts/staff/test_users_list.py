@@ -11,8 +11,9 @@ from django.utils import timezone
 from accounts.addresses import set_address
 from accounts.models import User
 from accounts.staff.filters import UserFilter
-from tests.accounts.people import make_key, make_staff, signed_in
+from tests.accounts.people import make_key, signed_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db

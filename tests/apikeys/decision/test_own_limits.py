@@ -14,7 +14,7 @@ from apikeys.decision.decide import decide
 from apikeys.models import KeyUsage
 from ratelimits.models import RateLimit
 from ratelimits.rules import COLUMNS, forget_rules, own_rules_of
-from tests.rows import make_key, make_limit
+from tests.rows import make_key, make_limit, make_own_limit
 from tiers.models import Tier
 
 # As in production: inside a transaction, PostgreSQL would use other statements.
@@ -33,10 +33,6 @@ def later(monkeypatch):
     return later
 
 
-def own_limit(user, path="/orders/*", **fields):
-    return RateLimit.objects.create(user=user, path=path, **{"limit": 5, "name": f"own {path}"} | fields)
-
-
 def decided(key, path="/orders/7", *, method="GET", host="", cost=1):
     return decide(Facts(Credential(key.secret), method, path, host=host, cost=cost))
 
@@ -50,7 +46,7 @@ def test_an_own_limit_replaces_the_tiers_on_its_pattern_on_the_next_request(key,
     make_limit(free, "/orders/*", name="orders a day", window="fixed", period=86400)
     make_limit(free, "/users", name="users")
     assert applied(key) == ["orders", "orders a day"]
-    limit = own_limit(alice, "/orders/*")
+    limit = make_own_limit(alice, "/orders/*")
     assert applied(key) == ["own /orders/*"]
     assert applied(key, "/users") == ["users"]
     assert applied(make_key(bob)) == ["orders", "orders a day"]
@@ -60,14 +56,14 @@ def test_an_own_limit_replaces_the_tiers_on_its_pattern_on_the_next_request(key,
 
 def test_the_name_of_a_segment_does_not_matter(key, alice, free):
     make_limit(free, "/orders/{id}", name="orders")
-    own_limit(alice, "/orders/{number}")
+    make_own_limit(alice, "/orders/{number}")
     assert applied(key) == ["own /orders/{number}"]
 
 
 def test_a_pattern_that_only_the_user_has_takes_part_like_any_other(key, alice, free):
     make_limit(free, "/orders/{id}", name="one order")
-    own_limit(alice, "/orders/*")
-    own_limit(alice, "/orders/7", method="POST")
+    make_own_limit(alice, "/orders/*")
+    make_own_limit(alice, "/orders/7", method="POST")
     assert applied(key) == ["one order"]
     assert applied(key, "/orders/7/lines") == ["own /orders/*"]
     assert applied(key, method="POST") == ["own /orders/7"]
@@ -75,14 +71,14 @@ def test_a_pattern_that_only_the_user_has_takes_part_like_any_other(key, alice, 
 
 def test_an_own_limit_is_enforced_and_named_in_the_row(key, alice, free):
     make_limit(free, "/orders/*", limit=1)
-    limit = own_limit(alice, limit=3)
+    limit = make_own_limit(alice, limit=3)
     assert [decided(key).status for _ in range(4)] == [200, 200, 200, 429]
     assert set(KeyUsage.objects.values_list("rate_limit_id", flat=True)) == {limit.pk}
 
 
 def test_an_own_limit_ends_by_itself(key, alice, free, later):
     make_limit(free, "/orders/*", name="orders")
-    own_limit(alice, ends_at=timezone.now() + HOUR)
+    make_own_limit(alice, ends_at=timezone.now() + HOUR)
     assert applied(key) == ["own /orders/*"]
     later(2 * HOUR)
     assert applied(key) == ["orders"]
@@ -90,7 +86,7 @@ def test_an_own_limit_ends_by_itself(key, alice, free, later):
 
 def test_own_limits_apply_without_a_tier(alice):
     type(alice).objects.update(tier=None)
-    own_limit(alice)
+    make_own_limit(alice)
     key = make_key(alice)
     assert applied(key) == ["own /orders/*"]
     assert applied(key, "/else") == ["default"]
@@ -98,7 +94,7 @@ def test_own_limits_apply_without_a_tier(alice):
 
 def test_own_limits_add_no_statement(key, alice, free, monkeypatch, django_assert_num_queries):
     make_limit(free, "/orders/*")
-    own_limit(alice)
+    make_own_limit(alice)
     decided(key)
     statements, run = [], lookup.run
     monkeypatch.setattr(lookup, "run", lambda sql, parameters: statements.append(sql) or run(sql, parameters))
@@ -108,10 +104,10 @@ def test_own_limits_add_no_statement(key, alice, free, monkeypatch, django_asser
 
 
 def test_the_look_up_and_the_models_read_the_same_rules(key, alice):
-    own_limit(alice, "/a", host="api.example.com", method="GET", window="week", mode="observe")
-    own_limit(alice, "/b", overall=True, unit="requests", window="total")
-    own_limit(alice, "/c").delete()
-    own_limit(alice, "/d", ends_at=timezone.now() - HOUR)
+    make_own_limit(alice, "/a", host="api.example.com", method="GET", window="week", mode="observe")
+    make_own_limit(alice, "/b", overall=True, unit="requests", window="total")
+    make_own_limit(alice, "/c").delete()
+    make_own_limit(alice, "/d", ends_at=timezone.now() - HOUR)
     found = lookup.find_keys([key.secret])[key.secret].own_limits
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in lookup.json.loads(f"[{found}]")]
     stored = RateLimit.objects.effective().order_by("period", "pk").values(*COLUMNS)
@@ -153,8 +149,8 @@ def test_all_overall_limits_that_match_count_the_most_specific_first(key, free):
 def test_an_own_overall_limit_replaces_the_tiers_on_its_pattern(key, alice, free):
     make_limit(free, "/*", overall=True, name="plan")
     make_limit(free, "/orders/*", overall=True, name="orders plan")
-    own_limit(alice, "/*", overall=True)
-    own_limit(alice, "/orders/*")
+    make_own_limit(alice, "/*", overall=True)
+    make_own_limit(alice, "/orders/*")
     forget_rules()
     assert applied(key) == ["own /orders/*", "orders plan", "own /*"]
 
@@ -262,5 +258,5 @@ def test_a_keys_own_limit_has_a_window(alice, window):
 
 def test_an_own_limit_of_a_django_view_applies_too(alice, free):
     make_limit(free, "/orders/*", name="orders")
-    own_limit(alice)
+    make_own_limit(alice)
     assert own_rules_of(alice.pk).specific.match("/orders").values[0].name == "own /orders/*"

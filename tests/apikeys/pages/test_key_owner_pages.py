@@ -20,12 +20,6 @@ PAGES_OF_A_KEY = ("", "edit/", "rotate/", "disable/", "enable/", "expire/", "rev
 SECRET = re.compile(r"gate_[0-9A-Za-z]{49}")
 
 
-@pytest.fixture
-def owner(client, alice):
-    client.force_login(alice)
-    return client
-
-
 def page(key, name=""):
     return f"{LIST}{key.pk}/{name}"
 

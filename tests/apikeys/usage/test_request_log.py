@@ -27,12 +27,6 @@ STAFF, OWN = "/admin/usage/requests/", "/account/usage/requests/"
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def owner(client, alice):
-    client.force_login(alice)
-    return client
-
-
 def shown(response):
     """The paths of the rows, in order."""
     assert response.status_code == 200, text_of(response)

@@ -19,12 +19,6 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def owner(client, alice):
-    client.force_login(alice)
-    return client
-
-
 def stats(response):
     """The values of the cards by label."""
     found = re.findall(r'stat-value">([^<]*)</span>\s*<span class="stat-label">([^<]*)<', text(response))

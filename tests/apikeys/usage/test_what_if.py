@@ -51,8 +51,11 @@ def busy_alice(alice):
 
 
 def asked(tier, **fields):
+    return question(tier=tier.pk, **fields)
+
+
+def question(**fields):
     return {
-        "tier": tier.pk,
         "path": "/orders/{id}",
         "method": "",
         "limit": 5,
@@ -109,14 +112,7 @@ def test_what_if_of_a_limit_that_is_not_there(staff_client, db):
 
 
 def own(user, **fields):
-    return {
-        "user": user.pk,
-        "path": "/orders/{id}",
-        "method": "",
-        "limit": 5,
-        "period": 3600,
-        "window": "rolling",
-    } | fields
+    return question(user=user.pk, **fields)
 
 
 def test_an_own_limit_is_tried_on_the_users_requests_only(staff_client, busy_alice, bob):

@@ -7,10 +7,10 @@ from playwright.sync_api import expect
 
 from apikeys.secrets import new_secret
 from config.staff.palette import MAX_SUGGESTED
-from tests.accounts.people import make_staff, signed_in
+from tests.accounts.people import signed_in
 from tests.chromium import faults_of
 from tests.conftest import make_user
-from tests.rows import make_key, make_limit
+from tests.rows import make_key, make_limit, make_staff
 
 URL = "/admin/search/suggest/"
 

@@ -10,14 +10,10 @@ from django.utils import timezone
 
 from ratelimits.models import RateLimit
 from tests.pages import text_of
-from tests.rows import make_limit
+from tests.rows import make_limit, make_own_limit
 
 pytestmark = pytest.mark.usefixtures("memory")
 LIST = reverse("admin:ratelimits_ratelimit_changelist")
-
-
-def own_limit(user, path="/orders/*", **fields):
-    return RateLimit.objects.create(user=user, path=path, **{"limit": 5, "name": f"own {path}"} | fields)
 
 
 def ask_tester(client, **question):
@@ -38,8 +34,8 @@ def test_the_tester_shows_what_a_users_own_limits_replace(staff_client, alice, f
     make_limit(free, "/orders/{id}", name="one order")
     make_limit(free, "/orders/*", name="orders")
     make_limit(free, "/*", name="plan", overall=True)
-    own_limit(alice, "/orders/{number}")
-    own_limit(alice, "/*", overall=True)
+    make_own_limit(alice, "/orders/{number}")
+    make_own_limit(alice, "/*", overall=True)
     names, page = ask_tester(staff_client, user="alice")
     assert names == {
         "matches": ["own /orders/{number}", "orders"],
@@ -72,14 +68,14 @@ def test_the_tester_takes_a_host(staff_client, free):
 
 
 def test_the_tester_says_that_a_total_never_resets(staff_client, alice):
-    own_limit(alice, window="total")
+    make_own_limit(alice, window="total")
     assert "never" in ask_tester(staff_client, user="alice")[1]
 
 
 def test_the_list_tells_and_filters_whose_limits_they_are(staff_client, alice, free):
     make_limit(free, "/of-tier", name="of the tier")
-    own_limit(alice, "/of-user", host="api.example.com")
-    own_limit(alice, "/past", ends_at=timezone.now() - dt.timedelta(hours=1))
+    make_own_limit(alice, "/of-user", host="api.example.com")
+    make_own_limit(alice, "/past", ends_at=timezone.now() - dt.timedelta(hours=1))
     page = text_of(staff_client.get(LIST))
     for text in ("alice", "free", "/of-user on api.example.com", "ended"):
         assert text in page
