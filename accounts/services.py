@@ -22,7 +22,7 @@ from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.pictures import remove_file
 from accounts.rights import would_remove_last_superuser
-from config.base.actions import Outcome
+from config.base.actions import ActionOutcome
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.models import lock_live
@@ -80,7 +80,7 @@ def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) 
         remove_file(old)
 
 
-def suspend(users: UserQuerySet, author: Author) -> Outcome:
+def suspend(users: UserQuerySet, author: Author) -> ActionOutcome:
     """Sign the users out everywhere and deny their keys. Raises ValidationError if no superuser would be left."""
     return change_all(
         users.effective(),
@@ -92,17 +92,17 @@ def suspend(users: UserQuerySet, author: Author) -> Outcome:
     )
 
 
-def reactivate(users: UserQuerySet, author: Author) -> Outcome:
+def reactivate(users: UserQuerySet, author: Author) -> ActionOutcome:
     changes = [Change(field="active", old="no", new="yes")]
     return change_all(users.suspended(), {"is_active": True}, author, note="Reactivated.", changes=changes)
 
 
-def sign_out(users: UserQuerySet, author: Author) -> Outcome:
+def sign_out(users: UserQuerySet, author: Author) -> ActionOutcome:
     next_epoch = models.F("session_epoch") + 1
     return change_all(users.live(), {"session_epoch": next_epoch}, author, note="Signed out everywhere.")
 
 
-def set_tier(users: UserQuerySet, author: Author, tier: Tier | None, until: datetime | None = None) -> Outcome:
+def set_tier(users: UserQuerySet, author: Author, tier: Tier | None, until: datetime | None = None) -> ActionOutcome:
     """Move users who aren't on `tier` (None: no tier) to it, until a time or without an end.
 
     Raises ConcurrentDeletion, a ValidationError, if the tier was deleted since it was chosen.
@@ -117,9 +117,9 @@ def set_tier(users: UserQuerySet, author: Author, tier: Tier | None, until: date
     )
 
 
-def set_former_tiers(users: UserQuerySet, author: Author, former: Mapping[str, Mapping[str, Any]]) -> Outcome:
+def set_former_tiers(users: UserQuerySet, author: Author, former: Mapping[str, Mapping[str, Any]]) -> ActionOutcome:
     """Move the users back to the tiers they were on. former: tier and end before `set_tier`, by the user's id."""
-    outcome, places = Outcome(), defaultdict(list)
+    outcome, places = ActionOutcome(), defaultdict(list)
     for pk in users.values_list("pk", flat=True):
         places[former[str(pk)]["tier"], former[str(pk)]["until"]].append(pk)
     for (tier_id, until), pks in places.items():
@@ -141,7 +141,7 @@ def tier_words(tier: Tier | None, until: datetime | None) -> dict[str, str]:
     return {"tier": str(tier or "–"), "tier until": exact(until) if until else "–"}
 
 
-def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outcome:
+def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> ActionOutcome:
     """Soft-delete the users. Raises ValidationError if no superuser would be left."""
     return change_all(
         users.live(),
@@ -153,13 +153,13 @@ def delete(users: UserQuerySet, author: Author, note: str = "Deleted.") -> Outco
     )
 
 
-def close(user: User, author: Author) -> Outcome:
+def close(user: User, author: Author) -> ActionOutcome:
     return delete(User.objects.filter(pk=user.pk), author, note="Closed by the user.")
 
 
-def restore(users: UserQuerySet, author: Author) -> Outcome:
+def restore(users: UserQuerySet, author: Author) -> ActionOutcome:
     """Restore deleted users one by one: where a username has been taken, only that user stays deleted."""
-    outcome = Outcome()
+    outcome = ActionOutcome()
     for user in users.deleted().select_related("tier").iterator():
         tier = user.tier
         try:
@@ -175,18 +175,18 @@ def restore(users: UserQuerySet, author: Author) -> Outcome:
 
 
 @transaction.atomic
-def verify(users: UserQuerySet, author: Author) -> Outcome:
+def verify(users: UserQuerySet, author: Author) -> ActionOutcome:
     return for_each(users, author, lambda user: set_address(user, verified=True), "Email address marked as verified.")
 
 
-def send_password_reset(users: UserQuerySet, author: Author) -> Outcome:
+def send_password_reset(users: UserQuerySet, author: Author) -> ActionOutcome:
     def send(user: User) -> None:
         request_password_reset(author.request, user.email, [user], None)
 
     return for_each(users, author, send, "Password reset email sent.")
 
 
-def send_verification(users: UserQuerySet, author: Author) -> Outcome:
+def send_verification(users: UserQuerySet, author: Author) -> ActionOutcome:
     return for_each(users, author, lambda user: send_confirmation(author.request, user), "Verification email sent.")
 
 
@@ -208,8 +208,8 @@ def send_confirmation(request: HttpRequest | None, user: User) -> None:
     (address or set_address(user, verified=False)).send_confirmation(request)
 
 
-def for_each(users: UserQuerySet, author: Author, act: Callable[[User], Any], note: str) -> Outcome:
-    outcome = Outcome()
+def for_each(users: UserQuerySet, author: Author, act: Callable[[User], Any], note: str) -> ActionOutcome:
+    outcome = ActionOutcome()
     for user in users:
         act(user)
         author.record(user, CHANGE, note=note)
@@ -227,12 +227,12 @@ def change_all(
     changes: Sequence[Change] | Callable[[User], Sequence[Change]] = (),
     prepare: Callable[[UserQuerySet], None] | None = None,
     former: Callable[[User], dict[str, Any]] | None = None,
-) -> Outcome:
+) -> ActionOutcome:
     """Set `values` on all `users` in batches, each in a transaction of its own: a run that stopped can be repeated.
 
     prepare: takes the locks that come before those of the users' rows.
     """
-    outcome = Outcome()
+    outcome = ActionOutcome()
     for pks in in_batches(list(users.order_by("pk").values_list("pk", flat=True)), BATCH):
         batch = users.filter(pk__in=pks)
         with transaction.atomic():

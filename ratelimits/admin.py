@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 
-from config.base.actions import Action, Outcome
+from config.base.actions import Action, ActionOutcome
 from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.history import ADDITION, CHANGE, DELETION, Author, changes_between, initial_values, snapshot
@@ -78,8 +78,8 @@ class SetMode(Action):
     def fits(self, rows: Any) -> Any:
         return rows.live().exclude(mode=self.mode)
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
-        return Outcome(set_mode(rows, self.mode, author))
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
+        return ActionOutcome(set_mode(rows, self.mode, author))
 
 
 class Observe(SetMode):

@@ -13,12 +13,12 @@ from ratelimits.matching import PatternTrie, pattern_shape
 
 # No pattern can contain it, so it matches only {name} and *.
 UNKNOWN_SEGMENT = "\x00"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+COUNTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-Rule = tuple[str, str]  # method (empty: any) and pattern
+MethodPattern = tuple[str, str]  # method (empty: any) and pattern
 
 
-def rule_in_words(rule: Rule) -> str:
+def rule_in_words(rule: MethodPattern) -> str:
     """“GET /orders”, “/orders/{id}”."""
     return " ".join(part for part in rule if part)
 
@@ -34,24 +34,26 @@ def sample_paths(pattern: str, deepest: int) -> Iterator[str]:
         yield "/" + "/".join(fixed + [UNKNOWN_SEGMENT] * more)
 
 
-def compiled(rules: Iterable[Rule]) -> PatternTrie[Rule]:
-    trie: PatternTrie[Rule] = PatternTrie()
+def compiled(rules: Iterable[MethodPattern]) -> PatternTrie[MethodPattern]:
+    trie: PatternTrie[MethodPattern] = PatternTrie()
     for method, pattern in rules:
         trie.add(pattern, (method, pattern), method)
     return trie
 
 
-def winners(rule: Rule, others: Collection[Rule], trie: PatternTrie[Rule]) -> Iterator[Rule | None]:
+def winners(
+    rule: MethodPattern, others: Collection[MethodPattern], trie: PatternTrie[MethodPattern]
+) -> Iterator[MethodPattern | None]:
     """The winner in `trie`, or None, for each kind of request that `rule` matches."""
     method, pattern = rule
     deepest = max(len(pattern_segments(path)) for _, path in [rule, *others])
     for path in sample_paths(pattern, deepest):
-        for name in [method] if method else METHODS:
+        for name in [method] if method else COUNTED_METHODS:
             match = trie.match(path, name)
             yield (match.method, match.pattern) if match else None
 
 
-def never_wins(rule: Rule, others: Collection[Rule]) -> list[str]:
+def never_wins(rule: MethodPattern, others: Collection[MethodPattern]) -> list[str]:
     """The more specific rules, in words, that together win every request `rule` matches; empty if it wins some."""
     method, shape = rule[0], pattern_shape(rule[1])
     found = dict.fromkeys(winners(rule, others, compiled([rule, *others])))
@@ -60,7 +62,7 @@ def never_wins(rule: Rule, others: Collection[Rule]) -> list[str]:
     return [rule_in_words(winner) for winner in found if winner]
 
 
-def takes_over_from(rule: Rule, others: Collection[Rule]) -> dict[str, bool]:
+def takes_over_from(rule: MethodPattern, others: Collection[MethodPattern]) -> dict[str, bool]:
     """The rules, in words, that lose requests to `rule`, with whether they lose all of them."""
     found = dict.fromkeys(winners(rule, others, compiled(others)))
     shape = pattern_shape(rule[1])

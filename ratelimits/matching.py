@@ -163,22 +163,22 @@ def rank_of(pattern: str, method: str, host: str) -> Rank:
     return kinds, not method, -host_specificity(host)
 
 
-class Node(Generic[T]):
+class TrieNode(Generic[T]):
     """A segment of all patterns with the same beginning. `ends` and `stars` map (method, host), empty for any, to a match."""
 
     __slots__ = ("ends", "literals", "parameter", "stars")
 
     def __init__(self) -> None:
-        self.literals: dict[str, Node[T]] = {}
-        self.parameter: Node[T] | None = None
+        self.literals: dict[str, TrieNode[T]] = {}
+        self.parameter: TrieNode[T] | None = None
         self.ends: dict[Audience, Match[T]] = {}
         self.stars: dict[Audience, Match[T]] = {}
 
-    def child(self, segment: str) -> Node[T]:
+    def child(self, segment: str) -> TrieNode[T]:
         if not is_parameter(segment):
-            return self.literals.setdefault(segment, Node())
+            return self.literals.setdefault(segment, TrieNode())
         if self.parameter is None:
-            self.parameter = Node()
+            self.parameter = TrieNode()
         return self.parameter
 
 
@@ -186,7 +186,7 @@ class PatternTrie(Generic[T]):
     """Patterns compiled so that the cost of a match depends on the segments of the path, not on the number of patterns."""
 
     def __init__(self) -> None:
-        self.root: Node[T] = Node()
+        self.root: TrieNode[T] = TrieNode()
         # Of its patterns, the most specific first.
         self.hosts: list[str] = []
 
@@ -214,7 +214,7 @@ class PatternTrie(Generic[T]):
         return self._walk(self.root, pattern_segments(path), 0, audiences_of(counted_method(method), hosts))
 
     def _walk(
-        self, node: Node[T], segments: list[str], depth: int, audiences: tuple[Audience, ...]
+        self, node: TrieNode[T], segments: list[str], depth: int, audiences: tuple[Audience, ...]
     ) -> Iterator[Match[T]]:
         if depth == len(segments):
             yield from matches_in(node.ends, audiences)

@@ -17,7 +17,8 @@ from ratelimits.models import Denial, RateLimit, RateLimitQuerySet
 from ratelimits.rules import default_budget, forget_rules
 from tiers.models import Tier
 
-COPIED = ("host", "path", "method", "limit", "unit", "period", "window", "overall", "mode")
+# What a copy of a rate limit takes over.
+COPIED_FIELDS = ("host", "path", "method", "limit", "unit", "period", "window", "overall", "mode")
 
 
 class CopyPlan(NamedTuple):
@@ -37,7 +38,7 @@ def plan_copy(source: Tier, target: Tier) -> CopyPlan:
                 (limit, f"“{target}” already has a rate limit with this host, path, method, window, period and unit.")
             )
         else:
-            copy = RateLimit(tier=target, **{name: getattr(limit, name) for name in COPIED})
+            copy = RateLimit(tier=target, **{name: getattr(limit, name) for name in COPIED_FIELDS})
             copy.name = copied_name(limit, target)
             new.append(copy)
     return CopyPlan(new, skipped)

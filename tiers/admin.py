@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from config.base.actions import Outcome
+from config.base.actions import ActionOutcome
 from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
 from config.base.history import Author, Change
@@ -68,7 +68,7 @@ class DeleteTier(Delete):
         )
         return f"In use: {names}. Delete these one by one, and move their users to another tier." if names else ""
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         for name, permission, verb in (
             ("move_users_to", "accounts.change_user", "change users"),
             ("delete_limits", "ratelimits.delete_ratelimit", "delete rate limits"),
@@ -79,7 +79,7 @@ class DeleteTier(Delete):
             tiers = list(rows.order_by("pk"))  # the order in which others lock tiers
             for tier in tiers:
                 delete_tier(tier, author, **data)
-        return Outcome(len(tiers))
+        return ActionOutcome(len(tiers))
 
 
 # What is restored with a tier when its deletion is undone.
@@ -92,7 +92,7 @@ WITH_TIER = (
 class RestoreTier(Restore):
     sentences = ("You can assign the tier to users again. Its rate limits apply to those who are still on it.",)
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         tiers = list(rows)
         with transaction.atomic():
             outcome = super().perform(rows, author, data)

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.models import ListSetting, SavedView
 from accounts.profile.lists import PAGES, visible_views
-from config.base.actions import Action, ActionView, Outcome
+from config.base.actions import Action, ActionOutcome, ActionView
 from config.base.filters import query_without
 from config.base.history import Author
 from config.base.http import local_url
@@ -164,8 +164,8 @@ class DeleteView(Action):
         shared = "This view is shared, so other staff will lose it too."
         return ["The rows it shows aren't deleted.", *([shared] if rows.filter(is_shared=True).exists() else [])]
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
-        return Outcome(rows.delete()[1].get("accounts.SavedView", 0))
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
+        return ActionOutcome(rows.delete()[1].get("accounts.SavedView", 0))
 
 
 @method_decorator(login_required, name="dispatch")

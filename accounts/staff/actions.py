@@ -11,8 +11,8 @@ from accounts import erasure, services
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.rights import why_not_change, why_not_remove
-from accounts.staff.forms import EraseForm, TierForm
-from config.base.actions import Action, Outcome
+from accounts.staff.forms import EraseForm, UserTierForm
+from config.base.actions import Action, ActionOutcome
 from config.base.history import Author
 from config.base.text import counted
 from config.base.undo import former_of
@@ -50,9 +50,9 @@ def counted_keys(keys: Any) -> str:
 class UserAction(Action):
     max_at_once = None  # services work in batches
 
-    service: Callable[[UserQuerySet, Author], Outcome]
+    service: Callable[[UserQuerySet, Author], ActionOutcome]
 
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         return self.service(rows, author)
 
     def allowed(self, user: Any, rows: UserQuerySet) -> UserQuerySet:
@@ -177,7 +177,7 @@ class MoveToTier(UserAction):
         tier = with_limits(Tier.objects.filter(pk=self.tier.pk)).first() if self.tier else None
         return [*moved, f"Their rate limits will be: {limits_of(tier)}. Users keep their own rate limits."]
 
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         return services.set_tier(rows, author, self.tier)
 
 
@@ -187,10 +187,10 @@ class ChangeTier(UserAction):
     name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", "former-tier"
     sentences = ("The new rate limits apply to the next request. Earlier requests still count.",)
     phrase = "Change the tier of {}"
-    form_class = TierForm
+    form_class = UserTierForm
     matching = "live"
 
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         return services.set_tier(rows, author, data["tier"], data["tier_until"])
 
 
@@ -199,7 +199,7 @@ class MoveBack(UserAction):
 
     name, label, done, matching = "former-tier", "Move back", "{} moved back to the previous tier.", "live"
 
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         entries = data["operation"].of(User)
         return services.set_former_tiers(rows, author, {pk: former_of(entry) for pk, entry in entries.items()})
 
@@ -225,9 +225,9 @@ class Erase(UserAction):
             "They'll be signed out everywhere and deleted. Usage figures and the times of changes are kept.",
         ]
 
-    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         erasure.erase(rows.get(), author)
-        return Outcome(done=1)
+        return ActionOutcome(done=1)
 
 
 OFFERED = (Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification())

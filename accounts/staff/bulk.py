@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts.managers import UserQuerySet
 from accounts.models import BulkChange, BulkStep, User
 from accounts.staff.actions import BULK_ACTIONS, MoveToTier, UserAction
-from config.base.actions import MAX_REASONS, Outcome
+from config.base.actions import MAX_REASONS, ActionOutcome
 from config.base.database import in_batches, unavailable_error
 from config.base.history import Author
 from config.base.http import client_address
@@ -85,7 +85,7 @@ def take_step(pk: int) -> bool:
     return True
 
 
-def perform(change: BulkChange, users: UserQuerySet) -> Outcome:
+def perform(change: BulkChange, users: UserQuerySet) -> ActionOutcome:
     """Do what the page would do now. Raises ValidationError if the author no longer may."""
     author: Any = change.author
     action = action_of(change)
@@ -109,7 +109,7 @@ def action_of(change: BulkChange) -> UserAction:
     return MoveToTier(tier)
 
 
-def note(change: BulkChange, outcome: Outcome, handled: int) -> None:
+def note(change: BulkChange, outcome: ActionOutcome, handled: int) -> None:
     change.started_at = change.started_at or timezone.now()
     change.handled += handled
     change.done += outcome.done

@@ -119,7 +119,7 @@ class AccessForm(PrivilegesForm):
             self.fields[name].help_text = "You can't change this for yourself."
 
 
-class TierForm(StaleGuard, ActionForm):
+class UserTierForm(StaleGuard, ActionForm):
     tier = forms.ModelChoiceField(
         Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
     )

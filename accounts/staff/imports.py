@@ -19,7 +19,7 @@ from accounts.models import User
 from accounts.rights import protected_fields, why_not_change
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, Author, Change
-from config.base.importable import Columns, Importable, InvalidRows, Problem, digest_of
+from config.base.importable import Columns, Importable, InvalidRows, RowProblem, digest_of
 from config.base.models import lock_live
 from config.base.tables import Row, Table, is_formula, plain_text
 from tiers.models import Tier
@@ -46,7 +46,7 @@ USERS = Importable(
 
 
 @dataclass
-class Line:
+class UserLine:
     """A row of the table, and what it does: create or change `user`, or neither."""
 
     number: int
@@ -54,41 +54,41 @@ class Line:
     user: User = field(default_factory=User)
     creates: bool = False
     changes: list[Change] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RowProblem] = field(default_factory=list)
     old_email: str = ""  # if it changes
 
 
 @dataclass
 class Plan:
     header: Sequence[str]
-    lines: list[Line]
+    lines: list[UserLine]
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[RowProblem]:
         return [problem for line in self.lines for problem in line.problems]
 
     @property
-    def invalid(self) -> list[Line]:
+    def invalid(self) -> list[UserLine]:
         return [line for line in self.lines if line.problems]
 
     @property
-    def created(self) -> list[Line]:
+    def created(self) -> list[UserLine]:
         return [line for line in self.lines if line.creates and not line.problems]
 
     @property
-    def changed(self) -> list[Line]:
+    def changed(self) -> list[UserLine]:
         return [line for line in self.lines if not line.creates and line.changes and not line.problems]
 
     @property
-    def effective(self) -> list[Line]:
+    def effective(self) -> list[UserLine]:
         return self.created + self.changed
 
     @property
-    def unchanged(self) -> list[Line]:
+    def unchanged(self) -> list[UserLine]:
         return [line for line in self.lines if not line.creates and not line.changes and not line.problems]
 
     @property
-    def moved(self) -> list[Line]:
+    def moved(self) -> list[UserLine]:
         return [line for line in self.changed if line.old_email]
 
     def email_count(self, *, invite: bool) -> int:
@@ -101,12 +101,12 @@ class Plan:
 
 def make_plan(table: Table, columns: Columns, actor: User | None, *, lock: bool = False) -> Plan:
     """What `actor` would import; None for a command, which may do everything. lock: for the rest of the transaction."""
-    lines = [Line(row.number, values_of(row, columns)) for row in table.rows]
+    lines = [UserLine(row.number, values_of(row, columns)) for row in table.rows]
     titles = {name: table.header[index] for name, index in columns.items()}
     planner = Planner(lines, actor, lock=lock)
     for line in lines:
         for name, text in planner.problems_of(line):
-            line.problems.append(Problem(line.number, titles.get(name, LABELS[name]), text))
+            line.problems.append(RowProblem(line.number, titles.get(name, LABELS[name]), text))
     return Plan(table.header, lines)
 
 
@@ -120,7 +120,7 @@ def values_of(row: Row, columns: Columns) -> dict[str, str]:
 class Planner:
     """Knows what the rows refer to: existing users, owners of addresses, tiers, and each other."""
 
-    def __init__(self, lines: Sequence[Line], actor: User | None, *, lock: bool) -> None:
+    def __init__(self, lines: Sequence[UserLine], actor: User | None, *, lock: bool) -> None:
         self.actor = actor
         names = {line.values.get("tier", "") for line in lines} - {""}
         self.tiers: dict[str, Tier] = {tier.name: tier for tier in rows_in(Tier.objects.live(), "name", names)}
@@ -142,7 +142,7 @@ class Planner:
         self.may_add = actor is None or actor.has_perm("accounts.add_user")
         self.may_change = actor is None or actor.has_perm("accounts.change_user")
 
-    def problems_of(self, line: Line) -> Iterator[tuple[str, str]]:
+    def problems_of(self, line: UserLine) -> Iterator[tuple[str, str]]:
         """Yield (field, problem), and fill in the line's user and changes."""
         formulas = [name for name, text in line.values.items() if is_formula(text)]
         if formulas:
@@ -159,7 +159,7 @@ class Planner:
         existing = self.users.get(line.values["username"])
         yield from self.fill_new(line) if existing is None else self.fill_existing(line, existing)
 
-    def fill_new(self, line: Line) -> Iterator[tuple[str, str]]:
+    def fill_new(self, line: UserLine) -> Iterator[tuple[str, str]]:
         values = line.values
         tier = self.tiers.get(values.get("tier", ""), self.default_tier)
         name = values.get("name") or values["username"]
@@ -172,7 +172,7 @@ class Planner:
         yield from invalid_fields(user, ("username", "email", *(["name"] if values.get("name") else [])))
         yield from self.taken(user)
 
-    def fill_existing(self, line: Line, user: User) -> Iterator[tuple[str, str]]:
+    def fill_existing(self, line: UserLine, user: User) -> Iterator[tuple[str, str]]:
         line.user = user
         wanted: dict[str, Any] = {name: line.values[name] for name in ("name", "email") if line.values.get(name)}
         if tier := self.tiers.get(line.values.get("tier", "")):
@@ -245,7 +245,7 @@ def import_users(
     return plan
 
 
-def create(lines: Sequence[Line], author: Author) -> None:
+def create(lines: Sequence[UserLine], author: Author) -> None:
     users = [line.user for line in lines]
     for user in users:
         user.set_unusable_password()
@@ -254,7 +254,7 @@ def create(lines: Sequence[Line], author: Author) -> None:
     record(lines, ADDITION, author)
 
 
-def change(lines: Sequence[Line], author: Author) -> None:
+def change(lines: Sequence[UserLine], author: Author) -> None:
     for name in ("name", "email", "tier"):
         users = [line.user for line in lines if LABELS[name] in {change["field"] for change in line.changes}]
         User.objects.bulk_update(users, [name], batch_size=UPDATE_BATCH)
@@ -270,7 +270,7 @@ def add_addresses(users: Iterable[User]) -> None:
     EmailAddress.objects.bulk_create(addresses, batch_size=BATCH)
 
 
-def record(lines: Sequence[Line], flag: int, author: Author) -> None:
+def record(lines: Sequence[UserLine], flag: int, author: Author) -> None:
     changes = {line.user.pk: line.changes for line in lines}
     author.record_many([line.user for line in lines], flag, changes=lambda user: changes[user.pk], note="Imported.")
 

@@ -19,13 +19,13 @@ from ratelimits.models import RateLimit
 from ratelimits.services import top_up, totals_of
 
 
-class LimitField(forms.ModelChoiceField):  # type: ignore[type-arg]
+class PrepaidLimitField(forms.ModelChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, limit: RateLimit) -> str:
         return f"{limit}: {limit.in_words}"
 
 
 class TopUpForm(forms.Form):
-    limit = LimitField(
+    limit = PrepaidLimitField(
         RateLimit.objects.none(),
         label="Rate limit",
         empty_label=None,

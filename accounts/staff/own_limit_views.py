@@ -18,21 +18,19 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from accounts.rights import may_change, why_not_change
 from accounts.staff.views import changeable_user
-from config.base.actions import Action, ActionView, Outcome, UndoView
+from config.base.actions import Action, ActionOutcome, ActionView, UndoView
 from config.base.forms import TimeField, TimeInput
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
 from config.base.stale import EditForm
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.models import RateLimit
 from ratelimits.pages.forms import LimitForm
-
-# What a limit for one user takes over from the tier's.
-COPIED = ("path", "method", "host", "limit", "unit", "window", "period", "overall", "mode")
+from ratelimits.services import COPIED_FIELDS
 
 
 class OwnLimitForm(LimitForm):
     class Meta(LimitForm.Meta):
-        fields: Sequence[str] = (*COPIED, "ends_at", "name")
+        fields: Sequence[str] = (*LimitForm.Meta.fields[:-1], "ends_at", "name")
         field_classes = {"ends_at": TimeField}
         widgets = {"ends_at": TimeInput()}
 
@@ -83,7 +81,7 @@ def initial_from_tier(request: HttpRequest, user: User) -> dict[str, Any]:
     """The values of the tier's rate limit that `?from=ID` names, to change them for one user."""
     tier, chosen = user.effective_tier, request.GET.get("from", "")
     limits = tier.rate_limits.live() if tier else ()
-    return next((forms.model_to_dict(limit, COPIED) for limit in limits if str(limit.pk) == chosen), {})
+    return next((forms.model_to_dict(limit, COPIED_FIELDS) for limit in limits if str(limit.pk) == chosen), {})
 
 
 def limit_page(request: HttpRequest, user: User, form: forms.ModelForm[RateLimit], **context: Any) -> HttpResponse:
@@ -109,16 +107,16 @@ class EndLimit(Action):
     permissions = ("delete",)
     matching = "live"
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         with transaction.atomic():
             ended = list(rows.select_related("user"))
             rows.delete()
             for limit in ended:
                 record(author, limit, DELETION, "ended")
-        return Outcome(len(ended))
+        return ActionOutcome(len(ended))
 
 
-class RestoreLimit(Action):
+class RestoreOwnLimit(Action):
     """Only to undo the end of a limit."""
 
     name, label, done, matching = "restore", "Restore", "{} restored.", "deleted"
@@ -130,13 +128,13 @@ class RestoreLimit(Action):
     def why_not(self, user: Any, row: Any) -> str:
         return why_not_change(user, row.user)
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         with transaction.atomic():
             restored = list(rows.select_related("user"))
             for limit in restored:
                 limit.restore()
                 record(author, limit, CHANGE, "restored")
-        return Outcome(len(restored))
+        return ActionOutcome(len(restored))
 
 
 class OwnLimitsMixin:
@@ -168,4 +166,4 @@ class EndLimitView(OwnLimitsMixin, ActionView):
 
 @method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
 class OwnLimitUndoView(OwnLimitsMixin, UndoView):
-    undo_actions = (RestoreLimit(),)
+    undo_actions = (RestoreOwnLimit(),)

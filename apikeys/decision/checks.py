@@ -13,7 +13,7 @@ from config.base.access import EVERYTHING
 from config.base.hosts import host_matches
 from ratelimits.matching import AmbiguousPath, canonical_path, pattern_matches
 
-ACTIONS = {
+ACTION_OF_METHOD = {
     "GET": "read",
     "HEAD": "read",
     "OPTIONS": "read",
@@ -75,7 +75,7 @@ class Inquiry(NamedTuple):
     @property
     def action(self) -> str:
         """read, create, update or delete; empty for a method that is none of them, which only “*” permits."""
-        return self.facts.action or ACTIONS.get(self.facts.method, "")
+        return self.facts.action or ACTION_OF_METHOD.get(self.facts.method, "")
 
     @property
     def limit_path(self) -> str:

@@ -139,7 +139,7 @@ def judge(asked: Sequence[Facts]) -> list[Verdict]:
     return verdicts
 
 
-def note_denials(lines: Sequence[ledger.Line], results: Sequence[Outcome | Exception | None]) -> None:
+def note_denials(lines: Sequence[ledger.LedgerLine], results: Sequence[Outcome | Exception | None]) -> None:
     try:
         ledger.note_denials(lines, results)
     except DatabaseError:
@@ -181,7 +181,7 @@ def anonymous_verdict(inquiry: Inquiry, reason: str, outcome: Outcome) -> Verdic
     return Verdict(not reason, STATUSES.get(reason, 200), reason, outcome=outcome, anonymous_tier=tier)
 
 
-def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
+def line_of(inquiry: Inquiry, reason: str) -> ledger.LedgerLine:
     facts = inquiry.facts
     entry = ledger.entry(
         uuid7(),
@@ -193,8 +193,8 @@ def line_of(inquiry: Inquiry, reason: str) -> ledger.Line:
         host=facts.host,
     )
     if reason:
-        return ledger.Line(entry, status=STATUSES[reason], reason=reason)
-    return ledger.Line(entry, budgets_of(inquiry), facts.cost)
+        return ledger.LedgerLine(entry, status=STATUSES[reason], reason=reason)
+    return ledger.LedgerLine(entry, budgets_of(inquiry), facts.cost)
 
 
 def budgets_of(inquiry: Inquiry) -> list[Budget]:
@@ -220,7 +220,7 @@ def budgets_of(inquiry: Inquiry) -> list[Budget]:
     return budgets
 
 
-def verdict_of(inquiry: Inquiry, reason: str, line: ledger.Line, result: Outcome | Exception | None) -> Verdict:
+def verdict_of(inquiry: Inquiry, reason: str, line: ledger.LedgerLine, result: Outcome | Exception | None) -> Verdict:
     if isinstance(result, Exception):
         return failed(result)
     if result is not None and not result.allowed:

@@ -93,7 +93,7 @@ def take_over(secret: str) -> bool:
     if imported is None:
         return False
     # If it's gone, another request has just done the same.
-    return not imported.encoded or (is_secret_of(imported, secret) and rehash(imported, secret))
+    return not imported.encoded or (is_secret_of(imported, secret) and rehash_imported(imported, secret))
 
 
 def is_secret_of(imported: ImportedKey, secret: str) -> bool:
@@ -113,7 +113,7 @@ def is_secret_of(imported: ImportedKey, secret: str) -> bool:
     return is_right
 
 
-def rehash(imported: ImportedKey, secret: str) -> bool:
+def rehash_imported(imported: ImportedKey, secret: str) -> bool:
     """`updated_at` stays: nobody changed the key. False if the secret belongs to another key, too."""
     own = hash_secret(secret)
     keys = APIKey.objects.filter(pk=imported.api_key_id)

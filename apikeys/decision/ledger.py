@@ -82,7 +82,7 @@ class Entry(NamedTuple):
     host: str
 
 
-class Line(NamedTuple):
+class LedgerLine(NamedTuple):
     """A request to record, with the status and reason of its denial, or with the budgets that decide."""
 
     entry: Entry
@@ -121,7 +121,7 @@ def storable(text: str) -> str:
     return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def settle(lines: Sequence[Line]) -> list[Outcome | Exception | None]:
+def settle(lines: Sequence[LedgerLine]) -> list[Outcome | Exception | None]:
     """Charge each request to all of its budgets or to none, in turn, and write the rows.
 
     Returns for each its outcome, None if it was denied before, or the error that kept its row from being written. Raises
@@ -144,7 +144,7 @@ def settle(lines: Sequence[Line]) -> list[Outcome | Exception | None]:
     return results
 
 
-def settle_at_once(lines: Sequence[Line]) -> list[Outcome | Exception | None] | None:
+def settle_at_once(lines: Sequence[LedgerLine]) -> list[Outcome | Exception | None] | None:
     """As `settle`, where counters and ledger share a PostgreSQL: one call, which frees the counters before it writes.
 
     None, with nothing counted and nothing written, where they don't.
@@ -172,11 +172,11 @@ def settle_at_once(lines: Sequence[Line]) -> list[Outcome | Exception | None] | 
     ]
 
 
-def charges_of(lines: Sequence[Line]) -> list[Charge]:
+def charges_of(lines: Sequence[LedgerLine]) -> list[Charge]:
     return [Charge(line.budgets, line.cost) for line in lines]
 
 
-def row_of(line: Line, outcome: Outcome | None) -> tuple[Any, ...]:
+def row_of(line: LedgerLine, outcome: Outcome | None) -> tuple[Any, ...]:
     """A row in the order of COLUMNS; without an outcome, status 0 and no rule stand for what the budgets will say."""
     entry, status, reason, rule = line.entry, line.status, line.reason, None
     if outcome is not None and not status:
@@ -220,7 +220,7 @@ def deciding_rule(budgets: Sequence[Budget], outcome: Outcome) -> int | None:
     return next((state.budget.rule_id for state in outcome.denying), None)
 
 
-def note_denials(lines: Sequence[Line], results: Sequence[Outcome | Exception | None]) -> None:
+def note_denials(lines: Sequence[LedgerLine], results: Sequence[Outcome | Exception | None]) -> None:
     """Add to the rows of rate limited requests which limit denied them, as it was then. Allowed requests cost nothing."""
     notes = [
         (identifier(line.entry.event_id), json.dumps(note))

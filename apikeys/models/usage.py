@@ -31,7 +31,7 @@ REASONS = {
 DENIED = ~models.Q(reason="")
 
 
-def in_words(reason: str) -> str:
+def verdict_in_words(reason: str) -> str:
     return REASONS.get(reason, reason) if reason else "Allowed"
 
 
@@ -112,7 +112,7 @@ class KeyUsage(UUIDModel, TimestampedModel):
 
     @property
     def reason_in_words(self) -> str:
-        return in_words(self.reason)
+        return verdict_in_words(self.reason)
 
     @property
     def limit_in_words(self) -> str:

@@ -17,8 +17,8 @@ from apikeys import services
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.pages.forms import ExpiryForm, RevokeForm, RotateForm
 from apikeys.pages.hygiene import unused_permissions
-from apikeys.usage.analytics import Scope, TimeRange, totals
-from config.base.actions import Action, Outcome
+from apikeys.usage.analytics import TimeRange, UsageScope, totals
+from config.base.actions import Action, ActionOutcome
 from config.base.history import Author
 from config.base.text import ago, counted, exact
 
@@ -45,7 +45,7 @@ class KeyAction(OwnerGuard):
 
     def effects(self, rows: APIKeyQuerySet) -> list[str]:
         pks = tuple(rows.values_list("pk", flat=True))
-        allowed = counted(totals(Scope(keys=pks), TimeRange.of_last_days(30)).allowed, "request")
+        allowed = counted(totals(UsageScope(keys=pks), TimeRange.of_last_days(30)).allowed, "request")
         owners = counted(rows.order_by().values("user").distinct().count(), "user")
         subject = f"{len(pks):,} API keys of {owners}, used" if len(pks) > 1 else "Used"
         return [f"{subject} for {allowed} in the last 30 days.", *self.sentences]
@@ -56,9 +56,9 @@ class KeyAction(OwnerGuard):
             for key in rows
         )
 
-    def perform(self, rows: APIKeyQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: APIKeyQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         """Each key in a transaction of its own: one that can't be changed doesn't hold up the others."""
-        outcome = Outcome()
+        outcome = ActionOutcome()
         for key in rows.select_related("user"):
             try:
                 self.change(key, author, data)
@@ -69,7 +69,7 @@ class KeyAction(OwnerGuard):
         return outcome
 
 
-class Rotated(Outcome):
+class Rotated(ActionOutcome):
     secret = ""
 
 
@@ -93,7 +93,7 @@ class Rotate(KeyAction):
         return effects
 
     @sensitive_variables()
-    def perform(self, rows: APIKeyQuerySet, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: APIKeyQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         outcome = Rotated(done=1)
         outcome.secret = services.rotate_key(data["key"], author, grace=data["grace"])
         return outcome

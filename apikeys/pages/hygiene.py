@@ -12,9 +12,9 @@ from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, Subq
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from apikeys.decision.checks import ACTIONS, ANY_RESOURCE, covers
+from apikeys.decision.checks import ACTION_OF_METHOD, ANY_RESOURCE, covers
 from apikeys.models import APIKey, APIKeyQuerySet, KeyPermission
-from apikeys.usage.analytics import Scope, TimeRange, sums_by
+from apikeys.usage.analytics import TimeRange, UsageScope, sums_by
 from config.base.access import FULL_ACCESS, AccessRule
 from config.base.database import in_batches
 from config.base.hosts import host_matches
@@ -29,7 +29,7 @@ KEYS_PER_QUERY = 200
 ANY_ACTION_ANYWHERE = Q(action="*", host="", resource__in=[permission.resource for permission in FULL_ACCESS])
 
 
-class Problem(NamedTuple):
+class HygieneProblem(NamedTuple):
     slug: str
     title: str
     advice: str
@@ -110,7 +110,7 @@ def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
     time_range = TimeRange.of_last_days(USED_WITHIN.days + 1)
     used: dict[UUID, list[tuple[str, str]]] = {}
     for batch in in_batches(keys, KEYS_PER_QUERY):
-        scope = Scope(keys=tuple(batch))
+        scope = UsageScope(keys=tuple(batch))
         for (key, method, endpoint), sums in sums_by(("key", "method", "endpoint"), scope, time_range):
             if sums.allowed:
                 used.setdefault(key, []).append((method, endpoint))
@@ -119,7 +119,7 @@ def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
 
 def needed(permission: KeyPermission, method: str, endpoint: str) -> bool:
     """Whether the permission allows such a request. The ledger doesn't have the action on a named resource: any counts."""
-    action = ACTIONS.get(method, "") if endpoint.startswith("/") else permission.action
+    action = ACTION_OF_METHOD.get(method, "") if endpoint.startswith("/") else permission.action
     return permission.action in {"*", action} and covers(permission.resource, endpoint)
 
 
@@ -157,33 +157,33 @@ def includes_resource(wide: str, narrow: str) -> bool:
 
 
 PROBLEMS = (
-    Problem("never-used", "Never used", "Revoke those that were created by mistake.", never_used),
-    Problem(
+    HygieneProblem("never-used", "Never used", "Revoke those that were created by mistake.", never_used),
+    HygieneProblem(
         "idle", "Idle 90 days", "They may no longer be needed. Disable them, then revoke them if nobody objects.", idle
     ),
-    Problem("no-expiry", "No expiry", "They work forever, even if they leak. Set an expiry.", without_expiry),
-    Problem("expiring", "Expiring in 30 days", "Their owners will soon need a new key.", expiring),
-    Problem(
+    HygieneProblem("no-expiry", "No expiry", "They work forever, even if they leak. Set an expiry.", without_expiry),
+    HygieneProblem("expiring", "Expiring in 30 days", "Their owners will soon need a new key.", expiring),
+    HygieneProblem(
         "unrestricted",
         "Unrestricted",
         "They can do everything. Replace that with the permissions they need.",
         unrestricted,
     ),
-    Problem(
+    HygieneProblem(
         "unexercised",
         "Unused permissions",
         "They have permissions that no request used in the last 90 days.",
         with_unused_permissions,
         unused_permissions,
     ),
-    Problem(
+    HygieneProblem(
         "beyond-tier",
         "Not in the tier",
         "They have permissions that their owner's tier doesn't cover, so some requests are denied.",
         beyond_tier,
         uncovered_permissions,
     ),
-    Problem(
+    HygieneProblem(
         "beyond-policy",
         "Over the key policy",
         "Their owner has more keys than the tier allows, or they expire later than it allows.",
@@ -192,5 +192,5 @@ PROBLEMS = (
 )
 
 
-def problem(slug: str) -> Problem | None:
+def problem(slug: str) -> HygieneProblem | None:
     return next((item for item in PROBLEMS if item.slug == slug), None)

@@ -23,7 +23,7 @@ from apikeys.models import APIKey, GatewayTest
 from apikeys.pages.actions import Rotated
 from apikeys.pages.forms import CreateKeyForm, KeyForm
 from apikeys.pages.mixins import KeysMixin
-from config.base.actions import ActionForm, ActionView, Outcome, add_errors
+from config.base.actions import ActionForm, ActionOutcome, ActionView, add_errors
 from config.base.history import Author
 
 
@@ -49,7 +49,7 @@ class KeyActionView(KeysMixin, ActionView):
             return super().unfit()
         return self.ask(ActionForm(), count=0, status=400, obstacle=self.action.why_unfit(self.row))
 
-    def succeed(self, outcome: Outcome) -> HttpResponse:
+    def succeed(self, outcome: ActionOutcome) -> HttpResponse:
         if isinstance(outcome, Rotated):
             return secret_page(self, self.row, outcome.secret, f"New secret of “{self.row.name}”")
         return super().succeed(outcome)

@@ -12,13 +12,13 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from apikeys.decision.checks import ACTIONS, Facts
+from apikeys.decision.checks import ACTION_OF_METHOD, Facts
 from apikeys.decision.credentials import MISSING, Credential, credential_from
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
-from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
-from config.base.http import plain_address
+from config.base.forms import AddressField, HostField
+from config.base.hosts import MAX_GIVEN_LENGTH
 
-METHOD_CHOICES = [(method, method) for method in ACTIONS]
+METHOD_CHOICES = [(method, method) for method in ACTION_OF_METHOD]
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{LABEL}\.)*{LABEL}\.?")
 # No leading zeros: YAML would read them as an octal number.
@@ -42,13 +42,13 @@ class ExplainForm(forms.Form):
         help_text="As a client would send it: URL-encoded, with its query string if it has one.",
         widget=forms.TextInput(attrs={"class": "mono"}),
     )
-    host = forms.CharField(
+    host = HostField(
         max_length=MAX_GIVEN_LENGTH,
         required=False,
         help_text="Leave empty if the gateway doesn't send one.",
         widget=forms.TextInput(attrs={"class": "mono", "placeholder": "api.example.com"}),
     )
-    address = forms.CharField(
+    address = AddressField(
         label="Client address",
         max_length=60,
         required=False,
@@ -69,20 +69,6 @@ class ExplainForm(forms.Form):
             if self.key_record is None:
                 raise ValidationError("No API key has this ID. Deleted keys are denied as unknown.")
         return text
-
-    def clean_host(self) -> str:
-        text: str = self.cleaned_data["host"]
-        host = normal_host(text)
-        if text and not host:
-            raise ValidationError("Enter a valid host, for example api.example.com.")
-        return host
-
-    def clean_address(self) -> str:
-        text: str = self.cleaned_data["address"]
-        address = plain_address(text)
-        if text and not address:
-            raise ValidationError("Enter a valid IPv4 or IPv6 address.")
-        return address
 
     def facts(self) -> Facts:
         data = self.cleaned_data

@@ -48,7 +48,7 @@ class Line(NamedTuple):
     cells: dict[str, str]
 
 
-class Problem(NamedTuple):
+class LineProblem(NamedTuple):
     line: int
     column: str
     message: str
@@ -61,7 +61,7 @@ class KeyLines:
     """The lines of a file, one by one. Those with too many or too few cells are among the `problems`."""
 
     def __init__(self, content: bytes, readers: dict[str, Reader]) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[LineProblem] = []
         self._rows = csv.reader(io.StringIO(text_of(content), newline=""), strict=True)
         self._readers = readers
         _, header = next(self._numbered(), (0, []))
@@ -74,7 +74,7 @@ class KeyLines:
                 yield Line(number, {name: text for name, text in cells if text not in NULLS})
             else:
                 message = f"The header has {len(self.columns)} columns, and this line has {len(row)} cells."
-                self.problems.append(Problem(number, "", message))
+                self.problems.append(LineProblem(number, "", message))
 
     def _numbered(self) -> Iterator[tuple[int, list[str]]]:
         start = self._rows.line_num + 1
@@ -163,20 +163,11 @@ def read_list(text: str) -> list[str]:
 def read_permissions(text: str) -> list[Permission]:
     """“read /orders/*; create /orders”, or as the starter has it: ["user.read"] or {"user": ["read", "list"]}."""
     if not text.startswith(("[", "{")) and text != "null":
-        return [read_permission(part) for part in re.split(r"[;\n]", text) if part.strip()]
+        return [Permission.parse(part) for part in re.split(r"[;\n]", text) if part.strip()]
     given = read_json(text) or []
     if isinstance(given, dict):
         return [Permission(str(action), resource) for resource, actions in given.items() for action in as_list(actions)]
-    return [read_permission(part) if " " in str(part) else read_dotted(str(part)) for part in given]
-
-
-def read_permission(text: Any) -> Permission:
-    match str(text).split():
-        case [action, resource]:
-            return Permission(action, resource)
-        case [action, resource, "at", host]:
-            return Permission(action, resource, host)
-    raise ValidationError(f"“{text}” isn't an action and a resource, for example read /orders/*.")
+    return [Permission.parse(str(part)) if " " in str(part) else read_dotted(str(part)) for part in given]
 
 
 def read_dotted(name: str) -> Permission:

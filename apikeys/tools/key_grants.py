@@ -13,7 +13,7 @@ from config.base.access import Permission, validate_resource
 from config.base.hosts import WILDCARD, normal_host_pattern
 
 # The starter's actions as ours.
-ACTIONS = {
+FOREIGN_ACTIONS = {
     "read": ("read",),
     "list": ("read",),
     "create": ("create",),
@@ -44,8 +44,8 @@ class Grant(NamedTuple):
 @lru_cache(maxsize=4096)
 def own_form(given: Permission) -> tuple[Permission, ...]:
     """Our permissions for one of the file. Raises ValidationError with a dict by column."""
-    if given.action not in ACTIONS:
-        known = ", ".join(ACTIONS)
+    if given.action not in FOREIGN_ACTIONS:
+        known = ", ".join(FOREIGN_ACTIONS)
         raise ValidationError({"action": f"“{given.action[:40]}” isn't an action. Use one of {known}."})
     path = own_resource(given.resource)
     try:
@@ -56,7 +56,7 @@ def own_form(given: Permission) -> tuple[Permission, ...]:
         host = normal_host_pattern(given.host)
     except ValidationError as error:
         raise ValidationError({"host": error.messages}) from None
-    return tuple(Permission(own, path, host) for own in ACTIONS[given.action])
+    return tuple(Permission(own, path, host) for own in FOREIGN_ACTIONS[given.action])
 
 
 def own_resource(resource: str) -> str:
@@ -80,7 +80,7 @@ def lost_denials(grants: Sequence[Grant]) -> list[tuple[Grant, Grant]]:
 def overlap(one: Permission, other: Permission) -> bool:
     """Whether both are about some request. An unknown action is about any."""
     resources, hosts = {one.resource, other.resource}, {one.host, other.host}
-    actions, others = (set(ACTIONS.get(permission.action, "*")) for permission in (one, other))
+    actions, others = (set(FOREIGN_ACTIONS.get(permission.action, "*")) for permission in (one, other))
     return (
         ("*" in resources or len(resources) == 1)
         and (len(hosts) == 1 or any(not host or host.startswith(WILDCARD) for host in hosts))

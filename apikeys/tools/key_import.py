@@ -20,7 +20,7 @@ from apikeys.decision.imported import learn_formats
 from apikeys.models import APIKey, ImportedKey, KeyFormat, KeyPermission
 from apikeys.secrets import hash_secret
 from apikeys.services import check_expiry
-from apikeys.tools.key_cells import READERS, REQUIRED, KeyLines, Line, Problem
+from apikeys.tools.key_cells import READERS, REQUIRED, KeyLines, Line, LineProblem
 from apikeys.tools.key_grants import STARS, Grant, allowed, lost_denials, own_resource
 from apikeys.tools.key_hashes import StoredHash, formats_of, read_hash
 from apikeys.tools.key_policy import lock_owners, policy_problems
@@ -41,7 +41,7 @@ OWN_COLUMNS = frozenset(Permission._fields)
 
 
 class PlanChanged(Exception):
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[LineProblem]) -> None:
         super().__init__(str(problems[0]))
 
 
@@ -63,14 +63,14 @@ class KeyPlan:
     """What a file would change, the problems that prevent it, and what staff should know."""
 
     drafts: list[Draft] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LineProblem] = field(default_factory=list)
     roles: Counter[str] = field(default_factory=Counter)
     paths: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, line: int, error: ValidationError, column: str = "") -> None:
         by_column = error.message_dict if hasattr(error, "error_dict") else {column: error.messages}
         for name, messages in by_column.items():
-            self.problems += [Problem(line, "" if name == "__all__" else name, message) for message in messages]
+            self.problems += [LineProblem(line, "" if name == "__all__" else name, message) for message in messages]
 
 
 def plan_keys(content: bytes, progress: Callable[[int], None]) -> KeyPlan:
@@ -111,7 +111,7 @@ def read_line(plan: KeyPlan, by_hash: dict[str, Draft], line: Line, *, has_permi
         plan.drafts.append(draft)
         plan.roles.update(values.get("roles", ()))
     elif key_cells(draft.cells) != key_cells(line.cells) or permissions_of(grants) <= permissions_of(draft.grants):
-        plan.problems.append(Problem(line.number, "hash", f"Line {draft.line} has the same hash."))
+        plan.problems.append(LineProblem(line.number, "hash", f"Line {draft.line} has the same hash."))
     draft.grants += grants
 
 
@@ -121,7 +121,7 @@ def read_cells(plan: KeyPlan, line: Line) -> dict[str, Any] | None:
     values = {}
     for column in REQUIRED:
         if column not in line.cells:
-            plan.problems.append(Problem(line.number, column, "This cell is empty."))
+            plan.problems.append(LineProblem(line.number, column, "This cell is empty."))
     for column, reader in READERS.items():
         if column in line.cells:
             try:
@@ -129,7 +129,7 @@ def read_cells(plan: KeyPlan, line: Line) -> dict[str, Any] | None:
             except ValidationError as error:
                 plan.refuse(line.number, error, column)
     if values.get("conditions"):
-        plan.problems.append(Problem(line.number, "conditions", "Permissions with conditions can't be taken over."))
+        plan.problems.append(LineProblem(line.number, "conditions", "Permissions with conditions can't be taken over."))
     return values if len(plan.problems) == found else None
 
 
@@ -181,7 +181,7 @@ def refuse_same_starts(plan: KeyPlan) -> None:
     for draft in plan.drafts:
         if draft.stored.start and first.setdefault(draft.stored.start, draft.line) != draft.line:
             message = f"Line {first[draft.stored.start]} has the same prefix."
-            plan.problems.append(Problem(draft.line, "prefix", message))
+            plan.problems.append(LineProblem(draft.line, "prefix", message))
 
 
 def find_owners(plan: KeyPlan, drafts: Sequence[Draft]) -> None:
@@ -191,7 +191,7 @@ def find_owners(plan: KeyPlan, drafts: Sequence[Draft]) -> None:
         owner = owners.get(draft.username.casefold())
         if owner is None:
             message = f"There is no user with the username “{draft.username[:40]}”."
-            plan.problems.append(Problem(draft.line, "username", message))
+            plan.problems.append(LineProblem(draft.line, "username", message))
         else:
             draft.key.user = owner
 
@@ -201,10 +201,12 @@ def refuse_imported(plan: KeyPlan, drafts: Sequence[Draft]) -> None:
     by_marker = {hash_secret(draft.stored.marked, pepper): draft for draft in drafts for pepper in peppers}
     by_start = {draft.stored.start: draft for draft in drafts if draft.stored.start}
     for marker in ImportedKey.objects.filter(marker__in=list(by_marker)).values_list("marker", flat=True):
-        plan.problems.append(Problem(by_marker[marker].line, "hash", "This key has already been imported."))
+        plan.problems.append(LineProblem(by_marker[marker].line, "hash", "This key has already been imported."))
     others = ImportedKey.objects.filter(start__in=list(by_start)).exclude(marker__in=list(by_marker))
     for start in others.values_list("start", flat=True):
-        plan.problems.append(Problem(by_start[str(start)].line, "prefix", "An imported key already has this prefix."))
+        plan.problems.append(
+            LineProblem(by_start[str(start)].line, "prefix", "An imported key already has this prefix.")
+        )
 
 
 def complete(plan: KeyPlan, draft: Draft) -> None:
@@ -220,7 +222,7 @@ def complete(plan: KeyPlan, draft: Draft) -> None:
             f"Line {grant.line} allows “{grant.permission}”, and this line takes a part of it away. Gatehouse "
             "only knows what a key may do: list that instead."
         )
-        plan.problems.append(Problem(denial.line, "is_allowed", message))
+        plan.problems.append(LineProblem(denial.line, "is_allowed", message))
     try:
         draft.permissions = allowed(draft.grants)
     except ValidationError as error:
@@ -231,7 +233,7 @@ def complete(plan: KeyPlan, draft: Draft) -> None:
             plan.paths[resource] = own_resource(resource)
     if len(draft.permissions) > MAX_PERMISSIONS:
         message = f"A key can have at most {MAX_PERMISSIONS} permissions."
-        plan.problems.append(Problem(draft.line, "permissions", message))
+        plan.problems.append(LineProblem(draft.line, "permissions", message))
 
 
 def save_keys(plan: KeyPlan) -> None:

@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey
-from apikeys.tools.key_cells import Problem
+from apikeys.tools.key_cells import LineProblem
 from config.base.database import in_batches
 from config.base.text import counted
 
 BATCH = 500
 
 
-def policy_problems(keys: Sequence[tuple[int, APIKey]]) -> list[Problem]:
+def policy_problems(keys: Sequence[tuple[int, APIKey]]) -> list[LineProblem]:
     """Why keys can't be created, by the line they're on. Their users must be set, with their tiers."""
     problems = []
     tiers = capped_tiers(key for _, key in keys)
@@ -31,10 +31,10 @@ def policy_problems(keys: Sequence[tuple[int, APIKey]]) -> list[Problem]:
         held[key.user_id] += 1
         if tier.max_keys is not None and held[key.user_id] > tier.max_keys:
             message = f"The tier “{tier}” allows {counted(tier.max_keys, 'key')} per user. {key.user} would have more."
-            problems.append(Problem(line, "username", message))
+            problems.append(LineProblem(line, "username", message))
         if expires_too_late(key, tier):
             message = f"Keys on the tier “{tier}” must expire within {counted(tier.max_key_days, 'day')}."
-            problems.append(Problem(line, "expires_at", message))
+            problems.append(LineProblem(line, "expires_at", message))
     return problems
 
 

@@ -52,7 +52,7 @@ class TimeRange(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scope:
+class UsageScope:
     """Which events to count. An empty `keys` means none."""
 
     user_id: int | None = None
@@ -95,7 +95,7 @@ class Sums(NamedTuple):
         return round(self.ms_total / self.ms_count) if self.ms_count else None
 
 
-Row = tuple[tuple[Any, ...], Sums]
+SumsRow = tuple[tuple[Any, ...], Sums]
 
 
 def add_up(parts: Iterable[Sums]) -> Sums:
@@ -104,7 +104,7 @@ def add_up(parts: Iterable[Sums]) -> Sums:
     return total._replace(ms_max=max((part.ms_max for part in parts), default=0))
 
 
-def add_up_by(index: int, rows: Iterable[Row]) -> dict[Any, Sums]:
+def add_up_by(index: int, rows: Iterable[SumsRow]) -> dict[Any, Sums]:
     parts: dict[Any, list[Sums]] = {}
     for group, sums in rows:
         parts.setdefault(group[index], []).append(sums)
@@ -125,12 +125,14 @@ GROUPS: dict[str, tuple[Any, Any]] = {
 ENDPOINT_GROUPS = {"endpoint", "method"}
 
 
-def totals(scope: Scope, time_range: TimeRange) -> Sums:
+def totals(scope: UsageScope, time_range: TimeRange) -> Sums:
     rows = sums_by((), scope, time_range)
     return rows[0][1] if rows else Sums()
 
 
-def sums_by(groups: Sequence[str], scope: Scope, time_range: TimeRange, *, limit: int | None = None) -> list[Row]:
+def sums_by(
+    groups: Sequence[str], scope: UsageScope, time_range: TimeRange, *, limit: int | None = None
+) -> list[SumsRow]:
     """((value, …), Sums) for each combination of `groups` (names in GROUPS) that has events, the busiest first.
 
     By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
@@ -180,7 +182,7 @@ def compiled(rows: Iterable[Any]) -> Iterable[tuple[str, tuple[Any, ...]]]:
             continue
 
 
-def querysets(table: type[Figures], groups: Sequence[str], scope: Scope, time_range: TimeRange) -> Iterable[Any]:
+def querysets(table: type[Figures], groups: Sequence[str], scope: UsageScope, time_range: TimeRange) -> Iterable[Any]:
     """The roll-ups of hours that are folded and untouched, and the ledger of all others: each event exactly once."""
     start, boundary = time_range.start, min(max(folded_before(), time_range.start), time_range.end)
     ranges = touched_ranges(start, boundary)
@@ -228,6 +230,6 @@ def daily_requests(keys: Sequence[UUID], days: int) -> dict[UUID, list[int]]:
     """The requests of each key on each of the last `days` days in UTC, oldest first."""
     time_range = TimeRange.of_last_days(days)
     counts = {key: dict.fromkeys(time_range.days, 0) for key in keys}
-    for (key, day), sums in sums_by(("key", "day"), Scope(keys=tuple(keys)), time_range):
+    for (key, day), sums in sums_by(("key", "day"), UsageScope(keys=tuple(keys)), time_range):
         counts[key][day] += sums.requests
     return {key: list(by_day.values()) for key, by_day in counts.items()}

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
-from apikeys.usage.analytics import Scope, TimeRange
+from apikeys.usage.analytics import TimeRange, UsageScope
 from config.base.forms import DayInput, LiveChoicesForm
 from ratelimits.matching import normal_pattern
 from ratelimits.models import RateLimit
@@ -61,10 +61,10 @@ class UsageForm(forms.Form):
             self.time_range = TimeRange.of_days(first, last)
         return data
 
-    def scope(self) -> Scope:
+    def scope(self) -> UsageScope:
         data = self.cleaned_data
         user, tier = data.get("user") or self.owner, data.get("tier")
-        return Scope(
+        return UsageScope(
             user_id=user.pk if user else None,
             tier_id=tier.pk if tier else None,
             keys=tuple(key.pk for key in data["key"]) or None,

@@ -22,9 +22,8 @@ from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.models.usage import DENIED, REASONS
 from config.base.filters import Chip, query_without
-from config.base.forms import TimeField, TimeInput
-from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
-from config.base.http import plain_address
+from config.base.forms import AddressField, HostField, TimeField, TimeInput
+from config.base.hosts import MAX_GIVEN_LENGTH
 from ratelimits.matching import MAX_METHOD_LENGTH
 from ratelimits.models import RateLimit
 from tiers.models import Tier
@@ -40,10 +39,6 @@ STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
 SEGMENT = re.compile(r"\{[^{}]*\}")
 NUMBER = re.compile(r"[0-9]{1,18}")
 MAX_AMOUNT = 2**63 - 1
-
-
-class TimeFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = TimeField
 
 
 class UserField(forms.CharField):
@@ -70,14 +65,6 @@ class KeyField(forms.UUIDField):
         return key
 
 
-class KeyFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = KeyField
-
-
-class UserFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = UserField
-
-
 class LimitField(forms.CharField):
     """The name of a rate limit, or its number, which stays when the name changes."""
 
@@ -94,43 +81,16 @@ class LimitField(forms.CharField):
         return limit
 
 
-class LimitFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = LimitField
+class FieldFilter(django_filters.Filter):  # type: ignore[misc]
+    """A filter with a form field of this class."""
+
+    def __init__(self, field_class: type[forms.Field], field_name: str, lookup: str = "exact", **options: Any) -> None:
+        self.field_class = field_class
+        super().__init__(field_name, lookup, **options)
 
 
-class AddressField(forms.CharField):
-    def clean(self, value: Any) -> str:
-        text = super().clean(value)
-        address = plain_address(text)
-        if text and not address:
-            raise ValidationError("Enter a valid IPv4 or IPv6 address.")
-        return address
-
-
-class AddressFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = AddressField
-
-
-class HostField(forms.CharField):
-    """As the ledger has it: in lower case, without a port."""
-
-    def clean(self, value: Any) -> str:
-        text = super().clean(value)
-        host = normal_host(text)
-        if text and not host:
-            raise ValidationError("Enter a valid host, for example api.example.com.")
-        return host
-
-
-class HostFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = HostField
-
-
-class AmountFilter(django_filters.Filter):  # type: ignore[misc]
-    field_class = forms.IntegerField
-
-    def __init__(self, field_name: str, **options: Any) -> None:
-        super().__init__(field_name, "gte", min_value=0, max_value=MAX_AMOUNT, **options)
+def at_least(field_name: str, label: str) -> FieldFilter:
+    return FieldFilter(forms.IntegerField, field_name, "gte", label=label, min_value=0, max_value=MAX_AMOUNT)
 
 
 def regex_of(pattern: str) -> str:
@@ -145,10 +105,10 @@ def mono(placeholder: str = "") -> forms.TextInput:
 
 
 class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
-    since = TimeFilter("created_at", "gte", label="From", widget=TimeInput)
-    until = TimeFilter("created_at", "lt", label="Until", widget=TimeInput)
+    since = FieldFilter(TimeField, "created_at", "gte", label="From", widget=TimeInput)
+    until = FieldFilter(TimeField, "created_at", "lt", label="Until", widget=TimeInput)
     verdict = django_filters.ChoiceFilter(label="Verdict", method="filter_verdict", choices=VERDICTS, empty_label="Any")
-    limit = LimitFilter("rate_limit", label="Rate limit", max_length=100)
+    limit = FieldFilter(LimitField, "rate_limit", label="Rate limit", max_length=100)
     status = django_filters.CharFilter(
         label="Status",
         method="filter_status",
@@ -157,14 +117,14 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
         widget=mono("404 or 4xx"),
     )
     method = django_filters.CharFilter("method", label="Method", max_length=MAX_METHOD_LENGTH, widget=mono("GET"))
-    host = HostFilter("host", label="Host", max_length=MAX_GIVEN_LENGTH, widget=mono("api.example.com"))
+    host = FieldFilter(HostField, "host", label="Host", max_length=MAX_GIVEN_LENGTH, widget=mono("api.example.com"))
     path = django_filters.CharFilter(
         label="Path", method="filter_path", max_length=255, widget=mono("/orders/{id} or /orders/*")
     )
-    address = AddressFilter("ip_address", label="Client address", max_length=60, widget=mono())
-    slower = AmountFilter("response_time_ms", label="Slower than (ms)")
-    tokens = AmountFilter("tokens_used", label="Tokens, at least")
-    cost = AmountFilter("cost_microcents", label="Microcents, at least")
+    address = FieldFilter(AddressField, "ip_address", label="Client address", max_length=60, widget=mono())
+    slower = at_least("response_time_ms", "Slower than (ms)")
+    tokens = at_least("tokens_used", "Tokens, at least")
+    cost = at_least("cost_microcents", "Microcents, at least")
     error = django_filters.CharFilter("error_message", "icontains", label="Error contains", max_length=100)
     indexed: ClassVar[set[str]] = {"since", "until", "verdict", "key", "user"}
 
@@ -241,10 +201,14 @@ class OwnRequestFilter(RequestFilter):
 
 
 class StaffRequestFilter(RequestFilter):
-    user = UserFilter(
-        "user", label="User", max_length=254, widget=forms.TextInput(attrs={"placeholder": "Username or email"})
+    user = FieldFilter(
+        UserField,
+        "user",
+        label="User",
+        max_length=254,
+        widget=forms.TextInput(attrs={"placeholder": "Username or email"}),
     )
-    key = KeyFilter("api_key", label="API key", widget=mono("ID"))
+    key = FieldFilter(KeyField, "api_key", label="API key", widget=mono("ID"))
     tier = django_filters.ModelChoiceFilter(
         field_name="user__tier", label="Tier", queryset=Tier.objects.live(), empty_label="Any"
     )

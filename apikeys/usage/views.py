@@ -12,8 +12,8 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from apikeys.models import APIKey
-from apikeys.models.usage import in_words
-from apikeys.usage.analytics import Row, Scope, Sums, TimeRange, add_up, add_up_by, sums_by
+from apikeys.models.usage import verdict_in_words
+from apikeys.usage.analytics import Sums, SumsRow, TimeRange, UsageScope, add_up, add_up_by, sums_by
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
@@ -76,7 +76,7 @@ def figures(form: UsageForm) -> dict[str, Any]:
         "chart_urls": [links.verdicts(slot) for slot in labels] if len(chosen) <= 1 else [],
         "by_key": requests_by_key(scope, time_range, chosen, links) if len(chosen) > 1 else None,
         "reasons": [
-            (in_words(reason), links.url(*time_range, verdict=reason), sums)
+            (verdict_in_words(reason), links.url(*time_range, verdict=reason), sums)
             for reason, sums in denials_by_reason(by_time)
         ],
         "endpoints": [(group[0], sums) for group, sums in endpoints],
@@ -106,18 +106,20 @@ def time_slots(time_range: TimeRange) -> tuple[str, dict[Any, str]]:
     return "day", {day: f"{day:%-d %b}" for day in time_range.days}
 
 
-def allowed_and_denied(by_time: list[Row], labels: dict[Any, str]) -> list[tuple[str, int, int]]:
+def allowed_and_denied(by_time: list[SumsRow], labels: dict[Any, str]) -> list[tuple[str, int, int]]:
     sums = add_up_by(0, by_time)
     slots = ((label, sums.get(slot, Sums())) for slot, label in labels.items())
     return [(label, found.allowed, found.denied) for label, found in slots]
 
 
-def denials_by_reason(by_time: list[Row]) -> list[tuple[str, Sums]]:
+def denials_by_reason(by_time: list[SumsRow]) -> list[tuple[str, Sums]]:
     reasons = [(reason, sums) for reason, sums in add_up_by(1, by_time).items() if reason]
     return sorted(reasons, key=lambda row: (-row[1].requests, row[0]))
 
 
-def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey], links: RequestLinks) -> dict[str, Any]:
+def requests_by_key(
+    scope: UsageScope, time_range: TimeRange, keys: list[APIKey], links: RequestLinks
+) -> dict[str, Any]:
     unit, labels = time_slots(time_range)
     counts = {group: sums.requests for group, sums in sums_by((unit, "key"), scope, time_range)}
     rows = [(label, *(counts.get((slot, key.pk), 0) for key in keys)) for slot, label in labels.items()]
@@ -125,7 +127,7 @@ def requests_by_key(scope: Scope, time_range: TimeRange, keys: list[APIKey], lin
     return {"figures": rows, "names": [key.name for key in keys], "urls": urls}
 
 
-def export_rows(scope: Scope, time_range: TimeRange) -> Iterator[list[Any]]:
+def export_rows(scope: UsageScope, time_range: TimeRange) -> Iterator[list[Any]]:
     """One query for each day, so that memory doesn't grow with the range."""
     names: dict[UUID, tuple[str, str]] = {}
     for day in time_range.days:

@@ -28,6 +28,18 @@ class Permission(NamedTuple):
     def __str__(self) -> str:
         return f"{self.action} {self.resource} at {self.host}" if self.host else f"{self.action} {self.resource}"
 
+    @classmethod
+    def parse(cls, text: str) -> Permission:
+        """The permission that `str` writes like this. Raises ValidationError."""
+        match text.split():
+            case [action, resource]:
+                return cls(action, resource)
+            case [action, resource, "at", host]:
+                return cls(action, resource, host)
+        raise ValidationError(
+            f"{quoted(text)} isn't an action and a resource, for example read /orders/* or read /orders at api.example.com."
+        )
+
 
 EVERYTHING = Permission("*", "*")
 # All that allow any action on any path, at any host.

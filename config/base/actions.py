@@ -30,7 +30,7 @@ MAX_REASONS = 5
 
 
 @dataclass
-class Outcome:
+class ActionOutcome:
     """How many rows were changed, and why others were not."""
 
     done: int = 0
@@ -100,7 +100,7 @@ class Action:
 
     # Takes the rows, the author and the form's data, or to take another action back, that `operation`. Raises
     # ValidationError if nothing can be done.
-    perform: Callable[[Any, Author, dict[str, Any]], Outcome]
+    perform: Callable[[Any, Author, dict[str, Any]], ActionOutcome]
 
     def applied_to(self, what: str) -> str:
         return (self.phrase or f"{self.label} {{}}").replace("{}", what)
@@ -179,7 +179,7 @@ class ActionView(View):
             return None
         return self.succeed(outcome)
 
-    def succeed(self, outcome: Outcome) -> HttpResponse:
+    def succeed(self, outcome: ActionOutcome) -> HttpResponse:
         if outcome.done:
             self.tell(self.action.done.replace("{}", self.named(outcome.done)))
         elif not outcome.refused:
@@ -291,7 +291,7 @@ class UndoView(ActionView):
         fitting = self.action.fits(present.filter(pk__in=entries.keys() - changed.keys()))
         self.rows = self.allowed(fitting)
         self.row = present.first() if len(entries) == 1 else None
-        outcome = Outcome(refused=list(self.reasons(entries, changed, present, fitting)))
+        outcome = ActionOutcome(refused=list(self.reasons(entries, changed, present, fitting)))
         self.take_back(outcome)
         return self.succeed(outcome)
 
@@ -310,7 +310,7 @@ class UndoView(ActionView):
             else:
                 yield self.action.why_unfit(rows[pk])
 
-    def take_back(self, outcome: Outcome) -> None:
+    def take_back(self, outcome: ActionOutcome) -> None:
         self.author = Author(self.request.user, self.request, "undo")
         if not self.rows.exists():
             return

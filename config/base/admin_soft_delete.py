@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
-from config.base.actions import Action, ActionView, BulkActionView, Outcome, UndoView
+from config.base.actions import Action, ActionOutcome, ActionView, BulkActionView, UndoView
 from config.base.admin import GatehouseModelAdmin
 from config.base.history import CHANGE, DELETION, Author
 from config.base.templatetags import badge
@@ -32,12 +32,12 @@ class Delete(Action):
     def change(self, rows: Any) -> None:
         rows.delete()
 
-    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> Outcome:
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         changed = list(rows)
         with transaction.atomic():
             self.change(rows.model._default_manager.filter(pk__in=[row.pk for row in changed]))
             author.record_many(changed, self.flag, note=self.note)
-        return Outcome(len(changed))
+        return ActionOutcome(len(changed))
 
 
 class Restore(Delete):

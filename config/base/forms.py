@@ -9,6 +9,8 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
+from config.base.hosts import normal_host
+from config.base.http import plain_address
 from config.base.json import json_problem
 from config.base.models import SoftDeleteModel, lock_if_live
 
@@ -81,6 +83,28 @@ class TimeField(forms.DateTimeField):
             return self.to_python(data)
         except ValidationError:
             return data
+
+
+class AddressField(forms.CharField):
+    """The IP address of a client, without a port."""
+
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        address = plain_address(text)
+        if text and not address:
+            raise ValidationError("Enter a valid IPv4 or IPv6 address.")
+        return address
+
+
+class HostField(forms.CharField):
+    """The host of a request: in lower case, without a port."""
+
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        host = normal_host(text)
+        if text and not host:
+            raise ValidationError("Enter a valid host, for example api.example.com.")
+        return host
 
 
 class SafeAutocompleteSelect(AutocompleteSelect):

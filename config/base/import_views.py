@@ -12,7 +12,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from config.base.import_forms import ImportColumnsForm, UploadForm, unsealed
-from config.base.importable import Importable, NotImported, Problem
+from config.base.importable import Importable, NotImported, RowProblem
 from config.base.views import retry_on_conflict, staff_render
 
 MAX_LISTED = 100
@@ -22,7 +22,7 @@ class Preview(NamedTuple):
     """What an import would do. button: empty if there is nothing to import. plan: for the template."""
 
     changes: Sequence[Any] = ()
-    problems: Sequence[Problem] = ()
+    problems: Sequence[RowProblem] = ()
     digest: str = ""
     button: str = ""
     plan: Any = None

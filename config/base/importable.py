@@ -32,7 +32,7 @@ class Importable(NamedTuple):
         return {field: index for field, index in found.items() if index is not None}
 
 
-class Problem(NamedTuple):
+class RowProblem(NamedTuple):
     row: int
     column: str
     text: str

@@ -77,11 +77,11 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     seconds = abs(distance.total_seconds())
     for longest, size, noun in UNITS:
         if seconds <= longest:
-            return in_words(round(seconds / size), size, noun, future=distance < timedelta(0))
+            return distance_in_words(round(seconds / size), size, noun, future=distance < timedelta(0))
     return f"{timezone.localtime(moment):%-d %b %Y}"
 
 
-def in_words(number: int, size: int, noun: str, *, future: bool) -> str:
+def distance_in_words(number: int, size: int, noun: str, *, future: bool) -> str:
     if size == 1:
         return "in a moment" if future else "just now"
     text = counted(max(number, 1), noun)

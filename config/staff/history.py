@@ -15,7 +15,7 @@ from config.base.admin import ReadOnlyAdmin, when
 from config.base.history import describe
 
 
-class UserFilter(admin.SimpleListFilter):
+class AuthorFilter(admin.SimpleListFilter):
     """Offers up to a hundred users who made changes."""
 
     title = "user"
@@ -70,7 +70,7 @@ class HistoryAdmin(ReadOnlyAdmin):
     list_display_links = None
     fields = list_display
     list_filter = (
-        UserFilter,
+        AuthorFilter,
         KindFilter,
         ("action_flag", titled("change", admin.ChoicesFieldListFilter)),
         ("action_time", titled("when", admin.DateFieldListFilter)),

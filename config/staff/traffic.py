@@ -16,8 +16,8 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.staff.headroom import Used, near_quota
 from apikeys.models import APIKey
-from apikeys.models.usage import in_words
-from apikeys.usage.analytics import Row, Scope, TimeRange, sums_by
+from apikeys.models.usage import verdict_in_words
+from apikeys.usage.analytics import SumsRow, TimeRange, UsageScope, sums_by
 from apikeys.usage.busiest import Busiest, Busy, busiest
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.rollups import HOUR, floor_to_hour
@@ -89,8 +89,8 @@ class Trend:
 @dataclass(frozen=True)
 class Traffic:
     period: Period
-    rows: list[Row]
-    earlier: list[Row]
+    rows: list[SumsRow]
+    earlier: list[SumsRow]
     busiest: Busiest
 
     @property
@@ -122,8 +122,8 @@ class Traffic:
 
 def traffic(period: Period) -> Traffic:
     unit = "hour" if period.is_by_hour else "day"
-    rows = sums_by((unit, "reason", "limit"), Scope(), period.time_range)
-    earlier = sums_by(("reason", "limit"), Scope(), period.earlier)
+    rows = sums_by((unit, "reason", "limit"), UsageScope(), period.time_range)
+    earlier = sums_by(("reason", "limit"), UsageScope(), period.earlier)
     return Traffic(period, rows, earlier, busiest(period.time_range, MAX_LISTED, users=MAX_ACTIVE))
 
 
@@ -153,7 +153,7 @@ def chart(found: Traffic) -> dict[str, Any]:
     figures: list[Figure] = [(label, *(counts[slot, kind] for kind in kinds)) for slot, label in slots]
     return {
         "figures": figures,
-        "names": [in_words(kind) for kind in kinds],
+        "names": [verdict_in_words(kind) for kind in kinds],
         "urls": [[LINKS.slot_url(slot, verdict=verdict(kind)) for kind in kinds] for slot, _ in slots],
     }
 
@@ -177,7 +177,7 @@ def hour_label(hour: datetime, start: datetime) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class TopLine:
     label: str
     requests: int
     denied: int
@@ -188,7 +188,7 @@ class Line:
 @dataclass(frozen=True)
 class TopList:
     title: str
-    lines: list[Line]
+    lines: list[TopLine]
 
 
 def top_lists(found: Traffic) -> list[TopList]:
@@ -204,21 +204,21 @@ def top_lists(found: Traffic) -> list[TopList]:
     ]
 
 
-def lines(busy: Iterable[Busy], rows: dict[Any, Any], name: str, value: Any) -> Iterable[Line]:
+def lines(busy: Iterable[Busy], rows: dict[Any, Any], name: str, value: Any) -> Iterable[TopLine]:
     for pk, requests, denied in busy:
         row = rows.get(pk)
         if row is None:
-            yield Line("removed", requests, denied)
+            yield TopLine("removed", requests, denied)
         else:
             url = f"{reverse('usage:staff')}?{urlencode({name: value(row)})}"
-            yield Line(row_label(row), requests, denied, url, str(row.user) if isinstance(row, APIKey) else "")
+            yield TopLine(row_label(row), requests, denied, url, str(row.user) if isinstance(row, APIKey) else "")
 
 
 def row_label(row: Any) -> str:
     return str(row.name) if isinstance(row, APIKey) else str(row)
 
 
-def endpoints(found: Traffic) -> list[Line]:
+def endpoints(found: Traffic) -> list[TopLine]:
     """By the path of the rate limit that decided, whichever tier it's of."""
     paths = dict(
         RateLimit.objects.filter(pk__in={limit for (*_, limit), _ in found.rows if limit}).values_list("pk", "path")
@@ -230,7 +230,7 @@ def endpoints(found: Traffic) -> list[Line]:
         requests[path] += sums.requests
         denied[path] += sums.denied
     return [
-        Line(
+        TopLine(
             path or "no rate limit", count, denied[path], LINKS.url(*found.period.time_range, path=path) if path else ""
         )
         for path, count in requests.most_common(MAX_LISTED)

@@ -7,8 +7,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from config.base.admin import RowFormSet
-from config.base.forms import LiveChoicesForm
-from config.base.hosts import MAX_GIVEN_LENGTH, normal_host
+from config.base.forms import HostField, LiveChoicesForm
+from config.base.hosts import MAX_GIVEN_LENGTH
 from ratelimits.matching import AmbiguousPath, canonical_path
 from ratelimits.models import RateLimit
 from ratelimits.rules import NO_RULES
@@ -85,7 +85,7 @@ class MatchForm(forms.Form):
         strip=False,
         help_text="As a client sends it, percent-encoded. The query string is ignored.",
     )
-    host = forms.CharField(
+    host = HostField(
         max_length=MAX_GIVEN_LENGTH,
         required=False,
         help_text="For example api.example.com. Only rate limits with a host need it.",
@@ -104,12 +104,6 @@ class MatchForm(forms.Form):
         except AmbiguousPath as error:
             raise ValidationError(f"This request would be denied (ambiguous_path): {error}") from error
         return path
-
-    def clean_host(self) -> str:
-        given: str = self.cleaned_data["host"]
-        if given and not normal_host(given):
-            raise ValidationError("Enter a valid host, for example api.example.com.")
-        return normal_host(given)
 
 
 class CopyForm(forms.Form):

@@ -14,11 +14,12 @@ from config.base.documents import InvalidDocument, Node, read_document
 from config.base.hosts import normal_host_pattern
 from ratelimits.matching import normal_pattern
 from ratelimits.models import PERIODS, RateLimit
+from ratelimits.services import COPIED_FIELDS
 from tiers.models import Tier, TierAccess
 
 HEADER = "# Tiers of Gatehouse: their key policy, access and rate limits. Apply it with manage.py apply_plans FILE.\n"
 TIER_FIELDS = ("description", "max_keys", "max_key_days")
-LIMIT_FIELDS = ("name", "host", "path", "method", "limit", "unit", "period", "window", "overall", "mode")
+LIMIT_FIELDS = ("name", *COPIED_FIELDS)
 # Without these, a rate limit isn't one.
 REQUIRED = ("path", "limit")
 NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
@@ -106,10 +107,10 @@ def read_plans(content: bytes) -> list[TierEntry]:
 
 def entries_of(document: Node) -> list[TierEntry]:
     """Raises Problems."""
-    return Reading(document).tiers
+    return PlanReader(document).tiers
 
 
-class Reading:
+class PlanReader:
     def __init__(self, document: Node) -> None:
         self.problems: list[InvalidDocument] = []
         root = self.mapping(document, {"tiers"}, required=("tiers",))
@@ -232,14 +233,9 @@ def read_bool(node: Node) -> bool:
 
 
 def read_permission(node: Node) -> Permission:
-    """“read /orders/* at api.example.com”."""
-    match read_text(node).split():
-        case [action, resource]:
-            permission = Permission(action, resource)
-        case [action, resource, "at", host]:
-            permission = Permission(action, resource, normal_host_pattern(host))
-        case _:
-            raise node.fault("Enter an action and a resource, for example read /orders/* at api.example.com.")
+    permission = Permission.parse(read_text(node))
+    if permission.host:
+        permission = permission._replace(host=normal_host_pattern(permission.host))
     if permission.action not in TierAccess.Action.values:
         raise node.fault("Choose read, create, update, delete or *.")
     validate_resource(permission.resource)

@@ -19,14 +19,14 @@ from tiers.models import Tier
 from tiers.services import replace_access
 
 
-class Result(NamedTuple):
+class AppliedPlans(NamedTuple):
     """differences: each as a line. kept: what isn't in the file, and wasn't deleted."""
 
     differences: list[str]
     kept: list[str]
 
 
-def apply_plans(content: bytes, author: Author | None, *, prune: bool = False, dry_run: bool = False) -> Result:
+def apply_plans(content: bytes, author: Author | None, *, prune: bool = False, dry_run: bool = False) -> AppliedPlans:
     """prune: delete what isn't in the file. author: None to leave no history.
 
     Raises InvalidDocument or Problems, and changes nothing.
@@ -41,9 +41,9 @@ def apply_entries(
     prune: bool = False,
     dry_run: bool = False,
     accept: Callable[[Sequence[str]], None] | None = None,
-) -> Result:
+) -> AppliedPlans:
     """accept: raises an error, which undoes everything, if these differences won't do. Raises Problems."""
-    plan = Application(entries, author, prune=prune)
+    plan = PlanWriter(entries, author, prune=prune)
     try:
         with transaction.atomic():
             plan.run()
@@ -53,10 +53,10 @@ def apply_entries(
     except IntegrityError as error:
         raise Problems([InvalidDocument(f"The database refused this file: {error}", 1)]) from None
     forget_rules()
-    return Result(plan.differences, plan.kept)
+    return AppliedPlans(plan.differences, plan.kept)
 
 
-class Application:
+class PlanWriter:
     def __init__(self, entries: Sequence[TierEntry], author: Author | None, *, prune: bool) -> None:
         self.entries, self.author, self.prune = entries, author, prune
         self.problems: list[InvalidDocument] = []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from config.base.documents import InvalidDocument, Node
-from config.base.importable import Columns, Importable, Problem
+from config.base.importable import Columns, Importable, RowProblem
 from config.base.tables import Row, Table, is_formula, plain_text
 from ratelimits.plans.files import LIMIT_FIELDS, TIER_FIELDS, Problems, TierEntry, entries_of
 
@@ -102,5 +102,5 @@ def mapping(values: dict[str, Node], line: int) -> Node:
     return Node(values, line, 1)
 
 
-def problems_of(error: Problems) -> list[Problem]:
-    return [Problem(found.line, found.place or "–", found.message) for found in error.found]
+def problems_of(error: Problems) -> list[RowProblem]:
+    return [RowProblem(found.line, found.place or "–", found.message) for found in error.found]

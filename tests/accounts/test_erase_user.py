@@ -26,9 +26,10 @@ from accounts.addresses import set_address
 from accounts.erasure import erase
 from accounts.models import User
 from config.base.history import CHANGE, Author
-from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, make_staff, messages, signed_in
+from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, messages, signed_in
 from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
+from tests.rows import make_staff
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 
@@ -257,7 +258,7 @@ def test_a_script_is_not_asked(alice):
 def test_the_command_finds_a_deleted_user_by_name_or_id(alice, bob):
     alice.delete()
     bob.delete()
-    command("alice", "--yes")
+    command("ALICE", "--yes")
     command(str(bob.pk), "--yes")
     assert User.objects.filter(erased_at__isnull=False).count() == 2
 

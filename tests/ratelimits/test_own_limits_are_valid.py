@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from config.base.periods import MAX_PERIOD
-from ratelimits.advice import METHODS
+from ratelimits.advice import COUNTED_METHODS
 from ratelimits.budgets import WEEK
 from ratelimits.models import MAX_AMOUNT, MAX_LIMIT, RateLimit
 from ratelimits.services import copy_limits
@@ -126,7 +126,7 @@ def test_windows_that_have_their_own_period_store_it(alice):
 
 
 def test_an_overall_limit_applies_although_others_are_more_specific(free):
-    for method in METHODS:
+    for method in COUNTED_METHODS:
         make_limit(free, "/orders", method=method)
     RateLimit(tier=free, path="/orders", limit=5, overall=True).full_clean()
     assert "path" in errors_of(RateLimit(tier=free, path="/orders", limit=5))

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--yes", action="store_true", help="Don't ask for confirmation.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user = find_user(options["username"])
+        user = find_even_if_deleted(options["username"])
         if user.erased_at is not None:
             self.stdout.write(f"User {user.pk} is already erased.")
             return
@@ -47,11 +47,10 @@ def is_confirmed(user: User) -> bool:
     return input(f"Type {user.username} to permanently erase user {user.pk}: ") == user.username
 
 
-def find_user(name: str) -> User:
+def find_even_if_deleted(name: str) -> User:
     """The live user with this username, else the only deleted one, else the user with this id. Raises CommandError."""
-    users: list[User] = list(User.objects.live().filter(username=name)) or list(
-        User.objects.deleted().filter(username=name)
-    )
+    named = User.objects.filter(username=name.casefold())
+    users: list[User] = list(named.live()) or list(named.deleted())
     if not users and name.isascii() and name.isdigit():
         users = list(User.objects.filter(pk=int(name)))
     if not users:

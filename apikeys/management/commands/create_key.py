@@ -77,7 +77,7 @@ class Command(BaseCommand):
 
 
 def read_permissions(allowed: list[str] | None, host: str) -> list[Permission]:
-    permissions = [read_permission(text) for text in allowed] if allowed else [EVERYTHING]
+    permissions = [Permission.parse(text) for text in allowed] if allowed else [EVERYTHING]
     return [permission if permission.host else permission._replace(host=host) for permission in permissions]
 
 
@@ -88,16 +88,6 @@ def read_limit(limit: int | None, period: int | None, window: str | None) -> dic
         return {}
     values = {"rate_limit": limit, "rate_period": DEFAULT_PERIOD if period is None else period}
     return values | ({"rate_window": window} if window else {})
-
-
-def read_permission(text: str) -> Permission:
-    match text.split():
-        case [action, resource]:
-            return Permission(action, resource)
-        case [action, resource, "at", host]:
-            return Permission(action, resource, host)
-        case _:
-            raise CommandError('--allow needs an action and a resource, for example --allow "read /orders/*".')
 
 
 def limit_in_words(key: APIKey) -> str | None:

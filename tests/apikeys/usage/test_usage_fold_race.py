@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from apikeys.models import KeyUsage, TouchedHour
 from apikeys.usage import rollups
-from apikeys.usage.analytics import Scope, TimeRange, totals
+from apikeys.usage.analytics import TimeRange, UsageScope, totals
 from tests.apikeys.usage.usage_makers import event, make_key
 
 HOUR = timedelta(hours=1)
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 def tokens():
     today = timezone.now().date()
-    return totals(Scope(), TimeRange.of_days(today - timedelta(days=2), today)).tokens
+    return totals(UsageScope(), TimeRange.of_days(today - timedelta(days=2), today)).tokens
 
 
 @pytest.mark.django_db(transaction=True)

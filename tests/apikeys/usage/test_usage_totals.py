@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
 from apikeys.usage import rollups
-from apikeys.usage.analytics import Scope, Sums, TimeRange, add_up, daily_requests, sums_by, totals
+from apikeys.usage.analytics import Sums, TimeRange, UsageScope, add_up, daily_requests, sums_by, totals
 from config.base.models import uuid7
 from tests.apikeys.usage.usage_makers import event, make_key
 
@@ -63,7 +63,7 @@ GROUPS = (
 
 
 def assert_totals_are_those_of_the_ledger(scope=None, several=GROUPS, **filters):
-    scope = scope or Scope()
+    scope = scope or UsageScope()
     rows = list(KeyUsage.objects.filter(created_at__range=last_days(), **filters))
     assert totals(scope, last_days()) == counted(rows)
     for groups in several:
@@ -73,8 +73,8 @@ def assert_totals_are_those_of_the_ledger(scope=None, several=GROUPS, **filters)
 
 
 def test_nothing_happened_nothing_is_counted(db):
-    assert totals(Scope(), last_days()) == Sums()
-    assert sums_by(("day",), Scope(), last_days()) == []
+    assert totals(UsageScope(), last_days()) == Sums()
+    assert sums_by(("day",), UsageScope(), last_days()) == []
     assert rollups.fold() == 0
 
 
@@ -107,7 +107,7 @@ def test_a_late_report_counts_at_once_and_after_the_next_fold(alice):
     row = event(key, 5 * HOURS)
     rollups.fold()
     KeyUsage.objects.filter(pk=row.pk).update(status_code=500, response_time_ms=120, tokens_used=9)
-    assert totals(Scope(), last_days()).errors == 1
+    assert totals(UsageScope(), last_days()).errors == 1
     assert_totals_are_those_of_the_ledger()
     assert rollups.fold() == 1
     assert not TouchedHour.objects.exists()
@@ -126,7 +126,7 @@ def test_a_back_dated_event_counts_at_once(alice):
     rollups.fold()
     event(key, 30 * HOURS)
     event(key, 5 * HOURS)
-    assert totals(Scope(), last_days()).requests == 3
+    assert totals(UsageScope(), last_days()).requests == 3
     assert_totals_are_those_of_the_ledger()
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
@@ -138,7 +138,7 @@ def test_a_removed_event_no_longer_counts(alice):
     event(key, 5 * HOURS)
     rollups.fold()
     row.delete()
-    assert totals(Scope(), last_days()).requests == 1
+    assert totals(UsageScope(), last_days()).requests == 1
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
 
@@ -170,7 +170,7 @@ def test_a_key_that_is_purged_takes_its_sums_along(alice, bob):
     event(other, 5 * HOURS)
     rollups.fold()
     key.hard_delete()
-    assert totals(Scope(), last_days()).requests == 1
+    assert totals(UsageScope(), last_days()).requests == 1
     rollups.fold()
     assert_totals_are_those_of_the_ledger()
 
@@ -179,12 +179,12 @@ def test_pruned_events_keep_their_totals(alice):
     key = make_key(alice)
     for hours in (30, 29, 2):
         event(key, hours * HOURS, tokens_used=5)
-    before = totals(Scope(), last_days())
+    before = totals(UsageScope(), last_days())
     assert rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS)) == 2
     assert KeyUsage.objects.count() == 1
-    assert totals(Scope(), last_days()) == before
+    assert totals(UsageScope(), last_days()) == before
     rollups.fold()
-    assert totals(Scope(), last_days()) == before
+    assert totals(UsageScope(), last_days()) == before
     assert not TouchedHour.objects.exists()
 
 
@@ -193,7 +193,7 @@ def test_pruning_without_totals_removes_the_sums_too(alice):
     event(key, 30 * HOURS)
     event(key, 2 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), keep_totals=False)
-    assert totals(Scope(), last_days()).requests == 1
+    assert totals(UsageScope(), last_days()).requests == 1
     assert EndpointHour.objects.filter(hour__lt=NOW() - 20 * HOURS).count() == 0
 
 
@@ -203,7 +203,7 @@ def test_an_event_back_dated_into_a_pruned_time_does_not_undo_its_totals(alice):
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
     event(key, 30 * HOURS)
     rollups.fold()
-    assert totals(Scope(), last_days()).requests == 1
+    assert totals(UsageScope(), last_days()).requests == 1
 
 
 def test_pruning_again_earlier_does_not_move_the_mark_back(alice):
@@ -228,14 +228,14 @@ def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
         for number in range(count):
             event(key, (5 + number) * HOURS, endpoint=endpoint)
     for _ in range(2):
-        assert totals(Scope(user_id=alice.pk), last_days()).requests == 7
-        assert totals(Scope(keys=(mine.pk,)), last_days()).requests == 3
-        assert totals(Scope(keys=()), last_days()) == Sums()
-        assert totals(Scope(tier_id=free.pk), last_days()).requests == 12
-        assert totals(Scope(tier_id=free.pk + 1), last_days()).requests == 0
-        assert totals(Scope(endpoint="/a"), last_days()).requests == 8
-        assert dict(sums_by(("key",), Scope(endpoint="/a"), last_days()))[(foreign.pk,)].requests == 5
-        assert_totals_are_those_of_the_ledger(Scope(user_id=alice.pk), user=alice)
+        assert totals(UsageScope(user_id=alice.pk), last_days()).requests == 7
+        assert totals(UsageScope(keys=(mine.pk,)), last_days()).requests == 3
+        assert totals(UsageScope(keys=()), last_days()) == Sums()
+        assert totals(UsageScope(tier_id=free.pk), last_days()).requests == 12
+        assert totals(UsageScope(tier_id=free.pk + 1), last_days()).requests == 0
+        assert totals(UsageScope(endpoint="/a"), last_days()).requests == 8
+        assert dict(sums_by(("key",), UsageScope(endpoint="/a"), last_days()))[(foreign.pk,)].requests == 5
+        assert_totals_are_those_of_the_ledger(UsageScope(user_id=alice.pk), user=alice)
         rollups.fold()
 
 
@@ -249,8 +249,8 @@ def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_range(alice)
     ]
     KeyUsage.objects.bulk_create(rows)
     for _ in range(2):
-        assert totals(Scope(), last_days())[:1] == (250,)
-        assert totals(Scope(), last_days()).cost == 750
+        assert totals(UsageScope(), last_days())[:1] == (250,)
+        assert totals(UsageScope(), last_days()).cost == 750
         rollups.fold()
 
 
@@ -260,7 +260,7 @@ def test_the_busiest_endpoints_come_first(alice):
         for number in range(count):
             event(key, number * 2 * HOURS, endpoint=endpoint)
     rollups.fold()
-    top = sums_by(("endpoint",), Scope(), last_days(), limit=2)
+    top = sums_by(("endpoint",), UsageScope(), last_days(), limit=2)
     assert [(group[0], sums.requests) for group, sums in top] == [("/busy", 5), ("/some", 3)]
 
 
@@ -268,7 +268,7 @@ def test_averages_are_over_the_reported_times_only(alice):
     key = make_key(alice)
     for milliseconds in (10, 30, None):
         event(key, 3 * HOURS, response_time_ms=milliseconds)
-    sums = totals(Scope(), last_days())
+    sums = totals(UsageScope(), last_days())
     assert (sums.ms_average, sums.ms_max, sums.allowed) == (20, 30, 3)
     assert Sums().ms_average is None
 
@@ -307,7 +307,7 @@ def test_absurd_reports_do_not_break_the_totals(alice):
     for _ in range(3):
         event(key, 5 * HOURS, tokens_used=2**63 - 1, cost_microcents=2**63 - 1)
     for _ in range(2):
-        assert totals(Scope(), last_days()).tokens == 3 * rollups.MAX_PER_EVENT
+        assert totals(UsageScope(), last_days()).tokens == 3 * rollups.MAX_PER_EVENT
         rollups.fold()
 
 

@@ -283,7 +283,7 @@ BAD = [
     (f"tiers: [{{name: {'x' * 51}}}]", "name", "at most 50 characters"),
     ("tiers: [{description: a}]", "tiers[0]", "“name” is missing."),
     ("tiers: [{name: free}, {name: free}]", "tiers[1].name", "“free” is given twice, first on line 1."),
-    ("tiers: [{name: free, access: [read]}]", "access[0]", "Enter an action and a resource"),
+    ("tiers: [{name: free, access: [read]}]", "access[0]", "“read” isn't an action and a resource"),
     ("tiers: [{name: free, access: [fly /a]}]", "access[0]", "Choose read, create, update, delete or *."),
     ("tiers: [{name: free, access: [read /a*]}]", "access[0]", "Use * only as the last segment"),
     ("tiers: [{name: free, access: ['read /a at b.example:1']}]", "access[0]", "Remove the port."),
