@@ -120,8 +120,12 @@ class Bench:
     def pages(self):
         days = f"first={self.start:%Y-%m-%d}&last={self.end - timedelta(days=1):%Y-%m-%d}"
         return {
+            "overview": "/admin/",
+            "page of a user": f"/users/{self.user.pk}/",
+            "page of a key": f"/admin/apikeys/apikey/{self.keys[0]}/change/",
             "usage page, the month": f"/admin/usage/?{days}",
             "usage page, one key": f"/admin/usage/?{days}&key={self.keys[0]}",
+            "own usage page, the month": f"/account/usage/?{days}",
             "request log": "/admin/usage/requests/",
             "request log, one user": "/admin/usage/requests/?user=bench",
             "request log, one key": f"/admin/usage/requests/?key={self.keys[0]}",

@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from apikeys.apps import create_partitions
@@ -248,6 +248,31 @@ def test_a_month_is_not_dropped_while_somebody_reads_and_others_go_on(key):
             partitions.patiently(partitions.detach, last, last.end)
         event(key)
     assert last.name in names()
+
+
+LOCKED = """
+SELECT DISTINCT relation::regclass::text FROM pg_locks JOIN pg_class c ON c.oid = relation
+WHERE pid = pg_backend_pid() AND mode <> 'AccessShareLock' AND relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_removing_the_files_of_a_month_locks_no_other_table(transactional_db):
+    """It may take seconds. With a foreign key, for example, users and keys would be locked too."""
+    last = partitions.partitions()[-1]
+    partitions.patiently(partitions.detach, last, last.end)
+    try:
+        with transaction.atomic():
+            detached = last.name.replace("key_usage", "key_usage_dropped")
+            execute(f"LOCK TABLE {detached}")  # its name is gone once it's dropped
+            locked = execute(LOCKED)
+            partitions.drop_detached()
+            assert execute("SELECT to_regclass(%s)", detached) == [(None,)]
+            assert [name for (name,) in execute(LOCKED)] == []
+        assert locked == [(detached,)]
+    finally:
+        partitions.create_ahead()
+    assert names()[-1] == last.name
 
 
 def test_the_command_says_why_a_month_was_not_dropped(months, monkeypatch):
