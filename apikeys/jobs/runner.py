@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from io import StringIO
 
 from django.core.management import call_command
@@ -42,9 +43,19 @@ def node() -> str:
     return f"{socket.gethostname()[:80]}, process {os.getpid()}"
 
 
+def clock() -> datetime:
+    """The database's. A node whose own is wrong would otherwise take a running job over, or leave a job undone."""
+    if connection.vendor == "sqlite":
+        return timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return now  # type: ignore[no-any-return]
+
+
 def claim(job: Scheduled) -> bool:
     """Whether this process may run the job now: one conditional update, so that only one process may."""
-    now = timezone.now()
+    now = clock()
     is_free = Q(leased_until=None) | Q(leased_until__lte=now)
     is_due = Q() if job.is_wanted() else Q(next_at__lte=now)
     due = Job.objects.filter(is_free, is_due, name=job.name)
@@ -70,7 +81,7 @@ def run(job: Scheduled) -> Job:
 
 
 def finish(job: Scheduled, output: str, *, is_ok: bool) -> None:
-    now = timezone.now()
+    now = clock()
     row = Job.objects.get(name=job.name)
     values = {
         "is_ok": is_ok,
@@ -99,7 +110,7 @@ def prolong(job: Scheduled, over: threading.Event, every: float = RENEW_SECONDS)
     """In a thread of its own, until `over`."""
     while not over.wait(every):
         try:
-            Job.objects.filter(name=job.name, runner=node()).update(leased_until=timezone.now() + LEASE)
+            Job.objects.filter(name=job.name, runner=node()).update(leased_until=clock() + LEASE)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The lease of %s could not be prolonged: %s", job.name, error)
         finally:
@@ -108,6 +119,6 @@ def prolong(job: Scheduled, over: threading.Event, every: float = RENEW_SECONDS)
 
 def run_soon(name: str) -> bool:
     """Make the job due now. False if it already is, or runs."""
-    now = timezone.now()
+    now = clock()
     waiting = Job.objects.filter(Q(leased_until=None) | Q(leased_until__lte=now), name=name, next_at__gt=now)
     return waiting.update(next_at=now) == 1

@@ -123,6 +123,22 @@ def test_a_job_of_a_process_that_died_is_taken_over_when_its_lease_ends():
     assert runner.claim(HOURLY)
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no clock but the machine's")
+@pytest.mark.parametrize("wrong_by", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_node_whose_clock_is_wrong_neither_takes_jobs_over_nor_holds_them(monkeypatch, wrong_by):
+    runner.create_missing()
+    assert runner.claim(HOURLY)
+    right = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: right + wrong_by)
+    Job.objects.update(next_at=right)
+    assert not runner.claim(HOURLY)
+    Job.objects.update(leased_until=right)
+    assert runner.claim(HOURLY)
+    claimed = Job.objects.get(name="fold_usage")
+    assert abs(claimed.began_at - right) < timedelta(minutes=30)
+    assert abs(claimed.leased_until - right) < timedelta(minutes=30)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_long_job_keeps_its_lease():
     runner.create_missing()
