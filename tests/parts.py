@@ -12,7 +12,8 @@ import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
-ONCE = {"browser", "gateway"}
+UNMEASURED = {"browser", "gateway"}
+ONCE = UNMEASURED | {"once"}
 
 
 def pytest_addoption(parser):
@@ -59,7 +60,7 @@ def measuring(config):
 
 def is_measured(item):
     marks = marks_of(item)
-    return not marks & ONCE and (connection.vendor == "sqlite" or "postgresql" in marks or commits(item))
+    return not marks & UNMEASURED and (connection.vendor == "sqlite" or "postgresql" in marks or commits(item))
 
 
 def marks_of(item):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import connection
 
 from accounts.management.groups import create_groups
 from tests.accounts.people import make_event, signed_in
@@ -14,6 +15,8 @@ from tests.rows import make_key, make_limit
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_formsets")]
 
 TAMPERED = ("", "-1", "9" * 30, "1e309", "\0", "é💥", "x" * 5000)
+# What a form refuses, it refuses on both databases. These are the values that the databases themselves treat differently.
+HARD_TO_STORE = ("9" * 30, "1e309", "\0", "x" * 5000)
 SEARCH = "/admin/search/"
 STAFF_PAGES = (
     SEARCH, "/users/", "/users/add/", "/users/import/", "/users/{alice}/", "/users/{alice}/edit/", "/users/{alice}/tier/",
@@ -52,11 +55,13 @@ def is_worth_tampering(name):
 
 
 def tampered_with(form):
-    """The form's data, for each field in turn with another value and without the field."""
+    """The form's data, for each field in turn with another value, and on SQLite without the field."""
+    on_sqlite = connection.vendor == "sqlite"
     for name in filter(is_worth_tampering, form.fields):
-        for value in TAMPERED:
+        for value in TAMPERED if on_sqlite else HARD_TO_STORE:
             yield name, {**form.sent, name: value}
-        yield name, {key: value for key, value in form.sent.items() if key != name}
+        if on_sqlite:
+            yield name, {key: value for key, value in form.sent.items() if key != name}
 
 
 def send(client, form, data):

@@ -26,19 +26,26 @@ def pages(world):  # noqa: F811
     return {path: answer.content.decode() for path, answer in html.items()}
 
 
-def test_no_label_ends_with_a_colon_and_each_title_with_the_name_of_the_product(pages):
+def test_pages_are_alike(pages):
+    # Pages are only rendered once for all of these: that takes seconds.
     assert len(pages) > 60
+    no_label_ends_with_a_colon_and_each_title_with_the_name_of_the_product(pages)
+    crumbs_begin_at_the_overview_or_at_the_own_account(pages)
+    the_history_is_called_so_everywhere_on_its_pages(pages)
+
+
+def no_label_ends_with_a_colon_and_each_title_with_the_name_of_the_product(pages):
     assert [path for path, page in pages.items() if re.search(r":\s*</(label|legend)>", page)] == []
     assert [path for path, page in pages.items() if page.count(" · Gatehouse</title>") != 1] == []
 
 
-def test_crumbs_begin_at_the_overview_or_at_the_own_account(pages):
+def crumbs_begin_at_the_overview_or_at_the_own_account(pages):
     with_crumbs = {path: page for path, page in pages.items() if 'class="breadcrumbs"' in page}
     assert len(with_crumbs) > 50
     assert [path for path, page in with_crumbs.items() if not CRUMBS.search(page)] == []
 
 
-def test_the_history_is_called_so_everywhere_on_its_pages(pages):
+def the_history_is_called_so_everywhere_on_its_pages(pages):
     for path, page in pages.items():
         if path.startswith("/admin/admin/logentry/"):
             assert "History" in page

@@ -98,6 +98,7 @@ def test_no_username_lets_a_line_be_forged(client, db, logged):
     assert starts_a_line(logged) == []
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_no_log_of_the_server_has_a_forged_line(tmp_path):
     with gatehouse(tmp_path, checked=True, **SETTINGS) as server:

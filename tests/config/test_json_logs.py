@@ -57,6 +57,7 @@ def test_errors_and_stacks_are_in_the_object_and_secrets_nowhere():
     assert entry["stack"] == "Stack gate_A1b2C3…"
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_every_line_of_a_server_is_json_and_a_response_names_its_lines(tmp_path):
     with gatehouse(tmp_path, **SETTINGS | {"LOG_FORMAT": "json", "DEBUG": "true"}) as server:

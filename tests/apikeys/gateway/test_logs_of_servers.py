@@ -23,6 +23,7 @@ SETTINGS = {
 GATEWAY = {"X-Gateway-Secret": SETTINGS["GATEWAY_SECRET"]}
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_server_logs_have_no_secret_and_long_credentials_are_denied_by_us(tmp_path):
     secret = make_key(make_user("alice")).secret

@@ -15,7 +15,7 @@ from apikeys.models import KeyUsage
 from tests.apikeys.gateway.servers import call, gatehouse
 from tests.rows import make_key
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

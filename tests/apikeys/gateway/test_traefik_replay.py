@@ -14,7 +14,7 @@ from apikeys.tools.gateway_setup import Addresses, configuration
 from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.servers import gatehouse
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True)]
 
 # What Traefik 3 sends for `POST https://api.example.com/orders/7?page=2` with our configuration: a GET without a body, with
 # the client's headers in authRequestHeaders and the X-Forwarded headers that ForwardAuth sets.
