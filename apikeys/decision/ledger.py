@@ -110,7 +110,7 @@ def entry(
         storable(method)[:MAX_METHOD_LENGTH],
         plain_address(address) or None,
         masked(storable(user_agent))[:MAX_USER_AGENT_LENGTH],
-        host,
+        masked(host),
     )
 
 

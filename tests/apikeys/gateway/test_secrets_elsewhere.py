@@ -104,6 +104,15 @@ def test_the_ledger_keeps_no_secret(verify, key, staff_client):
         assert SECRET[12:] not in text
 
 
+@pytest.mark.parametrize("host", [SECRET, f"{SECRET}.example.com", f"pre{SECRET}.example.com:8443"])
+def test_the_ledger_keeps_no_secret_of_a_host(verify, key, host):
+    # In lower case: the checksum leaves only a few ways to spell the letters.
+    verify(key=key.secret, method="GET", path="/orders", host=host)
+    stored = KeyUsage.objects.get().host
+    assert SHOWN.lower() in stored
+    assert SECRET[12:].lower() not in stored
+
+
 def test_a_report_keeps_no_secret(client, key):
     event = make_usage(key)
     report = {
