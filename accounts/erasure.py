@@ -24,7 +24,7 @@ from accounts.services import validate_superuser_remains
 from config.base.history import DELETION, Author
 
 ERASED = "(erased)"
-# By the names that the history has for them.
+# The verbose names, which the history uses.
 PERSONAL_FIELDS = frozenset(
     str(field.verbose_name)
     for field in User._meta.concrete_fields
@@ -155,7 +155,7 @@ def scrub_value(value: Any, names: Collection[str]) -> Any:
 
 
 def purgeable(users: UserQuerySet) -> UserQuerySet:
-    """Without the erased users who have to stay because the history has entries of theirs."""
+    """Deleted users, except erased ones who must be kept because the history has entries by them."""
     own_entries = LogEntry.objects.filter(user=models.OuterRef("pk"))
     return users.exclude(models.Q(models.Exists(own_entries), erased_at__isnull=False))
 

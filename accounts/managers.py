@@ -44,7 +44,7 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
         return self.filter(is_staff=False, is_superuser=False)
 
     def changeable_by(self, actor: Any) -> UserQuerySet:
-        """As `accounts.rights.may_change` decides for one user."""
+        """The users for whom `accounts.rights.may_change` is true."""
         return self if actor.is_superuser else self.ordinary()
 
     def matching(self, text: str) -> UserQuerySet:
@@ -118,7 +118,7 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
     # --- Writes
 
     def update(self, **values: Any) -> int:
-        """As Django's. Suspending users, or a new session epoch, also drops the addresses they want to change to.
+        """Like Django's. Suspending users, or a new session epoch, also drops their pending email addresses.
 
         An attacker may have asked for that change.
         """

@@ -200,7 +200,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return self.is_staff or self.is_superuser
 
     def restore(self, using: str | None = None) -> None:
-        """As `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs is deleted."""
+        """Like `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs is deleted."""
         if self.erased_at is not None:
             raise ValidationError("An erased user can't be restored.", code="restore_erased")
         with transaction.atomic(using=using):
@@ -228,7 +228,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         self._password_is_new = self.pk is not None
 
     def save(self, **options: Any) -> None:
-        """As Django's, but a new password and a suspension end all sessions and reset links."""
+        """Like Django's, but a new password and a suspension end all sessions and reset links."""
         suspends = not self._state.adding and not self.is_active
         super().save(**options)
         if self._password_is_new or (suspends and "is_active" in (options.get("update_fields") or {"is_active"})):
@@ -240,7 +240,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
         return super()._fields_of_a_full_save() - {"session_epoch"}
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        # As Django's, with the epoch: it ends sessions without a new password.
+        # Like Django's, with the epoch: it ends sessions without a new password.
         salt = "accounts.models.User.get_session_auth_hash"
         return salted_hmac(salt, f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256").hexdigest()
 
@@ -305,7 +305,7 @@ class BulkChange(TimestampedModel):
     author = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     address = models.GenericIPAddressField(null=True)
     action = models.CharField(max_length=30)
-    # Of the action “tier”; None: no tier. Not a foreign key: a tier that's gone must not turn into “no tier”.
+    # For the action “tier”; None: no tier. Not a foreign key, so that a purged tier doesn't turn into “no tier”.
     tier_id = models.BigIntegerField(null=True)
     title = models.CharField(max_length=200)
     total = models.PositiveIntegerField()

@@ -41,7 +41,7 @@ def shortest(network: Network) -> Any:
 
 
 def normalize_networks(entries: Any) -> list[str]:
-    """Without duplicates. Raises ValidationError with one message per invalid entry."""
+    """Normalize the entries and remove duplicates. Raises ValidationError with one message per invalid entry."""
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise ValidationError("The allowed addresses must be a list of strings.", code="invalid_networks")
     if len(entries) > MAX_NETWORKS:

@@ -204,7 +204,7 @@ def make_store(name: str) -> Store:
 
 
 def durable_store(timeout: float, name: str = "") -> DurableStore:
-    """By its name, or else that of the database."""
+    """The store with this name, or else that of the database."""
     if (name or connections[DEFAULT_DB_ALIAS].vendor) == "postgresql":
         return PostgreSQLStore(timeout=timeout)
     return SQLiteStore(settings.VAR_DIR / "rate-limits.sqlite3", timeout=timeout)

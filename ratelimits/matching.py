@@ -137,7 +137,7 @@ def pattern_matches(pattern: str, path: str) -> bool:
     )
 
 
-# Of patterns that match the same request, the one with the lowest rank wins.
+# If several patterns match a request, the one with the lowest rank wins.
 Rank = tuple[tuple[int, ...], bool, int]
 
 
@@ -187,7 +187,7 @@ class PatternTrie(Generic[T]):
 
     def __init__(self) -> None:
         self.root: TrieNode[T] = TrieNode()
-        # Of its patterns, the most specific first.
+        # The most specific patterns first.
         self.hosts: list[str] = []
 
     def add(self, pattern: str, value: T, method: str = "", host: str = "") -> None:

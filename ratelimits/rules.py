@@ -111,7 +111,7 @@ def own_rules_of(user_id: int) -> Rules:
 
 
 def own_rules_of_users(user_ids: Collection[int]) -> dict[int, Rules]:
-    """Of those that have any."""
+    """Only includes users who have any."""
     rows: dict[int, list[Any]] = {}
     limits = RateLimit.objects.effective().filter(user__in=user_ids).order_by("period", "pk")
     for user_id, *row in limits.values_list("user_id", *COLUMNS):

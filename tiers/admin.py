@@ -112,7 +112,7 @@ class TierAdmin(SoftDeleteAdmin):
     row_actions = (DeleteTier(), RestoreTier())
     fieldsets = (
         (None, {"fields": ("name", "description")}),
-        ("Keys of users on this tier", {"fields": (("max_keys", "max_key_days"),)}),
+        ("Key policy", {"fields": (("max_keys", "max_key_days"),)}),
     )
     list_display = ("name", "users", "limits", "description", "created")
     list_filter = (("created_at", admin.DateFieldListFilter),)

@@ -65,7 +65,7 @@ class Applicable(NamedTuple):
 
 
 def applicable_limits(users: Sequence[User], **only: Any) -> Iterator[Applicable]:
-    """In the order of `users`."""
+    """The limits that apply to each user, in the order of `users`."""
     tiers = [user.effective_tier for user in users]
     owners = Q(user__in=users) | Q(tier__in={tier for tier in tiers if tier is not None})
     by_owner: dict[tuple[int | None, int | None], list[RateLimit]] = defaultdict(list)

@@ -24,7 +24,7 @@ from config.base.http import local_url
 from config.base.views import retry_on_conflict
 
 MAX_COLUMNS = 50
-# Of one person and list.
+# Per person and list.
 MAX_VIEWS = 30
 NAME = re.compile(r"[a-z0-9_]{1,50}")
 
@@ -125,7 +125,7 @@ def view_list(request: HttpRequest) -> HttpResponse:
     defaults = set(user.list_settings.values_list("default_view_id", flat=True))
     shown = [(PAGES.get(view.page, view.page), view, view.pk in defaults) for view in visible_views(user)]
     rows = sorted(shown, key=lambda row: (row[0], row[1].name))
-    return render(request, "accounts/profile/views.html", {"title": "Views of lists", "rows": rows})
+    return render(request, "accounts/profile/views.html", {"title": "Saved views", "rows": rows})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -180,5 +180,5 @@ class DeleteViewView(ActionView):
 
 
 def back_to_list(request: HttpRequest, page: str) -> HttpResponseRedirect:
-    """To where the person came from, or to the list."""
+    """Redirect to where the person came from, or to the list."""
     return HttpResponseRedirect(local_url(request, request.POST.get("next", ""), reverse(page)))

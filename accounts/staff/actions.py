@@ -30,7 +30,7 @@ def with_limits(tiers: Any) -> Any:
 
 
 def limits_of(tier: Any) -> str:
-    """Of one of `with_limits`, or None: “GET /orders/* 100 per minute, everything else 60 per minute”."""
+    """“GET /orders/* 100 per minute, everything else 60 per minute”. tier: from `with_limits`, or None."""
     limits = tier.live_limits if tier is not None else []
     words = [f"{limit.requests} {limit.in_words}" for limit in limits[:MAX_LIMITS]]
     more = [f"{len(limits) - MAX_LIMITS} more"] if len(limits) > MAX_LIMITS else []

@@ -30,7 +30,6 @@ class Used(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Of a badge."""
         return "danger" if self.state.remaining == 0 else "warn" if self.percent >= NEAR else "muted"
 
     @property
@@ -40,7 +39,7 @@ class Used(NamedTuple):
 
 
 def tightest(users: Iterable[User]) -> dict[int, Used]:
-    """By user, the enforced limit of which the most is used. Nobody is in it while the store is unavailable."""
+    """The enforced limit that each user has used most. Empty while the store is unavailable."""
     found: dict[int, Used] = {}
     for used in used_limits(users):
         if used.user.pk not in found or used.percent > found[used.user.pk].percent:

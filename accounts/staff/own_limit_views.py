@@ -89,7 +89,7 @@ def limit_page(request: HttpRequest, user: User, form: forms.ModelForm[RateLimit
 
 
 def record(author: Author, limit: RateLimit, flag: int, verb: str, changes: Sequence[Change] = ()) -> None:
-    """In the history of the limit and, in a sentence, in that of the user."""
+    """Write to the history of the limit and, as a sentence, to that of the user."""
     author.record(limit, flag, changes=changes)
     author.record(
         cast("User", limit.user), CHANGE, note=f"Rate limit “{limit}” {verb}: {limit.requests}, {limit.in_words}."

@@ -39,7 +39,7 @@ from tiers.models import Tier
 MAX_CHANGES = 50
 MAX_EVENTS = 10
 MAX_KEYS = 50
-# Of those that go on, above the list.
+# The most bulk changes in progress to show above the list.
 MAX_BULK_CHANGES = 3
 COLUMNS = {
     "name": "Name",
@@ -93,13 +93,13 @@ def rows_of(users: Any) -> list[User]:
 
 
 def with_usage(users: list[User]) -> list[tuple[User, Used | None]]:
-    """With the rate limit of which they have used the most."""
+    """Each user with the rate limit that they have used most."""
     found = tightest(users)
     return [(user, found.get(user.pk)) for user in users]
 
 
 def heading(request: HttpRequest, sort: str, column: Column) -> dict[str, Any]:
-    """With a link for each way to sort by it."""
+    """A column heading with links to sort by it."""
     names = {column.name: column.label} if column.name in SORTS else {}
     if column.name == "name":
         names["username"] = "Username"

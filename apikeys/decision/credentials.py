@@ -62,5 +62,5 @@ def contains_key(target: str) -> bool:
 
 
 def is_key_parameter(name: str) -> bool:
-    """Also a nested one, as in `auth[api_key]`."""
+    """Includes nested names such as `auth[api_key]`."""
     return name.strip().rpartition("[")[2].removesuffix("]").strip().lower() in KEY_PARAMETERS

@@ -72,7 +72,7 @@ def decide(facts: Facts) -> Verdict:
 
 
 def decide_many(asked: Sequence[Facts]) -> list[Verdict]:
-    """As `decide`, for all of `asked` at once, charged in their order. Doesn't raise: see Verdict.error."""
+    """Like `decide`, for all of `asked` together, charged in order. Doesn't raise: see Verdict.error."""
     verdicts = decide_at_once(asked)
     for number, (facts, verdict) in enumerate(zip(asked, verdicts, strict=True)):
         if may_be_imported(facts, verdict):
@@ -94,7 +94,7 @@ def decide_imported(facts: Facts, verdict: Verdict) -> Verdict:
 
 
 def decide_at_once(asked: Sequence[Facts]) -> list[Verdict]:
-    """As `decide_many`, but imported keys whose hash is slow to check are unknown.
+    """Like `decide_many`, but imported keys whose hash is slow to check are unknown.
 
     If one of them makes a statement fail, they're decided one by one, so that it fails alone.
     """

@@ -131,7 +131,7 @@ def rehash_imported(imported: ImportedKey, secret: str) -> bool:
 
 
 def take_over_and_release(secret: str) -> bool:
-    """As `take_over`, in a thread of its own."""
+    """Run `take_over` in a thread, and release its connection."""
     try:
         return take_over(secret)
     finally:

@@ -145,7 +145,7 @@ def settle(lines: Sequence[LedgerLine]) -> list[Outcome | Exception | None]:
 
 
 def settle_at_once(lines: Sequence[LedgerLine]) -> list[Outcome | Exception | None] | None:
-    """As `settle`, where counters and ledger share a PostgreSQL: one call, which frees the counters before it writes.
+    """Like `settle`, if counters and ledger share a PostgreSQL: one call, which releases the counters before it writes.
 
     None, with nothing counted and nothing written, where they don't.
     """

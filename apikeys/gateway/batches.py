@@ -24,7 +24,7 @@ BATCHES_AT_ONCE = 1
 LARGEST_BATCH = 128
 # With more, requests would wait longer than any gateway does.
 MOST_WAITING = 2_000
-# Of imported keys whose hash is slow to check, one at a time in a thread of its own.
+# For imported keys whose hash is slow to check, one at a time in a separate thread.
 MOST_SLOW_HASHES_WAITING = 8
 
 
@@ -113,7 +113,7 @@ class BatchQueue:
         return batch
 
     def _decide(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket]) -> None:
-        """In the thread."""
+        """Runs in the thread."""
         verdicts = decide_at_once([ticket.facts for ticket in batch])
         try:
             observe(batch, verdicts)

@@ -25,7 +25,7 @@ class Payer(NamedTuple):
 
 
 def charge_limits(reported: Iterable[tuple[KeyUsage, Mapping[str, Any]]]) -> None:
-    """In the caller's transaction."""
+    """Runs in the caller's transaction."""
     figures = [(event, report) for event, report in reported if any(report.get(field) for field in FIELDS.values())]
     if not figures:
         return

@@ -43,7 +43,7 @@ class Question(NamedTuple):
 
 
 class OriginalRequest(NamedTuple):
-    """As the gateway describes it; empty where it says nothing."""
+    """The request as the gateway describes it. What it doesn't say is empty."""
 
     method: str
     uri: str

@@ -17,7 +17,7 @@ class InvalidInput(ValueError):
     """The message says what is wrong and where. It never repeats the input, which may contain a secret."""
 
     status = 400
-    # Of the status, as a problem without a type of its own must have (RFC 9457, section 4.2.1).
+    # A problem without its own type must have the title of its status (RFC 9457, section 4.2.1).
     title = "Bad request"
 
 

@@ -107,7 +107,7 @@ def prolonged_lease(job: Scheduled) -> Iterator[None]:
 
 
 def prolong(job: Scheduled, over: threading.Event, every: float = RENEW_SECONDS) -> None:
-    """In a thread of its own, until `over`."""
+    """Runs in a separate thread until `over`."""
     while not over.wait(every):
         try:
             Job.objects.filter(name=job.name, runner=node()).update(leased_until=clock() + LEASE)

@@ -38,13 +38,13 @@ def scheduled() -> list[Scheduled]:
         Scheduled(
             "change_users",
             HOUR,
-            "Changes users, if staff have confirmed to change more than 10,000 at once.",
+            "Makes changes to more than 10,000 users that staff have confirmed.",
             is_wanted=BulkChange.objects.unfinished().exists,
         ),
     ]
     partitioned = connection.vendor == "postgresql"
     if partitioned:
-        jobs.append(Scheduled("partition_usage", DAY, "Prepares the tables for usage events of the next months."))
+        jobs.append(Scheduled("partition_usage", DAY, "Creates the partitions for usage events of the coming months."))
     if days := settings.KEEP_USAGE_DAYS:
         what = "months of usage events" if partitioned else "usage events"
         whole = ("--whole-months",) if partitioned else ()

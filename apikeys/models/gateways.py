@@ -25,7 +25,7 @@ class GatewayTestManager(models.Manager["GatewayTest"]):
         return [(test, last.get(test.name)) for test in tests]
 
     def api_url(self) -> str:
-        """Of the last gateway that passed, for examples."""
+        """The API's URL behind the last gateway that passed, for examples."""
         test = self.filter(passed=True).first()
         return f"https://{test.host if test else EXAMPLE_HOST}/"
 

@@ -154,7 +154,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     previous_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
     previous_expires_at = models.DateTimeField(null=True, editable=False)
     previous_last_used_at = models.DateTimeField(null=True, editable=False)
-    # Of the current secret; `last_used_at` is of both. A rotation moves it to `previous_last_used_at`.
+    # Only of the current secret, while `last_used_at` is of both. A rotation moves it to `previous_last_used_at`.
     secret_last_used_at = models.DateTimeField(null=True, editable=False)
     is_active = models.BooleanField(
         "enabled", default=True, db_default=True, help_text="Requests with a disabled key are denied."
@@ -277,7 +277,7 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
 
     @property
     def state(self) -> KeyState:
-        """As `APIKeyQuerySet.in_state` has it. Reads the owner."""
+        """The same as `APIKeyQuerySet.in_state`. Reads the owner."""
         holds = {
             KeyState.REVOKED: self.revoked_at is not None,
             KeyState.DELETED: self.deleted_at is not None,

@@ -20,7 +20,7 @@ class Figures(models.Model):
     requests = models.BigIntegerField()
     denied = models.BigIntegerField()
     errors = models.BigIntegerField()
-    # Of the events with a reported response time.
+    # Only events with a reported response time.
     ms_total = models.BigIntegerField()
     ms_count = models.BigIntegerField()
     ms_max = models.BigIntegerField()
@@ -59,7 +59,7 @@ class UsageHour(KeyFigures):
 
 
 class EndpointHour(KeyFigures):
-    """By endpoint, too. In its own table, because paths may contain ids: it can grow like the ledger."""
+    """Also by endpoint. In a separate table, because it can grow like the ledger if paths contain ids."""
 
     method = models.CharField(max_length=MAX_METHOD_LENGTH)
     endpoint = models.CharField(max_length=255)
@@ -83,7 +83,7 @@ class EndpointHour(KeyFigures):
 
 
 class LimitHour(Figures):
-    """By the rate limit that decided, whoever asked: few rows, for figures of everything."""
+    """By the rate limit that decided, for all users together: few rows, for overall totals."""
 
     rate_limit = models.ForeignKey(
         "ratelimits.RateLimit", models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False

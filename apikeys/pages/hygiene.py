@@ -86,14 +86,14 @@ def active() -> APIKeyQuerySet:
 
 
 def with_tier(keys: APIKeyQuerySet) -> Any:
-    """With the id of their owners' tier as `tier_now`: once it has ended, that's the default one."""
+    """Annotate `tier_now`: the id of the owner's tier, or of the default one once theirs has ended."""
     default = Tier.objects.live().filter(name=settings.DEFAULT_TIER_NAME).values("pk")
     ended = When(user__tier_until__lte=timezone.now(), then=Subquery(default))
     return keys.annotate(tier_now=Case(ended, default=F("user__tier"), output_field=BigIntegerField()))
 
 
 def unused_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:
-    """By key, the permissions that no allowed request of the last 90 days needed. Keys without requests are left out."""
+    """By key, the permissions that no allowed request used in the last 90 days. Keys without requests are left out."""
     chosen = active().filter(last_used_at__gte=timezone.now() - USED_WITHIN)
     if keys is not None:
         chosen = chosen.filter(pk__in=list(keys))

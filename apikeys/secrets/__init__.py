@@ -120,7 +120,7 @@ def hash_secret(secret: str, pepper: str | None = None) -> str:
 
 @lru_cache(maxsize=16)
 def keyed(pepper: str) -> hmac.HMAC:
-    """To be copied, which takes half the time of starting anew."""
+    """An HMAC to copy, which takes half the time of creating one."""
     return hmac.new(pepper.encode(), digestmod="sha256")
 
 

@@ -47,7 +47,7 @@ class SecretFormat(NamedTuple):
 
 
 _accepted: tuple[tuple[str, re.Pattern[str]], ...] = ()
-# Of these, those whose secrets can be told from any other text: their start has letters and an underscore of its own.
+# The formats whose secrets can be told from any other text: they start with letters and an underscore.
 _distinctive: tuple[re.Pattern[str], ...] = ()
 DISTINCTIVE = re.compile(r"\(\w{2,}_\[")
 

@@ -30,7 +30,7 @@ OTHER_NAMES = {
 IGNORED = frozenset({"id", "user_id", "api_key_id", "updated_at"})
 TRUE = frozenset({"true", "t", "yes", "y", "1"})
 FALSE = frozenset({"false", "f", "no", "n", "0"})
-# As SQL clients write no value.
+# How SQL clients write NULL.
 NULLS = frozenset({"", r"\N"})
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 PER_PERIOD = re.compile(r"requests_per_(second|minute|hour|day)")
@@ -38,7 +38,7 @@ MAX_NUMBER = 2**31 - 1
 
 
 class FileError(Exception):
-    """Nothing of the file can be read."""
+    """The file can't be read at all."""
 
 
 class Line(NamedTuple):

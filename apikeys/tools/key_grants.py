@@ -37,7 +37,7 @@ class Grant(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Of several that match a request, the starter goes by the one with the lowest rank."""
+        """If several match a request, the starter uses the one with the lowest rank."""
         return (self.permission.resource == "*") + 2 * (self.permission.action == "*")
 
 

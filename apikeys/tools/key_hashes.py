@@ -13,7 +13,7 @@ from apikeys.secrets.foreign import DIGESTS, HASHERS, SecretFormat, hasher_of, i
 
 MAX_PREFIX_LENGTH = 40
 MAX_HASH_LENGTH = 255
-# Of the most expensive hash that is accepted: a second or less to check, and 256 MiB.
+# The most expensive hash that is accepted takes a second or less to check, and 256 MiB.
 MAX_ITERATIONS = 3_000_000
 MAX_MEMORY = 256 * 2**20
 MAX_PASSES = 16

@@ -62,7 +62,7 @@ def count_keys(users: Sequence[int]) -> Counter[int]:
 
 
 def lock_owners(keys: Iterable[APIKey]) -> None:
-    """So that nobody creates a key for them until the transaction ends."""
+    """Lock the owners, so that nobody creates a key for them until the transaction ends."""
     for batch in in_batches(sorted(capped_tiers(keys)), BATCH):
         locked = User.objects.select_for_update(no_key=True).filter(pk__in=batch)
         list(locked.order_by("pk").values_list("pk"))

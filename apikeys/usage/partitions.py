@@ -59,7 +59,7 @@ class Partition(NamedTuple):
 
 
 def partitions() -> list[Partition]:
-    """By month, without the default one."""
+    """The partitions by month, without the default one."""
     if connection.vendor != "postgresql":
         return []
     with connection.cursor() as cursor:

@@ -94,7 +94,7 @@ def at_least(field_name: str, label: str) -> FieldFilter:
 
 
 def regex_of(pattern: str) -> str:
-    """Of a pattern with {name} for a segment, and perhaps a last * for everything below."""
+    """The regular expression for a pattern such as /orders/{id} or /orders/*."""
     segments = pattern.removesuffix("/*").split("/")
     path = "/".join("[^/]+" if SEGMENT.fullmatch(segment) else re.escape(segment) for segment in segments)
     return f"^{path}{'(/.*)?' if pattern.endswith('/*') else ''}$"

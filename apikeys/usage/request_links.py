@@ -31,5 +31,5 @@ class RequestLinks:
         return self.url(start, start + DAY, **filters)
 
     def verdicts(self, slot: date) -> list[str]:
-        """For the bars of a chart of allowed and denied requests."""
+        """The links of the bars in a chart of allowed and denied requests."""
         return [self.slot_url(slot, verdict=verdict) for verdict in ("allowed", "denied")]

@@ -22,7 +22,7 @@ class Sparkline(NamedTuple):
     title: str
     total: int
     width: int
-    # Of an SVG: all bars are one element, because a list has thousands of them.
+    # All bars are one element, because a list has thousands of them.
     path: str
     height: int = HEIGHT
 

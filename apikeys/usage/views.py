@@ -87,7 +87,7 @@ def figures(form: UsageForm) -> dict[str, Any]:
 
 
 def links_of(form: UsageForm) -> RequestLinks:
-    """To the requests of the same user, tier, endpoint and key."""
+    """Links to the requests of the same user, tier, endpoint and key."""
     data = form.cleaned_data
     chosen = {
         "user": data["user"].username if data.get("user") else "",

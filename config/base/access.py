@@ -15,7 +15,7 @@ from config.base.patterns import validate_pattern
 from config.base.text import quoted
 
 MAX_RESOURCE_LENGTH = 255
-# Of one key or tier: each request reads them all.
+# The most rules of one key or tier, because each request reads all of them.
 MAX_PERMISSIONS = 200
 RESOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 

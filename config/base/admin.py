@@ -82,7 +82,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @property
     def media(self) -> forms.Media:
-        """Without jQuery, XRegExp and what needs them: fields and tables that use jQuery bring it themselves."""
+        """Leaves out jQuery, XRegExp and what needs them. Fields and tables that use jQuery include it themselves."""
         return forms.Media(js=["admin/js/core.js", "admin/js/actions.js"])
 
     @property
@@ -106,7 +106,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=mark_safe('<input type="checkbox" id="action-toggle">'))
     def action_checkbox(self, obj: Any) -> SafeString:
-        """As Django's, which renders a template for each row."""
+        """Like Django's, which renders a template for each row."""
         html = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">'
         return format_html(html, ACTION_CHECKBOX_NAME, obj.pk, obj)
 
@@ -249,7 +249,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return offered_permissions(self.admin_site, held)
 
     def formfield_for_dbfield(self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """Without the four icons beside each choice: the side bar has the same links."""
+        """Leaves out the four icons next to each choice: the side bar has the same links."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(getattr(field, "widget", None), RelatedFieldWidgetWrapper):
             field.widget = field.widget.widget  # type: ignore[union-attr]

@@ -121,7 +121,7 @@ def count_rows(database: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def postgresql_tables(database: psycopg.Connection[Any]) -> list[str]:
-    """Without partitions, which belong to their table."""
+    """The names of all tables, except partitions, which belong to their table."""
     found = database.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') "
         "AND NOT relispartition ORDER BY relname"

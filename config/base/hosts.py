@@ -45,7 +45,7 @@ def normal_host(given: str) -> str:
 
 
 def host_of_header(value: str) -> str:
-    """As `normal_host`, from a WSGI header, whose characters are the bytes that were sent (Latin-1)."""
+    """Like `normal_host`, from a WSGI header, whose characters are the bytes that were sent (Latin-1)."""
     return normal_host(value if value.isascii() else value.encode("latin-1", "replace").decode(errors="replace"))
 
 
@@ -121,12 +121,12 @@ def host_matches(pattern: str, host: str) -> bool:
 
 
 def host_specificity(pattern: str) -> int:
-    """Of patterns that match the same host, the one with the highest number wins. 0 for any host."""
+    """If several patterns match a host, the one with the highest number wins. 0 for any host."""
     return len(pattern) if pattern.startswith(WILDCARD) else EXACT * bool(pattern)
 
 
 class HostPatternField(models.CharField):  # type: ignore[type-arg]
-    """The host of a rule, in normal form. Empty: any host."""
+    """The host of a rule, in normal form. Empty for any host."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         defaults: dict[str, Any] = {

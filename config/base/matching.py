@@ -56,7 +56,7 @@ def has_word(name: str, word: str) -> models.Q:
 
 
 def starts_with(name: str, text: str) -> models.Q:
-    """As `startswith`, in a form that SQLite answers by an index."""
+    """Like `startswith`, in a form for which SQLite uses an index."""
     if connection.vendor != "sqlite":
         return models.Q(**{f"{name}__startswith": text})
     return models.Q(**{f"{name}__gte": text, f"{name}__lt": f"{text}\U0010ffff"})
@@ -82,7 +82,7 @@ def unindexed(part: Any) -> models.OrderBy:
 
 
 class AnyOf(Lookup):
-    """As `in`, for thousands of values: one parameter instead of one for each."""
+    """Like `in`, but with one parameter for thousands of values."""
 
     lookup_name = "any_of"
     prepare_rhs = False

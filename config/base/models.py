@@ -65,7 +65,7 @@ def lock_live(row: SoftDeleteModel) -> None:
 
 
 def lock_all_live(rows: Iterable[SoftDeleteModel]) -> None:
-    """As `lock_live`, sorted, so that two transactions can't deadlock."""
+    """Like `lock_live`, sorted, so that two transactions can't deadlock."""
     for row in sorted(rows, key=lambda row: str(row.pk)):
         lock_live(row)
 

@@ -31,7 +31,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def rows_per_page(request: HttpRequest) -> int:
-    """In every list, as the signed-in user chose in their settings."""
+    """The rows per page of every list, from the settings of the signed-in user."""
     user: Any = request.user
     size: int = user.rows_per_page
     return size

@@ -68,7 +68,7 @@ class PickerRow(forms.Form):
 
 class BasePicker(BaseFormSet):  # type: ignore[type-arg]
     def permissions(self) -> list[Permission]:
-        """Without duplicates and without those that another one covers. Call it only if the picker is valid."""
+        """The permissions, without duplicates and those that another one covers. Only call this if the picker is valid."""
         return without_covered(permission for form in self.forms for permission in form.permissions())
 
 
@@ -79,7 +79,7 @@ Picker = cast(
 
 
 def without_covered(permissions: Iterable[Permission]) -> list[Permission]:
-    """Without duplicates. “*” covers all other actions on the same resource and host."""
+    """Remove duplicates and covered ones: “*” covers all other actions on the same resource and host."""
     distinct = dict.fromkeys(permissions)
     return [item for item in distinct if item.action == "*" or item._replace(action="*") not in distinct]
 
@@ -161,7 +161,7 @@ class PickerForm(StaleGuard, forms.Form):
         return listed or ([EVERYTHING] if everything else None)
 
     def _merge_permissions(self, wanted: str) -> None:
-        """As `merge` does for a field."""
+        """Like `merge` for a field."""
         held = in_words(self.held())
         was = self.was.fields.get(self.picked) if self.was else None
         if wanted == held:

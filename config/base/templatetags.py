@@ -40,7 +40,7 @@ def exact(time: datetime | None, otherwise: str = "–") -> str:
 
 @register.filter
 def moment(time: datetime) -> str:
-    """To the millisecond."""
+    """A time to the millisecond."""
     return time_element(time, text.local_to_millisecond(time))
 
 
@@ -209,7 +209,7 @@ def instance_name() -> str:
 
 @register.simple_tag
 def logo_url() -> str:
-    """Nothing without a logo of this installation. Changes with the file."""
+    """Empty without a custom logo. Changes with the file."""
     logo = branding.logo(settings.INSTANCE_LOGO)
     return f"{reverse('logo')}?v={logo.version}" if logo else ""
 

@@ -93,7 +93,7 @@ def exact(moment: datetime) -> str:
 
 
 def local(moment: datetime) -> str:
-    """In the time zone of whoever reads the page."""
+    """The time in the time zone of the signed-in user."""
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
@@ -102,7 +102,7 @@ def local_to_millisecond(moment: datetime) -> str:
 
 
 def start_of_day(day: date) -> datetime:
-    """In the time zone of whoever entered it. The first and last days that Python knows have no such time in every zone."""
+    """In the time zone of the signed-in user. The first and last days that Python supports don't exist in every zone."""
     possible = min(max(day, date(2, 1, 1)), date(9998, 12, 31))
     return datetime.combine(possible, time(), timezone.get_current_timezone())
 

@@ -51,7 +51,7 @@ class GatehouseAdminSite(AdminSite):
         return super().index(request, overview(request) | (extra_context or {}))
 
     def list_setup(self, request: HttpRequest, labels: Sequence[tuple[str, str]], extra: Sequence[str]) -> ListSetup:
-        """For the sections, which are in lower layers than the settings of people."""
+        """For the sections, which are in lower layers than personal settings."""
         return list_setup(request, labels, extra)
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
@@ -75,7 +75,7 @@ class GatehouseAdminSite(AdminSite):
         return reject_bad_values(super().autocomplete_view)(request)
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Not allauth's models: their admin pages would bypass our rules for changing users."""
+        """Leaves out allauth's models: their admin pages would bypass the rules for changing users."""
         models = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
         ours = [model for model in models if not model.__module__.startswith("allauth.")]
         super().register(ours, admin_class, **options)

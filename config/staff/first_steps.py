@@ -22,7 +22,7 @@ class Step(NamedTuple):
 
 
 def first_steps(user: Any) -> list[Step]:
-    """In order, with those that are done; nothing once all are, or if this person may do none of them."""
+    """The steps in order, including done ones. Empty once all are done, or if this person may do none of them."""
     found = list(steps())
     if all(step.is_done for step in found) or not any(user.has_perm(step.permission) for step in found):
         return []
@@ -68,7 +68,7 @@ def steps() -> Iterator[Step]:
     )
     yield Step(
         "Run the self-test",
-        "It sends requests through your gateway, and checks that none gets past it.",
+        "It sends requests through your gateway and checks that the right ones are denied.",
         connect,
         "apikeys.view_apikey",
         GatewayTest.objects.filter(passed=True).exists(),

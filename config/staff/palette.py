@@ -23,7 +23,7 @@ from config.staff.templatetags import STAFF_SECTIONS
 from ratelimits.plans.import_views import RIGHTS
 
 MAX_SUGGESTED = 5
-# Of the first word, to be taken for an action: “su” may be the start of a name.
+# The first word must be this long to mean an action: “su” may be the start of a name.
 SHORTEST_VERB = 3
 
 

@@ -26,7 +26,7 @@ from ratelimits.models import RateLimit
 from tiers.models import Tier
 
 MAX_LISTED = 5
-# Of so many of the busiest users, the quotas are looked at.
+# Check the quotas of this many of the busiest users.
 MAX_ACTIVE = 300
 MAX_NEAR = 100
 # Reasons with a color of their own in the chart; the rest are added up.
@@ -128,7 +128,7 @@ def traffic(period: Period) -> Traffic:
 
 
 def near_quota_of_active() -> list[Used]:
-    """Of the users with the most requests of the last 24 hours."""
+    """Quotas that are nearly used up, among the users with the most requests in the last 24 hours."""
     return near_quota(active_users(busiest(PERIODS["24h"].time_range, 0, users=MAX_ACTIVE)))[:MAX_NEAR]
 
 
@@ -219,7 +219,7 @@ def row_label(row: Any) -> str:
 
 
 def endpoints(found: Traffic) -> list[TopLine]:
-    """By the path of the rate limit that decided, whichever tier it's of."""
+    """The busiest endpoints, by the path of the rate limit that decided, on any tier."""
     paths = dict(
         RateLimit.objects.filter(pk__in={limit for (*_, limit), _ in found.rows if limit}).values_list("pk", "path")
     )

@@ -22,7 +22,7 @@ from ratelimits.budgets import WEEK, Budget, rate_in_words, rule_key
 from ratelimits.matching import normal_pattern, pattern_shape
 
 MAX_LIMIT = 2**31 - 1
-# Of tokens or microcents: the largest number that header fields can have (RFC 9651, section 3.3.1).
+# The most tokens or microcents: the largest number in header fields (RFC 9651, section 3.3.1).
 MAX_AMOUNT = 10**15 - 1
 
 

@@ -110,7 +110,7 @@ def limited_now(
     name_owners: Callable[[Iterable[str]], dict[str, Owner]],
     find_near_quota: Callable[[], Sequence[Any]],
 ) -> HttpResponse:
-    """name_owners: by what stands for them in counters. find_near_quota: each with user, limit, state and percent."""
+    """name_owners: takes the owners' names in counters. find_near_quota: each with user, limit, state and percent."""
     recorder.flush()  # other workers write theirs within a second
     recent = Denial.objects.recent().select_related("rate_limit__tier")
     shown = Paginator(recent, rows_per_page(request)).get_page(request.GET.get("page"))

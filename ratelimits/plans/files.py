@@ -82,7 +82,7 @@ def tier_as_data(tier: Tier) -> dict[str, Any]:
 
 
 def limit_as_data(limit: RateLimit) -> dict[str, Any]:
-    """Without what is the default anyway."""
+    """The limit's values, except those that are the default."""
     given = {name: getattr(limit, name) for name in LIMIT_FIELDS}
     return {
         name: value

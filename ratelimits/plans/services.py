@@ -74,7 +74,7 @@ class PlanWriter:
         written = [self.write_limits(entry, tier) for entry, tier in targets if entry.limits is not None]
         self.refuse()
         for node, row in chain.from_iterable(written):
-            # As a form does it, when all of the file is in place. The database has checked the constraints.
+            # Like a form, once everything in the file is in place. The database has checked the constraints.
             self.is_valid(row.clean, node)
         self.drop_tiers(tiers.values())
         self.refuse()

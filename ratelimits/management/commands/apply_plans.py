@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
 
 def find_author(username: str | None) -> Author | None:
-    """Without users, there is nobody whom the history could name."""
+    """None without users: then there is nobody whom the history could name."""
     if username is not None:
         return Author(find_user(username), via=VIA)
     users: Any = get_user_model()._default_manager

@@ -11,7 +11,7 @@ from config.base.commands import find_user
 from config.base.history import Author
 from ratelimits.services import top_up, totals_of
 
-# Of any amount that could be right.
+# More digits than any reasonable amount has.
 MAX_DIGITS = 19
 
 

@@ -1,4 +1,4 @@
-"""“Limited right now” shows every rate limited request soon, whether or not another one follows."""
+"""“Recently rate limited” shows every rate limited request soon, whether or not another one follows."""
 
 from __future__ import annotations
 
