@@ -61,6 +61,15 @@ def settings_make_sense() -> Iterator[CheckMessage]:
             hint=GENERATE,
             id="gatehouse.E005",
         )
+    if settings.LOG_FORMAT not in {"text", "json"}:
+        yield Error(
+            "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E008"
+        )
+
+
+@register
+@generator_check
+def trusted_networks_make_sense() -> Iterator[CheckMessage]:
     for name in ("GATEWAY_TRUSTED", "METRICS_TRUSTED"):
         for network in getattr(settings, name):
             if network != UNIX_SOCKET and as_network(network) is None:
@@ -69,6 +78,11 @@ def settings_make_sense() -> Iterator[CheckMessage]:
                     hint=f"For peers on a Unix socket, use {UNIX_SOCKET}",
                     id="gatehouse.E004",
                 )
+
+
+@register
+@generator_check
+def days_make_sense() -> Iterator[CheckMessage]:
     for name in ("KEEP_USAGE_DAYS", "KEEP_DELETED_DAYS"):
         if not 0 <= getattr(settings, name) <= MAX_DAYS:
             yield Error(
@@ -76,10 +90,6 @@ def settings_make_sense() -> Iterator[CheckMessage]:
                 hint=f"Set {name} to a number of days, or to 0 to keep everything.",
                 id="gatehouse.E006",
             )
-    if settings.LOG_FORMAT not in {"text", "json"}:
-        yield Error(
-            "LOG_FORMAT must be text or json.", hint="Set LOG_FORMAT=text or LOG_FORMAT=json.", id="gatehouse.E005"
-        )
 
 
 @register

@@ -97,7 +97,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    metric_files.bury(worker.pid)
+    metric_files.add_up_dead(worker.pid)
 
 
 def on_exit(server: Any) -> None:

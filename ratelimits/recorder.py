@@ -161,14 +161,9 @@ def write(due: list[Due]) -> list[Due]:
         return []
     # Always in the same order, so that workers that write the same rows can't deadlock.
     due = sorted(due, key=lambda each: each[0].budget.key)
-    now = connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(timezone.now())
     try:
         with transaction.atomic(), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
-            for pending, count in due:
-                if pending.has_row:
-                    cursor.execute(ADD, [count, now, pending.budget.key])
-                else:
-                    cursor.execute(INSERT, row_of(pending, count, now))
+            write_rows(cursor, due)
     except (DatabaseError, InterfaceError) as error:
         if unavailable_error(error) is None and len(due) > 1:
             # One that can't be stored must not prevent the others.
@@ -178,6 +173,15 @@ def write(due: list[Due]) -> list[Due]:
     for pending, _ in due:
         pending.has_row = True
     return []
+
+
+def write_rows(cursor: Any, due: Iterable[Due]) -> None:
+    now = connections[DEFAULT_DB_ALIAS].ops.adapt_datetimefield_value(timezone.now())
+    for pending, count in due:
+        if pending.has_row:
+            cursor.execute(ADD, [count, now, pending.budget.key])
+        else:
+            cursor.execute(INSERT, row_of(pending, count, now))
 
 
 def row_of(pending: Pending, count: int, now: Any) -> list[Any]:

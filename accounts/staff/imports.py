@@ -122,25 +122,23 @@ class Planner:
 
     def __init__(self, lines: Sequence[UserLine], actor: User | None, *, lock: bool) -> None:
         self.actor = actor
-        names = {line.values.get("tier", "") for line in lines} - {""}
-        self.tiers: dict[str, Tier] = {tier.name: tier for tier in rows_in(Tier.objects.live(), "name", names)}
+        self.may_add = actor is None or actor.has_perm("accounts.add_user")
+        self.may_change = actor is None or actor.has_perm("accounts.change_user")
         self.default_tier = Tier.objects.default()
+        self.tiers: dict[str, Tier] = {
+            tier.name: tier for tier in rows_named(Tier.objects.live(), "name", lines, "tier")
+        }
         if lock:
             used = {tier.pk: tier for tier in (*self.tiers.values(), self.default_tier) if tier is not None}
             for pk in sorted(used):
                 lock_live(used[pk])
         users: UserQuerySet = User.objects.live()
-        people = users.select_for_update(of=("self",)) if lock else users
-        usernames = {line.values["username"] for line in lines}
-        self.users = {user.username: user for user in rows_in(people.select_related("tier"), "username", usernames)}
-        emails = {line.values.get("email", "") for line in lines} - {""}
-        self.owners = {user.email: user.pk for user in rows_in(users.only("email"), "email", emails)}
-        self.first_rows: dict[tuple[str, str], int] = {}
-        for name in ("username", "email"):
-            for line in lines:
-                self.first_rows.setdefault((name, line.values.get(name, "")), line.number)
-        self.may_add = actor is None or actor.has_perm("accounts.add_user")
-        self.may_change = actor is None or actor.has_perm("accounts.change_user")
+        people = (users.select_for_update(of=("self",)) if lock else users).select_related("tier")
+        self.users = {user.username: user for user in rows_named(people, "username", lines)}
+        self.owners = {user.email: user.pk for user in rows_named(users.only("email"), "email", lines)}
+        self.first_rows = {
+            (name, line.values.get(name, "")): line.number for line in reversed(lines) for name in ("username", "email")
+        }
 
     def problems_of(self, line: UserLine) -> Iterator[tuple[str, str]]:
         """Yield (field, problem), and fill in the line's user and changes."""
@@ -201,22 +199,27 @@ class Planner:
             yield "email", "Another user has this email address."
 
 
-def rows_in(rows: Any, name: str, values: Iterable[str]) -> Iterator[Any]:
-    """The rows whose field has one of the values, in order of their primary keys within each batch."""
+def rows_named(rows: Any, name: str, lines: Iterable[UserLine], column: str = "") -> Iterator[Any]:
+    """The rows whose field has a value of a line, in order of their primary keys within each batch."""
+    values = {line.values.get(column or name, "") for line in lines} - {""}
     for batch in in_batches(sorted(values), BATCH):
         yield from rows.filter(**{f"{name}__in": batch}).order_by("pk")
 
 
 def invalid_fields(user: User, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
-        model_field: Any = User._meta.get_field(name)
-        if not getattr(user, name):
-            yield name, "This cell is empty."
-        elif not model_field.is_relation:
-            try:
-                model_field.clean(getattr(user, name), user)
-            except ValidationError as error:
-                yield name, " ".join(error.messages)
+        try:
+            validate_field(user, name)
+        except ValidationError as error:
+            yield name, " ".join(error.messages)
+
+
+def validate_field(user: User, name: str) -> None:
+    model_field: Any = User._meta.get_field(name)
+    if not getattr(user, name):
+        raise ValidationError("This cell is empty.")
+    if not model_field.is_relation:
+        model_field.clean(getattr(user, name), user)
 
 
 # --- Carrying out ---

@@ -127,10 +127,10 @@ def user_export(request: HttpRequest, file_format: str) -> HttpResponseBase:
     if file_format not in FORMATS:
         raise Http404
     found = UserFilter(request.GET, queryset=User.objects.all())
-    return export(request, file_format, "users", EXPORT_HEAD, export_rows(found.qs))
+    return export(request, file_format, "users", EXPORT_HEADER, export_rows(found.qs))
 
 
-EXPORT_HEAD = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
+EXPORT_HEADER = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
 
 
 def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:

@@ -129,10 +129,8 @@ def judge(asked: Sequence[Facts]) -> list[Verdict]:
         verdicts[number] = verdict_of(inquiries[number], reasons[number], line, result)
     if tier is not None:
         anonymous = [number for number, inquiry in enumerate(inquiries) if inquiry.anonymous_tier is not None]
-        decided = judge_anonymous(
-            [inquiries[number] for number in anonymous], [reasons[number] for number in anonymous]
-        )
-        for number, verdict in zip(anonymous, decided, strict=True):
+        judged = judge_anonymous([(inquiries[number], reasons[number]) for number in anonymous])
+        for number, verdict in zip(anonymous, judged, strict=True):
             verdicts[number] = verdict
     keep_up(inquiries, verdicts)
     note_denials(lines, results)
@@ -156,20 +154,19 @@ def find_anonymous_tier(asked: Sequence[Facts]) -> TierRecord | None:
     return find_tier(settings.ANONYMOUS_TIER) if any(map(is_anonymous, asked)) else None
 
 
-def judge_anonymous(inquiries: Sequence[Inquiry], reasons: Sequence[str]) -> list[Verdict]:
-    """Charge the requests without a key that nothing denied. They leave no usage row. Doesn't raise: others are charged."""
+def judge_anonymous(checked: Sequence[tuple[Inquiry, str]]) -> list[Verdict]:
+    """Charge the requests without a key that nothing denied. They leave no usage row. Doesn't raise: others are charged.
+
+    checked: each request with its reason to be denied, or an empty one.
+    """
     try:
-        outcomes = limiter().hit_many(
-            [
-                Charge([] if reason else budgets_of(inquiry), inquiry.facts.cost)
-                for inquiry, reason in zip(inquiries, reasons, strict=True)
-            ]
-        )
+        charges = [Charge([] if reason else budgets_of(inquiry), inquiry.facts.cost) for inquiry, reason in checked]
+        outcomes = limiter().hit_many(charges)
     except Exception as error:  # noqa: BLE001  (in each verdict, for the caller to tell)
-        return [failed(error)] * len(inquiries)
+        return [failed(error)] * len(checked)
     return [
         anonymous_verdict(inquiry, reason, outcome)
-        for inquiry, reason, outcome in zip(inquiries, reasons, outcomes, strict=True)
+        for (inquiry, reason), outcome in zip(checked, outcomes, strict=True)
     ]
 
 

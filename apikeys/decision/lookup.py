@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from apikeys.decision.statements import identifier, listed, moment, run, vendor
+from apikeys.decision.statements import database_time, identifier, listed, run, vendor
 from apikeys.secrets import candidate_hashes
 from ratelimits.rules import COLUMNS
 
@@ -191,8 +191,8 @@ def read(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     now = timezone.now()
     parameters = {
         **parameters,
-        "now": moment(now),
-        "due": moment(now - USE_INTERVAL),
+        "now": database_time(now),
+        "due": database_time(now - USE_INTERVAL),
         "default_tier": settings.DEFAULT_TIER_NAME,
     }
     try:

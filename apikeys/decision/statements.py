@@ -41,7 +41,7 @@ NAMED_PARAMETER = re.compile(r"(?<!:):(\w+)")
 def run(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Execute `sql`, with parameters as `:name`, on the default database, and return its rows.
 
-    Outside a transaction the statement commits on its own. Values must be in the database's form (see `moment`,
+    Outside a transaction the statement commits on its own. Values must be in the database's form (see `database_time`,
     `identifier`). Raises django.db.DatabaseError and its kin.
     """
     began = time.perf_counter()
@@ -225,7 +225,7 @@ def can_commit() -> bool:
     return not connections[DEFAULT_DB_ALIAS].in_atomic_block
 
 
-def moment(value: datetime) -> datetime | str:
+def database_time(value: datetime) -> datetime | str:
     """A UTC time as the database compares it: SQLite stores naive text."""
     return value if vendor() == "postgresql" else str(value.replace(tzinfo=None))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 
 from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
-from apikeys.decision.statements import identifier, moment, run
+from apikeys.decision.statements import database_time, identifier, run
 from apikeys.secrets import candidate_hashes, last4, newest_pepper_id
 from config.base.http import plain_address
 
@@ -35,8 +35,8 @@ def note_use(key: KeyRecord, address: str) -> None:
     now = timezone.now()
     parameters = {
         "id": identifier(key.id),
-        "now": moment(now),
-        "due": moment(now - USE_INTERVAL),
+        "now": database_time(now),
+        "due": database_time(now - USE_INTERVAL),
         "address": plain_address(address) or None,
     }
     run(NOTE_USE_OF_PREVIOUS if key.is_previous else NOTE_USE_OF_CURRENT, parameters)

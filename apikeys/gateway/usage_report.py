@@ -12,7 +12,7 @@ from django.http import HttpResponse, JsonResponse
 from django.utils import timezone
 
 from apikeys.decision.ledger import storable
-from apikeys.decision.statements import identifier, moment
+from apikeys.decision.statements import database_time, identifier
 from apikeys.gateway import json_input
 from apikeys.gateway.charges import charge_limits
 from apikeys.gateway.json_input import InvalidInput
@@ -100,7 +100,7 @@ def locked_events(ids: Collection[UUID]) -> list[KeyUsage]:
 
 
 def update_events(reports: Sequence[Report]) -> None:
-    now = moment(timezone.now())
+    now = database_time(timezone.now())
     if reports:
         with connection.cursor() as cursor:
             cursor.executemany(UPDATE, [as_row(report, now) for report in reports])

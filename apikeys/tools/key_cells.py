@@ -131,9 +131,9 @@ def read_number(text: str) -> int:
     return int(text)
 
 
-def read_moment(text: str) -> datetime:
-    moment: datetime = ExpiryField().to_python(text)
-    return moment
+def read_time(text: str) -> datetime:
+    time: datetime = ExpiryField().to_python(text)
+    return time
 
 
 def read_address(text: str) -> str:
@@ -199,9 +199,9 @@ def read_usage_limits(text: str) -> tuple[int, int] | None:
 
 READERS: dict[str, Reader] = {
     "prefix": str,
-    "expires_at": read_moment,
-    "created_at": read_moment,
-    "last_used_at": read_moment,
+    "expires_at": read_time,
+    "created_at": read_time,
+    "last_used_at": read_time,
     "last_used_ip": read_address,
     "is_active": read_bool,
     "revoked": read_bool,

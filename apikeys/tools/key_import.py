@@ -217,6 +217,10 @@ def complete(plan: KeyPlan, draft: Draft) -> None:
         check_expiry(draft.key.expires_at)
     except ValidationError as error:
         plan.refuse(draft.line, error)
+    complete_permissions(plan, draft)
+
+
+def complete_permissions(plan: KeyPlan, draft: Draft) -> None:
     for denial, grant in lost_denials(draft.grants):
         message = (
             f"Line {grant.line} allows “{grant.permission}”, and this line takes a part of it away. Gatehouse "

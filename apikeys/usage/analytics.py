@@ -62,16 +62,13 @@ class UsageScope:
 
     @property
     def condition(self) -> models.Q:
-        condition = models.Q()
-        if self.user_id is not None:
-            condition &= models.Q(user_id=self.user_id)
-        if self.tier_id is not None:
-            condition &= models.Q(user__tier_id=self.tier_id)
-        if self.keys is not None:
-            condition &= models.Q(api_key_id__in=self.keys)
-        if self.endpoint:
-            condition &= models.Q(endpoint=self.endpoint)
-        return condition
+        wanted = {
+            "user_id": self.user_id,
+            "user__tier_id": self.tier_id,
+            "api_key_id__in": self.keys,
+            "endpoint": self.endpoint or None,
+        }
+        return models.Q(**{name: value for name, value in wanted.items() if value is not None})
 
 
 class Sums(NamedTuple):
@@ -137,30 +134,33 @@ def sums_by(
 
     By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
     """
-    table: type[Figures] = UsageHour
-    if "limit" in groups:
-        table = LimitHour
-    elif scope.endpoint or ENDPOINT_GROUPS & set(groups):
-        table = EndpointHour
-    parts = list(compiled(list(querysets(table, groups, scope, time_range))))
+    parts = list(compiled(querysets(table_for(groups, scope), groups, scope, time_range)))
     if not parts:
         return []
-    names = [f"g{number}" for number in range(len(groups))]
-    sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
-    union = " UNION ALL ".join(sql for sql, _ in parts)
-    by = f"GROUP BY {', '.join(names)}" if names else "HAVING COUNT(*) > 0"
-    # All names are ours, and all values are parameters.
-    statement = (
-        f"SELECT {', '.join([*names, *sums])} FROM ({union}) AS figures {by} "  # noqa: S608
-        f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {f'LIMIT {limit:d}' if limit else ''}"
-    )
     with connection.cursor() as cursor:
+        statement = statement_of([sql for sql, _ in parts], len(groups), limit)
         cursor.execute(statement, [parameter for _, parameters in parts for parameter in parameters])
         rows = cursor.fetchall()
-    size = len(groups)
     return [
-        (tuple(map(group_value, groups, row[:size])), Sums(*(int(value or 0) for value in row[size:]))) for row in rows
+        (tuple(map(group_value, groups, row)), Sums(*(int(value or 0) for value in row[len(groups) :]))) for row in rows
     ]
+
+
+def table_for(groups: Sequence[str], scope: UsageScope) -> type[Figures]:
+    if "limit" in groups:
+        return LimitHour
+    return EndpointHour if scope.endpoint or ENDPOINT_GROUPS & set(groups) else UsageHour
+
+
+def statement_of(parts: Sequence[str], groups: int, limit: int | None) -> str:
+    """Adds up the rows of all parts. All names are ours, and all values are parameters."""
+    names = [f"g{number}" for number in range(groups)]
+    sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
+    by = f"GROUP BY {', '.join(names)}" if names else "HAVING COUNT(*) > 0"
+    return (
+        f"SELECT {', '.join([*names, *sums])} FROM ({' UNION ALL '.join(parts)}) AS figures {by} "  # noqa: S608
+        f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {f'LIMIT {limit:d}' if limit else ''}"
+    )
 
 
 def group_value(group: str, value: Any) -> Any:

@@ -62,11 +62,6 @@ def figures(form: UsageForm) -> dict[str, Any]:
     links = links_of(form)
     # The cards, the chart and the reasons share a query: each query reads the unfolded hours again.
     by_time = sums_by((unit, "reason"), scope, time_range)
-    keys = sums_by(("key",), scope, time_range, limit=MAX_ROWS)
-    found_keys = APIKey.objects.select_related("user").in_bulk([group[0] for group, _ in keys])
-    users = sums_by(("user",), scope, time_range, limit=MAX_ROWS) if isinstance(form, StaffUsageForm) else []
-    found_users = User.objects.in_bulk([group[0] for group, _ in users])
-    endpoints = sums_by(("endpoint",), scope, time_range, limit=MAX_ROWS)
     return {
         "time_range": time_range,
         "last_day": time_range.days[-1],
@@ -79,11 +74,22 @@ def figures(form: UsageForm) -> dict[str, Any]:
             (verdict_in_words(reason), links.url(*time_range, verdict=reason), sums)
             for reason, sums in denials_by_reason(by_time)
         ],
-        "endpoints": [(group[0], sums) for group, sums in endpoints],
-        "keys": [(found_keys.get(group[0]), sums) for group, sums in keys],
-        "users": [(found_users.get(group[0]), sums) for group, sums in users],
+        "endpoints": busiest("endpoint", scope, time_range),
+        "keys": busiest_rows("key", APIKey.objects.select_related("user"), scope, time_range),
+        "users": busiest_rows("user", User.objects, scope, time_range) if isinstance(form, StaffUsageForm) else [],
         "max_rows": MAX_ROWS,
     }
+
+
+def busiest(group: str, scope: UsageScope, time_range: TimeRange) -> list[tuple[Any, Sums]]:
+    return [(value, sums) for (value,), sums in sums_by((group,), scope, time_range, limit=MAX_ROWS)]
+
+
+def busiest_rows(group: str, rows: Any, scope: UsageScope, time_range: TimeRange) -> list[tuple[Any, Sums]]:
+    """As `busiest`, with the row of each id; None if it was removed."""
+    found = busiest(group, scope, time_range)
+    by_id = rows.in_bulk([pk for pk, _ in found])
+    return [(by_id.get(pk), sums) for pk, sums in found]
 
 
 def links_of(form: UsageForm) -> RequestLinks:

@@ -60,7 +60,7 @@ def locked(directory: Path, *, exclusive: bool) -> Iterator[None]:
         yield
 
 
-def bury(pid: int) -> None:
+def add_up_dead(pid: int) -> None:
     """Add what a dead process counted to one file for all of them: with a file for each, scrapes would get slower."""
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  (see VARIABLE)
 

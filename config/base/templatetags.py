@@ -39,8 +39,7 @@ def exact(time: datetime | None, otherwise: str = "–") -> str:
 
 
 @register.filter
-def moment(time: datetime) -> str:
-    """A time to the millisecond."""
+def to_millisecond(time: datetime) -> str:
     return time_element(time, text.local_to_millisecond(time))
 
 

@@ -141,11 +141,8 @@ def chart(found: Traffic) -> dict[str, Any]:
     """Allowed requests and denials by reason for each hour or day, with links to them; nothing if there are none."""
     if not found.total:
         return {}
-    denials: Counter[str] = Counter()
     counts: Counter[tuple[Any, str]] = Counter()
-    for (_, reason, _), sums in found.rows:
-        denials[reason] += sums.denied
-    frequent = [reason for reason, count in denials.most_common(MAX_REASONS) if count]
+    frequent = frequent_reasons(found)
     for (slot, reason, _), sums in found.rows:
         counts[slot, reason if reason in frequent or not reason else OTHER] += sums.requests
     kinds = ["", *frequent, *([OTHER] if any(kind == OTHER for _, kind in counts) else [])]
@@ -156,6 +153,13 @@ def chart(found: Traffic) -> dict[str, Any]:
         "names": [verdict_in_words(kind) for kind in kinds],
         "urls": [[LINKS.slot_url(slot, verdict=verdict(kind)) for kind in kinds] for slot, _ in slots],
     }
+
+
+def frequent_reasons(found: Traffic) -> list[str]:
+    denials: Counter[str] = Counter()
+    for (_, reason, _), sums in found.rows:
+        denials[reason] += sums.denied
+    return [reason for reason, count in denials.most_common(MAX_REASONS) if count]
 
 
 def verdict(kind: str) -> str:

@@ -139,17 +139,14 @@ class PlanReader:
         values = {field: self.read(given[field], reader) for field, reader in readers.items() if field in given}
         if "description" in values:
             values["description"] = values["description"] or ""
-        access = [self.access(rule) for rule in self.items(given["access"])] if "access" in given else None
-        limits = [self.limit(limit) for limit in self.items(given["limits"])] if "limits" in given else None
-        entry = TierEntry(
-            node,
-            name,
-            values,
-            None if access is None else [rule for rule in access if rule],
-            None if limits is None else [limit for limit in limits if limit],
-        )
+        access = self.read_all(given, "access", self.access)
+        entry = TierEntry(node, name, values, access, self.read_all(given, "limits", self.limit))
         self.check_access(entry)
         return entry
+
+    def read_all(self, given: dict[str, Node], name: str, read: Callable[[Node], Any]) -> list[Any] | None:
+        """Those of the items that can be read; None if the file doesn't give them."""
+        return [item for node in self.items(given[name]) if (item := read(node))] if name in given else None
 
     def access(self, node: Node) -> tuple[Node, Permission] | None:
         permission = self.read(node, read_permission)

@@ -118,7 +118,8 @@ class PlanWriter:
     def write_limits(self, entry: TierEntry, tier: Tier) -> list[tuple[Node, RateLimit]]:
         """Returns those that changed."""
         entries = entry.limits or []
-        rest = list(RateLimit.objects.live().filter(tier=tier).order_by("pk"))
+        limits: Any = tier.rate_limits
+        rest = list(limits.live().order_by("pk"))
         self.refuse_same_rules(entries)
         pairs = [(limit, find(limit, rest) or RateLimit(tier=tier)) for limit in entries]
         self.drop_limits(rest)
@@ -128,17 +129,17 @@ class PlanWriter:
         for _, row in changed:
             if row.pk is not None:
                 RateLimit.objects.filter(pk=row.pk).update(name=f"~{row.pk}", path=f"/~{row.pk}")
-        written = []
-        for limit, row in changed:
-            is_new = row.pk is None
-            if self.is_valid(partial(row.clean_fields, {"tier", "user"}), limit.node):
-                self.save(limit.node, row)
-                written.append((limit.node, row))
-                changes = changes_between(before.get(row.pk, {}), snapshot(row))
-                # A generated name is another one at the next run.
-                named = row if limit.values["name"] or not is_new else row.requests
-                self.note(row, f"rate limit {named} of {tier}", changes, is_new=is_new)
-        return written
+        return [(limit.node, row) for limit, row in changed if self.write_limit(limit, row, before.get(row.pk, {}))]
+
+    def write_limit(self, limit: LimitEntry, row: RateLimit, before: dict[str, str]) -> bool:
+        is_new = row.pk is None
+        if not self.is_valid(partial(row.clean_fields, {"tier", "user"}), limit.node):
+            return False
+        self.save(limit.node, row)
+        # A generated name is another one at the next run.
+        named = row if limit.values["name"] or not is_new else row.requests
+        self.note(row, f"rate limit {named} of {row.tier}", changes_between(before, snapshot(row)), is_new=is_new)
+        return True
 
     def save(self, node: Node, row: RateLimit) -> None:
         try:

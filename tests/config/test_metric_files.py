@@ -35,9 +35,9 @@ def test_the_counts_of_dead_processes_stay_in_one_file(directory):
         count(directory, "counter", pid, pid)
         count(directory, "gauge_livesum", pid, 100)
     assert total() == 11 + 12 + 13 + 300
-    metric_files.bury(11)
-    metric_files.bury(12)
-    metric_files.bury(12)  # never counted twice
+    metric_files.add_up_dead(11)
+    metric_files.add_up_dead(12)
+    metric_files.add_up_dead(12)  # never counted twice
     assert total() == 11 + 12 + 13 + 100
     assert sorted(file.name for file in directory.glob("*.db")) == [
         "counter_0.db",
@@ -48,7 +48,7 @@ def test_the_counts_of_dead_processes_stay_in_one_file(directory):
 
 def test_a_process_id_that_comes_back_starts_at_nothing(directory):
     count(directory, "counter", 11, 5)
-    metric_files.bury(11)
+    metric_files.add_up_dead(11)
     count(directory, "counter", 11, 1)
     assert total() == 6
 

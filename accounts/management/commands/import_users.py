@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from accounts.staff.imports import FIELDS, USERS, Plan, import_users, make_plan, send_emails
 from config.base.commands import read_file
 from config.base.history import Author
-from config.base.importable import InvalidRows
+from config.base.importable import Columns, InvalidRows
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
 from config.base.text import counted
 
@@ -45,16 +45,22 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         table = read(options["file"], options["encoding"])
         columns = chosen_columns(table, options["column"])
-        skip_invalid, invite = options["skip_invalid"], options["invite"]
         if options["dry_run"]:
-            plan = make_plan(table, columns, None)
-            self.show(plan)
-            self.stdout.write("Nothing was imported.")
-            if plan.problems and not skip_invalid:
-                raise CommandError(f"{counted(len(plan.invalid), 'row')} with errors.")
-            return
-        request = request_to(options["host"])
+            self.preview(table, columns, skip_invalid=options["skip_invalid"])
+        else:
+            request = request_to(options["host"])
+            self.run_import(table, columns, request, skip_invalid=options["skip_invalid"], invite=options["invite"])
 
+    def preview(self, table: Table, columns: Columns, *, skip_invalid: bool) -> None:
+        plan = make_plan(table, columns, None)
+        self.show(plan)
+        self.stdout.write("Nothing was imported.")
+        if plan.problems and not skip_invalid:
+            raise CommandError(f"{counted(len(plan.invalid), 'row')} with errors.")
+
+    def run_import(
+        self, table: Table, columns: Columns, request: HttpRequest | None, *, skip_invalid: bool, invite: bool
+    ) -> None:
         def accept(plan: Plan) -> None:
             if (count := plan.email_count(invite=invite)) and request is None:
                 raise CommandError(f"This import sends {counted(count, 'email')}: add --host for the links in them.")
