@@ -132,7 +132,8 @@ def dicts_in(parts: Any) -> Iterable[dict[str, Any]]:
 
 
 def scrub_part(part: dict[str, Any], names: Collection[str], *, own: bool) -> dict[str, Any]:
-    clean = {key: scrub_value(value, names) for key, value in part.items() if not (own and key == "ip")}
+    left_out = {"former", "first"} | ({"ip"} if own else set())
+    clean = {key: scrub_value(value, names) for key, value in part.items() if key not in left_out}
     if "values" in clean:
         clean["values"] = [
             change | {"old": ERASED, "new": ERASED} if change.get("field") in PERSONAL_FIELDS else change

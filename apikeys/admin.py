@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from apikeys import services
 from apikeys.models import APIKey, KeyState
-from apikeys.pages.actions import Disable, Enable, OwnerGuard, Revoke
+from apikeys.pages.actions import Disable, Enable, OwnerGuard, PutBackKey, Revoke
 from apikeys.pages.rows import key_rows, last_used
 from apikeys.pages.staff_views import StaffCreateView, StaffKeyView
 from config.base.actions import Action
@@ -90,7 +90,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
 
     @property
     def undo_actions(self) -> Sequence[Action]:
-        return (*self.row_actions, Enable())
+        return (*self.row_actions, Enable(), PutBackKey())
 
     # --- The list ---
 

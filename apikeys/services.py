@@ -176,8 +176,9 @@ def edit_key(
     values = {name: getattr(key, name) for name in fields}
     with transaction.atomic():
         lock(key)
+        former = {"permissions": [row.permission for row in key.permissions.all()]}
         changes = replace_permissions(key, permission_rows(key, permissions)) if permissions is not None else []
-        change(key, author, APIKey.objects.in_use(), values, changes=changes)
+        change(key, author, APIKey.objects.in_use(), values, changes=changes, former=former if changes else {})
 
 
 def lock(key: APIKey) -> None:
@@ -225,22 +226,28 @@ def change(
     *,
     note: str = "",
     changes: Iterable[Change] = (),
+    former: dict[str, Any] | None = None,
 ) -> None:
     """Update the key if it's (still) among the `changeable`, write the history, and reload `key`.
 
-    Raises ValidationError, and writes nothing, if it isn't.
+    former: what undo needs besides the former `values`; None for what can't be undone so. Raises ValidationError, and
+    writes nothing, if the key isn't changeable.
     """
     with transaction.atomic():
         # No other change comes between the two snapshots. NO KEY: decisions can still insert usage of this key.
-        before = base_history.snapshot(APIKey.objects.select_for_update(no_key=True, of=("self",)).get(pk=key.pk))
+        locked = APIKey.objects.select_for_update(no_key=True, of=("self",)).get(pk=key.pk)
+        before, stored = base_history.snapshot(locked), base_history.stored_values(locked)
         written = changeable.filter(pk=key.pk).update(**values)
         key.refresh_from_db()
         if not written:
             raise ValidationError(refusal(key), code="key_not_changed")
         fields = base_history.changes_between(before, base_history.snapshot(key))
         changed = [*(item for item in fields if item["field"] not in NOT_A_CHANGE), *changes]
+        if former is not None:
+            edited = base_history.former_values(stored, key)
+            former = former | {name: value for name, value in edited.items() if name in values}
         if changed or note:
-            author.record(key, base_history.CHANGE, changes=changed, note=note)
+            author.record(key, base_history.CHANGE, changes=changed, note=note, former=former)
 
 
 REFUSALS = {

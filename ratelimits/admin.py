@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.forms import Media
 from django.http import HttpRequest
 from django.utils import timezone
@@ -11,17 +13,29 @@ from django.utils.html import format_html
 from config.base.actions import Action, ActionOutcome
 from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
-from config.base.history import ADDITION, CHANGE, DELETION, Author, changes_between, initial_values, snapshot
+from config.base.edits import PutBack
+from config.base.history import (
+    ADDITION,
+    CHANGE,
+    DELETION,
+    Author,
+    changes_between,
+    former_values,
+    initial_values,
+    snapshot,
+    stored_values,
+)
 from config.base.periods import PeriodField
 from config.base.stale import EditForm
 from config.base.templatetags import badge
 from config.base.text import period_in_full
+from config.base.undo import Operation, put_back
 from ratelimits.advice import takes_over_from
 from ratelimits.models import RateLimit
 from ratelimits.pages.forms import MAX_ON_PAGE, LimitForm, TierLimits
 from ratelimits.rules import forget_rules
 from ratelimits.services import set_mode
-from tiers.admin import TierAdmin
+from tiers.admin import PutBackTier, TierAdmin
 from tiers.models import Tier
 
 MAX_NOTES = 5
@@ -95,6 +109,13 @@ class Enforce(SetMode):
     sentences = ("Within 5 seconds, they deny requests above the limit. Requests counted so far are included.",)
 
 
+class PutBackLimit(PutBack):
+    def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
+        outcome = super().perform(rows, author, data)
+        forget_rules()
+        return outcome
+
+
 class LimitAdminForm(EditForm, LimitForm):
     pass
 
@@ -128,6 +149,10 @@ class RateLimitAdmin(SoftDeleteAdmin):
     extra_columns = ("created",)
     updated = when("updated_at", "Edited")
     created = when("created_at", "Created")
+
+    @property
+    def undo_actions(self) -> Sequence[Action]:
+        return (*self.row_actions, PutBackLimit())
 
     @admin.display(description="Requests to", ordering="path")
     def path_column(self, limit: RateLimit) -> str:
@@ -228,19 +253,53 @@ class RateLimitInline(admin.StackedInline):  # type: ignore[type-arg]
         return super().get_formset(request, obj, absolute_max=self.max_num, **options)
 
 
+class PutBackWithLimits(PutBackTier):
+    def put_parts_back(self, row: Tier, author: Author, operation: Operation) -> str:
+        entries = operation.of(RateLimit)
+        if entries and not author.user.has_perms(("ratelimits.change_ratelimit", "ratelimits.delete_ratelimit")):
+            raise ValidationError("You don't have permission to change and delete rate limits.")
+        # First those that were added, which may be in the way of others.
+        for pk, entry in sorted(entries.items(), key=lambda item: item[1].action_flag):
+            limit = row.rate_limits.select_for_update(no_key=True).filter(pk=pk).first()
+            if limit is None:
+                raise ValidationError(f"The rate limit “{entry.object_repr}” no longer belongs to this tier.")
+            put_limit_back(limit, author, operation, entry.action_flag)
+        forget_rules()
+        return "Rate limits changed back." if entries else ""
+
+
+def put_limit_back(limit: RateLimit, author: Author, operation: Operation, flag: int) -> None:
+    """flag: of what is to be undone."""
+    former = operation.former_of(limit)
+    if flag == ADDITION:
+        limit.delete()
+        author.record(limit, DELETION, note="Deleted.")
+    elif flag == DELETION:
+        limit.restore()
+        author.record(limit, CHANGE, note="Restored.")
+    else:
+        put_back(limit, former, author)
+
+
 @admin.register(Tier)
 class TierWithLimitsAdmin(TierAdmin):
     inlines = (RateLimitInline,)
 
+    @property
+    def undo_actions(self) -> Sequence[Action]:
+        return (*self.row_actions, PutBackWithLimits())
+
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         pks = [row.instance.pk for row in formset.initial_forms if row.has_changed()]
-        before = {limit.pk: snapshot(limit) for limit in RateLimit.objects.filter(pk__in=pks)}
+        rows = list(RateLimit.objects.filter(pk__in=pks))
+        before, stored = ({limit.pk: of(limit) for limit in rows} for of in (snapshot, stored_values))
         formset.save()
         author = self.author(request)
         for limit in formset.new_objects:
             author.record(limit, ADDITION, changes=initial_values(limit))
         for limit, _ in formset.changed_objects:
-            author.record(limit, CHANGE, changes=changes_between(before[limit.pk], snapshot(limit)))
+            changes, former = changes_between(before[limit.pk], snapshot(limit)), former_values(stored[limit.pk], limit)
+            author.record(limit, CHANGE, changes=changes, former=former)
         author.record_many(formset.deleted_objects, DELETION, note="Deleted.")
         forget_rules()
         for limit in formset.new_objects if change else ():

@@ -105,7 +105,8 @@ def top_up(limit: RateLimit, amount: int, author: Author) -> RateLimit:
         raised.limit += amount
         raised.save(update_fields=["limit"])
         note = f"Topped up by {amount_in_words(amount, raised.unit)}."
-        author.record(raised, CHANGE, changes=changes_between(before, snapshot(raised)), note=note)
+        former = {"limit": raised.limit - amount}
+        author.record(raised, CHANGE, changes=changes_between(before, snapshot(raised)), note=note, former=former)
     forget_rules()
     return raised
 

@@ -12,11 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from config.base.access import Permission
 from config.base.actions import ActionOutcome
 from config.base.admin import when
 from config.base.admin_soft_delete import Delete, Restore, SoftDeleteAdmin
+from config.base.edits import PutBack
 from config.base.history import Author, Change
 from config.base.text import counted
+from config.base.undo import Operation, put_back
 from tiers.forms import EmptyTierForm, TierForm
 from tiers.models import Tier
 from tiers.services import delete_tier, move_back, replace_access, restore_limits
@@ -105,6 +108,18 @@ class RestoreTier(Restore):
         return outcome
 
 
+class PutBackTier(PutBack):
+    def put_back(self, row: Any, author: Author, operation: Operation) -> None:
+        former = operation.former_of(row)
+        access, note = former.pop("access", None), self.put_parts_back(row, author, operation)
+        changes = replace_access(row, [Permission(*rule) for rule in access]) if access is not None else []
+        put_back(row, former, author, changes=changes, note=note)
+
+    def put_parts_back(self, row: Any, author: Author, operation: Operation) -> str:
+        """What was changed together with the tier. Returns a sentence for the history, empty if there was nothing."""
+        return ""
+
+
 class TierAdmin(SoftDeleteAdmin):
     """Registered by ratelimits.admin, which adds the rate limits of a tier to its page."""
 
@@ -145,8 +160,11 @@ class TierAdmin(SoftDeleteAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Tier, form: Any, change: bool) -> None:
+        held = [rule.permission for rule in obj.access.all()] if change else []
         super().save_model(request, obj, form, change)
         obj.access_changes = replace_access(obj, form.permissions) if form.permissions is not None else []  # type: ignore[attr-defined]
+        if change and obj.access_changes:  # type: ignore[attr-defined]
+            obj._former["access"] = held  # type: ignore[attr-defined]
 
     def changes_of_parts(self, obj: Any) -> Sequence[Change]:
         changes: Sequence[Change] = obj.access_changes

@@ -15,7 +15,7 @@ from accounts.staff.forms import EraseForm, UserTierForm
 from config.base.actions import Action, ActionOutcome
 from config.base.history import Author
 from config.base.text import counted
-from config.base.undo import former_of
+from config.base.undo import FORMER, former_in
 from ratelimits.models import RateLimit
 from ratelimits.rules import default_budget
 from tiers.models import Tier
@@ -161,7 +161,7 @@ class SendVerification(UserAction):
 class MoveToTier(UserAction):
     """Many users, to the tier that was chosen in the list."""
 
-    name, label, undo = "tier", "Move to tier", "former-tier"
+    name, label, undo = "tier", "Move to tier", FORMER
 
     def __init__(self, tier: Tier | None = None) -> None:
         self.tier = tier
@@ -184,7 +184,7 @@ class MoveToTier(UserAction):
 class ChangeTier(UserAction):
     """One user, to the tier that the page asks for."""
 
-    name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", "former-tier"
+    name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", FORMER
     sentences = ("The new rate limits apply to the next request. Earlier requests still count.",)
     phrase = "Change the tier of {}"
     form_class = UserTierForm
@@ -197,11 +197,11 @@ class ChangeTier(UserAction):
 class MoveBack(UserAction):
     """Only to undo a change of tier."""
 
-    name, label, done, matching = "former-tier", "Move back", "{} moved back to the previous tier.", "live"
+    name, label, done, matching = FORMER, "Move back", "{} moved back to the previous tier.", "live"
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
         entries = data["operation"].of(User)
-        return services.set_former_tiers(rows, author, {pk: former_of(entry) for pk, entry in entries.items()})
+        return services.set_former_tiers(rows, author, {pk: former_in(entry) for pk, entry in entries.items()})
 
 
 class Erase(UserAction):

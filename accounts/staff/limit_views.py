@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
 from accounts.staff.views import changeable_user
 from config.base.history import Author
+from config.base.undo import FORMER, new_operation, offer_undo
 from config.base.views import staff_render, staff_required
 from ratelimits.models import RateLimit
 from ratelimits.services import top_up, totals_of
@@ -56,8 +57,13 @@ class TopUpForm(forms.Form):
 def user_top_up(request: HttpRequest, pk: int) -> HttpResponse:
     user = changeable_user(request, pk)
     form = TopUpForm(user, request.POST or None, {"limit": request.GET.get("limit")})
-    if request.method == "POST" and form.is_valid() and (limit := form.top_up(Author(request.user, request))):
-        messages.success(request, f"Rate limit “{limit}” topped up: {limit.in_words}.")
+    author = Author(request.user, request, operation=new_operation())
+    if request.method == "POST" and form.is_valid() and (limit := form.top_up(author)):
+        offer_undo_of_limit(request, f"Rate limit “{limit}” topped up: {limit.in_words}.", author, user)
         return redirect("users:detail", user.pk)
     context = {"title": "Top up a rate limit", "form": form, "person": user, "has_totals": totals_of(user).exists()}
     return staff_render(request, "accounts/staff/top_up.html", context)
+
+
+def offer_undo_of_limit(request: HttpRequest, text: str, author: Author, user: User) -> None:
+    offer_undo(request, text, author, FORMER, reverse("users:limit_undo", args=[user.pk]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from django import forms
@@ -17,11 +17,24 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
 from accounts.rights import may_change, why_not_change
+from accounts.staff.limit_views import offer_undo_of_limit
 from accounts.staff.views import changeable_user
 from config.base.actions import Action, ActionOutcome, ActionView, UndoView
+from config.base.edits import PutBack
 from config.base.forms import TimeField, TimeInput
-from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
+from config.base.history import (
+    ADDITION,
+    CHANGE,
+    DELETION,
+    Author,
+    Change,
+    changes_between,
+    former_values,
+    initial_values,
+    snapshot,
+)
 from config.base.stale import EditForm
+from config.base.undo import Operation, new_operation
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.models import RateLimit
 from ratelimits.pages.forms import LimitForm
@@ -70,9 +83,13 @@ def limit_edit(request: HttpRequest, pk: int, limit_pk: int) -> HttpResponse:
             form.lock_row()
             form.save_changes()
             changes = changes_between(form.before, snapshot(limit))
+            author = Author(request.user, request, operation=new_operation())
             if changes:
-                record(Author(request.user, request), limit, CHANGE, "edited", changes)
-        messages.success(request, f"Rate limit “{limit}” updated." if changes else "Nothing changed.")
+                record(author, limit, CHANGE, "edited", changes, former=former_values(form.loaded, limit))
+        if changes:
+            offer_undo_of_limit(request, f"Rate limit “{limit}” updated.", author, user)
+        else:
+            messages.info(request, "Nothing changed.")
         return redirect("users:detail", user.pk)
     return limit_page(request, user, form, title="Edit rate limit", button="Save rate limit")
 
@@ -88,12 +105,23 @@ def limit_page(request: HttpRequest, user: User, form: forms.ModelForm[RateLimit
     return staff_render(request, "accounts/staff/limit_form.html", {"form": form, "person": user, **context})
 
 
-def record(author: Author, limit: RateLimit, flag: int, verb: str, changes: Sequence[Change] = ()) -> None:
+def record(
+    author: Author,
+    limit: RateLimit,
+    flag: int,
+    verb: str,
+    changes: Sequence[Change] = (),
+    *,
+    former: Mapping[str, Any] | None = None,
+) -> None:
     """Write to the history of the limit and, as a sentence, to that of the user."""
-    author.record(limit, flag, changes=changes)
-    author.record(
-        cast("User", limit.user), CHANGE, note=f"Rate limit “{limit}” {verb}: {limit.requests}, {limit.in_words}."
-    )
+    author.record(limit, flag, changes=changes, former=former)
+    note_for_user(author, limit, verb)
+
+
+def note_for_user(author: Author, limit: RateLimit, verb: str) -> None:
+    note = f"Rate limit “{limit}” {verb}: {limit.requests}, {limit.in_words}."
+    author.record(cast("User", limit.user), CHANGE, note=note)
 
 
 class EndLimit(Action):
@@ -116,17 +144,25 @@ class EndLimit(Action):
         return ActionOutcome(len(ended))
 
 
-class RestoreOwnLimit(Action):
-    """Only to undo the end of a limit."""
-
-    name, label, done, matching = "restore", "Restore", "{} restored.", "deleted"
-    permissions = ("delete",)
-
+class OwnLimitGuard(Action):
     def allowed(self, user: Any, rows: Any) -> Any:
         return rows.filter(user__in=User.objects.changeable_by(user))
 
     def why_not(self, user: Any, row: Any) -> str:
         return why_not_change(user, row.user)
+
+
+class PutBackOwnLimit(OwnLimitGuard, PutBack):
+    def put_back(self, row: Any, author: Author, operation: Operation) -> None:
+        super().put_back(row, author, operation)
+        note_for_user(author, row, "changed back")
+
+
+class RestoreOwnLimit(OwnLimitGuard):
+    """Only to undo the end of a limit."""
+
+    name, label, done, matching = "restore", "Restore", "{} restored.", "deleted"
+    permissions = ("delete",)
 
     def perform(self, rows: Any, author: Author, data: dict[str, Any]) -> ActionOutcome:
         with transaction.atomic():
@@ -166,4 +202,4 @@ class EndLimitView(OwnLimitsMixin, ActionView):
 
 @method_decorator(staff_required("ratelimits.view_ratelimit"), name="dispatch")
 class OwnLimitUndoView(OwnLimitsMixin, UndoView):
-    undo_actions = (RestoreOwnLimit(),)
+    undo_actions = (RestoreOwnLimit(), PutBackOwnLimit())

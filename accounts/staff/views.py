@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -32,6 +33,7 @@ from config.base.export import FORMATS, export
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator, rows_per_page
+from config.base.undo import undo_in_history
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.services import totals_of
 from tiers.models import Tier
@@ -157,7 +159,8 @@ def user_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
-    tier = user.effective_tier
+    tier, history = user.effective_tier, list(entries_of(user)[:MAX_CHANGES])
+    may_edit = user.deleted_at is None and allowed(request.user, user, "accounts.change_user")
     day_ago = timezone.now() - timedelta(days=1)
     keys = user.api_keys.live().order_by("-created_at")
     return {
@@ -171,9 +174,10 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "usage": usage_since(user, day_ago) if request.user.has_perm("apikeys.view_keyusage") else {},
         "events": user.usage.select_related("api_key").order_by("-created_at")[:MAX_EVENTS],
         "sessions": open_sessions(user),
-        "history": entries_of(user)[:MAX_CHANGES],
+        "history": history,
+        "undo": undo_in_history(history[0], request.user, reverse("users:undo")) if history and may_edit else None,
         "actions": offered_actions(request.user, user),
-        "may_edit": user.deleted_at is None and allowed(request.user, user, "accounts.change_user"),
+        "may_edit": may_edit,
         "may_top_up": allowed(request.user, user, "ratelimits.change_ratelimit") and totals_of(user).exists(),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }

@@ -19,8 +19,10 @@ from apikeys.pages.forms import ExpiryForm, RevokeForm, RotateForm
 from apikeys.pages.hygiene import unused_permissions
 from apikeys.usage.analytics import TimeRange, UsageScope, totals
 from config.base.actions import Action, ActionOutcome
+from config.base.edits import PutBack
 from config.base.history import Author
 from config.base.text import ago, counted, exact
+from config.base.undo import FORMER, Operation
 
 STOP = ("change", "stop")
 BULK_EXPIRY = timedelta(days=30)
@@ -162,7 +164,7 @@ class Revoke(KeyAction):
 
 
 class Trim(KeyAction):
-    name, label, done = "trim", "Remove unused permissions", "Unused permissions of {} removed."
+    name, label, done, undo = "trim", "Remove unused permissions", "Unused permissions of {} removed.", FORMER
     phrase = "Remove the unused permissions of {}"
     sentences = ("Removes the permissions that no request used in the last 90 days. The list shows which ones.",)
 
@@ -178,5 +180,16 @@ class Trim(KeyAction):
             services.edit_key(key, author, permissions=kept)
 
 
+class PutBackKey(OwnerGuard, PutBack):
+    matching = "in_use"
+
+    def why_unfit(self, row: APIKey) -> str:
+        return services.why_not(row, "edit")
+
+    def put_back(self, row: APIKey, author: Author, operation: Operation) -> None:
+        services.edit_key(row, author, **operation.former_of(row))
+
+
 ACTIONS = (Rotate(), Expire(), Disable(), Enable(), Revoke())
+UNDO_ACTIONS = (*ACTIONS, PutBackKey())
 BULK_ACTIONS = (Disable(), Revoke(), ExpireMany(), Trim())

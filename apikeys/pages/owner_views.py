@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.views import View
 
-from apikeys.pages.actions import ACTIONS
+from apikeys.pages.actions import UNDO_ACTIONS
 from apikeys.pages.mixins import OwnerKeysMixin
 from apikeys.pages.rows import key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView
@@ -55,4 +55,4 @@ class OwnerActionView(OwnerKeysMixin, KeyActionView):
 
 
 class OwnerUndoView(OwnerKeysMixin, UndoView):
-    undo_actions = ACTIONS
+    undo_actions = UNDO_ACTIONS

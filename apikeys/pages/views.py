@@ -25,6 +25,7 @@ from apikeys.pages.forms import CreateKeyForm, KeyForm
 from apikeys.pages.mixins import KeysMixin
 from config.base.actions import ActionForm, ActionOutcome, ActionView, add_errors
 from config.base.history import Author
+from config.base.undo import FORMER, new_operation, offer_undo
 
 
 @sensitive_variables()
@@ -110,13 +111,20 @@ class EditKeyView(KeysMixin, View):
             form = self.form_class(request.POST, key=locked)
             if form.is_valid():
                 try:
-                    services.edit_key(locked, Author(request.user, request, self.via), **form.settings())
+                    author = Author(request.user, request, self.via, new_operation())
+                    services.edit_key(locked, author, **form.settings())
                 except ValidationError as error:
                     add_errors(form, error)
                 else:
-                    messages.success(request, f"API key “{locked.name}” saved.")
-                    return redirect(self.page_url("detail", locked))
+                    return self.saved(locked, author)
         return self.show(key, form)
+
+    def saved(self, key: APIKey, author: Author) -> HttpResponse:
+        if author.written:
+            offer_undo(self.request, f"API key “{key.name}” saved.", author, FORMER, self.page_url("undo"))
+        else:
+            messages.info(self.request, "Nothing changed.")
+        return redirect(self.page_url("detail", key))
 
     def show(self, key: APIKey, form: KeyForm) -> HttpResponse:
         return self.page(self.template_name, status_of(form), form=form, key=key, title=f"Edit “{key.name}”")

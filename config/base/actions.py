@@ -21,9 +21,9 @@ from django.views import View
 from django.views.decorators.http import require_POST
 
 from config.base.history import Author
-from config.base.text import ago, counted
-from config.base.undo import MAX_ROWS, Operation, new_operation, offer_undo, read_token
-from config.base.views import staff_render
+from config.base.text import counted
+from config.base.undo import MAX_ROWS, Operation, new_operation, offer_undo, read_token, why_changed
+from config.base.views import retry_on_conflict, staff_render
 
 MAX_LISTED = 20
 MAX_REASONS = 5
@@ -269,7 +269,50 @@ class BulkActionView(ActionView):
         }
 
 
-@method_decorator(require_POST, name="dispatch")
+class Undoing:
+    """What an operation did to some of the `queryset`, and taking it back by `action`."""
+
+    def __init__(
+        self, action: Action, operation: Operation, queryset: Any, author: Author, allowed: Any = None
+    ) -> None:
+        """allowed: which of some rows the author may change, if not those that the action allows."""
+        self.action, self.operation, self.author = action, operation, author
+        model = queryset.model
+        self.entries, self.changed = operation.of(model), operation.changed_since(model)
+        self.present = queryset.filter(pk__in=self.entries)
+        self.fitting = action.fits(self.present.filter(pk__in=self.entries.keys() - self.changed.keys()))
+        self.rows = allowed(self.fitting) if allowed else action.allowed(author.user, self.fitting)
+
+    def run(self) -> ActionOutcome:
+        outcome = ActionOutcome(refused=list(self.reasons()))
+        if not self.rows.exists():
+            return outcome
+        try:
+            done = self.action.perform(self.rows, self.author, {"operation": self.operation})
+        except ValidationError as error:
+            outcome.refused.extend(error.messages)
+        else:
+            outcome.done += done.done
+            outcome.refused.extend(done.refused)
+        return outcome
+
+    def reasons(self) -> Iterable[str]:
+        """Why some of the rows can't be taken back."""
+        taken, fit = (set(map(str, rows.values_list("pk", flat=True))) for rows in (self.rows, self.fitting))
+        left = {pk: entry.object_repr for pk, entry in self.entries.items() if pk not in taken}
+        rows = {str(row.pk): row for row in self.present.filter(pk__in=left)}
+        for pk, name in left.items():
+            if pk not in rows:
+                yield f"“{name}” no longer exists."
+            elif pk in self.changed:
+                yield why_changed(self.changed[pk])
+            elif pk in fit:
+                yield self.action.why_not(self.author.user, rows[pk])
+            else:
+                yield self.action.why_unfit(rows[pk])
+
+
+@method_decorator([require_POST, retry_on_conflict], name="dispatch")
 class UndoView(ActionView):
     """Undoes the changes that the token names, with the permission checks of the action that undoes them."""
 
@@ -286,41 +329,14 @@ class UndoView(ActionView):
         return super().dispatch(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        entries, changed = (get(self.get_queryset().model) for get in (self.operation.of, self.operation.changed_since))
-        present = self.get_queryset().filter(pk__in=entries)
-        fitting = self.action.fits(present.filter(pk__in=entries.keys() - changed.keys()))
-        self.rows = self.allowed(fitting)
-        self.row = present.first() if len(entries) == 1 else None
-        outcome = ActionOutcome(refused=list(self.reasons(entries, changed, present, fitting)))
-        self.take_back(outcome)
-        return self.succeed(outcome)
-
-    def reasons(self, entries: Any, changed: Any, present: Any, fitting: Any) -> Iterable[str]:
-        """Why some of the rows can't be undone."""
-        taken, fit = (set(map(str, rows.values_list("pk", flat=True))) for rows in (self.rows, fitting))
-        left = {pk: entry.object_repr for pk, entry in entries.items() if pk not in taken}
-        rows = {str(row.pk): row for row in present.filter(pk__in=left)}
-        for pk, name in left.items():
-            if pk not in rows:
-                yield f"“{name}” no longer exists."
-            elif pk in changed:
-                yield f"“{name}” was changed by {changed[pk].user} {ago(changed[pk].action_time)}, so it wasn't undone."
-            elif pk in fit:
-                yield self.action.why_not(self.request.user, rows[pk])
-            else:
-                yield self.action.why_unfit(rows[pk])
-
-    def take_back(self, outcome: ActionOutcome) -> None:
         self.author = Author(self.request.user, self.request, "undo")
-        if not self.rows.exists():
-            return
-        try:
-            done = self.action.perform(self.rows, self.author, {"operation": self.operation})
-        except ValidationError as error:
-            outcome.refused.extend(error.messages)
-        else:
-            outcome.done += done.done
-            outcome.refused.extend(done.refused)
+        undoing = Undoing(self.action, self.operation, self.get_queryset(), self.author, self.allowed)
+        self.row = undoing.present.first() if len(undoing.entries) == 1 else None
+        outcome = undoing.run()
+        self.rows = undoing.rows
+        if self.row is not None:
+            self.row.refresh_from_db()  # for its name
+        return self.succeed(outcome)
 
     def tell(self, text: str) -> None:
         messages.success(self.request, f"Undone: {text}")

@@ -34,6 +34,7 @@ from config.base.history import (
     Author,
     Change,
     changes_between,
+    former_values,
     initial_values,
     snapshot,
 )
@@ -43,6 +44,7 @@ from config.base.permissions import offered_permissions, permission_label
 from config.base.search import FoldedField
 from config.base.stale import TOKEN, EditForm, StaleRows
 from config.base.templatetags import ago
+from config.base.undo import new_operation
 from config.base.views import reject_bad_values, retry_on_conflict
 
 CHUNK = 2000
@@ -161,6 +163,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             obj._before_change = form.before
             form.lock_row()
             form.save_changes()
+            obj._former = former_values(form.loaded, obj)
         else:
             super().save_model(request, obj, form, change)
 
@@ -258,7 +261,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # --- History ---
 
     def author(self, request: HttpRequest) -> Author:
-        return Author(request.user, request, via="admin")
+        """The same for all that one request changes, so that it can be undone together."""
+        author = Author(request.user, request, via="admin", operation=new_operation())
+        found: Author = vars(request).setdefault("author", author)
+        return found
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         return self.author(request).record(obj, ADDITION, changes=[*initial_values(obj), *self.changes_of_parts(obj)])
@@ -268,7 +274,9 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         note = inline_note(message)
         if not changes and not note:
             return None
-        return self.author(request).record(obj, CHANGE, changes=changes, note=note)
+        author = self.author(request)
+        first = author.written[0] if author.written else 0  # about its inline rows
+        return author.record(obj, CHANGE, changes=changes, note=note, former=obj._former, first=first)
 
     def changes_of_parts(self, obj: Any) -> Sequence[Change]:
         """What was changed with a row, but is stored in others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -16,9 +16,10 @@ from django.urls import URLPattern, path, reverse
 
 from config.base.actions import Action, ActionOutcome, ActionView, BulkActionView, UndoView
 from config.base.admin import GatehouseModelAdmin
-from config.base.history import CHANGE, DELETION, Author
+from config.base.history import CHANGE, DELETION, Author, entries_of
 from config.base.templatetags import badge
 from config.base.text import ago
+from config.base.undo import FORMER, offer_undo, undo_in_history
 from config.base.views import reject_bad_values
 
 
@@ -133,6 +134,33 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may, why_not = super().has_delete_permission(request, obj), self.row_action("delete").why_not
         return may and (obj is None or (obj.deleted_at is None and not why_not(request.user, obj)))
+
+    # --- Undo of an edit ---
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        entry = super().log_change(request, obj, message)
+        vars(request)["can_undo"] = entry is not None and self.can_put_back
+        return entry
+
+    @property
+    def can_put_back(self) -> bool:
+        return any(action.name == FORMER for action in self.undo_actions)
+
+    def message_user(
+        self, request: HttpRequest, message: Any, level: int | str = messages.INFO, *args: Any, **more: Any
+    ) -> None:
+        if level == messages.SUCCESS and vars(request).get("can_undo"):
+            offer_undo(request, message, self.author(request), FORMER, self.url("undo"))
+        else:
+            super().message_user(request, message, level, *args, **more)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        last = (
+            entries_of(row).first() if row and self.can_put_back and self.has_change_permission(request, row) else None
+        )
+        context = {"undo": undo_in_history(last, request.user, self.url("undo"))}
+        return super().history_view(request, object_id, context | (extra_context or {}))
 
     def row_action(self, name: str) -> Action:
         return next(action for action in self.row_actions if action.name == name)

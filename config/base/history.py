@@ -36,8 +36,10 @@ __all__ = [
     "entry_since",
     "entry_that_set",
     "extras_of",
+    "former_values",
     "initial_values",
     "snapshot",
+    "stored_values",
 ]
 
 SECRET_FIELDS = frozenset({"password", "secret_hash", "previous_hash"})
@@ -68,9 +70,21 @@ class Author:
     written: list[int] = field(default_factory=list, compare=False)
     address: str = ""
 
-    def record(self, row: models.Model, flag: int, *, changes: Iterable[Change] = (), note: str = "") -> LogEntry:
-        """flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”"""
-        entry = self._entry(row, flag, list(changes), note)
+    def record(
+        self,
+        row: models.Model,
+        flag: int,
+        *,
+        changes: Iterable[Change] = (),
+        note: str = "",
+        former: Mapping[str, Any] | None = None,
+        first: int = 0,
+    ) -> LogEntry:
+        """flag: ADDITION, CHANGE or DELETION. note: a sentence such as “Suspended.”
+
+        former: the values that undo needs, for JSON. first: the first entry about parts of the row that changed with it.
+        """
+        entry = self._entry(row, flag, list(changes), note, former=former, first=first)
         entry.save(force_insert=True)
         self.written.append(entry.pk)
         return entry
@@ -87,7 +101,7 @@ class Author:
         """changes: the same for all rows, or a function of the row. former: the values that undo needs, for JSON."""
         entries = [
             self._entry(
-                row, flag, changes(row) if callable(changes) else changes, note, former(row) if former else None
+                row, flag, changes(row) if callable(changes) else changes, note, former=former(row) if former else None
             )
             for row in rows
         ]
@@ -100,7 +114,9 @@ class Author:
         flag: int,
         changes: Sequence[Change],
         note: str,
+        *,
         former: Mapping[str, Any] | None = None,
+        first: int = 0,
     ) -> LogEntry:
         messages: dict[int, dict[str, Any]] = {
             ADDITION: {"added": {}},
@@ -109,7 +125,8 @@ class Author:
         }
         ip = client_address(self.request) if self.request else self.address
         extras: dict[str, Any] = {"values": changes, "note": note, "ip": ip, "via": self.via}
-        extras |= {"operation": self.operation, "former": dict(former or {}) if self.operation else {}}
+        if self.operation:
+            extras |= {"operation": self.operation, "former": dict(former or {}), "first": first}
         message = messages[flag] | {name: value for name, value in extras.items() if value}
         return LogEntry(
             user_id=(self.user or row).pk,
@@ -117,7 +134,7 @@ class Author:
             object_id=str(row.pk),
             object_repr=str(row)[:200],
             action_flag=flag,
-            change_message=json.dumps([message]),
+            change_message=json.dumps([message], default=str),
         )
 
 
@@ -131,8 +148,24 @@ def snapshot(row: models.Model) -> dict[str, str]:
     return {
         str(field.verbose_name): display(row, field)
         for field in (*row._meta.concrete_fields, *row._meta.many_to_many)
-        if field.name not in {"updated_at", "is_deleted"} and not isinstance(field, FoldedField)
+        if is_recorded(field)
     }
+
+
+def is_recorded(field: Any) -> bool:
+    return field.name not in {"updated_at", "is_deleted"} and not isinstance(field, FoldedField)
+
+
+def stored_values(row: models.Model) -> dict[str, Any]:
+    fields = [field for field in row._meta.concrete_fields if field.attname not in row.get_deferred_fields()]
+    return {field.name: getattr(row, field.attname) for field in fields}
+
+
+def former_values(before: Mapping[str, Any], row: models.Model) -> dict[str, Any]:
+    """Those of `before`, the row's `stored_values` at that time, that are different now."""
+    now = stored_values(row)
+    fields = filter(is_recorded, row._meta.concrete_fields)
+    return {field.name: before[field.name] for field in fields if before[field.name] != now[field.name]}
 
 
 def display(row: models.Model, field: Any) -> str:

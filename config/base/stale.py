@@ -27,7 +27,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from config.base.forms import LiveChoicesForm
-from config.base.history import MAX_VALUE_LENGTH, display, entry_since, entry_that_set, snapshot
+from config.base.history import MAX_VALUE_LENGTH, display, entry_since, entry_that_set, snapshot, stored_values
 from config.base.models import lock_live
 from config.base.text import ago
 
@@ -237,11 +237,6 @@ class EditForm(StaleGuard, LiveChoicesForm):
         if fields:
             self.instance.save(update_fields=fields)
         self._save_m2m()  # type: ignore[attr-defined]  # (not in django-stubs)
-
-
-def stored_values(row: models.Model) -> dict[str, Any]:
-    fields = [field for field in row._meta.concrete_fields if field.attname not in row.get_deferred_fields()]
-    return {field.name: getattr(row, field.attname) for field in fields}
 
 
 # --- Tables of rows --------------------------------------------------------------------------------------------------

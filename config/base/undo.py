@@ -1,13 +1,15 @@
 """Undo: for an hour, the message about an action has a button that reverses it, for the person who did it.
 
 The button sends a signed token, which names the history entries that the action wrote. They have the previous values. Rows
-that were changed since then are left alone.
+that were changed since then are left alone. The last change of a row that has previous values can be undone from its history,
+too, by everybody who may make such a change.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,11 +18,13 @@ from django.contrib import messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
 
 from config.base.database import in_batches
-from config.base.history import Author, extras_of
+from config.base.history import CHANGE, Author, Change, changes_between, extras_of, snapshot
+from config.base.text import ago
 
 SALT = "config.base.undo"
 LIFE = timedelta(hours=1)
@@ -29,10 +33,12 @@ MAX_ROWS = 5_000
 BATCH = 500
 # What the extra tags of a message with a button begin with.
 TAG = "undo"
+# The action that gives rows their former values.
+FORMER = "former"
 
 
 class Token(NamedTuple):
-    """user: who acted. action: the one that undoes it. first, last: ids of entries, with possibly others in between."""
+    """user: who may undo. action: the one that undoes it. first, last: ids of entries, with possibly others in between."""
 
     user: int
     action: str
@@ -42,8 +48,11 @@ class Token(NamedTuple):
 
 
 class Button(NamedTuple):
+    """entry: the id of the entry in the history that it undoes, if it stands there."""
+
     url: str
     token: str
+    entry: int = 0
 
 
 def new_operation() -> str:
@@ -62,6 +71,15 @@ def button_of(extra_tags: str | None) -> Button | None:
     return Button(url, token) if kind == TAG else None
 
 
+def undo_in_history(entry: LogEntry | None, user: Any, url: str) -> Button | None:
+    """A button for the last change of a row, if that can be undone."""
+    extras = extras_of(entry) if entry else {}
+    if entry is None or not ("former" in extras or "first" in extras):
+        return None
+    token = Token(user.pk, FORMER, extras["operation"], extras.get("first", entry.pk), entry.pk)
+    return Button(url, signing.dumps(token, salt=SALT), entry.pk)
+
+
 def read_token(text: str, user: Any) -> Token | None:
     """None if it isn't the user's own, or too old."""
     try:
@@ -78,21 +96,24 @@ class Operation:
         self.token = token
 
     @cached_property
-    def entries(self) -> list[LogEntry]:
-        written = LogEntry.objects.filter(user_id=self.token.user, pk__range=(self.token.first, self.token.last))
-        return [entry for entry in written.order_by("pk") if self.wrote(entry)]
+    def entries(self) -> dict[int | None, dict[str, LogEntry]]:
+        """By type and id of the row."""
+        written = LogEntry.objects.filter(pk__range=(self.token.first, self.token.last)).order_by("pk")
+        entries: dict[int | None, dict[str, LogEntry]] = defaultdict(dict)
+        for entry in filter(self.wrote, written):
+            entries[entry.content_type_id][str(entry.object_id)] = entry
+        return entries
 
     def wrote(self, entry: LogEntry) -> bool:
         return extras_of(entry).get("operation") == self.token.operation
 
     def of(self, model: type[models.Model]) -> dict[str, LogEntry]:
         """The entries about rows of the model, by id."""
-        kind = ContentType.objects.get_for_model(model)
-        return {str(entry.object_id): entry for entry in self.entries if entry.content_type_id == kind.pk}
+        return self.entries[ContentType.objects.get_for_model(model).pk]
 
-    def changed_since(self, model: type[models.Model]) -> dict[str, LogEntry]:
-        """The last entry about each row that was changed after this."""
-        entries = self.of(model)
+    def changed_since(self, model: type[models.Model], pk: str | None = None) -> dict[str, LogEntry]:
+        """The last entry about each row, or only the one with this id, that was changed after this."""
+        entries = self.of(model) if pk is None else {pk: self.of(model)[pk]}
         return {
             str(entry.object_id): entry
             for entry in self.later(model, entries)
@@ -110,8 +131,32 @@ class Operation:
         changed = self.changed_since(model)
         return {pk: entry for pk, entry in self.of(model).items() if pk not in changed}
 
+    def former_of(self, row: models.Model) -> dict[str, Any]:
+        """The values of the locked row from before the action. Raises ValidationError if it was changed since then."""
+        pk = str(row.pk)
+        for entry in self.changed_since(type(row), pk).values():
+            raise ValidationError(why_changed(entry))
+        return former_in(self.of(type(row))[pk])
 
-def former_of(entry: LogEntry) -> dict[str, Any]:
+
+def why_changed(entry: LogEntry) -> str:
+    return f"“{entry.object_repr}” was changed by {entry.user} {ago(entry.action_time)}, so it wasn't undone."
+
+
+def put_back(
+    row: models.Model, former: Mapping[str, Any], author: Author, *, changes: Iterable[Change] = (), note: str = ""
+) -> None:
+    """Give the row its former values. Raises ValidationError if they aren't valid any more."""
+    before = snapshot(row)
+    for name, value in former.items():
+        field: Any = row._meta.get_field(name)
+        setattr(row, field.attname, value)
+    row.full_clean()
+    row.save(update_fields=list(former))
+    author.record(row, CHANGE, changes=[*changes_between(before, snapshot(row)), *changes], note=note)
+
+
+def former_in(entry: LogEntry) -> dict[str, Any]:
     """The values before the change, as the service recorded them."""
     former: dict[str, Any] = extras_of(entry).get("former", {})
     return former
