@@ -318,6 +318,9 @@ class BulkChange(TimestampedModel):
     finished_at = models.DateTimeField("finished", null=True)
     # Why the rest of the users wasn't changed.
     error = models.TextField(default="")
+    # Marks its entries in the history; empty if it can't be undone.
+    operation = models.CharField(max_length=20, default="", db_default="")
+    undoes = models.OneToOneField("self", models.CASCADE, null=True, related_name="undone_by")
 
     objects: ClassVar[Any] = BulkChangeQuerySet.as_manager()
 
@@ -349,15 +352,26 @@ class BulkChange(TimestampedModel):
 
     def finish(self, error: str = "") -> None:
         self.error, self.finished_at = error, timezone.now()
-        self.steps.all().delete()
+        self.steps.waiting().delete()
         self.save(update_fields=["error", "finished_at"])
 
 
+class BulkStepQuerySet(models.QuerySet["BulkStep"]):
+    def waiting(self) -> BulkStepQuerySet:
+        return self.filter(last=None)
+
+
 class BulkStep(models.Model):
-    """The ids of users who haven't been changed yet."""
+    """The ids of users who haven't been changed yet, or a step to undo. Afterwards, what undo needs of this one."""
 
     change = models.ForeignKey(BulkChange, models.CASCADE, related_name="steps")
     users = models.JSONField()
+    undoes = models.ForeignKey("self", models.CASCADE, null=True, related_name="+")
+    # The ids of its entries in the history.
+    first = models.BigIntegerField(null=True)
+    last = models.BigIntegerField(null=True)
+
+    objects: ClassVar[Any] = BulkStepQuerySet.as_manager()
 
     class Meta:
         db_table = "bulk_change_steps"

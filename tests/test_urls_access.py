@@ -224,6 +224,7 @@ EXPECTED = r"""
 /users/changes/                                                          in  403 ok  ok
 /users/changes/<int:change_pk>/                                          in  403 ok  ok
 /users/changes/<int:change_pk>/stop/                                     in  403 405 405
+/users/changes/<int:change_pk>/undo/                                     in  403 405 405
 /users/export.<str:file_format>                                          in  403 ok  ok
 /users/import/                                                           in  403 403 ok
 /users/undo/                                                             in  403 405 405

@@ -14,6 +14,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import BulkChange, User
 from accounts.staff import bulk
+from accounts.staff.actions import UNDO_ACTIONS
+from config.base.history import Author
 from config.base.views import staff_render, staff_required
 
 ROWS_PER_PAGE = 25
@@ -33,12 +35,15 @@ def change_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 @staff_required("accounts.view_user")
 def change_detail(request: HttpRequest, change_pk: int) -> HttpResponse:
-    change = get_object_or_404(BulkChange.objects.select_related("author"), pk=change_pk)
+    change = get_object_or_404(BulkChange.objects.select_related("author", "undoes"), pk=change_pk)
+    may_undo = may_make(request, bulk.kind_of(change).undo) and bulk.can_undo(change)
     context = {
         "title": change.title,
         "change": change,
         "is_stalled": not change.is_finished and is_stalled(),
         "may_stop": not change.is_finished and may_stop(request, change),
+        "may_undo": may_undo,
+        "undone_by": BulkChange.objects.filter(undoes=change).first(),
         "seconds": REFRESH_SECONDS,
     }
     response = staff_render(request, "accounts/staff/change.html", context)
@@ -56,6 +61,10 @@ def may_stop(request: HttpRequest, change: BulkChange) -> bool:
     return bulk.kind_of(change).may(request.user, User)
 
 
+def may_make(request: HttpRequest, name: str) -> bool:
+    return any(action.may(request.user, User) for action in UNDO_ACTIONS if action.name == name)
+
+
 @staff_required("accounts.view_user")
 @require_POST
 def change_stop(request: HttpRequest, change_pk: int) -> HttpResponse:
@@ -67,3 +76,15 @@ def change_stop(request: HttpRequest, change_pk: int) -> HttpResponse:
     else:
         messages.info(request, "This change has already finished.")
     return redirect(change)
+
+
+@staff_required("accounts.view_user")
+@require_POST
+def change_undo(request: HttpRequest, change_pk: int) -> HttpResponse:
+    change = get_object_or_404(BulkChange, pk=change_pk)
+    if not may_make(request, bulk.kind_of(change).undo):
+        raise PermissionDenied
+    undo = bulk.begin_undo(change_pk, Author(request.user, request))
+    if undo is None:
+        messages.info(request, "This change can't be undone, or is already being undone.")
+    return redirect(undo or change)

@@ -23,6 +23,7 @@ urlpatterns = [
     path("changes/", bulk_views.change_list, name="changes"),
     path("changes/<int:change_pk>/", bulk_views.change_detail, name="change"),
     path("changes/<int:change_pk>/stop/", bulk_views.change_stop, name="change_stop"),
+    path("changes/<int:change_pk>/undo/", bulk_views.change_undo, name="change_undo"),
     path("<int:pk>/", staff_views.user_detail, name="detail"),
     path("<int:pk>/edit/", staff_views.user_edit, name="edit"),
     path("<int:pk>/access/", user_access, name="access"),

@@ -15,8 +15,10 @@ from accounts.models import BulkChange, BulkStep, User
 from accounts.staff import bulk, bulk_views
 from apikeys.jobs import runner
 from apikeys.models import Job
+from config.base.history import CHANGE, Author
 from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
 from tests.conftest import make_user
+from tests.pages import forms_in
 from tests.parallel import in_parallel
 from tests.rows import make_staff
 
@@ -72,7 +74,7 @@ def test_a_job_changes_very_many_users_and_the_history_says_who_did(staff_client
     assert (entry.ip, entry.via) == ("192.0.2.9", "bulk change")
     change.refresh_from_db()
     assert (change.handled, change.done, change.refused, change.state) == (5, 5, 0, "succeeded")
-    assert not BulkStep.objects.exists()
+    assert not BulkStep.objects.waiting().exists()
 
 
 def test_smaller_selections_are_changed_at_once(staff_client, movers, pro, data):
@@ -285,3 +287,86 @@ def test_two_processes_change_each_user_once(staff_client, movers, data):
     in_parallel(2, lambda number: bulk.work(60, str))
     assert [len(history(mover)) for mover in movers] == [1] * 5
     assert BulkChange.objects.get().done == 5
+
+
+# --- Undo ---
+
+
+def undo(client, change):
+    (form,) = [form for form in forms_in(page(client, change)[1]) if form.address.endswith("/undo/")]
+    return client.post(form.address, form.sent)
+
+
+def test_a_finished_change_is_undone_by_a_job(staff_client, sue, movers, free, pro, data):
+    change = confirm(staff_client, data)
+    run()
+    Author(sue).record(movers[1], CHANGE, note="Looked at.")
+    response = undo(staff_client, change)
+    back = BulkChange.objects.get(undoes=change)
+    assert response.url == f"/users/changes/{back.pk}/"
+    assert "Undone: <a" in page(staff_client, change)[1]
+    assert "This undoes <a" in page(staff_client, back)[1]
+    run()
+    assert list(User.objects.filter(tier=pro)) == [movers[1]]
+    assert history(movers[0])[0].values == [{"field": "tier", "old": "pro", "new": "free"}]
+    assert history(movers[0])[0].via == "undo"
+    back.refresh_from_db()
+    assert (back.total, back.handled, back.done, back.refused) == (5, 5, 4, 1)
+    assert back.reasons == ["“mover1” was changed by sue just now, so it wasn't undone."]
+    assert [form for form in forms_in(page(staff_client, back)[1]) if form.address.endswith("/undo/")] == []
+
+
+@pytest.mark.parametrize("action", ["suspend", "delete", "restore"])
+def test_other_changes_are_undone_too(staff_client, movers, action):
+    if action == "restore":
+        User.objects.filter(username__startswith="mover").delete()
+    before = list(User.objects.order_by("pk").values_list("pk", "is_active", "is_deleted"))
+    query = "?q=mover&state=deleted" if action == "restore" else "?q=mover"
+    staff_client.post(f"/users/bulk/{query}", {"action": action, "everything": "1", "expected": "5"})
+    run()
+    changed = list(User.objects.order_by("pk").values_list("pk", "is_active", "is_deleted"))
+    assert changed != before
+    undo(staff_client, BulkChange.objects.get())
+    run()
+    assert list(User.objects.order_by("pk").values_list("pk", "is_active", "is_deleted")) == before
+
+
+def test_what_was_changed_before_the_stop_is_undone(staff_client, movers, pro, data):
+    change = confirm(staff_client, data)
+    assert bulk.take_step(change.pk)
+    assert not bulk.can_undo(BulkChange.objects.get())
+    bulk.stop(change.pk, "sue")
+    undo(staff_client, change)
+    run()
+    assert not User.objects.filter(tier=pro).exists()
+    assert BulkChange.objects.get(undoes=change).done == 2
+
+
+def test_a_change_is_undone_once_and_only_if_it_changed_somebody(staff_client, movers, free, data):
+    change = confirm(staff_client, data | {"tier": str(free.pk), "action": "suspend"})
+    User.objects.filter(username__startswith="mover").update(is_active=False)
+    run()
+    assert "/undo/" not in page(staff_client, change)[1]
+    url = f"/users/changes/{change.pk}/undo/"
+    expected = ["This change can't be undone, or is already being undone."]
+    assert messages(staff_client.post(url, follow=True)) == expected
+    assert BulkChange.objects.count() == 1
+
+
+def test_a_second_undo_at_the_same_time_changes_nothing(staff_client, movers, data):
+    change = confirm(staff_client, data)
+    run()
+    url = f"/users/changes/{change.pk}/undo/"
+    assert staff_client.post(url).url != staff_client.post(url).url == f"/users/changes/{change.pk}/"
+    assert BulkChange.objects.filter(undoes=change).count() == 1
+
+
+def test_undo_needs_the_permission_for_what_takes_the_change_back(staff_client, movers):
+    User.objects.filter(username__startswith="mover").delete()
+    sent = {"action": "restore", "everything": "1", "expected": "5"}
+    staff_client.post("/users/bulk/?q=mover&state=deleted", sent)
+    run()
+    change = BulkChange.objects.get()
+    person = signed_in(make_staff("reader", "accounts.view_user", "accounts.change_user"))
+    assert "/undo/" not in page(person, change)[1]
+    assert person.post(f"/users/changes/{change.pk}/undo/").status_code == 403
