@@ -9,6 +9,7 @@ from django import forms
 
 from config.base.access import AccessRule, Permission, in_words
 from config.base.actions import ActionForm
+from config.base.forms import number_input
 from config.base.picker import PRESETS, PickerForm
 from config.base.stale import ConcurrentChange, EditForm
 from config.base.text import counted
@@ -22,6 +23,9 @@ class TierForm(PickerForm, EditForm):
         label="Access", choices=(*PRESETS, ("nothing", "Nothing")), required=False, widget=forms.RadioSelect
     )
     picked = "access"
+
+    class Meta:
+        widgets = {"max_keys": number_input("keys"), "max_key_days": number_input("days")}
 
     def stored(self) -> Iterable[AccessRule]:
         rows: Iterable[AccessRule] = self.instance.access.all()

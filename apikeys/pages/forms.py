@@ -21,7 +21,7 @@ from apikeys.secrets import is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name
 from config.base.access import AccessRule
 from config.base.actions import ActionForm
-from config.base.forms import StrictJSONField
+from config.base.forms import StrictJSONField, number_input
 from config.base.models import uuid7
 from config.base.periods import PeriodFormField
 from config.base.picker import PickerForm, replace_value
@@ -46,6 +46,7 @@ SETTINGS = ("name", "allowed_ips", "rate_limit", "rate_window", "rate_period")
 class KeyForm(PickerForm):
     """What owners and staff enter, to create a key and to edit it. `key` is None for a new one."""
 
+    field_order = ("owner", "name", "expiry", "expires_at")  # as on the page, where they are above the permissions
     # The fields that are stored as they are.
     stored_fields: Sequence[str] = SETTINGS
 
@@ -65,8 +66,8 @@ class KeyForm(PickerForm):
         label="Rate limit",
         required=False,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIMIT)],
-        widget=forms.TextInput(attrs={"inputmode": "numeric"}),
-        help_text="Requests per period, in addition to the owner's rate limits. Leave empty for none.",
+        widget=number_input("requests"),
+        help_text="Per period, in addition to the owner's rate limits. Leave empty for none.",
     )
     rate_window = forms.ChoiceField(
         label="Window",

@@ -64,6 +64,28 @@ class TimeInput(forms.DateTimeInput):
         super().__init__(attrs={"step": "1"}, format="%Y-%m-%dT%H:%M:%S")
 
 
+class AffixInput(forms.TextInput):
+    """With the unit before or after it, which screen readers read as part of the description."""
+
+    template_name = "base/affix_input.html"
+
+    def __init__(self, attrs: dict[str, Any] | None = None, *, prefix: str = "", suffix: str = "") -> None:
+        super().__init__(attrs)
+        self.affixes = {"prefix": prefix, "suffix": suffix}
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        attrs = context["widget"]["attrs"]
+        if "id" in attrs:
+            ids = [f"{attrs['id']}_{place}" for place, text in self.affixes.items() if text]
+            attrs["aria-describedby"] = " ".join(filter(None, [*ids, attrs.get("aria-describedby")]))
+        return context | self.affixes
+
+
+def number_input(unit: str) -> AffixInput:
+    return AffixInput({"inputmode": "numeric"}, suffix=unit)
+
+
 class TimeField(forms.DateTimeField):
     """A time in the zone of whoever enters it, or in ISO 8601 with its offset. Cleans to a time in UTC."""
 

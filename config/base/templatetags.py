@@ -141,6 +141,23 @@ def undo_button(message: Message) -> Button | None:
     return button_of(message.extra_tags)
 
 
+@register.inclusion_tag("base/error_summary.html")
+def error_summary(form: Any, top: Any = (), inlines: Iterable[Any] = ()) -> dict[str, Any]:
+    """What stands above a form with errors, and gets the focus. top: its errors that aren't about one field."""
+    tables = [getattr(form, "picker", None), *(inline.formset for inline in inlines)]
+    rows = [row for table in tables if table is not None for row in enumerate(table.forms, 1)]
+    fields = [*invalid_fields(form), *(link for number, row in rows for link in invalid_fields(row, f" {number}"))]
+    return {"top": top, "fields": fields}
+
+
+def invalid_fields(form: Any, number: str = "") -> list[tuple[str, str]]:
+    """Where each is on the page, and its label, with the number of its row."""
+    bound = [form[name] for name in form.fields if name in form.errors]
+    return [
+        (field.id_for_label or f"{field.auto_id}_0", f"{field.label}{number}") for field in bound if not field.is_hidden
+    ]
+
+
 @register.inclusion_tag("base/bars.html")
 def bars(title: str, figures: Sequence[Figure], *series: str, urls: Sequence[Sequence[str]] = ()) -> dict[str, Chart]:
     """{% bars "Requests" figures "Allowed" "Denied" %}: a chart, and the same figures in a table."""
