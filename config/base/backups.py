@@ -72,7 +72,7 @@ def copy_sqlite(target: Path) -> dict[str, int]:
 
 
 def copy_to_file(source: sqlite3.Connection, target: Path) -> None:
-    """All pages at one moment, including those that are only in the WAL. Others can read and write meanwhile."""
+    """All pages at one moment, including those that are only in the WAL. Others can still read and write."""
     create_private(target)
     with closing(sqlite3.connect(target)) as copy:
         source.backup(copy)

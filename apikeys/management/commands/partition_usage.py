@@ -13,7 +13,7 @@ MAX_PATIENCE_MS = 3_600_000
 
 
 class Command(BaseCommand):
-    help = "Create the partitions of usage events for this month and the next ones (PostgreSQL). Decisions continue meanwhile."
+    help = "Create the partitions of usage events for this month and the next ones (PostgreSQL). Decisions continue."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
