@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinLengthValidator, MinValueValidator
-from django.db import models
+from django.db import connection, models
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -69,7 +69,11 @@ LAST = 4  # characters of a secret that are kept
 
 
 def own_conditions(word: str) -> list[models.Q]:
-    conditions = [has_word("name_folded", word), starts_with("prefix", word)]
+    in_name = has_word("name_folded", word)
+    if connection.vendor == "sqlite":
+        # True for every name: so SQLite takes the index of names, and doesn't read the whole table for them.
+        in_name &= models.Q(name_folded__gte="")
+    conditions = [in_name, starts_with("prefix", word)]
     return [*conditions, models.Q(last4=word)] if len(word) == LAST else conditions
 
 

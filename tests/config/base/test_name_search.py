@@ -15,6 +15,7 @@ from accounts.erasure import erase
 from accounts.managers import user_has
 from accounts.models import User
 from apikeys.models import APIKey
+from apikeys.models.keys import own_conditions
 from config.base.history import Author, LogEntry, snapshot
 from config.base.search import trigram_indexes
 from config.base.text import search_form
@@ -272,6 +273,27 @@ class TestIndex:
     )
     def test_other_names_too(self, model, index):
         assert index in model.objects.order_by().filter(name_folded__has="Weiß").explain()
+
+
+@pytest.fixture
+def large_tables(alice):
+    """As SQLite knows them from ANALYZE, without the rows."""
+    make_key(alice)
+    statements = ("ANALYZE", "UPDATE sqlite_stat1 SET stat = '1000000' || substr(stat, 2)", "ANALYZE sqlite_schema")
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        yield
+        cursor.execute("DELETE FROM sqlite_stat1")
+        cursor.execute("ANALYZE sqlite_schema")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has trigram indexes")
+@pytest.mark.usefixtures("db", "large_tables")
+@pytest.mark.parametrize("word", ["nightly", "99"])
+def test_sqlite_reads_names_of_keys_from_their_index(word):
+    named = APIKey.objects.live().order_by().filter(own_conditions(word)[0]).values_list("pk")
+    assert "api_keys_live_names" in named.explain()
 
 
 class FakeEditor:
