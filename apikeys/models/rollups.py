@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from config.base.hosts import MAX_HOST_LENGTH
 from ratelimits.matching import MAX_METHOD_LENGTH
 
 
@@ -59,23 +60,26 @@ class UsageHour(KeyFigures):
 
 
 class EndpointHour(KeyFigures):
-    """Also by endpoint. In a separate table, because it can grow like the ledger if paths contain ids."""
+    """Also by endpoint and host. In a separate table, because clients choose both: it can grow like the ledger."""
 
     method = models.CharField(max_length=MAX_METHOD_LENGTH)
     endpoint = models.CharField(max_length=255)
+    # Null in an hour that a release without this column folded: its hosts are in the ledger.
+    host = models.CharField(max_length=MAX_HOST_LENGTH, null=True)
 
     class Meta:
         db_table = "key_usage_endpoint_hours"
         constraints = (
             models.UniqueConstraint(
-                fields=("hour", "api_key", "user", "reason", "method", "endpoint"),
-                name="key_usage_endpoint_hours_unique",
+                fields=("hour", "api_key", "user", "reason", "method", "endpoint", "host"),
+                name="key_usage_endpoint_hours_one_row",
             ),
         )
         indexes = (
             models.Index(fields=("api_key", "hour"), name="key_usage_endpoint_key"),
             models.Index(fields=("user", "hour"), name="key_usage_endpoint_user"),
             models.Index(fields=("endpoint", "hour"), name="key_usage_endpoint_path"),
+            models.Index(fields=("hour",), condition=models.Q(host__isnull=True), name="key_usage_endpoint_no_host"),
         )
 
     def __str__(self) -> str:

@@ -13,12 +13,12 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
-from django.db.models.functions import TruncDate, TruncHour
+from django.db.models.functions import Coalesce, TruncDate, TruncHour
 from django.utils import timezone
 
 from apikeys.models import KeyUsage
-from apikeys.models.rollups import EndpointHour, Figures, LimitHour, TouchedHour, UsageHour
-from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state
+from apikeys.models.rollups import EndpointHour, Figures, FoldState, LimitHour, TouchedHour, UsageHour
+from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state, without_hosts
 
 # Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
 MAX_RANGES = 40
@@ -59,6 +59,7 @@ class UsageScope:
     tier_id: int | None = None
     keys: tuple[UUID, ...] | None = None
     endpoint: str = ""
+    host: str = ""
 
     @property
     def condition(self) -> models.Q:
@@ -67,6 +68,7 @@ class UsageScope:
             "user__tier_id": self.tier_id,
             "api_key_id__in": self.keys,
             "endpoint": self.endpoint or None,
+            "host": self.host or None,
         }
         return models.Q(**{name: value for name, value in wanted.items() if value is not None})
 
@@ -117,9 +119,11 @@ GROUPS: dict[str, tuple[Any, Any]] = {
     "reason": (models.F("reason"), models.F("reason")),
     "method": (models.F("method"), models.F("method")),
     "endpoint": (models.F("endpoint"), models.F("endpoint")),
+    # Of pruned hours, the host may not be known; then it counts as none.
+    "host": (Coalesce("host", models.Value("")), models.F("host")),
     "limit": (models.F("rate_limit_id"), models.F("rate_limit_id")),
 }
-ENDPOINT_GROUPS = {"endpoint", "method"}
+ENDPOINT_GROUPS = {"endpoint", "method", "host"}
 
 
 def totals(scope: UsageScope, time_range: TimeRange) -> Sums:
@@ -134,31 +138,49 @@ def sums_by(
 
     By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
     """
+    return [as_row(groups, values) for values in select(groups, scope, time_range, limit=limit)]
+
+
+def as_row(groups: Sequence[str], values: Sequence[Any]) -> SumsRow:
+    sums = values[len(groups) : len(groups) + len(LEDGER_SUMS)]
+    return tuple(map(group_value, groups, values)), Sums(*(int(value or 0) for value in sums))
+
+
+def sums_by_endpoint(scope: UsageScope, time_range: TimeRange, *, limit: int) -> tuple[list[SumsRow], bool]:
+    """The busiest endpoints, by host, and whether there's more than one host, among the other endpoints perhaps."""
+    groups = ("endpoint", "host")
+    several = "MIN(g1) OVER () <> MAX(g1) OVER ()"
+    rows = select(groups, scope, time_range, limit=limit, more=(several,))
+    return [as_row(groups, values) for values in rows], any(values[-1] for values in rows)
+
+
+def select(
+    groups: Sequence[str], scope: UsageScope, time_range: TimeRange, *, limit: int | None, more: Sequence[str] = ()
+) -> list[tuple[Any, ...]]:
+    """The values of `groups`, the sums, and `more` expressions over the groups, which are named g0, g1, …"""
     parts = list(compiled(querysets(table_for(groups, scope), groups, scope, time_range)))
     if not parts:
         return []
     with connection.cursor() as cursor:
-        statement = statement_of([sql for sql, _ in parts], len(groups), limit)
+        statement = statement_of([sql for sql, _ in parts], len(groups), limit, more)
         cursor.execute(statement, [parameter for _, parameters in parts for parameter in parameters])
-        rows = cursor.fetchall()
-    return [
-        (tuple(map(group_value, groups, row)), Sums(*(int(value or 0) for value in row[len(groups) :]))) for row in rows
-    ]
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def table_for(groups: Sequence[str], scope: UsageScope) -> type[Figures]:
     if "limit" in groups:
         return LimitHour
-    return EndpointHour if scope.endpoint or ENDPOINT_GROUPS & set(groups) else UsageHour
+    return EndpointHour if scope.endpoint or scope.host or ENDPOINT_GROUPS & set(groups) else UsageHour
 
 
-def statement_of(parts: Sequence[str], groups: int, limit: int | None) -> str:
+def statement_of(parts: Sequence[str], groups: int, limit: int | None, more: Sequence[str]) -> str:
     """Adds up the rows of all parts. All names are ours, and all values are parameters."""
     names = [f"g{number}" for number in range(groups)]
     sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
     by = f"GROUP BY {', '.join(names)}" if names else "HAVING COUNT(*) > 0"
     return (
-        f"SELECT {', '.join([*names, *sums])} FROM ({' UNION ALL '.join(parts)}) AS figures {by} "  # noqa: S608
+        f"SELECT {', '.join([*names, *sums, *more])} FROM ({' UNION ALL '.join(parts)}) AS figures {by} "  # noqa: S608
         f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {f'LIMIT {limit:d}' if limit else ''}"
     )
 
@@ -184,8 +206,13 @@ def compiled(rows: Iterable[Any]) -> Iterable[tuple[str, tuple[Any, ...]]]:
 
 def querysets(table: type[Figures], groups: Sequence[str], scope: UsageScope, time_range: TimeRange) -> Iterable[Any]:
     """The roll-ups of hours that are folded and untouched, and the ledger of all others: each event exactly once."""
-    start, boundary = time_range.start, min(max(folded_before(), time_range.start), time_range.end)
-    ranges = touched_ranges(start, boundary)
+    state = fold_state()
+    start, boundary = time_range.start, boundary_of(state, time_range)
+    # Pruned hours never change.
+    first = max(start, state.pruned_before or start)
+    ranges = touched_ranges(first, boundary)
+    if scope.host or "host" in groups:
+        ranges = joined([*ranges, *hostless_ranges(first, boundary)])
     if len(ranges) > MAX_RANGES:
         boundary, ranges = ranges[0][0], []
     if boundary > start:
@@ -199,21 +226,33 @@ def querysets(table: type[Figures], groups: Sequence[str], scope: UsageScope, ti
             yield grouped(events, [GROUPS[name][1] for name in groups], LEDGER_SUMS)
 
 
-def folded_before() -> datetime:
-    return fold_state().folded_before or datetime.min.replace(tzinfo=UTC)
+def boundary_of(state: FoldState, time_range: TimeRange) -> datetime:
+    """Hours before it are folded."""
+    start, end = time_range
+    return min(max(state.folded_before or start, start), end)
 
 
 def touched_ranges(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The hours with changes since they were folded, adjacent ones merged. Pruned hours never change."""
-    first = max(start, fold_state().pruned_before or start)
-    hours = TouchedHour.objects.filter(hour__gte=first, hour__lt=end).order_by("hour").values_list("hour", flat=True)
-    ranges: list[tuple[datetime, datetime]] = []
-    for hour in hours.distinct():
-        if ranges and ranges[-1][1] == hour:
-            ranges[-1] = (ranges[-1][0], hour + HOUR)
+    """The hours with changes since they were folded, adjacent ones merged."""
+    hours = TouchedHour.objects.filter(hour__gte=start, hour__lt=end).order_by("hour").values_list("hour", flat=True)
+    return joined((hour, hour + HOUR) for hour in hours.distinct())
+
+
+def hostless_ranges(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """One range around all hours whose hosts are only in the ledger; none once those are folded again."""
+    hours = without_hosts(start, end)
+    return [(hours[0], hours[1] + HOUR)] if hours is not None else []
+
+
+def joined(ranges: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """In order, with those that overlap or touch as one."""
+    result: list[tuple[datetime, datetime]] = []
+    for first, end in sorted(ranges):
+        if result and first <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
         else:
-            ranges.append((hour, hour + HOUR))
-    return ranges
+            result.append((first, end))
+    return result
 
 
 def rolled_sums() -> dict[str, Any]:

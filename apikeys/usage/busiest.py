@@ -16,7 +16,8 @@ from django.db.models import Count, QuerySet
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import KeyDay, UsageHour
 from apikeys.models.usage import DENIED
-from apikeys.usage.analytics import TimeRange, folded_before
+from apikeys.usage.analytics import TimeRange, boundary_of
+from apikeys.usage.rollups import fold_state
 
 MAX_DAYS_BY_HOUR = 2
 # A key fails if at least so many of its requests, and more than half of them, were denied.
@@ -76,7 +77,7 @@ def busy(rows: Iterable[tuple[Any, ...]], kind: str, of: type) -> Iterable[Busy]
 def parts_of(time_range: TimeRange) -> tuple[str, tuple[Any, ...]]:
     """(api_key_id, user_id, requests, denied), in one or more rows for each."""
     start, end = time_range
-    boundary = min(max(folded_before(), start), end)
+    boundary = boundary_of(fold_state(), time_range)
     folded: QuerySet[Any]
     if (end - start).days <= MAX_DAYS_BY_HOUR:
         folded = UsageHour.objects.filter(hour__gte=start, hour__lt=boundary)

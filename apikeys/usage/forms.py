@@ -12,7 +12,8 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.usage.analytics import TimeRange, UsageScope
-from config.base.forms import DayInput, LiveChoicesForm
+from config.base.forms import DayInput, HostField, LiveChoicesForm
+from config.base.hosts import MAX_GIVEN_LENGTH
 from ratelimits.matching import normal_pattern
 from ratelimits.models import RateLimit
 from tiers.models import Tier
@@ -37,6 +38,11 @@ class UsageForm(forms.Form):
     )
     endpoint = forms.CharField(
         max_length=255, required=False, widget=forms.TextInput(attrs={"placeholder": "/orders", "class": "mono"})
+    )
+    host = HostField(
+        max_length=MAX_GIVEN_LENGTH,
+        required=False,
+        widget=forms.TextInput(attrs={"placeholder": "api.example.com", "class": "mono"}),
     )
     time_range: TimeRange
 
@@ -69,6 +75,7 @@ class UsageForm(forms.Form):
             tier_id=tier.pk if tier else None,
             keys=tuple(key.pk for key in data["key"]) or None,
             endpoint=data["endpoint"],
+            host=data["host"],
         )
 
 

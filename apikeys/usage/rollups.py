@@ -23,7 +23,7 @@ SETTLING = timedelta(minutes=15)
 PRUNE_BATCH = 5_000
 TABLES: tuple[tuple[type[Figures], tuple[str, ...]], ...] = (
     (UsageHour, ("api_key_id", "user_id", "reason")),
-    (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint")),
+    (EndpointHour, ("api_key_id", "user_id", "reason", "method", "endpoint", "host")),
     (LimitHour, ("rate_limit_id", "reason")),
 )
 # Adds an hour to its day, or takes it away.
@@ -96,6 +96,24 @@ def hours_to_fold(end: datetime) -> Iterator[datetime]:
         yield hour
         reached = hour + HOUR
     set_folded_before(end)
+    yield from hours_without_hosts(end)
+
+
+def hours_without_hosts(end: datetime) -> Iterator[datetime]:
+    """Folded by a release that didn't know hosts, and still in the ledger; the newest first, which pages need most."""
+    known = datetime.max.replace(tzinfo=UTC)
+    while (hours := without_hosts(fold_state().pruned_before, min(end, known))) is not None:
+        known = hours[1]
+        yield known
+
+
+def without_hosts(start: datetime | None, end: datetime) -> tuple[datetime, datetime] | None:
+    """The first and the last of these hours."""
+    rows = EndpointHour.objects.filter(host__isnull=True, hour__lt=end)
+    if start is not None:
+        rows = rows.filter(hour__gte=start)
+    first, last = rows.aggregate(first=models.Min("hour"), last=models.Max("hour")).values()
+    return None if first is None else (first, last)
 
 
 def next_hour_with_events(start: datetime | None, end: datetime) -> datetime | None:

@@ -13,7 +13,16 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.models.usage import verdict_in_words
-from apikeys.usage.analytics import Sums, SumsRow, TimeRange, UsageScope, add_up, add_up_by, sums_by
+from apikeys.usage.analytics import (
+    Sums,
+    SumsRow,
+    TimeRange,
+    UsageScope,
+    add_up,
+    add_up_by,
+    sums_by,
+    sums_by_endpoint,
+)
 from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
@@ -25,7 +34,7 @@ from ratelimits.models import RateLimit
 MAX_DAYS_BY_HOUR = 2
 MAX_ROWS = 20
 EXPORT_HEADER = (
-    "day", "key_id", "key", "owner", "method", "endpoint", "requests", "allowed", "denied", "errors",
+    "day", "key_id", "key", "owner", "host", "method", "endpoint", "requests", "allowed", "denied", "errors",
     "average_ms", "slowest_ms", "tokens", "cost_microcents",
 )  # fmt: skip
 
@@ -62,6 +71,7 @@ def figures(form: UsageForm) -> dict[str, Any]:
     links = links_of(form)
     # The cards, the chart and the reasons share a query: each query reads the unfolded hours again.
     by_time = sums_by((unit, "reason"), scope, time_range)
+    endpoints, several_hosts = sums_by_endpoint(scope, time_range, limit=MAX_ROWS)
     return {
         "time_range": time_range,
         "last_day": time_range.days[-1],
@@ -74,7 +84,8 @@ def figures(form: UsageForm) -> dict[str, Any]:
             (verdict_in_words(reason), links.url(*time_range, verdict=reason), sums)
             for reason, sums in denials_by_reason(by_time)
         ],
-        "endpoints": busiest("endpoint", scope, time_range),
+        "endpoints": [(*group, sums) for group, sums in endpoints],
+        "hosts": busiest("host", scope, time_range) if several_hosts else [],
         "keys": busiest_rows("key", APIKey.objects.select_related("user"), scope, time_range),
         "users": busiest_rows("user", User.objects, scope, time_range) if isinstance(form, StaffUsageForm) else [],
         "max_rows": MAX_ROWS,
@@ -93,12 +104,13 @@ def busiest_rows(group: str, rows: Any, scope: UsageScope, time_range: TimeRange
 
 
 def links_of(form: UsageForm) -> RequestLinks:
-    """Links to the requests of the same user, tier, endpoint and key."""
+    """Links to the requests of the same user, tier, host, endpoint and key."""
     data = form.cleaned_data
     chosen = {
         "user": data["user"].username if data.get("user") else "",
         "tier": data["tier"].pk if data.get("tier") else "",
         "path": data["endpoint"],
+        "host": data["host"],
         "key": data["key"][0].pk if len(data["key"]) == 1 else "",
     }
     page = "usage:staff_requests" if isinstance(form, StaffUsageForm) else "usage:own_requests"
@@ -137,10 +149,10 @@ def export_rows(scope: UsageScope, time_range: TimeRange) -> Iterator[list[Any]]
     """One query for each day, so that memory doesn't grow with the range."""
     names: dict[UUID, tuple[str, str]] = {}
     for day in time_range.days:
-        rows = sums_by(("key", "method", "endpoint"), scope, TimeRange.of_days(day, day))
+        rows = sums_by(("key", "host", "method", "endpoint"), scope, TimeRange.of_days(day, day))
         add_names(names, {group[0] for group, _ in rows})
-        for (key, method, endpoint), sums in rows:
-            yield [day.isoformat(), key, *names[key], method, endpoint, *export_figures(sums)]
+        for (key, host, method, endpoint), sums in rows:
+            yield [day.isoformat(), key, *names[key], host, method, endpoint, *export_figures(sums)]
 
 
 def add_names(names: dict[UUID, tuple[str, str]], keys: set[UUID]) -> None:

@@ -22,6 +22,7 @@ from apikeys.usage.busiest import Busiest, Busy, busiest
 from apikeys.usage.request_links import RequestLinks
 from apikeys.usage.rollups import HOUR, floor_to_hour
 from config.base.charts import Figure
+from config.base.hosts import WILDCARD
 from ratelimits.models import RateLimit
 from tiers.models import Tier
 
@@ -32,6 +33,8 @@ MAX_NEAR = 100
 # Reasons with a color of their own in the chart; the rest are added up.
 MAX_REASONS = 4
 OTHER = "Other reasons"
+# Path and host where no rate limit decided.
+NO_PLACE = ("", "")
 LINKS = RequestLinks("usage:staff_requests", {})
 
 
@@ -223,19 +226,25 @@ def row_label(row: Any) -> str:
 
 
 def endpoints(found: Traffic) -> list[TopLine]:
-    """The busiest endpoints, by the path of the rate limit that decided, on any tier."""
-    paths = dict(
-        RateLimit.objects.filter(pk__in={limit for (*_, limit), _ in found.rows if limit}).values_list("pk", "path")
-    )
-    requests: Counter[str] = Counter()
-    denied: Counter[str] = Counter()
+    """The busiest endpoints, by the path and the host of the rate limit that decided, on any tier."""
+    limits = RateLimit.objects.filter(pk__in={limit for (*_, limit), _ in found.rows if limit})
+    places = {pk: (path, host) for pk, path, host in limits.values_list("pk", "path", "host")}
+    requests: Counter[tuple[str, str]] = Counter()
+    denied: Counter[tuple[str, str]] = Counter()
     for (*_, limit), sums in found.rows:
-        path = paths.get(limit, "")
-        requests[path] += sums.requests
-        denied[path] += sums.denied
+        place = places.get(limit, NO_PLACE)
+        requests[place] += sums.requests
+        denied[place] += sums.denied
     return [
-        TopLine(
-            path or "no rate limit", count, denied[path], LINKS.url(*found.period.time_range, path=path) if path else ""
-        )
-        for path, count in requests.most_common(MAX_LISTED)
+        TopLine(place[0] or "no rate limit", count, denied[place], requests_url(found, *place), place[1])
+        for place, count in requests.most_common(MAX_LISTED)
     ]
+
+
+def requests_url(found: Traffic, path: str, host: str) -> str:
+    if not path:
+        return ""
+    # The log has no filter for a wildcard.
+    of_host = {} if not host or host.startswith(WILDCARD) else {"host": host}
+    start, end = found.period.time_range
+    return LINKS.url(start, end, **{"path": path} | of_host)

@@ -232,7 +232,7 @@ def test_the_export_is_safe_in_a_spreadsheet(staff_client, alice):
     key = make_key(alice, "=HYPERLINK()")
     event(key, endpoint="@SUM(1)")
     _, row = lines(staff_client.get(STAFF, {"format": "csv"}))
-    assert (row[2], row[5]) == ("'=HYPERLINK()", "'@SUM(1)")
+    assert (row[2], row[6]) == ("'=HYPERLINK()", "'@SUM(1)")
 
 
 def test_a_purged_key_keeps_its_line(staff_client, alice):

@@ -49,6 +49,7 @@ def by_hand(groups, rows):
         "reason": lambda row: row.reason,
         "method": lambda row: row.method,
         "endpoint": lambda row: row.endpoint,
+        "host": lambda row: row.host,
     }
     parts = {}
     for row in rows:
@@ -58,7 +59,7 @@ def by_hand(groups, rows):
 
 GROUPS = (
     ("day",), ("hour",), ("key",), ("user",), ("reason",), ("endpoint",), ("key", "day"), ("method", "endpoint"),
-    ("day", "reason"), ("hour", "reason"),
+    ("day", "reason"), ("hour", "reason"), ("host",), ("key", "host", "endpoint"),
 )  # fmt: skip
 
 
@@ -326,6 +327,7 @@ EVENTS = st.fixed_dictionaries(
         "reason": st.sampled_from(["", "", "rate_limited", "permission_denied"]),
         "endpoint": st.sampled_from(["/a", "/b/1", "/b/2"]),
         "method": st.sampled_from(["GET", "POST"]),
+        "host": st.sampled_from(["", "api.example.com", "sandbox.example.com"]),
         "tokens_used": st.none() | st.integers(0, 10**9),
         "cost_microcents": st.none() | st.integers(0, 10**12),
         "response_time_ms": st.none() | st.integers(0, 10**6),
@@ -337,6 +339,8 @@ STEPS = st.lists(
         st.tuples(st.just("report"), st.integers(0, 30)),
         st.tuples(st.just("remove"), st.integers(0, 30)),
         st.tuples(st.just("fold"), st.none()),
+        # As a release does that doesn't know hosts.
+        st.tuples(st.just("forget hosts"), st.none()),
     ),
     max_size=8,
 )
@@ -354,6 +358,8 @@ def test_totals_always_equal_the_ledger(alice, bob, steps):
                 event(keys[number % 2], **fields)
         elif step == "fold":
             rollups.fold()
+        elif step == "forget hosts":
+            EndpointHour.objects.update(host=None)
         elif rows:
             one = KeyUsage.objects.filter(pk=rows[detail % len(rows)].pk)
             one.update(status_code=503, tokens_used=1) if step == "report" else one.delete()

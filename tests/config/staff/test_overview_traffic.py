@@ -135,6 +135,20 @@ def test_the_busiest_come_first(staff_client, requests, folded, period):
     assert found["no rate limit"] == (1 + more, 1)
 
 
+def test_the_limits_of_hosts_are_lines_of_their_own(staff_client, requests, folded, free):
+    for host in ("api.example.com", "*.example.org"):
+        event(requests[0], 2 * HOUR, endpoint="/hosts", host=host, rate_limit=make_limit(free, "/hosts", host=host))
+    event(requests[0], 2 * HOUR, endpoint="/hosts", host="other.example.com")
+    folded()
+    context = staff_client.get("/admin/").context
+    endpoints = next(found for found in context["top_lists"] if found.title == "Endpoints")
+    of_hosts = {line.note: line for line in endpoints.lines if line.label == "/hosts"}
+    assert {host: line.requests for host, line in of_hosts.items()} == {"api.example.com": 1, "*.example.org": 1}
+    rows = staff_client.get(of_hosts["api.example.com"].url).context["page"].rows
+    assert [row.host for row in rows] == ["api.example.com"]
+    assert "host=" not in of_hosts["*.example.org"].url
+
+
 def test_each_line_leads_to_its_usage(staff_client, requests):
     context = staff_client.get("/admin/").context
     for found in context["top_lists"]:
