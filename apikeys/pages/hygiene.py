@@ -101,26 +101,31 @@ def unused_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[Ke
     used = endpoints_used(pks)
     unused: dict[UUID, list[KeyPermission]] = {}
     for permission in KeyPermission.objects.filter(api_key__in=[pk for pk in pks if pk in used]):
-        if not any(needed(permission, method, endpoint) for method, endpoint in used[permission.api_key_id]):
+        if not any(needed(permission, *request) for request in used[permission.api_key_id]):
             unused.setdefault(permission.api_key_id, []).append(permission)
     return unused
 
 
-def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str]]]:
+def endpoints_used(keys: list[UUID]) -> dict[UUID, list[tuple[str, str, str]]]:
+    """By key: host, method and endpoint of allowed requests."""
     time_range = TimeRange.of_last_days(USED_WITHIN.days + 1)
-    used: dict[UUID, list[tuple[str, str]]] = {}
+    used: dict[UUID, list[tuple[str, str, str]]] = {}
     for batch in in_batches(keys, KEYS_PER_QUERY):
         scope = UsageScope(keys=tuple(batch))
-        for (key, method, endpoint), sums in sums_by(("key", "method", "endpoint"), scope, time_range):
+        for (key, *request), sums in sums_by(("key", "host", "method", "endpoint"), scope, time_range):
             if sums.allowed:
-                used.setdefault(key, []).append((method, endpoint))
+                used.setdefault(key, []).append(tuple(request))
     return used
 
 
-def needed(permission: KeyPermission, method: str, endpoint: str) -> bool:
+def needed(permission: KeyPermission, host: str, method: str, endpoint: str) -> bool:
     """Whether the permission allows such a request. The ledger doesn't have the action on a named resource: any counts."""
     action = ACTION_OF_METHOD.get(method, "") if endpoint.startswith("/") else permission.action
-    return permission.action in {"*", action} and covers(permission.resource, endpoint)
+    return (
+        permission.action in {"*", action}
+        and host_matches(permission.host, host)
+        and covers(permission.resource, endpoint)
+    )
 
 
 def uncovered_permissions(keys: Iterable[UUID] | None = None) -> dict[UUID, list[KeyPermission]]:

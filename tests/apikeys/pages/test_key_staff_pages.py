@@ -19,6 +19,7 @@ from apikeys.models import APIKey, KeyPermission
 from apikeys.pages.actions import Revoke
 from apikeys.pages.staff_views import StaffActionView
 from apikeys.secrets import hash_secret
+from apikeys.usage.rollups import fold
 from config.base.history import Author
 from tests.apikeys.pages.key_form import filled_in
 from tests.apikeys.pages.test_key_owner_pages import picker, secret_in, text
@@ -477,6 +478,22 @@ def test_a_named_resource_counts_as_exercised_whatever_the_action(alice):
     event(key, endpoint="orders", method="POST")
     event(key, endpoint="bills", method="GET", reason="rate_limited", status_code=429)
     assert [str(row) for row in unused_permissions()[key.pk]] == ["read bills"]
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_permission_for_a_host_counts_as_used_there_only(alice, folded):
+    from apikeys.pages.hygiene import unused_permissions
+
+    key = make_key(alice, permissions=[("read", "/orders")])
+    for host in ("api.example.com", "*.example.com", "sandbox.example.org", "*.example.org"):
+        KeyPermission.objects.create(api_key=key, action="read", resource="/orders", host=host)
+    APIKey.objects.update(last_used_at=timezone.now())
+    event(key, timedelta(hours=5), endpoint="/orders", host="eu.example.com")
+    event(key, timedelta(hours=5), endpoint="/orders")
+    if folded:
+        fold()
+    unused = {"api.example.com", "sandbox.example.org", "*.example.org"}
+    assert {row.host for row in unused_permissions()[key.pk]} == unused
 
 
 def preview(client, **data):
