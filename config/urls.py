@@ -23,7 +23,7 @@ urlpatterns = [
     path("account/keys/", include("apikeys.pages.owner_urls")),
     path("", include("apikeys.usage.urls")),
     path("admin/apikeys/", include("apikeys.pages.staff_urls")),
-    path("admin/apikeys/", include("apikeys.tools.urls")),
+    path("", include("apikeys.tools.urls")),
     path("admin/ratelimits/", include("config.staff.ratelimit_urls")),
     path("admin/jobs/", include("apikeys.jobs.urls")),
     path("admin/", admin.site.urls),

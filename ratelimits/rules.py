@@ -140,10 +140,15 @@ def budgets_for(
     owner: from `owner_of_user`, or from `owner_of_address` without a key. path: canonical. host: in normal form.
     """
     tier = NO_RULES if tier_id is None else rules_for_tier(tier_id)
-    winner = next(specific_matches(tier, own, method, path, host), None)
+    return budgets_under(owner, tier, own, (method, path, host), billing_day)
+
+
+def budgets_under(owner: str, tier: Rules, own: Rules, request: tuple[str, str, str], billing_day: int) -> list[Budget]:
+    """As `budgets_for`, under the given rules. request: method, path and host."""
+    winner = next(specific_matches(tier, own, *request), None)
     budgets = [rule.budget(owner, billing_day) for rule in winner.values] if winner else [default_budget(owner)]
     if tier.overall or own.overall:
-        for match in overall_matches(tier, own, method, path, host):
+        for match in overall_matches(tier, own, *request):
             budgets += [rule.budget(owner, billing_day) for rule in match.values]
     return budgets
 

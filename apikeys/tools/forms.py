@@ -1,4 +1,4 @@
-"""Forms of the staff tools: explain a decision, connect a gateway, run the self-test."""
+"""Forms of the staff tools: explain a decision, connect a gateway, run the self-test, try a rate limit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from django.core.exceptions import ValidationError
 from apikeys.decision.checks import ACTION_OF_METHOD, Facts
 from apikeys.decision.credentials import MISSING, Credential, credential_from
 from apikeys.decision.lookup import KeyRecord, find_key_by_id
-from config.base.forms import AddressField, HostField
+from config.base.forms import AddressField, HostField, LiveChoicesForm, TimeField, TimeInput
 from config.base.hosts import MAX_GIVEN_LENGTH
+from ratelimits.matching import normal_pattern
+from ratelimits.models import PERIODS, RateLimit
 
 METHOD_CHOICES = [(method, method) for method in ACTION_OF_METHOD]
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -183,3 +185,33 @@ class SelfTestForm(forms.Form):
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValidationError("Enter the URL without a username, query string or fragment.")
         return url
+
+
+class WhatIfForm(LiveChoicesForm):
+    """The fields of a rate limit that decide what it denies; never saved."""
+
+    ends_at = TimeField(label="Ends", required=False, widget=TimeInput)
+
+    class Meta:
+        model = RateLimit
+        fields = ("tier", "user", "host", "path", "method", "limit", "unit", "window", "period", "ends_at", "overall")
+        widgets = {"user": forms.HiddenInput}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        tier: Any = self.fields["tier"]
+        tier.empty_label = "Choose a tier"
+        self.fields["unit"].required = False  # a link that leaves it out means requests
+
+    def clean(self) -> dict[str, Any]:
+        """Try an existing limit with other numbers, instead of rejecting it as a duplicate."""
+        data: dict[str, Any] = super().clean()
+        same = {name: data.get(name) for name in ("tier", "user", "host", "path", "method", "window", "period", "unit")}
+        if self.instance.pk is None and not {"path", "period"} & {
+            name for name, value in same.items() if value is None
+        }:
+            same["path"] = normal_pattern(str(same["path"]))
+            same["period"] = PERIODS.get(str(same["window"]), same["period"])
+            same["unit"] = same["unit"] or RateLimit.Unit.REQUESTS
+            self.instance = RateLimit.objects.live().filter(**same).first() or self.instance
+        return data

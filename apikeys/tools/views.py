@@ -4,17 +4,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.models import User
 from apikeys.decision.explain import explain
 from apikeys.models import GatewayTest
-from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, is_host_and_port
+from apikeys.tools.forms import ConnectForm, ExplainForm, SelfTestForm, WhatIfForm, is_host_and_port
 from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import Unreachable, run_self_test
+from apikeys.tools.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.hosts import MAX_GIVEN_LENGTH
 from config.base.views import staff_render, staff_required
+from ratelimits.models import RateLimit
 
 
 @sensitive_variables()
@@ -73,3 +77,34 @@ def connect_response(request: HttpRequest, form: ConnectForm, addresses: Address
         "all_passed": all(result.passed for result in context.get("results", [])),
     }
     return staff_render(request, "apikeys/tools/connect.html", context)
+
+
+@staff_required("ratelimits.view_ratelimit")
+def what_if(request: HttpRequest) -> HttpResponse:
+    limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()
+    given = request.POST if request.method == "POST" else request.GET if "path" in request.GET else None
+    form = WhatIfForm(given, instance=limit)
+    context = {
+        "title": "What if",
+        "form": form,
+        "limit": limit if limit.pk else None,
+        "days": DAYS,
+        "most": MAX_EVENTS,
+        # What else the form of the rate limit sent: it can be saved from here.
+        "kept": kept_fields(request.POST, form),
+    }
+    if given is not None and form.is_valid():
+        result = replay(form.instance)
+        context |= {"replay": result, "words": form.instance.in_words, "worst": most_denied(result)}
+    return staff_render(request, "apikeys/tools/what_if.html", context)
+
+
+def kept_fields(posted: QueryDict, form: WhatIfForm) -> list[tuple[str, str]]:
+    own = {name for bound in form for name in (bound.html_name, f"{bound.html_name}_unit")} | {"csrfmiddlewaretoken"}
+    return [(name, value) for name, values in posted.lists() if name not in own for value in values]
+
+
+def most_denied(result: Replay) -> list[tuple[User, int]]:
+    most = result.denied.most_common(10)
+    users = User.objects.in_bulk([pk for pk, _ in most])
+    return [(users[pk], number) for pk, number in most if pk in users]

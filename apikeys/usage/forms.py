@@ -12,10 +12,8 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.usage.analytics import TimeRange, UsageScope
-from config.base.forms import DayInput, HostField, LiveChoicesForm
+from config.base.forms import DayInput, HostField
 from config.base.hosts import MAX_GIVEN_LENGTH
-from ratelimits.matching import normal_pattern
-from ratelimits.models import RateLimit
 from tiers.models import Tier
 
 MAX_DAYS = 366
@@ -103,32 +101,3 @@ def with_default_days(query: QueryDict) -> QueryDict:
         days = TimeRange.of_last_days(DEFAULT_DAYS).days
         data["first"], data["last"] = days[0].isoformat(), days[-1].isoformat()
     return data
-
-
-class WhatIfForm(LiveChoicesForm):
-    """The fields of a rate limit that decide what it denies; never saved."""
-
-    class Meta:
-        model = RateLimit
-        fields = ("tier", "user", "host", "path", "method", "limit", "window", "period", "overall")
-        widgets = {"user": forms.HiddenInput}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        tier: Any = self.fields["tier"]
-        tier.empty_label = "Choose a tier"
-
-    def clean(self) -> dict[str, Any]:
-        """Try an existing limit with other numbers, instead of rejecting it as a duplicate."""
-        data: dict[str, Any] = super().clean()
-        if self.instance.unit != RateLimit.Unit.REQUESTS:
-            self.add_error(None, "You can only try rate limits in requests.")
-        kind = {name: data.get(name) for name in ("tier", "user", "host", "path", "method", "window", "period")}
-        if self.instance.pk is None and not {"path", "period"} & {
-            name for name, value in kind.items() if value is None
-        }:
-            kind["path"] = normal_pattern(str(kind["path"]))
-            self.instance = (
-                RateLimit.objects.live().filter(unit=RateLimit.Unit.REQUESTS, **kind).first() or self.instance
-            )
-        return data

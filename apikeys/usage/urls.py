@@ -9,7 +9,6 @@ urlpatterns = [
     path("admin/usage/", views.staff_usage, name="staff"),
     path("admin/usage/requests/", request_views.staff_requests, name="staff_requests"),
     path("admin/usage/requests/<uuid:pk>/", request_views.staff_request, name="staff_request"),
-    path("admin/ratelimits/what-if/", views.what_if, name="what_if"),
     path("account/usage/", views.account_usage, name="account"),
     path("account/usage/requests/", request_views.own_requests, name="own_requests"),
     path("account/usage/requests/<uuid:pk>/", request_views.own_request, name="own_request"),

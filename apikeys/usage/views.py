@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
@@ -23,13 +23,11 @@ from apikeys.usage.analytics import (
     sums_by,
     sums_by_endpoint,
 )
-from apikeys.usage.forms import StaffUsageForm, UsageForm, WhatIfForm
+from apikeys.usage.forms import StaffUsageForm, UsageForm
 from apikeys.usage.request_links import RequestLinks
-from apikeys.usage.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.database import in_batches
 from config.base.export import export, wanted_format
-from config.base.views import staff_render, staff_required
-from ratelimits.models import RateLimit
+from config.base.views import staff_required
 
 MAX_DAYS_BY_HOUR = 2
 MAX_ROWS = 20
@@ -169,34 +167,3 @@ def export_figures(sums: Sums) -> list[int | None]:
     return [
         sums.requests, sums.allowed, sums.denied, sums.errors, sums.ms_average, slowest, sums.tokens, sums.cost,
     ]  # fmt: skip
-
-
-@staff_required("ratelimits.view_ratelimit")
-def what_if(request: HttpRequest) -> HttpResponse:
-    limit = get_object_or_404(RateLimit, pk=pk) if (pk := request.GET.get("limit_id", "")).isdigit() else RateLimit()
-    given = request.POST if request.method == "POST" else request.GET if "path" in request.GET else None
-    form = WhatIfForm(given, instance=limit)
-    context = {
-        "title": "What if",
-        "form": form,
-        "limit": limit if limit.pk else None,
-        "days": DAYS,
-        "most": MAX_EVENTS,
-        # What else the form of the rate limit sent: it can be saved from here.
-        "kept": kept_fields(request.POST, form),
-    }
-    if given is not None and form.is_valid():
-        result = replay(form.instance)
-        context |= {"replay": result, "words": form.instance.in_words, "worst": most_denied(result)}
-    return staff_render(request, "apikeys/usage/what_if.html", context)
-
-
-def kept_fields(posted: QueryDict, form: WhatIfForm) -> list[tuple[str, str]]:
-    own = {name for bound in form for name in (bound.html_name, f"{bound.html_name}_unit")} | {"csrfmiddlewaretoken"}
-    return [(name, value) for name, values in posted.lists() if name not in own for value in values]
-
-
-def most_denied(result: Replay) -> list[tuple[User, int]]:
-    most = result.denied.most_common(10)
-    users = User.objects.in_bulk([pk for pk, _ in most])
-    return [(users[pk], number) for pk, number in most if pk in users]

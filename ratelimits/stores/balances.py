@@ -63,7 +63,16 @@ def states_of(budgets: Collection[Budget], clock: int | None = None) -> dict[Bud
 
 
 def state_at(budget: Budget, counter: Counter | None, now: int) -> BudgetState:
-    return state_of(budget, counter, now, 1, fits=current(budget, counter, now).used < budget.limit)
+    return state_of(budget, counter, now, 1, fits=has_left(budget, counter, now))
+
+
+def has_left(budget: Budget, counter: Counter | None, now: int) -> bool:
+    return current(budget, counter, now).used < budget.limit
+
+
+def after_report(budget: Budget, counter: Counter | None, amount: int, now: int) -> Counter:
+    counter = current(budget, counter, now)
+    return counter._replace(used=min(counter.used + amount, MAX_USED))
 
 
 def charge_reports(amounts: Mapping[Budget, int], *, clock: int | None = None) -> None:
@@ -77,8 +86,7 @@ def charge_reports(amounts: Mapping[Budget, int], *, clock: int | None = None) -
     rows = Balance.objects.select_for_update().filter(key__in=keys).order_by("key")
     counters = {row.key: Counter(row.at, row.span, row.used) for row in rows}
     for budget, amount in amounts.items():
-        counter = current(budget, counters[budget.key], now)
-        counters[budget.key] = counter._replace(used=min(counter.used + amount, MAX_USED))
+        counters[budget.key] = after_report(budget, counters[budget.key], amount, now)
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.executemany(WRITE, [(*counter, key) for key, counter in counters.items()])
 

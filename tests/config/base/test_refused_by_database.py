@@ -196,7 +196,7 @@ def test_a_session_that_cannot_be_saved_is_503_and_not_a_deleted_session(staff_c
     monkeypatch.setattr("django.contrib.auth.middleware.get_user", touched(monkeypatch))
     with read_only():
         assert staff_client.get("/account/").status_code == 200
-        page = is_refused(staff_client.post(reverse("usage:what_if"), {"path": "/orders"}), ("path", "/orders"))
+        page = is_refused(staff_client.post(reverse("tools:what_if"), {"path": "/orders"}), ("path", "/orders"))
         assert "enter passwords" not in page
 
 

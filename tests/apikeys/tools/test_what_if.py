@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from django.db.models import F
 from django.urls import reverse
 from django.utils import timezone
 
 from apikeys.models import APIKey, KeyUsage
+from apikeys.tools.what_if import replay
 from ratelimits.models import RateLimit
 from tests.pages import fields_of, opened, text_of
 from tests.rows import make_limit
@@ -17,7 +19,7 @@ URL = "/admin/ratelimits/what-if/"
 
 
 def test_the_page_is_found_by_its_name():
-    assert reverse("usage:what_if") == URL
+    assert reverse("tools:what_if") == URL
 
 
 def test_only_staff_with_the_right_open_the_page(client, alice):
@@ -90,9 +92,9 @@ def test_what_if_a_limit_is_edited(staff_client, busy_alice, free):
 
 
 def test_what_if_says_when_it_looked_at_a_part_only(staff_client, busy_alice, free, monkeypatch):
-    monkeypatch.setattr("apikeys.usage.what_if.MAX_EVENTS", 10)
+    monkeypatch.setattr("apikeys.tools.what_if.MAX_EVENTS", 10)
     page = text_of(staff_client.get(URL, asked(free)))
-    assert "Only the first" in page
+    assert "Only the newest" in page
 
 
 @pytest.mark.parametrize(
@@ -140,10 +142,72 @@ def test_a_limit_of_a_host_counts_its_requests(staff_client, busy_alice, free):
     assert staff_client.get(URL, asked(free, path="/*", host="*.example.com")).context["replay"].requests == 1
 
 
-def test_only_limits_in_requests_can_be_tried(staff_client, busy_alice):
-    limit = RateLimit.objects.create(user=busy_alice, path="/orders", limit=5, unit="tokens", window="month")
-    page = staff_client.get(URL, {"limit_id": limit.pk, **own(busy_alice, window="month")})
-    assert "You can only try rate limits in requests." in text_of(page)
+def test_a_limit_in_tokens_denies_what_comes_after_it_is_used_up(staff_client, busy_alice):
+    KeyUsage.objects.filter(endpoint="/orders/5").update(tokens_used=10, reported_at=F("created_at"))
+    question = own(busy_alice, window="month", unit="tokens", limit=45)
+    page = staff_client.get(URL, question)
+    assert page.context["replay"].denied_requests == 15
+    assert "/orders/{id}, 45 tokens per month" in text_of(page)
+    assert staff_client.get(URL, question | {"unit": "microcents"}).context["replay"].denied_requests == 0
+    KeyUsage.objects.update(reported_at=None)
+    assert staff_client.get(URL, question).context["replay"].denied_requests == 0
+
+
+def test_a_limit_in_tokens_that_is_there_is_tried_with_other_figures(staff_client, busy_alice):
+    limit = RateLimit.objects.create(user=busy_alice, path="/orders/{id}", limit=5, unit="tokens", window="week")
+    found = staff_client.get(URL, own(busy_alice, window="week", unit="tokens", limit=9))
+    assert found.context["form"].instance.pk == limit.pk
+    assert not found.context["form"].errors
+
+
+def test_an_own_limit_denies_nothing_after_its_end(staff_client, busy_alice):
+    limit = RateLimit.objects.create(
+        user=busy_alice, path="/orders/{id}", limit=5, period=3600, ends_at=timezone.now() - dt.timedelta(days=2)
+    )
+    assert replay(limit).requests == 0
+    limit.ends_at = timezone.now() + dt.timedelta(days=2)
+    assert replay(limit).denied_requests == 15
+
+
+def test_requests_that_the_tier_has_no_access_to_do_not_count(staff_client, busy_alice, free):
+    free.access.update(resource="/users")
+    assert staff_client.get(URL, asked(free, path="/*")).context["replay"].requests == 1
+    KeyUsage.objects.filter(endpoint="/orders/5", reason="").update(reason="tier_denied")
+    free.access.update(resource="/orders/*")
+    assert staff_client.get(URL, asked(free)).context["replay"].denied_requests == 15
+
+
+def test_who_was_moved_to_the_default_tier_counts_for_it_from_then_on(staff_client, busy_alice, free, pro):
+    busy_alice.tier, busy_alice.tier_until = pro, timezone.now() - dt.timedelta(hours=23)
+    busy_alice.save()
+    assert staff_client.get(URL, asked(free)).context["replay"].requests == 0
+    assert staff_client.get(URL, asked(pro)).context["replay"].requests == 20
+    busy_alice.tier_until -= dt.timedelta(days=2)
+    busy_alice.save()
+    assert staff_client.get(URL, asked(free)).context["replay"].requests == 20
+    assert staff_client.get(URL, asked(pro)).context["replay"].requests == 0
+
+
+def test_without_a_default_tier_nothing_applies_once_the_tier_has_ended(staff_client, busy_alice, free, pro):
+    busy_alice.tier, busy_alice.tier_until = pro, timezone.now() - dt.timedelta(days=3)
+    busy_alice.save()
+    free.name = "other"
+    free.save()
+    assert staff_client.get(URL, asked(pro)).context["replay"].requests == 0
+
+
+def test_requests_of_the_month_count_before_the_days_that_are_shown(staff_client, busy_alice, free):
+    KeyUsage.objects.filter(endpoint="/orders/5", reason="").update(created_at=timezone.now() - dt.timedelta(days=8))
+    latest = KeyUsage.objects.get(endpoint="/users")
+    KeyUsage.objects.filter(pk=latest.pk).update(endpoint="/orders/5")
+    month = asked(free, window="month", limit=20)
+    busy_alice.billing_day = (timezone.now() - dt.timedelta(days=9)).day
+    busy_alice.save()
+    found = staff_client.get(URL, month).context["replay"]
+    assert (found.requests, found.denied_requests) == (1, 1)
+    busy_alice.billing_day = (timezone.now() - dt.timedelta(days=3)).day
+    busy_alice.save()
+    assert staff_client.get(URL, month).context["replay"].denied_requests == 0
 
 
 # --- From the form of a limit, and back to it ---
