@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from apikeys.models import APIKey, ExpiryNotice
 from config.base.mail import MAIL_ERRORS, is_temporary, log_failure
-from config.base.text import counted
+from config.base.text import counted, local_minute
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +90,15 @@ def owner_message(key: APIKey) -> EmailMessage:
         "After that, requests with this key are denied. You can't extend it: create a new key under “API keys” in your "
         "account and use it instead.\n"
     )
-    return EmailMessage(subject(key), f"Hello {key.user.name},\n\n{facts(key)}\n{advice}", to=[key.user.email])
+    with timezone.override(key.user.zone):
+        body = f"Hello {key.user.name},\n\n{facts(key)}\n{advice}"
+    return EmailMessage(subject(key), body, to=[key.user.email])
 
 
 def team_message(key: APIKey, *, owner_notified: bool) -> EmailMessage:
     note = "" if owner_notified else "\nThe owner wasn't notified: their address can't receive email.\n"
-    body = f"{facts(key)}{note}"
+    with timezone.override(UTC):
+        body = f"{facts(key)}{note}"
     return EmailMessage(f"{subject(key)} ({key.user.username})", body, to=[settings.KEY_EXPIRY_TEAM_EMAIL])
 
 
@@ -107,8 +110,6 @@ def subject(key: APIKey) -> str:
 
 
 def facts(key: APIKey) -> str:
-    used = f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
-    return (
-        f"Key: {key.name} ({key.shown_as})\nOwner: {key.user.username}\n"
-        f"Expires: {key.expires_at:%Y-%m-%d %H:%M} UTC\nLast used: {used}\n"
-    )
+    """With times in the current time zone."""
+    used, expires = (local_minute(time) if time else "never" for time in (key.last_used_at, key.expires_at))
+    return f"Key: {key.name} ({key.shown_as})\nOwner: {key.user.username}\nExpires: {expires}\nLast used: {used}\n"

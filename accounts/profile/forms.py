@@ -46,7 +46,8 @@ class ProfileForm(EditForm):
 
 class SettingsForm(EditForm):
     time_zone = forms.ChoiceField(
-        choices=time_zones, help_text="Times on pages are in this zone. Charts, exports and emails use UTC."
+        choices=time_zones,
+        help_text="Times on pages and in emails to you are in this zone. Charts and exports use UTC.",
     )
 
     class Meta:

@@ -18,6 +18,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts import addresses
 from accounts.fields import normalize_email, normalize_login
@@ -187,7 +188,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def send_notification_mail(self, template_prefix: str, user: User, *args: Any, **options: Any) -> None:
         if note := NOTES.get(template_prefix):
             Author(user, self.request).record(user, CHANGE, note=note)
-        super().send_notification_mail(template_prefix, user, *args, **options)
+        with timezone.override(user.zone):
+            super().send_notification_mail(template_prefix, user, *args, **options)
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

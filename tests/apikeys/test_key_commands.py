@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from smtplib import SMTPRecipientsRefused
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -169,6 +170,20 @@ def test_the_team_is_notified_too(alice, settings):
     ]
     assert key.shown_as in mail.outbox[0].body
     assert "Last used: never" in mail.outbox[0].body
+
+
+def test_times_in_a_notice_are_in_the_zone_of_the_owner_and_in_utc_for_the_team(alice, settings):
+    settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
+    User.objects.filter(pk=alice.pk).update(time_zone="Asia/Tokyo")
+    key = expiring(alice, 7)
+    used = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
+    APIKey.objects.filter(pk=key.pk).update(last_used_at=used)
+    run("notify_expiring_keys")
+    to_owner, to_team = (message.body for message in mail.outbox)
+    assert f"Expires: {key.expires_at.astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M} JST" in to_owner
+    assert "Last used: 2026-02-01 07:30 JST" in to_owner
+    assert f"Expires: {key.expires_at:%Y-%m-%d %H:%M} UTC" in to_team
+    assert "Last used: 2026-01-31 22:30 UTC" in to_team
 
 
 def test_only_owners_of_active_keys_are_notified(alice, bob, charlie):

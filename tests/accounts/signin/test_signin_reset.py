@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -50,6 +52,14 @@ def test_the_user_is_notified_by_email(client, alice, mailoutbox):
     follow_reset(client, link_in(message))
     assert mailoutbox[-1].to == ["alice@example.com"]
     assert "password" in mailoutbox[-1].subject.lower()
+
+
+def test_the_time_in_the_notification_is_in_the_users_zone(client, alice, mailoutbox):
+    User.objects.filter(pk=alice.pk).update(time_zone="Asia/Tokyo")
+    verified(alice)
+    _, message = ask_for_reset(client)
+    follow_reset(client, link_in(message))
+    assert re.search(r"^When: \d{4}-\d\d-\d\d \d\d:\d\d JST$", mailoutbox[-1].body, re.MULTILINE)
 
 
 def end_by_suspension(user):
