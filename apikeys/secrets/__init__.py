@@ -90,8 +90,19 @@ def fully_decoded(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """`text` with each secret shortened to its first characters."""
-    return without_secrets(text) if "_" in text or "%" in text else text
+    """`text` with each secret, or large part of one of ours, shortened to its first characters."""
+    if "_" not in text and "%" not in text:
+        return text
+    return large_part(settings.API_KEY_PREFIX).sub(r"\1…", without_secrets(text))
+
+
+@lru_cache(maxsize=4)
+def large_part(prefix: str) -> re.Pattern[str]:
+    """Such as a secret without its last characters, which anybody could complete: they're a checksum."""
+    letter = "[0-9A-Za-z]"
+    return re.compile(
+        rf"({re.escape(prefix)}(?:_|%5[Ff]){letter}{{{SHOWN_LENGTH}}}){letter}{{{MIN_PARTIAL_LENGTH - SHOWN_LENGTH},}}"
+    )
 
 
 def display_prefix(secret: str) -> str:

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import User
 from apikeys.models import KeyUsage
-from apikeys.secrets import contains_secret, contains_whole_secret, masked, new_secret
+from apikeys.secrets import CHECKSUM_LENGTH, contains_secret, contains_whole_secret, masked, new_secret
 from config.base.logs import SafeFormatter
 from ratelimits.models import RateLimit
 from tests.apikeys.conftest import make_key
@@ -102,6 +102,15 @@ def test_the_ledger_keeps_no_secret(verify, key, staff_client):
         text = (response.getvalue() if response.streaming else response.content).decode()
         assert broken[12:] not in text
         assert SECRET[12:] not in text
+
+
+@pytest.mark.parametrize("cut", [1, CHECKSUM_LENGTH, 30])
+def test_the_ledger_keeps_no_secret_that_was_cut_off(verify, key, cut):
+    part = SECRET[:-cut]
+    verify(key=key.secret, method="GET", path=f"/s/{part}/x", user_agent=f"tool/1 {part.replace('_', '%5F')}")
+    row = KeyUsage.objects.get()
+    assert row.endpoint == f"/s/{SHOWN}/x"
+    assert row.user_agent == f"tool/1 {SHOWN.replace('_', '%5F')}"
 
 
 @pytest.mark.parametrize("host", [SECRET, f"{SECRET}.example.com", f"pre{SECRET}.example.com:8443"])
