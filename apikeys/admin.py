@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 from apikeys import services
 from apikeys.models import APIKey, KeyState
 from apikeys.pages.actions import Disable, Enable, OwnerGuard, PutBackKey, Revoke
-from apikeys.pages.rows import key_rows, last_used
+from apikeys.pages.rows import EXPORTED, key_rows, last_used
 from apikeys.pages.staff_views import StaffCreateView, StaffKeyView
 from config.base.actions import Action
 from config.base.admin import when
@@ -79,10 +79,7 @@ class APIKeyAdmin(SoftDeleteAdmin):
     search_help_text = "By name, owner, start of the secret or its last four characters."
     row_actions = (Disable(), Revoke(), DeleteKey(), RestoreKey())
     change_list_template = "admin/apikeys/apikey/change_list.html"
-    export_fields = (
-        "id", "user", "name", "prefix", "last4", "is_active", "expires_at", "revoked_at", "revoked_reason",
-        "last_used_at", "last_used_ip", "created_at", "deleted_at",
-    )  # fmt: skip
+    export_fields = EXPORTED
     empty_advice = "A key lets a program use the API as its owner."
     extra_columns = ("created", "last_ip")
     expires = when("expires_at", "Expires")

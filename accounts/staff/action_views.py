@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -14,7 +15,8 @@ from django.views.decorators.http import require_POST
 from accounts.managers import UserQuerySet
 from accounts.models import User
 from accounts.staff import bulk
-from accounts.staff.actions import BULK_ACTIONS, UNDO_ACTIONS, MoveToTier, limits_of, with_limits
+from accounts.staff.actions import SELECTION_ACTIONS, UNDO_ACTIONS, MoveToTier, limits_of, with_limits
+from accounts.staff.exports import export_users
 from accounts.staff.filters import UserFilter
 from config.base.actions import Action, ActionView, SelectionForm, SelectionView, UndoView
 from config.base.filters import query_without
@@ -65,7 +67,7 @@ class UserBulkView(SelectionView, UserActionView):
     selection = ("action", "tier", "everything", "pk")
     selection_form = UserSelectionForm
     model = User
-    actions = (*BULK_ACTIONS.values(), MoveToTier())
+    actions = SELECTION_ACTIONS
 
     def get_action(self) -> Action:
         return MoveToTier(self.data["tier"]) if self.data["action"] == "tier" else super().get_action()
@@ -83,6 +85,9 @@ class UserBulkView(SelectionView, UserActionView):
         title = self.action.applied_to(self.named(self.rows.count()))
         change = bulk.begin(self.action, self.rows, Author(self.request.user, self.request), title)
         return redirect(change)
+
+    def export(self, file_format: str) -> HttpResponseBase:
+        return export_users(self.request, file_format, self.get_queryset())
 
     def get_list_url(self) -> str:
         query = query_without(self.request.GET)

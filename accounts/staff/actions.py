@@ -234,3 +234,5 @@ OFFERED = (Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(),
 ACTIONS: dict[str, UserAction] = {action.name: action for action in OFFERED}
 UNDO_ACTIONS = (*OFFERED, MoveBack())
 BULK_ACTIONS = {name: ACTIONS[name] for name in ("suspend", "delete", "restore")}
+# Of the list of users.
+SELECTION_ACTIONS = (*BULK_ACTIONS.values(), MoveToTier())

@@ -7,6 +7,7 @@ from accounts.staff import views as staff_views
 from accounts.staff.access_views import user_access
 from accounts.staff.action_views import UserActionView, UserBulkView, UserTierView, UserUndoView
 from accounts.staff.actions import ACTIONS, ChangeTier, Erase
+from accounts.staff.exports import user_export
 from accounts.staff.import_views import UserImportView
 from accounts.staff.limit_views import user_top_up
 from accounts.staff.own_limit_views import EndLimitView, OwnLimitUndoView, limit_add, limit_edit
@@ -15,7 +16,7 @@ app_name = "users"
 
 urlpatterns = [
     path("", staff_views.user_list, name="list"),
-    path("export.<str:file_format>", staff_views.user_export, name="export"),
+    path("export.<str:file_format>", user_export, name="export"),
     path("add/", staff_views.user_create, name="create"),
     path("import/", UserImportView.as_view(), name="import"),
     path("bulk/", UserBulkView.as_view(), name="bulk"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -18,18 +17,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import services
 from accounts.addresses import is_verified
-from accounts.managers import UserQuerySet
 from accounts.models import BulkChange, User
 from accounts.profile.limits import effective_limits
 from accounts.profile.lists import Column, list_setup
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
-from accounts.staff.actions import ACTIONS, BULK_ACTIONS
+from accounts.staff.actions import ACTIONS, SELECTION_ACTIONS
 from accounts.staff.filters import SORTS, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from accounts.staff.headroom import Used, tightest
-from config.base.export import FORMATS, export
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator, rows_per_page
@@ -79,7 +76,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
         "capped": paginator.is_capped,
         "columns": [heading(request, found.sort, column) for column in setup.columns if column.is_shown],
         "query": query_without(request.GET),
-        "bulk_actions": [action for action in BULK_ACTIONS.values() if action.may(request.user, User)],
+        "bulk_actions": [(action.name, action.label) for action in SELECTION_ACTIONS if action.may(request.user, User)],
         "tiers": Tier.objects.live(),
         "bulk_changes": BulkChange.objects.unfinished()[:MAX_BULK_CHANGES],
         "has_users": page.paginator.count > 0 or User.objects.exists(),
@@ -121,34 +118,6 @@ def sort_link(request: HttpRequest, sort: str, name: str, label: str) -> dict[st
         "direction": direction,
         "query": query_with(request.GET, "sort", f"-{name}" if direction == "up" else name),
     }
-
-
-@require_safe
-@staff_required("accounts.view_user")
-def user_export(request: HttpRequest, file_format: str) -> HttpResponseBase:
-    if file_format not in FORMATS:
-        raise Http404
-    found = UserFilter(request.GET, queryset=User.objects.all())
-    return export(request, file_format, "users", EXPORT_HEADER, export_rows(found.qs))
-
-
-EXPORT_HEADER = ("id", "name", "username", "email", "tier", "state", "staff", "joined", "last_sign_in", "deleted")
-
-
-def export_rows(users: UserQuerySet) -> Iterator[tuple[Any, ...]]:
-    for user in users.select_related("tier").iterator(chunk_size=2000):
-        yield (
-            user.pk,
-            user.name,
-            user.username,
-            user.email,
-            user.tier,
-            user.state,
-            user.is_staff,
-            user.created_at,
-            user.last_login,
-            user.deleted_at,
-        )
 
 
 @require_safe

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -21,7 +22,7 @@ from apikeys.pages import hygiene
 from apikeys.pages.actions import BULK_ACTIONS, Disable
 from apikeys.pages.forms import FindForm, KeyForm, StaffCreateKeyForm, StaffKeyForm
 from apikeys.pages.mixins import StaffKeysMixin
-from apikeys.pages.rows import key_rows
+from apikeys.pages.rows import EXPORTED, export_keys, key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView, status_of
 from config.base.actions import SelectionView
 from config.base.paginator import rows_per_page
@@ -43,7 +44,7 @@ class HygieneView(StaffKeysMixin, View):
             page=page,
             rows=[(row, permissions.get(row.key.pk, [])) for row in key_rows(page)],
             bulk_actions=[
-                action
+                (action.name, action.label)
                 for action in BULK_ACTIONS
                 if action.may(request.user, APIKey) and (chosen.slug == "unexercised" or action.name != "trim")
             ],
@@ -113,6 +114,9 @@ class KeyBulkView(StaffKeysMixin, SelectionView):
         found = hygiene.problem(self.data["everything"])
         keys = found.keys() if found else super().get_queryset().filter(pk__in=self.data["pk"])
         return keys.select_related("user").order_by("name", "pk")
+
+    def export(self, file_format: str) -> HttpResponseBase:
+        return export_keys(self.request, file_format, self.get_queryset(), EXPORTED)
 
 
 class FindKeyView(StaffKeysMixin, View):

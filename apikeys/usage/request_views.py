@@ -83,7 +83,7 @@ def request_log(request: HttpRequest, found: RequestFilter, context: dict[str, A
     context |= {"title": "Requests", "filter": found, "query": query_without(request.GET, "live")}
     if not found.form.is_valid():
         return render(request, "apikeys/usage/requests.html", context, status=400)
-    if file_format := wanted_format(request):
+    if file_format := wanted_format(request.GET):
         return export(request, file_format, "requests", EXPORT_HEADER, export_rows(found.qs))
     setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
     if setup.default_url:

@@ -56,7 +56,7 @@ def usage_page(request: HttpRequest, form: UsageForm, context: dict[str, Any]) -
     context |= {"title": "Usage", "form": form}
     if not form.is_valid():
         return render(request, "apikeys/usage/usage.html", context, status=400)
-    if file_format := wanted_format(request):
+    if file_format := wanted_format(request.GET):
         rows = export_rows(form.scope(), form.time_range)
         return export(request, file_format, f"usage-{form.time_range.start:%Y%m%d}", EXPORT_HEADER, rows)
     return render(request, "apikeys/usage/usage.html", context | figures(form))

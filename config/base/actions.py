@@ -14,12 +14,14 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.decorators import method_decorator
 from django.utils.text import capfirst
 from django.views import View
 from django.views.decorators.http import require_POST
 
+from config.base.export import FORMATS
 from config.base.history import Author
 from config.base.text import counted
 from config.base.undo import MAX_ROWS, Operation, new_operation, offer_undo, read_token, why_changed
@@ -343,9 +345,10 @@ class UndoView(ActionView):
 
 
 class SelectionForm(forms.Form):
-    """An action, and the rows: those that are selected, or `everything` that a list finds."""
+    """An action or an export, and the rows: those that are selected, or `everything` that a list finds."""
 
     action = forms.ChoiceField(error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose an action."))
+    export = forms.ChoiceField(choices=list(FORMATS.items()), required=False)
     everything = forms.CharField(required=False)
     pk = forms.Field(required=False, widget=forms.MultipleHiddenInput)
 
@@ -353,6 +356,7 @@ class SelectionForm(forms.Form):
         super().__init__(data)
         self.model = model
         self.fields["action"].choices = [(action.name, action.label) for action in actions]  # type: ignore[attr-defined]
+        self.fields["action"].required = not self.data.get("export")
 
     def clean_pk(self) -> list[Any]:
         try:
@@ -368,12 +372,14 @@ class SelectionForm(forms.Form):
 
 
 class SelectionView(BulkActionView):
-    """The first POST chooses one of the `actions`, too."""
+    """The first POST chooses one of the `actions`, too, or the format of a file."""
 
     selection: Sequence[str] = ("action", "everything", "pk")
     selection_form = SelectionForm
     model: Any = None
     actions: Sequence[Action] = ()
+    # Takes the name of a format, and answers with a file of the rows.
+    export: Callable[[str], HttpResponseBase]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = self.selection_form(request.POST, model=self.model, actions=self.actions)
@@ -381,6 +387,8 @@ class SelectionView(BulkActionView):
             messages.error(request, str(next(iter(form.errors.values()))[0]))
             return redirect(self.get_list_url())
         self.data = form.cleaned_data
+        if self.data["export"]:
+            return self.export(self.data["export"])
         self.action = self.get_action()
         return super().dispatch(request, *args, **kwargs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django import forms
@@ -20,11 +20,11 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from config.base.changelist import GatehouseChangeList, reject_bad_filters
-from config.base.export import FORMATS, export
+from config.base.export import FORMATS, export_queryset, wanted_format
 from config.base.forms import SafeAutocompleteSelect, StrictJSONField, TimeField, TimeInput
 from config.base.history import (
     ADDITION,
@@ -46,8 +46,6 @@ from config.base.stale import TOKEN, EditForm, StaleRows
 from config.base.templatetags import ago
 from config.base.undo import new_operation
 from config.base.views import reject_bad_values, retry_on_conflict
-
-CHUNK = 2000
 
 
 def when(field: str, description: str, empty: str = "never") -> Callable[[Any, Any], str]:
@@ -85,7 +83,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @property
     def media(self) -> forms.Media:
         """Leaves out jQuery, XRegExp and what needs them. Fields and tables that use jQuery include it themselves."""
-        return forms.Media(js=["admin/js/core.js", "admin/js/actions.js"])
+        return forms.Media(js=["admin/js/core.js"])
 
     @property
     def section_name(self) -> str:
@@ -106,10 +104,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[GatehouseChangeList]:
         return GatehouseChangeList
 
-    @admin.display(description=mark_safe('<input type="checkbox" id="action-toggle">'))
+    @admin.display(description="Select")
     def action_checkbox(self, obj: Any) -> SafeString:
         """Like Django's, which renders a template for each row."""
-        html = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">'
+        html = '<input type="checkbox" name="{}" value="{}" class="row-select" aria-label="Select {}">'
         return format_html(html, ACTION_CHECKBOX_NAME, obj.pk, obj)
 
     # --- Views ---
@@ -119,7 +117,12 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         setup = self.list_setup(request)
         if setup.default_url and request.method == "GET":
             return HttpResponseRedirect(setup.default_url)
-        context = {"title": self.section_title, "model_admin": self, "setup": setup}
+        context = {
+            "title": self.section_title,
+            "model_admin": self,
+            "setup": setup,
+            "selection_actions": self.selection_actions(request),
+        }
         try:
             return super().changelist_view(request, context | (extra_context or {}))
         except (BadRequest, DisallowedModelAdminLookup):
@@ -128,6 +131,10 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             text = f"The view “{setup.view}” uses a filter that this list no longer has. Save it again, or delete it."
             self.tell(request, text, messages.ERROR)
             return HttpResponseRedirect("?view=all")
+
+    def selection_actions(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """All but the export, which has a menu of its own."""
+        return [(name, label) for name, label in self.get_action_choices(request, ()) if name != "export_selected"]
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return (*super().get_list_display(request), *self.extra_columns)
@@ -194,13 +201,32 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         raise Http404(f"There is no {opts.verbose_name} with this id.")
 
     def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any) -> HttpResponse | None:
-        """400 for impossible ids, where Django raises an error."""
-        for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            try:
-                self.opts.pk.clean(text, None)
-            except ValidationError as error:
-                raise BadRequest("A selected id is invalid.") from error
+        """400 for impossible ids, where Django raises an error, and our words for what is missing."""
+        sent: Any = request.POST.copy()
+        # The form has an empty one, so that Django looks at the action although no row is selected.
+        sent.setlist(ACTION_CHECKBOX_NAME, [pk for pk in sent.getlist(ACTION_CHECKBOX_NAME) if pk])
+        if wanted_format(sent, "export"):
+            sent["action"] = "export_selected"
+        self.check_ids(sent.getlist(ACTION_CHECKBOX_NAME))
+        request.POST = sent
+        if missing := self.missing_in(sent):
+            self.tell(request, missing, messages.ERROR)
+            return None
         return super().response_action(request, queryset, *args)
+
+    def check_ids(self, pks: Iterable[str]) -> None:
+        try:
+            for pk in pks:
+                self.opts.pk.clean(pk, None)
+        except ValidationError as error:
+            raise BadRequest("A selected id is invalid.") from error
+
+    def missing_in(self, sent: Any) -> str:
+        if not sent.get("action"):
+            return "Choose an action."
+        if sent.get("select_across") != "1" and not sent.getlist(ACTION_CHECKBOX_NAME):
+            return f"Select {self.section_name} first."
+        return ""
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_export"
@@ -208,14 +234,12 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # --- Export ---
 
-    @admin.action(description="Export selected as CSV", permissions=("view",))
+    @admin.action(description="Export", permissions=("view",))
     def export_selected(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponseBase:
-        return self.export(request, queryset, "csv")
+        return self.export(request, queryset, wanted_format(request.POST, "export") or "csv")
 
     def export(self, request: HttpRequest, queryset: models.QuerySet[Any], file_format: str) -> HttpResponseBase:
-        fields = self.exported_fields()
-        header = [str(field.verbose_name) for field in fields]
-        return export(request, file_format, f"{self.opts.model_name}s", header, self.export_rows(queryset, fields))
+        return export_queryset(request, file_format, f"{self.opts.model_name}s", queryset, self.exported_fields())
 
     def exported_fields(self) -> list[models.Field[Any, Any]]:
         return [
@@ -224,11 +248,6 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             if not isinstance(field, FoldedField)
             and (field.name in self.export_fields if self.export_fields else field.name not in SECRET_FIELDS)
         ]
-
-    def export_rows(self, queryset: models.QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
-        related = [field.name for field in fields if field.is_relation]
-        for row in queryset.select_related(*related).iterator(chunk_size=CHUNK):
-            yield [getattr(row, field.name) for field in fields]
 
     # --- Form ---
 

@@ -195,7 +195,7 @@ class SoftDeleteAdmin(GatehouseModelAdmin):
             return AdminBulkView.as_view(model_admin=model_admin, action=action, queryset=queryset)(request)
 
         name = f"{action.name}_selected"
-        return name, (run, name, f"{action.label} selected %(verbose_name_plural)s")
+        return name, (run, name, action.label)
 
     @reject_bad_values
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import FileResponse, HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -19,6 +20,7 @@ from config.base.filters import query_without
 
 Rows = Iterable[Sequence[Any]]
 
+CHUNK = 2000
 FORMATS = {"csv": "CSV", "xlsx": "Excel (XLSX)", "json": "JSON"}
 # An XLSX file is complete before its first byte is sent: with more rows, a proxy would give up.
 MAX_XLSX_ROWS = 100_000
@@ -28,9 +30,9 @@ XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-def wanted_format(request: HttpRequest) -> str:
-    """The format that the query string asks for; empty for the page itself."""
-    wanted = request.GET.get("format", "")
+def wanted_format(data: Any, name: str = "format") -> str:
+    """The format that a query string or a form asks for; empty for the page itself."""
+    wanted = str(data.get(name, ""))
     return wanted if wanted in FORMATS else ""
 
 
@@ -43,6 +45,20 @@ def export(request: HttpRequest, file_format: str, name: str, header: Sequence[s
         response["Content-Disposition"] = f'attachment; filename="{name}.{file_format}"'
         response["Cache-Control"] = "no-store"
     return response
+
+
+def export_queryset(
+    request: HttpRequest, file_format: str, name: str, rows: QuerySet[Any], fields: Sequence[Any]
+) -> HttpResponseBase:
+    """A column for each of the model's `fields`."""
+    header = [str(field.verbose_name) for field in fields]
+    return export(request, file_format, name, header, values_of(rows, fields))
+
+
+def values_of(rows: QuerySet[Any], fields: Sequence[Any]) -> Iterator[list[Any]]:
+    related = [field.name for field in fields if field.is_relation]
+    for row in rows.select_related(*related).iterator(chunk_size=CHUNK):
+        yield [getattr(row, field.name) for field in fields]
 
 
 def csv_file(request: HttpRequest, header: Sequence[str], rows: Rows) -> HttpResponseBase:

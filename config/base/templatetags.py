@@ -16,7 +16,7 @@ from django.core.paginator import Page
 from django.template.context import Context
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from config import middleware
 from config.base import branding, history, text
@@ -26,6 +26,11 @@ from config.base.filters import Chip, query_without
 from config.base.undo import Button, button_of
 
 register = template.Library()
+
+SELECT_PAGE_BOX = mark_safe(
+    '<span class="visually-hidden">Select</span>'
+    '<input type="checkbox" class="select-page" aria-label="Select all on this page" hidden>'
+)
 
 
 @register.filter
@@ -123,7 +128,29 @@ def export_menu(context: Context, start: str) -> dict[str, Any]:
     """start: of the URL that exports this list, up to the name of the format."""
     query = query_without(context["request"].GET, "live", "format")
     mark = "&" if "?" in start else "?"
-    return {"links": [(label, f"{start}{name}{mark}{query}".rstrip("?&")) for name, label in FORMATS.items()]}
+    return {"choices": [(label, f"{start}{name}{mark}{query}".rstrip("?&")) for name, label in FORMATS.items()]}
+
+
+@register.inclusion_tag("base/export_menu.html")
+def export_selected_menu() -> dict[str, Any]:
+    """Sends the form with the selected rows and the name of the format as `export`."""
+    return {"selected": True, "choices": [(label, name) for name, label in FORMATS.items()]}
+
+
+@register.filter
+def matching(page: Page[Any], nouns: str) -> str:
+    """How many rows the list of the page has, as “195 matching users”, if they are counted."""
+    singular, _, plural = nouns.partition(",")
+    plural = f"matching {plural or f'{singular}s'}"
+    if getattr(page.paginator, "is_capped", False):
+        return plural
+    return text.counted(page.paginator.count, f"matching {singular}", plural)
+
+
+@register.simple_tag
+def select_page_box() -> SafeString:
+    """For the head of the boxes that select the rows of a list; lists.js shows it."""
+    return SELECT_PAGE_BOX
 
 
 @register.simple_tag
@@ -176,7 +203,10 @@ def bar_series(
 def shown_results(changelist: ChangeList, hidden: Collection[str]) -> dict[str, Any]:
     """The table of a list of the admin, without the `hidden` columns. Links that sort name a column by its number among all."""
     names = changelist.list_display
-    headers = [head for name, head in zip(names, result_headers(changelist), strict=True) if name not in hidden]
+    found = dict(zip(names, result_headers(changelist), strict=True))
+    if "action_checkbox" in found:
+        found["action_checkbox"]["text"] = SELECT_PAGE_BOX
+    headers = [head for name, head in found.items() if name not in hidden]
     changelist.list_display = [name for name in names if name not in hidden]
     sorted_by = [head for head in headers if head["sortable"] and head["sorted"]]
     return result_list(changelist) | {"result_headers": headers, "num_sorted_fields": len(sorted_by)}

@@ -521,7 +521,7 @@ def test_a_bulk_change_of_a_whole_list_covers_every_page(staff_client, alice):
     User.objects.update(rows_per_page=2)
     for number in range(5):
         make_key(alice, f"key {number}")
-    assert "Select all 5 keys" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))
+    assert "Select all 5 matching keys" in text(staff_client.get(HYGIENE, {"show": "no-expiry"}))
     _, fields = preview(staff_client, action="expire", everything="no-expiry")
     staff_client.post(BULK, fields)
     left = [key.expires_at - timezone.now() for key in APIKey.objects.all()]
