@@ -21,6 +21,7 @@ PAGES = {
     "admin:admin_logentry_changelist": "History",
     "usage:staff_requests": "Requests",
     "usage:own_requests": "Your requests",
+    "keys:list": "Your API keys",
 }
 
 

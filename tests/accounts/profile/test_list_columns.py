@@ -28,6 +28,7 @@ LISTS = {
     ),
     "admin:apikeys_apikey_changelist": ("/admin/apikeys/apikey/", "use", "Last 30 days", "last_ip", "Last address"),
     "usage:staff_requests": ("/admin/usage/requests/", "address", "Address", "agent", "User agent"),
+    "keys:list": ("/account/keys/", "use", "Last 30 days", "id", "ID"),
     "usage:own_requests": ("/account/usage/requests/", "address", "Address", "event", "Event ID"),
 }
 

@@ -263,9 +263,48 @@ def test_the_list_asks_the_database_as_often_for_many_keys_as_for_one(
 ):
     for number in range(count):
         event(make_key(alice, f"key {number}"))
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(15):
         response = owner.get(LIST)
     assert text(response).count('class="sparkline"') == count
+
+
+def make_old_key(owner):
+    key = make_key(owner, "old one")
+    APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
+
+
+@pytest.mark.parametrize("file_format", ["csv", "xlsx", "json"])
+def test_owners_export_their_own_keys_without_secrets(owner, alice, bob, file_format):
+    key = make_key(alice, "mine")
+    make_key(bob, "foreign")
+    make_old_key(alice)
+    response = owner.get(LIST, {"format": file_format})
+    assert response["Content-Disposition"] == f'attachment; filename="apikeys.{file_format}"'
+    content = response.getvalue()
+    if file_format != "xlsx":  # which is compressed
+        assert b"mine" in content
+        assert b"foreign" not in content
+        assert b"old one" not in content
+        assert key.secret_hash.encode() not in content
+        assert b"old one" in owner.get(LIST, {"format": file_format, "show": "ended"}).getvalue()
+
+
+def test_an_owners_list_can_be_saved_as_a_view_that_opens_first(owner, alice):
+    make_old_key(alice)
+    owner.post("/account/lists/views/add/", {"page": "keys:list", "name": "Gone", "query": "show=ended"})
+    view = alice.saved_views.get()
+    assert "old one" in text(owner.get(view.get_absolute_url()))
+    owner.post(f"/account/lists/views/{view.pk}/default/")
+    assert f"view={view.pk}" in owner.get(LIST)["Location"]
+    assert "old one" in text(owner.get(LIST, follow=True))
+
+
+def test_ids_and_prefixes_can_be_copied(owner, alice):
+    key = make_key(alice)
+    shown = text(owner.get(page(key)))
+    for value, what in ((key.pk, "ID"), (key.prefix, "prefix")):
+        assert f'<span class="mono">{value}</span>' in shown
+        assert f'Copy<span class="visually-hidden"> {what}</span>' in shown
 
 
 def test_a_long_list_has_pages(owner, alice):
