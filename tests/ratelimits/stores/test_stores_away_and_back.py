@@ -31,6 +31,7 @@ OPERATIONS = {
     "ping": methodcaller("ping"),
 }
 each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
+pytestmark = pytest.mark.postgresql
 on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="about counters in the project's PostgreSQL")
 
 
