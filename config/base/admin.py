@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import label_for_field
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.models import Permission
@@ -182,6 +183,11 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         context = {"module_name": self.section_title, "list_url": self.list_url}
         return super().history_view(request, object_id, context | (extra_context or {}))
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **options: Any) -> Any:
+        """The history page of a row starts with the last change, as all others do, where Django starts with the first."""
+        is_history = queryset.model is LogEntry and self.model is not LogEntry
+        return super().get_paginator(request, queryset.order_by("-pk") if is_history else queryset, *args, **options)
 
     @reject_bad_values
     def export_view(self, request: HttpRequest) -> HttpResponseBase:

@@ -76,6 +76,15 @@ def test_an_edit_is_undone_later_from_the_history(staff_client, free):
     assert buttons(staff_client.get(f"{url}history/")) == []
 
 
+def test_the_history_starts_with_the_last_change_which_can_be_undone(staff_client, free):
+    limit = make_limit(free, limit=10)
+    url = f"/admin/ratelimits/ratelimit/{limit.pk}/"
+    save(staff_client, f"{url}change/", limit="20")
+    save(staff_client, f"{url}change/", limit="30")
+    page = staff_client.get(f"{url}history/").content.decode()
+    assert page.index("<ins>30</ins>") < page.index(">Undo</button>") < page.index("<ins>20</ins>")
+
+
 def test_the_history_offers_undo_to_others_who_may_make_the_change(staff_client, free):
     limit = make_limit(free, limit=10)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/"
