@@ -196,6 +196,13 @@ def test_without_a_default_tier_nothing_applies_once_the_tier_has_ended(staff_cl
     assert staff_client.get(URL, asked(pro)).context["replay"].requests == 0
 
 
+def test_what_the_limit_of_the_key_denies_takes_nothing(staff_client, busy_alice, free):
+    question = asked(free, limit=15, window="fixed", period=2_592_000)
+    assert staff_client.get(URL, question).context["replay"].denied_requests == 5
+    APIKey.objects.update(rate_limit=8, rate_period=3600)
+    assert staff_client.get(URL, question).context["replay"].denied_requests == 0
+
+
 def test_requests_of_the_month_count_before_the_days_that_are_shown(staff_client, busy_alice, free):
     KeyUsage.objects.filter(endpoint="/orders/5", reason="").update(created_at=timezone.now() - dt.timedelta(days=8))
     latest = KeyUsage.objects.get(endpoint="/users")
