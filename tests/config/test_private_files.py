@@ -100,10 +100,10 @@ def first_mode(path, process):
 
 
 def livez(path):
-    """The status line of GET /livez over a unix socket."""
+    """The status line of GET /livez over a unix socket, once somebody listens there."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
-        client.connect(str(path))
+        wait_until(lambda: client.connect_ex(str(path)) == 0)
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return client.recv(4096).partition(b"\r\n")[0]
 
