@@ -117,7 +117,7 @@ class PutBackTier(PutBack):
 
     def put_parts_back(self, row: Any, author: Author, operation: Operation) -> str:
         """What was changed together with the tier. Returns a sentence for the history, empty if there was nothing."""
-        return ""
+        raise NotImplementedError
 
 
 class TierAdmin(SoftDeleteAdmin):

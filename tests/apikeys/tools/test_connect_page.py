@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -14,6 +17,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apikeys.models import APIKey, GatewayTest, KeyUsage
+from apikeys.tools import selftest
 from apikeys.tools.gateway_setup import GATEWAYS, Addresses, configuration
 from apikeys.tools.selftest import FORGED_IDENTITY
 from tests.apikeys.conftest import make_key
@@ -370,3 +374,20 @@ def test_whoever_may_not_run_the_test_is_told_whom_to_ask(client, db):
     page = client.get(PAGE).content.decode()
     assert "Ask a superuser to run it" in page
     assert "/admin/usage/requests/?host=" not in page
+
+
+def hang_up(server):
+    server.accept()[0].close()
+
+
+def test_a_gateway_that_hangs_up_on_an_unusual_request_rejects_it(alice):
+    key = make_key(alice)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=hang_up, args=(server,))
+        answering.start()
+        host, port = server.getsockname()
+        client = selftest.KeyTester(selftest.Tester(urlsplit(f"http://{host}:{port}/"), host), key, key.secret)
+        response, asked = client.send_unusual("//")
+        answering.join()
+    assert not asked
+    assert response.is_rejection(selftest.Response(200))

@@ -160,6 +160,11 @@ def test_a_limit_in_tokens_that_is_there_is_tried_with_other_figures(staff_clien
     assert not found.context["form"].errors
 
 
+def test_a_prepaid_limit_counts_all_requests_of_the_days_that_are_shown(staff_client, busy_alice):
+    found = staff_client.get(URL, own(busy_alice, window="total")).context["replay"]
+    assert (found.requests, found.denied_requests) == (20, 15)
+
+
 def test_an_own_limit_denies_nothing_after_its_end(staff_client, busy_alice):
     limit = RateLimit.objects.create(
         user=busy_alice, path="/orders/{id}", limit=5, period=3600, ends_at=timezone.now() - dt.timedelta(days=2)
