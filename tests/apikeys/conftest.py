@@ -1,4 +1,4 @@
-"""API keys of the test users, and the ways of asking that most tests need."""
+"""API keys of the test users, and helpers that ask about a request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def owner(client, alice):
 
 @pytest.fixture
 def ask(client):
-    """Ask like nginx, by default about GET /orders."""
+    """Ask as nginx does, by default about GET /orders."""
 
     def ask(secret=None, *, method="GET", uri="/orders", address="203.0.113.9", **headers):
         sent = {"X-Original-Method": method, "X-Original-URI": uri, "X-Real-IP": address, **headers}
@@ -53,7 +53,7 @@ def ask(client):
 
 @pytest.fixture
 def verify(client):
-    """Ask like a service; returns the JSON of the response."""
+    """Ask as a service does; returns the JSON of the response."""
 
     def verify(**question):
         response = client.post("/authz/verify", json.dumps(question), content_type="application/json")
@@ -87,7 +87,7 @@ def echo():
 
 
 def ask_as(client, dialect, key, *, method="GET", target="/orders"):
-    """Ask about a request like a gateway of this dialect. For Envoy, the test client sends the method in upper case."""
+    """Ask as a gateway with this dialect does. With Envoy's, the test client sends the method in upper case."""
     headers = {"X-API-Key": key.secret}
     if dialect == "envoy":
         return client.generic(method, "/authz/envoy/", headers=headers, RAW_URI=f"/authz/envoy{target}")

@@ -1,4 +1,4 @@
-"""Make files for import_keys, and import them."""
+"""Create files for import_keys, and import them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def hash_row(secret=PLAIN, *, username="alice", name="old key", algorithm="sha25
     return {"username": username, "name": name, "algorithm": algorithm, "hash": digest, "prefix": prefix, **more}
 
 
-def starters_secret():
+def starter_secret():
     random = secrets.token_urlsafe(48)
     return f"fai_{random[:8]}_{random[8:]}"
 
 
-def starters_hash(secret, n=2**4):
-    """As its `_hash_api_key`, by default at a thousandth of the cost."""
+def starter_hash(secret, n=2**4):
+    """As the FastAPI starter's `_hash_api_key`, by default at a thousandth of the cost."""
     salt = secrets.token_bytes(16)
     derived = hashlib.scrypt(secret.encode(), salt=salt, n=n, r=8, p=1, dklen=32)
     return f"scrypt${n}$8$1${base64.b64encode(salt).decode()}${base64.b64encode(derived).decode()}"
 
 
-def starters_row(secret, **more):
-    values = {"username": "alice", "name": "old key", "algorithm": "scrypt", "hash": starters_hash(secret)}
+def starter_row(secret, **more):
+    values = {"username": "alice", "name": "old key", "algorithm": "scrypt", "hash": starter_hash(secret)}
     return {**values, "prefix": secret[4:12], **more}
 
 
@@ -58,11 +58,11 @@ def run_import(path, content, **options):
     return out.getvalue()
 
 
-def queries_of_the_guide():
+def guide_queries():
     return re.findall(r"```sql\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
-def exported(database, query):
+def as_exported_csv(database, query):
     """The CSV that a SQL client writes."""
     cursor = database.execute(query)
     out = io.StringIO(newline="")

@@ -44,7 +44,7 @@ def test_create_key_prints_the_secret(alice):
     assert created["secret"] not in entry.change_message
 
 
-def test_create_key_takes_permissions_and_expiry(alice):
+def test_create_key_accepts_permissions_and_expiry(alice):
     created = json.loads(
         run("create_key", "ALICE", name="k", allow=["read /orders/*", "* billing at API.example.com"], expires=30)
     )
@@ -52,7 +52,7 @@ def test_create_key_takes_permissions_and_expiry(alice):
     assert timedelta(days=29) < APIKey.objects.get().expires_at - timezone.now() <= 30 * DAY
 
 
-def test_create_key_takes_a_limit_of_its_own_and_a_host(alice):
+def test_create_key_accepts_rate_limit_and_host(alice):
     allow = ["read /orders/*", "* billing at api.example.com"]
     created = json.loads(
         run("create_key", "alice", name="k", allow=allow, host="*.Example.com", limit=1000, period=3600, window="fixed")
@@ -68,7 +68,7 @@ def test_create_key_takes_a_limit_of_its_own_and_a_host(alice):
 
 
 @pytest.mark.parametrize(
-    ("username", "options", "said"),
+    ("username", "options", "message"),
     [
         ("nobody", {}, "no user with the username nobody"),
         ("alice", {"allow": ["read"]}, "an action and a resource"),
@@ -92,19 +92,19 @@ def test_create_key_takes_a_limit_of_its_own_and_a_host(alice):
         ("alice", {"name": "x" * 101}, "100"),
     ],
 )
-def test_create_key_says_what_is_wrong(alice, username, options, said):
-    with pytest.raises(CommandError, match=said):
+def test_create_key_reports_invalid_options(alice, username, options, message):
+    with pytest.raises(CommandError, match=message):
         run("create_key", username, **({"name": "k"} | options))
     assert not APIKey.objects.exists()
 
 
-def test_create_key_fails_for_a_deleted_user(alice):
+def test_create_key_fails_for_deleted_user(alice):
     alice.delete()
     with pytest.raises(CommandError):
         run("create_key", "alice", name="k")
 
 
-def test_revoke_key_is_final_and_may_be_repeated(alice):
+def test_revoking_a_key_again_keeps_the_first_reason(alice):
     key = make_key(alice)
     assert "Revoked " in run("revoke_key", str(key.pk), reason="leaked")
     assert "already revoked on" in run("revoke_key", str(key.pk), reason="again")
@@ -113,38 +113,40 @@ def test_revoke_key_is_final_and_may_be_repeated(alice):
 
 
 @pytest.mark.parametrize("key_id", ["", "1", "x", str(uuid4())])
-def test_revoke_key_of_an_unknown_id_fails(db, key_id):
+def test_revoke_key_fails_for_unknown_id(db, key_id):
     with pytest.raises(CommandError, match="no API key"):
         run("revoke_key", key_id, reason="x")
 
 
-def test_revoke_key_needs_a_reason(alice):
+def test_revoke_key_requires_a_reason(alice):
     with pytest.raises(CommandError, match="Enter a reason"):
         run("revoke_key", str(make_key(alice).pk), reason=" ")
 
 
-def expiring(owner, days, **options):
+def expiring_key(owner, days, **options):
     return make_key(
         owner, f"in {days} days", expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1), **options
     )
 
 
-def told():
+def sent_emails():
     return [(message.to[0], message.subject) for message in mail.outbox]
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(1, True), (7, True), (14, True), (30, True), (31, False), (200, False)])
-def test_owners_are_notified_from_thirty_days_ahead(alice, days, is_told):
-    expiring(alice, days)
+@pytest.mark.parametrize(
+    ("days", "is_notified"), [(1, True), (7, True), (14, True), (30, True), (31, False), (200, False)]
+)
+def test_owners_are_notified_from_30_days_before_expiry(alice, days, is_notified):
+    expiring_key(alice, days)
     run("notify_expiring_keys")
     noun = "day" if days == 1 else "days"
-    assert told() == (
-        [("alice@example.com", f"[Gatehouse] API key “in {days} days” expires in {days} {noun}")] if is_told else []
+    assert sent_emails() == (
+        [("alice@example.com", f"[Gatehouse] API key “in {days} days” expires in {days} {noun}")] if is_notified else []
     )
 
 
-def test_a_notice_goes_out_once_and_again_at_the_next_mark(alice):
-    key = expiring(alice, 30)
+def test_notice_is_sent_once_per_threshold(alice):
+    key = expiring_key(alice, 30)
     for days, count in ((30, 1), (30, 1), (20, 1), (14, 2), (13, 2), (7, 3), (1, 4), (1, 4)):
         APIKey.objects.update(expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1))
         run("notify_expiring_keys")
@@ -153,18 +155,18 @@ def test_a_notice_goes_out_once_and_again_at_the_next_mark(alice):
 
 
 def test_missed_notices_are_not_sent_later(alice):
-    expiring(alice, 5)
+    expiring_key(alice, 5)
     run("notify_expiring_keys")
     APIKey.objects.update(expires_at=timezone.now() + timedelta(days=6))
     run("notify_expiring_keys")
     assert len(mail.outbox) == 1
 
 
-def test_the_team_is_notified_too(alice, settings):
+def test_team_is_notified_too(alice, settings):
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
-    key = expiring(alice, 7)
+    key = expiring_key(alice, 7)
     run("notify_expiring_keys")
-    assert told() == [
+    assert sent_emails() == [
         ("alice@example.com", "[Gatehouse] API key “in 7 days” expires in 7 days"),
         ("keys@example.com", "[Gatehouse] API key “in 7 days” expires in 7 days (alice)"),
     ]
@@ -172,10 +174,10 @@ def test_the_team_is_notified_too(alice, settings):
     assert "Last used: never" in mail.outbox[0].body
 
 
-def test_times_in_a_notice_are_in_the_zone_of_the_owner_and_in_utc_for_the_team(alice, settings):
+def test_notice_times_use_owner_time_zone_and_utc_for_the_team(alice, settings):
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
     User.objects.filter(pk=alice.pk).update(time_zone="Asia/Tokyo")
-    key = expiring(alice, 7)
+    key = expiring_key(alice, 7)
     used = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
     APIKey.objects.filter(pk=key.pk).update(last_used_at=used)
     run("notify_expiring_keys")
@@ -190,33 +192,33 @@ def test_only_owners_of_active_keys_are_notified(alice, bob, charlie):
     for number, change in enumerate(
         ({"is_active": False}, {"revoked_at": timezone.now()}, {"deleted_at": timezone.now()})
     ):
-        APIKey.objects.filter(pk=expiring(alice, 5 + number).pk).update(**change)
-    expiring(bob, 5)
+        APIKey.objects.filter(pk=expiring_key(alice, 5 + number).pk).update(**change)
+    expiring_key(bob, 5)
     bob.suspend()
-    expiring(charlie, 5)
+    expiring_key(charlie, 5)
     charlie.delete()
     APIKey.objects.filter(pk=make_key(alice).pk).update(expires_at=timezone.now() - DAY)
     run("notify_expiring_keys")
     assert mail.outbox == []
 
 
-def test_a_dry_run_notifies_nobody(alice):
-    expiring(alice, 5)
+def test_dry_run_notifies_no_one(alice):
+    expiring_key(alice, 5)
     assert "Would notify alice" in run("notify_expiring_keys", dry_run=True)
     assert mail.outbox == []
     assert not ExpiryNotice.objects.exists()
 
 
-class DeadMail:
+class UnreachableMailServer:
     def send_messages(self, messages):
         raise ConnectionRefusedError("no mail server")
 
 
-def test_a_mail_that_cannot_be_sent_is_due_again(alice, monkeypatch):
-    key = expiring(alice, 5)
+def test_failed_email_is_sent_by_the_next_run(alice, monkeypatch):
+    key = expiring_key(alice, 5)
     APIKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now())
     with monkeypatch.context() as patched:
-        patched.setattr("apikeys.expiry_notices.get_connection", DeadMail)
+        patched.setattr("apikeys.expiry_notices.get_connection", UnreachableMailServer)
         with pytest.raises(CommandError, match="1 notice couldn't be sent"):
             run("notify_expiring_keys")
     run("notify_expiring_keys")
@@ -233,14 +235,14 @@ BAD_ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
-def test_an_address_that_cannot_be_mailed_stops_nobody_behind_it(alice, bob, settings, caplog, address):
+def test_invalid_email_address_does_not_block_other_notices(alice, bob, settings, caplog, address):
     """Users created before such addresses were rejected can have one."""
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
     User.objects.filter(pk=alice.pk).update(email=address)
-    expiring(alice, 5)
-    expiring(bob, 5)
+    expiring_key(alice, 5)
+    expiring_key(bob, 5)
     run("notify_expiring_keys")
-    assert [recipient for recipient, _ in told()] == ["keys@example.com", "bob@example.com", "keys@example.com"]
+    assert [recipient for recipient, _ in sent_emails()] == ["keys@example.com", "bob@example.com", "keys@example.com"]
     assert "The notice for alice could not be sent" in caplog.text
     assert address not in caplog.text
     assert "their address can't receive email" in mail.outbox[0].body
@@ -249,27 +251,27 @@ def test_an_address_that_cannot_be_mailed_stops_nobody_behind_it(alice, bob, set
     assert len(mail.outbox) == 3
 
 
-def test_a_bad_address_of_the_team_stops_nobody(alice, bob, settings, caplog):
+def test_invalid_team_address_does_not_block_other_notices(alice, bob, settings, caplog):
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@exam\u202cple.com"
-    expiring(alice, 5)
-    expiring(bob, 5)
+    expiring_key(alice, 5)
+    expiring_key(bob, 5)
     run("notify_expiring_keys")
-    assert [recipient for recipient, _ in told()] == ["alice@example.com", "bob@example.com"]
+    assert [recipient for recipient, _ in sent_emails()] == ["alice@example.com", "bob@example.com"]
     assert "The team's copy of the notice for bob could not be sent" in caplog.text
 
 
-def test_the_name_of_an_old_key_breaks_no_header(alice):
-    key = expiring(alice, 5)
+def test_line_break_in_key_name_does_not_add_email_headers(alice):
+    key = expiring_key(alice, 5)
     APIKey.objects.filter(pk=key.pk).update(name="a\r\nBcc: everybody@example.com")
     run("notify_expiring_keys")
-    ((recipient, subject),) = told()
+    ((recipient, subject),) = sent_emails()
     assert (recipient, subject) == (
         "alice@example.com",
         "[Gatehouse] API key “a Bcc: everybody@example.com” expires in 5 days",
     )
 
 
-class PickyMail:
+class RejectingMailServer:
     """A mail server that rejects email to Alice."""
 
     code = 550
@@ -280,22 +282,22 @@ class PickyMail:
         return mail.get_connection().send_messages(messages)
 
 
-@pytest.mark.parametrize(("code", "is_over"), [(550, True), (450, False)])
-def test_a_rejected_address_is_tried_again_only_if_the_server_asks_for_it(alice, bob, monkeypatch, code, is_over):
-    monkeypatch.setattr(PickyMail, "code", code)
-    expiring(alice, 5)
-    expiring(bob, 5)
+@pytest.mark.parametrize(("code", "is_permanent"), [(550, True), (450, False)])
+def test_rejected_address_is_retried_only_after_a_temporary_error(alice, bob, monkeypatch, code, is_permanent):
+    monkeypatch.setattr(RejectingMailServer, "code", code)
+    expiring_key(alice, 5)
+    expiring_key(bob, 5)
     with monkeypatch.context() as patched:
-        patched.setattr("apikeys.expiry_notices.get_connection", PickyMail)
-        with nullcontext() if is_over else pytest.raises(CommandError, match="1 notice couldn't be sent"):
+        patched.setattr("apikeys.expiry_notices.get_connection", RejectingMailServer)
+        with nullcontext() if is_permanent else pytest.raises(CommandError, match="1 notice couldn't be sent"):
             run("notify_expiring_keys")
-    assert [recipient for recipient, _ in told()] == ["bob@example.com"]
+    assert [recipient for recipient, _ in sent_emails()] == ["bob@example.com"]
     run("notify_expiring_keys")
-    assert len(mail.outbox) == (1 if is_over else 2)
+    assert len(mail.outbox) == (1 if is_permanent else 2)
 
 
-def test_the_claim_of_a_running_command_is_respected_and_a_stale_one_taken_over(alice):
-    key = expiring(alice, 5)
+def test_recent_claim_is_respected_and_stale_claim_is_taken_over(alice):
+    key = expiring_key(alice, 5)
     claim = ExpiryNotice.objects.create(api_key=key, days=7, claimed_at=timezone.now())
     run("notify_expiring_keys")
     assert mail.outbox == []
@@ -304,25 +306,25 @@ def test_the_claim_of_a_running_command_is_respected_and_a_stale_one_taken_over(
     assert len(mail.outbox) == 1
 
 
-def test_two_runs_at_once_send_one_mail(alice):
+def test_concurrent_runs_send_one_email(alice):
     from apikeys.expiry_notices import due_notices, send
 
-    expiring(alice, 5)
+    expiring_key(alice, 5)
     ((key, days),) = list(due_notices())
     assert [send(key, days), send(key, days)] == [True, False]
     assert len(mail.outbox) == 1
 
 
-def test_a_notice_sent_by_another_run_is_reported(alice, monkeypatch):
+def test_notice_sent_by_another_run_is_reported(alice, monkeypatch):
     from apikeys.management.commands import notify_expiring_keys
 
-    key = expiring(alice, 5)
+    key = expiring_key(alice, 5)
     run("notify_expiring_keys")
     monkeypatch.setattr(notify_expiring_keys, "due_notices", lambda: [(key, 7)])
     assert "Another run notified" in run("notify_expiring_keys")
 
 
-def test_fold_usage_adds_up_what_has_ended(alice):
+def test_fold_usage_totals_completed_hours(alice):
     event(make_key(alice), timedelta(hours=5))
     assert "Folded 1 hour." in run("fold_usage", verbosity=2)
     assert "Folded 0 hours." in run("fold_usage")
@@ -353,7 +355,7 @@ def test_prune_usage_checks_the_number_of_days(db, days):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
-def test_sqlite_has_no_partitions_and_says_so(db, settings):
+def test_partition_commands_explain_that_sqlite_has_no_partitions(db, settings):
     settings.KEEP_USAGE_DAYS = 90
     assert run("partition_usage") == "SQLite has no partitions. There's nothing to do.\n"
     with pytest.raises(CommandError, match="--whole-months needs PostgreSQL"):

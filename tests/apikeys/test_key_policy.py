@@ -1,4 +1,4 @@
-"""A tier says how many keys its users can have, and how long they work at most. Older keys stay as they are."""
+"""A tier limits how many keys each of its users can have and when they must expire. Existing keys aren't affected."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def issue(user, **fields):
     return issue_key(user, Author(user), **{"name": "k", **fields})[0]
 
 
-def refused(user, **fields):
+def issue_error(user, **fields):
     with pytest.raises(ValidationError) as caught:
         issue(user, **fields)
     return " ".join(caught.value.messages)
 
 
-def test_one_key_more_than_the_tier_allows_is_refused(policy, alice, bob):
+def test_key_beyond_max_keys_is_rejected(policy, alice, bob):
     policy(max_keys=2)
     first = issue(alice)
     issue(alice)
-    assert refused(alice) == "The tier “free” allows 2 keys per user. Revoke one that isn't needed first."
+    assert issue_error(alice) == "The tier “free” allows 2 keys per user. Revoke one that isn't needed first."
     issue(bob)
     APIKey.objects.filter(pk=first.pk).revoke("not needed")
     issue(alice)
@@ -60,25 +60,25 @@ def test_one_key_more_than_the_tier_allows_is_refused(policy, alice, bob):
         ({"deleted_at": timezone.now()}, False),
     ],
 )
-def test_only_keys_that_can_still_work_count(policy, alice, fields, counts):
+def test_max_keys_counts_only_keys_that_can_still_work(policy, alice, fields, counts):
     policy(max_keys=1)
     APIKey.objects.filter(pk=make_key(alice).pk).update(**fields)
     if counts:
-        assert "allows 1 key per user" in refused(alice)
+        assert "allows 1 key per user" in issue_error(alice)
     else:
         issue(alice)
 
 
-def test_a_key_must_expire_within_the_days_of_the_tier(policy, alice):
+def test_key_must_expire_within_max_key_days(policy, alice):
     policy(max_key_days=30)
     now = timezone.now()
-    said = "Keys on the tier “free” must expire within 30 days."
-    assert refused(alice) == said
-    assert refused(alice, expires_at=now + 30 * DAY + timedelta(minutes=1)) == said
+    message = "Keys on the tier “free” must expire within 30 days."
+    assert issue_error(alice) == message
+    assert issue_error(alice, expires_at=now + 30 * DAY + timedelta(minutes=1)) == message
     issue(alice, expires_at=now + 30 * DAY)
 
 
-def test_older_keys_keep_working_and_can_be_rotated(policy, verify, alice, counters):
+def test_existing_keys_keep_working_and_can_be_rotated(policy, verify, alice, counters):
     keys = [make_key(alice), make_key(alice)]
     policy(max_keys=1, max_key_days=1)
     assert all(verify(key=key.secret, method="GET", path="/")["allowed"] for key in keys)
@@ -86,7 +86,7 @@ def test_older_keys_keep_working_and_can_be_rotated(policy, verify, alice, count
     assert verify(key=secret, method="GET", path="/")["allowed"]
 
 
-def test_without_a_tier_there_is_no_policy(policy, alice):
+def test_users_without_a_tier_have_no_key_policy(policy, alice):
     policy(max_keys=1, max_key_days=1)
     alice.tier = None
     alice.save()
@@ -94,7 +94,7 @@ def test_without_a_tier_there_is_no_policy(policy, alice):
     issue(alice)
 
 
-def test_the_command_says_what_the_tier_does_not_allow(policy, alice):
+def test_create_key_command_enforces_the_policy(policy, alice):
     policy(max_key_days=7, max_keys=1)
     with pytest.raises(CommandError, match="must expire within 7 days"):
         call_command("create_key", "alice", name="k")
@@ -104,7 +104,7 @@ def test_the_command_says_what_the_tier_does_not_allow(policy, alice):
     assert APIKey.objects.count() == 1
 
 
-def offered(page):
+def expiry_options(page):
     menu = re.search(r'<select name="expiry".*?</select>', page.text, re.DOTALL)[0]
     return re.findall(r'<option value="(\w+)"( selected)?>', menu)
 
@@ -118,16 +118,16 @@ def offered(page):
         (None, ["30", "90", "365", "never", "custom"], "90"),
     ],
 )
-def test_the_form_offers_what_the_tier_allows(policy, owner, days, choices, chosen):
+def test_form_offers_expiries_that_the_tier_allows(policy, owner, days, choices, chosen):
     policy(max_key_days=days)
-    found = offered(owner.get(NEW))
+    found = expiry_options(owner.get(NEW))
     assert [value for value, _ in found] == choices
     assert [value for value, selected in found if selected] == [chosen]
     assert owner.post(NEW, {"name": "k", "allow": "everything", "expiry": chosen}).status_code == 200
     assert APIKey.objects.get().expires_at - timezone.now() <= int(chosen) * DAY
 
 
-def test_a_date_that_is_too_late_is_an_error_at_its_field(policy, owner):
+def test_expiry_that_is_too_late_is_a_field_error(policy, owner):
     policy(max_key_days=7)
     late = f"{timezone.now() + 8 * DAY:%Y-%m-%d}"
     for data in ({"expiry": "custom", "expires_at": late}, {}):
@@ -138,7 +138,7 @@ def test_a_date_that_is_too_late_is_an_error_at_its_field(policy, owner):
     assert not APIKey.objects.exists()
 
 
-def test_staff_are_held_to_the_policy_of_the_owner(policy, staff_client, alice):
+def test_owner_policy_applies_to_keys_created_by_staff(policy, staff_client, alice):
     policy(max_keys=1)
     data = {"owner": "alice", "name": "k", "expiry": "never"}
     assert staff_client.post("/admin/apikeys/apikey/add/", data).status_code == 200
@@ -149,7 +149,7 @@ def test_staff_are_held_to_the_policy_of_the_owner(policy, staff_client, alice):
 
 @pytest.mark.parametrize("value", ["0", "-1", str(2**63), "100001", "x", "1.5"])
 @pytest.mark.parametrize("field", ["max_keys", "max_key_days"])
-def test_a_bound_that_makes_no_sense_is_an_error_at_its_field(staff_client, free, field, value):
+def test_invalid_policy_value_is_a_field_error(staff_client, free, field, value):
     url = f"/admin/tiers/tier/{free.pk}/change/"
     response = staff_client.post(url, {"name": "free", "description": "", field: value})
     assert response.status_code == 200
@@ -159,7 +159,7 @@ def test_a_bound_that_makes_no_sense_is_an_error_at_its_field(staff_client, free
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_twenty_forms_at_once_one_makes_the_last_key(free):
+def test_only_one_of_20_concurrent_forms_creates_the_last_key(free):
     Tier.objects.filter(pk=free.pk).update(max_keys=1)
     user = make_user("dora", tier=free)
     clients = [Client() for _ in range(20)]
@@ -172,13 +172,13 @@ def test_of_twenty_forms_at_once_one_makes_the_last_key(free):
         response = clients[number].post(NEW, {"name": f"k{number}", "expiry": "90", "form_token": tokens[number]})
         return response.status_code, "allows 1 key per user" in response.text
 
-    answers = in_parallel(20, create)
-    assert sorted(answers) == [(200, False)] + [(400, True)] * 19
+    responses = in_parallel(20, create)
+    assert sorted(responses) == [(200, False)] + [(400, True)] * 19
     assert APIKey.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_last_permitted_form_sent_twice_at_once_makes_one_key(free):
+def test_form_submitted_four_times_at_once_creates_one_key(free):
     Tier.objects.filter(pk=free.pk).update(max_keys=1)
     user = make_user("dora", tier=free)
     clients = [Client() for _ in range(4)]
@@ -186,15 +186,15 @@ def test_the_last_permitted_form_sent_twice_at_once_makes_one_key(free):
         client.force_login(user)
     token = re.search(r'name="form_token" value="([^"]+)"', clients[0].get(NEW).text)[1]
     data = {"name": "k", "expiry": "90", "form_token": token}
-    answers = in_parallel(4, lambda number: clients[number].post(NEW, data).status_code)
-    assert sorted(answers) == [200, 409, 409, 409]
+    responses = in_parallel(4, lambda number: clients[number].post(NEW, data).status_code)
+    assert sorted(responses) == [200, 409, 409, 409]
     assert APIKey.objects.count() == 1
 
 
 # --- Restoring ---
 
 
-def test_restoring_a_key_that_could_work_again_is_held_to_the_policy(policy, alice, staff_client):
+def test_policy_applies_when_restoring_a_usable_key(policy, alice, staff_client):
     key, _ = make_key(alice, "old"), make_key(alice)
     key.delete()
     policy(max_keys=1)
@@ -207,7 +207,7 @@ def test_restoring_a_key_that_could_work_again_is_held_to_the_policy(policy, ali
     assert APIKey.objects.live().filter(pk=key.pk).exists()
 
 
-def test_a_restored_key_must_expire_as_early_as_a_new_one(policy, alice):
+def test_restored_key_must_expire_within_max_key_days(policy, alice):
     key = make_key(alice)
     key.delete()
     policy(max_key_days=30)
@@ -220,7 +220,7 @@ def test_a_restored_key_must_expire_as_early_as_a_new_one(policy, alice):
 
 
 @pytest.mark.parametrize("fields", [{"revoked_at": timezone.now()}, {"expires_at": timezone.now()}])
-def test_a_key_that_stays_denied_can_always_be_restored(policy, alice, fields):
+def test_revoked_or_expired_key_can_always_be_restored(policy, alice, fields):
     make_key(alice)
     key = make_key(alice)
     APIKey.objects.filter(pk=key.pk).update(deleted_at=timezone.now(), **fields)
@@ -229,7 +229,7 @@ def test_a_key_that_stays_denied_can_always_be_restored(policy, alice, fields):
     assert APIKey.objects.live().filter(pk=key.pk).exists()
 
 
-def test_of_several_keys_all_or_none_are_restored(policy, alice):
+def test_keys_are_restored_all_or_none(policy, alice):
     keys = [make_key(alice, f"k{number}") for number in range(3)]
     APIKey.objects.all().delete()
     policy(max_keys=2)
@@ -239,7 +239,7 @@ def test_of_several_keys_all_or_none_are_restored(policy, alice):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_twenty_restored_at_once_as_many_are_as_the_tier_allows(free):
+def test_concurrent_restores_do_not_exceed_max_keys(free):
     Tier.objects.filter(pk=free.pk).update(max_keys=1)
     user, staff = make_user("dora", tier=free), make_user("sue", is_staff=True, is_superuser=True)
     keys = [make_key(user, f"k{number}") for number in range(20)]
@@ -252,6 +252,6 @@ def test_of_twenty_restored_at_once_as_many_are_as_the_tier_allows(free):
         response = clients[number].post(f"/admin/apikeys/apikey/{keys[number].pk}/restore/")
         return response.status_code, "allows 1 key per user" in response.text
 
-    answers = in_parallel(20, restore)
-    assert sorted(done for _, done in answers) == [False] + [True] * 19
+    responses = in_parallel(20, restore)
+    assert sorted(done for _, done in responses) == [False] + [True] * 19
     assert APIKey.objects.live().count() == 1

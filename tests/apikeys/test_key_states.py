@@ -19,7 +19,7 @@ FLAGS = ("revoked", "deleted", "expired", "disabled", "owner deleted", "owner su
 REASONS = {
     KeyState.REVOKED: {"revoked_key"},
     KeyState.DELETED: {"unknown_key"},
-    # The decision looks at "disabled" first; people care whether the key can ever work again.
+    # The decision checks "disabled" first; the state shows whether the key can ever work again.
     KeyState.EXPIRED: {"expired_key", "disabled_key"},
     KeyState.DISABLED: {"disabled_key"},
     KeyState.OWNER_DELETED: {"owner_inactive"},
@@ -44,7 +44,7 @@ def key_with(owner, flags):
     return APIKey.objects.get(pk=key.pk), key.secret
 
 
-def test_the_key_its_querysets_and_the_decision_agree_on_every_state(alice):
+def test_model_querysets_and_decision_agree_on_every_state(alice):
     for flags in product((False, True), repeat=len(FLAGS)):
         key, secret = key_with(alice, flags)
         state, actions, same = key.state, key.actions, APIKey.objects.filter(pk=key.pk)

@@ -26,7 +26,7 @@ POSITIONS = st.integers(min_value=0, max_value=53)
 
 
 @given(st.integers(min_value=0, max_value=2**256 - 1))
-def test_base62_can_be_read_back(number):
+def test_base62_round_trips(number):
     text = base62(number, 43)
     assert len(text) == 43
     value = 0
@@ -36,7 +36,7 @@ def test_base62_can_be_read_back(number):
 
 
 @given(st.text(max_size=80))
-def test_the_checksum_is_the_crc32_of_all_before_it(text):
+def test_checksum_is_the_crc32_of_the_text(text):
     text = text.encode("utf-8", "replace").decode()
     value = 0
     for letter in checksum(text):
@@ -44,7 +44,7 @@ def test_the_checksum_is_the_crc32_of_all_before_it(text):
     assert value == zlib.crc32(text.encode())
 
 
-def test_a_new_secret_has_the_published_form():
+def test_new_secret_has_the_documented_format():
     secret = new_secret()
     assert secret.startswith("gate_")
     assert len(secret) == 5 + 43 + 6
@@ -57,7 +57,7 @@ def test_secrets_are_unique():
 
 
 @given(POSITIONS, st.characters())
-def test_one_wrong_character_is_seen_without_a_database(position, letter):
+def test_wrong_character_fails_the_checksum(position, letter):
     secret = new_secret()
     changed = secret[:position] + letter + secret[position + 1 :]
     assert is_well_formed(changed) is (changed == secret)
@@ -69,7 +69,7 @@ def test_arbitrary_text_is_not_a_secret(text):
 
 
 @given(POSITIONS, POSITIONS)
-def test_swapped_characters_are_seen(one, other):
+def test_swapped_characters_fail_the_checksum(one, other):
     letters = list(new_secret())
     swapped = letters.copy()
     swapped[one], swapped[other] = swapped[other], swapped[one]
@@ -84,13 +84,13 @@ def test_a_secret_with_another_prefix_is_not_well_formed(settings):
     assert is_well_formed(new_secret())
 
 
-def test_people_see_the_start_and_the_end_only():
+def test_only_start_and_end_of_a_secret_are_displayed():
     secret = new_secret()
     assert display_prefix(secret) == secret[:11]
     assert last4(secret) == secret[-4:]
 
 
-def test_each_pepper_makes_another_hash(settings):
+def test_each_pepper_gives_a_different_hash(settings):
     secret = new_secret()
     settings.API_KEY_PEPPERS = ["new" * 12, "old" * 12]
     hashes = candidate_hashes(secret)
@@ -105,6 +105,6 @@ def test_the_id_of_a_pepper_does_not_reveal_it(pepper):
     assert pepper_id(pepper) not in pepper
 
 
-def test_what_cannot_be_a_secret_is_not_looked_up(db, django_assert_num_queries):
+def test_malformed_secret_is_not_looked_up(db, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert list(APIKey.objects.with_secret("gate_not-one")) == []

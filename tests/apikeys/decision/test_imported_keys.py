@@ -26,7 +26,7 @@ from config.base.history import Author
 from tests.apikeys.conftest import ask_as
 from tests.apikeys.gateway.asgi import ask_asgi
 from tests.apikeys.gateway.servers import call, gatehouse
-from tests.apikeys.importing import PLAIN, as_csv, hash_row, starters_row, starters_secret
+from tests.apikeys.importing import PLAIN, as_csv, hash_row, starter_row, starter_secret
 from tests.parallel import in_parallel
 from tests.waiting import wait_until
 
@@ -45,10 +45,10 @@ KINDS = {
     "plain SHA-512": lambda: (PLAIN, hash_row(algorithm="sha512")),
     "without a prefix": lambda: ("s3cret", hash_row("s3cret", prefix="")),
     "djangorestframework-api-key": lambda: (PACKAGE_SECRET, package_row(PACKAGE_SECRET)),
-    "starter": lambda: (secret := starters_secret(), starters_row(secret)),
+    "starter": lambda: (secret := starter_secret(), starter_row(secret)),
     "starter with another start": lambda: (
-        secret := starters_secret().replace("fai_", "acme_", 1),
-        starters_row(secret) | {"prefix": secret[:13]},
+        secret := starter_secret().replace("fai_", "acme_", 1),
+        starter_row(secret) | {"prefix": secret[:13]},
     ),
 }
 WAYS = ["nginx", "traefik", "caddy", "envoy", "verify", "decorator", "decide", "batch", "loop"]
@@ -65,8 +65,8 @@ def secret(request, import_keys):
 @pytest.fixture
 def slow(import_keys):
     """The secret of an imported key whose hash is slow to check."""
-    secret = starters_secret()
-    import_keys(as_csv(starters_row(secret)))
+    secret = starter_secret()
+    import_keys(as_csv(starter_row(secret)))
     return secret
 
 
@@ -132,11 +132,11 @@ def test_the_hash_itself_opens_nothing(import_keys):
 def test_secrets_of_no_imported_form_never_reach_the_database(import_keys, django_assert_num_queries):
     others = ["s3cret", "acme_test_1234", "abcdefgh.", "abcdefg.ABCDEF", "fai_abc_def", "gate_x", f"{PLAIN},{PLAIN}"]
     with django_assert_num_queries(0):
-        assert reasons([PLAIN, PACKAGE_SECRET, starters_secret(), *others]) == ["malformed_key"] * 10
-    import_keys(as_csv(hash_row(), package_row(PACKAGE_SECRET), starters_row(starters_secret())))
+        assert reasons([PLAIN, PACKAGE_SECRET, starter_secret(), *others]) == ["malformed_key"] * 10
+    import_keys(as_csv(hash_row(), package_row(PACKAGE_SECRET), starter_row(starter_secret())))
     with django_assert_num_queries(0):
         assert reasons(others) == ["malformed_key"] * 7
-    assert reasons(["acme_live_another", f"{PACKAGE_SECRET}x", starters_secret()]) == ["unknown_key"] * 3
+    assert reasons(["acme_live_another", f"{PACKAGE_SECRET}x", starter_secret()]) == ["unknown_key"] * 3
 
 
 def test_many_different_prefixes_accept_any_secret(import_keys):
@@ -287,9 +287,9 @@ def test_an_imported_key_is_explained(secret, staff_client):
 
 
 def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice, counters):
-    secret = starters_secret()
+    secret = starter_secret()
     file = tmp_path / "keys.csv"
-    file.write_bytes(as_csv(hash_row(), starters_row(secret)))
+    file.write_bytes(as_csv(hash_row(), starter_row(secret)))
     with gatehouse(tmp_path, workers=2, DEFAULT_RATE_LIMIT_LIMIT="1000000") as server:
 
         def status(key):

@@ -15,7 +15,7 @@ from django.utils import timezone
 from apikeys.models import APIKey, ImportedKey, KeyFormat, KeyPermission
 from apikeys.tools import key_import
 from tests.apikeys.conftest import make_key
-from tests.apikeys.importing import as_csv, hash_row, starters_hash, starters_row, starters_secret
+from tests.apikeys.importing import as_csv, hash_row, starter_hash, starter_row, starter_secret
 
 DIGEST = hash_row()["hash"]
 NOT_DJANGOS = "hash: This isn't a hash as Django's make_password writes it for "
@@ -175,7 +175,7 @@ BAD_CELLS = [
     ({"permissions": "read /a at api.example.com/v1"}, "host: Remove the path."),
     ({"permissions": "read /a at api.*.example.com"}, "host: Use * only as the first label"),
     ({"conditions": '{"a": 1}'}, "conditions: Permissions with conditions can't be taken over."),
-    ({"algorithm": "scrypt", "hash": starters_hash("x"), "prefix": "short"}, "prefix: Enter the key's key_prefix"),
+    ({"algorithm": "scrypt", "hash": starter_hash("x"), "prefix": "short"}, "prefix: Enter the key's key_prefix"),
     ({"algorithm": "scrypt", "hash": "scrypt$16$8$1$?$?", "prefix": "abcdefgh"}, "hash: This isn't a scrypt hash"),
     ({"algorithm": "scrypt", "hash": "scrypt$15$8$1$YWI=$YWI=", "prefix": "abcdefgh"}, "hash: This isn't a scrypt hash"),
     ({"algorithm": "scrypt", "hash": "scrypt$1048576$8$1$YWI=$YWI=", "prefix": "abcdefgh"}, "hash: This hash takes too"),
@@ -242,21 +242,21 @@ def test_duplicates_are_named(import_keys):
 
 
 def test_two_slow_keys_need_different_prefixes(import_keys):
-    secret = starters_secret()
-    said = import_keys(as_csv(starters_row(secret), starters_row(secret)))
+    secret = starter_secret()
+    said = import_keys(as_csv(starter_row(secret), starter_row(secret)))
     assert "Line 3, prefix: Line 2 has the same prefix." in said
 
 
 def test_a_key_is_imported_once_even_if_it_was_used(import_keys, verify, settings):
-    secret = starters_secret()
-    content = as_csv(hash_row(), starters_row(secret))
+    secret = starter_secret()
+    content = as_csv(hash_row(), starter_row(secret))
     import_keys(content)
     assert verify(key=secret, action="read", resource="a")["allowed"]
     settings.API_KEY_PEPPERS = ["a newer one", *settings.API_KEY_PEPPERS]
     said = import_keys(content)
     assert "Line 2, hash: This key has already been imported." in said
     assert "Line 3, hash: This key has already been imported." in said
-    assert "Line 2, prefix: An imported key already has this prefix." in import_keys(as_csv(starters_row(secret)))
+    assert "Line 2, prefix: An imported key already has this prefix." in import_keys(as_csv(starter_row(secret)))
     assert APIKey.objects.count() == 2
 
 

@@ -1,4 +1,4 @@
-"""Databases of other key stores, exported as the guide says: every key verifies with its old secret."""
+"""Databases of other key stores, as_exported_csv as the guide says: every key verifies with its old secret."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rest_framework_api_key.crypto import KeyGenerator
 
 from apikeys.models import APIKey, ImportedKey
 from apikeys.secrets import hash_secret
-from tests.apikeys.importing import exported, queries_of_the_guide, starters_hash, starters_secret
+from tests.apikeys.importing import as_exported_csv, guide_queries, starter_hash, starter_secret
 from tests.conftest import make_user
 
-OLD_PACKAGE, STARTER_WITH_ROWS, STARTER_WITH_NAMES = queries_of_the_guide()
+OLD_PACKAGE, STARTER_WITH_ROWS, STARTER_WITH_NAMES = guide_queries()
 LATER = "2100-01-01 00:00:00+00:00"
 PACKAGE_SCHEMA = """
 CREATE TABLE rest_framework_api_key_apikey (
@@ -84,12 +84,12 @@ def add_package_key(database, name, *, hasher=None, revoked=False, expires=None)
     return secret
 
 
-def add_starters_key(database, user=1, *, name="a key", permissions=(), rows=(), **more):
-    secret = starters_secret()
+def add_starter_key(database, user=1, *, name="a key", permissions=(), rows=(), **more):
+    secret = starter_secret()
     values = {
         "user_id": user,
         "name": name,
-        "key_hash": starters_hash(secret),
+        "key_hash": starter_hash(secret),
         "key_prefix": secret[4:12],
         "permissions": json.dumps(permissions),
         "usage_limits": "{}",
@@ -118,7 +118,7 @@ def test_keys_of_djangorestframework_api_key(package, import_keys, verify):
     old = add_package_key(package, "old", hasher=PBKDF2PasswordHasher())
     revoked = add_package_key(package, "revoked", revoked=True)
     add_package_key(package, "expired", expires="2020-01-01 00:00:00Z")
-    assert "Imported 3 keys of 1 user." in import_keys(exported(package, OLD_PACKAGE))
+    assert "Imported 3 keys of 1 user." in import_keys(as_exported_csv(package, OLD_PACKAGE))
     assert [may(verify, secret) for secret in (new, old, revoked)] == ["allowed", "allowed", "revoked_key"]
     assert may(verify, new[:-1] + ("a" if new[-1] != "a" else "b")) == "unknown_key"
     key = APIKey.objects.get(name="new")
@@ -134,13 +134,13 @@ def test_keys_of_djangorestframework_api_key(package, import_keys, verify):
 
 def test_keys_of_the_starter_with_permission_rows(starter, import_keys, verify, bob):
     rows = [("USER_PROFILE", "READ", True), ("BILLING", "WRITE", True), ("BILLING", "DELETE", False)]
-    narrow = add_starters_key(starter, rows=rows, usage_limits='{"requests_per_hour": 50}', key_metadata='{"a": 1}')
-    full = add_starters_key(starter, user=2, rows=[("WILDCARD", "WILDCARD", True)], expires_at=LATER)
-    off = add_starters_key(starter, rows=[("WILDCARD", "READ", True)], is_active=False)
-    bare = add_starters_key(starter)
-    add_starters_key(starter, user=3)
-    add_starters_key(starter, expires_at="2020-01-01 00:00:00+00:00")
-    said = import_keys(exported(starter, STARTER_WITH_ROWS))
+    narrow = add_starter_key(starter, rows=rows, usage_limits='{"requests_per_hour": 50}', key_metadata='{"a": 1}')
+    full = add_starter_key(starter, user=2, rows=[("WILDCARD", "WILDCARD", True)], expires_at=LATER)
+    off = add_starter_key(starter, rows=[("WILDCARD", "READ", True)], is_active=False)
+    bare = add_starter_key(starter)
+    add_starter_key(starter, user=3)
+    add_starter_key(starter, expires_at="2020-01-01 00:00:00+00:00")
+    said = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
     assert "Imported 4 keys of 2 users." in said
     assert "1 key without permissions" in said
     assert may(verify, narrow, "read", "user_profile") == "allowed"
@@ -155,8 +155,8 @@ def test_keys_of_the_starter_with_permission_rows(starter, import_keys, verify, 
 def test_keys_of_the_starter_with_names_of_permissions(starter, import_keys, verify):
     starter.execute("INSERT INTO roles VALUES (1, 'support'), (2, 'billing')")
     starter.execute("INSERT INTO user_roles VALUES (1, 1), (1, 2)")
-    secret = add_starters_key(starter, permissions=["user.read", "tier.update"])
-    said = import_keys(exported(starter, STARTER_WITH_NAMES))
+    secret = add_starter_key(starter, permissions=["user.read", "tier.update"])
+    said = import_keys(as_exported_csv(starter, STARTER_WITH_NAMES))
     assert "The role “support” of 1 key isn't imported." in said
     assert "The role “billing” of 1 key isn't imported." in said
     assert [may(verify, secret, "read", "user"), may(verify, secret, "update", "tier")] == ["allowed", "allowed"]
@@ -164,20 +164,20 @@ def test_keys_of_the_starter_with_names_of_permissions(starter, import_keys, ver
 
 
 def test_a_denial_that_narrows_a_permission_is_refused(starter, import_keys):
-    add_starters_key(starter, rows=[("WILDCARD", "WILDCARD", True), ("BILLING", "READ", False)])
-    said = import_keys(exported(starter, STARTER_WITH_ROWS))
+    add_starter_key(starter, rows=[("WILDCARD", "WILDCARD", True), ("BILLING", "READ", False)])
+    said = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
     assert re.search(r"Line [23], is_allowed: Line [23] allows “\* \*”, and this line takes a part of it away\.", said)
     assert not APIKey.objects.exists()
 
 
 def test_a_denial_that_a_nearer_permission_outranks_is_fine(starter, import_keys, verify):
-    secret = add_starters_key(starter, rows=[("BILLING", "READ", True), ("WILDCARD", "READ", False)])
-    assert "Imported 1 key" in import_keys(exported(starter, STARTER_WITH_ROWS))
+    secret = add_starter_key(starter, rows=[("BILLING", "READ", True), ("WILDCARD", "READ", False)])
+    assert "Imported 1 key" in import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
     assert [may(verify, secret, "read", name) for name in ("billing", "orders")] == ["allowed", "permission_denied"]
 
 
 def test_a_random_secret_of_the_starter_has_the_accepted_form(starter, import_keys, verify):
-    secrets_given = [add_starters_key(starter, rows=[("WILDCARD", "WILDCARD", True)]) for _ in range(20)]
-    import_keys(exported(starter, STARTER_WITH_ROWS))
+    secrets_given = [add_starter_key(starter, rows=[("WILDCARD", "WILDCARD", True)]) for _ in range(20)]
+    import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
     assert {may(verify, secret) for secret in secrets_given} == {"allowed"}
     assert may(verify, f"fai_{secrets.token_urlsafe(6)}") == "malformed_key"
