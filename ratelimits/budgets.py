@@ -54,6 +54,10 @@ class Budget(NamedTuple):
         return self.window == "rolling"
 
     @property
+    def resets(self) -> bool:
+        return self.window != "total"
+
+    @property
     def is_lasting(self) -> bool:
         """Whether the counter must survive a crash of its store: for windows of a day or more, and units but requests."""
         return self.window in LASTING or self.unit != REQUESTS or (self.window == "fixed" and self.period >= DAY)
@@ -240,7 +244,7 @@ def state_of(budget: Budget, counter: Counter | None, now: int, cost: int, *, fi
         retry_after = max(1, whole_seconds(at + budget.share(cost) - span - now))
     else:
         retry_after = max(1, whole_seconds(at - now))
-    if budget.window == "total":
+    if not budget.resets:
         return BudgetState(budget, remaining, 0, 0 if fits else RETRY_TOTAL, not fits)
     return BudgetState(budget, remaining, whole_seconds(at - now), retry_after, not fits, whole_seconds(at))
 

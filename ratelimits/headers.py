@@ -15,6 +15,8 @@ from config.base.text import counted
 from ratelimits.budgets import REQUESTS, WINDOW_SECONDS, Budget, BudgetState, Outcome, month_bounds
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+# X-RateLimit-Reset of a total: the latest time that clients with 32-bit numbers can read, in January 2038.
+NEVER = 2**31 - 1
 EXPOSED = "RateLimit-Policy, RateLimit, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After"
 
 
@@ -29,26 +31,26 @@ def rate_limit_headers(outcome: Outcome) -> dict[str, str]:
             "RateLimit": ", ".join(remaining(state) for state in states),
             "X-RateLimit-Limit": str(tightest.budget.limit),
             "X-RateLimit-Remaining": str(tightest.remaining),
+            "X-RateLimit-Reset": str(tightest.resets_at if tightest.budget.resets else NEVER),
         }
-        if tightest.budget.window != "total":
-            headers["X-RateLimit-Reset"] = str(tightest.resets_at)
     return headers | {"Access-Control-Expose-Headers": EXPOSED} if headers else {}
 
 
-def tightness(state: BudgetState) -> tuple[bool, bool, int, int]:
+def tightness(state: BudgetState) -> tuple[bool, bool, int, bool, int]:
     """The smallest is the tightest. Amounts of other units can't be compared with requests."""
-    return not state.exceeded, state.budget.unit != REQUESTS, state.remaining, -state.reset_after
+    budget = state.budget
+    return not state.exceeded, budget.unit != REQUESTS, state.remaining, budget.resets, -state.reset_after
 
 
 def policy(state: BudgetState) -> str:
     budget = state.budget
     unit = "" if budget.unit == REQUESTS else f';qu="{budget.unit}"'
-    window = "" if budget.window == "total" else f";w={window_seconds(state)}"
+    window = f";w={window_seconds(state)}" if budget.resets else ""
     return f"{quoted_name(budget)};q={budget.limit}{unit}{window}"
 
 
 def remaining(state: BudgetState) -> str:
-    time = "" if state.budget.window == "total" else f";t={state.reset_after}"
+    time = f";t={state.reset_after}" if state.budget.resets else ""
     return f"{quoted_name(state.budget)};r={state.remaining}{time}"
 
 

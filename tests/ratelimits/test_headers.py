@@ -56,7 +56,29 @@ def test_a_total_has_neither_window_nor_reset(memory, db):
     assert parsed(headers["RateLimit-Policy"]) == [("prepaid", {"q": 1})]
     assert parsed(headers["RateLimit"]) == [("prepaid", {"r": 0})]
     assert headers["Retry-After"] == "86400"
-    assert "X-RateLimit-Reset" not in headers
+
+
+def test_the_older_fields_of_a_total_say_that_it_resets_in_2038(memory, db):
+    prepaid, minute = Budget("k", 2, 60, "total", "prepaid"), Budget("m", 10, 60, name="minute")
+    for remaining in ("1", "0", "0"):
+        headers = rate_limit_headers(memory.hit([prepaid, minute], clock=NOON))
+        assert [headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")] == [
+            "2",
+            remaining,
+            "2147483647",
+        ]
+
+
+def test_of_equally_tight_budgets_the_one_that_never_resets_is_told(memory, db):
+    budgets = [Budget("m", 2, 60, "month", name="month"), Budget("k", 2, 60, "total", "prepaid")]
+    assert rate_limit_headers(memory.hit(budgets, clock=NOON))["X-RateLimit-Reset"] == "2147483647"
+
+
+def test_the_older_fields_tell_a_total_in_tokens_only_if_there_is_nothing_in_requests(memory, db):
+    tokens, minute = Budget("k", 2, 60, "total", "t", unit="tokens"), Budget("m", 10, 60, name="minute")
+    headers = rate_limit_headers(memory.hit([tokens, minute], clock=NOON))
+    assert headers["X-RateLimit-Reset"] == str(NOON // 1_000_000 + 6)
+    assert rate_limit_headers(memory.hit([tokens], clock=NOON))["X-RateLimit-Reset"] == "2147483647"
 
 
 def test_all_budgets_are_told_and_the_tightest_in_the_older_fields(memory, db):
