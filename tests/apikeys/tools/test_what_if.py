@@ -69,6 +69,7 @@ def question(**fields):
 def test_what_if_counts_what_a_limit_would_have_denied(staff_client, busy_alice, free):
     page = text_of(staff_client.get(URL, asked(free)))
     assert "would have denied <strong>15 requests</strong> of 20, made by <strong>1 user</strong> of 1" in page
+    assert "Each request counts as 1, whatever <code>cost</code> a service asked for." in page
     assert "alice" in page
     assert not RateLimit.objects.exists()
 
