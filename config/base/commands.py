@@ -10,6 +10,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 
+from config.base.text import quoted
+
 
 def read_file(name: str, max_size: int) -> bytes:
     """name: of a file; - for standard input."""
@@ -29,4 +31,6 @@ def find_user(username: str) -> Any:
     try:
         return users.get_by_natural_key(username)
     except users.model.DoesNotExist:
-        raise CommandError(f"There is no user with the username {username}.") from None
+        raise CommandError(
+            f"There is no user with the username {quoted(username)}. Restore them first if they were deleted."
+        ) from None

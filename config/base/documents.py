@@ -41,7 +41,7 @@ def read_document(content: bytes) -> Node:
     try:
         text = decode(content)
     except NotInEncoding as error:
-        raise InvalidDocument("The file isn't in UTF-8.", error.line) from None
+        raise InvalidDocument("The file isn't in UTF-8. Save it in UTF-8.", error.line) from None
     try:
         return read_events(text)
     except yaml.MarkedYAMLError as error:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.text import capfirst
 
 from config.base.search import folded_fields, folded_values, with_folded
+from config.base.text import quoted
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
@@ -130,6 +131,22 @@ class TimestampedModel(models.Model):
         if update_fields:
             update_fields = with_folded(type(self), {*update_fields, "updated_at"})
         super().save(update_fields=update_fields, **options)
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """A value that isn't a choice is answered with the choices: files and commands don't show them."""
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as errors:
+            for name, found in errors.error_dict.items():
+                for error in found:
+                    if error.code == "invalid_choice":
+                        error.message = choices_in_words(self._meta.get_field(name), error)
+            raise
+
+
+def choices_in_words(field: Any, error: Any) -> str:
+    choices = ", ".join(str(value) for value, _ in field.flatchoices if value)
+    return f"{quoted(str(error.params['value']))} isn't a valid {field.verbose_name}. Enter one of {choices}."
 
 
 class SoftDeleteQuerySet(TimestampedQuerySet[M_co]):

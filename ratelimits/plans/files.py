@@ -171,7 +171,9 @@ class PlanReader:
 
     def mapping(self, node: Node, known: set[str], required: Sequence[str] = ()) -> dict[str, Node]:
         if not isinstance(node.value, dict):
-            self.problems.append(node.fault(f"Expected keys such as {', '.join(sorted(known))}."))
+            self.problems.append(
+                node.fault(f"Enter keys such as {', '.join(sorted(known))}, each with a colon and a value.")
+            )
             return {}
         for name, value in node.value.items():
             if name not in known:
@@ -185,7 +187,7 @@ class PlanReader:
         if node is None or node.value is None:
             return []
         if not isinstance(node.value, list):
-            self.problems.append(node.fault("Expected a list."))
+            self.problems.append(node.fault("Enter a list. Each of its lines begins with a hyphen."))
             return []
         return node.value
 
@@ -213,7 +215,7 @@ class PlanReader:
 
 def read_text(node: Node) -> str:
     if not isinstance(node.value, str):
-        raise node.fault("Expected text.")
+        raise node.fault("Enter text, not a list or keys.")
     return node.value
 
 
@@ -230,7 +232,9 @@ def read_bool(node: Node) -> bool:
 
 
 def read_permission(node: Node) -> Permission:
-    permission = Permission.parse(read_text(node))
+    if not isinstance(node.value, str):
+        raise node.fault("Enter an action and a resource as text, for example read /orders/*.")
+    permission = Permission.parse(node.value)
     if permission.host:
         permission = permission._replace(host=normal_host_pattern(permission.host))
     if permission.action not in TierAccess.Action.values:

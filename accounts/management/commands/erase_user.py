@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts.erasure import erase
 from accounts.models import User
 from config.base.history import Author
-from config.base.text import counted
+from config.base.text import counted, quoted
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Would erase user {user.pk} ({user.username}) and revoke {keys}.")
             return
         if not (options["yes"] or is_confirmed(user)):
-            raise CommandError("That isn't the username. Nothing was erased.")
+            raise CommandError(f"That isn't the username {user.username}. Nothing was erased. Run the command again.")
         try:
             erase(user, Author(user, via="manage.py erase_user"))
         except ValidationError as error:
@@ -54,7 +54,9 @@ def find_even_if_deleted(name: str) -> User:
     if not users and name.isascii() and name.isdigit():
         users = list(User.objects.filter(pk=int(name)))
     if not users:
-        raise CommandError(f"There is no user with the username or id {name}.")
+        raise CommandError(
+            f"There is no user with the username or id {quoted(name)}. The address of a user's page has their id."
+        )
     if len(users) > 1:
         ids = ", ".join(str(user.pk) for user in users)
         raise CommandError(f"Several deleted users had the username {name}. Use one of their ids: {ids}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
@@ -123,5 +124,7 @@ def request_to(host: str) -> HttpRequest | None:
     try:
         request.get_host()
     except DisallowedHost as error:
-        raise CommandError(f"--host {host}: this isn't in ALLOWED_HOSTS.") from error
+        raise CommandError(
+            f"--host {host}: this isn't in ALLOWED_HOSTS ({', '.join(settings.ALLOWED_HOSTS)}). Use one of them, or add it."
+        ) from error
     return request

@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 <= options["days"] <= MAX_DAYS:
-            raise CommandError(f"--days must be between 0 and {MAX_DAYS}.")
+            raise CommandError(f"--days must be a number from 0 to {MAX_DAYS:,}.")
         before = timezone.now() - timedelta(days=options["days"])
         for model in in_dependency_order():
             rows: Any = model._default_manager.filter(deleted_at__lt=before)

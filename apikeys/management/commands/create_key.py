@@ -20,6 +20,16 @@ from ratelimits.budgets import rate_in_words
 
 DEFAULT_PERIOD = 60
 MAX_DAYS = 100 * 365 - 1
+# By field of a key. A host may be from --allow or --host.
+OPTIONS = {
+    "name": "--name",
+    "expires_at": "--expires",
+    "rate_limit": "--limit",
+    "rate_period": "--period",
+    "rate_window": "--window",
+    "action": "--allow",
+    "resource": "--allow",
+}
 
 
 class Command(BaseCommand):
@@ -63,7 +73,7 @@ class Command(BaseCommand):
                 **read_limit(options["limit"], options["period"], options["window"]),
             )
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from None
+            raise CommandError(told(error)) from None
         created = {
             "id": str(key.pk),
             "secret": secret,
@@ -74,6 +84,17 @@ class Command(BaseCommand):
             "permissions": sorted(str(permission) for permission in key.permissions.all()),
         }
         self.stdout.write(json.dumps(created, indent=2))
+
+
+def told(error: ValidationError) -> str:
+    """The messages, with the options that they're about."""
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        f"{OPTIONS[name]}: {message}" if name in OPTIONS else message
+        for name, messages in error.message_dict.items()
+        for message in messages
+    )
 
 
 def read_permissions(allowed: list[str] | None, host: str) -> list[Permission]:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from apikeys.models import APIKey
 from apikeys.services import revoke_key
 from config.base.history import Author
+from config.base.text import quoted
 
 
 class Command(BaseCommand):
@@ -36,4 +37,6 @@ def find(text: str) -> APIKey:
     try:
         return APIKey.objects.select_related("user").get(pk=UUID(text))
     except (ValueError, APIKey.DoesNotExist):
-        raise CommandError("There is no API key with this ID.") from None
+        raise CommandError(
+            f"There is no API key with the ID {quoted(text)}. The page of a key shows its ID, and so does create_key."
+        ) from None

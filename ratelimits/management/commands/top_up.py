@@ -9,10 +9,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config.base.commands import find_user
 from config.base.history import Author
+from config.base.text import quoted
+from ratelimits.models import RateLimit
 from ratelimits.services import top_up, totals_of
 
-# More digits than any reasonable amount has.
-MAX_DIGITS = 19
+# More digits than any amount has, and fewer than Python refuses to read.
+MAX_DIGITS = 4000
 
 
 class Command(BaseCommand):
@@ -25,15 +27,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = find_user(options["username"])
-        limit = totals_of(user).filter(name=options["limit"]).first()
-        if limit is None:
-            names = ", ".join(totals_of(user).values_list("name", flat=True)) or "none"
-            raise CommandError(f"{user} has no total with the name {options['limit']}. They have: {names}.")
+        limit = find_total(user, options["limit"])
         try:
             raised = top_up(limit, whole_number(options["amount"]), Author(user, via="manage.py top_up"))
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         self.stdout.write(f"Topped up {raised}: {raised.in_words}.")
+
+
+def find_total(user: Any, name: str) -> RateLimit:
+    totals = {limit.name: limit for limit in totals_of(user)}
+    if name in totals:
+        return totals[name]
+    if not totals:
+        raise CommandError(
+            f"{user} has no prepaid rate limit. Create one on their page first, with the window “Total”."
+        )
+    raise CommandError(f"{user} has no prepaid rate limit named {quoted(name)}. Use one of {', '.join(totals)}.")
 
 
 def whole_number(text: str) -> int:

@@ -208,16 +208,32 @@ def test_a_limit_can_be_renamed_or_left_without_a_name(apply, free):
 
 
 BAD = [
-    ("tiers: [{name: free, limits: [{path: /a, limit: 1, unit: pounds}]}]", "limits[0].unit", "not a valid choice"),
-    ("tiers: [{name: free, limits: [{path: /a, limit: 1, window: decade}]}]", "limits[0].window", "not a valid choice"),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, unit: pounds}]}]",
+        "limits[0].unit",
+        "Enter one of requests, tokens, microcents.",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, window: decade}]}]",
+        "limits[0].window",
+        "Enter one of rolling, fixed, week, month, total.",
+    ),
     (
         "tiers: [{name: free, limits: [{path: /a, limit: 1, window: total}]}]",
         "limits[0].window",
         "only for a user's own",
     ),
     ("tiers: [{name: free, limits: [{path: /a, limit: 1, unit: tokens}]}]", "limits[0]", "Choose a fixed window"),
-    ("tiers: [{name: free, limits: [{path: /a, limit: 1, method: get}]}]", "limits[0].method", "not a valid choice"),
-    ("tiers: [{name: free, limits: [{path: /a, limit: 1, mode: hard}]}]", "limits[0].mode", "not a valid choice"),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, method: get}]}]",
+        "limits[0].method",
+        "Enter one of GET, POST,",
+    ),
+    (
+        "tiers: [{name: free, limits: [{path: /a, limit: 1, mode: hard}]}]",
+        "limits[0].mode",
+        "Enter one of enforce, observe.",
+    ),
     ("tiers: [{name: free, limits: [{path: /a, limit: 0}]}]", "limits[0].limit", "greater than or equal to 1"),
     ("tiers: [{name: free, limits: [{path: /a, limit: -5}]}]", "limits[0].limit", "greater than or equal to 1"),
     (f"tiers: [{{name: free, limits: [{{path: /a, limit: {2**63}}}]}}]", "limits[0].limit", "less than or equal to"),
@@ -273,17 +289,18 @@ BAD = [
         "limits[1].name",
         "Another rate limit has this name.",
     ),
-    ("tiers: [{name: free, limits: {path: /a}}]", "limits", "Expected a list."),
-    ("tiers: [{name: free, limits: [x]}]", "limits[0]", "Expected keys such as host"),
+    ("tiers: [{name: free, limits: {path: /a}}]", "limits", "Enter a list. Each of its lines begins with a hyphen."),
+    ("tiers: [{name: free, limits: [x]}]", "limits[0]", "Enter keys such as host"),
     ("tiers: [{name: free, max_keys: 0}]", "max_keys", "greater than or equal to 1"),
     ("tiers: [{name: free, max_keys: many}]", "max_keys", "Enter a whole number."),
     (f"tiers: [{{name: free, max_key_days: {2**63}}}]", "max_key_days", "less than or equal to"),
     ("tiers: [{name: free, colour: red}]", "colour", "“colour” isn't known here. Use access, description"),
-    ("tiers: [{name: free, description: [a]}]", "description", "Expected text."),
+    ("tiers: [{name: free, description: [a]}]", "description", "Enter text, not a list or keys."),
     (f"tiers: [{{name: {'x' * 51}}}]", "name", "at most 50 characters"),
     ("tiers: [{description: a}]", "tiers[0]", "“name” is missing."),
     ("tiers: [{name: free}, {name: free}]", "tiers[1].name", "“free” is given twice, first on line 1."),
     ("tiers: [{name: free, access: [read]}]", "access[0]", "“read” isn't an action and a resource"),
+    ("tiers: [{name: free, access: [[read]]}]", "access[0]", "Enter an action and a resource as text"),
     ("tiers: [{name: free, access: [fly /a]}]", "access[0]", "Choose read, create, update, delete or *."),
     ("tiers: [{name: free, access: [read /a*]}]", "access[0]", "Use * only as the last segment"),
     ("tiers: [{name: free, access: ['read /a at b.example:1']}]", "access[0]", "Remove the port."),
@@ -294,7 +311,7 @@ BAD = [
         "at most 200 access",
     ),
     ("tier: []", "tier", "“tier” isn't known here. Use tiers."),
-    ("[]", "", "Expected keys such as tiers."),
+    ("[]", "", "Enter keys such as tiers, each with a colon and a value."),
     ("tiers: []\ntiers: []", "", "“tiers” is given twice."),
     ("? [a]\n: b", "", "A key must be text."),
     ("tiers: &a [*a]", "tiers[0]", "Aliases (*) aren't supported."),
@@ -324,7 +341,7 @@ def test_a_wrong_line_is_named_and_nothing_changes(apply, pro, content, place, s
 
 def test_the_line_and_column_are_those_in_the_file(apply):
     said = apply("tiers:\n  - name: free\n    limits:\n      - path: /a\n        limit: 1\n        unit: pounds\n")
-    assert "Line 6, column 15 (tiers[0].limits[0].unit): Value 'pounds' is not a valid choice." in said
+    assert "Line 6, column 15 (tiers[0].limits[0].unit): “pounds” isn't a valid unit." in said
 
 
 def test_all_problems_are_named_in_their_order(apply):
@@ -371,7 +388,7 @@ def test_standard_input_is_a_file(free, sue, monkeypatch, capsys):
 def test_the_history_names_who_you_say(apply, alice):
     apply("tiers: [{name: x}]", author="ALICE")
     assert LogEntry.objects.get().user == alice
-    assert "There is no user with the username nobody." in apply("tiers: [{name: y}]", author="nobody")
+    assert "There is no user with the username “nobody”." in apply("tiers: [{name: y}]", author="nobody")
 
 
 def test_without_a_superuser_there_is_no_history(apply, sue):
