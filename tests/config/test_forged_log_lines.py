@@ -9,7 +9,7 @@ import pytest
 
 from config.base.logs import SafeFormatter
 from tests.apikeys.gateway.servers import call, gatehouse
-from tests.apikeys.gateway.test_logs_of_servers import SETTINGS
+from tests.apikeys.gateway.test_server_logs import SETTINGS
 
 FORGED = "2026-11-27 03:00:00,000 CRITICAL [-] root: forged"
 LINE_ENDS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]

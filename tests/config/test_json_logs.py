@@ -10,7 +10,7 @@ import pytest
 
 from config.base.logs import JSONFormatter
 from tests.apikeys.gateway.servers import call, gatehouse
-from tests.apikeys.gateway.test_logs_of_servers import SETTINGS
+from tests.apikeys.gateway.test_server_logs import SETTINGS
 from tests.config.test_forged_log_lines import LINE_ENDS, TRICKS
 
 SECRET = f"gate_A1b2C3{'x' * 43}"

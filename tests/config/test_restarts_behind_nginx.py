@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.load import Clients, as_service, for_life
+from tests.apikeys.gateway.load import Clients, as_health_check, as_service
 from tests.apikeys.gateway.servers import UNCHECKED, call, workers_of
 from tests.config.nodes import node, proxy
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
-Load = partial(Clients, threads=6, asking=(as_service, for_life))
+Load = partial(Clients, threads=6, asking=(as_service, as_health_check))
 
 
 def assert_all_answered(load):

@@ -1,4 +1,4 @@
-"""With ANONYMOUS_TIER, a request without a key is judged by that tier, and counted for its client's address."""
+"""With ANONYMOUS_TIER, a request without a key gets that tier's access, and its limits count by client address."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def public(counters, settings):
     return tier
 
 
-def test_a_request_without_a_key_is_allowed_and_then_rate_limited(ask, public):
+def test_request_without_key_is_allowed_until_rate_limited(ask, public):
     for remaining in ("1", "0"):
         response = ask()
         assert (response.status_code, response["X-RateLimit-Remaining"]) == (200, remaining)
@@ -43,20 +43,20 @@ def test_a_request_without_a_key_is_allowed_and_then_rate_limited(ask, public):
     assert not KeyUsage.objects.exists()
 
 
-def test_each_address_has_its_own_budget_and_a_network_of_ipv6_one(ask, public):
-    def spent(address):
+def test_addresses_and_ipv6_networks_have_separate_budgets(ask, public):
+    def uses_up_its_budget(address):
         return [ask(address=address).status_code for _ in range(3)] == [200, 200, 403]
 
-    assert spent("203.0.113.9")
-    assert spent("203.0.113.10")
-    assert spent("2001:db8::1")
+    assert uses_up_its_budget("203.0.113.9")
+    assert uses_up_its_budget("203.0.113.10")
+    assert uses_up_its_budget("2001:db8::1")
     assert ask(address="2001:db8::2").status_code == 403
     assert ask(address="2001:db8:0:1::1").status_code == 200
-    assert spent("")
+    assert uses_up_its_budget("")
     assert ask(address="nowhere").status_code == 403
 
 
-def test_a_wrong_key_stays_wrong(ask, public, alice):
+def test_invalid_key_is_denied_and_not_charged_to_the_address(ask, public, alice):
     assert ask(new_secret()).status_code == 401
     assert ask("nonsense").status_code == 401
     assert ask("").status_code == 401
@@ -64,11 +64,11 @@ def test_a_wrong_key_stays_wrong(ask, public, alice):
     revoked = make_key(alice)
     type(revoked).objects.filter(pk=revoked.pk).revoke("leaked")
     assert ask(revoked.secret)["X-Auth-Reason"] == "revoked_key"
-    # None of them took anything from the budget of the address.
+    # None of them was charged to the address.
     assert [ask().status_code for _ in range(3)] == [200, 200, 403]
 
 
-def test_what_the_tier_does_not_list_needs_a_key(ask, public, alice):
+def test_request_outside_the_tiers_access_needs_a_key(ask, public, alice):
     public.access.update(resource="/orders")
     response = ask(uri="/reports")
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "tier_denied")
@@ -82,11 +82,11 @@ def test_what_the_tier_does_not_list_needs_a_key(ask, public, alice):
     assert ask(**{"X-Original-Host": "api.example.com"}).status_code == 200
 
 
-def test_an_ambiguous_path_is_denied(ask, public):
+def test_ambiguous_path_without_key_is_denied(ask, public):
     assert ask(uri="/a/../b")["X-Auth-Reason"] == "ambiguous_path"
 
 
-def test_services_learn_the_tier(verify, public):
+def test_verify_returns_the_tier(verify, public):
     answer = verify(method="GET", path="/orders", ip="203.0.113.9")
     assert (answer["allowed"], answer["status"], answer["reason"]) == (True, 200, "")
     assert (answer["key"], answer["user"], answer["event_id"]) == (None, None, None)
@@ -99,7 +99,7 @@ def test_views_that_require_a_key_still_do(client, public):
 
 
 @pytest.mark.parametrize("name", ["", "unknown", "gone"])
-def test_without_such_a_tier_a_key_is_needed(ask, public, settings, name):
+def test_key_is_needed_if_the_tier_does_not_exist(ask, public, settings, name):
     Tier.objects.create(name="gone").delete()
     settings.ANONYMOUS_TIER = name
     assert ask()["X-Auth-Reason"] == "missing_key"
@@ -115,7 +115,7 @@ def test_requests_with_and_without_a_key_share_a_batch(public, alice):
     assert KeyUsage.objects.get().api_key == key
 
 
-def test_if_their_budget_can_not_be_charged_others_are_not_charged_twice(public, alice, monkeypatch):
+def test_failure_to_charge_an_address_does_not_charge_keys_twice(public, alice, monkeypatch):
     key = make_key(alice)
     facts = {"method": "GET", "path": "/orders", "address": "203.0.113.9"}
     original = Limiter.hit_many
@@ -136,7 +136,7 @@ def errors():
     return [message for message in run_checks() if message.id == "gatehouse.E040"]
 
 
-def test_an_unknown_name_is_an_error_at_the_start(public, settings):
+def test_unknown_tier_name_fails_the_system_check(public, settings):
     assert errors() == []
     settings.ANONYMOUS_TIER = "unknown"
     assert "“unknown”" in errors()[0].msg
@@ -144,7 +144,7 @@ def test_an_unknown_name_is_an_error_at_the_start(public, settings):
     assert errors() == []
 
 
-def test_without_the_database_the_name_is_not_checked(public, settings):
+def test_system_check_skips_the_name_without_a_database(public, settings):
     def fail(*args):
         raise OperationalError("no such table: tiers")
 
@@ -154,7 +154,7 @@ def test_without_the_database_the_name_is_not_checked(public, settings):
     assert len(errors()) == 1
 
 
-def test_the_tier_can_not_be_deleted_or_renamed(public):
+def test_tier_cannot_be_deleted_or_renamed(public):
     with pytest.raises(ValidationError, match="Requests without a key use the tier “public”"):
         Tier.objects.filter(pk=public.pk).refuse_default()
     public.name = "renamed"
@@ -162,7 +162,7 @@ def test_the_tier_can_not_be_deleted_or_renamed(public):
         public.full_clean()
 
 
-def test_explain_knows_requests_without_a_key(staff_client, public):
+def test_explain_supports_requests_without_a_key(staff_client, public):
     def explain(**question):
         sent = {"key": "", "method": "GET", "path": "/orders", "host": "", "address": "203.0.113.9", **question}
         return staff_client.post("/admin/apikeys/explain/", sent)

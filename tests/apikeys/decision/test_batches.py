@@ -1,4 +1,4 @@
-"""Decisions in batches: exact, in turn, and one that fails doesn't fail its neighbours."""
+"""Decisions in batches: limits are exact, requests are decided in order, and a request that fails doesn't affect others."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def statuses(verdicts):
     return Counter(verdict.status for verdict in verdicts)
 
 
-def test_a_batch_of_500_gets_what_one_budget_of_100_allows(key):
+def test_batch_of_500_does_not_exceed_a_limit_of_100(key):
     verdicts = decide_many([facts(key)] * 500)
     assert statuses(verdicts) == {200: 100, 429: 400}
-    # In turn: the first ones are allowed.
+    # In order: the first ones are allowed.
     assert [verdict.status for verdict in verdicts[:100]] == [200] * 100
     assert KeyUsage.objects.filter(status_code=200).count() == 100
     assert KeyUsage.objects.filter(status_code=429, reason="rate_limited").count() == 400
     assert len({verdict.event_id for verdict in verdicts}) == 500
 
 
-def test_each_verdict_tells_what_was_left_after_it(key):
+def test_each_verdict_has_what_remained_after_it(key):
     verdicts = decide_many([facts(key, cost=cost) for cost in (1, 10, 0, 100, 5)])
     assert [verdict.outcome.states[0].remaining for verdict in verdicts] == [99, 89, 89, 89, 84]
     assert statuses(verdicts) == {200: 4, 429: 1}
 
 
-def test_every_kind_of_verdict_in_one_batch(key, alice, bob):
+def test_one_batch_can_have_every_kind_of_verdict(key, alice, bob):
     revoked, narrow = make_key(bob, "old"), make_key(alice, "narrow", allow=["read /orders"])
     revoked.__class__.objects.filter(pk=revoked.pk).update(revoked_at=revoked.created_at, revoked_reason="lost")
     unknown = Credential(secret=key.secret[::-1])
@@ -70,7 +70,7 @@ def test_every_kind_of_verdict_in_one_batch(key, alice, bob):
     assert verdicts == [v._replace(event_id=w.event_id) for v, w in zip(verdicts, verdicts, strict=True)]
 
 
-def test_a_batch_without_a_known_key_asks_nothing_of_counters_and_ledger(django_assert_num_queries):
+def test_batch_without_keys_makes_no_queries(django_assert_num_queries):
     with django_assert_num_queries(0):
         verdicts = decide_many([Facts(MISSING, "GET", "/")] * 3)
     assert [verdict.reason for verdict in verdicts] == ["missing_key"] * 3
@@ -79,7 +79,7 @@ def test_a_batch_without_a_known_key_asks_nothing_of_counters_and_ledger(django_
 
 @pytest.fixture
 def poison(monkeypatch):
-    """One path whose usage row no database takes."""
+    """Requests for /poison get a usage row that the database rejects."""
     original = ledger.entry
 
     def entry(*arguments, **named):
@@ -89,21 +89,21 @@ def poison(monkeypatch):
     monkeypatch.setattr(ledger, "entry", entry)
 
 
-def test_a_request_that_breaks_the_statement_fails_alone_and_nobody_is_charged_twice(key, alice, poison, vendor):
+def test_request_that_breaks_the_statement_fails_alone(key, alice, poison, vendor):
     if vendor == "sqlite":
-        make_strict()
+        reject_text_user_ids()
     verdicts = decide_many([facts(key), facts(key, "/poison"), facts(key)])
     assert [verdict.status for verdict in verdicts] == [200, 503, 200]
     assert verdicts[1].error is not None
     assert KeyUsage.objects.count() == 2
-    # Two were charged, and the poisoned one at most once.
+    # Two were charged, and the failed one at most once.
     assert verdicts[2].outcome.states[0].remaining in {97, 98}
-    with pytest.raises(Exception):  # noqa: B017, PT011  (whatever the database calls it)
+    with pytest.raises(Exception):  # noqa: B017, PT011  (databases raise different errors)
         decide(facts(key, "/poison"))
 
 
-def make_strict():
-    """SQLite takes any text for a number, unless a trigger refuses it."""
+def reject_text_user_ids():
+    """Make SQLite reject text in place of a number."""
     with connections["default"].cursor() as cursor:
         cursor.execute(
             "CREATE TRIGGER IF NOT EXISTS strict BEFORE INSERT ON key_usage WHEN typeof(NEW.user_id) <> 'integer' "
@@ -119,8 +119,8 @@ def vendor():
             cursor.execute("DROP TRIGGER IF EXISTS strict")
 
 
-def test_a_row_that_cannot_be_written_fails_alone(key, monkeypatch):
-    """After the budgets were charged: the others keep their verdict, nobody is charged again."""
+def test_row_that_cannot_be_written_fails_alone(key, monkeypatch):
+    """It fails after the limits were charged: the others keep their verdicts, and no one is charged again."""
     monkeypatch.setattr(ledger, "settle_at_once", lambda lines: None)
     original, calls = ledger.write, []
 
@@ -137,7 +137,7 @@ def test_a_row_that_cannot_be_written_fails_alone(key, monkeypatch):
     assert limiter().peek([verdicts[0].outcome.states[0].budget]).states[0].remaining == 97
 
 
-def test_a_database_that_is_gone_is_asked_once_for_the_whole_batch(key, monkeypatch):
+def test_unavailable_database_is_queried_once_per_batch(key, monkeypatch):
     asked = []
 
     def gone(*arguments, **named):
@@ -150,7 +150,7 @@ def test_a_database_that_is_gone_is_asked_once_for_the_whole_batch(key, monkeypa
     assert len(asked) == 1
 
 
-def test_a_last_use_that_cannot_be_written_costs_nobody_the_verdict(key, monkeypatch, caplog):
+def test_failure_to_write_last_use_keeps_the_verdict(key, monkeypatch, caplog):
     def locked(*arguments):
         raise OperationalError("locked")
 
@@ -159,7 +159,7 @@ def test_a_last_use_that_cannot_be_written_costs_nobody_the_verdict(key, monkeyp
     assert "last use of a key could not be written" in caplog.text
 
 
-def test_without_the_store_only_requests_with_budgets_are_degraded(key, monkeypatch):
+def test_only_requests_with_budgets_are_degraded_without_the_store(key, monkeypatch):
     def away(*arguments, **options):
         raise StoreUnavailable("away")
 
@@ -179,16 +179,16 @@ def never():
 
 @pytest.fixture
 def slow(monkeypatch):
-    """The sizes of batches; the first one waits until the test lets it go on."""
-    sizes, may_go_on = [], threading.Event()
+    """(The paths of each batch, an event that the first batch waits for)."""
+    batch_paths, may_go_on = [], threading.Event()
 
     def decided(asked):
-        sizes.append([one.path for one in asked])
+        batch_paths.append([one.path for one in asked])
         assert may_go_on.wait(10)
         return [Verdict(allowed=True, status=200) for _ in asked]
 
     monkeypatch.setattr(batches, "decide_at_once", decided)
-    return sizes, may_go_on
+    return batch_paths, may_go_on
 
 
 def question(number):
@@ -201,8 +201,8 @@ async def started(queue, numbers, is_gone=never):
     return tasks
 
 
-def test_those_who_wait_are_decided_together_in_their_order(slow, monkeypatch):
-    sizes, may_go_on = slow
+def test_waiting_requests_are_decided_together_in_order(slow, monkeypatch):
+    batch_paths, may_go_on = slow
     monkeypatch.setattr(batches, "LARGEST_BATCH", 3)
     queue = BatchQueue()
 
@@ -214,10 +214,10 @@ def test_those_who_wait_are_decided_together_in_their_order(slow, monkeypatch):
 
     asyncio.run(run())
     queue.threads.shutdown()
-    assert sizes == [["/0"], ["/1", "/2", "/3"], ["/4"]]
+    assert batch_paths == [["/0"], ["/1", "/2", "/3"], ["/4"]]
 
 
-def test_a_full_queue_refuses_at_once(slow, monkeypatch):
+def test_full_queue_rejects_immediately(slow, monkeypatch):
     _, may_go_on = slow
     monkeypatch.setattr(batches, "MOST_WAITING", 2)
     queue = BatchQueue()
@@ -233,8 +233,8 @@ def test_a_full_queue_refuses_at_once(slow, monkeypatch):
     queue.threads.shutdown()
 
 
-def test_a_client_that_went_away_while_it_waited_is_not_decided(slow):
-    sizes, may_go_on = slow
+def test_disconnected_client_is_not_decided(slow):
+    batch_paths, may_go_on = slow
     queue = BatchQueue()
 
     async def run():
@@ -248,10 +248,10 @@ def test_a_client_that_went_away_while_it_waited_is_not_decided(slow):
 
     asyncio.run(run())
     queue.threads.shutdown()
-    assert sizes == [["/0"], ["/2"]]
+    assert batch_paths == [["/0"], ["/2"]]
 
 
-def test_a_task_that_was_cancelled_does_not_keep_the_others_from_their_verdict(slow):
+def test_cancelled_task_does_not_affect_other_verdicts(slow):
     _, may_go_on = slow
     queue = BatchQueue()
 

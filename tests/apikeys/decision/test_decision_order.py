@@ -1,4 +1,4 @@
-"""Checks are made in a fixed order and the first that fails gives the reason; a decision on a known key adds one row."""
+"""Checks run in a fixed order, the first that fails gives the reason, and a decision about a known key adds one row."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from django.utils import timezone
 
 from apikeys.decision.checks import CHECKS, Facts, Inquiry
 from apikeys.decision.credentials import Credential
+from apikeys.decision.decide import Verdict
 from apikeys.decision.lookup import read
+from apikeys.gateway.answers import identity_headers
 from apikeys.models import APIKey, KeyPermission, KeyUsage
 from apikeys.secrets import new_secret
 from ratelimits.limiter import limiter
 from ratelimits.rules import budgets_for
 from tests.apikeys.conftest import make_key
 
-ODD = "/orders/%2e%2e/users"
+AMBIGUOUS = "/orders/%2e%2e/users"
 
 
 def reason(response):
@@ -45,15 +47,15 @@ def delete_owner(key):
     key.user.delete()
 
 
-def narrow_addresses(key):
+def restrict_addresses(key):
     APIKey.objects.filter(pk=key.pk).update(allowed_ips=["192.0.2.0/24"])
 
 
-def take_permissions(key):
+def remove_permissions(key):
     KeyPermission.objects.filter(api_key=key).delete()
 
 
-def take_tier_access(key):
+def remove_tier_access(key):
     key.user.tier.access.all().delete()
 
 
@@ -69,16 +71,16 @@ FAILURES = [
     ("expired_key", 401, expire),
     ("owner_inactive", 401, suspend),
     ("owner_inactive", 401, delete_owner),
-    ("address_not_allowed", 403, narrow_addresses),
-    ("permission_denied", 403, take_permissions),
-    ("tier_denied", 403, take_tier_access),
+    ("address_not_allowed", 403, restrict_addresses),
+    ("permission_denied", 403, remove_permissions),
+    ("tier_denied", 403, remove_tier_access),
     ("rate_limited", 429, use_up),
 ]
 
 
 @pytest.mark.parametrize("place", range(len(FAILURES)))
 @pytest.mark.django_db(transaction=True)
-def test_the_first_failing_check_answers(ask, key, place):
+def test_first_failing_check_gives_the_reason(ask, key, place):
     for _, _, break_it in FAILURES[place:]:
         break_it(key)
     expected, status, _ = FAILURES[place]
@@ -89,12 +91,12 @@ def test_the_first_failing_check_answers(ask, key, place):
     assert (event.status_code, event.reason) == (status, expected)
 
 
-def test_an_ambiguous_path_comes_after_the_address_and_before_the_permission(ask, key):
-    take_permissions(key)
-    response = ask(key.secret, uri=ODD)
+def test_ambiguous_path_is_checked_after_address_and_before_permission(ask, key):
+    remove_permissions(key)
+    response = ask(key.secret, uri=AMBIGUOUS)
     assert (response.status_code, reason(response)) == (403, "ambiguous_path")
-    narrow_addresses(key)
-    assert reason(ask(key.secret, uri=ODD)) == "address_not_allowed"
+    restrict_addresses(key)
+    assert reason(ask(key.secret, uri=AMBIGUOUS)) == "address_not_allowed"
 
 
 @pytest.mark.parametrize(
@@ -115,13 +117,13 @@ def test_an_ambiguous_path_comes_after_the_address_and_before_the_permission(ask
         "/a%252fb",
     ],
 )
-def test_a_path_that_upstreams_read_differently_is_refused_and_recorded(ask, key, uri):
+def test_ambiguous_path_is_denied_and_recorded(ask, key, uri):
     response = ask(key.secret, uri=uri)
     assert (response.status_code, reason(response)) == (403, "ambiguous_path")
     assert KeyUsage.objects.get().endpoint == uri
 
 
-def test_an_allowed_request_names_the_caller_and_the_event(ask, key, alice):
+def test_allowed_request_gets_identity_headers_and_a_row(ask, key, alice):
     response = ask(key.secret, uri="/orders//7/?page=2", **{"User-Agent": "curl/8"})
     assert (response.status_code, response.content) == (200, b"ok\n")
     event = KeyUsage.objects.get()
@@ -140,27 +142,27 @@ def test_an_allowed_request_names_the_caller_and_the_event(ask, key, alice):
     assert (event.tokens_used, event.response_time_ms, event.metadata, event.reported_at) == (None, None, None, None)
 
 
-def test_a_refusal_names_nobody(ask, key):
+def test_denial_has_no_identity(ask, key):
     revoke(key)
     response = ask(key.secret)
     assert not [name for name in response.headers if name in {"X-Auth-User-Id", "X-Auth-Key-Id", "X-Auth-Event-Id"}]
     assert "alice" not in response.content.decode() + str(response.headers)
 
 
-def test_an_unknown_key_leaves_no_row(ask, key):
+def test_unknown_key_adds_no_row(ask, key):
     response = ask(new_secret())
     assert (response.status_code, reason(response)) == (401, "unknown_key")
     assert not KeyUsage.objects.exists()
 
 
-def test_a_deleted_key_is_unknown_and_works_again_once_restored(ask, key):
+def test_deleted_key_is_unknown_until_restored(ask, key):
     key.delete()
     assert reason(ask(key.secret)) == "unknown_key"
     key.restore()
     assert ask(key.secret).status_code == 200
 
 
-def test_restoring_the_owner_revives_just_the_keys_that_were_live(ask, alice, key):
+def test_restoring_the_owner_reactivates_only_their_active_keys(ask, alice, key):
     revoked, disabled, deleted = (make_key(alice) for _ in range(3))
     revoke(revoked)
     disable(disabled)
@@ -172,12 +174,12 @@ def test_restoring_the_owner_revives_just_the_keys_that_were_live(ask, alice, ke
     assert found == ["", "revoked_key", "disabled_key", "unknown_key"]
 
 
-def test_a_key_without_expiry_or_with_a_later_one_is_not_expired(ask, key):
+def test_key_that_expires_later_is_allowed(ask, key):
     APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() + timedelta(seconds=30))
     assert ask(key.secret).status_code == 200
 
 
-def test_an_owner_on_no_tier_or_a_deleted_one_is_let_in_without_a_tier(ask, verify, key, free):
+def test_owner_without_tier_or_on_deleted_tier_is_allowed(ask, verify, key, free):
     free.users.update(tier=None)
     assert ask(key.secret)["X-Auth-Tier"] == ""
     free.users.update(tier=free)
@@ -189,7 +191,7 @@ def test_an_owner_on_no_tier_or_a_deleted_one_is_let_in_without_a_tier(ask, veri
 @pytest.mark.parametrize(
     ("name", "sent"), [("Größe 100%", "Gr%C3%B6%C3%9Fe 100%25"), ("a\nb", "a%0Ab"), ("pro+", "pro+")]
 )
-def test_a_tier_name_travels_percent_encoded(ask, key, free, name, sent):
+def test_tier_name_is_percent_encoded(ask, key, free, name, sent):
     type(free).objects.filter(pk=free.pk).update(name=name)
     assert ask(key.secret)["X-Auth-Tier"] == sent
 
@@ -213,7 +215,7 @@ def test_a_tier_name_travels_percent_encoded(ask, key, free, name, sent):
         (["nonsense"], "203.0.113.9", False),
     ],
 )
-def test_an_address_list_lets_in_its_networks_only(ask, key, networks, address, allowed):
+def test_only_allowed_addresses_are_allowed(ask, key, networks, address, allowed):
     APIKey.objects.filter(pk=key.pk).update(allowed_ips=networks)
     response = ask(key.secret, address=address)
     assert reason(response) == ("" if allowed else "address_not_allowed")
@@ -246,40 +248,40 @@ def test_an_address_list_lets_in_its_networks_only(ask, key, networks, address, 
         ("read orders", "GET", "/orders", False),
     ],
 )
-def test_a_permission_covers_its_action_and_its_paths(ask, alice, counters, permission, method, uri, allowed):
+def test_permission_covers_its_action_and_paths(ask, alice, counters, permission, method, uri, allowed):
     key = make_key(alice, allow=[permission])
     assert reason(ask(key.secret, method=method, uri=uri)) == ("" if allowed else "permission_denied")
 
 
-def test_one_fitting_permission_among_many_is_enough(ask, alice, counters):
+def test_one_matching_permission_is_enough(ask, alice, counters):
     key = make_key(alice, allow=["read /users/*", "create /orders", "read /orders/{id}"])
     assert ask(key.secret, uri="/orders/7").status_code == 200
     assert reason(ask(key.secret, uri="/orders/7", method="POST")) == "permission_denied"
 
 
-def test_no_permission_no_access(ask, alice, counters):
+def test_key_without_permissions_is_denied(ask, alice, counters):
     assert reason(ask(make_key(alice, allow=[]).secret)) == "permission_denied"
 
 
 class TestRotation:
-    def test_both_secrets_open_the_same_key_within_the_grace(self, ask, rotated):
+    def test_both_secrets_work_during_the_grace_period(self, ask, rotated):
         assert ask(rotated.secret)["X-Auth-Key-Id"] == ask(rotated.old)["X-Auth-Key-Id"] == str(rotated.pk)
 
-    def test_the_old_secret_expires_alone(self, ask, rotated):
+    def test_old_secret_expires_after_the_grace_period(self, ask, rotated):
         APIKey.objects.filter(pk=rotated.pk).update(previous_expires_at=timezone.now())
         assert reason(ask(rotated.old)) == "expired_key"
         assert ask(rotated.secret).status_code == 200
 
-    def test_an_old_secret_without_a_grace_is_refused(self, ask, rotated):
+    def test_old_secret_without_grace_period_is_denied(self, ask, rotated):
         APIKey.objects.filter(pk=rotated.pk).update(previous_expires_at=None)
         assert reason(ask(rotated.old)) == "expired_key"
 
-    def test_revoking_the_key_refuses_both(self, ask, rotated):
+    def test_revoking_the_key_denies_both_secrets(self, ask, rotated):
         revoke(rotated)
         assert [reason(ask(secret)) for secret in (rotated.old, rotated.secret)] == ["revoked_key"] * 2
 
 
-def test_another_owners_key_is_not_touched(ask, key, bob):
+def test_other_owners_key_is_not_affected(ask, key, bob):
     other = make_key(bob)
     revoke(key)
     response = ask(other.secret)
@@ -287,38 +289,43 @@ def test_another_owners_key_is_not_touched(ask, key, bob):
     assert KeyUsage.objects.get().api_key_id == other.pk
 
 
-def test_event_ids_sort_by_time(ask, key):
+def test_event_ids_are_uuid7(ask, key):
     ids = [UUID(ask(key.secret)["X-Auth-Event-Id"]) for _ in range(3)]
     assert all(event.version == 7 for event in ids)
 
 
 @pytest.mark.parametrize("agent", ["a" * 5000, "caf\xe9", "x\0y", ""])
-def test_an_odd_user_agent_is_stored_cut_and_clean(ask, key, agent):
+def test_user_agent_is_truncated_and_stripped_of_nul(ask, key, agent):
     assert ask(key.secret, **{"User-Agent": agent}).status_code == 200
     stored = KeyUsage.objects.get().user_agent
     assert len(stored) <= 512
     assert "\0" not in stored
 
 
-def test_a_long_path_is_judged_whole_and_stored_cut(ask, alice, counters):
+def test_long_path_is_matched_whole_and_stored_truncated(ask, alice, counters):
     key = make_key(alice, allow=[f"read /{'a' * 300}x"[:256]])
     assert reason(ask(key.secret, uri=f"/{'a' * 400}")) == "permission_denied"
     assert KeyUsage.objects.get().endpoint == f"/{'a' * 254}"
 
 
-def test_a_unicode_path_is_stored_as_text(ask, key):
+def test_unicode_path_is_stored_decoded(ask, key):
     ask(key.secret, uri="/caf%C3%A9")
     ask(key.secret, uri="/caf\xc3\xa9")
     assert set(KeyUsage.objects.values_list("endpoint", flat=True)) == {"/café"}
 
 
-def test_a_check_that_needs_the_key_cannot_run_before_it_is_known():
+def test_checks_that_need_the_key_fail_before_it_is_known():
     inquiry = Inquiry(Facts(Credential(), method="GET", path="/orders"), None)
     for check in CHECKS[3:8]:
         with pytest.raises(LookupError, match="not known"):
             check.deny(inquiry)
 
 
-def test_within_a_transaction_a_statement_that_fails_is_not_tried_again(db):
+def test_failed_statement_is_not_retried_in_a_transaction(db):
     with pytest.raises(DatabaseError), transaction.atomic():
         read("SELECT nothing FROM nowhere", {})
+
+
+def test_verdict_without_a_key_has_no_identity():
+    with pytest.raises(ValueError, match="no identity"):
+        identity_headers(Verdict(allowed=True, status=200))

@@ -1,4 +1,4 @@
-"""Imported keys verify with their old secret wherever a key is asked for, and get a hash of ours at their first use."""
+"""Imported keys work with their old secret everywhere, and their hash is replaced by one of ours on first use."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KINDS = {
     "without a prefix": lambda: ("s3cret", hash_row("s3cret", prefix="")),
     "djangorestframework-api-key": lambda: (PACKAGE_SECRET, package_row(PACKAGE_SECRET)),
     "starter": lambda: (secret := starter_secret(), starter_row(secret)),
-    "starter with another start": lambda: (
+    "starter with another prefix": lambda: (
         secret := starter_secret().replace("fai_", "acme_", 1),
         starter_row(secret) | {"prefix": secret[:13]},
     ),
@@ -56,14 +56,14 @@ WAYS = ["nginx", "traefik", "caddy", "envoy", "verify", "decorator", "decide", "
 
 @pytest.fixture(params=KINDS)
 def secret(request, import_keys):
-    """Of a key that was just imported."""
+    """The secret of a key that was just imported."""
     secret, row = KINDS[request.param]()
     assert "Imported 1 key" in import_keys(as_csv(row))
     return secret
 
 
 @pytest.fixture
-def slow(import_keys):
+def slow_secret(import_keys):
     """The secret of an imported key whose hash is slow to check."""
     secret = starter_secret()
     import_keys(as_csv(starter_row(secret)))
@@ -78,7 +78,7 @@ def reasons(secrets_given):
     return [verdict.reason for verdict in decide_many([facts(secret) for secret in secrets_given])]
 
 
-def through_loop(secret):
+def ask_event_loop(secret):
     headers = [("X-API-Key", secret), ("X-Original-Method", "GET"), ("X-Original-URI", "/orders")]
     return ask_asgi("/authz/nginx", headers)
 
@@ -93,7 +93,7 @@ def is_allowed(way, client, secret):
         verdicts = [decide(facts(secret))] if way == "decide" else decide_many([facts(secret)] * 3)
         return all(verdict.allowed for verdict in verdicts)
     if way == "loop":
-        return through_loop(secret)[0] == "200 OK"
+        return ask_event_loop(secret)[0] == "200 OK"
     key = type("Key", (), {"secret": secret})
     return ask_as(client, way, key).status_code == 200
 
@@ -104,7 +104,7 @@ def has_our_hash(secret):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_imported_key_verifies_everywhere_and_gets_our_hash(secret, way, client):
+def test_imported_key_works_everywhere_and_is_rehashed(secret, way, client):
     assert not has_our_hash(secret)
     updated_at = APIKey.objects.get().updated_at
     assert is_allowed(way, client, secret)
@@ -115,13 +115,13 @@ def test_an_imported_key_verifies_everywhere_and_gets_our_hash(secret, way, clie
     assert not is_allowed(way, client, secret[:-1] + ("x" if secret[-1] != "x" else "y"))
 
 
-def test_after_a_change_of_the_pepper_it_still_verifies(secret, settings):
+def test_imported_key_works_after_a_pepper_change(secret, settings):
     settings.API_KEY_PEPPERS = ["a newer one", *settings.API_KEY_PEPPERS]
     assert reasons([secret]) == [""]
     assert has_our_hash(secret)
 
 
-def test_the_hash_itself_opens_nothing(import_keys):
+def test_imported_hash_is_not_accepted_as_a_secret(import_keys):
     row = hash_row("s3cret", prefix="")
     import_keys(as_csv(row))
     forged = [row["hash"], f"sha256:{row['hash']}", f"sha256$${row['hash']}", f"imported{row['hash']}"]
@@ -129,7 +129,7 @@ def test_the_hash_itself_opens_nothing(import_keys):
     assert reasons([foreign.marked("sha256", row["hash"])]) == ["malformed_key"]
 
 
-def test_secrets_of_no_imported_form_never_reach_the_database(import_keys, django_assert_num_queries):
+def test_secrets_of_other_formats_are_not_looked_up(import_keys, django_assert_num_queries):
     others = ["s3cret", "acme_test_1234", "abcdefgh.", "abcdefg.ABCDEF", "fai_abc_def", "gate_x", f"{PLAIN},{PLAIN}"]
     with django_assert_num_queries(0):
         assert reasons([PLAIN, PACKAGE_SECRET, starter_secret(), *others]) == ["malformed_key"] * 10
@@ -147,23 +147,23 @@ def test_many_different_prefixes_accept_any_secret(import_keys):
 # --- Slow hashes -----------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_secret_is_checked_once(slow, monkeypatch):
+def test_wrong_secret_is_checked_once(slow_secret, monkeypatch):
     imported._wrong.clear()
     checked = []
     original = imported.verifies
     monkeypatch.setattr(imported, "verifies", lambda *pair: checked.append(pair) or original(*pair))
-    assert reasons([f"{slow}x"] * 5) == ["unknown_key"] * 5
+    assert reasons([f"{slow_secret}x"] * 5) == ["unknown_key"] * 5
     assert len(checked) == 1
     monkeypatch.setattr(imported, "WRONG_SECRETS_KEPT", 0)
-    assert reasons([f"{slow}y", f"{slow}x", f"{slow}y"]) == ["unknown_key"] * 3
+    assert reasons([f"{slow_secret}y", f"{slow_secret}x", f"{slow_secret}y"]) == ["unknown_key"] * 3
     assert len(checked) == 4
-    assert reasons([slow, slow]) == ["", ""]
+    assert reasons([slow_secret, slow_secret]) == ["", ""]
     assert len(checked) == 5
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """Checks of slow hashes that have begun; they go on when the test says so."""
+def paused(monkeypatch):
+    """(The checks of slow hashes that have started, an event that they wait for)."""
     begun, may_go_on = [], threading.Event()
     original = imported.verifies
 
@@ -177,52 +177,52 @@ def held(monkeypatch):
     may_go_on.set()
 
 
-def test_other_decisions_do_not_wait_for_a_slow_hash(slow, key, held):
-    begun, may_go_on = held
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(through_loop(slow)[0]))
+def test_other_decisions_do_not_wait_for_a_slow_hash(slow_secret, key, paused):
+    begun, may_go_on = paused
+    statuses = []
+    waiting = threading.Thread(target=lambda: statuses.append(ask_event_loop(slow_secret)[0]))
     waiting.start()
     wait_until(lambda: begun)
-    assert through_loop(key.secret)[0] == "200 OK"
-    assert answers == []
+    assert ask_event_loop(key.secret)[0] == "200 OK"
+    assert statuses == []
     may_go_on.set()
     waiting.join()
-    assert answers == ["200 OK"]
+    assert statuses == ["200 OK"]
 
 
-def test_one_slow_hash_is_checked_at_a_time(slow, held, monkeypatch):
-    begun, may_go_on = held
+def test_slow_hashes_are_checked_one_at_a_time(slow_secret, paused, monkeypatch):
+    begun, may_go_on = paused
     monkeypatch.setattr(imported, "LONGEST_WAIT", 0)
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(through_loop(slow)[0]))
+    statuses = []
+    waiting = threading.Thread(target=lambda: statuses.append(ask_event_loop(slow_secret)[0]))
     waiting.start()
     wait_until(lambda: begun)
-    (verdict,) = decide_many([facts(f"{slow}x")])
+    (verdict,) = decide_many([facts(f"{slow_secret}x")])
     assert (verdict.status, type(verdict.error)) == (503, imported.SlowHashesBusyError)
-    assert through_loop(f"{slow}x")[0] == "503 Service Unavailable"
+    assert ask_event_loop(f"{slow_secret}x")[0] == "503 Service Unavailable"
     assert len(begun) == 1
     may_go_on.set()
     waiting.join()
-    assert answers == ["200 OK"]
+    assert statuses == ["200 OK"]
 
 
-def test_only_a_few_slow_hashes_wait(slow, monkeypatch):
+def test_number_of_waiting_slow_hashes_is_limited(slow_secret, monkeypatch):
     monkeypatch.setattr(batches, "MOST_SLOW_HASHES_WAITING", 0)
-    status, headers, _ = through_loop(slow)
+    status, headers, _ = ask_event_loop(slow_secret)
     assert (status, headers["Retry-After"]) == ("503 Service Unavailable", "1")
 
 
-def test_first_uses_at_the_same_time_are_all_allowed(slow):
-    assert [verdict.reason for verdict in in_parallel(4, lambda number: decide(facts(slow)))] == [""] * 4
+def test_concurrent_first_uses_are_all_allowed(slow_secret):
+    assert [verdict.reason for verdict in in_parallel(4, lambda number: decide(facts(slow_secret)))] == [""] * 4
 
 
-def test_a_rotation_before_the_first_use_ends_the_old_secret(slow, alice):
+def test_rotation_before_first_use_ends_the_old_secret(slow_secret, alice):
     key = APIKey.objects.get()
     new = rotate_key(key, Author(alice))
-    assert reasons([slow, new]) == ["unknown_key", ""]
+    assert reasons([slow_secret, new]) == ["unknown_key", ""]
 
 
-def test_a_rotation_with_grace_keeps_the_old_secret_for_as_long(secret, alice):
+def test_old_secret_works_during_the_grace_period(secret, alice):
     key = APIKey.objects.get()
     new = rotate_key(key, Author(alice), grace=timedelta(hours=1))
     assert reasons([secret, new]) == ["", ""]
@@ -232,53 +232,53 @@ def test_a_rotation_with_grace_keeps_the_old_secret_for_as_long(secret, alice):
     assert reasons([secret]) == ["expired_key"]
 
 
-def test_a_deleted_key_is_unknown(secret):
+def test_deleted_imported_key_is_unknown(secret):
     APIKey.objects.get().delete()
     assert reasons([secret]) == ["unknown_key"]
 
 
-def test_a_secret_that_another_key_has_opens_nothing_new(slow, alice):
+def test_secret_that_another_key_has_is_not_rehashed(slow_secret, alice):
     deleted = APIKey.objects.get()
-    APIKey.objects.create(user=alice, name="twin", prefix="x", last4="x", secret_hash=hash_secret(slow)).delete()
-    assert reasons([slow]) == ["unknown_key"]
+    APIKey.objects.create(user=alice, name="twin", prefix="x", last4="x", secret_hash=hash_secret(slow_secret)).delete()
+    assert reasons([slow_secret]) == ["unknown_key"]
     deleted.refresh_from_db()
     assert deleted.secret_hash == ImportedKey.objects.get().marker
 
 
 @pytest.mark.parametrize("target", ["/s/{}", "/s?x={}", "/s?a%5bb%5d={}&c", "/s%2f{}"])
-def test_a_key_of_the_starter_in_a_url_is_denied(slow, key, target, verify):
-    for secret in (slow, slow.replace("_", "%5F", 1).replace("f", "%66", 1)):
+def test_starter_key_in_a_url_is_denied(slow_secret, key, target, verify):
+    for secret in (slow_secret, slow_secret.replace("_", "%5F", 1).replace("f", "%66", 1)):
         assert verify(key=key.secret, method="GET", path=target.format(secret))["reason"] == "malformed_key"
     assert verify(key=key.secret, method="GET", path=target.format("fai_other").replace("%2f", "/"))["allowed"]
 
 
-def test_other_imported_keys_do_not_make_urls_suspicious(import_keys, key, verify):
+def test_urls_that_look_like_other_imported_keys_are_allowed(import_keys, key, verify):
     import_keys(as_csv(hash_row(), package_row(PACKAGE_SECRET)))
     for path in ("/acme_live_settings", f"/{PACKAGE_SECRET}", "/abcdefgh.json"):
         assert verify(key=key.secret, method="GET", path=path)["allowed"]
 
 
-def test_a_key_of_the_starter_in_a_search_is_removed_from_the_url(slow, staff_client):
-    response = staff_client.get("/admin/apikeys/apikey/", {"q": slow})
-    assert (response.status_code, slow in response["Location"]) == (302, False)
+def test_starter_key_in_a_search_is_removed_from_the_url(slow_secret, staff_client):
+    response = staff_client.get("/admin/apikeys/apikey/", {"q": slow_secret})
+    assert (response.status_code, slow_secret in response["Location"]) == (302, False)
 
 
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
-def test_staff_find_an_imported_key_by_its_secret(secret, staff_client):
+def test_staff_can_find_an_imported_key_by_its_secret(secret, staff_client):
     response = staff_client.post("/admin/apikeys/apikey/find/", {"secret": secret})
     assert str(APIKey.objects.get().pk) in response["Location"]
 
 
-def test_staff_are_told_to_try_again_when_too_many_are_checked(slow, staff_client, held, monkeypatch):
+def test_staff_see_an_error_while_too_many_secrets_are_checked(slow_secret, staff_client, paused, monkeypatch):
     monkeypatch.setattr(imported, "LONGEST_WAIT", 0)
     with imported._turn:
-        response = staff_client.post("/admin/apikeys/apikey/find/", {"secret": slow})
+        response = staff_client.post("/admin/apikeys/apikey/find/", {"secret": slow_secret})
     assert "Too many secrets are being checked at the moment. Try again in a few seconds." in response.text
 
 
-def test_an_imported_key_is_explained(secret, staff_client):
+def test_imported_key_is_explained(secret, staff_client):
     response = staff_client.post("/admin/apikeys/explain/", {"key": secret, "path": "/orders", "method": "GET"})
     assert response.context["explanation"].key.name == "old key"
 
@@ -286,7 +286,7 @@ def test_an_imported_key_is_explained(secret, staff_client):
 # --- Formats -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice, counters):
+def test_running_server_accepts_keys_imported_by_another_process(tmp_path, alice, counters):
     secret = starter_secret()
     file = tmp_path / "keys.csv"
     file.write_bytes(as_csv(hash_row(), starter_row(secret)))
@@ -302,7 +302,7 @@ def test_a_running_server_accepts_what_another_process_imported(tmp_path, alice,
             wait_until(lambda key=key: {status(key) for _ in range(20)} == {200}, seconds=20)
 
 
-def test_a_server_learns_the_formats_in_a_thread_and_waits_for_the_first_time(monkeypatch):
+def test_server_start_waits_for_the_thread_that_reads_formats(monkeypatch):
     threads = []
 
     def learn(stopped, learned):
@@ -314,7 +314,7 @@ def test_a_server_learns_the_formats_in_a_thread_and_waits_for_the_first_time(mo
     assert threads == ["imported-key-formats"]
 
 
-def test_formats_are_learned_again_and_again_and_an_outage_is_logged_once(monkeypatch):
+def test_formats_are_read_repeatedly_and_an_outage_is_logged_once(monkeypatch):
     turns, stopped, learned = [], threading.Event(), threading.Event()
 
     def learn(*, quiet=False):
@@ -329,7 +329,7 @@ def test_formats_are_learned_again_and_again_and_an_outage_is_logged_once(monkey
     assert turns == [(False, False), (True, True), (True, True), (False, True)]
 
 
-def test_without_the_database_the_known_formats_stay(import_keys, monkeypatch, caplog):
+def test_known_formats_are_kept_without_the_database(import_keys, monkeypatch, caplog):
     import_keys(as_csv(hash_row()))
 
     def gone():

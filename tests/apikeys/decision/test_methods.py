@@ -1,4 +1,4 @@
-"""A method is any token of RFC 9110, compared as sent, for gateways and services alike."""
+"""A method is any token as in RFC 9110 and is compared as sent, by gateways and services alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reader(alice, counters):
 
 
 @pytest.mark.parametrize("method", UNREGISTERED)
-def test_verify_answers_for_every_method(verify, key, method):
+def test_verify_accepts_any_method(verify, key, method):
     answer = verify(key=key.secret, method=method, path="/orders")
     assert (answer["status"], answer["allowed"]) == (200, True)
     assert KeyUsage.objects.get().method == method
@@ -27,7 +27,7 @@ def test_verify_answers_for_every_method(verify, key, method):
 
 @pytest.mark.parametrize("method", UNREGISTERED)
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy", "envoy"])
-def test_a_gateway_may_ask_about_every_method(client, key, dialect, method):
+def test_gateways_can_ask_about_any_method(client, key, dialect, method):
     if dialect == "envoy":
         method = method.upper()  # as the test client sends it
     assert ask_as(client, dialect, key, method=method).status_code == 200
@@ -35,14 +35,14 @@ def test_a_gateway_may_ask_about_every_method(client, key, dialect, method):
 
 
 @pytest.mark.parametrize("method", ["get", "Get", "head", "Options", "PURGE"])
-def test_another_spelling_of_a_method_is_another_method(verify, client, reader, method):
+def test_methods_are_case_sensitive(verify, client, reader, method):
     answer = verify(key=reader.secret, method=method, path="/orders")
     assert (answer["status"], answer["reason"]) == (403, "permission_denied")
     assert ask_as(client, "nginx", reader, method=method).status_code == 403
     assert ask_as(client, "caddy", reader, method=method).status_code == 403
 
 
-def test_a_limit_of_a_method_counts_that_spelling_alone(verify, key, free):
+def test_limit_for_a_method_is_case_sensitive(verify, key, free):
     RateLimit.objects.create(tier=free, name="writes", path="/orders", method="POST", limit=1, period=60)
     for method in ("post", "post", "Post", "POST"):
         assert verify(key=key.secret, method=method, path="/orders")["allowed"], method
@@ -50,7 +50,7 @@ def test_a_limit_of_a_method_counts_that_spelling_alone(verify, key, free):
 
 
 @pytest.mark.parametrize("method", [*INVALID, 5, ["GET"], True])
-def test_verify_names_the_field_of_what_is_no_method(client, key, method):
+def test_verify_rejects_an_invalid_method(client, key, method):
     question = {"key": key.secret, "method": method, "path": "/orders"}
     response = client.post("/authz/verify", question, content_type="application/json")
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
@@ -60,12 +60,12 @@ def test_verify_names_the_field_of_what_is_no_method(client, key, method):
 
 @pytest.mark.parametrize("method", [method for method in INVALID if "\x00" not in method])
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
-def test_a_gateway_that_names_no_method_is_refused(client, key, dialect, method):
+def test_gateway_with_an_invalid_method_is_denied(client, key, dialect, method):
     response = ask_as(client, dialect, key, method=method)
     assert (response.status_code, response.json()["detail"]) == (403, "The gateway didn't describe the request.")
     assert not KeyUsage.objects.exists()
 
 
-def test_envoy_sends_the_method_as_the_client_wrote_it(key):
+def test_envoy_method_is_read_as_sent(key):
     environ = {"REQUEST_METHOD": "get", "RAW_URI": "/authz/envoy/orders"}
     assert request_from_envoy(environ).method == "get"

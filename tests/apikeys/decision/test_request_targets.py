@@ -1,4 +1,4 @@
-"""Invalid request targets, and those that servers read in different ways, are denied in every dialect and in verify."""
+"""Request targets that are invalid or that servers interpret differently are denied in every dialect and in verify."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ratelimits.models import RateLimit
 from tests.apikeys.conftest import ask_as, make_key
 from tests.rows import make_limit
 
-REFUSED = [
+AMBIGUOUS = [
     "/orders/7#/../../admin", "/orders/7#", "/orders/7?x=1#y", "/orders/7;x=1", "/orders/;x", "/orders/7%3bx", "/orders/7%3Bx",
     "/orders/7%253b", "/orders/7 8", "/orders/7?a b", '/orders/7"', "/orders/<7>", "/orders/[7]", "/orders/7^", "/orders/7`",
     "/orders/{7}", "/orders/7|8", "/orders\\7", "/orders/7%5c", "/orders/7%2f8", "/orders/..", "/orders/.", "/orders/%2e%2e",
@@ -19,7 +19,7 @@ REFUSED = [
     "/orders/7%E2%80%AE8", "*", "orders/7",
     "http://api.example.com/orders/7", "api.example.com:443",
 ]  # fmt: skip
-TAKEN = {
+ACCEPTED = {
     "/orders/7?x=%23": "/orders/7",
     "/orders/7?a[]=1|2&b={c};d": "/orders/7",
     "/orders/a%20b": "/orders/a b",
@@ -34,37 +34,37 @@ def reader(alice, counters):
     return make_key(alice, allow=["read /orders/{id}"])
 
 
-@pytest.mark.parametrize("target", REFUSED)
+@pytest.mark.parametrize("target", AMBIGUOUS)
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy"])
-def test_a_gateway_is_told_that_the_path_is_ambiguous(client, reader, dialect, target):
+def test_gateway_request_with_ambiguous_path_is_denied(client, reader, dialect, target):
     response = ask_as(client, dialect, reader, target=target)
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "ambiguous_path")
     assert KeyUsage.objects.get().reason == "ambiguous_path"
 
 
-@pytest.mark.parametrize("target", [target for target in REFUSED if target.startswith("/")])
-def test_envoy_is_told_so_too(client, reader, target):
+@pytest.mark.parametrize("target", [target for target in AMBIGUOUS if target.startswith("/")])
+def test_envoy_request_with_ambiguous_path_is_denied(client, reader, target):
     response = ask_as(client, "envoy", reader, target=target)
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "ambiguous_path")
 
 
 @pytest.mark.parametrize(
-    "target", [*REFUSED, "", "/orders/7\n", "/orders/7\x85", "/orders/\uff0e\uff0e", "/orders/7\ud800"]
+    "target", [*AMBIGUOUS, "", "/orders/7\n", "/orders/7\x85", "/orders/\uff0e\uff0e", "/orders/7\ud800"]
 )
-def test_a_service_is_told_so_too(verify, reader, target):
+def test_verify_denies_ambiguous_path(verify, reader, target):
     answer = verify(key=reader.secret, method="GET", path=target)
     assert (answer["allowed"], answer["status"], answer["reason"]) == (False, 403, "ambiguous_path")
 
 
-@pytest.mark.parametrize(("target", "path"), TAKEN.items())
-def test_every_dialect_reads_a_target_alike(client, verify, reader, target, path):
+@pytest.mark.parametrize(("target", "path"), ACCEPTED.items())
+def test_all_dialects_normalize_a_target_alike(client, verify, reader, target, path):
     for dialect in ("nginx", "traefik", "caddy", "envoy"):
         assert ask_as(client, dialect, reader, target=target).status_code == 200, dialect
     assert verify(key=reader.secret, method="GET", path=target)["allowed"]
     assert set(KeyUsage.objects.values_list("endpoint", flat=True)) == {path}
 
 
-def test_a_path_parameter_does_not_leave_a_limit(verify, alice, free, counters):
+def test_path_parameter_does_not_escape_a_limit(verify, alice, free, counters):
     key = make_key(alice)
     make_limit(free, "/fix", limit=1, period=60)
     assert verify(key=key.secret, method="GET", path="/fix")["allowed"]
@@ -73,7 +73,7 @@ def test_a_path_parameter_does_not_leave_a_limit(verify, alice, free, counters):
 
 
 @pytest.mark.parametrize("path", ["/fix;x=1", "/orders/;x", "/a%3b"])
-def test_our_own_views_refuse_it_as_well(client, key, settings, path):
+def test_protected_views_deny_ambiguous_paths(client, key, settings, path):
     settings.API_KEY_REQUIRED = ["/api/"]
     response = client.get("/api/v1/whoami", headers={"X-API-Key": key.secret}, RAW_URI=f"/api/v1/whoami{path}")
     assert (response.status_code, response.json()["reason"]) == (403, "ambiguous_path")
@@ -82,7 +82,7 @@ def test_our_own_views_refuse_it_as_well(client, key, settings, path):
 @pytest.mark.parametrize(
     "path", ["/orders;v=1", "/orders/{id};x", "/a;b/*", "/a#b", "/a?b", "/a b", "/a|b", "/a[1]", '/a"', "/a%3b"]
 )
-def test_a_pattern_that_no_request_can_match_is_refused(alice, free, path):
+def test_pattern_that_no_request_can_match_is_rejected(alice, free, path):
     for row in (
         RateLimit(tier=free, name="x", path=path, limit=1, period=60),
         KeyPermission(api_key=make_key(alice), action="read", resource=path),
@@ -91,7 +91,7 @@ def test_a_pattern_that_no_request_can_match_is_refused(alice, free, path):
             row.full_clean()
 
 
-def test_the_form_says_what_is_wrong_with_a_semicolon(staff_client, free):
+def test_form_explains_that_semicolons_are_not_allowed(staff_client, free):
     data = {"tier": free.pk, "name": "x", "path": "/a;b", "method": "", "limit": 1, "period": 60, "window": "rolling"}
     page = staff_client.post("/admin/ratelimits/ratelimit/add/", {**data, "mode": "enforce"}).content.decode()
     assert "Remove the semicolon" in page

@@ -1,4 +1,4 @@
-"""Statements of the hot path store values unchanged, raise Django's errors, and respect transactions."""
+"""SQL statements of the decision store values unchanged, raise Django's errors, and respect transactions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def name_of(key):
     return statements.run("SELECT name FROM api_keys WHERE id = :id", {"id": statements.identifier(key.pk)})[0][0]
 
 
-def test_a_statement_belongs_to_the_transaction_it_stands_in(key):
+def test_statement_is_rolled_back_with_its_transaction(key):
     with transaction.atomic():
         rename(key, "taken back")
         assert name_of(key) == "taken back"
@@ -34,13 +34,13 @@ def test_a_statement_belongs_to_the_transaction_it_stands_in(key):
     assert key.name == name_of(key) != "taken back"
 
 
-def test_outside_a_transaction_all_see_it_at_once(key):
+def test_statement_outside_a_transaction_is_committed(key):
     rename(key, "known to all")
     key.refresh_from_db()
     assert key.name == "known to all"
 
 
-def test_what_django_wrote_is_read_at_once(key):
+def test_statement_reads_what_django_wrote(key):
     assert name_of(key) == key.name
     type(key).objects.update(name="changed since")
     assert name_of(key) == "changed since"
@@ -57,11 +57,11 @@ def test_what_django_wrote_is_read_at_once(key):
         ([None, "a"], '{NULL,"a"}'),
     ],
 )
-def test_lists_are_written_as_arrays(values, written):
+def test_lists_become_arrays(values, written):
     assert statements.array(values).replace(" ", "") == written.replace(" ", "")
 
 
-def test_a_broken_statement_is_djangos_error():
+def test_invalid_statement_raises_djangos_error():
     with pytest.raises(DatabaseError, match="no_such_table"):
         statements.run("SELECT 1 FROM no_such_table", {})
 
@@ -76,7 +76,7 @@ def fresh_connection(monkeypatch):
 
 @on_sqlite
 @pytest.mark.usefixtures("fresh_connection")
-def test_the_connection_is_kept_for_as_long_as_djangos(monkeypatch):
+def test_connection_is_kept_for_conn_max_age(monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)
     first = statements.impatient_connection(connection)
     assert statements.impatient_connection(connection) is first
@@ -88,7 +88,7 @@ def test_the_connection_is_kept_for_as_long_as_djangos(monkeypatch):
 
 @on_sqlite
 @pytest.mark.usefixtures("fresh_connection")
-def test_without_an_age_the_connection_is_kept(monkeypatch):
+def test_connection_is_kept_without_conn_max_age(monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
     statements.impatient_connection(connection)
     assert statements._impatient.expires == math.inf
@@ -96,7 +96,7 @@ def test_without_an_age_the_connection_is_kept(monkeypatch):
 
 @on_sqlite
 @pytest.mark.usefixtures("fresh_connection")
-def test_a_forked_process_makes_its_own_connection():
+def test_forked_process_opens_its_own_connection():
     first = statements.impatient_connection(connection)
     statements._impatient.process = -1
     assert statements.impatient_connection(connection) is not first
@@ -113,7 +113,7 @@ def test_each_thread_has_its_own_connection():
 
 @on_sqlite
 @pytest.mark.usefixtures("fresh_connection")
-def test_the_connection_has_the_settings_of_djangos():
+def test_connection_has_the_same_pragmas_as_djangos():
     raw = statements.impatient_connection(connection)
     pragmas = ("journal_mode", "synchronous", "foreign_keys", "wal_autocheckpoint")
     with connection.cursor() as cursor:
@@ -122,7 +122,7 @@ def test_the_connection_has_the_settings_of_djangos():
 
 
 @on_sqlite
-def test_a_broken_statement_is_not_tried_again(monkeypatch):
+def test_invalid_statement_is_not_retried(monkeypatch):
     tried = []
     monkeypatch.setattr(statements.time, "sleep", tried.append)
     with pytest.raises(DatabaseError):
@@ -135,25 +135,25 @@ def test_a_broken_statement_is_not_tried_again(monkeypatch):
 
 @on_postgresql
 @pytest.mark.parametrize("value", ["", "plain", 'a "quoted" one', "back\\slash", "{braces}", "a,b", "NULL", "é"])
-def test_texts_in_arrays_arrive_as_they_are(value):
+def test_strings_in_arrays_are_unchanged(value):
     assert statements.run("SELECT :values::text[]", {"values": [value, "x"]}) == [([value, "x"],)]
 
 
 @on_postgresql
-def test_numbers_and_nothing():
+def test_numbers_and_nulls_are_unchanged():
     rows = statements.run("SELECT :numbers::bigint[], :none::int", {"numbers": [1, None, 2**62], "none": None})
     assert rows == [([1, None, 2**62], None)]
 
 
 @on_postgresql
-def test_an_error_is_djangos_and_leaves_the_connection_good():
+def test_connection_works_after_an_error():
     with pytest.raises(DataError, match="division by zero"):
         statements.run("SELECT 1 / :zero::int", {"zero": 0})
     assert statements.run("SELECT :one::int", {"one": 1}) == [(1,)]
 
 
 @on_postgresql
-def test_a_session_ends_with_its_connection():
+def test_session_ends_with_its_connection():
     statements.run("SELECT :one::int", {"one": 1})
     raw = connection.connection
     assert raw in statements._sessions

@@ -1,4 +1,4 @@
-"""What the owner's tier doesn't list, no key may do; a change of either is in force on the next request."""
+"""A key is denied what its owner's tier has no access to. Changes to either apply from the next request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tiers.models import Tier, TierAccess
 pytestmark = pytest.mark.usefixtures("counters")
 
 
-def narrow(tier, *rules):
-    """Give the tier access to only these, each as “action resource [at host]”."""
+def restrict(tier, *rules):
+    """Replace the tier's access by these, each as “action resource [at host]”."""
     tier.access.all().delete()
     for rule in rules:
         TierAccess.objects.create(tier=tier, **Permission(*rule.replace(" at ", " ").split())._asdict())
@@ -23,7 +23,7 @@ def narrow(tier, *rules):
 
 @pytest.fixture
 def outcome(verify, key):
-    """The reason for denying the test's key, which may do everything itself; empty if it's allowed."""
+    """The reason for denying the test's key, which has all permissions; empty if it's allowed."""
 
     def outcome(path="/orders", method="GET", **question):
         return verify(key=key.secret, method=method, path=path, **question)["reason"]
@@ -40,8 +40,8 @@ def test_a_new_tier_has_access_to_everything(outcome):
     assert outcome() == ""
 
 
-def test_what_the_tier_does_not_list_is_denied(ask, key, alice):
-    narrow(alice.tier, "read /orders/*")
+def test_request_outside_the_tiers_access_is_denied(ask, key, alice):
+    restrict(alice.tier, "read /orders/*")
     assert ask(key.secret, uri="/orders/7").status_code == 200
     response = ask(key.secret, uri="/reports")
     assert (response.status_code, response["X-Auth-Reason"]) == (403, "tier_denied")
@@ -50,35 +50,35 @@ def test_what_the_tier_does_not_list_is_denied(ask, key, alice):
     assert (event.status_code, event.reason, event.rate_limit_id) == (403, "tier_denied", None)
 
 
-def test_a_better_tier_counts_from_the_next_request_on(outcome, alice, free, pro):
-    narrow(free, "* /orders/*")
-    narrow(pro, "* /orders/*", "* /reports/*")
+def test_tier_change_applies_to_the_next_request(outcome, alice, free, pro):
+    restrict(free, "* /orders/*")
+    restrict(pro, "* /orders/*", "* /reports/*")
     assert outcome("/reports") == "tier_denied"
     alice.tier = pro
     alice.save()
     assert outcome("/reports") == ""
-    narrow(pro, "* /orders/*")
+    restrict(pro, "* /orders/*")
     assert outcome("/reports") == "tier_denied"
-    narrow(pro, "* *")
+    restrict(pro, "* *")
     assert outcome("/reports") == ""
 
 
-def test_without_a_tier_nobody_is_restricted_by_one(outcome, alice, free):
-    narrow(free)
+def test_user_without_a_tier_is_not_restricted(outcome, alice, free):
+    restrict(free)
     assert outcome() == "tier_denied"
     alice.tier = None
     alice.save()
     assert outcome() == ""
 
 
-def test_the_key_needs_its_own_permission_too(verify, alice, free):
-    narrow(free, "* *")
+def test_key_also_needs_its_own_permission(verify, alice, free):
+    restrict(free, "* *")
     reader = make_key(alice, allow=["read /orders"])
     assert verify(key=reader.secret, method="GET", path="/reports")["reason"] == "permission_denied"
 
 
-def test_actions_hosts_and_names_count_as_in_permissions(outcome, free):
-    narrow(free, "read /orders/*", "* /orders/* at sandbox.example.com", "create invoices")
+def test_actions_hosts_and_names_match_as_in_permissions(outcome, free):
+    restrict(free, "read /orders/*", "* /orders/* at sandbox.example.com", "create invoices")
     assert outcome(method="POST") == "tier_denied"
     assert outcome(method="POST", host="sandbox.example.com") == ""
     assert outcome(method="POST", host="api.example.com") == "tier_denied"
@@ -86,7 +86,7 @@ def test_actions_hosts_and_names_count_as_in_permissions(outcome, free):
     assert outcome(resource="invoices", method="DELETE") == "tier_denied"
 
 
-def test_a_rule_is_validated_like_a_permission(free):
+def test_access_is_validated_like_a_permission(free):
     def errors(**fields):
         with pytest.raises(ValidationError) as caught:
             TierAccess(tier=free, **{"action": "read", "resource": "/orders", **fields}).full_clean()
@@ -105,8 +105,8 @@ def test_a_rule_is_validated_like_a_permission(free):
         TierAccess.objects.create(tier=free, action="read", resource="/orders", host="api.example.com")
 
 
-def test_nothing_is_charged_for_what_the_tier_denies(verify, key, free):
-    narrow(free, "* /orders")
+def test_denial_by_tier_is_not_charged(verify, key, free):
+    restrict(free, "* /orders")
     for _ in range(3):
         assert verify(key=key.secret, method="GET", path="/reports")["limits"] == []
     assert verify(key=key.secret, method="GET", path="/orders")["limits"][0]["remaining"] == 99

@@ -1,4 +1,4 @@
-"""What a node's own clock decides, if it's wrong: not limits or the times of events, but the end of a key (docs/reliability.md)."""
+"""A node's wrong clock doesn't affect limits or times of events, but decides when a key expires (docs/reliability.md)."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ EITHER_WAY = pytest.mark.parametrize("wrong_by", [-HOUR, HOUR])
 
 
 @pytest.fixture
-def node(monkeypatch):
-    """Sets this node's clock; returns what time it really is."""
+def set_node_clock(monkeypatch):
+    """Set this node's clock; returns the actual time."""
 
-    def node(wrong_by):
-        right = timezone.now()
-        monkeypatch.setattr(timezone, "now", lambda: right + wrong_by)
-        return right
+    def set_node_clock(wrong_by):
+        actual = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: actual + wrong_by)
+        return actual
 
-    return node
+    return set_node_clock
 
 
-def decided(key):
+def decide_request(key):
     return decide(Facts(Credential(key.secret), "GET", "/orders/7"))
 
 
 @EITHER_WAY
 @pytest.mark.parametrize("window", ["rolling", "week"])
-def test_limits_and_times_of_events_are_the_databases(key, free, node, window, wrong_by):
+def test_limits_and_event_times_use_the_databases_clock(key, free, set_node_clock, window, wrong_by):
     make_limit(free, "/orders/*", limit=1, period=600, window=window)
-    assert decided(key).allowed
-    right = node(wrong_by)
-    assert decided(key).reason == "rate_limited"
-    assert {abs(row.created_at - right) < SHORTLY for row in KeyUsage.objects.all()} == {True}
+    assert decide_request(key).allowed
+    actual = set_node_clock(wrong_by)
+    assert decide_request(key).reason == "rate_limited"
+    assert {abs(row.created_at - actual) < SHORTLY for row in KeyUsage.objects.all()} == {True}
 
 
 @EITHER_WAY
-def test_when_a_key_ends_is_the_nodes(key, node, wrong_by):
-    right = node(wrong_by)
-    APIKey.objects.filter(pk=key.pk).update(expires_at=right + wrong_by / 2)
-    assert decided(key).reason == ("expired_key" if wrong_by > dt.timedelta(0) else "")
+def test_key_expiry_uses_the_nodes_clock(key, set_node_clock, wrong_by):
+    actual = set_node_clock(wrong_by)
+    APIKey.objects.filter(pk=key.pk).update(expires_at=actual + wrong_by / 2)
+    assert decide_request(key).reason == ("expired_key" if wrong_by > dt.timedelta(0) else "")

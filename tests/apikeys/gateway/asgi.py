@@ -1,4 +1,4 @@
-"""Ask an ASGI application as gunicorn does it, without a server."""
+"""Call an ASGI application as gunicorn does, without a server."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def scope_of(path, headers=(), *, method="GET", peer="127.0.0.1", **more):
     }
 
 
-async def asked(application, scope, body=b""):
-    """Status line, headers and body of the answer. body: bytes, or chunks of a body whose client leaves after them."""
+async def response_of(application, scope, body=b""):
+    """Status line, headers and body of the response. body: bytes, or chunks after which the client disconnects."""
     sent = []
     if isinstance(body, bytes):
         unread = [{"type": "http.request", "body": body, "more_body": False}]
@@ -59,7 +59,7 @@ async def asked(application, scope, body=b""):
 
 
 def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None, **scope):
-    """What config.asgi answers. before, after: called in the thread that decides."""
+    """The response of config.asgi. before, after: called in the thread that makes decisions."""
     queue, reports = BatchQueue(), ThreadPoolExecutor(1)
     pages = in_threads(django_application) if pages is None else pages
     application = in_origin_form(gateways_first(pages, queue, reports))
@@ -68,7 +68,9 @@ def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None,
             queue.threads.submit(before).result()
         # As in a deployment, the event loop can't use the database.
         with patch.dict(os.environ, DJANGO_ALLOW_ASYNC_UNSAFE=""):
-            response = asyncio.run(asked(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body))
+            response = asyncio.run(
+                response_of(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body)
+            )
         if after is not None:
             queue.threads.submit(after).result()
         return response

@@ -41,13 +41,13 @@ class Cluster:
         return True
 
     def processes(self):
-        """The ids of the server's process and of all that it has started."""
+        """The ids of the server's process and its child processes."""
         main = (self.directory / "data" / "postmaster.pid").read_text().split()[0]
         found = subprocess.run(["pgrep", "-P", main], capture_output=True, text=True, check=True).stdout
         return [int(main), *map(int, found.split())]
 
     def query(self, sql, *values):
-        """The rows of one statement, in a session of its own that commits at once."""
+        """The rows of one statement, run in autocommit mode on a new connection."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
@@ -55,7 +55,7 @@ class Cluster:
 
 @contextmanager
 def cluster(parent=None, *, address="127.0.0.1", clients="127.0.0.1/32"):
-    """A new server. parent: where its directory is made; clients: the network that it trusts."""
+    """A new server. parent: the directory for its data; clients: the network that it trusts."""
     programs = next((place for place in PLACES if (place / "pg_ctl").exists()), None)
     require(programs, "Install PostgreSQL's server (Debian: apt-get install postgresql).")
     directory = Path(tempfile.mkdtemp(prefix="gatehouse-cluster-", dir=parent))

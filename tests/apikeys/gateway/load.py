@@ -1,4 +1,4 @@
-"""Many clients at once: what each got, and when it asked."""
+"""Concurrent clients that record each response and when it was requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABOUT_ORDERS = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real
 
 
 class Answer(NamedTuple):
-    """When it was asked for (time.monotonic), what came, and after how many seconds."""
+    """A response. at: when it was requested (time.monotonic); took: in seconds."""
 
     at: float
     status: int
@@ -27,25 +27,25 @@ def as_nginx(client, secret):
 
 
 def as_service(client, secret):
-    # A POST: no proxy sends it a second time.
+    # Proxies don't retry a POST.
     question = json.dumps({"key": secret, "method": "GET", "path": "/orders"})
     client.request("POST", "/authz/verify", question, {"Content-Type": "application/json"})
 
 
 def as_client(client, secret):
-    """A client of the API, whose gateway asks."""
+    """A client of the API behind the gateway."""
     client.request("GET", "/orders", headers={"X-API-Key": secret})
 
 
-def for_life(client, secret):
+def as_health_check(client, secret):
     client.request("GET", "/livez")
 
 
 class Clients:
     """Threads that send requests until the block ends, over persistent connections.
 
-    `answers` is what they got, in any order, and `errors` what became of connections that broke, as when a worker is killed.
-    pause: seconds between an answer and the next question, which leave the machine some time for the servers.
+    `answers` has the responses in any order, and `errors` the connections that broke, for example because a worker was killed.
+    pause: seconds between a response and the next request, so that the servers get some of the machine's time.
     """
 
     def __init__(self, port, secrets, *, threads=4, asking=(as_nginx,), pause=0.005, host="127.0.0.1"):
@@ -72,7 +72,7 @@ class Clients:
     def wait_for(self, number):
         """Wait for this many more answers."""
         goal = len(self.answers) + number
-        wait_until(lambda: len(self.answers) >= goal, what=lambda: f"No answers any more: {self.errors[-3:]}")
+        wait_until(lambda: len(self.answers) >= goal, what=lambda: f"No more responses: {self.errors[-3:]}")
 
     def _ask(self, secret):
         client = http.client.HTTPConnection(self.host, self.port, timeout=60)

@@ -1,4 +1,4 @@
-"""Real processes for tests: Gatehouse under gunicorn on the test database, an upstream that echoes, and gateways."""
+"""Real servers for tests: Gatehouse under gunicorn on the test database, an upstream that echoes requests, and gateways."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCRIPTS = Path(sys.executable).parent
 
 
 class Machine(NamedTuple):
-    """within: how a command begins that runs there."""
+    """within: the start of a command that runs on this machine."""
 
     address: str
     within: tuple[str, ...] = ()
@@ -80,13 +80,13 @@ def database_url():
     return f"postgres://{user}:{password}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
 
 
-# As deployed, but without the check of the settings: it takes a second, and refuses DEBUG, which serves static files here.
+# As deployed, but without the check of the settings: it takes a second and rejects DEBUG, which tests need for static files.
 UNCHECKED = "from config.gunicorn import *\n\n\ndef on_starting(server):\n    pass\n"
 
 
 @contextmanager
 def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=ROOT, machine=HERE, **environment):
-    """Gatehouse as docs/deployment.md starts it. arguments: of gunicorn; environment: settings; checked: as UNCHECKED says;
+    """Gatehouse as docs/deployment.md starts it. arguments: for gunicorn; environment: settings; checked: see UNCHECKED;
     code: the directory of another version.
     """
     port = port or free_port()
@@ -118,7 +118,7 @@ def workers_of(process):
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Returns the request it got as JSON; /status/418 answers 418."""
+    """Returns the request as JSON. The status is 200, or 418 for /status/418."""
 
     protocol_version = "HTTP/1.1"
 
@@ -138,7 +138,7 @@ class Echo(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer)
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  (http.server names them so)
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  (http.server requires these names)
 
     def read_chunks(self):
         text = ""
@@ -230,7 +230,7 @@ def require_gateway(name):
 
 @contextmanager
 def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="127.0.0.1", change=str):
-    """A real gateway in front of the upstream, with the published configuration, changed by `change`."""
+    """A real gateway in front of the upstream, with the published configuration, modified by `change`."""
     program = require_gateway(name)
     port = free_port()
     addresses = Addresses(
@@ -247,11 +247,19 @@ def gateway(name, directory, *, gatehouse_port, upstream_port, secret, listen="1
 
 
 @contextmanager
-def guarded(
-    name, directory, api, *arguments, secret="between-us", told=None, listen="127.0.0.1", change=str, **environment
+def gateway_and_gatehouse(
+    name,
+    directory,
+    api,
+    *arguments,
+    secret="between-us",
+    sent_secret=None,
+    listen="127.0.0.1",
+    change=str,
+    **environment,
 ):
-    """(a real gateway in front of `api`, its Gatehouse). gunicorn gets `arguments` and `environment`; `told` is the secret for
-    the gateway, if it should be a wrong one.
+    """(A real gateway in front of `api`, its Gatehouse). gunicorn gets `arguments` and `environment`; `sent_secret` is what
+    the gateway sends instead of `secret`.
     """
     with (
         gatehouse(directory, *arguments, GATEWAY_SECRET=secret, **environment) as behind,
@@ -260,7 +268,7 @@ def guarded(
             directory / name,
             gatehouse_port=behind.port,
             upstream_port=api.server_address[1],
-            secret=told or secret,
+            secret=sent_secret or secret,
             listen=listen,
             change=change,
         ) as front,

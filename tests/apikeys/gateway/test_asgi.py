@@ -1,4 +1,4 @@
-"""Gateways are answered in the event loop; everything else goes on to Django; and no connection outlives its use."""
+"""Gateways are handled in the event loop, everything else by Django, and old database connections are closed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def orders(key):
     return [("X-API-Key", key.secret), ("X-Original-Method", "GET"), ("X-Original-URI", "/orders/7")]
 
 
-def test_a_yes_names_the_holder_and_what_is_left(key, alice):
+def test_allowed_response_has_owner_and_limits(key, alice):
     status, headers, body = ask_asgi("/authz/nginx", orders(key))
     assert (status, body) == ("200 OK", b"ok\n")
     assert headers["X-Auth-Username"] == alice.username
@@ -35,7 +35,7 @@ def test_a_yes_names_the_holder_and_what_is_left(key, alice):
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_a_request_without_a_key_is_judged_by_the_anonymous_tier(counters, settings):
+def test_request_without_key_uses_the_anonymous_tier(counters, settings):
     settings.ANONYMOUS_TIER = "public"
     make_limit(Tier.objects.create(name="public"), "/orders/{id}", name="public orders", limit=1, period=60)
     asked = [("X-Original-Method", "GET"), ("X-Original-URI", "/orders/7"), ("X-Real-IP", "203.0.113.9")]
@@ -54,14 +54,14 @@ def test_a_request_without_a_key_is_judged_by_the_anonymous_tier(counters, setti
         ("/authz/verify", "127.0.0.1", "405 Method Not Allowed"),
     ],
 )
-def test_a_no_is_a_problem_with_its_length(path, peer, status):
+def test_denied_response_is_a_problem_with_content_length(path, peer, status):
     answered, headers, body = ask_asgi(path, peer=peer)
     assert answered == status
     assert headers["Content-Type"] == "application/problem+json"
     assert int(headers["Content-Length"]) == len(body)
 
 
-def test_the_same_answer_as_through_django(client, key):
+def test_response_is_the_same_as_through_django(client, key):
     sent = dict(orders(key))
     through_django = client.get("/authz/nginx", headers=sent)
     _, headers, body = ask_asgi("/authz/nginx", orders(key))
@@ -69,7 +69,7 @@ def test_the_same_answer_as_through_django(client, key):
     assert body == through_django.content
 
 
-def test_everything_else_goes_on_to_django():
+def test_other_paths_are_passed_to_django():
     assert ask_asgi("/livez")[0] == "200 OK"
     passed_on = []
 
@@ -80,7 +80,7 @@ def test_everything_else_goes_on_to_django():
     assert passed_on == ["/authz"]
 
 
-def test_an_old_connection_is_closed_after_the_answer(key):
+def test_old_connection_is_closed_after_the_response(key):
     found = []
 
     def age():
@@ -93,7 +93,7 @@ def test_an_old_connection_is_closed_after_the_answer(key):
     assert found[1] is not None
 
 
-def test_a_connection_that_broke_is_closed_after_the_answer(key, monkeypatch):
+def test_broken_connection_is_closed_after_the_response(key, monkeypatch):
     found = []
 
     def break_it():
@@ -105,18 +105,18 @@ def test_a_connection_that_broke_is_closed_after_the_answer(key, monkeypatch):
     assert found == [None]
 
 
-def test_a_header_with_an_underscore_does_not_pass_for_one_with_a_hyphen():
+def test_underscore_in_header_name_does_not_count_as_hyphen():
     environ = environ_of(scope_of("/authz/nginx", [("X_Real_IP", "10.0.0.1"), ("X-Real-IP", "203.0.113.9")]))
     assert environ["HTTP_X_REAL_IP"] == "203.0.113.9"
     assert "" not in environ
 
 
-def test_a_header_that_comes_twice_is_joined(key):
+def test_repeated_header_is_joined(key):
     twice = [("X-API-Key", key.secret), ("X-API-Key", key.secret), *orders(key)[1:]]
     assert ask_asgi("/authz/nginx", twice)[1]["X-Auth-Reason"] == "malformed_key"
 
 
-def test_yes_and_no_have_the_security_headers(key):
+def test_allowed_and_denied_responses_have_security_headers(key):
     _, allowed, _ = ask_asgi("/authz/nginx", orders(key))
     _, denied, _ = ask_asgi("/authz/nginx", orders(key)[1:])
     assert denied["X-Auth-Reason"] == "missing_key"
@@ -130,28 +130,28 @@ def json_of(answer):
 JSON = [("Content-Type", "application/json")]
 
 
-def test_services_ask_and_report_in_json(key):
+def test_json_endpoints_work_in_the_event_loop(key):
     question = {"key": key.secret, "method": "GET", "path": "/orders"}
     verdict = json_of(ask_asgi("/authz/verify", JSON, method="POST", body=json.dumps(question).encode()))
     assert verdict["allowed"] is True
     report = [{"event_id": verdict["event_id"], "status_code": 204}]
-    told = json_of(ask_asgi("/authz/usage", JSON, method="POST", body=json.dumps(report).encode()))
-    assert told == {"recorded": 1, "unchanged": 0, "unknown": []}
+    result = json_of(ask_asgi("/authz/usage", JSON, method="POST", body=json.dumps(report).encode()))
+    assert result == {"recorded": 1, "unchanged": 0, "unknown": []}
     assert KeyUsage.objects.get().status_code == 204
 
 
-def test_a_body_that_ends_too_early_or_too_late(key):
+def test_incomplete_and_oversized_bodies_are_rejected(key):
     assert ask_asgi("/authz/verify", JSON, method="POST", body=[b'{"key": ', b'"a']) is None
     status, _, _ = ask_asgi("/authz/verify", JSON, method="POST", body=[b"x" * 40_000] * 3)
     assert status == "413 Request Entity Too Large"
     assert KeyUsage.objects.count() == 0
 
 
-def test_a_target_with_its_host_is_the_path(key):
+def test_absolute_target_is_reduced_to_its_path(key):
     assert ask_asgi("http://elsewhere.example/authz/nginx", orders(key))[0] == "200 OK"
 
 
-def test_a_client_that_is_gone_is_not_decided(key):
+def test_disconnected_client_gets_no_decision(key):
     gone = {"extensions": {IS_CLOSED: lambda: True}}
     assert ask_asgi("/authz/nginx", orders(key), **gone)[0] == "503 Service Unavailable"
     assert KeyUsage.objects.count() == 0
@@ -161,7 +161,7 @@ def fail(*arguments):
     raise ZeroDivisionError
 
 
-def test_an_error_is_503_wherever_it_happens(key, monkeypatch):
+def test_any_error_gives_503(key, monkeypatch):
     broken = endpoints.Endpoint(fail)
     monkeypatch.setitem(endpoints.ROUTES, "/authz/caddy", broken)
     assert ask_asgi("/authz/caddy", orders(key))[0] == "503 Service Unavailable"
@@ -173,8 +173,8 @@ def test_an_error_is_503_wherever_it_happens(key, monkeypatch):
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_gets_whole_bodies_and_clean_names():
-    """The query in ASCII, no header that passes for another one, and the target as it was sent."""
+def test_page_gets_complete_body_and_safe_names():
+    """The query is in ASCII, underscores in header names don't count as hyphens, and RAW_URI is the target as sent."""
     seen = {}
 
     def page(environ, start_response):
@@ -192,14 +192,14 @@ def test_a_page_gets_whole_bodies_and_clean_names():
     assert seen["HTTP_X_FORWARDED_FOR"] == "203.0.113.9"
 
 
-def test_half_a_form_and_one_that_is_too_large_reach_no_page(monkeypatch):
+def test_incomplete_and_oversized_forms_do_not_reach_pages(monkeypatch):
     monkeypatch.setattr(threads, "MAX_BODY_BYTES", 100)
     pages = in_threads(fail)
     assert ask_asgi("/users/", body=[b"a" * 50], pages=pages)[0] == "400 Bad Request"
     assert ask_asgi("/users/", body=b"a" * 101, pages=pages)[0] == "413 Request Entity Too Large"
 
 
-def test_there_are_no_websockets():
+def test_websockets_are_closed():
     sent = []
 
     async def send(message):

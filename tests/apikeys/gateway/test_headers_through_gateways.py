@@ -1,4 +1,4 @@
-"""Clients forge, duplicate and drop headers, and send too many, through real nginx, Caddy and Envoy."""
+"""Clients forge, repeat and drop headers, and send too many, through real nginx, Caddy and Envoy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apikeys.gateway.answers import EMPTY_IDENTITY
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.servers import call, guarded
+from tests.apikeys.gateway.servers import call, gateway_and_gatehouse
 from tiers.models import Tier
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
@@ -22,9 +22,12 @@ SECRET = "between-us"
 
 @pytest.fixture(scope="module", params=["nginx", "caddy", "envoy"])
 def gateway(request, tmp_path_factory, echo, django_db_setup):
-    """A gateway, a Gatehouse that allows preflights, and an API that returns the headers it got."""
+    """A gateway in front of the echo API, with a Gatehouse that allows preflights."""
     directory = tmp_path_factory.mktemp(request.param)
-    with guarded(request.param, directory, echo, secret=SECRET, ALLOW_CORS_PREFLIGHT="true") as (process, _):
+    with gateway_and_gatehouse(request.param, directory, echo, secret=SECRET, ALLOW_CORS_PREFLIGHT="true") as (
+        process,
+        _,
+    ):
         yield process
 
 
@@ -47,13 +50,13 @@ def identity(answer):
 
 
 def identity_of(key):
-    """What `identity` returns if the API only got the identity of this key's last request."""
+    """What `identity` returns if the API got only the identity of this key's last request."""
     event = KeyUsage.objects.filter(api_key=key).latest("pk")
     values = (key.user_id, key.user.username, key.user.tier.name, key.pk, event.pk)
     return sorted((name.lower(), str(value)) for name, value in zip(EMPTY_IDENTITY, values, strict=True))
 
 
-def test_no_spelling_of_an_identity_header_reaches_the_api(front, alice):
+def test_forged_identity_headers_do_not_reach_the_api_in_any_spelling(front, alice):
     key = make_key(alice)
     names = [name for header in EMPTY_IDENTITY for name in spellings(header, "-_.")]
     for change in (str.lower, str.upper, str):
@@ -63,7 +66,7 @@ def test_no_spelling_of_an_identity_header_reaches_the_api(front, alice):
         assert identity(answer) == identity_of(key)
 
 
-def test_other_headers_of_ours_do_not_reach_the_api(front, alice):
+def test_internal_headers_do_not_reach_the_api(front, alice):
     key = make_key(alice)
     sent = {"X-API-Key": key.secret, "X-Gateway-Secret": "guess", "X-Authorization": "mine", "X-Custom": "mine"}
     if front.kind != "nginx":
@@ -76,13 +79,13 @@ def test_other_headers_of_ours_do_not_reach_the_api(front, alice):
     assert SECRET not in str(arrived)
 
 
-def test_a_name_with_a_space_does_not_reach_the_api(front, echo, alice):
+def test_header_name_with_a_space_does_not_reach_the_api(front, echo, alice):
     sent = {"X-API-Key": make_key(alice).secret, "X-Auth-User-Id ": "forged"}
     assert call(front.port, path="/orders", headers=sent).status == 400
     assert not echo.arrived
 
 
-def test_a_preflight_without_a_key_has_no_identity(front, echo):
+def test_preflight_without_a_key_has_no_identity(front, echo):
     forged = dict.fromkeys(EMPTY_IDENTITY, "1") | dict.fromkeys(["X-Auth_User-Id", "X_Auth_User_Id"], "1")
     preflight = {**forged, "Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     answer = call(front.port, "OPTIONS", "/orders", preflight)
@@ -95,13 +98,13 @@ def test_a_preflight_without_a_key_has_no_identity(front, echo):
     assert not echo.arrived
 
 
-def test_a_tier_is_percent_encoded_where_it_is_not_ascii(front, alice):
+def test_non_ascii_tier_name_is_percent_encoded(front, alice):
     Tier.objects.filter(pk=alice.tier_id).update(name="Größe 100 % 日本")
     answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret})
     assert dict(identity(answer))["x-auth-tier"] == "Gr%C3%B6%C3%9Fe 100 %25 %E6%97%A5%E6%9C%AC"
 
 
-def test_a_user_without_a_tier_has_an_empty_one(front, alice):
+def test_user_without_a_tier_gets_an_empty_tier_header(front, alice):
     alice.tier = None
     alice.save()
     answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret, "X-Auth-Tier": "gold"})
@@ -124,7 +127,7 @@ NAMED_IN_CONNECTION = [
 UPGRADES = [{}, {"Upgrade": "websocket"}, {"Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}]
 
 
-def test_a_header_named_in_connection_is_not_lost(front, echo, alice):
+def test_identity_header_named_in_connection_reaches_the_api(front, echo, alice):
     key = make_key(alice, allow=["read /orders"])
     for named, also in itertools.product(NAMED_IN_CONNECTION, UPGRADES):
         sent = {"X-API-Key": key.secret, "Connection": named, "TE": "trailers", **also}
@@ -139,7 +142,7 @@ def test_a_header_named_in_connection_is_not_lost(front, echo, alice):
         assert call(front.port, path="/orders", headers={**sent, "Connection": name}).status in {200, 401}
 
 
-def test_a_header_named_in_connection_opens_nothing(front, echo, alice):
+def test_header_named_in_connection_does_not_bypass_checks(front, echo, alice):
     key = make_key(alice, allow=["read /orders"])
     for named in NAMED_IN_CONNECTION:
         sent = {"X-API-Key": key.secret, "Connection": named, "X-Original-URI": "/orders", "X-Forwarded-Uri": "/orders"}
@@ -149,7 +152,7 @@ def test_a_header_named_in_connection_opens_nothing(front, echo, alice):
     assert not echo.arrived
 
 
-def test_a_websocket_is_upgraded_where_the_gateway_can(front, alice):
+def test_caddy_upgrades_websockets(front, alice):
     key = make_key(alice)
     sent = {"X-API-Key": key.secret, "Connection": "keep-alive, Upgrade, X-Auth-User-Id", "Upgrade": "WebSocket"}
     answer = call(front.port, path="/orders", headers=sent)
@@ -160,7 +163,7 @@ def test_a_websocket_is_upgraded_where_the_gateway_can(front, alice):
 
 
 MANY = {f"X-Small-{number}": "1" for number in range(110)}
-HARMLESS = [
+VALID = [
     MANY,
     {f"A{number}": "1" for number in range(900)},
     {"Content-Type": ["text/plain", "application/json"]},
@@ -187,9 +190,9 @@ def any_number_of_headers(monkeypatch):
     monkeypatch.setattr(http.client, "_MAXHEADERS", 5000)
 
 
-def test_odd_headers_beside_a_good_key_are_no_obstacle(any_number_of_headers, front, alice):
+def test_unusual_headers_with_a_valid_key_are_allowed(any_number_of_headers, front, alice):
     key = make_key(alice)
-    for odd in HARMLESS:
+    for odd in VALID:
         answer = call(front.port, path="/orders", headers={"X-API-Key": key.secret, **odd})
         assert answer.status == 200, (odd, answer.body)
         assert identity(answer) == identity_of(key)
@@ -207,14 +210,14 @@ def credentials(good, other):
     ]
 
 
-def test_two_different_credentials_are_denied_however_they_are_sent(front, echo, alice):
+def test_different_credentials_are_denied_in_any_headers(front, echo, alice):
     for headers in credentials(make_key(alice).secret, make_key(alice).secret):
         # nginx 1.22 itself rejects a second Authorization.
         assert call(front.port, path="/orders", headers=headers).status in {400, 401}, headers
     assert not echo.arrived
 
 
-REFUSED = [
+INVALID = [
     {"X-Odd": "a\x01b"},
     {"X-Odd": "a\x7fb"},
     {"Host": "a b"},
@@ -225,9 +228,9 @@ REFUSED = [
 ]
 
 
-def test_headers_that_no_server_accepts_are_rejected_with_the_cause(front, echo, alice):
+def test_invalid_headers_are_rejected_with_a_reason(front, echo, alice):
     key = make_key(alice)
-    for odd in REFUSED:
+    for odd in INVALID:
         try:
             answer = call(front.port, path="/orders", headers={"X-API-Key": key.secret, **odd})
         except ConnectionError:
@@ -238,14 +241,14 @@ def test_headers_that_no_server_accepts_are_rejected_with_the_cause(front, echo,
 
 
 @pytest.mark.parametrize(
-    ("odd", "status", "said"), [(MANY, 431, "header fields"), ({"X-Odd": "\x01"}, 400, "malformed")]
+    ("odd", "status", "message"), [(MANY, 431, "header fields"), ({"X-Odd": "\x01"}, 400, "malformed")]
 )
-def test_nginx_says_what_gatehouses_server_did_not_take(tmp_path, echo, counters, alice, odd, status, said):
+def test_nginx_passes_on_why_gunicorn_rejected_headers(tmp_path, echo, counters, alice, odd, status, message):
     echo.arrived.clear()
     # nginx takes as many fields as config/gunicorn.py: only a lower limit shows what it makes of that answer.
-    with guarded("nginx", tmp_path, echo, "--limit-request-fields", "100", secret=SECRET) as (front, _):
+    with gateway_and_gatehouse("nginx", tmp_path, echo, "--limit-request-fields", "100", secret=SECRET) as (front, _):
         answer = call(front.port, path="/orders", headers={"X-API-Key": make_key(alice).secret, **odd})
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert (answer.json()["status"], answer.headers["Cache-Control"]) == (status, "no-store")
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
     assert not echo.arrived

@@ -1,4 +1,4 @@
-"""Requests that no well-behaved client sends, byte for byte, to Gatehouse under gunicorn."""
+"""Send unusual and invalid raw requests to Gatehouse under gunicorn."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def server(tmp_path_factory, django_db_setup):
         yield process
 
 
-def connected(server):
+def connect(server):
     client = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     client.settimeout(5)
     return closing(client)
 
 
-def said(client, *, until=b""):
-    """What the server says until it closes the connection, or until `until` was said."""
+def receive(client, *, until=b""):
+    """The bytes that the server sends until it closes the connection, or up to `until`."""
     received = b""
     while not until or until not in received:
         try:
@@ -50,9 +50,9 @@ def said(client, *, until=b""):
 
 
 def exchange(server, request):
-    with connected(server) as client:
+    with connect(server) as client:
         client.sendall(request)
-        return said(client)
+        return receive(client)
 
 
 def status_of(response):
@@ -76,7 +76,7 @@ def chunked(body):
     return b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
 
 
-def test_unusual_but_valid_requests_are_answered(server, secret):
+def test_unusual_but_valid_requests_are_accepted(server, secret):
     body = json.dumps({"key": secret, "method": "GET", "path": "/orders"}).encode()
     for request in (
         question(secret, version="1.0"),
@@ -88,13 +88,13 @@ def test_unusual_but_valid_requests_are_answered(server, secret):
         assert b" 200 OK\r\n" in response, (request, response)
 
 
-def test_a_client_of_http_1_0_is_told_the_end_by_closing(server, secret):
+def test_connection_is_closed_after_an_http_1_0_request(server, secret):
     response = exchange(server, question(secret, version="1.0"))
     assert b"connection: close" in response.lower()
     assert response.endswith(b"ok\n")
 
 
-def test_pipelined_requests_are_answered_in_their_order(server, secret):
+def test_pipelined_requests_are_answered_in_order(server, secret):
     denied = question("gate_wrong")
     response = exchange(server, question(secret) + denied + question(secret, extra="Connection: close\r\n"))
     assert re.findall(rb"HTTP/1\.1 (\d+)", response) == [b"200", b"401", b"200"]
@@ -105,7 +105,7 @@ UPGRADE = (
     b"GET /authz/nginx HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-REFUSED = {
+INVALID = {
     "both framings": (
         b"POST /authz/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         {400},
@@ -130,21 +130,21 @@ REFUSED = {
 }
 
 
-def test_what_no_server_may_guess_is_refused_and_never_a_5xx(server):
-    for name, (request, statuses) in REFUSED.items():
+def test_invalid_requests_are_rejected_without_a_5xx(server):
+    for name, (request, statuses) in INVALID.items():
         response = exchange(server, request)
         assert status_of(response) in statuses, (name, response[:500])
     assert call(server.port, path="/livez").status == 200
     assert KeyUsage.objects.count() == 0
 
 
-def test_a_key_that_is_sent_twice_is_refused(server, secret):
+def test_repeated_key_header_is_denied(server, secret):
     response = exchange(server, question(secret, extra=f"X-API-Key: {secret}\r\nConnection: close\r\n"))
     assert status_of(response) == 401
     assert b"malformed_key" in response
 
 
-def test_a_body_that_is_too_large_is_told_so(server, secret):
+def test_oversized_body_gives_413(server, secret):
     large = b'{"key": "' + b"a" * 100_000 + b'"}'
     for framing, body in (
         (f"Content-Length: {len(large)}\r\n", large),
@@ -153,54 +153,54 @@ def test_a_body_that_is_too_large_is_told_so(server, secret):
         assert status_of(exchange(server, verification(secret, framing=framing, body=body))) == 413
 
 
-def test_a_gateway_that_announces_a_body_and_sends_none_is_answered_at_once(server, secret):
-    """nginx does it where `proxy_pass_request_body off` stands without an empty Content-Length."""
-    with connected(server) as client:
+def test_gateway_that_never_sends_its_body_is_answered_immediately(server, secret):
+    """nginx does this with `proxy_pass_request_body off` if Content-Length isn't set to empty."""
+    with connect(server) as client:
         began = time.monotonic()
         client.sendall(question(secret, extra="Content-Length: 1000\r\n"))
-        assert status_of(said(client, until=b"ok\n")) == 200
+        assert status_of(receive(client, until=b"ok\n")) == 200
         assert time.monotonic() - began < 5
 
 
-def test_clients_that_reset_in_the_middle_harm_nobody(server, secret):
+def test_reset_connections_do_not_affect_other_clients(server, secret):
     for part in (question(secret), question(secret)[:40], verification(secret, framing="Content-Length: 500\r\n")):
         for _ in range(10):
-            with connected(server) as client:
+            with connect(server) as client:
                 client.sendall(part)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert status_of(exchange(server, question(secret, extra="Connection: close\r\n"))) == 200
 
 
-def test_idle_and_half_open_clients_hold_no_thread(server, secret):
-    """Far more of them than threads: neither the gate nor the pages wait for them."""
+def test_idle_and_incomplete_requests_do_not_block_threads(server, secret):
+    """There are far more of them than threads, but decisions and pages don't wait for them."""
     with ExitStack() as stack:
         for number in range(60):
-            client = stack.enter_context(connected(server))
+            client = stack.enter_context(connect(server))
             if number % 3:
-                client.sendall(question(secret)[:-20] if number % 3 == 1 else half_a_form())
+                client.sendall(question(secret)[:-20] if number % 3 == 1 else incomplete_form())
         assert status_of(exchange(server, question(secret, extra="Connection: close\r\n"))) == 200
         assert call(server.port, path="/admin/login/", timeout=20).status == 302
 
 
-def half_a_form():
+def incomplete_form():
     return (
         b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         b"Content-Length: 1000\r\n\r\nlogin="
     )
 
 
-def test_a_form_that_is_too_large_is_refused_before_a_thread_reads_it(server):
+def test_oversized_form_is_rejected_before_a_thread_reads_it(server):
     head = (
         b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    with connected(server) as client:
+    with connect(server) as client:
         client.sendall(head)
         chunk = b"100000\r\n" + b"a" * 0x100000 + b"\r\n"
         try:
             for _ in range(12):
                 client.sendall(chunk)
         except (ConnectionError, TimeoutError):
-            pass  # it was refused before all of it was sent
-        assert status_of(said(client)) in {413, None}
+            pass  # it was rejected before all of it was sent
+        assert status_of(receive(client)) in {413, None}
     assert call(server.port, path="/livez").status == 200

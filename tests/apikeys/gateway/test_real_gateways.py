@@ -7,7 +7,7 @@ import pytest
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.servers import call, guarded
+from tests.apikeys.gateway.servers import call, gateway_and_gatehouse
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 
@@ -36,27 +36,27 @@ FORGED = {
 def stack(request, tmp_path, echo, counters):
     """(the gateway's port, Gatehouse's process)"""
     echo.arrived.clear()
-    with guarded(request.param, tmp_path, echo, secret=SECRET) as servers:
+    with gateway_and_gatehouse(request.param, tmp_path, echo, secret=SECRET) as servers:
         yield servers
 
 
-def test_a_gateway_lets_in_and_keeps_out_as_documented(stack, echo, alice):
-    # Servers start only once for all of these: starting takes seconds, requests take milliseconds.
+def test_gateway_works_as_documented(stack, echo, alice):
+    # One test, because starting the servers takes seconds and requests take milliseconds.
     front, _ = stack
-    lets_in_with_identity(front, echo, alice)
-    strips_what_the_client_forged(front, alice)
-    passes_bodies_and_methods(front, echo, alice)
-    refuses_as_documented(front, alice)
-    tells_429(front, alice)
-    refuses_odd_paths(front, echo, alice)
-    lets_the_upstream_answer_for_itself(front, alice)
+    check_allowed_request(front, echo, alice)
+    check_forged_headers(front, alice)
+    check_bodies_and_methods(front, echo, alice)
+    check_denials(front, alice)
+    check_rate_limit(front, alice)
+    check_ambiguous_paths(front, echo, alice)
+    check_upstream_errors(front, alice)
 
 
 def identity(answer):
     return {name: value for name, value in answer.json()["headers"] if name.lower().startswith("x-auth-")}
 
 
-def lets_in_with_identity(front, echo, alice):
+def check_allowed_request(front, echo, alice):
     key = make_key(alice)
     answer = call(front.port, path="/orders/7?page=2", headers={"X-API-Key": key.secret, "User-Agent": "curl/8"})
     assert answer.status == 200, answer.body
@@ -73,7 +73,7 @@ def lets_in_with_identity(front, echo, alice):
     assert call(front.port, path="/orders", headers={"Authorization": f"Bearer {key.secret}"}).status == 200
 
 
-def strips_what_the_client_forged(front, alice):
+def check_forged_headers(front, alice):
     key = make_key(alice, allow=["read /orders"])
     answer = call(front.port, path="/orders", headers={**FORGED, "X-API-Key": key.secret})
     assert answer.status == 200, answer.body
@@ -89,7 +89,7 @@ def strips_what_the_client_forged(front, alice):
     assert call(front.port, path="/orders", headers=FORGED).status == 401
 
 
-def passes_bodies_and_methods(front, echo, alice):
+def check_bodies_and_methods(front, echo, alice):
     key = make_key(alice)
     sent = {"X-API-Key": key.secret, "Content-Type": "text/plain"}
     for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -104,7 +104,7 @@ def passes_bodies_and_methods(front, echo, alice):
     assert recorded == {"POST", "PUT", "PATCH", "DELETE", "HEAD"}
 
 
-def refuses_as_documented(front, alice):
+def check_denials(front, alice):
     missing = call(front.port, path="/orders")
     assert missing.status == 401
     assert missing.headers.get_all("WWW-Authenticate") == ['Bearer realm="api"']
@@ -126,7 +126,7 @@ def refuses_as_documented(front, alice):
         assert "alice" not in answer.body.decode() + str(answer.headers)
 
 
-def tells_429(front, alice):
+def check_rate_limit(front, alice):
     key = make_key(alice, rate_limit=1, rate_period=60)
     allowed = call(front.port, path="/orders", headers={"X-API-Key": key.secret})
     assert allowed.status == 200
@@ -143,7 +143,7 @@ def tells_429(front, alice):
     assert KeyUsage.objects.filter(api_key=key, status_code=429).count() == 1
 
 
-def refuses_odd_paths(front, echo, alice):
+def check_ambiguous_paths(front, echo, alice):
     key = make_key(alice)
     echo.arrived.clear()
     for path in ("/api/a%2Fb/../c?x=1", "/a/%2e%2e/b", "/a%5cb", "/a%252fb", "/a;x=1", "/a%3bx", "/a#/../b"):
@@ -155,7 +155,7 @@ def refuses_odd_paths(front, echo, alice):
     assert KeyUsage.objects.filter(api_key=key, endpoint="/a b/é").exists()
 
 
-def lets_the_upstream_answer_for_itself(front, alice):
+def check_upstream_errors(front, alice):
     key = make_key(alice)
     for status in (404, 401, 403, 500):
         answer = call(front.port, path=f"/status/{status}", headers={"X-API-Key": key.secret})
@@ -163,7 +163,7 @@ def lets_the_upstream_answer_for_itself(front, alice):
         assert answer.json()["path"] == f"/status/{status}"
 
 
-def test_a_dead_gatehouse_closes_the_gate(stack, echo, alice):
+def test_requests_are_denied_while_gatehouse_is_down(stack, echo, alice):
     front, behind = stack
     key = make_key(alice)
     assert call(front.port, path="/orders", headers={"X-API-Key": key.secret}).status == 200
@@ -176,9 +176,9 @@ def test_a_dead_gatehouse_closes_the_gate(stack, echo, alice):
     assert not echo.arrived
 
 
-def test_a_gateway_with_the_wrong_secret_lets_nobody_in(tmp_path, echo, counters, alice):
+def test_gateway_with_the_wrong_secret_denies_every_request(tmp_path, echo, counters, alice):
     key = make_key(alice)
     echo.arrived.clear()
-    with guarded("nginx", tmp_path, echo, secret=SECRET, told="wrong") as (front, _):
+    with gateway_and_gatehouse("nginx", tmp_path, echo, secret=SECRET, sent_secret="wrong") as (front, _):
         assert call(front.port, path="/orders", headers={"X-API-Key": key.secret}).status == 403
         assert not echo.arrived

@@ -1,4 +1,4 @@
-"""Limits in tokens and cost: checked before a request, charged by its report, once per event."""
+"""Limits in tokens and cost are checked before a request and charged when its usage is reported, once per event."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def chat(verify, key):
     return lambda **question: verify(key=key.secret, method="POST", path="/chat", **question)
 
 
-def left(answer):
+def remaining_by_name(answer):
     return {limit["name"]: limit["remaining"] for limit in answer["limits"]}
 
 
-def test_a_report_is_charged_and_shown_in_its_unit(ask, key, tokens, report):
+def test_report_is_charged_in_its_unit(ask, key, tokens, report):
     allowed = ask(key.secret, uri="/chat")
     assert allowed.headers["RateLimit-Policy"].startswith('"tokens";q=1000;qu="tokens";w=2')
     assert allowed.headers["RateLimit"].startswith('"tokens";r=1000;t=')
@@ -63,20 +63,20 @@ def test_a_report_is_charged_and_shown_in_its_unit(ask, key, tokens, report):
     assert ask(key.secret, uri="/chat").headers["RateLimit"].startswith('"tokens";r=700;t=')
 
 
-def test_a_report_sent_again_is_not_charged_again(chat, tokens, report):
+def test_repeated_report_is_not_charged_again(chat, tokens, report):
     event = chat()["event_id"]
     assert report(event, event, tokens_used=300)["recorded"] == 1
     assert report(event, tokens_used=300) == {"recorded": 0, "unchanged": 1, "unknown": []}
-    assert left(chat()) == {"tokens": 700}
+    assert remaining_by_name(chat()) == {"tokens": 700}
 
 
-def test_an_overdrawn_budget_denies_the_next_request_and_costs_nothing_else(chat, tokens, report, free):
+def test_used_up_tokens_deny_the_next_request_without_charging_other_limits(chat, tokens, report, free):
     RateLimit.objects.create(tier=free, name="requests", path="/chat", limit=10, period=60)
     first, second = chat(), chat()
     report(first["event_id"], second["event_id"], tokens_used=900)
     denied = [chat(), chat()][1]
     assert (denied["status"], denied["reason"]) == (429, "rate_limited")
-    assert left(denied) == {"requests": 8, "tokens": 0}
+    assert remaining_by_name(denied) == {"requests": 8, "tokens": 0}
     assert Balance.objects.get().used == 1800
     row = KeyUsage.objects.order_by("-pk").first()
     assert (row.status_code, row.rate_limit_id) == (429, tokens.pk)
@@ -84,27 +84,27 @@ def test_an_overdrawn_budget_denies_the_next_request_and_costs_nothing_else(chat
     assert Denial.objects.values_list("name", "unit", "count").get() == ("tokens", "tokens", 2)
 
 
-def test_the_last_token_is_enough_for_a_request(chat, tokens, report):
+def test_one_remaining_token_is_enough_for_a_request(chat, tokens, report):
     report(chat()["event_id"], tokens_used=999)
     last = chat()
-    assert (last["allowed"], left(last)) == (True, {"tokens": 1})
+    assert (last["allowed"], remaining_by_name(last)) == (True, {"tokens": 1})
     report(last["event_id"], tokens_used=1)
     assert not chat()["allowed"]
 
 
-def test_a_request_of_cost_0_only_looks(chat, tokens, report):
+def test_request_with_cost_0_is_allowed(chat, tokens, report):
     report(chat()["event_id"], tokens_used=2000)
     look = chat(cost=0)
-    assert (look["allowed"], left(look)) == (True, {"tokens": 0})
+    assert (look["allowed"], remaining_by_name(look)) == (True, {"tokens": 0})
 
 
-def test_a_report_for_a_denied_request_is_not_charged(chat, tokens, report):
+def test_report_for_a_denied_request_is_not_charged(chat, tokens, report):
     report(chat()["event_id"], tokens_used=1000)
     report(chat()["event_id"], tokens_used=5)
     assert Balance.objects.get().used == 1000
 
 
-def test_the_window_of_the_report_counts(chat, tokens, report, monkeypatch):
+def test_report_is_charged_to_the_window_in_which_it_is_sent(chat, tokens, report, monkeypatch):
     def set_clock(*date):
         now = microseconds(dt.datetime(*date, tzinfo=dt.UTC))
         monkeypatch.setattr(balances, "machine_clock", lambda: now)
@@ -114,19 +114,19 @@ def test_the_window_of_the_report_counts(chat, tokens, report, monkeypatch):
     assert not chat()["allowed"]
     set_clock(2026, 2, 1)
     answer = chat()
-    assert left(answer) == {"tokens": 1000}
+    assert remaining_by_name(answer) == {"tokens": 1000}
     report(answer["event_id"], tokens_used=1)
-    assert left(chat()) == {"tokens": 999}
+    assert remaining_by_name(chat()) == {"tokens": 999}
 
 
-def test_tokens_and_cost_are_charged_apart(chat, tokens, report, free):
+def test_tokens_and_cost_are_charged_separately(chat, tokens, report, free):
     RateLimit.objects.create(tier=free, name="cost", unit="microcents", limit=10**10, **CHAT)
     RateLimit.objects.create(tier=free, name="all", unit="tokens", limit=5000, window="week", path="/*", overall=True)
     report(chat()["event_id"], tokens_used=10, cost_microcents=2 * 10**10)
-    assert left(chat()) == {"tokens": 990, "cost": 0, "all": 4990}
+    assert remaining_by_name(chat()) == {"tokens": 990, "cost": 0, "all": 4990}
 
 
-def test_an_observed_budget_never_denies(chat, report, free):
+def test_observed_token_limit_never_denies(chat, report, free):
     RateLimit.objects.create(tier=free, name="watched", unit="tokens", limit=1, mode="observe", **CHAT)
     report(chat()["event_id"], tokens_used=5)
     assert chat()["allowed"]
@@ -140,55 +140,55 @@ def test_huge_amounts_do_not_overflow(chat, tokens, report):
     assert Balance.objects.get().used == 2**63 - 1
 
 
-def test_figures_that_no_limit_counts_leave_nothing(verify, key, tokens, report):
+def test_figures_without_a_limit_create_no_balance(verify, key, tokens, report):
     event = verify(key=key.secret, method="GET", path="/elsewhere")["event_id"]
     other = verify(key=key.secret, method="GET", path="/chat")["event_id"]
     assert report(event, tokens_used=5)["recorded"] == report(other, cost_microcents=5)["recorded"] == 1
     assert not Balance.objects.exists()
 
 
-def test_a_named_resource_counts_as_its_path(verify, key, tokens, report):
+def test_named_resource_is_charged_like_its_path(verify, key, tokens, report):
     event = verify(key=key.secret, resource="chat", action="create")["event_id"]
     report(event, tokens_used=5)
     assert Balance.objects.get().used == 5
 
 
-def test_a_users_own_limit_is_charged_instead_of_the_tiers(chat, tokens, report, alice, bob, verify):
+def test_own_limit_is_charged_instead_of_the_tiers(chat, tokens, report, alice, bob, verify):
     RateLimit.objects.create(user=alice, name="own", unit="tokens", limit=50, path="/chat", window="total")
     report(chat()["event_id"], tokens_used=30)
     bobs = make_key(bob).secret
     report(verify(key=bobs, method="POST", path="/chat")["event_id"], tokens_used=7)
-    assert left(chat()) == {"own": 20}
-    assert left(verify(key=bobs, method="POST", path="/chat")) == {"tokens": 993}
+    assert remaining_by_name(chat()) == {"own": 20}
+    assert remaining_by_name(verify(key=bobs, method="POST", path="/chat")) == {"tokens": 993}
 
 
-def test_a_top_up_allows_the_next_request(chat, report, alice):
+def test_top_up_of_tokens_allows_the_next_request(chat, report, alice):
     limit = RateLimit.objects.create(user=alice, name="prepaid", unit="tokens", limit=50, path="/chat", window="total")
     report(chat()["event_id"], tokens_used=80)
     assert not chat()["allowed"]
     call_command("top_up", "alice", "prepaid", "30")
     assert not chat()["allowed"]
     call_command("top_up", "alice", "prepaid", "1")
-    assert left(chat()) == {"prepaid": 1}
+    assert remaining_by_name(chat()) == {"prepaid": 1}
     limit.delete()
-    assert left(chat()) == {"default": 99}
+    assert remaining_by_name(chat()) == {"default": 99}
 
 
-def test_a_top_up_of_requests_allows_the_next_one(chat, alice):
+def test_top_up_of_requests_allows_the_next_request(chat, alice):
     RateLimit.objects.create(user=alice, name="prepaid", limit=2, path="/chat", window="total")
     assert [chat()["allowed"] for _ in range(3)] == [True, True, False]
     call_command("top_up", "alice", "prepaid", "1")
     assert [chat()["allowed"] for _ in range(2)] == [True, False]
 
 
-def test_the_default_tier_is_charged_once_the_users_tier_has_ended(chat, pro, alice, report, tokens):
+def test_default_tier_is_charged_after_the_users_tier_ended(chat, pro, alice, report, tokens):
     event = chat()["event_id"]
     User.objects.filter(pk=alice.pk).update(tier=pro, tier_until=timezone.now())
     report(event, tokens_used=7)
-    assert left(chat()) == {"tokens": 993}
+    assert remaining_by_name(chat()) == {"tokens": 993}
 
 
-def test_events_of_a_purged_user_are_charged_to_nobody(chat, tokens, report, alice):
+def test_events_of_a_purged_user_are_not_charged(chat, tokens, report, alice):
     event = chat()["event_id"]
     KeyUsage.objects.update(user_id=0)
     assert report(event, tokens_used=7)["recorded"] == 1
@@ -203,7 +203,7 @@ def test_staff_can_reset_balances(chat, tokens, report, alice, staff_client):
     assert chat()["allowed"]
 
 
-def test_balances_of_past_windows_are_swept(db):
+def test_balances_of_past_windows_are_removed(db):
     past = Budget("a", 10, 60, "week", unit="tokens")
     balances.charge_reports({past: 5}, clock=microseconds(dt.datetime(2026, 1, 1, tzinfo=dt.UTC)))
     balances.charge_reports({past._replace(key="b"): 5, past._replace(key="c", window="total"): 5})
@@ -211,7 +211,7 @@ def test_balances_of_past_windows_are_swept(db):
     assert set(Balance.objects.values_list("key", flat=True)) == {"b", "c"}
 
 
-def test_what_is_left_is_shown_without_a_request(alice, tokens, settings):
+def test_remaining_tokens_can_be_read_without_a_request(alice, tokens, settings):
     budget = tokens.budget(f"user:{alice.pk}")
     requests = Budget("r", 5, 60, name="requests")
     balances.charge_reports({budget: 400})
@@ -234,7 +234,7 @@ def events_of(user, count):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_batches_at_once_that_share_events_are_charged_once(tokens, alice, counters):
+def test_concurrent_batches_with_the_same_events_are_charged_once(tokens, alice, counters):
     events = events_of(alice, 200)
 
     def send(number):
@@ -247,7 +247,7 @@ def test_batches_at_once_that_share_events_are_charged_once(tokens, alice, count
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_balance_equals_the_ledger_when_a_worker_is_killed(tokens, alice, counters, tmp_path):
+def test_balance_equals_reported_usage_after_a_worker_is_killed(tokens, alice, counters, tmp_path):
     """1,000 reports, 100 of them sent twice."""
     RateLimit.objects.filter(pk=tokens.pk).update(limit=10**9)
     events = events_of(alice, 1000)

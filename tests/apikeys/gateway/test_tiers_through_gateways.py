@@ -1,4 +1,4 @@
-"""Tiers, hosts and requests without a key, through real nginx, Caddy and Envoy, and with Traefik's requests replayed."""
+"""Tiers, hosts and requests without a key, through real nginx, Caddy and Envoy, and with replayed Traefik requests."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import pytest
 from apikeys.models import KeyUsage
 from apikeys.secrets import new_secret
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.servers import call, gatehouse, guarded
+from tests.apikeys.gateway.servers import call, gatehouse, gateway_and_gatehouse
 from tests.rows import make_limit
 from tiers.models import Tier
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 
 LIVE, SANDBOX = "api.example.com", "sandbox.example.com"
-# What clients send to pass for a request to the live API.
+# Headers that claim a request to the live API.
 FORGED = {"X-Original-Host": LIVE, "X-Forwarded-Host": LIVE, "Forwarded": f"host={LIVE}", "X-Host": LIVE}
 
 
 @pytest.fixture
 def public(free):
-    """The tier of requests without a key. Limits are there before the servers, which look for new ones every few seconds."""
+    """The tier of requests without a key. Limits are created before the servers start, as these read them every few seconds."""
     for host in (LIVE, SANDBOX):
         make_limit(free, "/hosted", host=host, name=f"at {host}", limit=1, period=3600)
     tier = Tier.objects.create(name="public")
@@ -36,11 +36,11 @@ def ask(request, tmp_path, echo, counters, public):
         with gatehouse(tmp_path, ANONYMOUS_TIER=public.name) as server:
             yield lambda *question, **headers: replay(server.port, *question, **headers)
     else:
-        with guarded(name, tmp_path, echo, ANONYMOUS_TIER=public.name) as (front, _):
-            yield lambda *question, **headers: through(front.port, *question, **headers)
+        with gateway_and_gatehouse(name, tmp_path, echo, ANONYMOUS_TIER=public.name) as (front, _):
+            yield lambda *question, **headers: ask_gateway(front.port, *question, **headers)
 
 
-def through(port, path="/orders", secret=None, host=LIVE, **forged):
+def ask_gateway(port, path="/orders", secret=None, host=LIVE, **forged):
     sent = {"Host": f"{host}:8443", **forged} | ({"X-API-Key": secret} if secret else {})
     answer = call(port, path=path, headers=sent)
     # Envoy itself rejects a request that names X-Forwarded-Host in Connection.
@@ -56,15 +56,15 @@ def replay(port, path="/orders", secret=None, host=LIVE, **forged):
     return answer.status, answer.headers.get("X-Auth-Reason", "")
 
 
-def test_tiers_and_hosts_decide_as_documented(ask, alice, bob, free, pro, public):
-    # Servers start only once for all of these: starting takes seconds, requests take milliseconds.
-    a_better_tier_counts_at_once(ask, alice, free, pro)
-    a_key_stays_at_its_host(ask, alice)
-    hosts_count_apart(ask, bob, free)
-    without_a_key_the_anonymous_tier_decides(ask)
+def test_tiers_and_hosts_work_through_gateways(ask, alice, bob, free, pro, public):
+    # One test, because starting the servers takes seconds and requests take milliseconds.
+    check_tier_change(ask, alice, free, pro)
+    check_permission_host(ask, alice)
+    check_limits_by_host(ask, bob, free)
+    check_anonymous_tier(ask)
 
 
-def a_better_tier_counts_at_once(ask, alice, free, pro):
+def check_tier_change(ask, alice, free, pro):
     secret = make_key(alice).secret
     free.access.update(resource="/orders/*")
     assert ask("/orders", secret) == (200, "")
@@ -78,7 +78,7 @@ def a_better_tier_counts_at_once(ask, alice, free, pro):
     pro.access.update(host="")
 
 
-def a_key_stays_at_its_host(ask, alice):
+def check_permission_host(ask, alice):
     key = make_key(alice, allow=[f"* * at {LIVE}"])
     assert ask("/orders", key.secret, LIVE) == (200, "")
     assert ask("/orders", key.secret, SANDBOX) == (403, "permission_denied")
@@ -90,7 +90,7 @@ def a_key_stays_at_its_host(ask, alice):
     assert hosts == {(LIVE, 200), (SANDBOX, 403)}
 
 
-def hosts_count_apart(ask, bob, free):
+def check_limits_by_host(ask, bob, free):
     free.access.update(resource="*")
     secret = make_key(bob).secret
     assert [ask("/hosted", secret, LIVE)[0] for _ in range(2)] == [200, 429]
@@ -98,7 +98,7 @@ def hosts_count_apart(ask, bob, free):
     assert [ask("/hosted", secret, SANDBOX)[0] for _ in range(2)] == [200, 429]
 
 
-def without_a_key_the_anonymous_tier_decides(ask):
+def check_anonymous_tier(ask):
     assert [ask() for _ in range(3)] == [(200, ""), (200, ""), (429, "rate_limited")]
     assert ask(secret=new_secret()) == (401, "unknown_key")
     assert ask(secret="nonsense") == (401, "malformed_key")

@@ -1,4 +1,4 @@
-"""Replay Traefik's documented ForwardAuth request byte for byte to Gatehouse under gunicorn."""
+"""Replay Traefik's documented ForwardAuth request to Gatehouse under gunicorn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def replay(port, credential="", method="POST", uri="/orders/7?page=2"):
     return int(head[0].split(" ")[1]), headers
 
 
-def test_the_documented_requests_are_answered_as_documented(tmp_path, alice, counters):
+def test_traefik_requests_are_answered_as_documented(tmp_path, alice, counters):
     key, reader = make_key(alice, rate_limit=1, rate_period=60), make_key(alice, allow=["read *"])
     by_key, by_reader = f"X-Api-Key: {key.secret}\r\n", f"Authorization: Bearer {reader.secret}\r\n"
     with gatehouse(tmp_path) as server:
@@ -70,7 +70,7 @@ def forward_auth():
     return yaml.safe_load(configuration("traefik", Addresses()))["http"]["middlewares"]["gatehouse"]["forwardAuth"]
 
 
-def as_go_writes(name):
+def in_go_spelling(name):
     """A header's name as Go's net/http writes it. Traefik compares names in this form."""
     return "-".join(word[:1].upper() + word[1:].lower() for word in name.split("-"))
 
@@ -84,18 +84,18 @@ def test_traefik_removes_every_spelling_of_the_identity_headers(mark, other):
     for name in EMPTY_IDENTITY:
         first, second, *rest = name.split("-")
         for change in (str.lower, str.upper, str):
-            assert pattern.search(as_go_writes(change(f"{first}{mark}{second}{other}{other.join(rest)}")))
-        assert pattern.search(as_go_writes(name))
+            assert pattern.search(in_go_spelling(change(f"{first}{mark}{second}{other}{other.join(rest)}")))
+        assert pattern.search(in_go_spelling(name))
 
 
 @pytest.mark.parametrize(
     "name", ["X-Api-Key", "Authorization", "X-Authorization", "X-Forwarded-Uri", "My-X-Auth-User-Id"]
 )
-def test_traefik_leaves_other_headers_alone(name):
+def test_traefik_keeps_other_headers(name):
     assert not re.search(forward_auth()["authResponseHeadersRegex"], name)
 
 
-def test_traefik_sends_all_that_gatehouse_reads():
+def test_traefik_sends_all_headers_that_gatehouse_reads():
     assert set(forward_auth()["authRequestHeaders"]) == {
         "Authorization",
         "X-API-Key",
@@ -107,7 +107,7 @@ def test_traefik_sends_all_that_gatehouse_reads():
     assert forward_auth()["trustForwardHeader"] is False
 
 
-def test_a_request_without_the_gateway_secret_is_denied(tmp_path, alice, counters):
+def test_traefik_request_without_the_gateway_secret_is_denied(tmp_path, alice, counters):
     """Traefik before 2.11.9 sends this if a client names X-Gateway-Secret in Connection."""
     by_key = f"X-Api-Key: {make_key(alice).secret}\r\n"
     with gatehouse(tmp_path, GATEWAY_SECRET="between-us") as server:
@@ -115,7 +115,7 @@ def test_a_request_without_the_gateway_secret_is_denied(tmp_path, alice, counter
         assert replay(server.port, f"{by_key}X-Gateway-Secret: between-us\r\n")[0] == 200
 
 
-def test_a_preflight_tells_traefik_to_set_empty_identity_headers(tmp_path, counters):
+def test_preflight_response_sets_empty_identity_headers(tmp_path, counters):
     with gatehouse(tmp_path, ALLOW_CORS_PREFLIGHT="true") as server:
         status, headers = replay(server.port, "Access-Control-Request-Method: POST\r\n", method="OPTIONS")
     assert status == 200

@@ -1,4 +1,4 @@
-"""No request header changes the path, the peer or the scheme of a request, over a unix socket either."""
+"""No request header changes the path, peer or scheme of a request, over TCP or a unix socket."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ def unix_gatehouse(tmp_path_factory, django_db_setup, django_db_blocker):
 
 @pytest.mark.parametrize("header", FORGED)
 @pytest.mark.parametrize("over", ["unix", "tcp"])
-def test_a_header_does_not_change_the_path(unix_gatehouse, over, header):
+def test_header_does_not_change_the_path(unix_gatehouse, over, header):
     answer = send(unix_gatehouse[over], "GET /authz/envoy/livez HTTP/1.1", header)
     assert answer.startswith("HTTP/1.1 401 "), answer[:200]
     assert "missing_key" in answer
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])
-def test_a_header_does_not_lead_to_a_machine_endpoint(unix_gatehouse, over):
+def test_header_does_not_lead_to_a_gateway_endpoint(unix_gatehouse, over):
     answer = send(unix_gatehouse[over], "GET /orders HTTP/1.1", "SCRIPT_NAME: /authz", "PATH_INFO: /authz/envoy/orders")
     assert answer.startswith("HTTP/1.1 404 "), answer[:200]
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-Proto: https", "X-Forwarded-Protocol: ssl", "X-Forwarded-SSL: on"])
 @pytest.mark.parametrize("over", ["unix", "tcp"])
-def test_a_header_does_not_change_the_scheme(unix_gatehouse, over, header):
+def test_header_does_not_change_the_scheme(unix_gatehouse, over, header):
     answer = send(unix_gatehouse[over], "GET /accounts/login/ HTTP/1.1", header)
     assert answer.startswith("HTTP/1.1 200 "), answer[:200]
     assert "strict-transport-security" not in answer.lower()
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])
-def test_a_proxy_protocol_line_is_no_request(unix_gatehouse, over):
+def test_proxy_protocol_line_is_rejected(unix_gatehouse, over):
     answer = send(unix_gatehouse[over], "PROXY TCP4 127.0.0.1 127.0.0.1 1 2", "GET /livez HTTP/1.1")
     assert answer.startswith("HTTP/1.1 400 "), answer[:200]

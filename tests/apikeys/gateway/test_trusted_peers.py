@@ -1,4 +1,4 @@
-"""Only trusted gateways can ask, and an internal error is a 503, never an allowed request."""
+"""Only trusted gateways are answered, and an internal error is a 503, never an allowed request."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ENDPOINTS = ["/authz/nginx", "/authz/traefik", "/authz/caddy", "/authz/envoy/ord
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 @pytest.mark.parametrize("peer", ["203.0.113.5", "10.0.0.1", "", "2001:db8::1", "nonsense"])
-def test_an_untrusted_peer_is_denied_whatever_it_claims(client, path, peer):
+def test_untrusted_peer_is_denied_despite_forged_headers(client, path, peer):
     claims = {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
     response = client.get(path, REMOTE_ADDR=peer, headers=claims)
     assert (response.status_code, response["Content-Type"]) == (403, "application/problem+json")
 
 
 @pytest.mark.parametrize("path", ["/authz/verify", "/authz/usage"])
-def test_a_stranger_may_not_ask_in_json_either(client, path):
+def test_untrusted_peer_is_denied_by_json_endpoints(client, path):
     response = client.post(path, "{}", content_type="application/json", REMOTE_ADDR="203.0.113.5")
     assert response.status_code == 403
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refused_peer_is_logged_once(caplog):
+def test_denied_peer_is_logged_once(caplog):
     status, _, _ = ask_asgi("/authz/verify", method="POST", body=b"{}", peer="203.0.113.5")
     assert status == "403 Forbidden"
     assert caplog.messages == ["A peer that is not a trusted gateway asked /authz/verify"]
@@ -54,7 +54,7 @@ def test_a_refused_peer_is_logged_once(caplog):
         (["nonsense"], "127.0.0.1", 403),
     ],
 )
-def test_trust_is_a_list_of_networks(ask, client, settings, trusted, peer, expected):
+def test_trusted_networks_are_configurable(ask, client, settings, trusted, peer, expected):
     settings.GATEWAY_TRUSTED = trusted
     headers = {"X-Original-Method": "GET", "X-Original-URI": "/orders"}
     assert client.get("/authz/nginx", REMOTE_ADDR=peer, headers=headers).status_code == expected
@@ -72,26 +72,26 @@ def test_trust_is_a_list_of_networks(ask, client, settings, trusted, peer, expec
         ("s3cret,s3cret", 403),
     ],
 )
-def test_with_a_secret_set_the_gateway_must_know_it(ask, settings, given, expected):
+def test_gateway_secret_is_required_if_set(ask, settings, given, expected):
     settings.GATEWAY_SECRET = "s3cret"
     assert ask(None, **{"X-Gateway-Secret": given}).status_code == expected
 
 
-def test_a_secret_does_not_make_up_for_a_strange_address(client, settings):
+def test_gateway_secret_does_not_replace_a_trusted_address(client, settings):
     settings.GATEWAY_SECRET = "s3cret"
     headers = {"X-Gateway-Secret": "s3cret", "X-Original-Method": "GET", "X-Original-URI": "/"}
     assert client.get("/authz/nginx", REMOTE_ADDR="203.0.113.5", headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/authz/verify", "/authz/usage"])
-def test_the_json_endpoints_take_post_only(client, path):
+def test_json_endpoints_only_allow_post(client, path):
     for ask in (client.get, client.put, client.delete, client.head, client.options):
         response = ask(path)
         assert (response.status_code, response["Allow"]) == (405, "POST")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_broken_database_is_503_with_a_logged_id(ask, client, key, caplog):
+def test_database_error_is_503_with_a_logged_id(ask, client, key, caplog):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE key_permissions RENAME TO elsewhere")
     try:
@@ -112,7 +112,7 @@ def test_a_broken_database_is_503_with_a_logged_id(ask, client, key, caplog):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_that_cannot_be_written_keeps_the_gate_shut(ask, key):
+def test_request_is_denied_if_its_row_cannot_be_written(ask, key):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE key_usage RENAME TO elsewhere")
     try:
@@ -124,7 +124,7 @@ def test_a_row_that_cannot_be_written_keeps_the_gate_shut(ask, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_died_since_the_last_request_is_replaced(ask, key):
+def test_closed_connection_is_replaced(ask, key):
     assert ask(key.secret).status_code == 200
     in_use = statements.impatient_connection(connection) if connection.vendor == "sqlite" else connection.connection
     in_use.close()
@@ -143,7 +143,7 @@ def ask_over(path, secret):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("trusted", "expected"), [("unix:", 200), ("127.0.0.0/8", 403)])
-def test_a_gateway_on_a_unix_socket_is_trusted_by_name_only(key, tmp_path, trusted, expected):
+def test_unix_socket_is_trusted_only_if_configured(key, tmp_path, trusted, expected):
     path = tmp_path / "g.sock"
     with gatehouse(tmp_path, "-b", f"unix:{path}", GATEWAY_TRUSTED=trusted):
         assert ask_over(path, key.secret) == expected

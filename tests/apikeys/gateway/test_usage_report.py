@@ -1,4 +1,4 @@
-"""POST /authz/usage: only the first report of an event counts; sending it again changes nothing."""
+"""POST /authz/usage: only the first report of an event counts; later ones change nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def event(verify, key):
     return lambda: verify(key=key.secret, method="GET", path="/orders")["event_id"]
 
 
-def test_a_report_completes_its_event(report, event):
+def test_report_completes_its_event(report, event):
     event_id = event()
     answer = report([{"event_id": event_id, **REPORT}])
     assert (answer.status_code, answer.json()) == (200, {"recorded": 1, "unchanged": 0, "unknown": []})
@@ -46,18 +46,18 @@ def test_a_report_completes_its_event(report, event):
     assert row.updated_at == row.reported_at
 
 
-def test_a_report_may_be_as_short_as_its_id(report, event):
+def test_report_may_consist_of_an_event_id(report, event):
     assert report({"events": [{"event_id": event()}]}).json()["recorded"] == 1
     row = KeyUsage.objects.get()
     assert (row.status_code, row.tokens_used, row.error_message, row.metadata) == (200, None, "", None)
 
 
-def test_null_is_as_good_as_absent(report, event):
+def test_null_counts_as_missing(report, event):
     assert report([{"event_id": event(), **dict.fromkeys(REPORT)}]).json()["recorded"] == 1
     assert KeyUsage.objects.get().status_code == 200
 
 
-def test_replaying_changes_nothing_in_whatever_order(report, event):
+def test_replaying_in_any_order_changes_nothing(report, event):
     reports = [{"event_id": event(), "tokens_used": number} for number in range(1, 21)]
     assert report(reports).json()["recorded"] == 20
     shuffled = reports * 3
@@ -68,7 +68,7 @@ def test_replaying_changes_nothing_in_whatever_order(report, event):
     assert KeyUsage.objects.aggregate(total=Sum("tokens_used"))["total"] == sum(range(1, 21))
 
 
-def test_a_second_report_with_other_figures_changes_nothing(report, event):
+def test_second_report_with_other_figures_changes_nothing(report, event):
     event_id = event()
     report([{"event_id": event_id, "tokens_used": 10}])
     answer = report([{"event_id": event_id, "tokens_used": 99, "status_code": 500}])
@@ -84,7 +84,7 @@ def test_within_a_batch_the_first_report_of_an_event_counts(report, event):
     assert KeyUsage.objects.get().tokens_used == 10
 
 
-def test_a_denied_event_stays_denied(report, verify, alice, counters):
+def test_report_does_not_change_a_denied_event(report, verify, alice, counters):
     key = make_key(alice, allow=[])
     event_id = verify(key=key.secret, method="GET", path="/orders")["event_id"]
     answer = report([{"event_id": event_id, "status_code": 200, "tokens_used": 5}])
@@ -92,30 +92,30 @@ def test_a_denied_event_stays_denied(report, verify, alice, counters):
     assert KeyUsage.objects.get().status_code == 403
 
 
-def test_unknown_events_are_named_and_the_others_recorded(report, event):
-    stranger = str(uuid.uuid4())
-    answer = report([{"event_id": stranger}, {"event_id": event(), "tokens_used": 1}])
-    assert answer.json() == {"recorded": 1, "unchanged": 0, "unknown": [stranger]}
+def test_unknown_events_are_listed_and_the_others_recorded(report, event):
+    unknown_id = str(uuid.uuid4())
+    answer = report([{"event_id": unknown_id}, {"event_id": event(), "tokens_used": 1}])
+    assert answer.json() == {"recorded": 1, "unchanged": 0, "unknown": [unknown_id]}
 
 
-def test_an_unknown_event_that_is_reported_twice_is_no_unchanged_one(report, db):
-    stranger = str(uuid.uuid4())
-    answer = report([{"event_id": stranger}] * 2)
-    assert answer.json() == {"recorded": 0, "unchanged": 0, "unknown": [stranger]}
+def test_repeated_unknown_event_is_not_counted_as_unchanged(report, db):
+    unknown_id = str(uuid.uuid4())
+    answer = report([{"event_id": unknown_id}] * 2)
+    assert answer.json() == {"recorded": 0, "unchanged": 0, "unknown": [unknown_id]}
 
 
-def test_an_empty_batch_is_fine(report, db):
+def test_empty_batch_is_accepted(report, db):
     assert report([]).json() == {"recorded": 0, "unchanged": 0, "unknown": []}
 
 
-def test_a_thousand_events_fit_and_one_more_does_not(report, event, django_assert_max_num_queries):
+def test_batch_is_limited_to_1000_events(report, event, django_assert_max_num_queries):
     known = event()
     batch = [{"event_id": str(uuid.uuid4())} for _ in range(999)] + [{"event_id": known, "tokens_used": 3}]
     assert report(batch).json()["recorded"] == 1
     assert report([*batch, batch[0]]).status_code == 400
 
 
-def test_a_bad_event_spoils_the_whole_batch(report, event):
+def test_invalid_event_rejects_the_whole_batch(report, event):
     event_id = event()
     answer = report([{"event_id": event_id, "tokens_used": 1}, {"event_id": event_id, "status_code": 99}])
     assert answer.status_code == 400
@@ -124,7 +124,7 @@ def test_a_bad_event_spoils_the_whole_batch(report, event):
 
 
 ID = str(uuid.uuid4())
-UNUSABLE = {
+INVALID = {
     "text": "x",
     "number": 1,
     "other object": {"event": []},
@@ -153,14 +153,14 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE)
-def test_an_invalid_batch_is_told_what_is_wrong(report, body):
+@pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
+def test_invalid_batch_gets_a_400_with_detail(report, body):
     response = report(body)
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert response.json()["detail"]
 
 
-def test_an_infinite_number_in_metadata_is_rejected(client, event):
+def test_infinite_number_in_metadata_is_rejected(client, event):
     body = json.dumps([{"event_id": event(), "metadata": {"a": [0.5]}}]).replace("0.5", "1e309")
     response = client.post("/authz/usage", body, content_type="application/json")
     assert response.status_code == 400
@@ -168,14 +168,14 @@ def test_an_infinite_number_in_metadata_is_rejected(client, event):
     assert KeyUsage.objects.get().metadata is None
 
 
-def test_the_largest_figures_are_kept(report, event):
+def test_largest_figures_are_stored(report, event):
     largest = {"tokens_used": 2**63 - 1, "cost_microcents": 2**63 - 1, "response_time_ms": 2**31 - 1}
     assert report([{"event_id": event(), **largest}]).json()["recorded"] == 1
     row = KeyUsage.objects.get()
     assert {name: getattr(row, name) for name in largest} == largest
 
 
-def test_odd_text_is_stored_clean(report, event):
+def test_invalid_characters_in_text_are_removed(report, event):
     body = [{"event_id": event(), "error_message": "a\0b\ud800c"}]
     assert report(body).json()["recorded"] == 1
     assert "\0" not in KeyUsage.objects.get().error_message

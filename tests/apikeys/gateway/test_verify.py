@@ -24,7 +24,7 @@ def post(client):
     return post
 
 
-def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
+def test_allowed_response_is_complete(verify, key, alice, free):
     answer = verify(key=key.secret, method="GET", path="/orders/7?x=1", ip="203.0.113.9", user_agent="worker/1")
     event = KeyUsage.objects.get()
     assert answer == {
@@ -54,7 +54,7 @@ def test_an_allowed_request_is_answered_in_full(verify, key, alice, free):
     assert (event.endpoint, event.ip_address, event.user_agent) == ("/orders/7", "203.0.113.9", "worker/1")
 
 
-def test_a_denial_is_http_200_too(verify, key):
+def test_denial_is_http_200(verify, key):
     answer = verify(key=new_secret(), method="GET", path="/orders")
     assert (answer["allowed"], answer["status"], answer["reason"]) == (False, 401, "unknown_key")
     assert (answer["key"], answer["user"], answer["tier"], answer["limits"], answer["event_id"]) == (None,) * 3 + (
@@ -63,7 +63,7 @@ def test_a_denial_is_http_200_too(verify, key):
     )
 
 
-def test_a_used_up_budget_says_when_to_come_back(verify, alice, counters):
+def test_rate_limited_response_says_when_to_retry(verify, alice, counters):
     key = make_key(alice, rate_limit=1, rate_period=60)
     verify(key=key.secret, method="GET", path="/orders")
     answer = verify(key=key.secret, method="GET", path="/orders")
@@ -74,7 +74,7 @@ def test_a_used_up_budget_says_when_to_come_back(verify, alice, counters):
     assert answer["event_id"] == str(KeyUsage.objects.get(status_code=429).pk)
 
 
-def test_the_key_may_come_in_a_header(post, key):
+def test_key_can_be_sent_in_a_header(post, key):
     question = {"method": "GET", "path": "/orders"}
     for headers in ({"X-API-Key": key.secret}, {"Authorization": f"Bearer {key.secret}"}):
         assert post(question, **headers).json()["allowed"]
@@ -83,7 +83,7 @@ def test_the_key_may_come_in_a_header(post, key):
     assert post({**question, "key": ""}).json()["reason"] == "malformed_key"
 
 
-def test_a_key_in_the_path_is_denied(verify, key):
+def test_key_in_the_path_is_denied(verify, key):
     assert verify(key=key.secret, method="GET", path=f"/o?api_key={key.secret}")["reason"] == "malformed_key"
 
 
@@ -102,31 +102,31 @@ def test_a_key_in_the_path_is_denied(verify, key):
         ("read /orders/{id}", "/orders/7", "read", True),
     ],
 )
-def test_a_named_resource_is_permitted_by_name(verify, alice, counters, permission, resource, action, allowed):
+def test_named_resource_is_matched_by_name(verify, alice, counters, permission, resource, action, allowed):
     key = make_key(alice, allow=[permission])
     answer = verify(key=key.secret, resource=resource, action=action)
     assert (answer["allowed"], answer["reason"]) == (allowed, "" if allowed else "permission_denied")
     assert KeyUsage.objects.get().endpoint == resource
 
 
-def test_a_path_resource_is_judged_like_a_path(verify, key):
+def test_resource_with_a_path_is_checked_like_a_path(verify, key):
     assert verify(key=key.secret, resource="/a/../b", action="read")["reason"] == "ambiguous_path"
 
 
-def test_a_resource_stands_for_the_path_in_the_permission_alone(verify, alice, counters):
+def test_resource_replaces_the_path_only_in_permissions(verify, alice, counters):
     key = make_key(alice, allow=["update orders"])
     answer = verify(key=key.secret, resource="orders", action="update", method="POST", path="/v2/orders")
     assert answer["allowed"]
     assert (KeyUsage.objects.get().endpoint, KeyUsage.objects.get().method) == ("/v2/orders", "POST")
 
 
-def test_the_method_gives_the_action_for_a_named_resource(verify, alice, counters):
+def test_action_of_a_named_resource_defaults_to_the_methods(verify, alice, counters):
     key = make_key(alice, allow=["create orders"])
     assert verify(key=key.secret, resource="orders", method="POST")["allowed"]
     assert not verify(key=key.secret, resource="orders", method="GET")["allowed"]
 
 
-def test_a_named_resource_is_limited_as_the_path_of_that_name(verify, key, free):
+def test_named_resource_is_limited_like_the_path_of_that_name(verify, key, free):
     RateLimit.objects.create(tier=free, name="slow orders", path="/orders", limit=1, period=60)
     forget_rules()
     assert verify(key=key.secret, resource="orders", action="read")["limits"][0]["name"] == "slow orders"
@@ -135,7 +135,7 @@ def test_a_named_resource_is_limited_as_the_path_of_that_name(verify, key, free)
 
 # Outside a transaction, because with cost 0 the limiter reads counters on its own connection.
 @pytest.mark.django_db(transaction=True)
-def test_a_cost_takes_that_much_and_none_takes_nothing(verify, alice, counters):
+def test_cost_is_charged_and_zero_is_not(verify, alice, counters):
     key = make_key(alice, rate_limit=10, rate_period=60)
 
     def remaining(**question):
@@ -150,7 +150,7 @@ def test_a_cost_takes_that_much_and_none_takes_nothing(verify, alice, counters):
     assert KeyUsage.objects.count() == 5
 
 
-def test_a_key_with_allowed_addresses_needs_the_client_address(verify, alice, counters):
+def test_key_with_allowed_addresses_needs_the_client_address(verify, alice, counters):
     key = make_key(alice, allowed_ips=["2001:db8::/32"])
     assert verify(key=key.secret, method="GET", path="/", ip="2001:db8::1")["allowed"]
     assert verify(key=key.secret, method="GET", path="/")["reason"] == "address_not_allowed"
@@ -158,7 +158,7 @@ def test_a_key_with_allowed_addresses_needs_the_client_address(verify, alice, co
 
 TITLES = {400: "Bad request", 413: "Content too large"}
 BASE = {"key": "k", "method": "GET", "path": "/"}
-UNUSABLE = {
+INVALID = {
     "no JSON": (" ", 400),
     "broken": ("{", 400),
     "a list": ([], 400),
@@ -196,8 +196,8 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize(("body", "status"), UNUSABLE.values(), ids=UNUSABLE)
-def test_an_invalid_request_is_told_what_is_wrong(post, body, status):
+@pytest.mark.parametrize(("body", "status"), INVALID.values(), ids=INVALID)
+def test_invalid_request_gets_a_4xx_with_detail(post, body, status):
     response = post(body)
     assert (response.status_code, response["Content-Type"]) == (status, "application/problem+json")
     assert response.json()["detail"]
@@ -206,18 +206,18 @@ def test_an_invalid_request_is_told_what_is_wrong(post, body, status):
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_a_form_from_a_browser_is_no_question(post, content_type):
+def test_other_content_types_are_rejected(post, content_type):
     response = post("{}", content_type)
     assert (response.status_code, response.json()["title"]) == (415, "Unsupported media type")
 
 
-def test_a_charset_parameter_is_fine(post, key):
+def test_charset_parameter_is_accepted(post, key):
     response = post({**BASE, "key": key.secret}, "application/json; charset=utf-8")
     assert response.json()["allowed"]
 
 
 @pytest.mark.parametrize(("padding", "status"), [(0, 200), (MAX_BODY_BYTES, 413)])
-def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
+def test_chunked_body_is_read_up_to_the_limit(client, key, padding, status):
     question = " " * padding + json.dumps({"key": key.secret, "method": "GET", "path": "/orders"})
     # As gunicorn passes on a chunked body.
     chunks = {"wsgi.input": io.BytesIO(question.encode()), "wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
@@ -226,36 +226,54 @@ def test_a_body_in_chunks_is_read_up_to_its_limit(client, key, padding, status):
     assert response.json().get("allowed", False) is (status == 200)
 
 
-def test_a_body_without_its_length_is_rejected(client):
+def test_body_with_invalid_length_is_rejected(client):
     response = client.post("/authz/verify", "{}", content_type="application/json", CONTENT_LENGTH="many")
     assert response.status_code == 413
 
 
-def test_what_was_sent_is_not_repeated(post):
+def test_errors_do_not_echo_what_was_sent(post):
     secret = new_secret()
     for body in ({**BASE, "key": [secret]}, {**BASE, secret: 1}, f'{{"key": "{secret}"'):
         assert secret not in post(body).content.decode()
 
 
 @pytest.mark.parametrize("null", ["method", "ip", "cost", "user_agent", "action", "resource"])
-def test_null_is_as_good_as_absent(verify, key, null):
+def test_null_counts_as_missing(verify, key, null):
     question = {"key": key.secret, "path": "/", "action": "read", "method": "GET"} | {null: None}
     assert verify(**question)["allowed"]
 
 
-def test_whole_floats_are_whole_numbers(verify, key):
+def test_whole_floats_count_as_integers(verify, key):
     assert verify(**{**BASE, "key": key.secret, "cost": 1.0})["allowed"]
 
 
-def test_half_a_surrogate_pair_breaks_nothing(post, key):
+def test_lone_surrogates_are_accepted(post, key):
     for name in ("key", "path", "user_agent"):
         body = json.dumps({**BASE, "key": key.secret}).replace("}", f', "{name}": "/\\ud800"}}')
         assert post(body).status_code == 200
 
 
 @pytest.mark.parametrize("ip", ["203.0.113.9:40001", "[::ffff:203.0.113.9]:443", '"203.0.113.9"'])
-def test_an_address_may_be_written_as_proxies_write_it(verify, key, ip):
+def test_address_may_have_a_port_or_quotes(verify, key, ip):
     key.allowed_ips = ["203.0.113.9"]
     key.save()
     assert verify(key=key.secret, method="GET", path="/orders", ip=ip)["allowed"] is True
     assert verify(key=key.secret, method="GET", path="/orders", ip="203.0.113.90:9")["reason"] == "address_not_allowed"
+
+
+def test_openapi_schema_is_published_to_gateways(client):
+    description = client.get("/authz/openapi.json").json()
+    assert set(description["paths"]) == {"/authz/verify", "/authz/usage"}
+    question = description["paths"]["/authz/verify"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(question["properties"]) == {
+        "key",
+        "method",
+        "path",
+        "resource",
+        "action",
+        "host",
+        "ip",
+        "cost",
+        "user_agent",
+    }
+    assert client.post("/authz/openapi.json").status_code == 405

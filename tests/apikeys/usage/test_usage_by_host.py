@@ -56,7 +56,7 @@ def of_hour(hour):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_hosts_count_apart(both_hosts, folded):
+def test_hosts_are_counted_separately(both_hosts, folded):
     if folded:
         rollups.fold()
     assert by_host() == {API: 4, SANDBOX: 2, "": 1}

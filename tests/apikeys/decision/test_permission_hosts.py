@@ -1,4 +1,4 @@
-"""A permission with a host holds for requests to that host only, however the question is asked."""
+"""A permission with a host only covers requests to that host, in every dialect."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def ask_for_host(client, dialect, host, secret):
     if dialect == "decorator":
         return client.get("/orders", headers=headers | {"Host": host}).status_code
     name, uri = ("X-Original", "URI") if dialect == "nginx" else ("X-Forwarded", "Uri")
-    described = {f"{name}-Method": "GET", f"{name}-{uri}": "/orders", f"{name}-Host": host}
-    return client.get(f"/authz/{dialect}", headers=headers | described).status_code
+    description = {f"{name}-Method": "GET", f"{name}-{uri}": "/orders", f"{name}-Host": host}
+    return client.get(f"/authz/{dialect}", headers=headers | description).status_code
 
 
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy", "envoy", "verify", "decorator"])
-def test_the_host_is_read_in_every_dialect(client, live_key, settings, dialect):
+def test_host_is_read_in_every_dialect(client, live_key, settings, dialect):
     settings.ROOT_URLCONF, settings.ALLOWED_HOSTS = __name__, ["*"]
     assert ask_for_host(client, dialect, "API.example.com:8443", live_key.secret) == 200
     assert ask_for_host(client, dialect, "sandbox.example.com", live_key.secret) == 403
@@ -62,22 +62,22 @@ FORGED = {
         ("/authz/envoy/orders", "Host"),
     ],
 )
-def test_other_headers_about_the_host_change_nothing(client, live_key, url, own):
-    described = {"X-Original-Method": "GET", "X-Original-URI": "/orders"}
-    described |= {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/orders"}
-    sent = {"X-API-Key": live_key.secret, **described, **FORGED, own: "sandbox.example.com"}
+def test_host_headers_of_other_dialects_are_ignored(client, live_key, url, own):
+    description = {"X-Original-Method": "GET", "X-Original-URI": "/orders"}
+    description |= {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/orders"}
+    sent = {"X-API-Key": live_key.secret, **description, **FORGED, own: "sandbox.example.com"}
     assert client.get(url, headers=sent).status_code == 403
     assert KeyUsage.objects.get().host == "sandbox.example.com"
 
 
 @pytest.mark.parametrize("host", [None, "", "a b", "api.example.com,sandbox.example.com", "x" * 5000])
-def test_without_a_valid_host_only_permissions_for_any_host_hold(ask, alice, live_key, host):
+def test_without_a_valid_host_only_permissions_for_any_host_apply(ask, alice, live_key, host):
     assert ask(live_key.secret, **{"X-Original-Host": host}).status_code == 403
     assert ask(make_key(alice).secret, **{"X-Original-Host": host}).status_code == 200
     assert set(KeyUsage.objects.values_list("host", flat=True)) == {""}
 
 
-def test_a_wildcard_holds_for_every_name_below(verify, alice):
+def test_wildcard_covers_all_subdomains(verify, alice):
     secret = make_key(alice, allow=["* * at *.example.com"]).secret
     asked = {
         host: verify(key=secret, method="GET", path="/", host=host)["allowed"]
@@ -86,7 +86,7 @@ def test_a_wildcard_holds_for_every_name_below(verify, alice):
     assert asked == {"api.example.com": True, "a.eu.example.com": True, "example.com": False, "badexample.com": False}
 
 
-def test_a_host_that_is_none_is_a_bad_question(client, live_key):
+def test_verify_rejects_an_invalid_host(client, live_key):
     for host in ("https://api.example.com", "a/b", "", 7, "a:b"):
         question = {"key": live_key.secret, "method": "GET", "path": "/orders", "host": host}
         response = client.post("/authz/verify", question, content_type="application/json")

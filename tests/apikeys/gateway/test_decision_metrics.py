@@ -1,4 +1,4 @@
-"""What /metrics tells about decisions, whoever asks and however it ends."""
+"""/metrics counts decisions by gateway and reason."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DECISIONS = "gatehouse_decisions_total"
 
 
 @pytest.mark.parametrize("dialect", ["nginx", "traefik", "caddy", "envoy"])
-def test_each_gateway_is_counted_under_its_name(client, key, dialect):
+def test_each_gateway_is_counted_by_name(client, key, dialect):
     since = Increase(client)
     ask_as(client, dialect, key)
     assert since(DECISIONS, dialect, "allowed") == 1
 
 
-def test_every_way_of_asking_counts_once_with_its_reason(client, ask, verify, alice, counters):
+def test_every_decision_counts_once_with_its_reason(client, ask, verify, alice, counters):
     key = make_key(alice, rate_limit=1, rate_period=60)
     since = Increase(client)
     ask(key.secret)
@@ -48,7 +48,7 @@ def test_every_way_of_asking_counts_once_with_its_reason(client, ask, verify, al
     assert since("gatehouse_database_seconds_count", "look_up") == 3
 
 
-def test_an_error_counts_as_unavailable(client, ask, key, monkeypatch):
+def test_error_counts_as_unavailable(client, ask, key, monkeypatch):
     since = Increase(client)
     monkeypatch.setattr("apikeys.decision.decide.find_keys", lambda secrets: 1 / 0)
     ask(key.secret)
@@ -60,7 +60,7 @@ def test_an_error_counts_as_unavailable(client, ask, key, monkeypatch):
     assert since(DECISIONS, "in-process", "unavailable") == 1
 
 
-def test_nothing_that_a_request_says_becomes_a_label(client, ask, key):
+def test_requests_cannot_add_label_values(client, ask, key):
     scrape(client)
     for odd in ("DELETE", "BREW", "x" * 20):
         ask(key.secret, method=odd, uri=f"/{odd}", address=odd)
@@ -74,7 +74,7 @@ def test_nothing_that_a_request_says_becomes_a_label(client, ask, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_event_loop_counts_too_and_a_client_that_left(client, key):
+def test_event_loop_decisions_and_disconnected_clients_are_counted(client, key):
     headers = [("X-Original-Method", "GET"), ("X-Original-URI", "/orders"), ("X-API-Key", key.secret)]
     since = Increase(client)
     ask_asgi("/authz/nginx", headers)
@@ -87,7 +87,7 @@ def test_the_event_loop_counts_too_and_a_client_that_left(client, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_full_queue_counts_as_busy(client, key, monkeypatch):
+def test_full_queue_counts_as_busy(client, key, monkeypatch):
     monkeypatch.setattr("apikeys.gateway.batches.MOST_WAITING", 0)
     since = Increase(client)
     headers = [("X-Original-Method", "GET"), ("X-Original-URI", "/orders"), ("X-API-Key", key.secret)]
@@ -96,13 +96,13 @@ def test_a_full_queue_counts_as_busy(client, key, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_breaks_while_counting_costs_nobody_the_verdict(key, monkeypatch):
+def test_error_in_metrics_keeps_the_verdict(key, monkeypatch):
     monkeypatch.setattr(observed, "observe", lambda *given: 1 / 0)
     headers = [("X-Original-Method", "GET"), ("X-Original-URI", "/orders"), ("X-API-Key", key.secret)]
     assert ask_asgi("/authz/nginx", headers)[0] == "200 OK"
 
 
-def test_reported_usage_is_counted_by_what_became_of_it(client, ask, key):
+def test_usage_reports_are_counted_by_result(client, ask, key):
     event = ask(key.secret)["X-Auth-Event-Id"]
     since = Increase(client)
     for events in ([event, str(uuid.uuid4())], [event]):
@@ -116,7 +116,7 @@ def test_reported_usage_is_counted_by_what_became_of_it(client, ask, key):
 
 
 @pytest.mark.parametrize(("fail_open", "outcome"), [(True, "allowed"), (False, "denied")])
-def test_a_store_that_is_down_shows(client, ask, key, settings, fail_open, outcome):
+def test_unavailable_store_is_counted(client, ask, key, settings, fail_open, outcome):
     settings.REDIS_URL, settings.RATE_LIMIT_STORE = "redis://127.0.0.1:1/0", "redis"
     settings.RATE_LIMIT_FAIL_OPEN = fail_open
     forget_limiter()
@@ -129,7 +129,7 @@ def test_a_store_that_is_down_shows(client, ask, key, settings, fail_open, outco
     wait_until(lambda: scrape(client)["gatehouse_limiter_breaker_open",] == 0)
 
 
-def test_many_observations_count_as_one_by_one():
+def test_observe_all_equals_single_observations():
     values = [0.0004, 0.001, 0.0011, 0.3, 0.3, 99]
     together, alone = (BatchHistogram("t", "t", registry=None) for _ in range(2))
     together.observe_all(values)
@@ -144,30 +144,30 @@ HEADERS = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP":
 
 
 @pytest.mark.django_db(transaction=True)
-def test_all_workers_count_together_and_lose_nothing_when_they_end(alice, tmp_path):
+def test_metrics_of_all_workers_are_added_and_survive_restarts(alice, tmp_path):
     headers = HEADERS | {"X-API-Key": make_key(alice).secret}
     with gatehouse(tmp_path, workers=3) as server:
-        ask_at_once(server.port, headers, 20)
-        assert scraped(server)[DECISIONS, "nginx", "allowed"] == 20
+        ask_concurrently(server.port, headers, 20)
+        assert scrape_server(server)[DECISIONS, "nginx", "allowed"] == 20
         first = workers_of(server)
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: are_replaced(server, first))
-        ask_at_once(server.port, headers, 5)
+        ask_concurrently(server.port, headers, 5)
         second = workers_of(server)
         for pid in second:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: are_replaced(server, second))
-        ask_at_once(server.port, headers, 1)
-        seen = scraped(server)
+        ask_concurrently(server.port, headers, 1)
+        seen = scrape_server(server)
     assert seen[DECISIONS, "nginx", "allowed"] == seen["gatehouse_decision_seconds_count",] == 26
     assert seen["gatehouse_queue_depth",] == 0
 
 
-def scraped(server):
+def scrape_server(server):
     return samples(call(server.port, path="/metrics").body.decode())
 
 
-def ask_at_once(port, headers, number):
+def ask_concurrently(port, headers, number):
     with ThreadPoolExecutor(number) as threads:
         answers = [threads.submit(call, port, path="/authz/nginx", headers=headers) for _ in range(number)]
     assert {answer.result().status for answer in answers} == {200}

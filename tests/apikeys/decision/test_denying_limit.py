@@ -1,4 +1,4 @@
-"""A denied request's row keeps which rate limit denied it, with its figures at that moment."""
+"""The row of a rate limited request keeps the limit that denied it, as it was at that time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ask(verify, key, times=1, path="/search"):
     return [verify(key=key.secret, method="POST", path=path)["status"] for _ in range(times)]
 
 
-def test_the_limit_that_denied_a_request_stays_as_it_was(verify, alice, free):
+def test_row_keeps_the_limit_as_it_was(verify, alice, free):
     limit = make_limit(free, "/search", name="free-4", limit=1, period=3600)
     make_limit(free, "/search", name="wide", limit=100, period=7200)
     assert ask(verify, make_key(alice), 2) == [200, 429]
@@ -28,13 +28,13 @@ def test_the_limit_that_denied_a_request_stays_as_it_was(verify, alice, free):
     assert (allowed.denied_by, allowed.limit_in_words) == (None, "")
 
 
-def test_so_does_the_keys_own_limit(verify, alice):
+def test_row_names_the_keys_own_limit(verify, alice):
     key = make_key(alice, rate_limit=1, rate_period=60)
     ask(verify, key, 2)
     assert KeyUsage.objects.get(status_code=429).denied_by["name"] == "key"
 
 
-def test_an_observing_limit_denied_nobody(verify, alice, free):
+def test_row_does_not_name_an_observed_limit(verify, alice, free):
     make_limit(free, "/search", limit=1, period=3600, mode="observe")
     make_limit(free, "/search", name="enforced", limit=2, period=7200)
     assert ask(verify, make_key(alice), 3) == [200, 200, 429]
@@ -42,12 +42,12 @@ def test_an_observing_limit_denied_nobody(verify, alice, free):
     assert KeyUsage.objects.filter(denied_by__isnull=False).count() == 1
 
 
-def test_a_denial_for_another_reason_names_no_limit(verify, alice):
+def test_row_denied_for_another_reason_has_no_limit(verify, alice):
     ask(verify, make_key(alice, allow=("read /other",)))
     assert KeyUsage.objects.get().denied_by is None
 
 
-def test_a_note_that_cannot_be_written_costs_nobody_the_verdict(verify, alice, free, monkeypatch, caplog):
+def test_failure_to_write_the_limit_keeps_the_verdict(verify, alice, free, monkeypatch, caplog):
     def fail(*_):
         raise DatabaseError("disk full")
 

@@ -1,4 +1,4 @@
-"""Counters in Redis, counters that are down, and a database that is locked for a while."""
+"""Counters in Redis, unavailable counters, and a locked database."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ import redis
 from django.db import OperationalError, connection
 
 from apikeys.decision import ledger, statements
-from apikeys.decision.checks import Facts, Inquiry
-from apikeys.decision.credentials import MISSING
-from apikeys.decision.decide import Verdict
-from apikeys.gateway.answers import identity_headers
 from apikeys.models import KeyUsage
 from ratelimits.limiter import forget_limiter, limiter
 from ratelimits.models import RateLimit
@@ -26,7 +22,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.postgresql
 
-on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's one writer at a time")
+on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's single writer")
 
 
 @pytest.fixture
@@ -40,7 +36,7 @@ def redis_at(settings, counters):
 
 
 @pytest.mark.redis
-def test_counters_in_redis_and_rows_in_the_database(ask, alice, redis_at):
+def test_counters_are_in_redis_and_rows_in_the_database(ask, alice, redis_at):
     redis_at(redis_url())
     limiter().store.clear()
     key = make_key(alice, rate_limit=2, rate_period=60)
@@ -51,7 +47,7 @@ def test_counters_in_redis_and_rows_in_the_database(ask, alice, redis_at):
 
 
 @pytest.mark.redis
-def test_a_month_stands_when_redis_is_flushed(ask, alice, free, redis_at):
+def test_monthly_limit_survives_a_redis_flush(ask, alice, free, redis_at):
     redis_at(redis_url())
     limiter().store.clear()
     RateLimit.objects.create(tier=free, name="monthly", path="/orders", limit=3, window="month")
@@ -67,7 +63,7 @@ def test_a_month_stands_when_redis_is_flushed(ask, alice, free, redis_at):
 
 
 @pytest.mark.parametrize(("fail_open", "status", "reason"), [(True, 200, ""), (False, 429, "rate_limited")])
-def test_without_its_counters_the_gate_stands_as_configured(ask, alice, redis_at, settings, fail_open, status, reason):
+def test_fail_open_setting_decides_without_counters(ask, alice, redis_at, settings, fail_open, status, reason):
     settings.RATE_LIMIT_FAIL_OPEN = fail_open
     redis_at("redis://127.0.0.1:1/0")
     response = ask(make_key(alice).secret)
@@ -77,16 +73,14 @@ def test_without_its_counters_the_gate_stands_as_configured(ask, alice, redis_at
     assert KeyUsage.objects.values_list("status_code", "reason").get() == (status, reason)
 
 
-def test_a_quota_that_cannot_be_counted_is_503_although_its_row_could_be_written(
-    ask, alice, free, monkeypatch, counters
-):
-    def away(*arguments, **options):
-        raise StoreUnavailable("away")
+def test_quota_that_cannot_be_counted_gives_503(ask, alice, free, monkeypatch, counters):
+    def unavailable(*arguments, **options):
+        raise StoreUnavailable("unavailable")
 
     RateLimit.objects.create(tier=free, name="monthly", path="/orders", limit=1, window="month")
     key = make_key(alice)
     with monkeypatch.context() as patches:
-        patches.setattr(limiter().store, "hit_many", away)
+        patches.setattr(limiter().store, "hit_many", unavailable)
         patches.setattr(limiter().store, "hit_with", lambda *arguments: None, raising=False)
         assert [ask(key.secret).status_code for _ in range(2)] == [503, 503]
         # Short windows fail open.
@@ -94,8 +88,8 @@ def test_a_quota_that_cannot_be_counted_is_503_although_its_row_could_be_written
     assert [ask(key.secret).headers.get("X-Auth-Status", "200") for _ in range(2)] == ["200", "429"]
 
 
-class Held:
-    """Holds the database's write lock until the block ends, or for `seconds`."""
+class SQLiteLock:
+    """Holds SQLite's write lock until the block ends, or for `seconds`."""
 
     def __init__(self, seconds=None):
         self.seconds, self.taken, self.released = seconds, threading.Event(), threading.Event()
@@ -125,8 +119,8 @@ class Held:
 
 @on_sqlite
 @pytest.mark.django_db(transaction=True)
-def test_a_row_waits_for_the_lock(ask, key):
-    with Held(0.3) as lock:
+def test_row_waits_for_the_lock(ask, key):
+    with SQLiteLock(0.3) as lock:
         assert ask(key.secret).status_code == 200
         assert lock.released.is_set()
     assert KeyUsage.objects.count() == 1
@@ -134,21 +128,19 @@ def test_a_row_waits_for_the_lock(ask, key):
 
 @on_sqlite
 @pytest.mark.django_db(transaction=True)
-def test_a_lock_that_is_not_given_back_is_503_not_a_yes(ask, key, monkeypatch):
+def test_lock_that_is_not_released_gives_503(ask, key, monkeypatch):
     monkeypatch.setattr(statements, "LONGEST_WAIT", 0)
-    with Held():
+    with SQLiteLock():
         assert ask(key.secret).status_code == 503
     assert not KeyUsage.objects.exists()
     assert ask(key.secret).status_code == 200
 
 
-on_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="about counters in the project's PostgreSQL"
-)
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="counters in PostgreSQL")
 
 
-class HeldByPostgreSQL(Held):
-    """Holds the locks of a statement."""
+class PostgreSQLLock(SQLiteLock):
+    """Holds the locks that a statement takes."""
 
     def __init__(self, statement, seconds=None):
         super().__init__(seconds)
@@ -165,16 +157,16 @@ class HeldByPostgreSQL(Held):
 
 
 @pytest.fixture
-def patience(settings, counters):
+def short_store_timeout(settings, counters):
     settings.RATE_LIMIT_STORE_TIMEOUT = 40
     forget_limiter()
 
 
 @on_postgresql
 @pytest.mark.django_db(transaction=True)
-def test_barred_counters_hold_a_request_up_for_a_moment_and_the_next_ones_not_at_all(ask, key, patience):
+def test_locked_counters_delay_only_the_first_request(ask, key, short_store_timeout):
     assert "RateLimit" in ask(key.secret).headers
-    with HeldByPostgreSQL("LOCK TABLE rate_counters IN ACCESS EXCLUSIVE MODE"):
+    with PostgreSQLLock("LOCK TABLE rate_counters IN ACCESS EXCLUSIVE MODE"):
         for _ in range(5):
             response = ask(key.secret)
             assert response.status_code == 200
@@ -193,12 +185,12 @@ def seconds_of(work):
 
 @on_postgresql
 @pytest.mark.django_db(transaction=True)
-def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask, key, patience, settings):
-    settings.DEFAULT_RATE_LIMIT_PERIOD = 3600  # nothing is given back during the wait
+def test_locked_counter_is_waited_for_and_charged(ask, key, short_store_timeout, settings):
+    settings.DEFAULT_RATE_LIMIT_PERIOD = 3600  # nothing is restored during the wait
     ask(key.secret)
     before = int(ask(key.secret).headers["X-RateLimit-Remaining"])
     # Longer than the limiter waits on its own connection. After that, it would allow every request without counting it.
-    with HeldByPostgreSQL("SELECT FROM rate_counters FOR UPDATE", 2.5) as lock:
+    with PostgreSQLLock("SELECT FROM rate_counters FOR UPDATE", 2.5) as lock:
         response = ask(key.secret)
         assert lock.released.is_set()
     assert int(response.headers["X-RateLimit-Remaining"]) == before - 1
@@ -208,7 +200,7 @@ def test_a_counter_that_another_holds_for_a_while_is_waited_for_and_charged(ask,
 
 @on_postgresql
 @pytest.mark.django_db(transaction=True)
-def test_an_error_of_charging_and_writing_that_is_no_lock_is_503_and_logged(ask, key, monkeypatch, caplog):
+def test_other_database_error_gives_503_and_is_logged(ask, key, monkeypatch, caplog):
     def fail(sql, parameters):
         raise OperationalError("could not extend file: No space left on device")
 
@@ -221,32 +213,7 @@ def test_an_error_of_charging_and_writing_that_is_no_lock_is_503_and_logged(ask,
     assert not limiter().breaker.is_open
 
 
-def test_a_look_up_inside_a_transaction_is_not_repeated(ask, key):
+def test_lookup_in_a_transaction_is_not_retried(ask, key):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE key_permissions RENAME TO elsewhere")
     assert ask(key.secret).status_code == 503
-
-
-def test_there_is_no_identity_without_a_key():
-    with pytest.raises(LookupError):
-        _ = Inquiry(Facts(MISSING, method="GET", path="/"), None).known_key
-    with pytest.raises(ValueError, match="no identity"):
-        identity_headers(Verdict(allowed=True, status=200))
-
-
-def test_the_schema_is_published_to_gateways(client):
-    description = client.get("/authz/openapi.json").json()
-    assert set(description["paths"]) == {"/authz/verify", "/authz/usage"}
-    question = description["paths"]["/authz/verify"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(question["properties"]) == {
-        "key",
-        "method",
-        "path",
-        "resource",
-        "action",
-        "host",
-        "ip",
-        "cost",
-        "user_agent",
-    }
-    assert client.post("/authz/openapi.json").status_code == 405

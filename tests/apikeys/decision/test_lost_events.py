@@ -25,43 +25,43 @@ def kill_workers(process, clients):
         os.kill(workers_of(process).pop(), signal.SIGKILL)
 
 
-def hang_up(process, clients):
+def reload_workers(process, clients):
     for _ in range(2):
         clients.wait_for(60)
         process.send_signal(signal.SIGHUP)
 
 
-def wear_workers_out(process, clients):
+def reach_max_requests(process, clients):
     known = workers_of(process)
-    # Under this load there may be more than two at any time: new ones boot while worn ones serve.
+    # Under this load there can be more than two at any time: new ones start while old ones still serve.
     wait_until(lambda: not workers_of(process) & known)
 
 
-def stop(process, clients):
+def terminate(process, clients):
     clients.wait_for(60)
     process.send_signal(signal.SIGTERM)
     process.wait(60)
 
 
-TROUBLES = {
+FAULTS = {
     "kill -9": (kill_workers, []),
-    "SIGHUP": (hang_up, []),
-    "max-requests": (wear_workers_out, ["--max-requests", "40", "--max-requests-jitter", "10"]),
-    "SIGTERM": (stop, []),
+    "SIGHUP": (reload_workers, []),
+    "max-requests": (reach_max_requests, ["--max-requests", "40", "--max-requests-jitter", "10"]),
+    "SIGTERM": (terminate, []),
 }
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("trouble", "arguments"), TROUBLES.values(), ids=TROUBLES)
-def test_every_acknowledged_decision_has_its_row(tmp_path, alice, bob, counters, trouble, arguments):
+@pytest.mark.parametrize(("fault", "arguments"), FAULTS.values(), ids=FAULTS)
+def test_every_acknowledged_decision_has_a_row(tmp_path, alice, bob, counters, fault, arguments):
     keys = [make_key(alice), make_key(bob)]
     with (
         gatehouse(tmp_path, *arguments, workers=2, DEFAULT_RATE_LIMIT_LIMIT="1000000000") as server,
         Clients(server.port, [key.secret for key in keys]) as clients,
     ):
         clients.wait_for(20)
-        trouble(server, clients)
-        if trouble is not stop:
+        fault(server, clients)
+        if fault is not terminate:
             clients.wait_for(60)
     acknowledged = [uuid.UUID(answer.event) for answer in clients.answers if answer.status == 200]
     assert len(acknowledged) >= 60
@@ -99,7 +99,7 @@ def test_an_immediate_restart_of_postgresql_loses_nothing(tmp_path):
                 clients.wait_for(60)
                 server.control("restart", "-m", "immediate")
             clients.wait_for(60)
-            # The last answers are 200 again: the workers recovered without a restart.
+            # The last responses are 200 again: the workers recovered without a restart.
             wait_until(lambda: clients.answers[-1].status == 200)
         with psycopg.connect(server.url) as connection:
             recorded = {row[0] for row in connection.execute("SELECT id FROM key_usage WHERE status_code = 200")}

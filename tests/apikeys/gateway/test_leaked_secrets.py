@@ -1,4 +1,4 @@
-"""A secret in the wrong place is denied in a URL, masked in stored data, and not logged."""
+"""Secrets in the wrong place are denied in URLs, masked in stored data, and not logged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from tests.rows import make_usage
 from tiers.models import Tier
 
 SECRET = new_secret()
-SHOWN = f"{SECRET[:11]}…"
+MASKED = f"{SECRET[:11]}…"
 
 
-def every(text):
-    """Percent-encode every character."""
+def percent_encoded(text):
     return "".join(f"%{ord(character):02x}" for character in text)
 
 
@@ -31,10 +30,10 @@ SPELLINGS = {
     "plain": SECRET,
     "a letter encoded": SECRET.replace("a", "%61", 1),
     "the underscore encoded": SECRET.replace("_", "%5F"),
-    "encoded": every(SECRET),
-    "encoded twice": quote(every(SECRET)),
+    "encoded": percent_encoded(SECRET),
+    "encoded twice": quote(percent_encoded(SECRET)),
     "a letter encoded twice": SECRET.replace("a", "%2561", 1),
-    "encoded three times": quote(quote(every(SECRET))),
+    "encoded three times": quote(quote(percent_encoded(SECRET))),
 }
 PLACES = {
     "path": "/s/{}",
@@ -52,7 +51,7 @@ PLACES = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_secret_in_a_url_is_denied(client, key, verify, place, spelling):
+def test_secret_in_a_url_is_denied(client, key, verify, place, spelling):
     target = PLACES[place].format(SPELLINGS[spelling])
     headers = {"X-API-Key": key.secret, "X-Original-Method": "GET", "X-Original-URI": target}
     response = client.get("/authz/nginx", headers=headers)
@@ -65,15 +64,15 @@ def test_a_secret_in_a_url_is_denied(client, key, verify, place, spelling):
 @pytest.mark.parametrize(
     "name", ["api_key", "auth[api_key]", "auth[x][api_key]", "auth%5Bapi_key%5D", "API_KEY", "access_token"]
 )
-def test_a_parameter_for_keys_is_denied_whatever_its_value(verify, key, name):
+def test_key_parameter_is_denied_with_any_value(verify, key, name):
     assert verify(key=key.secret, method="GET", path=f"/s?{name}=abc")["reason"] == "malformed_key"
 
 
-def test_a_secret_as_a_resource_is_denied(verify, key):
+def test_secret_in_a_resource_is_denied(verify, key):
     assert verify(key=key.secret, action="read", resource=f"/s/{SECRET}")["reason"] == "malformed_key"
 
 
-def test_our_own_views_deny_it_too(client, key):
+def test_protected_views_deny_a_secret_in_the_url(client, key):
     response = client.get("/api/v1/whoami", headers={"X-API-Key": key.secret}, RAW_URI=f"/api/v1/whoami?x=pre{SECRET}")
     assert response.status_code == 401
 
@@ -81,14 +80,14 @@ def test_our_own_views_deny_it_too(client, key):
 @pytest.mark.parametrize(
     "target", ["/aggregate_monthlyRevenueReport", "/gate_keepers", "/x?q=gate_", f"/{SECRET[:-1]}", "/%67ate_x"]
 )
-def test_what_only_begins_like_a_secret_is_allowed(verify, key, target):
+def test_text_that_only_starts_like_a_secret_is_allowed(verify, key, target):
     assert verify(key=key.secret, method="GET", path=target)["allowed"]
 
 
 # --- Stored data ---
 
 
-def test_the_ledger_keeps_no_secret(verify, key, staff_client):
+def test_usage_rows_contain_no_secret(verify, key, staff_client):
     broken = SECRET[:-1] + ("1" if SECRET[-1] == "0" else "0")  # not a secret: its checksum is wrong
     for path in (f"/s/{broken}", f"/s/{broken.replace('_', '%5F')}", f"/s/{broken}/../x"):
         verify(key=key.secret, method="GET", path=path, user_agent=f"tool/1 {SECRET}")
@@ -96,7 +95,7 @@ def test_the_ledger_keeps_no_secret(verify, key, staff_client):
     assert len(rows) == 3
     assert broken[12:] not in str(rows)
     assert SECRET[12:] not in str(rows)
-    assert all(agent == f"tool/1 {SHOWN}" for _, agent in rows)
+    assert all(agent == f"tool/1 {MASKED}" for _, agent in rows)
     for url in ("/admin/usage/requests/", "/admin/usage/requests/?format=csv", "/admin/usage/"):
         response = staff_client.get(url)
         text = (response.getvalue() if response.streaming else response.content).decode()
@@ -105,41 +104,41 @@ def test_the_ledger_keeps_no_secret(verify, key, staff_client):
 
 
 @pytest.mark.parametrize("cut", [1, CHECKSUM_LENGTH, 30])
-def test_the_ledger_keeps_no_secret_that_was_cut_off(verify, key, cut):
+def test_usage_rows_contain_no_truncated_secret(verify, key, cut):
     part = SECRET[:-cut]
     verify(key=key.secret, method="GET", path=f"/s/{part}/x", user_agent=f"tool/1 {part.replace('_', '%5F')}")
     row = KeyUsage.objects.get()
-    assert row.endpoint == f"/s/{SHOWN}/x"
-    assert row.user_agent == f"tool/1 {SHOWN.replace('_', '%5F')}"
+    assert row.endpoint == f"/s/{MASKED}/x"
+    assert row.user_agent == f"tool/1 {MASKED.replace('_', '%5F')}"
 
 
 @pytest.mark.parametrize("host", [SECRET, f"{SECRET}.example.com", f"pre{SECRET}.example.com:8443"])
-def test_the_ledger_keeps_no_secret_of_a_host(verify, key, host):
-    # In lower case: the checksum leaves only a few ways to spell the letters.
+def test_secret_in_a_host_is_masked(verify, key, host):
+    # In lower case, too: the checksum leaves only a few ways to capitalize the letters.
     verify(key=key.secret, method="GET", path="/orders", host=host)
     stored = KeyUsage.objects.get().host
-    assert SHOWN.lower() in stored
+    assert MASKED.lower() in stored
     assert SECRET[12:].lower() not in stored
 
 
-def test_a_report_keeps_no_secret(client, key):
+def test_secrets_in_usage_reports_are_masked(client, key):
     event = make_usage(key)
     report = {
         "event_id": str(event.pk),
         "error_message": f"no key {SECRET}",
-        "metadata": {"url": f"/x?k={every(SECRET)}", SECRET: [{"deep": SECRET}], "name": "Zoë"},
+        "metadata": {"url": f"/x?k={percent_encoded(SECRET)}", SECRET: [{"deep": SECRET}], "name": "Zoë"},
     }
     assert client.post("/authz/usage", [report], content_type="application/json").json()["recorded"] == 1
     event.refresh_from_db()
-    assert event.error_message == f"no key {SHOWN}"
-    assert event.metadata[SHOWN] == [{"deep": SHOWN}]
+    assert event.error_message == f"no key {MASKED}"
+    assert event.metadata[MASKED] == [{"deep": MASKED}]
     assert event.metadata["name"] == "Zoë"
     assert SECRET[12:] not in json.dumps(event.metadata)
-    assert every(SECRET)[60:] not in json.dumps(event.metadata)
+    assert percent_encoded(SECRET)[60:] not in json.dumps(event.metadata)
 
 
 @pytest.mark.parametrize("text", [SECRET, f"key {SECRET}", f"pre{SECRET}post", SECRET.replace("_", "%5F")])
-def test_no_name_or_remark_may_hold_a_secret(free, alice, text):
+def test_text_fields_reject_secrets(free, alice, text):
     key = make_key(alice)
     for row, field in (
         (Tier(name="x"), "description"),
@@ -154,14 +153,14 @@ def test_no_name_or_remark_may_hold_a_secret(free, alice, text):
 
 
 @pytest.mark.parametrize("metadata", [{"a": SECRET}, {SECRET: 1}, {"a": [{"b": f"x {SECRET}"}]}])
-def test_metadata_of_a_key_may_not_hold_a_secret(alice, metadata):
+def test_key_metadata_rejects_secrets(alice, metadata):
     key = make_key(alice)
     key.metadata = metadata
     with pytest.raises(ValidationError, match="Remove the API key"):
         key.full_clean()
 
 
-def test_a_form_says_so_and_creates_nothing(client, alice):
+def test_form_with_a_secret_shows_an_error(client, alice):
     client.force_login(alice)
     data = {"name": SECRET, "everything": "on"}
     page = client.post("/account/keys/new/", data).content.decode()
@@ -183,13 +182,13 @@ def test_a_form_says_so_and_creates_nothing(client, alice):
         "/account/keys/?next=%2Fx%3F{}",
     ],
 )
-def test_a_secret_in_the_address_of_a_page_is_taken_out(staff_client, url, spelling):
+def test_page_url_with_a_secret_is_redirected(staff_client, url, spelling):
     response = staff_client.get(url.format(SPELLINGS[spelling]))
     assert response.status_code == 302
     assert response["Location"] == "/admin/apikeys/apikey/find/"
 
 
-def test_who_may_not_look_for_keys_is_led_to_a_page_without_it(client, alice):
+def test_owner_is_redirected_to_the_url_without_the_secret(client, alice):
     client.force_login(alice)
     assert client.get(f"/account/keys/?q={SECRET}")["Location"] == "/account/keys/"
     assert client.get(f"/account/{SECRET}/")["Location"] == "/account/"
@@ -200,7 +199,7 @@ def test_who_may_not_look_for_keys_is_led_to_a_page_without_it(client, alice):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_no_log_has_a_secret_however_it_is_spelled(spelling):
+def test_logs_contain_no_secret_in_any_spelling(spelling):
     text = SPELLINGS[spelling]
     try:
         int(text)
@@ -212,7 +211,7 @@ def test_no_log_has_a_secret_however_it_is_spelled(spelling):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_finding_and_masking_agree(spelling):
+def test_secrets_that_are_found_are_masked(spelling):
     text = f"/a/{SPELLINGS[spelling]}/b"
     assert contains_secret(text)
     assert contains_whole_secret(text)

@@ -1,4 +1,4 @@
-"""Budgets belong to the owner, a key can have its own, and the usage row has the rule that decided."""
+"""Owners have budgets, a key can have a limit of its own, and the usage row has the limit that decided."""
 
 from __future__ import annotations
 
@@ -27,72 +27,72 @@ def statuses(ask, key, times, **question):
     return [int(ask(key.secret, **question).headers.get("X-Auth-Status", 200)) for _ in range(times)]
 
 
-def test_the_limit_of_a_tier_is_enforced_and_named_in_the_row(ask, limit, alice):
+def test_tier_limit_is_enforced_and_recorded(ask, limit, alice):
     rule, key = limit(), make_key(alice)
     assert statuses(ask, key, 3, uri="/orders/1") == [200, 200, 429]
     assert set(KeyUsage.objects.values_list("rate_limit_id", flat=True)) == {rule.pk}
 
 
-def test_all_keys_of_an_owner_share_a_budget_and_no_other_owner_does(ask, limit, alice, bob):
+def test_keys_of_an_owner_share_a_budget(ask, limit, alice, bob):
     limit()
     assert statuses(ask, make_key(alice), 1) + statuses(ask, make_key(alice), 2) == [200, 200, 429]
     assert statuses(ask, make_key(bob), 2) == [200, 200]
 
 
-def test_an_id_in_the_path_does_not_open_a_new_budget(ask, limit, key):
+def test_ids_in_the_path_share_a_budget(ask, limit, key):
     limit(path="/orders/{id}")
     assert [statuses(ask, key, 1, uri=f"/orders/{number}")[0] for number in range(3)] == [200, 200, 429]
 
 
-def test_a_keys_own_limit_comes_on_top(ask, alice, counters):
+def test_key_limit_applies_in_addition(ask, alice, counters):
     slow, fast = make_key(alice, rate_limit=1, rate_period=60), make_key(alice)
     assert statuses(ask, slow, 2) == [200, 429]
     assert statuses(ask, fast, 3) == [200] * 3
     assert KeyUsage.objects.get(status_code=429).rate_limit_id is None
 
 
-def test_a_refusal_by_the_keys_own_limit_takes_nothing_from_the_owner(ask, limit, alice):
+def test_denial_by_key_limit_is_not_charged_to_the_owner(ask, limit, alice):
     limit(limit=3)
     slow, fast = make_key(alice, rate_limit=1, rate_period=60), make_key(alice)
     assert statuses(ask, slow, 5) == [200, 429, 429, 429, 429]
     assert statuses(ask, fast, 3) == [200, 200, 429]
 
 
-def test_the_rule_that_refused_is_the_one_named(ask, limit, key):
+def test_row_has_the_limit_that_denied(ask, limit, key):
     limit(limit=100, period=3600)
     tight = limit(limit=1, period=60)
     assert statuses(ask, key, 2) == [200, 429]
     assert KeyUsage.objects.get(status_code=429).rate_limit_id == tight.pk
 
 
-def test_an_observing_rule_counts_and_never_refuses(ask, limit, key):
+def test_observed_limit_counts_and_never_denies(ask, limit, key):
     observing = limit(limit=1, mode="observe")
     assert statuses(ask, key, 3) == [200] * 3
     assert set(KeyUsage.objects.values_list("rate_limit_id", flat=True)) == {observing.pk}
 
 
-def test_an_observing_rule_is_not_blamed_for_another_ones_refusal(ask, limit, key):
+def test_row_has_the_enforced_limit_not_the_observed_one(ask, limit, key):
     limit(limit=1, period=3600, mode="observe")
     tight = limit(limit=2, period=60)
     assert statuses(ask, key, 3) == [200, 200, 429]
     assert KeyUsage.objects.get(status_code=429).rate_limit_id == tight.pk
 
 
-def test_a_refused_check_takes_nothing(ask, limit, alice):
+def test_denial_before_limits_is_not_charged(ask, limit, alice):
     limit()
     narrow = make_key(alice, allow=["read /invoices"])
     assert statuses(ask, narrow, 5) == [403] * 5
     assert statuses(ask, make_key(alice), 2) == [200, 200]
 
 
-def test_switched_off_everybody_passes(ask, limit, key, settings):
+def test_no_one_is_limited_when_limits_are_off(ask, limit, key, settings):
     limit(limit=1)
     settings.RATE_LIMITER_ENABLED = False
     assert statuses(ask, key, 3) == [200] * 3
     assert KeyUsage.objects.count() == 3
 
 
-def test_totals_are_right_beyond_a_hundred_rows(ask, alice, counters, settings):
+def test_totals_are_right_beyond_100_rows(ask, alice, counters, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT = 1000
     assert statuses(ask, make_key(alice), 130) == [200] * 130
     assert KeyUsage.objects.filter(user=alice, status_code=200).count() == 130

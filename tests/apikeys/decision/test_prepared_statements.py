@@ -17,11 +17,11 @@ pytestmark = [
 PLANS = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE from_sql = false ORDER BY 1"
 
 
-def test_statements_are_planned_once(alice, counters):
+def test_statements_are_planned_once_per_connection(alice, counters):
     keys = [make_key(alice, f"key {number}") for number in range(30)]
     facts = [Facts(Credential(key.secret), "GET", "/orders", "203.0.113.9") for key in keys]
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")  # the more PostgreSQL knows of the tables, the rather it would plan each time
+        cursor.execute("ANALYZE")  # with statistics, PostgreSQL is more likely to plan each time
         connection.close()
     for number in range(12):
         assert all(verdict.allowed for verdict in decide_many(facts[number : number + 1 + number % 3]))

@@ -1,4 +1,4 @@
-"""After any sequence of changes to users, tiers and keys, a key is allowed exactly if a plain model of the rules says so."""
+"""After any sequence of changes to users, tiers and keys, decisions match a simple model of the rules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CREATE_ORDER = ("POST", "/orders", "api.example.com")
 READ_REPORT = ("GET", "/reports/2026", "api.example.com")
 SANDBOX = ("GET", "/orders/7", "sandbox.example.com")
 REQUESTS = (READ_ORDER, CREATE_ORDER, READ_REPORT, SANDBOX)
-# What each permission allows of them, by the words of docs/api-keys.md rather than by the code that is tested.
+# The requests that each permission allows, written from docs/api-keys.md rather than taken from the tested code.
 ALLOWS = {
     Permission("*", "*"): {*REQUESTS},
     Permission("read", "/*"): {READ_ORDER, READ_REPORT, SANDBOX},
@@ -52,48 +52,48 @@ def allowed_by(permissions):
 
 
 @dataclass
-class Plan:
+class ModelTier:
     pk: int
     access: list[Permission]
 
 
 @dataclass
-class Person:
+class ModelUser:
     pk: int
-    tier: Plan | None
+    tier: ModelTier | None
     tier_until: datetime | None = None
-    # An exception for this user: so many requests, ever.
+    # A limit of their own: this many requests in total.
     prepaid: int | None = None
     used: int = 0
     is_active: bool = True
     is_deleted: bool = False
     is_erased: bool = False
-    is_gone: bool = False
+    is_purged: bool = False
 
 
 @dataclass
-class Secret:
-    """One of the secrets of a key. ends_at: of its grace period, once another one has replaced it."""
+class ModelSecret:
+    """A secret of a key. ends_at: the end of its grace period, once it was replaced."""
 
-    key: Key
+    key: ModelKey
     text: str
     ends_at: datetime | None = None
     is_replaced: bool = False
 
 
 @dataclass
-class Key:
+class ModelKey:
     pk: object
-    owner: Person
+    owner: ModelUser
     permissions: list[Permission]
     expires_at: datetime | None
     is_active: bool = True
     is_revoked: bool = False
     is_deleted: bool = False
-    secrets: list[Secret] = field(default_factory=list)
+    secrets: list[ModelSecret] = field(default_factory=list)
 
 
-class Lives(RuleBasedStateMachine):
+class KeyMachine(RuleBasedStateMachine):
     tiers, people, apikeys = Bundle("tiers"), Bundle("people"), Bundle("apikeys")
 
     def __init__(self):
@@ -105,7 +105,7 @@ class Lives(RuleBasedStateMachine):
         self.sue = make_user("sue", is_staff=True, is_superuser=True)
         self.author = Author(self.sue)
         tier, _ = Tier.objects.get_or_create(name="free")
-        self.default = Plan(tier.pk, [Permission("*", "*")])
+        self.default = ModelTier(tier.pk, [Permission("*", "*")])
 
     def teardown(self):
         self.clock.stop()
@@ -120,7 +120,7 @@ class Lives(RuleBasedStateMachine):
 
     @initialize(target=tiers)
     def seed_tiers(self):
-        tiers = [Plan(Tier.objects.create(name=f"plan {name}").pk, [Permission("*", "*")]) for name in ("a", "b")]
+        tiers = [ModelTier(Tier.objects.create(name=f"plan {name}").pk, [Permission("*", "*")]) for name in ("a", "b")]
         self.change_access(tiers[1], [Permission("read", "/orders/{id}")])
         return multiple(*tiers)
 
@@ -141,7 +141,7 @@ class Lives(RuleBasedStateMachine):
     @rule(target=people, tier=st.none() | tiers)
     def join(self, tier):
         tier_id = tier and tier.pk
-        person = Person(make_user(f"user{len(self.everyone)}", tier_id=tier_id).pk, tier)
+        person = ModelUser(make_user(f"user{len(self.everyone)}", tier_id=tier_id).pk, tier)
         self.everyone.append(person)
         return person
 
@@ -188,7 +188,7 @@ class Lives(RuleBasedStateMachine):
     @rule(person=people)
     def restore(self, person):
         users.restore(self.rows(person), self.author)
-        person.is_deleted = person.is_gone or person.is_erased
+        person.is_deleted = person.is_purged or person.is_erased
 
     @rule(person=people)
     def erase(self, person):
@@ -201,7 +201,7 @@ class Lives(RuleBasedStateMachine):
     @rule(person=people)
     def purge(self, person):
         for user in self.rows(person).deleted():
-            person.is_gone = purge(user)
+            person.is_purged = purge(user)
 
     def keys_of(self, person):
         return [secret.key for secret in self.all_secrets if secret.key.owner is person]
@@ -213,17 +213,17 @@ class Lives(RuleBasedStateMachine):
         if owner is None or person.is_deleted:
             return multiple()
         row, text = keys.issue_key(owner, self.author, permissions=permissions, name="a key", expires_at=expires_at)
-        key = Key(row.pk, person, permissions, expires_at)
+        key = ModelKey(row.pk, person, permissions, expires_at)
         self.add_secret(key, text)
         return key
 
     def add_secret(self, key, text):
-        secret = Secret(key, text)
+        secret = ModelSecret(key, text)
         key.secrets.append(secret)
         self.all_secrets.append(secret)
 
     def attempt(self, key, action, **arguments):
-        """Call a service of apikeys; what it returned, or False if it refused."""
+        """Call a service of apikeys. Returns its result, or False if it raised a validation error."""
         row = APIKey.objects.filter(pk=key.pk).first()
         if row is None:
             return False
@@ -234,7 +234,7 @@ class Lives(RuleBasedStateMachine):
 
     def is_in_use(self, key):
         has_expired = key.expires_at is not None and key.expires_at <= self.now
-        return not (key.is_revoked or key.is_deleted or key.owner.is_gone or has_expired)
+        return not (key.is_revoked or key.is_deleted or key.owner.is_purged or has_expired)
 
     @rule(key=apikeys, grace=st.integers(0, 5))
     def rotate(self, key, grace):
@@ -288,13 +288,13 @@ class Lives(RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
 
     def expected(self, secret, request, *, cost=0):
-        """The first reason that holds, in the documented order."""
+        """The first reason that applies, in the documented order."""
         key, owner = secret.key, secret.key.owner
         has_ended = owner.tier_until is not None and owner.tier_until <= self.now
         plan = self.default if owner.tier and has_ended else owner.tier
         is_past_grace = secret.is_replaced and secret.ends_at is None
-        holds = {
-            "unknown_key": key.is_deleted or owner.is_gone or is_past_grace,
+        conditions = {
+            "unknown_key": key.is_deleted or owner.is_purged or is_past_grace,
             "revoked_key": key.is_revoked,
             "disabled_key": not key.is_active,
             "expired_key": any(end is not None and end <= self.now for end in (key.expires_at, secret.ends_at)),
@@ -304,14 +304,14 @@ class Lives(RuleBasedStateMachine):
             "rate_limited": owner.prepaid is not None and owner.used + cost > owner.prepaid,
             "": True,
         }
-        return next(reason for reason, applies in holds.items() if applies)
+        return next(reason for reason, applies in conditions.items() if applies)
 
     @invariant()
-    def every_key_is_judged_as_the_model_says(self):
+    def decisions_match_the_model(self):
         self.compare()
 
     @invariant()
-    def and_will_be_in_some_hours(self):
+    def decisions_will_match_the_model_in_four_hours(self):
         now = self.now
         self.now += timedelta(hours=4)
         self.compare()
@@ -330,6 +330,6 @@ class Lives(RuleBasedStateMachine):
 
 
 class KeyProperties(TestCase):
-    def test_any_sequence_of_changes(self):
-        Lives.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
-        Lives.TestCase("runTest").runTest()
+    def test_decisions_match_a_model_after_any_changes(self):
+        KeyMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+        KeyMachine.TestCase("runTest").runTest()
