@@ -9,12 +9,15 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection
 from django.db import IntegrityError, models, transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from apikeys.models import APIKey, ExpiryNotice
+from config.base.html_mail import attach_html
 from config.base.mail import MAIL_ERRORS, is_temporary, log_failure
+from config.base.site import site_link
 from config.base.text import counted, local_minute
 
 logger = logging.getLogger(__name__)
@@ -88,28 +91,42 @@ def claim(key: APIKey, days: int) -> bool:
 def owner_message(key: APIKey) -> EmailMessage:
     advice = (
         "After that, requests with this key are denied. You can't extend it: create a new key under “API keys” in your "
-        "account and use it instead.\n"
+        "account and use it instead."
     )
+    links = links_to(reverse("keys:detail", args=[key.pk]), f"{reverse('usage:account')}?key={key.pk}")
     with timezone.override(key.user.zone):
-        body = f"Hello {key.user.name},\n\n{facts(key)}\n{advice}"
-    return EmailMessage(subject(key), body, to=[key.user.email])
+        return message(subject(key), f"Hello {key.user.name},", facts(key), advice, *links, to=key.user.email)
 
 
 def team_message(key: APIKey, *, owner_notified: bool) -> EmailMessage:
-    note = "" if owner_notified else "\nThe owner wasn't notified: their address can't receive email.\n"
+    notes = [] if owner_notified else ["The owner wasn't notified: their address can't receive email."]
+    links = links_to(reverse("admin:apikeys_apikey_change", args=[key.pk]), f"{reverse('usage:staff')}?key={key.pk}")
+    title = f"{subject(key)} ({key.user.username})"
     with timezone.override(UTC):
-        body = f"{facts(key)}{note}"
-    return EmailMessage(f"{subject(key)} ({key.user.username})", body, to=[settings.KEY_EXPIRY_TEAM_EMAIL])
+        return message(title, facts(key), *notes, *links, to=settings.KEY_EXPIRY_TEAM_EMAIL)
+
+
+def message(title: str, *paragraphs: str, to: str) -> EmailMessage:
+    return attach_html(EmailMultiAlternatives(title, "\n\n".join(paragraphs) + "\n", to=[to]))
+
+
+def links_to(key_page: str, usage_page: str) -> list[str]:
+    """Paragraphs that html_mail makes buttons of. None without SITE_URL."""
+    pages = {"Open this key": key_page, "See its usage": usage_page}
+    return [f"{label}:\n{site_link(page)}" for label, page in pages.items() if settings.SITE_URL]
 
 
 def subject(key: APIKey) -> str:
     left = max(1, math.ceil((key.expires_at - timezone.now()) / timedelta(days=1))) if key.expires_at else 0
-    # Names of old keys may contain line breaks, headers must not.
-    prefix = settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
-    return f"{prefix}API key “{' '.join(key.name.split())}” expires in {counted(left, 'day')}"
+    return f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}API key “{name_of(key)}” expires in {counted(left, 'day')}"
+
+
+def name_of(key: APIKey) -> str:
+    """On one line: names of old keys may contain line breaks, but headers must not."""
+    return " ".join(key.name.split())
 
 
 def facts(key: APIKey) -> str:
     """With times in the current time zone."""
     used, expires = (local_minute(time) if time else "never" for time in (key.last_used_at, key.expires_at))
-    return f"Key: {key.name} ({key.shown_as})\nOwner: {key.user.username}\nExpires: {expires}\nLast used: {used}\n"
+    return f"Key: {name_of(key)} ({key.shown_as})\nOwner: {key.user.username}\nExpires: {expires}\nLast used: {used}"

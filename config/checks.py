@@ -19,6 +19,7 @@ from apikeys.addresses import as_network
 from apikeys.gateway.peers import UNIX_SOCKET
 from config.base import branding
 from config.base.mail import validate_mailable
+from config.base.site import site_problem
 from tiers.models import Tier
 
 MIN_SECRET_KEY_LENGTH = 50
@@ -30,6 +31,7 @@ MIN_DISTINCT_CHARACTERS = 10
 KNOWN_SECRETS = re.compile(r"change|insecure|secret-?key|example|password|your[-_ ]", re.IGNORECASE)
 KEY_PREFIX = re.compile(r"[a-z][a-z0-9]{1,15}")
 GENERATE = "Generate one with: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 Check = Callable[..., list[CheckMessage]]
 
@@ -104,6 +106,13 @@ def branding_makes_sense() -> Iterator[CheckMessage]:
         value = getattr(settings, name)
         if problem := problem_of(value):
             yield Error(f"{name} is “{value}”. {problem}", id="gatehouse.E007")
+
+
+@register
+@generator_check
+def site_url_makes_sense() -> Iterator[CheckMessage]:
+    if problem := site_problem(settings.SITE_URL):
+        yield Error(f"SITE_URL is “{settings.SITE_URL}”. {problem}", id="gatehouse.E009")
 
 
 @register
@@ -188,6 +197,17 @@ def gateways_are_known() -> Iterator[CheckMessage]:
             "GATEWAY_SECRET is too short or from an example. Anyone on a trusted address who guesses it can ask about keys.",
             hint=f"Set GATEWAY_SECRET to at least {MIN_GATEWAY_SECRET_LENGTH} random characters. {GENERATE}",
             id="gatehouse.W021",
+        )
+
+
+@register(Tags.security, deploy=True)
+@generator_check
+def emails_have_links() -> Iterator[CheckMessage]:
+    if settings.EMAIL_BACKEND == SMTP and not settings.SITE_URL:
+        yield CheckWarning(
+            "SITE_URL isn't set, so emails that commands and jobs send, such as notices that a key expires, have no links.",
+            hint="Set SITE_URL to the address of Gatehouse, for example SITE_URL=https://gatehouse.example.com.",
+            id="gatehouse.W022",
         )
 
 

@@ -59,6 +59,8 @@ SECRET_KEY_FALLBACKS: list[str] = env.filled("SECRET_KEY_FALLBACKS", list, defau
 HTTPS_ONLY: bool = env.filled("HTTPS_ONLY", bool, default=not DEBUG)
 ALLOWED_HOSTS: list[str] = env.filled("ALLOWED_HOSTS", list, default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# For links in emails that commands and jobs send. Empty: those have no links.
+SITE_URL: str = env.str("SITE_URL", default="").rstrip("/")
 
 # --- Applications ---------------------------------------------------------------------------------------------------
 

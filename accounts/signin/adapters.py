@@ -14,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
+from django.core.mail import EmailMultiAlternatives
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -28,6 +29,7 @@ from accounts.signin.confirmations import Confirmation
 from accounts.signin.encryption import decrypt, encrypt
 from accounts.signin.middleware import mark_seen
 from config.base.history import ADDITION, CHANGE, Author
+from config.base.html_mail import attach_html
 from config.base.http import client_address
 from config.base.mail import MAIL_ERRORS, log_failure
 from tiers.models import Tier
@@ -184,6 +186,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 messages.warning(
                     self.request, f"The email to {email} couldn't be sent. Check the address and the mail server."
                 )
+
+    def render_mail(self, *args: Any, **options: Any) -> EmailMultiAlternatives:
+        return attach_html(super().render_mail(*args, **options))
 
     def send_notification_mail(self, template_prefix: str, user: User, *args: Any, **options: Any) -> None:
         if note := NOTES.get(template_prefix):

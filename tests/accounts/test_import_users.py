@@ -174,13 +174,20 @@ def test_users_are_read_from_standard_input(db, monkeypatch):
 def test_invitations_need_a_host_and_are_sent_only_on_request(run, settings):
     settings.ALLOWED_HOSTS = ["gate.example.com"]
     text = "username,email\nada,ada@example.com\n"
-    with pytest.raises(CommandError, match="sends 1 email: add --host"):
+    with pytest.raises(CommandError, match="sends 1 email: set SITE_URL or add --host"):
         run(text, "--invite")
     assert not User.objects.exists()
     run(text, "--invite", "--host", "gate.example.com")
     [message] = mail.outbox
     assert message.to == ["ada@example.com"]
     assert "http://gate.example.com/accounts/password/reset/key/" in message.body
+
+
+def test_links_lead_to_the_site_without_a_host(run, settings):
+    settings.ALLOWED_HOSTS, settings.SITE_URL = ["gate.example.com"], "https://gate.example.com"
+    run("username,email\nada,ada@example.com\n", "--invite")
+    assert "https://gate.example.com/accounts/password/reset/key/" in mail.outbox[0].body
+    assert "\nGatehouse at gate.example.com" in mail.outbox[0].body
 
 
 def test_a_new_address_is_unverified_and_both_addresses_are_told(run, settings, alice):

@@ -14,6 +14,7 @@ from accounts.staff.imports import FIELDS, USERS, Plan, import_users, make_plan,
 from config.base.commands import read_file
 from config.base.history import Author
 from config.base.importable import Columns, InvalidRows
+from config.base.site import SiteRequest, site_request
 from config.base.tables import ENCODINGS, MAX_FILE_SIZE, Table, read_table
 from config.base.text import counted
 
@@ -41,7 +42,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--skip-invalid", action="store_true", help="Import the other rows if some have errors.")
         parser.add_argument("--invite", action="store_true", help="Email new users a link to set a password.")
-        parser.add_argument("--host", default="", help="The host name of this Gatehouse, for links in emails.")
+        parser.add_argument(
+            "--host", default="", help="The host name of this Gatehouse, for links in emails. Default: SITE_URL."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         table = read(options["file"], options["encoding"])
@@ -64,7 +67,9 @@ class Command(BaseCommand):
     ) -> None:
         def accept(plan: Plan) -> None:
             if (count := plan.email_count(invite=invite)) and request is None:
-                raise CommandError(f"This import sends {counted(count, 'email')}: add --host for the links in them.")
+                raise CommandError(
+                    f"This import sends {counted(count, 'email')}: set SITE_URL or add --host for the links in them."
+                )
 
         try:
             author = Author(None, via="manage.py import_users")
@@ -116,11 +121,10 @@ def chosen_columns(table: Table, chosen: list[str]) -> dict[str, int]:
 
 
 def request_to(host: str) -> HttpRequest | None:
-    """A request that links in emails take their host from. The scheme depends on HTTPS_ONLY."""
+    """A request that links in emails take their host from: --host, or else SITE_URL."""
     if not host:
-        return None
-    request = HttpRequest()
-    request.META["HTTP_HOST"] = host
+        return site_request()
+    request = SiteRequest(host, settings.ACCOUNT_DEFAULT_HTTP_PROTOCOL)
     try:
         request.get_host()
     except DisallowedHost as error:
