@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from django.core.management import get_commands
+from gunicorn.config import Backlog
 
 from config import gunicorn
 from tests.services import require
@@ -17,6 +18,7 @@ from tests.services import require
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
+SOCKET = DEPLOY / "gatehouse.socket"
 MANIFESTS = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 EXAMPLE = set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
@@ -126,22 +128,25 @@ def test_commands_in_units_and_pods_exist():
     assert {"migrate", "bootstrap", "run_jobs", "collectstatic"} == commands <= set(get_commands())
 
 
-@each_unit
+@pytest.mark.parametrize("unit", [*UNITS, SOCKET], ids=lambda path: path.name)
 def test_systemd_understands_each_unit(unit, tmp_path):
     analyze = shutil.which("systemd-analyze")
     require(analyze, "Install systemd (Debian: apt-get install systemd).")
-    text = unit.read_text()
-    # What the check would look for on this machine.
-    text = (
-        re.sub(r"/opt/gatehouse/\S+", "/bin/true", text)
-        .replace("User=gatehouse", "User=root")
-        .replace("Group=gatehouse", "Group=root")
-    )
-    (tmp_path / unit.name).write_text(text)
+    for path in (*UNITS, SOCKET):
+        # What the check would look for on this machine.
+        text = re.sub(r"/opt/gatehouse/\S+", "/bin/true", path.read_text())
+        (tmp_path / path.name).write_text(re.sub(r"(User|Group)=gatehouse", r"\1=root", text))
     done = subprocess.run(
         [analyze, "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True, check=False
     )
     assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+def test_the_socket_listens_where_the_server_would_for_as_many_clients():
+    text = SOCKET.read_text()
+    (bind,) = re.findall(r" BIND=(\S+)$", (DEPLOY / "gatehouse.service").read_text(), re.MULTILINE)
+    assert f"\nListenStream={bind}\n" in text
+    assert f"\nBacklog={Backlog.default}\n" in text
 
 
 @each_unit

@@ -85,9 +85,11 @@ UNCHECKED = "from config.gunicorn import *\n\n\ndef on_starting(server):\n    pa
 
 
 @contextmanager
-def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=ROOT, machine=HERE, **environment):
+def gatehouse(
+    directory, *arguments, workers=1, port=None, checked=False, code=ROOT, machine=HERE, pass_fds=(), **environment
+):
     """Gatehouse as docs/deployment.md starts it. arguments: for gunicorn; environment: settings; checked: see UNCHECKED;
-    code: the directory of another version.
+    code: the directory of another version; pass_fds: what it inherits.
     """
     port = port or free_port()
     unchecked = directory / "gunicorn_unchecked.py"
@@ -105,7 +107,8 @@ def gatehouse(directory, *arguments, workers=1, port=None, checked=False, code=R
         "DJANGO_ALLOW_ASYNC_UNSAFE": "",  # set for tests, but not allowed in a deployment
         **environment,
     }
-    with running(command, directory / "gatehouse.log", port=port, host=machine.address, env=env, cwd=code) as process:
+    surroundings = {"host": machine.address, "env": env, "cwd": code, "pass_fds": pass_fds}
+    with running(command, directory / "gatehouse.log", port=port, **surroundings) as process:
         # An earlier version listens before its workers have loaded the application.
         assert call(port, path="/livez", host=machine.address, timeout=60).status == 200
         yield process
