@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ratelimits.limiter import forget_limiter, limiter
+from tests.accounts.people import signed_in
 from tests.services import redis_url
 
 
 @pytest.fixture(autouse=True)
-def fresh_budgets(settings):
-    """Start each test with empty counters. Tests of the throttle choose another store themselves."""
+def empty_counters(settings):
+    """Start each test with empty counters."""
     settings.RATE_LIMIT_STORE = "memory"
     forget_limiter()
     yield
@@ -26,10 +27,15 @@ def any_store(request, settings):
 
 
 @pytest.fixture
+def alice_client(alice):
+    return signed_in(alice)
+
+
+@pytest.fixture
 def media_folder(settings, tmp_path):
     """The pictures that a test uploads."""
     settings.MEDIA_ROOT = tmp_path
 
 
-# The fixtures of tests that sign in through a provider.
+# Fixtures for tests that sign in through an identity provider.
 from tests.accounts.signin.oauth_steps import provider, running_provider  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""Shared by the tests of users: keys, and a user's history."""
+"""Helpers for tests about users: a signed-in client, keys, usage, a user's history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.test import Client
 from config.base.history import describe
 from tests import rows
 
-EVERY_RIGHT = ("view_user", "add_user", "change_user", "delete_user")
+ALL_USER_PERMISSIONS = ("view_user", "add_user", "change_user", "delete_user")
 
 
 def signed_in(user):
@@ -26,7 +26,7 @@ def make_event(key, **fields):
 
 
 def history(user):
-    """A user's history, newest first: sentences, and old → new."""
+    """A user's history entries, newest first, as pages show them."""
     entries = LogEntry.objects.filter(content_type__model="user", object_id=str(user.pk)).order_by("-pk")
     return [describe(entry) for entry in entries]
 

@@ -1,4 +1,4 @@
-"""Rate limited views of an adopter."""
+"""Rate limited views, as in a project that uses Gatehouse's decorator and middleware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py bootstrap` creates what a new installation needs, once, and promotes nobody."""
+"""`manage.py bootstrap` creates a tier, groups and a superuser, once, and never promotes an existing user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(capsys):
     return capsys.readouterr().out
 
 
-def test_a_fresh_installation_gets_tier_groups_and_a_superuser(capsys):
+def test_a_new_installation_gets_a_tier_groups_and_a_superuser(capsys):
     output = run(capsys)
     assert 'Created tier "free".' in output
     admin = User.objects.get()
@@ -33,14 +33,14 @@ def test_the_generated_password_is_printed_and_works(capsys):
     assert User.objects.get().check_password(password)
 
 
-def test_a_second_run_makes_nothing_and_prints_nothing(capsys):
+def test_a_second_run_changes_and_prints_nothing(capsys):
     run(capsys)
     before = User.objects.get().password
     assert run(capsys) == ""
     assert User.objects.get().password == before
 
 
-def test_the_first_superuser_comes_from_the_settings(capsys, settings):
+def test_the_first_superuser_is_configured_by_settings(capsys, settings):
     settings.ADMIN_USERNAME, settings.ADMIN_EMAIL = "root_1", "Root@Example.com"
     settings.ADMIN_NAME, settings.ADMIN_PASSWORD = "Ruth Root", "a long enough pass phrase"
     output = run(capsys)
@@ -51,7 +51,7 @@ def test_the_first_superuser_comes_from_the_settings(capsys, settings):
     assert "shown only once" not in output
 
 
-def test_an_ordinary_user_with_the_name_is_not_promoted(free, settings):
+def test_an_existing_user_with_the_name_is_not_promoted(free, settings):
     settings.ADMIN_USERNAME = "mallory"
     make_user("mallory")
     with pytest.raises(CommandError, match="Set ADMIN_USERNAME"):
@@ -67,7 +67,7 @@ def test_a_weak_admin_password_is_rejected(settings):
     assert not Tier.objects.exists()
 
 
-def test_a_tier_that_staff_deleted_stays_deleted(capsys):
+def test_a_deleted_tier_stays_deleted(capsys):
     run(capsys)
     User.objects.update(tier=None)
     Tier.objects.get(name="free").delete()
@@ -75,14 +75,14 @@ def test_a_tier_that_staff_deleted_stays_deleted(capsys):
     assert Tier.objects.live().count() == 0
 
 
-def test_a_group_that_staff_changed_is_left_as_it_is(capsys):
+def test_a_changed_group_is_not_reset(capsys):
     run(capsys)
     Group.objects.get(name="Support").permissions.clear()
     run(capsys)
     assert Group.objects.get(name="Support").permissions.count() == 0
 
 
-def test_auditors_may_see_everything_and_change_nothing(capsys):
+def test_auditors_only_have_view_permissions(capsys):
     run(capsys)
     codenames = set(Group.objects.get(name="Auditor").permissions.values_list("codename", flat=True))
     assert {
@@ -97,13 +97,13 @@ def test_auditors_may_see_everything_and_change_nothing(capsys):
     assert all(codename.startswith("view_") for codename in codenames)
 
 
-def test_support_may_also_change_users_and_stop_keys(capsys):
+def test_support_can_also_change_users_and_stop_keys(capsys):
     run(capsys)
     codenames = Group.objects.get(name="Support").permissions.exclude(codename__startswith="view_")
     assert set(codenames.values_list("codename", flat=True)) == {"change_user", "stop_apikey"}
 
 
-def test_the_history_tells_where_the_superuser_came_from(capsys):
+def test_creating_the_superuser_is_recorded(capsys):
     run(capsys)
     entry = LogEntry.objects.get()
     assert "manage.py bootstrap" in entry.change_message

@@ -1,4 +1,4 @@
-"""Erase leaves no personal data anywhere, and keeps everything else."""
+"""Erasing a user removes their personal data everywhere, and keeps everything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from accounts.addresses import set_address
 from accounts.erasure import erase
 from accounts.models import User
 from config.base.history import CHANGE, Author
-from tests.accounts.people import EVERY_RIGHT, history, make_event, make_key, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, make_event, make_key, messages, signed_in
 from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
 from tests.rows import make_staff
@@ -46,7 +46,7 @@ def tables():
 
 
 def whole_database():
-    """Every value of every row of every table, as one text in lower case."""
+    """Every value in the database, as one lowercase text."""
     parts = []
     with connection.cursor() as cursor:
         for table in tables():
@@ -56,8 +56,8 @@ def whole_database():
 
 
 @pytest.fixture
-def wonder(free):
-    """A user with personal data in every place that can have it."""
+def user_with_traces(free):
+    """A user with personal data in every table that can have some."""
     user = make_user("alice", google_id="google-77", github_id="github-77", oauth_provider="github")
     User.objects.filter(pk=user.pk).update(name="Alice Wonder")
     set_address(user, verified=True)
@@ -82,81 +82,87 @@ def wonder(free):
     return user
 
 
-def test_no_trace_of_the_person_is_left_in_the_whole_database(wonder, sue):
-    Author(sue).record(wonder, CHANGE, note="Wrote to alice@example.com about it.")
-    Author(sue).record(wonder.api_keys.get(), CHANGE, changes=[{"field": "user", "old": "–", "new": "alice_w"}])
-    Author(sue).record(wonder.api_keys.get(), CHANGE, note="Handed to “alice_w”.")
+def test_no_personal_data_is_left_in_the_database(user_with_traces, sue):
+    Author(sue).record(user_with_traces, CHANGE, note="Wrote to alice@example.com about it.")
+    Author(sue).record(
+        user_with_traces.api_keys.get(), CHANGE, changes=[{"field": "user", "old": "–", "new": "alice_w"}]
+    )
+    Author(sue).record(user_with_traces.api_keys.get(), CHANGE, note="Handed to “alice_w”.")
     LogEntry.objects.create(
-        user=sue, content_type=ContentType.objects.get_for_model(User), object_id=str(wonder.pk),
+        user=sue, content_type=ContentType.objects.get_for_model(User), object_id=str(user_with_traces.pk),
         object_repr="alice_w", action_flag=CHANGE, change_message="Changed alice@example.com by hand",
     )  # fmt: skip
     before = whole_database()
     assert all(trace in before for trace in TRACES)
-    erase(wonder, Author(sue))
+    erase(user_with_traces, Author(sue))
     after = whole_database()
     assert [
         after[max(0, after.index(trace) - 200) : after.index(trace) + 100] for trace in TRACES if trace in after
     ] == []
 
 
-def test_the_row_its_usage_and_the_course_of_events_stay(wonder, sue):
+def test_the_user_usage_and_history_stay_without_personal_data(user_with_traces, sue):
     entries = LogEntry.objects.count()
-    erase(wonder, Author(sue))
-    wonder.refresh_from_db()
-    assert (wonder.username, wonder.name) == (f"erased_{wonder.pk}", "Erased user")
-    assert wonder.email == f"erased-{wonder.pk}@erased.invalid"
-    assert wonder.state == "erased"
-    assert wonder.tier.name == "free"
-    event = wonder.usage.get()
+    erase(user_with_traces, Author(sue))
+    user_with_traces.refresh_from_db()
+    assert (user_with_traces.username, user_with_traces.name) == (f"erased_{user_with_traces.pk}", "Erased user")
+    assert user_with_traces.email == f"erased-{user_with_traces.pk}@erased.invalid"
+    assert user_with_traces.state == "erased"
+    assert user_with_traces.tier.name == "free"
+    event = user_with_traces.usage.get()
     assert (event.endpoint, event.status_code, event.ip_address, event.user_agent) == ("/orders", 200, None, "")
     assert LogEntry.objects.count() == entries + 1
-    assert history(wonder)[0].summary == "Erased."
-    changed = {change["field"]: (change["old"], change["new"]) for told in history(wonder) for change in told.values}
+    assert history(user_with_traces)[0].summary == "Erased."
+    changed = {
+        change["field"]: (change["old"], change["new"])
+        for entry in history(user_with_traces)
+        for change in entry.values
+    }
     assert changed["username"] == ("(erased)", "(erased)")
 
 
-def test_keys_are_revoked_for_good(wonder, sue):
-    erase(wonder, Author(sue))
-    key = wonder.api_keys.get()
+def test_keys_are_revoked(user_with_traces, sue):
+    erase(user_with_traces, Author(sue))
+    key = user_with_traces.api_keys.get()
     assert key.revoked_at
     assert key.revoked_reason == "User erased."
     assert (key.last_used_ip, key.allowed_ips, key.metadata) == (None, [], {})
 
 
-def test_sign_ins_sessions_rights_and_the_picture_go(wonder, sue):
-    wonder.groups.add(Group.objects.create(name="support"))
-    wonder.user_permissions.add(Permission.objects.first())
+def test_sign_in_data_sessions_permissions_and_picture_are_removed(user_with_traces, sue):
+    user_with_traces.groups.add(Group.objects.create(name="support"))
+    user_with_traces.user_permissions.add(Permission.objects.first())
     assert Session.objects.exists()
-    erase(wonder, Author(sue))
-    wonder.refresh_from_db()
+    erase(user_with_traces, Author(sue))
+    user_with_traces.refresh_from_db()
     for model in (EmailAddress, SocialAccount, Authenticator, UserSession):
-        assert not model.objects.filter(user=wonder).exists()
+        assert not model.objects.filter(user=user_with_traces).exists()
     assert not Session.objects.exists()
-    assert not wonder.groups.exists()
-    assert not wonder.user_permissions.exists()
-    assert not wonder.has_usable_password()
-    assert wonder.profile_image.name == ""
+    assert not user_with_traces.groups.exists()
+    assert not user_with_traces.user_permissions.exists()
+    assert not user_with_traces.has_usable_password()
+    assert user_with_traces.profile_image.name == ""
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_file_of_the_picture_goes_with_the_transaction(wonder):
+def test_the_picture_file_is_deleted_on_commit(user_with_traces):
     sue = make_user("sue", is_staff=True, is_superuser=True)
-    name = wonder.profile_image.name
+    name = user_with_traces.profile_image.name
     assert default_storage.exists(name)
-    erase(wonder, Author(sue))
+    erase(user_with_traces, Author(sue))
     assert not default_storage.exists(name)
 
 
-def test_an_erased_user_is_not_restored(wonder, sue):
-    erase(wonder, Author(sue))
-    wonder.refresh_from_db()
+def test_an_erased_user_cannot_be_restored(user_with_traces, sue):
+    erase(user_with_traces, Author(sue))
+    user_with_traces.refresh_from_db()
     with pytest.raises(ValidationError, match="erased"):
-        wonder.restore()
+        user_with_traces.restore()
     with pytest.raises(ValidationError, match="erased"):
-        User.objects.filter(pk=wonder.pk).restore()
+        User.objects.filter(pk=user_with_traces.pk).restore()
 
 
-def test_erasing_works_after_deletion_and_a_second_time_does_nothing(alice, sue):
+def test_a_deleted_user_can_be_erased_once(alice, sue):
     alice.delete()
     deleted_at = alice.deleted_at
     erase(alice, Author(sue))
@@ -168,7 +174,7 @@ def test_erasing_works_after_deletion_and_a_second_time_does_nothing(alice, sue)
     assert alice.deleted_at == deleted_at
 
 
-def test_others_of_the_same_name_keep_theirs(alice, sue):
+def test_history_of_another_user_with_the_same_name_is_kept(alice, sue):
     alice.delete()
     other = make_user("alice")
     Author(sue).record(other, CHANGE, note="Hello “alice”.")
@@ -178,7 +184,7 @@ def test_others_of_the_same_name_keep_theirs(alice, sue):
     assert history(other)[0].summary == "Hello “alice”."
 
 
-def test_the_last_superuser_is_not_erased(sue):
+def test_the_last_superuser_cannot_be_erased(sue):
     with pytest.raises(ValidationError, match="last superuser"):
         erase(sue, Author(sue))
     sue.refresh_from_db()
@@ -188,7 +194,7 @@ def test_the_last_superuser_is_not_erased(sue):
 # --- The page
 
 
-def test_a_superuser_erases_after_typing_the_username(staff_client, alice):
+def test_a_superuser_has_to_enter_the_username(staff_client, alice):
     make_key(alice)
     page = staff_client.get(f"/users/{alice.pk}/erase/").content.decode()
     assert "1 API key will be revoked, and" in page
@@ -202,15 +208,15 @@ def test_a_superuser_erases_after_typing_the_username(staff_client, alice):
     assert messages(again) == [f"Nothing to do: user “erased_{alice.pk}” is erased."]
 
 
-def test_staff_with_every_right_but_superuser_do_not_erase(alice):
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+def test_staff_who_are_not_superusers_cannot_erase(alice):
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     assert client.get(f"/users/{alice.pk}/erase/").status_code == 403
     assert client.post(f"/users/{alice.pk}/erase/", {"username": "alice"}).status_code == 403
     alice.refresh_from_db()
     assert alice.erased_at is None
 
 
-def test_a_superuser_does_not_erase_themselves(staff_client, sue):
+def test_superusers_cannot_erase_themselves(staff_client, sue):
     make_user("sam", is_staff=True, is_superuser=True)
     assert staff_client.post(f"/users/{sue.pk}/erase/", {"username": "sue"}).status_code == 403
 
@@ -224,7 +230,7 @@ def command(*args):
     return out.getvalue()
 
 
-def test_the_command_says_what_it_would_do_first(alice):
+def test_the_command_supports_a_dry_run(alice):
     make_key(alice)
     assert "Would erase user" in command("alice", "--dry-run")
     alice.refresh_from_db()
@@ -237,7 +243,7 @@ def test_the_command_says_what_it_would_do_first(alice):
 
 
 @pytest.mark.parametrize(("typed", "erased"), [("alice", True), ("bob", False), ("", False)])
-def test_at_a_terminal_the_command_asks_for_the_username(alice, monkeypatch, typed, erased):
+def test_the_command_asks_for_the_username_on_a_terminal(alice, monkeypatch, typed, erased):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _prompt: typed)
     if erased:
@@ -249,13 +255,13 @@ def test_at_a_terminal_the_command_asks_for_the_username(alice, monkeypatch, typ
     assert bool(alice.erased_at) is erased
 
 
-def test_a_script_is_not_asked(alice):
+def test_the_command_does_not_ask_without_a_terminal(alice):
     command("alice")
     alice.refresh_from_db()
     assert alice.erased_at
 
 
-def test_the_command_finds_a_deleted_user_by_name_or_id(alice, bob):
+def test_the_command_finds_deleted_users_by_name_or_id(alice, bob):
     alice.delete()
     bob.delete()
     command("ALICE", "--yes")
@@ -263,7 +269,7 @@ def test_the_command_finds_a_deleted_user_by_name_or_id(alice, bob):
     assert User.objects.filter(erased_at__isnull=False).count() == 2
 
 
-def test_the_command_asks_which_of_several_deleted_ones(alice):
+def test_the_command_lists_the_ids_of_several_deleted_users(alice):
     alice.delete()
     twin = make_user("alice")
     twin.delete()
@@ -277,15 +283,15 @@ def test_the_command_rejects_an_unknown_user(db, name):
         command(name)
 
 
-def test_the_command_does_not_erase_the_last_superuser(sue):
+def test_the_command_refuses_to_erase_the_last_superuser(sue):
     with pytest.raises(CommandError, match="last superuser"):
         command("sue", "--yes")
 
 
-def test_what_is_no_text_in_a_history_entry_stays_as_it_is(wonder, sue):
-    entry = Author(sue).record(wonder, CHANGE)
+def test_erasing_keeps_numbers_and_booleans_in_history_entries(user_with_traces, sue):
+    entry = Author(sue).record(user_with_traces, CHANGE)
     entry.change_message = '[{"changed": {"count": 3, "done": true, "by": ["alice_w", 7]}}]'
     entry.save()
-    erase(wonder, Author(sue))
+    erase(user_with_traces, Author(sue))
     entry.refresh_from_db()
     assert json.loads(entry.change_message) == [{"changed": {"count": 3, "done": True, "by": ["(erased)", 7]}}]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def run(tmp_path, free):
-    """Import a text and return what the command printed; `run.errors` has its errors."""
+    """run(text) imports a file with this text and returns the output. `run.errors` has the errors."""
 
     def command(text, *options):
         file = tmp_path / "users.csv"
@@ -35,7 +35,7 @@ def run(tmp_path, free):
     return command
 
 
-def test_new_users_are_created_on_their_tier_with_a_history_and_no_password(run, pro):
+def test_new_users_are_created_without_a_password(run, pro):
     run("User name;E-mail;Full name;Plan\nzoe;ZOE@Example.com;Zoë Ø;pro\nbob;bob@example.com;;\n")
     zoe, bob = User.objects.get(username="zoe"), User.objects.get(username="bob")
     assert (zoe.name, zoe.email, zoe.tier, zoe.name_folded) == ("Zoë Ø", "zoe@example.com", pro, "zoë ø")
@@ -48,7 +48,7 @@ def test_new_users_are_created_on_their_tier_with_a_history_and_no_password(run,
     assert mail.outbox == []
 
 
-def test_existing_users_get_the_cells_that_are_not_empty(run, alice, bob, pro):
+def test_existing_users_are_changed_by_cells_that_are_not_empty(run, alice, bob, pro):
     User.objects.filter(pk=alice.pk).update(updated_at="2020-01-01T00:00Z")
     printed = run("username,email,name,tier\nalice,,Alice Liddell,pro\nbob,bob@example.com,,free\n")
     alice.refresh_from_db()
@@ -63,7 +63,7 @@ def test_existing_users_get_the_cells_that_are_not_empty(run, alice, bob, pro):
     assert "0 users to create, 1 to change, 1 unchanged" in printed
 
 
-def test_a_dry_run_shows_the_same_and_writes_nothing(run, alice):
+def test_a_dry_run_shows_the_changes_and_writes_nothing(run, alice):
     printed = run("username,email,name\nnew,new@example.com,New\nalice,,Alicia\n", "--dry-run")
     assert "row 2, create new: username: – → new" in printed
     assert "row 3, change alice: name: Alice → Alicia" in printed
@@ -89,7 +89,7 @@ hidden,hidden@example.com,a\u202eb,
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-def test_errors_name_row_and_column_and_nothing_is_imported(run, alice, bob, options):
+def test_errors_name_the_row_and_column_and_stop_the_import(run, alice, bob, options):
     with pytest.raises(CommandError, match="11 rows with errors"):
         run(BAD, *options)
     assert run.errors == [
@@ -115,7 +115,7 @@ def test_rows_with_errors_can_be_skipped(run, alice, bob):
     assert User.objects.filter(username="good").exists()
 
 
-def test_many_errors_are_cut_short(run, monkeypatch):
+def test_long_lists_of_errors_are_truncated(run, monkeypatch):
     monkeypatch.setattr("accounts.management.commands.import_users.MAX_SHOWN", 1)
     with pytest.raises(CommandError):
         run("username\na\nb\nc\n")
@@ -123,7 +123,7 @@ def test_many_errors_are_cut_short(run, monkeypatch):
     assert run.errors[1].startswith("and ")
 
 
-def test_what_an_export_quoted_is_imported_as_it_was(run):
+def test_quotes_added_by_an_export_are_removed(run):
     run("username,email,name\nada,ada@example.com,'-Ada\n")
     assert User.objects.get(username="ada").name == "-Ada"
 
@@ -134,7 +134,7 @@ def test_staff_flags_in_a_file_are_ignored(run):
     assert (ada.is_staff, ada.is_superuser) == (False, False)
 
 
-def test_columns_can_be_named(run):
+def test_columns_can_be_assigned(run):
     run("id,contact\nada,ada@example.com\n", "--column", "username=id", "--column", "email=contact")
     assert User.objects.get(username="ada").email == "ada@example.com"
 
@@ -149,29 +149,29 @@ def test_columns_can_be_named(run):
         (b"username\n\xff\n", (), "Line 2 isn't in the encoding"),
     ],
 )
-def test_what_is_wrong_with_the_command_is_said(run, text, options, problem):
+def test_invalid_files_and_options_are_errors(run, text, options, problem):
     with pytest.raises(CommandError, match=problem):
         run(text, *options)
 
 
-def test_a_file_that_is_missing_is_an_error(db):
+def test_a_missing_file_is_an_error(db):
     with pytest.raises(CommandError, match=r"Couldn't read .*: No such file"):
         call_command("import_users", "/nowhere/users.csv")
 
 
-def test_a_file_that_is_too_large_is_an_error(run, monkeypatch):
+def test_a_large_file_is_an_error(run, monkeypatch):
     monkeypatch.setattr("accounts.management.commands.import_users.MAX_FILE_SIZE", 2**20)
     with pytest.raises(CommandError, match=r"users.csv is too large\. A file can have up to 1 MB\."):
         run("username\n" + "x" * 2**20)
 
 
-def test_users_are_read_from_standard_input(db, monkeypatch):
+def test_users_can_be_read_from_standard_input(db, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"username,name,email\nada,Ada,ada@example.com\n")))
     call_command("import_users", "-")
     assert User.objects.get().username == "ada"
 
 
-def test_invitations_need_a_host_and_are_sent_only_on_request(run, settings):
+def test_invitations_are_only_sent_with_an_option_and_require_a_host(run, settings):
     settings.ALLOWED_HOSTS = ["gate.example.com"]
     text = "username,email\nada,ada@example.com\n"
     with pytest.raises(CommandError, match="sends 1 email: set SITE_URL or add --host"):
@@ -183,14 +183,14 @@ def test_invitations_need_a_host_and_are_sent_only_on_request(run, settings):
     assert "http://gate.example.com/accounts/password/reset/key/" in message.body
 
 
-def test_links_lead_to_the_site_without_a_host(run, settings):
+def test_links_use_site_url_without_a_host_option(run, settings):
     settings.ALLOWED_HOSTS, settings.SITE_URL = ["gate.example.com"], "https://gate.example.com"
     run("username,email\nada,ada@example.com\n", "--invite")
     assert "https://gate.example.com/accounts/password/reset/key/" in mail.outbox[0].body
     assert "\nGatehouse at gate.example.com" in mail.outbox[0].body
 
 
-def test_a_new_address_is_unverified_and_both_addresses_are_told(run, settings, alice):
+def test_a_changed_address_is_unverified_and_both_addresses_are_notified(run, settings, alice):
     settings.ALLOWED_HOSTS = ["gate.example.com"]
     EmailAddress.objects.create(user=alice, email="pending@example.com")
     run("username,email\nalice,alicia@example.com\n", "--host", "gate.example.com")
@@ -200,16 +200,16 @@ def test_a_new_address_is_unverified_and_both_addresses_are_told(run, settings, 
     assert [message.to for message in mail.outbox] == [["alice@example.com"], ["alicia@example.com"]]
 
 
-def test_a_lost_race_imports_nothing(run, monkeypatch):
-    def lose(*args):
+def test_a_conflict_imports_nothing(run, monkeypatch):
+    def fail(*args):
         raise IntegrityError
 
-    monkeypatch.setattr(imports, "create", lose)
+    monkeypatch.setattr(imports, "create", fail)
     with pytest.raises(CommandError, match="Nothing was imported"):
         run("username,email\nada,ada@example.com\n")
 
 
-def test_the_number_of_queries_grows_with_batches_not_with_rows(run, alice, django_assert_max_num_queries):
+def test_the_number_of_queries_does_not_grow_with_rows(run, alice, django_assert_max_num_queries):
     def lines(count):
         return "username,email\n" + "".join(f"u{number},u{number}@example.com\n" for number in range(count))
 

@@ -1,4 +1,4 @@
-"""manage.py purge_deleted removes what was deleted long ago, and erases users who have entries in the history."""
+"""manage.py purge_deleted removes rows that were deleted long ago. Users who changed something are erased instead."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def purge(*args):
     return out.getvalue()
 
 
-def deleted(row, days=100):
-    """`row`, deleted this many days ago."""
+def deleted_days_ago(row, days=100):
+    """Mark `row` as deleted this many days ago. Return it."""
     type(row)._default_manager.filter(pk=row.pk).update(deleted_at=timezone.now() - timedelta(days=days))
     return row
 
 
 def test_a_dry_run_counts_and_removes_nothing(alice):
-    deleted(alice)
+    deleted_days_ago(alice)
     text = purge()
     assert "users: 1 would be removed" in text
     assert "Nothing was removed." in text
     assert User.objects.filter(pk=alice.pk).exists()
 
 
-def test_only_what_was_deleted_longer_ago_than_n_days_goes(alice, bob, charlie):
-    deleted(alice, 40)
-    deleted(bob, 20)
+def test_only_rows_deleted_more_than_n_days_ago_are_removed(alice, bob, charlie):
+    deleted_days_ago(alice, 40)
+    deleted_days_ago(bob, 20)
     purge("--days", "30", "--yes")
     assert set(User.objects.all()) == {bob, charlie}
 
@@ -55,27 +55,27 @@ def test_only_what_was_deleted_longer_ago_than_n_days_goes(alice, bob, charlie):
 def test_keys_and_their_usage_are_removed_with_their_owner(alice, bob):
     make_event(make_key(alice))
     kept = make_event(make_key(bob))
-    deleted(alice)
+    deleted_days_ago(alice)
     purge("--yes")
     assert list(KeyUsage.objects.all()) == [kept]
     assert APIKey.objects.count() == 1
 
 
-def test_limits_go_before_tiers_and_a_tier_in_use_stays(alice, free):
+def test_a_tier_with_users_is_kept(alice, free):
     old = Tier.objects.create(name="old")
     RateLimit.objects.create(tier=old, path="/x", limit=1, period=1)
-    deleted(old)
-    deleted(RateLimit.objects.get())
-    deleted(free)
+    deleted_days_ago(old)
+    deleted_days_ago(RateLimit.objects.get())
+    deleted_days_ago(free)
     text = purge("--yes")
     assert not Tier.objects.filter(name="old").exists()
     assert Tier.objects.filter(name="free").exists()
     assert "tiers: 1 removed, 1 kept" in text
 
 
-def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
+def test_a_user_who_changed_something_is_erased_but_kept(alice, bob):
     Author(alice).record(bob, CHANGE, note="Did something.")
-    deleted(alice)
+    deleted_days_ago(alice)
     text = purge("--yes")
     assert "users: 0 removed, 1 kept" in text
     alice.refresh_from_db()
@@ -86,19 +86,19 @@ def test_who_did_something_stays_as_an_erased_stub_with_the_history(alice, bob):
     assert "users: 0 would be removed" in purge()
 
 
-def test_the_history_of_a_removed_user_names_nobody(alice, sue):
+def test_the_history_of_a_removed_user_is_anonymized(alice, sue):
     Author(sue).record(alice, CHANGE, changes=[{"field": "name", "old": "Alice", "new": "Alicia"}])
-    deleted(alice)
+    deleted_days_ago(alice)
     purge("--yes")
     entry = LogEntry.objects.get(object_id=str(alice.pk))
     assert entry.object_repr == f"erased_{alice.pk}"
     assert "Alic" not in entry.change_message
 
 
-def test_it_goes_on_where_it_was_stopped(free, monkeypatch):
+def test_an_interrupted_run_can_be_continued(free, monkeypatch):
     monkeypatch.setattr(purge_deleted, "BATCH", 2)
     for n in range(5):
-        deleted(make_user(f"user{n}"))
+        deleted_days_ago(make_user(f"user{n}"))
     real, seen = purge_deleted.purge_batch, []
 
     def interrupted(model, pks):
@@ -118,41 +118,41 @@ def test_it_goes_on_where_it_was_stopped(free, monkeypatch):
     assert User.objects.count() == 0
 
 
-def test_those_who_refer_go_before_those_who_are_referred_to():
+def test_models_are_purged_in_dependency_order():
     order = [model.__name__ for model in purge_deleted.in_dependency_order()]
     assert order.index("APIKey") < order.index("User") < order.index("Tier")
     assert order.index("RateLimit") < order.index("Tier")
 
 
 @pytest.mark.parametrize("days", ["-1", "99999999999"])
-def test_a_number_of_days_out_of_range_is_rejected(db, days):
+def test_days_out_of_range_are_rejected(db, days):
     with pytest.raises(CommandError, match="--days"):
         purge("--days", days, "--yes")
 
 
 def prepaid(user, **fields):
-    """A total of this user, of which one request has been used."""
+    """A prepaid limit of this user, with one request used."""
     limit = RateLimit.objects.create(user=user, path="/*", limit=10, window="total", **fields)
     limiter().hit([limit.budget(f"user:{user.pk}")])
     return limit
 
 
-def left(limit):
+def remaining(limit):
     return limiter().peek([limit.budget(f"user:{limit.user_id}")]).states[0].remaining
 
 
-def test_the_counters_of_prepaid_limits_go_with_them_and_no_others(alice, bob):
-    gone, kept, of_a_user = prepaid(alice), prepaid(alice, host="a.example"), prepaid(bob)
-    deleted(gone)
-    deleted(bob)
-    assert [left(limit) for limit in (gone, kept, of_a_user)] == [9, 9, 9]
+def test_counters_of_removed_prepaid_limits_are_reset(alice, bob):
+    gone, kept, of_deleted_user = prepaid(alice), prepaid(alice, host="a.example"), prepaid(bob)
+    deleted_days_ago(gone)
+    deleted_days_ago(bob)
+    assert [remaining(limit) for limit in (gone, kept, of_deleted_user)] == [9, 9, 9]
     purge("--yes")
-    assert not RateLimit.objects.filter(pk__in=[gone.pk, of_a_user.pk]).exists()
-    assert [left(limit) for limit in (gone, kept, of_a_user)] == [10, 9, 10]
+    assert not RateLimit.objects.filter(pk__in=[gone.pk, of_deleted_user.pk]).exists()
+    assert [remaining(limit) for limit in (gone, kept, of_deleted_user)] == [10, 9, 10]
 
 
-def test_a_store_that_is_down_keeps_nothing_from_being_purged(alice, monkeypatch):
-    limit = deleted(prepaid(alice))
+def test_purging_works_while_the_store_is_unavailable(alice, monkeypatch):
+    limit = deleted_days_ago(prepaid(alice))
 
     def fail(keys):
         assert keys == [rule_key(f"user:{alice.pk}", limit.pk)]

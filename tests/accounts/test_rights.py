@@ -1,4 +1,4 @@
-"""Which users staff may change."""
+"""Which users staff can change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def cast(alice, sue):
+def users(alice, sue):
     return {
         "ordinary": alice,
         "staff": make_user("tom", is_staff=True),
@@ -40,9 +40,9 @@ def cast(alice, sue):
         ("suspended superuser", "ordinary", False),
     ],
 )
-def test_who_may_change_whom(cast, actor, target, allowed):
-    assert rights.may_change(cast[actor], cast[target]) is allowed
-    assert bool(rights.why_not_change(cast[actor], cast[target])) is not allowed
+def test_who_can_change_whom(users, actor, target, allowed):
+    assert rights.may_change(users[actor], users[target]) is allowed
+    assert bool(rights.why_not_change(users[actor], users[target])) is not allowed
 
 
 @pytest.mark.parametrize(
@@ -57,49 +57,49 @@ def test_who_may_change_whom(cast, actor, target, allowed):
         ("superuser", "staff", True),
     ],
 )
-def test_who_may_remove_whom(cast, actor, target, allowed):
-    assert (rights.why_not_remove(cast[actor], cast[target]) == "") is allowed
+def test_who_can_remove_whom(users, actor, target, allowed):
+    assert (rights.why_not_remove(users[actor], users[target]) == "") is allowed
 
 
-def test_only_superusers_set_the_fields_that_give_privileges(cast):
-    assert rights.protected_fields(cast["staff"], cast["ordinary"]) == rights.PRIVILEGE_FIELDS | {"email"}
-    assert rights.protected_fields(cast["staff"], None) == rights.PRIVILEGE_FIELDS
-    assert rights.protected_fields(cast["superuser"], cast["ordinary"]) == frozenset()
-    assert rights.protected_fields(cast["superuser"], None) == frozenset()
+def test_only_superusers_can_change_privileges(users):
+    assert rights.protected_fields(users["staff"], users["ordinary"]) == rights.PRIVILEGE_FIELDS | {"email"}
+    assert rights.protected_fields(users["staff"], None) == rights.PRIVILEGE_FIELDS
+    assert rights.protected_fields(users["superuser"], users["ordinary"]) == frozenset()
+    assert rights.protected_fields(users["superuser"], None) == frozenset()
 
 
-def test_superusers_cannot_remove_their_own_access(cast):
+def test_superusers_cannot_remove_their_own_access(users):
     assert {"is_active", "is_superuser", "is_staff", "email"} <= rights.protected_fields(
-        cast["superuser"], cast["superuser"]
+        users["superuser"], users["superuser"]
     )
 
 
-def test_the_last_superuser_who_can_sign_in_stays(cast):
-    assert not rights.would_remove_last_superuser([cast["superuser"]])
-    able = [cast["superuser"], cast["other superuser"], cast["bare superuser"]]
-    assert rights.would_remove_last_superuser(able)
-    assert not rights.would_remove_last_superuser([cast["ordinary"], cast["suspended superuser"]])
-    User.objects.filter(pk__in=[user.pk for user in able[1:]]).delete()
-    assert rights.would_remove_last_superuser([cast["superuser"]])
+def test_the_last_superuser_who_can_sign_in_cannot_be_removed(users):
+    assert not rights.would_remove_last_superuser([users["superuser"]])
+    can_sign_in = [users["superuser"], users["other superuser"], users["bare superuser"]]
+    assert rights.would_remove_last_superuser(can_sign_in)
+    assert not rights.would_remove_last_superuser([users["ordinary"], users["suspended superuser"]])
+    User.objects.filter(pk__in=[user.pk for user in can_sign_in[1:]]).delete()
+    assert rights.would_remove_last_superuser([users["superuser"]])
     assert not rights.would_remove_last_superuser([])
 
 
-def test_the_last_superuser_is_not_removed_even_by_one_who_was_suspended_a_moment_ago(cast):
+def test_a_suspended_superuser_cannot_remove_the_last_one(users):
     User.objects.filter(username__in=["sue", "sal"]).update(is_active=False)
-    # The actor's instance is older than their suspension, as when two superusers suspend each other.
-    assert "is the last superuser" in rights.why_not_remove(cast["superuser"], cast["other superuser"])
+    # The actor's instance was loaded before their suspension, as when two superusers suspend each other.
+    assert "is the last superuser" in rights.why_not_remove(users["superuser"], users["other superuser"])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_outside_a_transaction_the_last_superuser_is_known_without_a_lock(sue):
+def test_the_last_superuser_is_found_without_a_transaction(sue):
     tom = make_user("tom", is_staff=True, is_superuser=True)
     assert rights.why_not_remove(tom, sue) == ""
     User.objects.filter(pk=tom.pk).update(is_active=False)
     assert "is the last superuser" in rights.why_not_remove(tom, sue)
 
 
-def test_inside_a_transaction_the_superusers_are_locked(cast, django_assert_num_queries):
+def test_superusers_are_locked_in_a_transaction(users, django_assert_num_queries):
     with transaction.atomic(), django_assert_num_queries(1) as captured:
-        rights.would_remove_last_superuser([cast["superuser"]])
+        rights.would_remove_last_superuser([users["superuser"]])
     if User.objects.db == "default" and captured.connection.vendor == "postgresql":
         assert "FOR UPDATE" in captured.captured_queries[0]["sql"]

@@ -1,4 +1,4 @@
-"""The tier of a user, until when, and their billing day: on both forms, in the admin and at /users/."""
+"""A user's tier, its end and the billing day, on the form in the admin and on the one at /users/."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.accounts.people import history
 from tests.pages import fields_of, opened, text_of
 
 pytestmark = pytest.mark.django_db
-PLACES = ("/admin/accounts/user/{}/change/", "/users/{}/edit/")
+FORMS = ("/admin/accounts/user/{}/change/", "/users/{}/edit/")
 UNTIL = "2031-01-31T00:00:00"
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=FORMS)
 def url(request, alice):
     return request.param.format(alice.pk)
 
 
-def test_they_are_changed_and_stand_in_the_history(staff_client, alice, url, pro):
+def test_changes_are_saved_and_recorded(staff_client, alice, url, pro):
     staff_client.post(url, opened(staff_client, url) | {"tier": pro.pk, "tier_until": UNTIL, "billing_day": "15"})
     alice.refresh_from_db()
     assert (alice.tier, alice.billing_day) == (pro, 15)
@@ -41,7 +41,7 @@ def test_they_are_changed_and_stand_in_the_history(staff_client, alice, url, pro
         ({"billing_day": "x"}, "billing_day", "31"),
     ],
 )
-def test_what_is_wrong_stands_at_the_field_and_is_kept(staff_client, alice, url, changes, name, error):
+def test_invalid_values_are_field_errors_and_are_kept(staff_client, alice, url, changes, name, error):
     response = staff_client.post(url, opened(staff_client, url) | changes)
     form = response.context.get("form") or response.context["adminform"].form
     assert error in " ".join(form.errors[name])
@@ -49,7 +49,7 @@ def test_what_is_wrong_stands_at_the_field_and_is_kept(staff_client, alice, url,
     assert history(alice) == []
 
 
-def test_a_time_that_has_passed_may_stay(staff_client, alice, url):
+def test_an_end_in_the_past_can_be_kept(staff_client, alice, url):
     past = timezone.now() - timedelta(days=1)
     User.objects.filter(pk=alice.pk).update(tier_until=past.replace(microsecond=0))
     staff_client.post(url, opened(staff_client, url) | {"name": "Alice A."})
@@ -58,7 +58,7 @@ def test_a_time_that_has_passed_may_stay(staff_client, alice, url):
     assert alice.tier_until == past.replace(microsecond=0)
 
 
-def test_a_script_that_leaves_the_billing_day_out_keeps_it(staff_client, alice, url):
+def test_a_missing_billing_day_is_kept(staff_client, alice, url):
     User.objects.filter(pk=alice.pk).update(billing_day=9)
     form = {name: value for name, value in opened(staff_client, url).items() if name != "billing_day"}
     staff_client.post(url, form | {"name": "Alice A."})
@@ -66,7 +66,7 @@ def test_a_script_that_leaves_the_billing_day_out_keeps_it(staff_client, alice, 
     assert (alice.name, alice.billing_day) == ("Alice A.", 9)
 
 
-def test_somebody_elses_tier_is_kept_by_who_left_it_alone_and_reported_to_who_did_not(staff_client, alice, url, pro):
+def test_changes_by_another_user_are_kept_or_reported_as_conflict(staff_client, alice, url, pro):
     form = opened(staff_client, url)
     User.objects.filter(pk=alice.pk).update(tier=pro, billing_day=20)
     staff_client.post(url, form | {"name": "Alice A."})
@@ -77,7 +77,7 @@ def test_somebody_elses_tier_is_kept_by_who_left_it_alone_and_reported_to_who_di
 
 
 @pytest.mark.parametrize("page", ["/admin/accounts/user/add/", "/users/add/"])
-def test_a_new_user_has_them_too(staff_client, page, free):
+def test_a_new_user_can_have_an_end_and_a_billing_day(staff_client, page, free):
     values = {"name": "Olu", "username": "olu", "email": "olu@example.com", "tier_until": UNTIL, "billing_day": "15"}
     staff_client.post(page, opened(staff_client, page) | values)
     user = User.objects.get(username="olu")

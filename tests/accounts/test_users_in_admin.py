@@ -1,4 +1,4 @@
-"""The admin's user form follows the rules of /users/: emails, addresses and who may change them."""
+"""The admin's user form follows the same rules as /users/ for emails and addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.core import mail
 
 from accounts.addresses import is_verified
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, signed_in
 from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def test_a_new_user_is_invited_and_not_verified(staff_client, free):
     assert [message.to for message in mail.outbox] == [["dora@example.com"]]
 
 
-def test_a_moved_address_is_unverified_and_the_old_one_is_told(staff_client, alice):
+def test_a_changed_address_is_unverified_and_both_addresses_are_notified(staff_client, alice):
     change(staff_client, alice, email="new@example.com")
     alice.refresh_from_db()
     assert alice.email == "new@example.com"
@@ -37,13 +37,13 @@ def test_a_moved_address_is_unverified_and_the_old_one_is_told(staff_client, ali
     assert {message.to[0] for message in mail.outbox} == {"alice@example.com", "new@example.com"}
 
 
-def test_the_admins_list_links_to_the_page_of_the_user(staff_client, alice):
+def test_the_admin_list_links_to_user_pages(staff_client, alice):
     page = staff_client.get("/admin/accounts/user/?o=").content.decode()
     assert f'<a href="{alice.get_absolute_url()}?_changelist_filters=o%3D">alice</a>' in page
 
 
-def test_staff_who_are_not_superusers_move_no_address(alice):
-    change(signed_in(make_staff("steve", *EVERY_RIGHT)), alice, email="mine@example.com", name="Alice Two")
+def test_staff_who_are_not_superusers_cannot_change_addresses(alice):
+    change(signed_in(make_staff("steve", *ALL_USER_PERMISSIONS)), alice, email="mine@example.com", name="Alice Two")
     alice.refresh_from_db()
     assert (alice.email, alice.name) == ("alice@example.com", "Alice Two")
     assert mail.outbox == []

@@ -1,4 +1,4 @@
-"""Each person chooses the columns of each list; the choice is remembered, and reset."""
+"""Users choose the columns of each list. The choice is saved and can be reset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rows import make_limit, make_staff
 
 pytestmark = pytest.mark.django_db
 SAVE = "/account/lists/columns/"
-# Each list, a heading that is shown by default, and one that isn't.
+# For each list: its URL, a column that is shown by default, and one that isn't.
 LISTS = {
     "users:list": ("/users/", "email", "Email", "billing_day", "Billing day"),
     "admin:tiers_tier_changelist": ("/admin/tiers/tier/", "description", "Description", "updated", "Edited"),
@@ -72,7 +72,7 @@ def test_chosen_columns_are_shown_until_they_are_reset(staff_client, page):
 
 @pytest.mark.parametrize("page", LISTS)
 @pytest.mark.usefixtures("rows")
-def test_every_row_has_as_many_cells_as_the_head(staff_client, page):
+def test_rows_have_as_many_cells_as_the_header(staff_client, page):
     url = LISTS[page][0]
     for columns in ([LISTS[page][1]], [LISTS[page][3]], ["nothing"]):
         staff_client.post(SAVE, {"page": page, "columns": columns})
@@ -86,7 +86,7 @@ def test_every_row_has_as_many_cells_as_the_head(staff_client, page):
             assert row.count("<td") + row.count("<th ") + row.count("<th>") == width
 
 
-def test_a_choice_holds_for_one_person_and_one_list(staff_client, alice):
+def test_columns_are_saved_per_user_and_list(staff_client, alice):
     staff_client.post(SAVE, {"page": "users:list", "columns": ["state"]})
     assert headings(staff_client, "/users/")[:3] == ["Select", "Name", "Username"]
     assert "Email" not in headings(staff_client, "/users/")
@@ -96,23 +96,23 @@ def test_a_choice_holds_for_one_person_and_one_list(staff_client, alice):
     assert ListSetting.objects.get().columns == ["email"]
 
 
-def test_sorting_survives_hidden_columns(staff_client, free, pro):
+def test_hidden_columns_can_still_be_sorted_by(staff_client, free, pro):
     url = "/admin/tiers/tier/"
     staff_client.post(SAVE, {"page": "admin:tiers_tier_changelist", "columns": ["created"]})
     html = text_of(staff_client.get(url))
-    assert "?o=5" in html  # the number among all columns
+    assert "?o=5" in html  # counted with the hidden columns
     found = staff_client.get(f"{url}?o=-5").context["cl"].result_list
     assert list(found) == sorted((free, pro), key=lambda tier: tier.created_at, reverse=True)
     assert "sorted descending" in text_of(staff_client.get(f"{url}?o=-5"))
 
 
-def test_columns_of_deleted_rows_are_always_shown(staff_client, pro):
+def test_the_deleted_column_cannot_be_hidden(staff_client, pro):
     pro.delete()
     staff_client.post(SAVE, {"page": "admin:tiers_tier_changelist", "columns": ["created"]})
     assert "Deleted" in headings(staff_client, "/admin/tiers/tier/?state=deleted")
 
 
-def test_columns_that_have_gone_are_ignored(staff_client, sue):
+def test_unknown_saved_columns_are_ignored(staff_client, sue):
     ListSetting.objects.create(user=sue, page="users:list", columns=["gone"])
     assert "Email" in headings(staff_client, "/users/")
 
@@ -128,34 +128,34 @@ def test_columns_that_have_gone_are_ignored(staff_client, sue):
         {"page": "\x00"},
     ],
 )
-def test_what_is_no_choice_is_refused(staff_client, sent):
+def test_invalid_choices_are_rejected(staff_client, sent):
     assert staff_client.post(SAVE, sent).status_code == 400
     assert not ListSetting.objects.exists()
 
 
 @pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example/", "", "javascript:alert(1)"])
-def test_the_way_back_never_leaves_the_site(staff_client, wanted):
+def test_saving_columns_never_redirects_to_another_site(staff_client, wanted):
     assert staff_client.post(SAVE, {"page": "users:list", "next": wanted})["Location"] == "/users/"
 
 
-def test_visitors_choose_nothing(client):
+def test_visitors_are_redirected_to_sign_in(client):
     assert client.post(SAVE, {"page": "users:list"})["Location"].startswith("/accounts/login/")
 
 
-def test_erasing_a_person_removes_their_choices(staff_client, alice, sue):
+def test_erasing_a_user_deletes_their_columns(staff_client, alice, sue):
     ListSetting.objects.create(user=alice, page="users:list", columns=["email"])
     assert str(ListSetting.objects.get()) == "alice: users:list"
     erase(alice, Author(sue))
     assert not ListSetting.objects.exists()
 
 
-def test_the_admins_own_list_of_users_has_no_choice(staff_client, alice):
+def test_the_admin_list_of_users_has_no_column_menu(staff_client, alice):
     page = staff_client.get("/admin/accounts/user/?o=")
     assert page.context["setup"].page == ""
     assert 'action="/account/lists/columns/"' not in page.content.decode()
 
 
-def test_every_list_that_can_be_set_exists(staff_client):
+def test_every_customizable_list_exists(staff_client):
     assert [staff_client.get(reverse(page)).status_code for page in PAGES] == [200] * len(PAGES)
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse 1"
 
 
-def test_the_page_says_how_many_keys_will_stop(alice):
+def test_the_page_shows_how_many_keys_will_stop_working(alice):
     client = signed_in(alice)
     assert "have any active API keys" in client.get("/account/close/").content.decode()
     make_key(alice, "one")
@@ -38,7 +38,7 @@ def test_closing_an_account_deletes_the_user_and_ends_sessions_and_keys(alice):
 
 
 @pytest.mark.parametrize("password", ["", "wrong", "correct horse 1 ", "x" * 129, "nul\0"])
-def test_without_the_password_nothing_happens(alice, password):
+def test_closing_an_account_requires_the_password(alice, password):
     client = signed_in(alice)
     response = client.post("/account/close/", {"password": password})
     assert response.context["form"].errors["password"]
@@ -49,7 +49,7 @@ def test_without_the_password_nothing_happens(alice, password):
     assert client.get("/account/").status_code == 200
 
 
-def test_guessing_the_password_here_is_throttled(alice):
+def test_wrong_passwords_are_throttled(alice):
     client = signed_in(alice)
     for _ in range(5):
         client.post("/account/close/", {"password": "wrong"})
@@ -59,7 +59,7 @@ def test_guessing_the_password_here_is_throttled(alice):
     assert alice.deleted_at is None
 
 
-def test_a_user_without_a_password_signs_in_again_first(alice):
+def test_a_user_without_a_password_has_to_sign_in_again_first(alice):
     alice.set_unusable_password()
     alice.save()
     client = signed_in(alice)
@@ -88,7 +88,7 @@ def test_the_last_superuser_cannot_close_their_account(sue):
     assert not User.objects.live().filter(pk=sue.pk).exists()
 
 
-def test_naming_another_user_does_not_close_their_account(alice, bob):
+def test_posting_another_user_id_does_not_close_their_account(alice, bob):
     signed_in(alice).post("/account/close/", {"password": PASSWORD, "user": bob.pk, "pk": bob.pk})
     bob.refresh_from_db()
     assert bob.deleted_at is None

@@ -14,14 +14,14 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-def test_the_home_page_redirects_everyone_to_their_own_page(client, alice, sue):
+def test_the_home_page_redirects_visitors_users_and_staff(client, alice, sue):
     assert client.get("/")["Location"] == "/accounts/login/"
     assert signed_in(alice).get("/")["Location"] == "/account/"
     assert signed_in(sue).get("/")["Location"] == "/admin/"
     assert client.post("/").status_code == 405
 
 
-def test_a_visitor_is_asked_to_sign_in_and_led_back(client, db):
+def test_visitors_sign_in_and_return_to_the_page(client, db):
     response = client.get("/account/")
     assert response["Location"] == "/accounts/login/?next=/account/"
 
@@ -34,13 +34,13 @@ def test_a_user_changes_their_name_and_username(alice):
     assert {change["field"] for change in history(alice)[0].values} == {"name", "username"}
 
 
-def test_the_session_survives_a_change_of_name(alice):
+def test_changing_the_name_keeps_the_session(alice):
     client = signed_in(alice)
     client.post("/account/", {"name": "Alice Two", "username": "alice"})
     assert client.get("/account/").status_code == 200
 
 
-def test_nothing_changed_leaves_no_history(alice):
+def test_saving_without_changes_adds_no_history(alice):
     response = signed_in(alice).post("/account/", {"name": "Alice", "username": "alice"}, follow=True)
     assert messages(response) == []
     assert history(alice) == []
@@ -50,7 +50,7 @@ def test_nothing_changed_leaves_no_history(alice):
     ("field", "value"),
     [("name", ""), ("name", "x"), ("name", "nul\0"), ("username", "bob"), ("username", "Bob"), ("username", "a b")],
 )
-def test_a_bad_value_is_an_error_at_its_field_and_the_frame_keeps_the_old_name(alice, bob, field, value):
+def test_invalid_values_are_field_errors_and_the_top_bar_keeps_the_old_name(alice, bob, field, value):
     client = signed_in(alice)
     response = client.post("/account/", {"name": "Alice", "username": "alice"} | {field: value})
     assert list(response.context["form"].errors) == [field]
@@ -72,7 +72,7 @@ def test_fields_that_are_not_on_the_form_are_ignored(alice, bob, field):
     assert bob.name == "Bob"
 
 
-def test_plan_and_limits_are_told(alice):
+def test_the_page_shows_the_tier_and_its_rate_limits(alice):
     RateLimit.objects.create(tier=alice.tier, path="/orders/*", limit=1234, period=60)
     page = signed_in(alice).get("/account/").content.decode()
     assert "1,234" in page
@@ -80,13 +80,13 @@ def test_plan_and_limits_are_told(alice):
     assert "100 requests per minute" in page
 
 
-def test_a_deleted_tier_reads_as_none(alice):
+def test_a_user_without_a_tier_sees_that_the_default_applies(alice):
     User.objects.filter(pk=alice.pk).update(tier=None)
     assert "No tier, so the default rate limit applies." in signed_in(alice).get("/account/").content.decode()
 
 
 @pytest.mark.parametrize("count", [1, 9])
-def test_the_number_of_queries_does_not_grow_with_the_limits(alice, django_assert_num_queries, count):
+def test_the_number_of_queries_does_not_grow_with_rate_limits(alice, django_assert_num_queries, count):
     for n in range(count):
         RateLimit.objects.create(tier=alice.tier, path=f"/p{n}", limit=1, period=60)
     client = signed_in(alice)
@@ -98,14 +98,14 @@ def test_pages_of_a_signed_in_user_are_not_cached(alice):
     assert signed_in(alice).get("/account/")["Cache-Control"] == "no-store"
 
 
-def test_staff_see_to_their_own_profile_here(free):
+def test_staff_can_edit_their_own_profile(free):
     steve = make_staff("steve")
     signed_in(steve).post("/account/", {"name": "Steven", "username": "steve"})
     steve.refresh_from_db()
     assert steve.name == "Steven"
 
 
-def test_users_see_what_the_keys_of_their_tier_can_do_and_how_many_they_can_have(client, alice, free):
+def test_users_see_what_their_tier_allows_keys_to_do_and_how_many_they_can_have(client, alice, free):
     client.force_login(alice)
     page = text_of(client.get("/account/"))
     assert "<dt>Access</dt><dd>everything</dd>" in page

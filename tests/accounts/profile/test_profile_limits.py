@@ -23,7 +23,7 @@ def test_users_see_their_rate_limits_and_remaining_requests(client, alice, free)
     assert "/hidden" not in page
 
 
-def test_a_user_sees_nothing_of_others(client, alice, bob, free):
+def test_usage_of_other_users_is_not_shown(client, alice, bob, free):
     make_limit(free, "/orders", limit=10)
     limiter().hit(budgets_for(f"user:{bob.pk}", free.pk, "GET", "/orders"), 10)
     client.force_login(alice)
@@ -32,7 +32,7 @@ def test_a_user_sees_nothing_of_others(client, alice, bob, free):
     assert "none left" not in page
 
 
-def test_a_user_without_a_tier_sees_the_default(client, sue):
+def test_a_user_without_a_tier_sees_the_default_limit(client, sue):
     type(sue).objects.update(tier=None)
     client.force_login(sue)
     page = text_of(client.get("/account/limits/"))
@@ -40,27 +40,27 @@ def test_a_user_without_a_tier_sees_the_default(client, sue):
     assert "100 per minute" in page
 
 
-def test_users_sign_in_first(client, db):
+def test_visitors_are_redirected_to_sign_in(client, db):
     assert client.get("/account/limits/").status_code == 302
 
 
 @pytest.mark.parametrize("number", [1, 50])
-def test_the_page_takes_as_many_queries_for_many_limits(client, alice, free, django_assert_num_queries, number):
+def test_the_number_of_queries_does_not_grow_with_rate_limits(client, alice, free, django_assert_num_queries, number):
     for one in range(number):
         make_limit(free, f"/path{one}")
     client.force_login(alice)
     client.get("/account/limits/")
-    with django_assert_num_queries(5):  # session, user, the limits of them and their tier, their keys', and the tier
+    with django_assert_num_queries(5):  # session, user, their limits and their tier's, their keys' limits, tier
         client.get("/account/limits/")
 
 
-def test_the_page_says_so_while_the_store_is_unavailable(client, alice, monkeypatch, transactional_db):
+def test_the_page_says_so_if_the_store_is_unavailable(client, alice, monkeypatch, transactional_db):
     monkeypatch.setattr(type(limiter().breaker), "is_open", True)
     client.force_login(alice)
     assert "can't show your remaining requests" in text_of(client.get("/account/limits/"))
 
 
-def test_the_profile_lists_own_limits_instead_of_those_they_replace(client, alice, free):
+def test_the_profile_shows_own_limits_instead_of_the_limits_they_replace(client, alice, free):
     make_limit(free, "/orders/{id}", limit=10)
     make_limit(None, "/orders/{number}", user=alice, limit=77, host="")
     make_limit(None, "/orders/{number}", user=alice, limit=88, host="api.example.com")

@@ -22,7 +22,7 @@ from tests.rows import make_staff
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
 
 
-def drawn(kind="PNG", size=(800, 600), mode="RGB", **options):
+def image_file(kind="PNG", size=(800, 600), mode="RGB", **options):
     target = io.BytesIO()
     Image.new(mode, size, 128 if mode in {"L", "P", "I;16"} else None).save(target, kind, **options)
     return target.getvalue()
@@ -42,7 +42,7 @@ def read(name):
         return file.read()
 
 
-def files():
+def stored_files():
     try:
         folders, _ = default_storage.listdir("profile-images")
     except FileNotFoundError:
@@ -50,17 +50,12 @@ def files():
     return [name for folder in folders for name in default_storage.listdir(f"profile-images/{folder}")[1]]
 
 
-@pytest.fixture
-def alices_client(alice):
-    return signed_in(alice)
-
-
 @pytest.mark.django_db(transaction=True)
-def test_a_picture_is_reencoded_and_stored_under_a_random_name(alices_client, alice):
+def test_a_picture_is_reencoded_and_stored_under_a_random_name(alice_client, alice):
     exif = Image.Exif()
     exif[0x010E] = "taken at home, 52.52 N 13.40 E"
     response = upload(
-        alices_client, drawn("JPEG", (3000, 1500), exif=exif, comment=b"hello"), "C:\\me & you.jpg", "image/jpeg"
+        alice_client, image_file("JPEG", (3000, 1500), exif=exif, comment=b"hello"), "C:\\me & you.jpg", "image/jpeg"
     )
     assert messages(response) == ["Picture updated."]
     name = stored(alice)
@@ -80,23 +75,23 @@ def test_a_picture_is_reencoded_and_stored_under_a_random_name(alices_client, al
         ("PNG", "I;16"), ("GIF", "P"), ("WEBP", "RGBA"),
     ],
 )  # fmt: skip
-def test_every_common_kind_is_taken(alices_client, alice, kind, mode):
-    upload(alices_client, drawn(kind, mode=mode))
+def test_common_formats_and_modes_are_accepted(alice_client, alice, kind, mode):
+    upload(alice_client, image_file(kind, mode=mode))
     with Image.open(io.BytesIO(read(stored(alice)))) as picture:
         assert picture.format == "WEBP"
 
 
-def test_a_picture_that_lies_on_its_side_stands_up(alices_client, alice):
+def test_a_picture_is_rotated_as_its_exif_data_says(alice_client, alice):
     exif = Image.Exif()
     exif[0x0112] = 6
-    upload(alices_client, drawn("JPEG", (400, 200), exif=exif))
+    upload(alice_client, image_file("JPEG", (400, 200), exif=exif))
     with Image.open(io.BytesIO(read(stored(alice)))) as picture:
         assert picture.size == (200, 400)
 
 
-def test_the_picture_is_served_by_our_own_view_with_its_type(alices_client, alice):
-    upload(alices_client, drawn())
-    response = alices_client.get("/account/picture/")
+def test_the_picture_is_served_by_a_view_with_its_content_type(alice_client, alice):
+    upload(alice_client, image_file())
+    response = alice_client.get("/account/picture/")
     assert response["Content-Type"] == "image/webp"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Cache-Control"] == "private, no-cache"
@@ -104,8 +99,8 @@ def test_the_picture_is_served_by_our_own_view_with_its_type(alices_client, alic
     assert b"".join(response.streaming_content).startswith(b"RIFF")
 
 
-def test_others_see_it_only_if_they_are_staff_who_may_see_users(alices_client, alice, bob, client):
-    upload(alices_client, drawn())
+def test_only_the_user_and_staff_who_can_view_users_see_a_picture(alice_client, alice, bob, client):
+    upload(alice_client, image_file())
     url = f"/users/{alice.pk}/picture/"
     seen = signed_in(make_staff("steve", "view_user")).get(url)
     assert b"".join(seen.streaming_content)
@@ -116,100 +111,100 @@ def test_others_see_it_only_if_they_are_staff_who_may_see_users(alices_client, a
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_picture_takes_the_place_of_the_old_file_and_removing_it_leaves_none(alices_client, alice):
-    upload(alices_client, drawn())
+def test_replacing_or_removing_a_picture_deletes_the_old_file(alice_client, alice):
+    upload(alice_client, image_file())
     first = stored(alice)
-    upload(alices_client, drawn("JPEG"))
+    upload(alice_client, image_file("JPEG"))
     assert stored(alice) != first
-    assert len(files()) == 1
-    response = alices_client.post("/account/picture/remove/", follow=True)
+    assert len(stored_files()) == 1
+    response = alice_client.post("/account/picture/remove/", follow=True)
     assert messages(response) == ["Picture removed."]
-    assert files() == []
-    assert alices_client.get("/account/picture/").status_code == 404
-    assert messages(alices_client.post("/account/picture/remove/", follow=True)) == []
+    assert stored_files() == []
+    assert alice_client.get("/account/picture/").status_code == 404
+    assert messages(alice_client.post("/account/picture/remove/", follow=True)) == []
 
 
-def test_a_file_that_is_gone_is_not_found(alices_client, alice):
+def test_a_missing_file_is_not_found(alice_client, alice):
     User.objects.filter(pk=alice.pk).update(profile_image="profile-images/1/gone.webp")
-    assert alices_client.get("/account/picture/").status_code == 404
+    assert alice_client.get("/account/picture/").status_code == 404
 
 
-def chunk(kind, data):
+def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_that_claims(width, height):
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+def png_with_claimed_size(width, height):
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + png_chunk(b"IEND", b"")
 
 
-def with_a_zip_behind():
+def png_followed_by_zip():
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as bundle:
         bundle.writestr("evil.class", b"x" * 100)
-    return drawn() + archive.getvalue()
+    return image_file() + archive.getvalue()
 
 
 REFUSED = {
     "empty": b"",
-    "text": b"I am no picture.",
+    "text": b"This isn't a picture.",
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
     "html": b"<!doctype html><title>x</title>",
     "pdf": b"%PDF-1.7\n",
-    "cut short": drawn("JPEG")[:400],
+    "cut short": image_file("JPEG")[:400],
     "only the first bytes": b"\x89PNG\r\n\x1a\n",
-    "broken chunks": drawn()[:60] + b"\xff" * 60,
-    "too large a file": drawn() + b"\0" * (pictures.MAX_FILE_SIZE + 1),
-    "30,000 pixels a side": png_that_claims(30_000, 30_000),
-    "20,000 pixels a side": png_that_claims(20_000, 100),
-    "too many pixels in all": png_that_claims(9_000, 9_000),
-    "no pixels at all": png_that_claims(0, 0),
-    "a picture and a program": drawn("GIF", mode="P") + b"<?php system($_GET['c']); ?>",
-    "a picture and a page": drawn("JPEG") + b"<HTML><SCRIPT>alert(1)</SCRIPT>",
-    "a picture and an archive": with_a_zip_behind(),
-    "a comment that is a page": drawn("JPEG", comment=b"<script>alert(1)</script>"),
-    "a tiff": drawn("TIFF"),
-    "a bmp": drawn("BMP"),
-    "an icon": drawn("ICO", (64, 64)),
+    "broken chunks": image_file()[:60] + b"\xff" * 60,
+    "too large a file": image_file() + b"\0" * (pictures.MAX_FILE_SIZE + 1),
+    "30,000 pixels a side": png_with_claimed_size(30_000, 30_000),
+    "20,000 pixels a side": png_with_claimed_size(20_000, 100),
+    "too many pixels in all": png_with_claimed_size(9_000, 9_000),
+    "no pixels at all": png_with_claimed_size(0, 0),
+    "a picture and a program": image_file("GIF", mode="P") + b"<?php system($_GET['c']); ?>",
+    "a picture and a page": image_file("JPEG") + b"<HTML><SCRIPT>alert(1)</SCRIPT>",
+    "a picture and an archive": png_followed_by_zip(),
+    "a comment that is a page": image_file("JPEG", comment=b"<script>alert(1)</script>"),
+    "a tiff": image_file("TIFF"),
+    "a bmp": image_file("BMP"),
+    "an icon": image_file("ICO", (64, 64)),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_picture_or_more_than_one_is_an_error_and_nothing_is_stored(alices_client, alice, kind):
-    response = upload(alices_client, REFUSED[kind])
+def test_files_that_are_not_just_a_picture_are_rejected(alice_client, alice, kind):
+    response = upload(alice_client, REFUSED[kind])
     assert response.status_code == 200
     (error,) = response.context["picture_form"].errors["picture"]
     assert error in html.unescape(response.content.decode())
     assert stored(alice) == ""
-    assert files() == []
+    assert stored_files() == []
 
 
-def test_nothing_chosen_is_an_error_at_the_field(alices_client):
-    response = alices_client.post("/account/picture/change/", {})
+def test_a_form_without_a_file_is_a_field_error(alice_client):
+    response = alice_client.post("/account/picture/change/", {})
     assert response.context["picture_form"].errors["picture"] == ["Choose a picture."]
-    response = alices_client.post("/account/picture/change/", {"picture": "just text"})
+    response = alice_client.post("/account/picture/change/", {"picture": "just text"})
     assert response.context["picture_form"].errors["picture"] == ["Choose a picture."]
 
 
-def test_fifty_megabytes_are_rejected_without_reading_them_into_memory(alices_client, alice, settings):
+def test_a_50_mb_file_is_rejected_without_being_read_into_memory(alice_client, alice, settings):
     settings.FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
     content = b"\xff\xd8\xff" + b"\0" * 50_000_000
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    response = upload(alices_client, content)
+    response = upload(alice_client, content)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert response.context["picture_form"].errors["picture"] == ["This picture is too large. Use one of at most 5 MB."]
-    # The test's own request holds the body a few times over; our code must not add another copy of it.
+    # The test client's request itself has several copies of the body. The view must not add another one.
     assert peak < 4 * len(content)
-    assert files() == []
+    assert stored_files() == []
 
 
-def test_only_posts_change_a_picture(alices_client):
-    assert alices_client.get("/account/picture/change/").status_code == 405
-    assert alices_client.get("/account/picture/remove/").status_code == 405
+def test_changing_a_picture_requires_post(alice_client):
+    assert alice_client.get("/account/picture/change/").status_code == 405
+    assert alice_client.get("/account/picture/remove/").status_code == 405
 
 
 @pytest.mark.parametrize("path", ["change", "remove"])
-def test_visitors_change_nothing(client, db, path):
+def test_visitors_are_redirected_to_sign_in(client, db, path):
     assert client.post(f"/account/picture/{path}/").status_code == 302

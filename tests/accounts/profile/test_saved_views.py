@@ -1,4 +1,4 @@
-"""People save lists as views: tabs above the list, one of which can open first. Staff with the right share theirs."""
+"""Users save lists as views, which are tabs above the list. Staff with permission can share theirs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def make_view(user, name="mine", page="users:list", query="q=alice", **fields):
 
 
 def save(client, address, **values):
-    """What the form in the menu of the list sends."""
+    """Submit the list's "Save view" form."""
     form = next(form for form in forms_in(client.get(address).content.decode()) if form.address == ADD)
     return client.post(ADD, form.sent | values)
 
 
 @pytest.mark.parametrize("page", LISTS)
-def test_a_list_is_saved_and_opened_again(staff_client, sue, free, page):
+def test_a_list_can_be_saved_and_opened_again(staff_client, sue, free, page):
     make_limit(free)
     make_event(make_key(sue))
     response = save(staff_client, LISTS[page], name="My view")
@@ -56,7 +56,7 @@ def test_a_list_is_saved_and_opened_again(staff_client, sue, free, page):
     assert 'aria-current="page" >My view</a>' not in others
 
 
-def test_the_place_in_the_list_is_not_saved_and_the_same_name_replaces(staff_client, alice):
+def test_the_page_number_is_not_saved_and_the_same_name_overwrites(staff_client, alice):
     save(staff_client, "/users/?q=alice&page=1", name="One")
     save(staff_client, "/users/?q=bob&page=1", name="One")
     assert SavedView.objects.get().query == "q=bob"
@@ -64,7 +64,7 @@ def test_the_place_in_the_list_is_not_saved_and_the_same_name_replaces(staff_cli
     assert {str(view) for view in SavedView.objects.all()} == {"One", "Two"}
 
 
-def test_a_view_keeps_the_columns_that_were_chosen(staff_client, sue):
+def test_a_view_saves_the_chosen_columns(staff_client, sue):
     save(staff_client, "/users/", name="usual")
     assert SavedView.objects.get(name="usual").columns is None
     ListSetting.objects.create(user=sue, page="users:list", columns=["billing_day"])
@@ -76,7 +76,7 @@ def test_a_view_keeps_the_columns_that_were_chosen(staff_client, sue):
     assert "email" in staff_client.get("/users/").context["setup"].shown
 
 
-def test_a_view_is_shared_by_those_who_may_with_staff_only(alice, sue):
+def test_views_are_shared_only_with_staff_and_only_with_permission(alice, sue):
     tom, vera = make_staff("tom", "view_user", "share_views"), make_staff("vera", "view_user")
     save(signed_in(tom), "/users/?q=a", name="Shared", is_shared="on")
     save(signed_in(vera), "/users/?q=a", name="Own", is_shared="on")
@@ -90,7 +90,7 @@ def test_a_view_is_shared_by_those_who_may_with_staff_only(alice, sue):
     assert "For all" not in text_of(signed_in(alice).get("/account/lists/views/"))
 
 
-def test_only_the_owner_edits_and_deletes_a_view(alice, sue):
+def test_only_the_owner_can_edit_or_delete_a_view(alice, sue):
     view = make_view(sue, is_shared=True)
     client = signed_in(make_staff("vera", "view_user", "share_views"))
     for what in ("edit", "delete"):
@@ -102,7 +102,7 @@ def test_only_the_owner_edits_and_deletes_a_view(alice, sue):
     assert url(view, "edit") not in page
 
 
-def test_a_view_is_renamed_and_shared(staff_client, sue):
+def test_a_view_can_be_renamed_and_shared(staff_client, sue):
     view = make_view(sue)
     make_view(sue, "taken")
     response = staff_client.post(url(view, "edit"), {"name": "taken"})
@@ -115,7 +115,7 @@ def test_a_view_is_renamed_and_shared(staff_client, sue):
     assert (view.name, view.is_shared) == ("renamed", True)
 
 
-def test_a_view_is_deleted_after_a_page_that_says_who_loses_it(staff_client, sue):
+def test_deleting_a_shared_view_warns_that_others_lose_it(staff_client, sue):
     view = make_view(sue, is_shared=True)
     ListSetting.objects.create(user=sue, page="users:list", default_view=view)
     assert "This view is shared" in staff_client.get(url(view, "delete")).context["effects"][1]
@@ -145,7 +145,7 @@ def test_the_default_view_opens_first(staff_client, sue, page, address):
     assert staff_client.get(address).status_code == 200
 
 
-def test_a_default_view_that_is_no_longer_shared_is_left_alone(sue):
+def test_a_default_view_that_is_no_longer_shared_is_ignored(sue):
     view = make_view(sue, is_shared=True)
     client = signed_in(make_staff("vera", "view_user"))
     client.post(url(view, "default"))
@@ -154,7 +154,7 @@ def test_a_default_view_that_is_no_longer_shared_is_left_alone(sue):
     assert client.get("/users/").status_code == 200
 
 
-def test_a_view_with_a_filter_that_has_gone_says_so(staff_client, sue):
+def test_a_view_with_a_removed_filter_shows_a_message(staff_client, sue):
     view = make_view(sue, page="admin:tiers_tier_changelist", query="gone__exact=1")
     response = staff_client.get(f"/admin/tiers/tier/?{view.full_query}", follow=True)
     assert response.redirect_chain == [("?view=all", 302)]
@@ -170,13 +170,13 @@ def test_a_view_with_a_filter_that_has_gone_says_so(staff_client, sue):
 @pytest.mark.parametrize(
     "sent", [{}, {"page": "admin:index", "name": "x"}, {"page": "users:list", "name": "x", "query": "a" * 2001}]
 )
-def test_what_is_no_list_is_refused(staff_client, sent):
+def test_unknown_lists_and_long_queries_are_rejected(staff_client, sent):
     assert staff_client.post(ADD, sent).status_code == 400
     assert not SavedView.objects.exists()
 
 
 @pytest.mark.parametrize("name", ["", "x" * 51, "a\x00b", "\u202eevil"])
-def test_a_wrong_name_is_an_error_that_keeps_the_rest(staff_client, name):
+def test_an_invalid_name_is_a_field_error_and_keeps_the_query(staff_client, name):
     response = staff_client.post(ADD, {"page": "users:list", "name": name, "query": "q=alice&page=3"})
     assert response.status_code == 200
     assert response.context["form"].errors.keys() == {"name"}
@@ -185,7 +185,7 @@ def test_a_wrong_name_is_an_error_that_keeps_the_rest(staff_client, name):
     assert SavedView.objects.get().query == "q=alice"
 
 
-def test_there_is_a_bound_on_views(staff_client, sue, monkeypatch):
+def test_the_number_of_views_is_limited(staff_client, sue, monkeypatch):
     monkeypatch.setattr(list_views, "MAX_VIEWS", 1)
     save(staff_client, "/users/", name="one")
     assert "You have 1 views of this list." in text_of(save(staff_client, "/users/", name="two"))
@@ -193,18 +193,18 @@ def test_there_is_a_bound_on_views(staff_client, sue, monkeypatch):
     assert SavedView.objects.get().query == "q=a"
 
 
-def test_views_of_lists_that_have_gone_are_not_shown(staff_client, sue):
+def test_views_of_unknown_lists_are_not_shown(staff_client, sue):
     make_view(sue, page="gone:list")
     assert "No views yet." in text_of(staff_client.get("/account/lists/views/"))
 
 
-def test_erasing_a_person_removes_their_views(alice, sue):
+def test_erasing_a_user_deletes_their_views(alice, sue):
     make_view(alice)
     erase(alice, Author(sue))
     assert not SavedView.objects.exists()
 
 
-def test_the_right_to_share_can_be_given(staff_client, alice):
+def test_the_permission_to_share_views_can_be_granted(staff_client, alice):
     page = text_of(staff_client.get(f"/users/{alice.pk}/access/"))
     assert "Share views of lists" in page
 

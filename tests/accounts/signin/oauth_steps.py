@@ -1,4 +1,4 @@
-"""Steps of a sign-in through the provider on loopback."""
+"""Steps of signing in through the test identity provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_provider():
 
 @pytest.fixture
 def provider(running_provider, monkeypatch, settings):
-    """The provider, configured as both Google and GitHub."""
+    """The test provider, set up as both Google and GitHub."""
     running_provider.person = Person()
     for adapter in (GoogleOAuth2Adapter, GitHubOAuth2Adapter):
         monkeypatch.setattr(adapter, "authorize_url", f"{running_provider.url}/authorize")
@@ -39,15 +39,15 @@ def provider(running_provider, monkeypatch, settings):
     return running_provider
 
 
-def leave(client, name="google", process="login", **data):
-    """Press the button; returns the provider's URL, to which the browser goes next."""
+def start_sign_in(client, name="google", process="login", **data):
+    """Submit the sign-in button. Return the provider's URL that the browser goes to."""
     page = client.post(f"/accounts/{name}/login/?process={process}", data)
     assert page.status_code == 200
     return page.context["url"]
 
 
 def consent(url):
-    """What the provider does with it; returns the way back, without our host."""
+    """Open the provider's URL. Return the path that it redirects the browser to."""
     try:
         urllib.request.build_opener(NoRedirect).open(url)
     except urllib.error.HTTPError as redirect:
@@ -56,5 +56,5 @@ def consent(url):
     raise AssertionError("the provider did not redirect")
 
 
-def come_back(client, name="google", process="login", **data):
-    return client.get(consent(leave(client, name, process, **data)))
+def sign_in_through_provider(client, name="google", process="login", **data):
+    return client.get(consent(start_sign_in(client, name, process, **data)))

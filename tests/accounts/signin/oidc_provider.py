@@ -1,6 +1,6 @@
-"""A small OAuth 2 and OpenID Connect provider on loopback: real HTTP, real codes, PKCE and signed id tokens.
+"""A small OAuth 2 and OpenID Connect provider on localhost, with PKCE and signed ID tokens.
 
-It supports both ways to sign in: Google's (an id token) and GitHub's (two API calls).
+It works as Google does (an ID token) and as GitHub does (two API calls).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLIENT_ID, CLIENT_SECRET = "gatehouse", "only-for-tests"
 
 @dataclass
 class Person:
-    """Who is signed in at the provider."""
+    """The user who is signed in at the provider."""
 
     uid: str = "1001"
     email: str = "dora@example.com"
@@ -52,7 +52,7 @@ class Person:
 
 
 class Provider:
-    """Start with `with Provider() as provider:`; it listens at `provider.url`."""
+    """A context manager: the provider runs at `provider.url` inside the block."""
 
     def __init__(self) -> None:
         self.person = Person()
@@ -71,7 +71,7 @@ class Provider:
         self.server.server_close()
 
     def authorize(self, query: dict[str, str]) -> str:
-        """Consent, given at once: where the browser is sent back to."""
+        """Consent without asking. Return the URL that the browser is redirected to."""
         assert query["client_id"] == CLIENT_ID
         assert query["response_type"] == "code"
         assert query["code_challenge_method"] == "S256"
@@ -80,7 +80,7 @@ class Provider:
         return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
 
     def exchange(self, form: dict[str, str]) -> dict[str, Any] | None:
-        """A code for tokens, once, and only with the verifier that belongs to the challenge; None if refused."""
+        """Exchange a code for tokens, once, and only with the matching PKCE verifier. Return None if refused."""
         asked = self.codes.pop(form.get("code", ""), None)
         verifier = form.get("code_verifier", "").encode()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier).digest()).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""Shared by the sign-in tests: users who can sign in, and the steps they take."""
+"""Helpers for sign-in tests: verified users, and the steps of signing in, resetting and enrolling."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_signed_in(client):
 
 
 def link_in(message):
-    """The path of the link in an email."""
+    """The path of the first link in an email."""
     return re.search(r"https?://[^/\s]+(/\S+)", message.body).group(1)
 
 
@@ -64,12 +64,12 @@ def confirm_identity(client, password=PASSWORD):
 
 
 def code_for(secret, *, shift=1):
-    """The next code, which is already valid: `enrol` has used the current one."""
+    """The app's next code, which is already valid. `enrol` has used the current one."""
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + shift))
 
 
 def enrol(client, password=PASSWORD):
-    """Set up an authenticator app as the signed-in user would; returns its secret."""
+    """Set up an authenticator app through its pages. Return its secret."""
     confirm_identity(client, password)
     page = client.get("/accounts/2fa/totp/activate/")
     secret = page.context["form"].secret
@@ -79,7 +79,7 @@ def enrol(client, password=PASSWORD):
 
 
 class CountingHasher(OWASPArgon2PasswordHasher):
-    """Counts the hashes it computes, because their number determines the response time."""
+    """Counts computed hashes, because their number determines the response time."""
 
     hashes = 0
 
@@ -93,7 +93,7 @@ class CountingHasher(OWASPArgon2PasswordHasher):
 
 
 class Race:
-    """Someone else takes the name after the form has checked it and before the transaction begins."""
+    """A query wrapper: another user takes the username or address after the form has checked it."""
 
     def __init__(self, **taken):
         self.taken, self.asked = taken, False

@@ -1,4 +1,4 @@
-"""Passwords are hashed as OWASP's Password Storage Cheat Sheet says."""
+"""Passwords are hashed with the parameters of OWASP's Password Storage Cheat Sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from tests.conftest import OWASP_COSTS
 
 
-def test_the_costs_are_those_of_owasp(monkeypatch):
+def test_argon2_parameters_match_owasp(monkeypatch):
     assert OWASP_COSTS == (2, 19 * 1024)
     monkeypatch.setattr(OWASPArgon2PasswordHasher, "time_cost", OWASP_COSTS[0])
     monkeypatch.setattr(OWASPArgon2PasswordHasher, "memory_cost", OWASP_COSTS[1])
@@ -17,13 +17,13 @@ def test_the_costs_are_those_of_owasp(monkeypatch):
 
 
 @pytest.mark.parametrize("password", ["correct horse 1", "Пароль с пробелами", "🔑" * 8, "x" * 128])
-def test_any_password_that_the_rules_allow_is_hashed_and_found_again(password):
+def test_any_allowed_password_can_be_hashed_and_verified(password):
     stored = make_password(password)
     assert check_password(password, stored)
     assert not check_password(password + " ", stored)
 
 
-def test_a_hash_from_another_django_project_is_replaced_at_the_next_sign_in():
+def test_a_pbkdf2_hash_is_upgraded_at_the_next_sign_in():
     stored = make_password("correct horse 1", hasher="pbkdf2_sha256")
     replaced = []
     assert check_password("correct horse 1", stored, setter=replaced.append)

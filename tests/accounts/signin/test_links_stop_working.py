@@ -1,4 +1,4 @@
-"""Links sent for an account stop working once its user has taken it back from an attacker."""
+"""Emailed links stop working after a password change, a sign-out everywhere, or anything else that ends sessions."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from tests.accounts.signin.steps import (
 )
 from tests.rows import make_staff
 
-THIEF = "mallory@evil.example"
+ATTACKER_EMAIL = "mallory@evil.example"
 
 
-def changes_the_password(alice, staff):
+def change_password(alice, staff):
     owner = Client()
     sign_in(owner, "alice")
     form = {"oldpassword": PASSWORD, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     assert owner.post("/accounts/password/change/", form).status_code == 302
 
 
-def resets_the_password(alice, staff):
+def reset_password(alice, staff):
     owner = Client()
     _, message = ask_for_reset(owner)
     assert follow_reset(owner, link_in(message)).status_code == 302
 
 
-def ends_all_sessions(alice, staff):
+def end_sessions(alice, staff):
     alice.end_sessions()
 
 
@@ -68,27 +68,27 @@ def in_bulk(action, undo=""):
     return event
 
 
-def in_the_admin(alice, staff):
+def delete_and_restore_in_the_admin(alice, staff):
     for verb in ("delete", "restore"):
         assert staff.post(f"/admin/accounts/user/{alice.pk}/{verb}/", {"post": "yes"}).status_code == 302
 
 
-def by_a_service(alice, staff):
+def sign_out_with_a_service(alice, staff):
     root = User.objects.get(username="sue")
     services.sign_out(User.objects.filter(pk=alice.pk), Author(root))
 
 
 EVENTS = [
-    changes_the_password,
-    resets_the_password,
-    ends_all_sessions,
+    change_password,
+    reset_password,
+    end_sessions,
     by_staff("sign-out"),
     by_staff("suspend", "reactivate"),
     by_staff("delete", "restore"),
     in_bulk("suspend"),
     in_bulk("delete", "restore"),
-    in_the_admin,
-    by_a_service,
+    delete_and_restore_in_the_admin,
+    sign_out_with_a_service,
 ]
 every_event = pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
 
@@ -99,99 +99,99 @@ def staff(sue):
 
 
 @pytest.fixture
-def stolen(client, alice, mailoutbox):
-    """The link that an attacker in Alice's session had sent to their own address."""
+def attackers_link(client, alice, mailoutbox):
+    """A link that moves Alice's account to an attacker's address, requested in her session."""
     verified(alice)
     client.force_login(alice)
     confirm_identity(client)
-    client.post("/accounts/email/", {"email": THIEF, "action_add": ""})
-    assert mailoutbox[-1].to == [THIEF]
+    client.post("/accounts/email/", {"email": ATTACKER_EMAIL, "action_add": ""})
+    assert mailoutbox[-1].to == [ATTACKER_EMAIL]
     return last_link()
 
 
-def says_what_to_do(response):
+def offers_a_new_link(response):
     text = response.content.decode()
     return "This link has expired" in text and "new link" in text
 
 
 @every_event
-def test_the_link_of_a_stolen_session_moves_no_address_after(stolen, alice, staff, mailoutbox, event):
+def test_a_link_to_a_new_address_stops_working(attackers_link, alice, staff, mailoutbox, event):
     event(alice, staff)
-    thief = Client()
-    assert says_what_to_do(thief.get(stolen))
-    response = thief.post(stolen)
+    attacker = Client()
+    assert offers_a_new_link(attacker.get(attackers_link))
+    response = attacker.post(attackers_link)
     assert response.status_code == 404
-    assert says_what_to_do(response)
+    assert offers_a_new_link(response)
     alice.refresh_from_db()
     assert alice.email == "alice@example.com"
     assert addresses.is_verified(alice)
-    assert not EmailAddress.objects.filter(email=THIEF).exists()
+    assert not EmailAddress.objects.filter(email=ATTACKER_EMAIL).exists()
     mailoutbox.clear()
-    thief.post("/accounts/password/reset/", {"email": THIEF})
+    attacker.post("/accounts/password/reset/", {"email": ATTACKER_EMAIL})
     assert "/reset/key/" not in mailoutbox[0].body
 
 
 @every_event
-def test_a_first_verification_link_is_dead_after(client, alice, staff, mailoutbox, event):
+def test_a_verification_link_stops_working(client, alice, staff, mailoutbox, event):
     unverified(alice)
     sign_in(client, "alice")
     link = last_link()
-    if event is changes_the_password:  # for which one has to be signed in
+    if event is change_password:  # an unverified user can't use the form
         alice.set_password(NEW_PASSWORD)
         alice.save(update_fields=["password"])
     else:
         event(alice, staff)
-    was = addresses.is_verified(alice)  # a reset by email also verifies the address
+    was_verified = addresses.is_verified(alice)  # a reset also verifies the address
     assert Client().post(link).status_code == 404
-    assert addresses.is_verified(alice) is was
+    assert addresses.is_verified(alice) is was_verified
 
 
 @every_event
-def test_a_reset_link_is_dead_after(alice, staff, event):
+def test_a_reset_link_stops_working(alice, staff, event):
     verified(alice)
     _, message = ask_for_reset(Client())
     event(alice, staff)
-    assert says_what_to_do(Client().get(link_in(message), follow=True))
+    assert offers_a_new_link(Client().get(link_in(message), follow=True))
 
 
 @every_event
-def test_an_invitation_is_dead_after(alice, staff, mailoutbox, event):
+def test_an_invitation_stops_working(alice, staff, mailoutbox, event):
     verified(alice)
     request = RequestFactory().get("/")
     with request_context(request):
         services.send_invitation(request, alice)
     link = last_link()
     event(alice, staff)
-    assert says_what_to_do(Client().get(link, follow=True))
+    assert offers_a_new_link(Client().get(link, follow=True))
 
 
 @every_event
-def test_a_sign_in_that_waits_for_its_second_factor_is_dead_after(alice, staff, event):
+def test_a_sign_in_waiting_for_its_second_factor_cannot_be_completed(alice, staff, event):
     verified(alice)
     owner = Client()
     sign_in(owner, "alice")
     secret = enrol(owner)
-    thief = Client()
-    sign_in(thief, "alice")
-    if event is changes_the_password:
+    attacker = Client()
+    sign_in(attacker, "alice")
+    if event is change_password:
         form = {"oldpassword": PASSWORD, "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
         owner.post("/accounts/password/change/", form)
     else:
         event(alice, staff)
-    thief.post("/accounts/2fa/authenticate/", {"code": code_for(secret)})
-    assert not is_signed_in(thief)
+    attacker.post("/accounts/2fa/authenticate/", {"code": code_for(secret)})
+    assert not is_signed_in(attacker)
 
 
 @every_event
-def test_the_session_and_what_it_had_begun_are_dead_after(client, stolen, alice, staff, event):
+def test_the_attackers_session_ends(client, attackers_link, alice, staff, event):
     event(alice, staff)
     assert not is_signed_in(client)
-    response = client.post("/accounts/email/", {"email": THIEF, "action_send": ""})
+    response = client.post("/accounts/email/", {"email": ATTACKER_EMAIL, "action_send": ""})
     assert response["Location"].startswith("/accounts/login/")
     assert "socialaccount_states" not in client.session
 
 
-def test_the_owners_own_link_works_and_so_does_one_requested_anew(client, stolen, alice):
+def test_a_new_link_works_after_sessions_end(client, attackers_link, alice):
     alice.end_sessions()
     sign_in(client, "alice")
     confirm_identity(client)
@@ -201,32 +201,32 @@ def test_the_owners_own_link_works_and_so_does_one_requested_anew(client, stolen
     assert alice.email == "alice@new.example"
 
 
-def test_a_user_that_is_gone_or_suspended_confirms_nothing(stolen, alice):
+def test_a_suspended_users_link_confirms_nothing(attackers_link, alice):
     User.objects.filter(pk=alice.pk).update(is_active=False, session_epoch=0)
-    EmailAddress.objects.create(user=alice, email=THIEF)
-    assert says_what_to_do(Client().get(stolen))
-    assert Client().post(stolen).status_code == 404
+    EmailAddress.objects.create(user=alice, email=ATTACKER_EMAIL)
+    assert offers_a_new_link(Client().get(attackers_link))
+    assert Client().post(attackers_link).status_code == 404
 
 
-def test_the_page_of_a_dead_link_leads_people_who_are_signed_in_to_their_address(client, stolen, alice):
+def test_an_expired_link_offers_sign_in_or_the_email_page(client, attackers_link, alice):
     alice.end_sessions()
-    assert "/accounts/login/" in Client().get(stolen).content.decode()
+    assert "/accounts/login/" in Client().get(attackers_link).content.decode()
     sign_in(client, "alice")
-    assert 'href="/accounts/email/"' in client.get(stolen).content.decode()
+    assert 'href="/accounts/email/"' in client.get(attackers_link).content.decode()
 
 
-def test_a_link_that_dies_while_it_is_confirmed_confirms_nothing(client, stolen, alice, monkeypatch):
+def test_a_link_that_expires_during_the_request_confirms_nothing(client, attackers_link, alice, monkeypatch):
     from accounts.signin.confirmations import Confirmation
 
-    look = Confirmation.from_key
+    from_key = Confirmation.from_key
 
-    def then_the_epoch_moves(key):
-        found = look(key)
+    def from_key_then_sessions_end(key):
+        found = from_key(key)
         User.objects.filter(pk=alice.pk).update(session_epoch=7)
         return found
 
-    monkeypatch.setattr(Confirmation, "from_key", staticmethod(then_the_epoch_moves))
-    response = Client().post(stolen, follow=True)
+    monkeypatch.setattr(Confirmation, "from_key", staticmethod(from_key_then_sessions_end))
+    response = Client().post(attackers_link, follow=True)
     assert "This link has expired. Request a new one." in response.content.decode()
     alice.refresh_from_db()
     assert alice.email == "alice@example.com"
@@ -234,25 +234,25 @@ def test_a_link_that_dies_while_it_is_confirmed_confirms_nothing(client, stolen,
 
 @pytest.mark.parametrize("key", ["x", "a:b:c", "é", signing.dumps([1, 2]), "a" * 3000])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_a_made_up_link_says_what_to_do(client, db, key, method):
+def test_an_invalid_link_offers_a_new_one(client, db, key, method):
     response = getattr(client, method)(f"/accounts/confirm-email/{key}/")
     assert response.status_code == (200 if method == "get" else 404)
-    assert says_what_to_do(response)
+    assert offers_a_new_link(response)
 
 
-def test_a_link_of_allauths_own_kind_is_none_of_ours(client, alice):
+def test_allauths_own_confirmation_keys_are_rejected(client, alice):
     address = unverified(alice).emailaddress_set.get()
     client.post(f"/accounts/confirm-email/{signing.dumps(address.pk, salt='account')}/")
     assert not addresses.is_verified(alice)
 
 
-@pytest.mark.parametrize("role", ["nobody", "the account itself", "somebody else", "staff"])
-def test_whoever_opens_a_good_link_confirms_it(alice, bob, mailoutbox, role):
+@pytest.mark.parametrize("role", ["visitor", "the user", "another user", "staff"])
+def test_anyone_with_a_valid_link_can_confirm_it(alice, bob, mailoutbox, role):
     sign_in(Client(), unverified(alice).username)
     client = {
-        "nobody": Client,
-        "the account itself": lambda: signed_in(alice),
-        "somebody else": lambda: signed_in(bob),
+        "visitor": Client,
+        "the user": lambda: signed_in(alice),
+        "another user": lambda: signed_in(bob),
         "staff": lambda: signed_in(make_staff("steve", "change_user")),
     }[role]()
     link = last_link()

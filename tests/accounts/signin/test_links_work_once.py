@@ -31,14 +31,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BROWSERS = 6
 
 
-def opened(link):
-    """Browsers that have all opened the link, and where its form goes to."""
+def open_in_browsers(link):
+    """Clients that have opened the link, and the path of the form each one got."""
     clients = [Client() for _ in range(BROWSERS)]
     return clients, [client.get(link, follow=True).wsgi_request.path for client in clients]
 
 
 def send_forms(link):
-    clients, paths = opened(link)
+    clients, paths = open_in_browsers(link)
 
     def send(number):
         password = f"battery staple {number}"
@@ -47,7 +47,7 @@ def send_forms(link):
     return in_parallel(BROWSERS, send)
 
 
-def refused(answers):
+def are_expired(answers):
     return ["This link has expired" in answer.content.decode() for answer in answers]
 
 
@@ -64,36 +64,36 @@ def invitation_link(alice):
 
 
 @pytest.mark.parametrize("make_link", [reset_link, invitation_link])
-def test_a_link_opened_by_six_sets_one_password_and_the_others_are_told(alice, mailoutbox, make_link):
+def test_a_link_used_by_six_browsers_at_once_sets_one_password(alice, mailoutbox, make_link):
     verified(alice)
     answers = send_forms(make_link(alice))
-    assert sorted(refused(answers)) == [False] + [True] * 5
+    assert sorted(are_expired(answers)) == [False] + [True] * 5
     alice.refresh_from_db()
     assert alice.session_epoch == 1
-    assert alice.check_password(f"battery staple {refused(answers).index(False)}")
+    assert alice.check_password(f"battery staple {are_expired(answers).index(False)}")
     assert LogEntry.objects.filter(object_id=str(alice.pk), change_message__contains="reset link").count() == 1
     for answer in answers:
         assert answer.status_code == 200
         assert ("Request a new link" in answer.content.decode()) is ("has expired" in answer.content.decode())
 
 
-def test_a_link_stops_working_when_the_user_is_purged_while_the_form_is_open(alice):
+def test_a_link_stops_working_if_the_user_is_purged_while_the_form_is_open(alice):
     verified(alice)
-    clients, paths = opened(reset_link(alice))
+    clients, paths = open_in_browsers(reset_link(alice))
     form = {"password1": "battery staple 2", "password2": "battery staple 2"}
     User.objects.filter(pk=alice.pk).hard_delete()
     assert "has expired" in clients[0].post(paths[0], form).content.decode()
 
 
-def test_a_password_that_breaks_the_rules_does_not_use_the_link_up(alice):
+def test_a_rejected_password_does_not_use_up_the_link(alice):
     verified(alice)
-    clients, paths = opened(reset_link(alice))
+    clients, paths = open_in_browsers(reset_link(alice))
     assert clients[0].post(paths[0], {"password1": "short", "password2": "short"}).context["form"].errors
     form = {"password1": "battery staple 2", "password2": "battery staple 2"}
     assert clients[0].post(paths[0], form).status_code == 302
 
 
-def test_a_verification_link_opened_by_six_confirms_once(alice, mailoutbox):
+def test_a_verification_link_used_by_six_browsers_at_once_confirms_once(alice, mailoutbox):
     unverified(alice)
     sign_in(Client(), "alice")
     link = last_link()
@@ -106,7 +106,7 @@ def test_a_verification_link_opened_by_six_confirms_once(alice, mailoutbox):
     assert addresses.is_verified(alice)
 
 
-def test_a_link_to_a_new_address_opened_by_six_moves_it_once_and_warns_the_old_one_once(alice, mailoutbox):
+def test_a_link_to_a_new_address_used_by_six_browsers_at_once_sends_one_notification(alice, mailoutbox):
     verified(alice)
     owner = Client()
     owner.force_login(alice)
@@ -123,8 +123,8 @@ def test_a_link_to_a_new_address_opened_by_six_moves_it_once_and_warns_the_old_o
     assert [message.to for message in mailoutbox] == [["alice@example.com"]]
 
 
-def waiting(count):
-    """Browsers that have given Alice's password and are asked for a second factor."""
+def clients_at_second_factor(count):
+    """Clients that have entered Alice's password and are asked for a second factor."""
     clients = [Client() for _ in range(count)]
     for client in clients:
         sign_in(client, "alice")
@@ -147,37 +147,37 @@ def owner(alice):
     return client
 
 
-def test_a_code_of_the_app_sent_by_five_signs_one_in(owner, alice, any_store, monkeypatch):
-    monkeypatch.setattr(cache, "add", lambda *args, **options: True)  # as with a cache of each process's own
+def test_an_app_code_sent_by_five_clients_at_once_signs_in_one(owner, alice, any_store, monkeypatch):
+    monkeypatch.setattr(cache, "add", lambda *args, **options: True)  # as if each process had its own cache
     code = code_for(owner.secret)
-    assert sorted(give_codes(waiting(5), [code] * 5)) == [False] * 4 + [True]
+    assert sorted(give_codes(clients_at_second_factor(5), [code] * 5)) == [False] * 4 + [True]
 
 
 def recovery_codes(alice):
     return Authenticator.objects.get(user=alice, type="recovery_codes").wrap().get_unused_codes()
 
 
-def test_a_recovery_code_sent_by_five_signs_one_in(owner, alice):
+def test_a_recovery_code_sent_by_five_clients_at_once_signs_in_one(owner, alice):
     code = recovery_codes(alice)[0]
-    assert sorted(give_codes(waiting(5), [code] * 5)) == [False] * 4 + [True]
+    assert sorted(give_codes(clients_at_second_factor(5), [code] * 5)) == [False] * 4 + [True]
     assert code not in recovery_codes(alice)
 
 
-def test_recovery_codes_used_at_the_same_moment_are_all_used_up(owner, alice):
+def test_different_recovery_codes_can_be_used_at_once(owner, alice):
     codes = recovery_codes(alice)[:4]
-    assert give_codes(waiting(4), codes) == [True] * 4
+    assert give_codes(clients_at_second_factor(4), codes) == [True] * 4
     assert not set(codes) & set(recovery_codes(alice))
 
 
-def test_a_code_that_signed_someone_in_confirms_nothing_afterwards(owner, alice):
+def test_a_code_used_to_sign_in_cannot_be_used_to_reauthenticate(owner, alice):
     code = code_for(owner.secret)
-    (phone,) = waiting(1)
+    (phone,) = clients_at_second_factor(1)
     assert give_codes([phone], [code]) == [True]
     response = phone.post("/accounts/2fa/reauthenticate/", {"code": code})
     assert response.context["form"].errors["code"]
 
 
-def test_two_who_set_up_an_app_at_the_same_moment_leave_one(alice):
+def test_setting_up_an_app_twice_at_once_leaves_one(alice):
     verified(alice)
     clients = [Client(), Client()]
     for client in clients:
@@ -194,7 +194,7 @@ def test_two_who_set_up_an_app_at_the_same_moment_leave_one(alice):
     assert Authenticator.objects.filter(user=alice, type="recovery_codes").count() == 1
 
 
-def test_recovery_codes_created_by_four_requests_at_once_are_one_set(owner, alice):
+def test_generating_recovery_codes_four_times_at_once_leaves_one_set(owner, alice):
     confirm_identity(owner, PASSWORD)
     cookie = owner.cookies
     clients = [Client() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Addresses that can't receive email are rejected in every form, and one in the database breaks nothing."""
+"""Addresses that can't receive email are rejected everywhere. An old one in the database breaks no page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAILABLE = (
     "a@example.com", "a.b+c@mail.example.co.uk", f"{'a' * 64}@example.com", f"a@{'x' * 63}.com", "a@müller.de", "a@xn--mller-kva.de",
     "a@例え.jp", "a@strasse.de", "a@σίσυφοσ.gr", "root@localhost", "a@[192.0.2.7]", "o'neill@example.com", '"a.b"@example.com',
 )  # fmt: skip
-# What a form can submit: the others are rejected earlier, or can't be encoded.
+# Values a form can submit. The others are rejected earlier, or can't be encoded.
 TYPED = [UNMAILABLE[name] for name in (
     "pop directional", "right-to-left mark", "long label", "noncharacter", "zero-width space", "other letters before the @",
     "long local part", "ideographic full stop", "header", "quoted control",
@@ -54,7 +54,7 @@ FAILURES = (
 
 
 @pytest.mark.parametrize("address", UNMAILABLE.values(), ids=UNMAILABLE)
-def test_an_address_that_cannot_be_mailed_is_rejected(address):
+def test_unmailable_addresses_are_rejected(address):
     with pytest.raises(ValidationError):
         validate_mailable(address)
     with pytest.raises(ValidationError):
@@ -63,7 +63,7 @@ def test_an_address_that_cannot_be_mailed_is_rejected(address):
 
 
 @pytest.mark.parametrize("address", MAILABLE)
-def test_an_address_that_can_be_mailed_is_taken(address, mailoutbox):
+def test_mailable_addresses_are_accepted(address, mailoutbox):
     validate_mailable(address)
     User(username="dora", name="Dora", email=address, password="x").clean_fields()
     assert is_mailable(address)
@@ -75,12 +75,12 @@ def test_an_address_that_can_be_mailed_is_taken(address, mailoutbox):
     ("typed", "stored"),
     [("A@Example.com", "a@example.com"), ("a@MÜLLER.de", "a@müller.de"), ("K@straße.de", "k@strasse.de")],
 )
-def test_other_spellings_are_brought_to_the_normal_form_first(typed, stored, client, free, mailoutbox):
+def test_addresses_are_normalized_first(typed, stored, client, free, mailoutbox):
     client.post("/accounts/signup/", {"name": "Dora", "username": "dora", "email": typed, "password1": PASSWORD})
     assert User.objects.get().email == stored
 
 
-def assert_refused(answer, field="email"):
+def assert_rejected(answer, field="email"):
     assert answer.status_code < 500
     form = answer.context.get("form") or answer.context["adminform"].form
     assert form.errors[field]
@@ -88,34 +88,34 @@ def assert_refused(answer, field="email"):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", TYPED, ids=ascii)
-class TestEntry:
+class TestUnmailableAddress:
     def test_sign_up(self, client, free, address, mailoutbox):
         data = {"name": "Dora", "username": "dora", "email": address, "password1": PASSWORD}
-        assert_refused(client.post("/accounts/signup/", data))
+        assert_rejected(client.post("/accounts/signup/", data))
         assert not User.objects.exists()
         assert mailoutbox == []
 
     def test_password_reset(self, client, alice, address):
-        assert_refused(client.post("/accounts/password/reset/", {"email": address}))
+        assert_rejected(client.post("/accounts/password/reset/", {"email": address}))
 
     def test_own_address(self, alice, address, mailoutbox):
         client = signed_in(verified(alice))
         confirm_identity(client)
-        assert_refused(client.post("/accounts/email/", {"action_add": "", "email": address}))
+        assert_rejected(client.post("/accounts/email/", {"action_add": "", "email": address}))
         assert list(alice.emailaddress_set.values_list("email", flat=True)) == ["alice@example.com"]
         assert mailoutbox == []
 
     def test_staff_add_and_invite(self, staff_client, free, address, mailoutbox):
         data = {"name": "Dora", "username": "dora", "email": address, "tier": ""}
         for page in ("/users/add/", "/admin/accounts/user/add/"):
-            assert_refused(staff_client.post(page, data))
+            assert_rejected(staff_client.post(page, data))
         assert not User.objects.filter(username="dora").exists()
         assert mailoutbox == []
 
     def test_staff_edit(self, staff_client, alice, address):
         data = {"name": "Alice", "username": "alice", "email": address, "tier": "", "is_active": "on"}
         for page in (f"/users/{alice.pk}/edit/", f"/admin/accounts/user/{alice.pk}/change/"):
-            assert_refused(staff_client.post(page, data))
+            assert_rejected(staff_client.post(page, data))
         alice.refresh_from_db()
         assert alice.email == "alice@example.com"
 
@@ -140,7 +140,7 @@ class TestEntry:
 
 
 @pytest.mark.parametrize("value", ["team@example.com", "Team <team@example.com>", "Zoë <Team@Example.com>", ""])
-def test_settings_with_an_address_or_a_named_one_are_fine(settings, value):
+def test_settings_accept_an_address_with_or_without_a_name(settings, value):
     settings.KEY_EXPIRY_TEAM_EMAIL = value
     settings.DEFAULT_FROM_EMAIL = value or "gatehouse@localhost"
     assert "gatehouse.E030" not in {message.id for message in run_checks()}
@@ -156,14 +156,14 @@ def failure(request, monkeypatch):
 
 
 @pytest.mark.django_db
-class TestSending:
-    """Whatever goes wrong when an email is sent, the page that sends it answers as usual."""
+class TestSendingFails:
+    """If an email can't be sent, the page that sends it still works."""
 
     def test_visitors(self, client, alice, failure, caplog):
         verified(alice)
         data = {"name": "Dora", "username": "dora", "email": "dora@example.com", "password1": PASSWORD}
         assert client.post("/accounts/signup/", data)["Location"] == "/accounts/confirm-email/"
-        # Also the email to someone who already has an account.
+        # This one emails the user who already has the address.
         taken = data | {"username": "other", "email": "alice@example.com"}
         assert client.post("/accounts/signup/", taken)["Location"] == "/accounts/confirm-email/"
         for email in ("alice@example.com", "nobody@example.com"):
@@ -185,7 +185,7 @@ class TestSending:
         new = {"oldpassword": PASSWORD, "password1": "battery staple 2", "password2": "battery staple 2"}
         assert client.post("/accounts/password/change/", new).status_code == 302
 
-    def test_staff_are_told(self, staff_client, alice, failure):
+    def test_staff_see_an_error(self, staff_client, alice, failure):
         unverified(alice)
         for page in (f"/users/{alice.pk}/send-reset/", f"/users/{alice.pk}/resend-verification/"):
             answer = staff_client.post(page, follow=True)
@@ -203,8 +203,8 @@ class TestSending:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", TYPED, ids=ascii)
-def test_an_old_address_that_cannot_be_mailed_breaks_no_page(client, staff_client, alice, address):
-    """Accounts from before this rule may have one."""
+def test_an_unmailable_address_in_the_database_breaks_no_page(client, staff_client, alice, address):
+    """Users created before this rule may have one."""
     User.objects.filter(pk=alice.pk).update(email=address)
     alice.refresh_from_db()
     unverified(alice)

@@ -1,4 +1,4 @@
-"""The second factor: setting it up, using it, losing it, storing it, and requiring it of staff."""
+"""Two-factor authentication: setup, use, recovery codes, storage, and requiring it for staff."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from tests.accounts.signin.steps import code_for, confirm_identity, enrol, is_si
 
 
 @pytest.fixture
-def protected(client, alice):
-    """Alice with an authenticator app, signed in; the client knows the secret."""
+def mfa_client(client, alice):
+    """A client signed in as Alice, who has an authenticator app with `client.secret`."""
     verified(alice)
     sign_in(client, "alice")
     client.secret = enrol(client)
     return client
 
 
-def test_the_code_is_asked_for_after_the_password(protected):
+def test_the_code_is_required_after_the_password(mfa_client):
     phone = Client()
     assert sign_in(phone, "alice")["Location"] == "/accounts/2fa/authenticate/"
     assert not is_signed_in(phone)
-    response = phone.post("/accounts/2fa/authenticate/", {"code": code_for(protected.secret)})
+    response = phone.post("/accounts/2fa/authenticate/", {"code": code_for(mfa_client.secret)})
     assert response["Location"] == "/account/"
     assert is_signed_in(phone)
 
 
-def test_a_wrong_code_signs_nobody_in(protected):
+def test_a_wrong_code_does_not_sign_in(mfa_client):
     phone = Client()
     sign_in(phone, "alice")
     response = phone.post("/accounts/2fa/authenticate/", {"code": "000000"})
@@ -41,29 +41,29 @@ def test_a_wrong_code_signs_nobody_in(protected):
     assert not is_signed_in(phone)
 
 
-def test_a_code_is_good_once_on_every_worker(protected, settings):
+def test_a_code_works_once_across_workers(mfa_client, settings):
     from django.core.cache import cache
 
-    code = code_for(protected.secret)
+    code = code_for(mfa_client.secret)
     for expected, spelling in ((True, code), (False, code), (False, f"{code[:3]}-{code[3:]} ")):
         phone = Client()
         sign_in(phone, "alice")
         phone.post("/accounts/2fa/authenticate/", {"code": spelling})
         assert is_signed_in(phone) is expected
-        cache.clear()  # another worker has another cache
+        cache.clear()  # another worker has its own cache
 
 
-def test_codes_cannot_be_tried_out(protected):
+def test_wrong_codes_are_throttled(mfa_client):
     phone = Client()
     sign_in(phone, "alice")
     answers = [phone.post("/accounts/2fa/authenticate/", {"code": f"{n:06}"}).status_code for n in range(6)]
     assert answers == [200] * 5 + [429]
-    assert phone.post("/accounts/2fa/authenticate/", {"code": code_for(protected.secret)}).status_code == 429
+    assert phone.post("/accounts/2fa/authenticate/", {"code": code_for(mfa_client.secret)}).status_code == 429
     assert not is_signed_in(phone)
 
 
-def test_a_recovery_code_works_once(protected):
-    codes = protected.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
+def test_a_recovery_code_works_once(mfa_client):
+    codes = mfa_client.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
     for expected in (True, False):
         phone = Client()
         sign_in(phone, "alice")
@@ -71,22 +71,22 @@ def test_a_recovery_code_works_once(protected):
         assert is_signed_in(phone) is expected
 
 
-def test_the_second_factor_page_leads_nowhere_without_the_first(client, protected):
+def test_the_second_factor_page_requires_the_password_first(client, mfa_client):
     assert Client().get("/accounts/2fa/authenticate/")["Location"] == "/accounts/login/"
 
 
 @pytest.mark.parametrize("event", [User.end_sessions, User.suspend, User.delete])
-def test_a_sign_in_that_was_begun_before_everything_ended_is_not_finished_after(protected, alice, event):
+def test_a_started_sign_in_cannot_be_completed_after_sessions_end(mfa_client, alice, event):
     phone = Client()
     sign_in(phone, "alice")
     event(alice)
-    response = phone.post("/accounts/2fa/authenticate/", {"code": code_for(protected.secret)})
+    response = phone.post("/accounts/2fa/authenticate/", {"code": code_for(mfa_client.secret)})
     assert response["Location"] == "/accounts/login/"
     assert not is_signed_in(phone)
 
 
-@pytest.mark.django_db(transaction=True)  # the email is sent when the transaction ends
-def test_enrolling_and_removing_leave_history_and_mail(client, alice, mailoutbox):
+@pytest.mark.django_db(transaction=True)  # the email is sent on commit
+def test_adding_and_removing_an_app_is_recorded_and_emailed(client, alice, mailoutbox):
     verified(alice)
     sign_in(client, "alice")
     enrol(client)
@@ -102,7 +102,7 @@ def test_enrolling_and_removing_leave_history_and_mail(client, alice, mailoutbox
 @pytest.mark.parametrize(
     "path", ["totp/activate/", "totp/deactivate/", "recovery-codes/", "recovery-codes/generate/", "webauthn/add/"]
 )
-def test_an_open_session_alone_does_not_touch_the_second_factor(protected, alice, path):
+def test_changing_the_second_factor_requires_the_password(mfa_client, alice, path):
     other = Client()
     other.force_login(alice)
     response = other.get(f"/accounts/2fa/{path}")
@@ -110,14 +110,14 @@ def test_an_open_session_alone_does_not_touch_the_second_factor(protected, alice
     assert "reauthenticate" in response["Location"] or response["Location"] == "/accounts/2fa/totp/deactivate/"
 
 
-def test_the_secret_is_not_in_the_database_in_clear(protected, alice):
+def test_the_secret_is_encrypted_in_the_database(mfa_client, alice):
     stored = json.dumps(list(Authenticator.objects.filter(user=alice).values_list("data", flat=True)))
-    assert protected.secret not in stored
+    assert mfa_client.secret not in stored
     secrets = [row.data["secret"] for row in Authenticator.objects.filter(user=alice, type="totp")]
-    assert [encryption.decrypt(secret) for secret in secrets] == [protected.secret]
+    assert [encryption.decrypt(secret) for secret in secrets] == [mfa_client.secret]
 
 
-def test_a_new_secret_key_reads_what_the_old_one_wrote_while_it_is_a_fallback(settings):
+def test_secrets_are_readable_while_the_old_secret_key_is_a_fallback(settings):
     token = encryption.encrypt("JBSWY3DPEHPK3PXP")
     old = settings.SECRET_KEY
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 60, [old]
@@ -127,7 +127,7 @@ def test_a_new_secret_key_reads_what_the_old_one_wrote_while_it_is_a_fallback(se
         encryption.decrypt(token)
 
 
-def test_the_page_shows_the_code_as_svg_of_its_own(client, alice):
+def test_the_qr_code_is_inline_svg(client, alice):
     verified(alice)
     client.force_login(alice)
     confirm_identity(client)
@@ -137,28 +137,28 @@ def test_the_page_shows_the_code_as_svg_of_its_own(client, alice):
     assert "data:image" not in text
 
 
-def test_recovery_codes_are_shown_downloaded_and_made_anew(protected):
-    first = protected.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
-    download = protected.get("/accounts/2fa/recovery-codes/download/")
+def test_recovery_codes_can_be_viewed_downloaded_and_regenerated(mfa_client):
+    first = mfa_client.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
+    download = mfa_client.get("/accounts/2fa/recovery-codes/download/")
     assert first[0] in download.content.decode()
     assert download["Cache-Control"].find("no-store") >= 0
-    protected.post("/accounts/2fa/recovery-codes/generate/")
-    assert first[0] not in protected.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
+    mfa_client.post("/accounts/2fa/recovery-codes/generate/")
+    assert first[0] not in mfa_client.get("/accounts/2fa/recovery-codes/").context["unused_codes"]
 
 
-class TestStaff:
+class TestRequiredForStaff:
     @pytest.fixture(autouse=True)
     def required(self, settings):
         settings.STAFF_MFA_REQUIRED = True
 
-    def test_staff_without_a_second_factor_are_sent_to_enrol(self, client, sue):
+    def test_staff_without_a_second_factor_are_sent_to_set_one_up(self, client, sue):
         verified(sue)
         sign_in(client, "sue")
         response = client.get("/admin/", follow=True)
         assert response.redirect_chain[-1][0].startswith("/accounts/2fa/")
         assert "require a second factor" in response.content.decode()
 
-    def test_enrolling_alone_is_not_using(self, client, sue):
+    def test_a_new_second_factor_has_to_be_used_once(self, client, sue):
         verified(sue)
         sign_in(client, "sue")
         secret = enrol(client)
@@ -168,7 +168,7 @@ class TestStaff:
         assert response["Location"] == "/admin/"
         assert client.get("/admin/").status_code == 200
 
-    def test_it_is_the_session_that_counts_not_the_user(self, client, sue):
+    def test_another_session_without_the_second_factor_is_not_enough(self, client, sue):
         verified(sue)
         sign_in(client, "sue")
         enrol(client)
@@ -176,7 +176,7 @@ class TestStaff:
         other.force_login(sue)
         assert other.get("/admin/").status_code == 302
 
-    def test_a_sign_in_with_the_code_opens_the_staff_pages_until_the_factor_is_removed(self, client, sue):
+    def test_signing_in_with_a_code_opens_staff_pages_until_the_factor_is_removed(self, client, sue):
         verified(sue)
         sign_in(client, "sue")
         secret = enrol(client)
@@ -187,7 +187,7 @@ class TestStaff:
         Authenticator.objects.filter(user=sue).delete()
         assert phone.get("/admin/").status_code == 302
 
-    def test_every_admin_page_is_closed_too(self, client, sue):
+    def test_admin_pages_require_it_too(self, client, sue):
         client.force_login(sue)
         for path in ("/admin/", "/admin/tiers/tier/", "/admin/jsi18n/", "/admin/autocomplete/"):
             response = client.get(path)

@@ -1,4 +1,4 @@
-"""Claiming an unverified account through a provider ends all access that someone else may have had."""
+"""Claiming an unverified user through a provider ends all access that someone else may have had."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts import addresses
 from accounts.models import User
 from apikeys.services import rotate_key
 from config.base.history import Author, describe
-from tests.accounts.signin.oauth_steps import come_back, consent, leave
+from tests.accounts.signin.oauth_steps import consent, sign_in_through_provider, start_sign_in
 from tests.accounts.signin.oidc_provider import Person
 from tests.accounts.signin.steps import (
     PASSWORD,
@@ -37,7 +37,7 @@ from tests.rows import make_key
 
 def claim(client, provider, name="google"):
     provider.person = Person(email="alice@example.com")
-    return come_back(client, name)
+    return sign_in_through_provider(client, name)
 
 
 def verdict(client, secret):
@@ -48,7 +48,7 @@ def verdict(client, secret):
 
 
 @pytest.mark.parametrize(("name", "shown"), [("google", "Google"), ("github", "GitHub")])
-def test_its_keys_are_revoked_with_a_reason_that_the_new_owner_sees(client, alice, provider, name, shown):
+def test_existing_keys_are_revoked_with_a_reason(client, alice, provider, name, shown):
     key = make_key(unverified(alice), "old export")
     assert verdict(client, key.secret) == "allowed"
     welcome = client.get(claim(client, provider, name)["Location"]).content.decode()
@@ -61,7 +61,7 @@ def test_its_keys_are_revoked_with_a_reason_that_the_new_owner_sees(client, alic
     assert [describe(entry).summary for entry in entries] == [f"Revoked: {reason}"]
 
 
-def test_rotated_disabled_and_deleted_keys_are_revoked_too_and_revoked_ones_keep_their_reason(client, alice, provider):
+def test_rotated_disabled_and_deleted_keys_are_revoked_too(client, alice, provider):
     rotated, disabled, deleted, revoked = (
         make_key(unverified(alice), name) for name in ("rotated", "disabled", "deleted", "revoked")
     )
@@ -80,49 +80,49 @@ def test_rotated_disabled_and_deleted_keys_are_revoked_too_and_revoked_ones_keep
     assert verdict(client, deleted.secret) == "revoked_key"
 
 
-def test_another_users_keys_and_those_of_a_verified_user_work_on(client, alice, bob, provider):
+def test_keys_of_other_users_and_of_verified_users_keep_working(client, alice, bob, provider):
     others, own = make_key(bob), make_key(verified(alice))
     claim(client, provider)
     assert is_signed_in(client)
     assert [verdict(client, key.secret) for key in (others, own)] == ["allowed", "allowed"]
 
 
-def test_the_provider_of_whoever_created_the_user_no_longer_signs_in(client, free, provider):
+def test_the_first_provider_account_can_no_longer_sign_in(client, free, provider):
     mallory = Client()
     provider.person = Person(uid="666", email="alice@example.com", verified=False)
-    come_back(mallory, "github")
+    sign_in_through_provider(mallory, "github")
     user = User.objects.get()
     assert not addresses.is_verified(user)
     provider.person = Person(uid="1", email="alice@example.com")
-    come_back(client, "google")
+    sign_in_through_provider(client, "google")
     assert is_signed_in(client)
     user.refresh_from_db()
     assert (user.google_id, user.github_id, user.oauth_provider) == ("1", None, "google")
     assert SocialAccount.objects.get(user=user).provider == "google"
     provider.person = Person(uid="666", email="alice@example.com", verified=False)
-    come_back(mallory, "github")
+    sign_in_through_provider(mallory, "github")
     assert not is_signed_in(mallory)
 
 
-def test_nor_does_it_after_the_owner_of_the_mailbox_has_set_a_password(client, free, provider):
+def test_a_password_reset_disconnects_an_unverified_users_provider(client, free, provider):
     mallory = Client()
     provider.person = Person(uid="666", email="alice@example.com", verified=False)
-    come_back(mallory, "github")
+    sign_in_through_provider(mallory, "github")
     _, message = ask_for_reset(client)
     follow_reset(client, link_in(message))
-    come_back(mallory, "github")
+    sign_in_through_provider(mallory, "github")
     assert not is_signed_in(mallory)
     assert not SocialAccount.objects.exists()
 
 
-def test_a_reset_of_a_verified_user_keeps_its_providers(client, free, provider):
-    come_back(client, "google")
+def test_a_password_reset_keeps_a_verified_users_provider(client, free, provider):
+    sign_in_through_provider(client, "google")
     _, message = ask_for_reset(Client(), "dora@example.com")
     follow_reset(Client(), link_in(message))
     assert SocialAccount.objects.get().provider == "google"
 
 
-def test_second_factors_sessions_and_links_of_before_are_dead(client, alice, provider, mailoutbox):
+def test_earlier_second_factors_sessions_and_links_stop_working(client, alice, provider, mailoutbox):
     owner, waiting = Client(), Client()
     sign_in(owner, verified(alice).username)
     secret = enrol(owner)
@@ -142,10 +142,10 @@ def test_second_factors_sessions_and_links_of_before_are_dead(client, alice, pro
     assert not is_signed_in(owner)
 
 
-def test_a_provider_is_not_connected_by_a_session_that_was_ended_meanwhile(client, alice, provider):
+def test_a_session_that_ended_meanwhile_cannot_connect_a_provider(client, alice, provider):
     sign_in(client, verified(alice).username)
-    way_back = consent(leave(client, "github", "connect"))
+    callback = consent(start_sign_in(client, "github", "connect"))
     alice.end_sessions()
-    client.get(way_back)
+    client.get(callback)
     assert not SocialAccount.objects.exists()
     assert not is_signed_in(client)

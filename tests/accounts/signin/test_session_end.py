@@ -1,4 +1,4 @@
-"""What ends a session, and that it stays ended."""
+"""What ends a session, and the list of sessions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.accounts.signin.steps import PASSWORD, is_signed_in, sign_in, verifie
 
 
 @pytest.mark.parametrize("event", [User.suspend, User.delete, User.end_sessions])
-def test_a_session_is_dead_on_its_next_request(client, alice, event):
+def test_a_session_ends_on_its_next_request(client, alice, event):
     verified(alice)
     sign_in(client, "alice")
     event(User.objects.get(pk=alice.pk))
     assert not is_signed_in(client)
 
 
-@pytest.mark.parametrize(("end", "bring_back"), [(User.suspend, User.reactivate), (User.delete, User.restore)])
-def test_previous_sessions_stay_signed_out_when_the_user_is_restored(client, alice, end, bring_back):
+@pytest.mark.parametrize(("end", "restore"), [(User.suspend, User.reactivate), (User.delete, User.restore)])
+def test_previous_sessions_stay_signed_out_when_the_user_is_restored(client, alice, end, restore):
     verified(alice)
     sign_in(client, "alice")
     cookie = client.cookies["session"].value
     end(alice)
-    bring_back(alice)
+    restore(alice)
     returning = Client()
     returning.cookies["session"] = cookie
     assert not is_signed_in(returning)
@@ -52,7 +52,7 @@ def update_to_suspended(user):
 
 
 @pytest.mark.parametrize("suspend", [save_suspended, save_only_the_suspension, update_to_suspended])
-def test_previous_sessions_stay_signed_out_however_someone_is_suspended(client, alice, suspend):
+def test_previous_sessions_stay_signed_out_however_the_user_is_suspended(client, alice, suspend):
     verified(alice)
     sign_in(client, "alice")
     suspend(User.objects.get(pk=alice.pk))
@@ -60,7 +60,7 @@ def test_previous_sessions_stay_signed_out_however_someone_is_suspended(client, 
     assert not is_signed_in(client)
 
 
-def test_saving_something_else_of_a_suspended_user_leaves_its_epoch_alone(alice):
+def test_saving_another_field_of_a_suspended_user_keeps_the_session_epoch(alice):
     alice.suspend()
     before = alice.session_epoch
     alice.save(update_fields=["name"])
@@ -68,14 +68,14 @@ def test_saving_something_else_of_a_suspended_user_leaves_its_epoch_alone(alice)
     assert alice.session_epoch == before
 
 
-def test_a_bulk_deletion_ends_sessions_too(client, alice):
+def test_deleting_a_queryset_ends_sessions(client, alice):
     client.force_login(alice)
     User.objects.filter(pk=alice.pk).delete()
     User.objects.filter(pk=alice.pk).restore()
     assert not is_signed_in(client)
 
 
-def test_a_stale_instance_cannot_turn_the_epoch_back(client, alice):
+def test_saving_a_stale_instance_keeps_the_session_epoch(client, alice):
     stale = User.objects.get(pk=alice.pk)
     client.force_login(alice)
     alice.end_sessions()
@@ -86,7 +86,7 @@ def test_a_stale_instance_cannot_turn_the_epoch_back(client, alice):
     assert (alice.name, alice.session_epoch) == ("Alice Again", 1)
 
 
-def test_a_new_password_ends_sessions_however_it_is_saved(alice):
+def test_saving_a_new_password_ends_sessions_once(alice):
     alice.set_password("something else 3")
     alice.save()
     assert User.objects.get(pk=alice.pk).session_epoch == 1
@@ -94,7 +94,7 @@ def test_a_new_password_ends_sessions_however_it_is_saved(alice):
     assert User.objects.get(pk=alice.pk).session_epoch == 1
 
 
-def test_a_password_hash_from_elsewhere_is_renewed_and_the_new_session_lives(client, alice):
+def test_upgrading_a_password_hash_at_sign_in_keeps_the_session(client, alice):
     verified(alice)
     User.objects.filter(pk=alice.pk).update(password=PBKDF2PasswordHasher().encode(PASSWORD, "salt", 1000))
     sign_in(client, "alice")
@@ -103,7 +103,7 @@ def test_a_password_hash_from_elsewhere_is_renewed_and_the_new_session_lives(cli
     assert alice.password.startswith("argon2$")
 
 
-def test_a_withdrawn_right_is_gone_on_the_next_request(client, sue):
+def test_losing_staff_status_takes_effect_on_the_next_request(client, sue):
     client.force_login(sue)
     assert client.get("/admin/").status_code == 200
     User.objects.filter(pk=sue.pk).update(is_staff=False)
@@ -118,7 +118,7 @@ def test_a_session_survives_a_new_secret_key_while_the_old_one_is_a_fallback(cli
     assert is_signed_in(client)
 
 
-def test_own_sessions_are_listed_with_where_they_began(client, alice):
+def test_sessions_are_listed_with_browser_and_address(client, alice):
     verified(alice)
     sign_in(client, "alice", headers={"User-Agent": "<b>Firefox</b>"})
     sign_in(Client(), "alice", headers={"User-Agent": "Phone"})
@@ -130,7 +130,7 @@ def test_own_sessions_are_listed_with_where_they_began(client, alice):
     assert "127.0.0.1" in text
 
 
-def test_one_other_session_is_signed_out(client, alice):
+def test_a_user_can_end_another_of_their_sessions(client, alice):
     verified(alice)
     phone = Client()
     sign_in(phone, "alice")
@@ -145,7 +145,7 @@ def test_one_other_session_is_signed_out(client, alice):
     assert is_signed_in(client)
 
 
-def test_ending_the_own_session_leads_to_the_sign_in_page(client, alice):
+def test_ending_the_current_session_redirects_to_sign_in(client, alice):
     verified(alice)
     sign_in(client, "alice")
     own = client.get("/accounts/sessions/").context["sessions"][0]
@@ -153,13 +153,13 @@ def test_ending_the_own_session_leads_to_the_sign_in_page(client, alice):
     assert not is_signed_in(client)
 
 
-def test_the_list_tells_when_and_from_where_a_session_was_last_used(client, alice):
+def test_the_list_shows_when_and_from_where_a_session_was_last_used(client, alice):
     verified(alice)
     sign_in(client, "alice")
     long_ago = timezone.now() - timedelta(hours=2)
     UserSession.objects.update(last_seen_at=long_ago)
     is_signed_in(client)
-    assert UserSession.objects.get().last_seen_at == long_ago  # five minutes have not passed
+    assert UserSession.objects.get().last_seen_at == long_ago  # updated at most every five minutes
     session = client.session
     session[SEEN_AT] -= SEEN_EVERY + 1
     session.save()
@@ -169,7 +169,7 @@ def test_the_list_tells_when_and_from_where_a_session_was_last_used(client, alic
     assert row.ip == "203.0.113.9"
 
 
-def test_all_other_sessions_are_signed_out_at_once(client, alice):
+def test_a_user_can_end_all_other_sessions_at_once(client, alice):
     verified(alice)
     others = [Client(), Client()]
     for other in (*others, client):
@@ -179,7 +179,7 @@ def test_all_other_sessions_are_signed_out_at_once(client, alice):
     assert is_signed_in(client)
 
 
-def test_someone_elses_session_is_not_found(client, alice, bob):
+def test_another_users_session_is_not_found(client, alice, bob):
     verified(alice)
     verified(bob)
     sign_in(client, "alice")
@@ -191,23 +191,23 @@ def test_someone_elses_session_is_not_found(client, alice, bob):
     assert is_signed_in(client)
 
 
-def test_ending_a_session_takes_a_post_by_a_signed_in_user(client, alice):
+def test_ending_a_session_requires_sign_in_and_post(client, alice):
     assert client.post("/accounts/sessions/1/end/")["Location"].startswith("/accounts/login/")
     client.force_login(alice)
     assert client.get("/accounts/sessions/1/end/").status_code == 405
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_the_list_of_sessions_makes_as_many_queries_for_one_as_for_six(client, alice, count, django_assert_num_queries):
+def test_the_number_of_queries_does_not_grow_with_sessions(client, alice, count, django_assert_num_queries):
     verified(alice)
     for _ in range(count - 1):
         sign_in(Client(), "alice")
     sign_in(client, "alice")
-    with django_assert_num_queries(5):  # session, account, sessions known, sessions stored, providers configured
+    with django_assert_num_queries(5):  # session, user, known sessions, stored sessions, configured providers
         assert client.get("/accounts/sessions/").context["session_count"] == count
 
 
-def test_dead_sessions_are_not_listed(client, alice):
+def test_ended_sessions_are_not_listed(client, alice):
     verified(alice)
     sign_in(Client(), "alice")
     alice.end_sessions()

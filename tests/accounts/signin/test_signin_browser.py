@@ -26,7 +26,7 @@ def confirm_password(page, password=PASSWORD):
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_from_sign_up_to_a_new_password(visit, free, javascript):
+def test_sign_up_second_factor_and_password_reset(visit, free, javascript):
     page = visit(javascript=javascript)
     page.goto("/accounts/login/")
     page.get_by_role("link", name="Sign up").click()
@@ -79,7 +79,7 @@ def test_from_sign_up_to_a_new_password(visit, free, javascript):
 
 
 def add_authenticator(page):
-    """A virtual authenticator in Chromium that verifies its user, as a phone or a laptop would."""
+    """Add a virtual authenticator that verifies its user, like a phone or a laptop."""
     session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")
     options = {
@@ -94,7 +94,7 @@ def add_authenticator(page):
     return session, identifier
 
 
-def test_a_passkey_is_added_and_signs_in_without_a_password(visit, free):
+def test_a_passkey_can_be_added_and_signs_in_without_a_password(visit, free):
     make_verified("alice")
     page = visit()
     add_authenticator(page)
@@ -115,7 +115,7 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(visit, free):
     assert User.objects.get(username="alice").last_login is not None
 
 
-def test_a_passkey_is_a_second_factor_and_opens_the_staff_pages(visit, free, settings):
+def test_a_passkey_works_as_the_second_factor_for_staff_pages(visit, free, settings):
     settings.STAFF_MFA_REQUIRED = True
     make_verified("sue", is_staff=True, is_superuser=True)
     page = visit()
@@ -133,7 +133,7 @@ def test_a_passkey_is_a_second_factor_and_opens_the_staff_pages(visit, free, set
     page.wait_for_url("**/admin/")
 
 
-def test_a_passkey_that_is_rejected_says_so_and_leaves_the_password(visit, free):
+def test_a_rejected_passkey_shows_an_error_and_the_password_still_works(visit, free):
     make_verified("alice")
     page = visit()
     session, identifier = add_authenticator(page)
@@ -145,14 +145,14 @@ def test_a_passkey_that_is_rejected_says_so_and_leaves_the_password(visit, free)
     page.wait_for_url("**/account/")
 
 
-def test_without_javascript_no_passkey_is_offered(visit, free):
+def test_passkeys_are_not_offered_without_javascript(visit, free):
     page = visit(javascript=False)
     page.goto("/accounts/login/")
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Sign in with a passkey")).to_have_count(0)
 
 
-def test_a_suspended_person_is_out_on_the_next_click(visit, free):
+def test_a_suspended_user_is_signed_out_on_the_next_click(visit, free):
     alice = make_verified("alice")
     page = visit()
     sign_in(page, "alice")
@@ -163,7 +163,7 @@ def test_a_suspended_person_is_out_on_the_next_click(visit, free):
     assert not mail.outbox
 
 
-def test_axe_finds_nothing_on_any_page(visit, free, settings):
+def test_axe_finds_no_violations(visit, free, settings):
     settings.SOCIALACCOUNT_PROVIDERS = {
         name: options | {"APPS": [{"client_id": "x", "secret": "y"}]}
         for name, options in settings.SOCIALACCOUNT_PROVIDERS.items()

@@ -1,4 +1,4 @@
-"""Checks of every page under /accounts/."""
+"""Every page under /accounts/: who can open it, its CSP, and passkey pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = {
     "/accounts/3rdparty/login/cancelled/",
     "/accounts/3rdparty/login/error/",
 }
-OWN = {
+ACCOUNT = {
     "/accounts/email/",
     "/accounts/password/change/",
     "/accounts/reauthenticate/",
@@ -39,8 +39,8 @@ OWN = {
     "/accounts/3rdparty/",
     "/accounts/logout/",
 }
-# Pages that lead elsewhere for one reason or another; each has its own test.
-ELSEWHERE = {
+# These redirect or need other conditions. Each one has its own tests.
+OTHER = {
     "/accounts/password/set/",
     "/accounts/2fa/totp/deactivate/",
     "/accounts/2fa/authenticate/",
@@ -71,18 +71,18 @@ def paths(patterns, prefix="/"):
             yield from paths(pattern.url_patterns, prefix + route)
 
 
-def test_the_lists_above_name_every_page():
+def test_every_page_is_listed():
     found = {path for path in paths(get_resolver().url_patterns) if path.startswith("/accounts/")}
-    assert found == PUBLIC | OWN | ELSEWHERE
+    assert found == PUBLIC | ACCOUNT | OTHER
 
 
-def is_clean(response):
-    """Whether the page keeps to the Content Security Policy: no inline script or style, nothing from elsewhere."""
+def follows_the_csp(response):
+    """Check that the page has no inline script or style, loads nothing from other sites, and has one heading."""
     text = response.content.decode()
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert not re.search(r"<script(?![^>]*\ssrc=)", text), "inline script"
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), "inline style or handler"
-    assert not re.search(r'(src|href)="(https?:)?//', text), "something from elsewhere"
+    assert not re.search(r'(src|href)="(https?:)?//', text), "loads from another site"
     assert "{%" not in text
     assert text.count("<h1") == 1
     assert "<title> ·" not in text
@@ -90,21 +90,21 @@ def is_clean(response):
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))
-def test_public_pages_open_to_anyone(client, free, path):
+def test_anyone_can_open_public_pages(client, free, path):
     response = client.get(path)
     assert response.status_code == (401 if path.endswith("/error/") else 200)
-    assert is_clean(response)
+    assert follows_the_csp(response)
 
 
-@pytest.mark.parametrize("path", sorted(OWN - {"/accounts/logout/"}))
-def test_own_pages_ask_visitors_to_sign_in(client, db, path):
+@pytest.mark.parametrize("path", sorted(ACCOUNT - {"/accounts/logout/"}))
+def test_account_pages_redirect_visitors_to_sign_in(client, db, path):
     response = client.get(path)
     assert response.status_code == 302
     assert response["Location"].startswith("/accounts/login/")
 
 
-@pytest.mark.parametrize("path", sorted(OWN))
-def test_own_pages_open_to_their_owner_and_are_not_cached(client, free, path):
+@pytest.mark.parametrize("path", sorted(ACCOUNT))
+def test_users_can_open_their_account_pages_which_are_not_cached(client, free, path):
     make_verified("alice")
     sign_in(client, "alice")
     if path.startswith("/accounts/2fa/recovery"):
@@ -112,27 +112,27 @@ def test_own_pages_open_to_their_owner_and_are_not_cached(client, free, path):
     confirm_identity(client)
     response = client.get(path)
     assert response.status_code == 200
-    assert is_clean(response)
+    assert follows_the_csp(response)
     assert "no-store" in response["Cache-Control"]
 
 
-def test_pages_of_passkeys_open_to_their_owner_only(client, alice, bob):
+def test_only_the_user_can_edit_or_remove_their_passkeys(client, alice, bob):
     key = Authenticator.objects.create(
         user=verified(bob), type="webauthn", data={"name": "<b>Key</b>", "credential": {}}
     )
     client.force_login(verified(alice))
     confirm_identity(client)
-    holder = Client()
-    holder.force_login(bob)
-    confirm_identity(holder)
+    bobs_client = Client()
+    bobs_client.force_login(bob)
+    confirm_identity(bobs_client)
     for page in ("edit", "remove"):
         path = f"/accounts/2fa/webauthn/keys/{key.pk}/{page}/"
         assert client.get(path).status_code == client.get(path.replace(str(key.pk), "999999")).status_code == 404
-        assert is_clean(holder.get(path))
-    assert "&lt;b&gt;Key" in holder.get("/accounts/2fa/webauthn/").content.decode()
-    holder.post(f"/accounts/2fa/webauthn/keys/{key.pk}/edit/", {"name": "Phone"})
-    assert "Phone" in holder.get("/accounts/2fa/webauthn/").content.decode()
-    holder.post(f"/accounts/2fa/webauthn/keys/{key.pk}/remove/")
+        assert follows_the_csp(bobs_client.get(path))
+    assert "&lt;b&gt;Key" in bobs_client.get("/accounts/2fa/webauthn/").content.decode()
+    bobs_client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/edit/", {"name": "Phone"})
+    assert "Phone" in bobs_client.get("/accounts/2fa/webauthn/").content.decode()
+    bobs_client.post(f"/accounts/2fa/webauthn/keys/{key.pk}/remove/")
     assert not Authenticator.objects.filter(pk=key.pk).exists()
 
 
@@ -140,14 +140,14 @@ BROKEN = ["", "{}", "null", "[]", "nonsense", '{"id": "x", "response": {"userHan
 
 
 @pytest.mark.parametrize("credential", BROKEN)
-def test_a_broken_credential_is_no_second_factor_either(client, alice, credential):
+def test_a_broken_credential_is_not_accepted_as_second_factor(client, alice, credential):
     sign_in(client, verified(alice).username)
     secret = enrol(client)
-    assert is_clean(client.get("/accounts/2fa/reauthenticate/"))
+    assert follows_the_csp(client.get("/accounts/2fa/reauthenticate/"))
     assert client.post("/accounts/2fa/webauthn/add/", {"credential": credential}).status_code == 200
     phone = Client()
     sign_in(phone, "alice")
-    assert is_clean(phone.get("/accounts/2fa/authenticate/"))
+    assert follows_the_csp(phone.get("/accounts/2fa/authenticate/"))
     response = phone.post("/accounts/2fa/authenticate/", {"credential": credential})
     assert response.status_code == 200
     assert "_auth_user_id" not in phone.session
@@ -155,7 +155,7 @@ def test_a_broken_credential_is_no_second_factor_either(client, alice, credentia
 
 
 @pytest.mark.parametrize("credential", BROKEN)
-def test_a_broken_credential_does_not_confirm_who_one_is(client, alice, credential):
+def test_a_broken_credential_does_not_reauthenticate(client, alice, credential):
     Authenticator.objects.create(user=verified(alice), type="webauthn", data={"name": "Key", "credential": {}})
     client.force_login(alice)
     response = client.post("/accounts/2fa/webauthn/reauthenticate/", {"credential": credential})
@@ -163,26 +163,26 @@ def test_a_broken_credential_does_not_confirm_who_one_is(client, alice, credenti
     assert client.get("/accounts/2fa/webauthn/add/").status_code == 302
 
 
-def test_the_address_of_the_section_alone_leads_on(client, alice):
+def test_the_accounts_url_redirects(client, alice):
     assert client.get("/accounts/")["Location"] == "/accounts/login/"
     client.force_login(alice)
     assert client.get("/accounts/")["Location"] == "/accounts/email/"
 
 
-def test_signed_in_people_are_sent_on_from_the_sign_in_page(client, alice):
+def test_the_sign_in_page_redirects_signed_in_users(client, alice):
     client.force_login(alice)
     assert client.get("/accounts/login/")["Location"] == "/account/"
 
 
 @pytest.mark.parametrize("credential", BROKEN)
-def test_a_credential_that_is_none_signs_nobody_in(client, alice, credential):
+def test_a_broken_credential_does_not_sign_in(client, alice, credential):
     client.get("/accounts/2fa/webauthn/login/", headers={"Accept": "application/json"})
     response = client.post("/accounts/2fa/webauthn/login/", {"credential": credential})
     assert response.status_code in {200, 302}
     assert "_auth_user_id" not in client.session
 
 
-def test_passkey_options_are_given_to_scripts_and_people_sent_to_the_page(client, db):
+def test_passkey_options_are_only_returned_as_json(client, db):
     options = client.get("/accounts/2fa/webauthn/login/", headers={"Accept": "application/json"}).json()
     assert options["request_options"]["publicKey"]["challenge"]
     assert client.get("/accounts/2fa/webauthn/login/")["Location"] == "/accounts/login/"
@@ -198,5 +198,5 @@ def test_passkey_options_are_given_to_scripts_and_people_sent_to_the_page(client
         ("", "Unknown"),
     ],
 )
-def test_a_browser_is_named_in_words(header, words):
+def test_user_agents_are_shown_as_browser_and_system(header, words):
     assert browser(header) == words

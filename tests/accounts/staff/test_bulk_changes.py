@@ -1,4 +1,4 @@
-"""Changes of very many users: a job makes them in steps, and a page shows how far it has come."""
+"""Bulk changes of many users: a job makes them in steps, and a page shows the progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.staff import bulk, bulk_views
 from apikeys.jobs import runner
 from apikeys.models import Job
 from config.base.history import CHANGE, Author
-from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, messages, signed_in
 from tests.conftest import make_user
 from tests.pages import forms_in
 from tests.parallel import in_parallel
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def few_are_many(monkeypatch):
+def small_steps(monkeypatch):
     monkeypatch.setattr(bulk, "MAX_AT_ONCE", 4)
     monkeypatch.setattr(bulk, "STEP", 2)
 
@@ -42,7 +42,7 @@ def data(pro):
 
 
 def confirm(client, data, **options):
-    """The change that the page promises."""
+    """Confirm a bulk change. Return the change that the user is redirected to."""
     response = client.post("/users/bulk/?q=mover", data, **options)
     change = BulkChange.objects.get()
     assert response.url == f"/users/changes/{change.pk}/"
@@ -61,7 +61,7 @@ def page(client, change, status=200):
     return response, response.content.decode()
 
 
-def test_a_job_changes_very_many_users_and_the_history_says_who_did(staff_client, sue, movers, pro, data):
+def test_a_job_changes_many_users_and_the_history_names_the_author(staff_client, sue, movers, pro, data):
     change = confirm(staff_client, data, REMOTE_ADDR="192.0.2.9")
     assert not User.objects.filter(tier=pro).exists()
     assert [str(step) for step in BulkStep.objects.order_by("pk")] == [f"{change.pk}: {count}" for count in (2, 2, 1)]
@@ -77,7 +77,7 @@ def test_a_job_changes_very_many_users_and_the_history_says_who_did(staff_client
     assert not BulkStep.objects.waiting().exists()
 
 
-def test_smaller_selections_are_changed_at_once(staff_client, movers, pro, data):
+def test_small_selections_are_changed_immediately(staff_client, movers, pro, data):
     response = staff_client.post(
         "/users/bulk/?q=mover", data | {"everything": "", "pk": [movers[0].pk], "expected": "1"}
     )
@@ -86,7 +86,7 @@ def test_smaller_selections_are_changed_at_once(staff_client, movers, pro, data)
     assert not BulkChange.objects.exists()
 
 
-def test_the_page_shows_how_far_it_has_come_and_reloads_until_the_end(staff_client, movers, data):
+def test_the_page_shows_the_progress_and_reloads_until_the_end(staff_client, movers, data):
     change = confirm(staff_client, data)
     response, text = page(staff_client, change)
     assert response["Refresh"] == "3"
@@ -105,18 +105,18 @@ def test_the_page_shows_how_far_it_has_come_and_reloads_until_the_end(staff_clie
     assert "Stop</button>" not in text
 
 
-def test_a_run_that_is_stopped_continues_where_it_was(staff_client, movers, pro, data, monkeypatch):
+def test_an_interrupted_run_continues_where_it_stopped(staff_client, movers, pro, data, monkeypatch):
     confirm(staff_client, data)
     perform, steps = bulk.perform, []
 
-    def stop_in_the_second(*arguments):
+    def interrupt_second_step(*arguments):
         steps.append(1)
         outcome = perform(*arguments)
         if len(steps) == 2:
             raise KeyboardInterrupt
         return outcome
 
-    monkeypatch.setattr(bulk, "perform", stop_in_the_second)
+    monkeypatch.setattr(bulk, "perform", interrupt_second_step)
     with pytest.raises(KeyboardInterrupt):
         run()
     assert User.objects.filter(tier=pro).count() == 2
@@ -133,7 +133,7 @@ def test_a_run_leaves_time_for_other_jobs(staff_client, movers, data):
     assert (change.handled, change.state) == (2, "running")
 
 
-def test_the_job_is_run_as_soon_as_there_is_something_to_do(staff_client, movers, data):
+def test_the_job_runs_as_soon_as_there_is_a_change(staff_client, movers, data):
     runner.create_missing()
     Job.objects.update(next_at=timezone.now() + timedelta(hours=1))
     assert runner.run_due() == []
@@ -144,13 +144,13 @@ def test_the_job_is_run_as_soon_as_there_is_something_to_do(staff_client, movers
     assert runner.run_due() == []
 
 
-def test_rights_are_checked_again_when_it_runs(movers, pro, data):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_permissions_are_checked_again_for_each_step(movers, pro, data):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     change = confirm(signed_in(steve), data)
     bulk.take_step(change.pk)
     steve.user_permissions.remove(Permission.objects.get(codename="change_user"))
-    make_privileged = User.objects.filter(pk=movers[4].pk)
-    make_privileged.update(is_staff=True)
+    new_staff = User.objects.filter(pk=movers[4].pk)
+    new_staff.update(is_staff=True)
     run()
     change.refresh_from_db()
     assert (change.state, change.done) == ("stopped", 2)
@@ -158,8 +158,8 @@ def test_rights_are_checked_again_when_it_runs(movers, pro, data):
     assert User.objects.filter(tier=pro).count() == 2
 
 
-def test_users_whom_the_author_may_no_longer_change_are_skipped(movers, pro, data):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_users_the_author_can_no_longer_change_are_skipped(movers, pro, data):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     change = confirm(signed_in(steve), data)
     User.objects.filter(pk=movers[4].pk).update(is_staff=True)
     movers[3].delete()
@@ -170,8 +170,8 @@ def test_users_whom_the_author_may_no_longer_change_are_skipped(movers, pro, dat
 
 
 @pytest.mark.parametrize("lost", [{"is_active": False}, {"is_staff": False}])
-def test_an_author_who_has_left_changes_nobody(movers, data, lost):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_a_change_by_an_author_without_access_is_stopped(movers, data, lost):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     change = confirm(signed_in(steve), data)
     User.objects.filter(pk=steve.pk).update(**lost)
     run()
@@ -179,7 +179,7 @@ def test_an_author_who_has_left_changes_nobody(movers, data, lost):
     assert (change.state, change.handled) == ("stopped", 0)
 
 
-def test_a_tier_that_is_gone_does_not_become_no_tier(staff_client, movers, free, pro, data):
+def test_a_change_to_a_removed_tier_fails(staff_client, movers, free, pro, data):
     change = confirm(staff_client, data)
     pro.hard_delete()
     run()
@@ -188,13 +188,13 @@ def test_a_tier_that_is_gone_does_not_become_no_tier(staff_client, movers, free,
     assert User.objects.filter(tier=free, username__startswith="mover").count() == 5
 
 
-def test_no_tier_is_a_tier_to_move_to(staff_client, movers, data):
+def test_users_can_be_moved_to_no_tier(staff_client, movers, data):
     confirm(staff_client, data | {"tier": ""})
     run()
     assert User.objects.filter(tier=None, username__startswith="mover").count() == 5
 
 
-def test_refusals_are_counted_and_the_first_of_them_named(staff_client, movers, monkeypatch):
+def test_users_that_cannot_be_changed_are_counted_and_the_first_ones_shown(staff_client, movers, monkeypatch):
     User.objects.filter(pk__in=[user.pk for user in movers]).delete()
     for user in movers[:2]:
         make_user(user.username)
@@ -209,7 +209,7 @@ def test_refusals_are_counted_and_the_first_of_them_named(staff_client, movers, 
     assert "User “mover0” can&#x27;t be restored" in page(staff_client, change)[1]
 
 
-def test_a_failure_is_shown_and_the_next_change_goes_on(staff_client, movers, data, monkeypatch, caplog):
+def test_an_unexpected_error_is_logged_and_shown(staff_client, movers, data, monkeypatch, caplog):
     change = confirm(staff_client, data)
     monkeypatch.setattr(bulk, "perform", lambda *arguments: 1 / 0)
     run()
@@ -219,11 +219,11 @@ def test_a_failure_is_shown_and_the_next_change_goes_on(staff_client, movers, da
     assert "division by zero" in page(staff_client, change)[1]
 
 
-def test_a_database_that_is_away_ends_no_change(staff_client, movers, data, monkeypatch):
+def test_a_change_waits_while_the_database_is_unavailable(staff_client, movers, data, monkeypatch):
     change = confirm(staff_client, data)
 
     def fail(*arguments):
-        raise OperationalError("Away.")
+        raise OperationalError("The database is down.")
 
     monkeypatch.setattr(bulk, "perform", fail)
     with pytest.raises(OperationalError):
@@ -244,7 +244,7 @@ def test_a_change_can_be_stopped(staff_client, movers, pro, data):
     assert messages(again) == ["This change has already finished."]
 
 
-def test_only_those_who_may_make_a_change_may_stop_it(staff_client, movers, data):
+def test_stopping_a_change_requires_the_permission_to_make_it(staff_client, movers, data):
     change = confirm(staff_client, data)
     viewer = signed_in(make_staff("victor", "view_user"))
     assert "Stop</button>" not in page(viewer, change)[1]
@@ -252,14 +252,14 @@ def test_only_those_who_may_make_a_change_may_stop_it(staff_client, movers, data
     assert not BulkChange.objects.get().is_finished
 
 
-def test_the_page_says_if_no_job_runs(staff_client, movers, data, monkeypatch):
+def test_the_page_says_so_if_no_job_runs(staff_client, movers, data, monkeypatch):
     change = confirm(staff_client, data)
     assert "manage.py run_jobs" not in page(staff_client, change)[1]
     monkeypatch.setattr(bulk_views, "STALLED_AFTER", timedelta(0))
     assert "manage.py run_jobs" in page(staff_client, change)[1]
 
 
-def test_the_list_shows_all_changes_in_as_many_queries_as_one(staff_client, sue, django_assert_max_num_queries):
+def test_the_list_of_changes_is_paginated_in_few_queries(staff_client, sue, django_assert_max_num_queries):
     assert "No bulk changes yet." in staff_client.get("/users/changes/").content.decode()
     for number in range(30):
         BulkChange.objects.create(author=sue, action="delete", title=f"Delete {number} users", total=number)
@@ -271,7 +271,7 @@ def test_the_list_shows_all_changes_in_as_many_queries_as_one(staff_client, sue,
     assert "Delete 4 users" in staff_client.get("/users/changes/?page=2").content.decode()
 
 
-def test_the_list_of_users_leads_to_changes_that_go_on(staff_client, movers, data):
+def test_the_list_of_users_links_to_running_changes(staff_client, movers, data):
     assert "Move 5 users" not in staff_client.get("/users/").content.decode()
     change = confirm(staff_client, data)
     text = staff_client.get("/users/").content.decode()
@@ -302,22 +302,22 @@ def test_a_finished_change_is_undone_by_a_job(staff_client, sue, movers, free, p
     run()
     Author(sue).record(movers[1], CHANGE, note="Looked at.")
     response = undo(staff_client, change)
-    back = BulkChange.objects.get(undoes=change)
-    assert response.url == f"/users/changes/{back.pk}/"
+    undo_change = BulkChange.objects.get(undoes=change)
+    assert response.url == f"/users/changes/{undo_change.pk}/"
     assert "Undone: <a" in page(staff_client, change)[1]
-    assert "This undoes <a" in page(staff_client, back)[1]
+    assert "This undoes <a" in page(staff_client, undo_change)[1]
     run()
     assert list(User.objects.filter(tier=pro)) == [movers[1]]
     assert history(movers[0])[0].values == [{"field": "tier", "old": "pro", "new": "free"}]
     assert history(movers[0])[0].via == "undo"
-    back.refresh_from_db()
-    assert (back.total, back.handled, back.done, back.refused) == (5, 5, 4, 1)
-    assert back.reasons == ["“mover1” was changed by sue just now, so it wasn't undone."]
-    assert [form for form in forms_in(page(staff_client, back)[1]) if form.address.endswith("/undo/")] == []
+    undo_change.refresh_from_db()
+    assert (undo_change.total, undo_change.handled, undo_change.done, undo_change.refused) == (5, 5, 4, 1)
+    assert undo_change.reasons == ["“mover1” was changed by sue just now, so it wasn't undone."]
+    assert [form for form in forms_in(page(staff_client, undo_change)[1]) if form.address.endswith("/undo/")] == []
 
 
 @pytest.mark.parametrize("action", ["suspend", "delete", "restore"])
-def test_other_changes_are_undone_too(staff_client, movers, action):
+def test_suspensions_deletions_and_restores_can_be_undone(staff_client, movers, action):
     if action == "restore":
         User.objects.filter(username__startswith="mover").delete()
     before = list(User.objects.order_by("pk").values_list("pk", "is_active", "is_deleted"))
@@ -331,7 +331,7 @@ def test_other_changes_are_undone_too(staff_client, movers, action):
     assert list(User.objects.order_by("pk").values_list("pk", "is_active", "is_deleted")) == before
 
 
-def test_what_was_changed_before_the_stop_is_undone(staff_client, movers, pro, data):
+def test_a_stopped_change_can_be_undone(staff_client, movers, pro, data):
     change = confirm(staff_client, data)
     assert bulk.take_step(change.pk)
     assert not bulk.can_undo(BulkChange.objects.get())
@@ -342,7 +342,7 @@ def test_what_was_changed_before_the_stop_is_undone(staff_client, movers, pro, d
     assert BulkChange.objects.get(undoes=change).done == 2
 
 
-def test_a_change_is_undone_once_and_only_if_it_changed_somebody(staff_client, movers, free, data):
+def test_a_change_that_changed_no_one_cannot_be_undone(staff_client, movers, free, data):
     change = confirm(staff_client, data | {"tier": str(free.pk), "action": "suspend"})
     User.objects.filter(username__startswith="mover").update(is_active=False)
     run()
@@ -353,7 +353,7 @@ def test_a_change_is_undone_once_and_only_if_it_changed_somebody(staff_client, m
     assert BulkChange.objects.count() == 1
 
 
-def test_a_second_undo_at_the_same_time_changes_nothing(staff_client, movers, data):
+def test_a_change_can_be_undone_only_once(staff_client, movers, data):
     change = confirm(staff_client, data)
     run()
     url = f"/users/changes/{change.pk}/undo/"
@@ -361,12 +361,12 @@ def test_a_second_undo_at_the_same_time_changes_nothing(staff_client, movers, da
     assert BulkChange.objects.filter(undoes=change).count() == 1
 
 
-def test_undo_needs_the_permission_for_what_takes_the_change_back(staff_client, movers):
+def test_undo_requires_the_permission_for_the_opposite_action(staff_client, movers):
     User.objects.filter(username__startswith="mover").delete()
     sent = {"action": "restore", "everything": "1", "expected": "5"}
     staff_client.post("/users/bulk/?q=mover&state=deleted", sent)
     run()
     change = BulkChange.objects.get()
-    person = signed_in(make_staff("reader", "accounts.view_user", "accounts.change_user"))
-    assert "/undo/" not in page(person, change)[1]
-    assert person.post(f"/users/changes/{change.pk}/undo/").status_code == 403
+    reader = signed_in(make_staff("reader", "accounts.view_user", "accounts.change_user"))
+    assert "/undo/" not in page(reader, change)[1]
+    assert reader.post(f"/users/changes/{change.pk}/undo/").status_code == 403

@@ -1,4 +1,4 @@
-"""How much of their limits users have used: in the list of users, and who is near a quota."""
+"""How much of their rate limits users have used, in the list of users and on the limited page."""
 
 from __future__ import annotations
 
@@ -23,74 +23,74 @@ def default_limit(settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 100, 86_400
 
 
-def use(user, limit, times):
+def spend(user, limit, times):
     for _ in range(times):
         assert limiter().hit([limit.budget(f"user:{user.pk}", user.billing_day)]).allowed
 
 
-def column(client):
-    """The last cell of each row of the list, by username."""
+def usage_column(client):
+    """The last cell of each row in the list of users, by username."""
     page = client.get("/users/?sort=username").content.decode()
     rows = re.findall(r'<span class="sub mono">(\w+)</span>.*?</tr>', page, re.DOTALL)
     cells = [row.rsplit('<td class="num">', 1)[1] for row in page.split("</tr>") if "sub mono" in row]
     return dict(zip(rows, (" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in cells), strict=True))
 
 
-def test_the_list_shows_the_share_of_the_tightest_limit(staff_client, alice, bob, free):
+def test_the_list_shows_usage_of_the_tightest_limit(staff_client, alice, bob, free):
     wide, tight = make_limit(free, "/a", limit=100, window="fixed", period=86_400), make_limit(free, "/b", limit=4)
-    use(alice, wide, 30)
-    use(alice, tight, 2)
-    use(bob, wide, 30)
-    found = column(staff_client)
+    spend(alice, wide, 30)
+    spend(alice, tight, 2)
+    spend(bob, wide, 30)
+    found = usage_column(staff_client)
     assert (found["alice"], found["bob"]) == ("50%", "30%")
     assert found["sue"] == "0%"
     assert f"{tight.name}: 2 of 4 per minute remaining" in text_of(staff_client.get("/users/"))
 
 
-def test_a_used_up_limit_is_red_and_a_nearly_used_one_amber(staff_client, alice, bob, free):
+def test_used_up_limits_are_red_and_nearly_used_up_ones_amber(staff_client, alice, bob, free):
     limit = make_limit(free, limit=5, window="fixed", period=86_400)
-    use(alice, limit, 5)
-    use(bob, limit, 4)
+    spend(alice, limit, 5)
+    spend(bob, limit, 4)
     page = text_of(staff_client.get("/users/"))
     assert re.search(r'badge-danger" title="[^"]*">100%', page)
     assert re.search(r'badge-warn" title="[^"]*">80%', page)
 
 
-def test_a_limit_that_an_own_one_replaces_does_not_count(alice, free):
-    use(alice, make_limit(free, "/a", limit=2, window="fixed", period=86_400), 2)
+def test_limits_replaced_by_own_limits_are_ignored(alice, free):
+    spend(alice, make_limit(free, "/a", limit=2, window="fixed", period=86_400), 2)
     assert tightest([alice])[alice.pk].percent == 100
     own = RateLimit.objects.create(user=alice, path="/a", limit=10, window="fixed", period=86_400)
-    use(alice, own, 3)
+    spend(alice, own, 3)
     assert tightest([alice])[alice.pk].percent == 30
 
 
-def test_limits_that_only_observe_do_not_count(alice, free):
-    use(alice, make_limit(free, "/a", limit=2, window="fixed", period=86_400, mode="observe"), 2)
+def test_observe_only_limits_are_ignored(alice, free):
+    spend(alice, make_limit(free, "/a", limit=2, window="fixed", period=86_400, mode="observe"), 2)
     assert tightest([alice])[alice.pk].percent == 0
 
 
-def test_without_a_tier_the_default_limit_counts(settings, free):
+def test_the_default_limit_applies_without_a_tier(settings, free):
     olga = make_user("olga")
     found = tightest([olga])[olga.pk]
     assert (found.limit, found.percent) == (None, 0)
 
 
-def test_without_the_store_nothing_is_known(staff_client, alice, monkeypatch):
-    def away(*_, **__):
+def test_usage_is_unknown_while_the_store_is_unavailable(staff_client, alice, monkeypatch):
+    def unavailable(*_, **__):
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(limiter().store, "peek", away)
-    assert column(staff_client)["alice"] == "–"
+    monkeypatch.setattr(limiter().store, "peek", unavailable)
+    assert usage_column(staff_client)["alice"] == "–"
 
 
-def test_users_near_a_quota_are_listed_the_fullest_first(staff_client, alice, bob, free):
+def test_users_near_a_quota_are_listed_by_usage(staff_client, alice, bob, free):
     quota = make_limit(free, "/*", name="monthly", limit=10, window="month", overall=True)
     minute = make_limit(free, "/a", limit=2)
     carol, dave = make_user("carol", tier=free), make_user("dave", tier=free)
     for user, times in ((alice, 8), (bob, 10), (carol, 7), (dave, 0)):
-        use(user, quota, times)
+        spend(user, quota, times)
         make_usage(make_key(user))
-    use(dave, minute, 2)
+    spend(dave, minute, 2)
     assert [(used.user, used.percent) for used in near_quota(User.objects.all())] == [(bob, 100), (alice, 80)]
     page = text_of(staff_client.get("/admin/ratelimits/limited/")).split('id="near"')[1].split("</section>")[0]
     assert re.findall(r'<a href="/users/\d+/">(\w+)</a>', page) == ["bob", "alice"]
@@ -101,11 +101,11 @@ def test_users_near_a_quota_are_listed_the_fullest_first(staff_client, alice, bo
 
 def test_a_prepaid_total_never_resets(staff_client, alice):
     total = RateLimit.objects.create(user=alice, path="/*", limit=1, window="total", period=2_678_400)
-    use(alice, total, 1)
+    spend(alice, total, 1)
     make_usage(make_key(alice))
     page = text_of(staff_client.get("/admin/ratelimits/limited/")).split('id="near"')[1]
     assert "never" in page.split("</section>")[0]
 
 
-def test_nobody_near_a_quota_is_said_so(staff_client):
+def test_the_page_says_so_if_no_user_is_near_a_quota(staff_client):
     assert "Nobody used 80% or more of a quota" in text_of(staff_client.get("/admin/ratelimits/limited/"))

@@ -1,4 +1,4 @@
-"""The admin's list of users leads to /users/; actions, and filters that /users/ doesn't have, still work in the admin."""
+"""The admin's list of users redirects to /users/, except for actions and filters that /users/ doesn't have."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LIST = "/admin/accounts/user/"
         ("?tier__isnull=True", "?tier=null"),
     ],
 )
-def test_the_list_leads_to_the_other_one_with_the_same_filters(staff_client, query, equivalent):
+def test_the_admin_list_redirects_with_the_same_filters(staff_client, query, equivalent):
     response = staff_client.get(LIST + query)
     assert response["Location"] == f"/users/{equivalent}"
     assert staff_client.get(response["Location"]).status_code == 200
 
 
-def test_a_tier_is_carried_over_unless_it_is_deleted(staff_client, free, alice):
+def test_the_tier_filter_redirects_unless_the_tier_is_deleted(staff_client, free, alice):
     other = Tier.objects.create(name="other")
     response = staff_client.get(f"{LIST}?tier__id__exact={free.pk}", follow=True)
     assert alice in response.context["rows"]
@@ -43,16 +43,16 @@ def test_a_tier_is_carried_over_unless_it_is_deleted(staff_client, free, alice):
 @pytest.mark.parametrize(
     "query", ["?o=2", "?p=1", "?last_login__isnull=True", "?state=all&is_active__exact=1", "?_popup=1", "?state=odd"]
 )
-def test_what_has_no_equivalent_stays(staff_client, query):
+def test_queries_without_an_equivalent_are_not_redirected(staff_client, query):
     assert staff_client.get(LIST + query).status_code == 200
 
 
 @pytest.mark.parametrize("query", ["?password__startswith=a", "?is_active__exact=odd", "?tier__id__exact=%C2%B2"])
-def test_what_is_not_allowed_is_refused(staff_client, query):
+def test_invalid_lookups_are_rejected(staff_client, query):
     assert staff_client.get(LIST + query).status_code == 400
 
 
-def test_an_action_works_and_leads_back_to_the_list(staff_client, alice):
+def test_an_admin_action_works_and_redirects_to_the_list(staff_client, alice):
     data = {"action": "delete_selected", "_selected_action": [alice.pk], "post": "yes"}
     response = staff_client.post(LIST, data, follow=True)
     assert response.request["PATH_INFO"] == "/users/"
@@ -61,17 +61,17 @@ def test_an_action_works_and_leads_back_to_the_list(staff_client, alice):
     assert alice.deleted_at is not None
 
 
-def test_staff_who_may_not_open_the_other_list_keep_this_one(alice):
+def test_staff_without_view_permission_are_not_redirected(alice):
     assert signed_in(make_staff("steve", "change_user")).get(LIST).status_code == 200
 
 
 @pytest.mark.parametrize("page", ["change/", "history/"])
-def test_the_way_back_is_the_list_of_users(staff_client, alice, page):
+def test_breadcrumbs_link_to_the_list_of_users(staff_client, alice, page):
     html = staff_client.get(f"{LIST}{alice.pk}/{page}").content.decode()
     assert '<a href="/users/">Users</a>' in html
     assert f'href="{LIST}"' not in html
 
 
-def test_a_deleted_user_leads_back_to_the_list_of_users(staff_client, alice):
+def test_deleting_a_user_redirects_to_the_list_of_users(staff_client, alice):
     response = staff_client.post(f"{LIST}{alice.pk}/delete/", {"post": "yes"})
     assert response["Location"] == "/users/"

@@ -1,4 +1,4 @@
-"""A user's own rate limits and the end of their tier, on their staff page: added, edited, ended, and in the history."""
+"""A user's own rate limits, effective limits, end of tier and billing day on the staff pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 HOUR = dt.timedelta(hours=1)
 
 
-def fields(**changes):
+def posted_fields(**changes):
     return {"path": "/orders/*", "method": "", "host": "", "limit": "50", "unit": "requests", "window": "rolling",
             "period": "60", "mode": "enforce", "ends_at": "", "name": ""} | changes  # fmt: skip
 
@@ -33,9 +33,9 @@ def notes(row):
     return [describe(entry).summary for entry in entries_of(row)]
 
 
-def test_staff_add_an_own_limit_that_ends(staff_client, alice):
+def test_staff_can_add_an_own_limit_that_ends(staff_client, alice):
     ends_at = (timezone.now() + HOUR).replace(microsecond=0)
-    posted = fields(ends_at=f"{ends_at:%Y-%m-%dT%H:%M:%S}", host="API.example.com", name="trial")
+    posted = posted_fields(ends_at=f"{ends_at:%Y-%m-%dT%H:%M:%S}", host="API.example.com", name="trial")
     page = text_of(staff_client.post(f"/users/{alice.pk}/limits/add/", posted, follow=True))
     limit = alice.rate_limits.get()
     assert (limit.limit, limit.host, limit.ends_at, limit.tier) == (50, "api.example.com", ends_at, None)
@@ -59,8 +59,8 @@ def test_staff_add_an_own_limit_that_ends(staff_client, alice):
         ({"host": "api.example.com:8080"}, "Remove the port."),
     ],
 )
-def test_bad_input_is_told_at_its_field_and_kept(staff_client, alice, changes, message):
-    response = staff_client.post(f"/users/{alice.pk}/limits/add/", fields(**changes))
+def test_invalid_values_are_field_errors_and_are_kept(staff_client, alice, changes, message):
+    response = staff_client.post(f"/users/{alice.pk}/limits/add/", posted_fields(**changes))
     assert message in response.content.decode()
     ((name, value),) = changes.items()
     assert list(response.context["form"].errors) == [name] or "window" in response.context["form"].errors
@@ -68,37 +68,37 @@ def test_bad_input_is_told_at_its_field_and_kept(staff_client, alice, changes, m
     assert not RateLimit.objects.exists()
 
 
-def test_the_same_rule_twice_is_a_form_error(staff_client, alice):
+def test_a_duplicate_rule_is_a_form_error(staff_client, alice):
     own_limit(alice)
-    response = staff_client.post(f"/users/{alice.pk}/limits/add/", fields())
+    response = staff_client.post(f"/users/{alice.pk}/limits/add/", posted_fields())
     assert "This user already has a rate limit with this host" in response.content.decode()
     assert alice.rate_limits.count() == 1
 
 
-def test_a_script_that_leaves_the_unit_out_means_requests(staff_client, alice):
-    posted = fields()
+def test_a_missing_unit_means_requests(staff_client, alice):
+    posted = posted_fields()
     del posted["unit"]
     staff_client.post(f"/users/{alice.pk}/limits/add/", posted)
-    staff_client.post(f"/users/{alice.pk}/limits/add/", fields(unit="", path="/other"))
+    staff_client.post(f"/users/{alice.pk}/limits/add/", posted_fields(unit="", path="/other"))
     assert [limit.unit for limit in alice.rate_limits.all()] == ["requests"] * 2
 
 
-def test_staff_edit_an_own_limit(staff_client, alice):
+def test_staff_can_edit_an_own_limit(staff_client, alice):
     limit = own_limit(alice)
     url = f"/users/{alice.pk}/limits/{limit.pk}/"
     assert "/orders/*" in staff_client.get(url).content.decode()
-    staff_client.post(url, fields(name="exception", limit="70", overall="on"))
+    staff_client.post(url, posted_fields(name="exception", limit="70", overall="on"))
     limit.refresh_from_db()
     assert (limit.limit, limit.overall) == (70, True)
     assert notes(alice)[0] == "Rate limit “exception” edited: /orders/*, 70 per minute."
     changed = [(change["field"], change["new"]) for change in describe(entries_of(limit)[0]).values]
     assert changed == [("limit", "70"), ("overall", "yes")]
-    page = staff_client.post(url, fields(name="exception", limit="70", overall="on"), follow=True)
+    page = staff_client.post(url, posted_fields(name="exception", limit="70", overall="on"), follow=True)
     assert "Nothing changed." in page.content.decode()
     assert len(notes(limit)) == 1
 
 
-def test_staff_end_an_own_limit_after_a_question(staff_client, alice):
+def test_staff_can_end_an_own_limit_after_confirming(staff_client, alice):
     limit = own_limit(alice)
     url = f"/users/{alice.pk}/limits/{limit.pk}/end/"
     assert "the tier's rate limits apply instead" in text_of(staff_client.get(url)).replace("&#x27;", "'")
@@ -110,22 +110,22 @@ def test_staff_end_an_own_limit_after_a_question(staff_client, alice):
     assert "has already been deleted" in text_of(staff_client.post(url, follow=True))
 
 
-def test_limits_of_others_are_not_found_under_a_users_address(staff_client, alice, bob):
+def test_limits_of_another_user_are_not_found(staff_client, alice, bob):
     limit = own_limit(bob)
     for end in ("", "end/"):
         assert staff_client.get(f"/users/{alice.pk}/limits/{limit.pk}/{end}").status_code == 404
 
 
-def test_only_staff_with_the_permissions_change_own_limits(alice, sue):
+def test_changing_own_limits_requires_permission(alice, sue):
     limit, of_sue = own_limit(alice), own_limit(sue, name="of sue")
     viewer = signed_in(make_staff("viewer", "accounts.view_user", "ratelimits.view_ratelimit"))
     all_of_them = [f"ratelimits.{verb}_ratelimit" for verb in ("view", "add", "change", "delete")]
-    keeper = signed_in(make_staff("keeper", "accounts.view_user", *all_of_them))
+    editor = signed_in(make_staff("keeper", "accounts.view_user", *all_of_them))
     for address in ("limits/add/", "limits/{}/", "limits/{}/end/"):
         assert viewer.get(f"/users/{alice.pk}/{address.format(limit.pk)}").status_code == 403
-        assert keeper.get(f"/users/{alice.pk}/{address.format(limit.pk)}").status_code == 200
-        assert keeper.get(f"/users/{sue.pk}/{address.format(of_sue.pk)}").status_code == 403
-    assert "Add rate limit" in keeper.get(f"/users/{alice.pk}/").content.decode()
+        assert editor.get(f"/users/{alice.pk}/{address.format(limit.pk)}").status_code == 200
+        assert editor.get(f"/users/{sue.pk}/{address.format(of_sue.pk)}").status_code == 403
+    assert "Add rate limit" in editor.get(f"/users/{alice.pk}/").content.decode()
     assert "Add rate limit" not in viewer.get(f"/users/{alice.pk}/").content.decode()
 
 
@@ -137,7 +137,7 @@ def rows_of(client, user):
     return [(row.source, row.requests, row.budget.in_words) for row in effective.rows]
 
 
-def test_effective_limits_say_what_each_comes_from(staff_client, alice, free):
+def test_effective_limits_show_their_source(staff_client, alice, free):
     make_limit(free, "/orders/{id}", limit=10)
     make_limit(free, "/*", limit=1000, window="month", overall=True)
     make_limit(free, "/users", limit=20, host="api.example.com", method="GET")
@@ -157,7 +157,7 @@ def test_effective_limits_say_what_each_comes_from(staff_client, alice, free):
         assert text in page
 
 
-def test_effective_limits_say_what_is_left_and_when_it_resets(staff_client, alice):
+def test_effective_limits_show_what_remains_and_when_they_reset(staff_client, alice):
     limit, prepaid = (
         own_limit(alice, limit=5),
         own_limit(alice, path="/prepaid", limit=9, window="total", name="prepaid"),
@@ -172,17 +172,17 @@ def test_effective_limits_say_what_is_left_and_when_it_resets(staff_client, alic
     assert "none left" in text_of(staff_client.get(f"/users/{alice.pk}/"))
 
 
-def test_without_the_store_nothing_is_said_to_remain(staff_client, alice, monkeypatch):
+def test_remaining_requests_are_unknown_while_the_store_is_unavailable(staff_client, alice, monkeypatch):
     monkeypatch.setattr(type(limiter().breaker), "is_open", True)
     assert "remaining requests are unknown" in text_of(staff_client.get(f"/users/{alice.pk}/"))
 
 
-def test_keys_are_listed_for_those_who_may_see_them(alice):
+def test_limits_of_keys_require_the_permission_to_view_keys(alice):
     make_key(alice, "nightly", rate_limit=5, rate_period=60)
     assert [row[0] for row in rows_of(signed_in(make_staff("viewer", "accounts.view_user")), alice)] == ["default"]
 
 
-def test_users_see_their_own_limits_too(client, alice, free):
+def test_users_see_their_own_limits(client, alice, free):
     make_limit(free, "/orders/*", limit=10)
     own_limit(alice, overall=True, ends_at=timezone.now() + HOUR)
     own_limit(alice, path="/hidden", mode="observe", name="hidden")
@@ -201,7 +201,7 @@ def move(client, user, tier, until=""):
     return client.post(f"/users/{user.pk}/tier/", {"tier": tier.pk if tier else "", "tier_until": until}, follow=True)
 
 
-def test_staff_move_a_user_to_a_tier_until_a_time(staff_client, alice, pro):
+def test_staff_can_move_a_user_to_a_tier_until_a_time(staff_client, alice, pro):
     until = (timezone.now() + HOUR).replace(microsecond=0)
     page = text_of(move(staff_client, alice, pro, f"{until:%Y-%m-%dT%H:%M:%S}"))
     alice.refresh_from_db()
@@ -223,18 +223,18 @@ def test_staff_move_a_user_to_a_tier_until_a_time(staff_client, alice, pro):
         ("9" * 30, "Enter a"),
     ],
 )
-def test_a_tier_ends_in_the_future(staff_client, alice, pro, until, message):
+def test_the_end_of_a_tier_has_to_be_in_the_future(staff_client, alice, pro, until, message):
     assert message in move(staff_client, alice, pro, until).content.decode()
     alice.refresh_from_db()
     assert alice.tier_until is None
 
 
-def test_no_tier_has_no_end(staff_client, alice):
+def test_no_tier_with_an_end_is_an_error(staff_client, alice):
     until = f"{timezone.now() + HOUR:%Y-%m-%dT%H:%M:%S}"
     assert "Choose a tier, or clear this time." in move(staff_client, alice, None, until).content.decode()
 
 
-def test_a_bulk_move_is_without_an_end(staff_client, alice, pro):
+def test_a_bulk_move_clears_the_end_of_the_tier(staff_client, alice, pro):
     type(alice).objects.update(tier=pro, tier_until=timezone.now() + HOUR)
     data = {"action": "tier", "tier": pro.pk, "pk": [alice.pk]}
     staff_client.post("/users/bulk/", data | {"expected": 1})
@@ -242,7 +242,7 @@ def test_a_bulk_move_is_without_an_end(staff_client, alice, pro):
     assert (alice.tier, alice.tier_until) == (pro, None)
 
 
-def test_the_pages_show_the_tier_after_the_end(staff_client, client, alice, free, pro):
+def test_pages_show_the_default_tier_after_a_tier_ended(staff_client, client, alice, free, pro):
     free.description = "The start."
     free.save()
     type(alice).objects.filter(pk=alice.pk).update(tier=pro, tier_until=timezone.now() - HOUR)
@@ -255,7 +255,7 @@ def test_the_pages_show_the_tier_after_the_end(staff_client, client, alice, free
     assert "Your tier: free" in text_of(client.get("/account/limits/"))
 
 
-def test_staff_set_the_billing_day(staff_client, alice):
+def test_staff_can_set_the_billing_day(staff_client, alice):
     url = f"/users/{alice.pk}/edit/"
     posted = {"name": "Alice", "username": "alice", "email": alice.email, "tier": alice.tier_id}
     staff_client.post(url, posted | {"billing_day": "31"})
@@ -269,7 +269,7 @@ def test_staff_set_the_billing_day(staff_client, alice):
     assert alice.billing_day == 31
 
 
-def test_a_limit_of_the_tier_can_be_changed_for_one_user(staff_client, alice, free, pro):
+def test_a_tier_limit_can_be_copied_to_an_own_limit(staff_client, alice, free, pro):
     limit = make_limit(free, "/search", method="POST", limit=5, period=10, mode="observe", name="searches")
     page = text_of(staff_client.get(f"/users/{alice.pk}/"))
     url = f"/users/{alice.pk}/limits/add/"
@@ -277,7 +277,7 @@ def test_a_limit_of_the_tier_can_be_changed_for_one_user(staff_client, alice, fr
     form = staff_client.get(url, {"from": limit.pk}).context["form"]
     shown = {name: form[name].value() for name in ("path", "method", "limit", "period", "mode", "name")}
     assert shown == {"path": "/search", "method": "POST", "limit": 5, "period": 10, "mode": "observe", "name": ""}
-    # Not of a tier they aren't on, nor of none.
+    # Only limits of the user's own tier fill the form.
     other = make_limit(pro, "/other")
     for wrong in (other.pk, 0, -1, "x", "\0", "9" * 40):
         response = staff_client.get(url, {"from": wrong})

@@ -1,4 +1,4 @@
-"""The form that tops up a user's prepaid limit."""
+"""/users/<pk>/top-up/: staff top up a user's prepaid rate limit."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def prepaid(alice):
 
 
 @pytest.fixture
-def address(alice):
+def url(alice):
     return f"/users/{alice.pk}/top-up/"
 
 
-def test_staff_top_up_from_the_users_page(staff_client, alice, prepaid, address):
-    assert address in staff_client.get(f"/users/{alice.pk}/").content.decode()
-    page = staff_client.get(f"{address}?limit={prepaid.pk}").content.decode()
+def test_staff_can_top_up_a_prepaid_limit(staff_client, alice, prepaid, url):
+    assert url in staff_client.get(f"/users/{alice.pk}/").content.decode()
+    page = staff_client.get(f"{url}?limit={prepaid.pk}").content.decode()
     assert "prepaid: $1.00 in total" in page
-    response = staff_client.post(address, {"limit": prepaid.pk, "amount": "50000000"}, follow=True)
+    response = staff_client.post(url, {"limit": prepaid.pk, "amount": "50000000"}, follow=True)
     assert "Rate limit “prepaid” topped up: $1.50 in total." in response.content.decode()
     prepaid.refresh_from_db()
     assert prepaid.limit == 150_000_000
@@ -42,31 +42,31 @@ def test_staff_top_up_from_the_users_page(staff_client, alice, prepaid, address)
         (str(10**15), "enter an amount up to 999,999,899,999,999."),
     ],
 )
-def test_an_impossible_amount_is_an_error_at_the_field_and_stays(staff_client, prepaid, address, amount, error):
-    page = staff_client.post(address, {"limit": prepaid.pk, "amount": amount}).content.decode()
+def test_invalid_amounts_are_field_errors_and_are_kept(staff_client, prepaid, url, amount, error):
+    page = staff_client.post(url, {"limit": prepaid.pk, "amount": amount}).content.decode()
     assert error.split("999,999,900")[0] in page
     assert f'value="{amount}"' in page
     prepaid.refresh_from_db()
     assert prepaid.limit == 10**8
 
 
-def test_somebody_elses_limit_cannot_be_chosen(staff_client, bob, prepaid, address):
+def test_another_users_limit_cannot_be_chosen(staff_client, bob, prepaid, url):
     other = RateLimit.objects.create(user=bob, name="bobs", path="/*", window="total", limit=5)
-    page = staff_client.post(address, {"limit": other.pk, "amount": "5"}).content.decode()
+    page = staff_client.post(url, {"limit": other.pk, "amount": "5"}).content.decode()
     assert "Choose a rate limit from the list." in page
     other.refresh_from_db()
     assert other.limit == 5
 
 
-def test_without_a_total_the_page_says_how_to_make_one(staff_client, alice, address):
-    assert address not in staff_client.get(f"/users/{alice.pk}/").content.decode()
-    page = staff_client.get(address).content.decode()
+def test_the_page_links_to_create_a_prepaid_limit(staff_client, alice, url):
+    assert url not in staff_client.get(f"/users/{alice.pk}/").content.decode()
+    page = staff_client.get(url).content.decode()
     assert "has no prepaid rate limit" in page
     assert f"/admin/ratelimits/ratelimit/add/?user={alice.pk}&amp;window=total" in page
 
 
-def test_staff_without_the_permission_are_turned_away(alice, bob, prepaid, address):
-    assert signed_in(make_staff("viewer", "accounts.view_user")).get(address).status_code == 403
+def test_topping_up_requires_permission(alice, bob, prepaid, url):
+    assert signed_in(make_staff("viewer", "accounts.view_user")).get(url).status_code == 403
     changer = make_staff("changer", "accounts.view_user", "ratelimits.change_ratelimit", "ratelimits.view_ratelimit")
     page = signed_in(changer).get(f"/users/{bob.pk}/top-up/")
     assert (page.status_code, "Create rate limit" in page.content.decode()) == (200, False)

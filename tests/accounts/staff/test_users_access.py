@@ -1,4 +1,4 @@
-"""/users/<id>/access/: superusers decide who is staff; all who see users see that, and nobody locks themselves out."""
+"""/users/<pk>/access/: superusers decide who is staff, and can't lock themselves out. Other staff can only view it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, Permission
 
 from accounts.models import User
 from accounts.staff.forms import AccessForm
-from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, messages, signed_in
 from tests.conftest import make_user
 from tests.pages import opened, text_of
 from tests.rows import make_staff
@@ -19,7 +19,7 @@ def url(user):
     return f"/users/{user.pk}/access/"
 
 
-def test_a_superuser_makes_someone_staff_with_a_group_and_a_permission(staff_client, alice):
+def test_a_superuser_can_make_a_user_staff(staff_client, alice):
     group = Group.objects.create(name="Night shift")
     permission = Permission.objects.get(codename="view_tier")
     sent = opened(staff_client, url(alice), "_opened")
@@ -34,7 +34,7 @@ def test_a_superuser_makes_someone_staff_with_a_group_and_a_permission(staff_cli
     assert {"staff", "groups"} <= fields
 
 
-def test_all_access_is_taken_away_by_a_form_without_a_value(staff_client):
+def test_an_empty_form_removes_all_access(staff_client):
     tom = make_staff("tom", "view_user")
     staff_client.post(url(tom), {})
     tom = User.objects.get(pk=tom.pk)
@@ -43,8 +43,8 @@ def test_all_access_is_taken_away_by_a_form_without_a_value(staff_client):
     assert "Nothing changed." in messages(staff_client.post(url(tom), {}, follow=True))
 
 
-def test_staff_who_are_not_superusers_see_it_and_change_nothing(alice, sue):
-    tom = make_staff("tom", *EVERY_RIGHT)
+def test_staff_who_are_not_superusers_can_only_view_access(alice, sue):
+    tom = make_staff("tom", *ALL_USER_PERMISSIONS)
     client = signed_in(tom)
     tom.groups.add(Group.objects.create(name="Night shift"))
     page = text_of(client.get(url(tom)))
@@ -60,7 +60,7 @@ def test_staff_who_are_not_superusers_see_it_and_change_nothing(alice, sue):
     assert set(User.objects.filter(is_staff=True)) == {sue, tom}
 
 
-def test_a_superuser_cannot_take_their_own_access(staff_client, sue):
+def test_superusers_cannot_remove_their_own_access(staff_client, sue):
     form = staff_client.get(url(sue)).context["form"]
     assert {name for name, field in form.fields.items() if field.disabled} == {"is_staff", "is_superuser"}
     staff_client.post(url(sue), {})
@@ -69,7 +69,7 @@ def test_a_superuser_cannot_take_their_own_access(staff_client, sue):
     assert sue.is_superuser
 
 
-def test_another_superuser_is_demoted(staff_client, sue):
+def test_a_superuser_can_demote_another_superuser(staff_client, sue):
     other = make_user("other", is_staff=True, is_superuser=True)
     staff_client.post(url(other), {"is_staff": "on"})
     other.refresh_from_db()
@@ -77,7 +77,7 @@ def test_another_superuser_is_demoted(staff_client, sue):
     assert User.objects.superusers().get() == sue
 
 
-def test_the_only_superuser_who_can_sign_in_is_not_demoted_by_one_who_has_just_lost_access(sue):
+def test_a_superuser_who_just_lost_access_cannot_demote_the_last_one(sue):
     other = make_user("other", is_staff=True, is_superuser=True)
     User.objects.filter(pk=sue.pk).update(is_superuser=False)
     form = AccessForm({"is_staff": "on"}, instance=User.objects.get(pk=other.pk), actor=sue)
@@ -85,14 +85,14 @@ def test_the_only_superuser_who_can_sign_in_is_not_demoted_by_one_who_has_just_l
     assert "last superuser" in str(form.errors)
 
 
-def test_a_deleted_user_is_only_shown(staff_client, alice):
+def test_access_of_a_deleted_user_cannot_be_changed(staff_client, alice):
     alice.delete()
     page = text_of(staff_client.get(url(alice)))
     assert "Restore this user to change their access." in page
     assert staff_client.post(url(alice), {"is_staff": "on"}).status_code == 403
 
 
-def test_a_permission_that_no_section_has_is_kept(staff_client, alice):
+def test_a_permission_that_is_not_offered_is_kept(staff_client, alice):
     odd = Permission.objects.get(codename="add_session")
     alice.user_permissions.add(odd)
     staff_client.post(url(alice), opened(staff_client, url(alice), "_opened") | {"is_staff": "on"})
@@ -101,16 +101,16 @@ def test_a_permission_that_no_section_has_is_kept(staff_client, alice):
 
 @pytest.mark.parametrize("field", ["groups", "user_permissions"])
 @pytest.mark.parametrize("value", ["x", "9" * 30, "-1", "\x00"])
-def test_what_cannot_be_chosen_is_an_error_at_the_field(staff_client, alice, field, value):
+def test_invalid_choices_are_rejected(staff_client, alice, field, value):
     response = staff_client.post(url(alice), {"is_staff": "on", field: [value]})
     assert response.status_code in {200, 400}
     assert not User.objects.get(pk=alice.pk).is_staff
 
 
 def test_the_pages_of_a_user_are_tabs(staff_client, alice):
-    for page, here in ((f"/users/{alice.pk}/", "Overview"), (url(alice), "Staff access")):
+    for page, tab in ((f"/users/{alice.pk}/", "Overview"), (url(alice), "Staff access")):
         html = text_of(staff_client.get(page))
-        assert f'aria-current="page">{here}</a>' in html
+        assert f'aria-current="page">{tab}</a>' in html
         assert url(alice) in html
 
 

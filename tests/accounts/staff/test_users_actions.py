@@ -1,4 +1,4 @@
-"""/users/<pk>/<action>/: what staff do to one user."""
+"""/users/<pk>/<action>/: what staff can do to one user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.core import mail
 
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, make_key, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, make_key, messages, signed_in
 from tests.conftest import make_user
 from tests.pages import press_undo
 from tests.rows import make_staff
@@ -24,7 +24,7 @@ def act(client, user, action, **options):
     return client.post(f"/users/{user.pk}/{action}/", **options)
 
 
-def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
+def test_the_confirmation_page_shows_what_will_happen_and_changes_nothing(staff_client, alice):
     make_key(alice, "one")
     make_key(alice, "two")
     page = staff_client.get(f"/users/{alice.pk}/suspend/").content.decode()
@@ -54,49 +54,49 @@ def test_asking_changes_nothing_and_says_what_will_happen(staff_client, alice):
         ),
     ],
 )
-def test_every_action_has_a_page_that_says_what_it_means(staff_client, alice, action, prepare, effect):
+def test_every_action_has_a_confirmation_page(staff_client, alice, action, prepare, effect):
     prepare(alice)
     assert effect in staff_client.get(f"/users/{alice.pk}/{action}/").content.decode()
     assert history(alice) == []
 
 
-def test_a_suspended_user_is_signed_out_on_their_next_request_and_their_keys_denied(staff_client, alice):
+def test_suspending_a_user_ends_sessions_and_stops_keys(staff_client, alice):
     key = make_key(alice)
-    his = signed_in(alice)
-    assert his.get("/account/").status_code == 200
+    alice_client = signed_in(alice)
+    assert alice_client.get("/account/").status_code == 200
     act(staff_client, alice, "suspend")
-    assert his.get("/account/").status_code == 302
+    assert alice_client.get("/account/").status_code == 302
     assert not type(key).objects.effective().exists()
 
 
-def test_reactivating_brings_back_the_keys_but_no_old_session(staff_client, alice):
+def test_reactivating_a_user_restores_keys_but_not_sessions(staff_client, alice):
     key = make_key(alice)
-    his = signed_in(alice)
+    alice_client = signed_in(alice)
     act(staff_client, alice, "suspend")
     act(staff_client, alice, "reactivate")
-    assert his.get("/account/").status_code == 302
+    assert alice_client.get("/account/").status_code == 302
     assert type(key).objects.effective().exists()
 
 
-def test_restoring_brings_back_just_the_keys_that_were_live(staff_client, alice):
+def test_restoring_a_user_does_not_restore_deleted_keys(staff_client, alice):
     make_key(alice, "stays")
     gone = make_key(alice, "gone")
     gone.delete()
-    his = signed_in(alice)
+    alice_client = signed_in(alice)
     act(staff_client, alice, "delete")
-    assert his.get("/account/").status_code == 302
+    assert alice_client.get("/account/").status_code == 302
     page = staff_client.get(f"/users/{alice.pk}/restore/").content.decode()
     assert "1 API key will work again" in page
     act(staff_client, alice, "restore")
     assert [key.name for key in type(gone).objects.effective()] == ["stays"]
-    assert his.get("/account/").status_code == 302
+    assert alice_client.get("/account/").status_code == 302
 
 
 @pytest.mark.parametrize(
     ("action", "summary", "undone"),
     [("suspend", "Suspended.", "reactivated"), ("delete", "Deleted.", "restored")],
 )
-def test_harm_can_be_undone_from_the_message(staff_client, alice, action, summary, undone):
+def test_suspending_and_deleting_can_be_undone_from_the_message(staff_client, alice, action, summary, undone):
     response = act(staff_client, alice, action, follow=True)
     assert history(alice)[0].summary == summary
     response = press_undo(staff_client, response)
@@ -109,9 +109,9 @@ def test_harm_can_be_undone_from_the_message(staff_client, alice, action, summar
 
 def test_signing_out_everywhere_ends_sessions_and_reset_links_but_not_keys(staff_client, alice):
     make_key(alice)
-    his = signed_in(alice)
+    alice_client = signed_in(alice)
     act(staff_client, alice, "sign-out")
-    assert his.get("/account/").status_code == 302
+    assert alice_client.get("/account/").status_code == 302
     assert User.objects.filter(pk=alice.pk).effective_keys().count() == 1
     assert history(alice)[0].summary == "Signed out everywhere."
 
@@ -125,7 +125,7 @@ def test_a_reset_email_has_a_link_and_no_password(staff_client, alice):
     assert history(alice)[0].summary == "Password reset email sent."
 
 
-def test_marking_an_address_as_verified(staff_client, alice):
+def test_staff_can_mark_an_address_as_verified(staff_client, alice):
     set_address(alice, verified=False)
     act(staff_client, alice, "verify")
     assert is_verified(alice)
@@ -153,14 +153,14 @@ def test_a_verification_email_can_be_sent_again(staff_client, alice, known):
         ("verify", lambda user: set_address(user, verified=True)),
     ],
 )
-def test_what_fits_no_more_is_said_and_not_done(staff_client, alice, action, prepare):
+def test_an_action_that_no_longer_applies_does_nothing(staff_client, alice, action, prepare):
     prepare(alice)
     response = act(staff_client, alice, action, follow=True)
     assert messages(response)[0].startswith("Nothing to do")
     assert history(alice) == []
 
 
-def test_restoring_a_user_whose_name_is_taken_names_the_other_one(staff_client, alice):
+def test_restoring_a_user_with_a_taken_username_is_an_error(staff_client, alice):
     alice.delete()
     make_user("alice")
     page = act(staff_client, alice, "restore").content.decode()
@@ -168,8 +168,8 @@ def test_restoring_a_user_whose_name_is_taken_names_the_other_one(staff_client, 
 
 
 @pytest.mark.parametrize("action", ALL)
-def test_staff_touch_neither_superusers_nor_other_staff_nor_themselves(sue, action):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_staff_cannot_act_on_superusers_other_staff_or_themselves(sue, action):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     other = make_staff("olga", "view_user")
     client = signed_in(steve)
     for target in (sue, other, steve):
@@ -178,14 +178,14 @@ def test_staff_touch_neither_superusers_nor_other_staff_nor_themselves(sue, acti
 
 
 @pytest.mark.parametrize("action", ["suspend", "delete"])
-def test_nobody_locks_themselves_out(staff_client, sue, action):
+def test_superusers_cannot_suspend_or_delete_themselves(staff_client, sue, action):
     make_user("sam", is_staff=True, is_superuser=True)
     assert act(staff_client, sue, action).status_code == 403
     sue.refresh_from_db()
     assert sue.is_effective
 
 
-def test_a_superuser_removes_another_one(staff_client, sue):
+def test_a_superuser_can_suspend_another_superuser(staff_client, sue):
     sam = make_user("sam", is_staff=True, is_superuser=True)
     act(staff_client, sam, "suspend")
     sam.refresh_from_db()
@@ -193,16 +193,16 @@ def test_a_superuser_removes_another_one(staff_client, sue):
 
 
 @pytest.mark.parametrize(
-    ("action", "right"), [("suspend", "change_user"), ("delete", "delete_user"), ("verify", "change_user")]
+    ("action", "permission"), [("suspend", "change_user"), ("delete", "delete_user"), ("verify", "change_user")]
 )
-def test_each_action_asks_for_its_right(alice, action, right):
-    without = {"change_user", "delete_user"} - {right}
+def test_each_action_requires_its_permission(alice, action, permission):
+    without = {"change_user", "delete_user"} - {permission}
     assert act(signed_in(make_staff("steve", "view_user", *without)), alice, action).status_code == 403
-    assert act(signed_in(make_staff("olga", "view_user", right)), alice, action).status_code == 302
+    assert act(signed_in(make_staff("olga", "view_user", permission)), alice, action).status_code == 302
 
 
-def test_a_right_that_was_taken_away_is_gone_on_the_next_request(alice):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_losing_a_permission_takes_effect_on_the_next_request(alice):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     client = signed_in(steve)
     assert client.get("/users/").status_code == 200
     steve.user_permissions.clear()
@@ -210,7 +210,7 @@ def test_a_right_that_was_taken_away_is_gone_on_the_next_request(alice):
     assert client.get("/users/").status_code == 403
 
 
-def test_setting_the_tier_is_recorded_with_old_and_new(staff_client, alice):
+def test_changing_the_tier_is_recorded_with_old_and_new_values(staff_client, alice):
     pro = Tier.objects.create(name="pro")
     assert staff_client.get(f"/users/{alice.pk}/tier/").context["form"].initial == {"tier": alice.tier_id}
     staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk})
@@ -229,7 +229,7 @@ def test_a_deleted_tier_cannot_be_assigned(staff_client, alice):
     assert response.context["form"].errors["tier"]
 
 
-def test_setting_the_same_tier_leaves_no_history(staff_client, alice):
+def test_setting_the_same_tier_adds_no_history(staff_client, alice):
     staff_client.post(f"/users/{alice.pk}/tier/", {"tier": alice.tier_id})
     assert history(alice) == []
 
@@ -245,7 +245,7 @@ def test_an_unknown_action_is_not_found(staff_client, alice):
 
 
 @pytest.mark.parametrize("action", ALL)
-def test_without_the_token_of_the_form_nothing_is_done(sue, alice, action):
+def test_actions_require_a_csrf_token(sue, alice, action):
     from django.test import Client
 
     client = Client(enforce_csrf_checks=True)

@@ -28,8 +28,8 @@ def sue(free):
     return make_verified("sue", is_staff=True, is_superuser=True)
 
 
-def a_hundred_thousand(tier):
-    """Made by the database itself: Python takes a minute for as many."""
+def create_100_000_users(tier):
+    """Create them in SQL, because the ORM would take a minute."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -44,7 +44,7 @@ def a_hundred_thousand(tier):
 
 
 def seconds_to_find(page, text, name):
-    """From the click on Search until the user is shown. Other work on the machine makes some of them slow."""
+    """Seconds from the click on Search until the user is shown."""
     page.goto("/users/")
     page.get_by_label("Search by name, username or email").fill(text)
     start = time.monotonic()
@@ -54,33 +54,33 @@ def seconds_to_find(page, text, name):
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(visit, free, sue, javascript):
+def test_staff_find_suspend_move_and_export_among_100_000_users(visit, free, sue, javascript):
     pro = Tier.objects.create(name="pro")
-    a_hundred_thousand(free)
+    create_100_000_users(free)
     wanted = User.objects.get(username="person54321")
     make_key(wanted)
-    his = visit(wanted, javascript=javascript)
-    his.goto("/account/")
-    his.get_by_role("heading", name="Your profile").wait_for()
+    users_page = visit(wanted, javascript=javascript)
+    users_page.goto("/account/")
+    users_page.get_by_role("heading", name="Your profile").wait_for()
 
     page = visit(sue, javascript=javascript)
     wait_until(lambda: seconds_to_find(page, "54321@MAIL", "Person 54321") < 1)
     expect(page.locator("tbody tr")).to_have_count(1)
 
-    # Suspend: their open session ends on its next request.
+    # Suspending ends the user's session on its next request.
     page.get_by_role("link", name="Person 54321").click()
     page.get_by_role("link", name="Suspend…").click()
     page.get_by_text("1 API key will stop working").wait_for()
     page.get_by_role("button", name="Suspend").click()
     page.get_by_text("User “person54321” suspended.").wait_for()
-    his.goto("/account/")
-    assert "/accounts/login/" in his.url
+    users_page.goto("/account/")
+    assert "/accounts/login/" in users_page.url
 
-    # Undo with the button in the message: the old session stays signed out.
+    # After undoing, the old session stays signed out.
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("Undone: user “person54321” reactivated.").wait_for()
-    his.goto("/account/")
-    assert "/accounts/login/" in his.url
+    users_page.goto("/account/")
+    assert "/accounts/login/" in users_page.url
 
     # Move 500 to another tier in one action.
     page.goto("/users/?q=movers.example")
@@ -106,7 +106,7 @@ def test_staff_find_suspend_restore_move_and_export_among_a_hundred_thousand(vis
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_staff_delete_restore_and_erase_one_user(visit, alice, sue, javascript):
+def test_staff_delete_undo_and_erase(visit, alice, sue, javascript):
     page = visit(sue, javascript=javascript)
     page.goto(f"/users/{alice.pk}/")
     page.get_by_role("link", name="Delete…").click()
@@ -146,7 +146,7 @@ def test_a_user_changes_their_picture_and_closes_their_account(visit, alice, set
 
 
 @pytest.fixture
-def lived_in(alice, bob, sue, settings, tmp_path):
+def users_with_content(alice, bob, sue, settings, tmp_path):
     """Users with content in every part of the pages."""
     settings.MEDIA_ROOT = tmp_path
     make_event(make_key(alice), status_code=429, reason="rate_limited")
@@ -159,15 +159,15 @@ def lived_in(alice, bob, sue, settings, tmp_path):
 
 # tests/test_axe_everywhere.py checks the other pages.
 STAFF_PAGES = ("/users/", "/users/?q=ali&state=all&tier=null&keys=yes", "/users/?joined_from=x", "/users/{pk}/")
-HOLDER_PAGES = ("/account/",)
+ACCOUNT_PAGES = ("/account/",)
 
 
-def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(visit, lived_in, sue):
+def test_axe_finds_no_violations(visit, users_with_content, sue):
     faults = []
-    for user, paths in ((sue, STAFF_PAGES), (lived_in, HOLDER_PAGES)):
+    for user, paths in ((sue, STAFF_PAGES), (users_with_content, ACCOUNT_PAGES)):
         page = visit(user)
         for path in paths:
-            page.goto(path.format(pk=lived_in.pk))
+            page.goto(path.format(pk=users_with_content.pk))
             faults += faults_of(page)
         if user == sue:
             page.goto("/users/")

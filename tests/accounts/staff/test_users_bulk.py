@@ -1,11 +1,11 @@
-"""/users/bulk/: one action on many users, after a page that counts them."""
+"""/users/bulk/: one action on many users, after a confirmation page."""
 
 from __future__ import annotations
 
 import pytest
 
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, make_key, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, make_key, messages, signed_in
 from tests.conftest import make_user
 from tests.rows import make_staff
 from tiers.models import Tier
@@ -21,7 +21,7 @@ def effects(response):
     return " ".join(response.context["effects"])
 
 
-def test_the_first_post_only_counts(staff_client, alice, bob, charlie):
+def test_the_first_post_shows_a_confirmation_page(staff_client, alice, bob, charlie):
     make_key(alice)
     bob.suspend()
     response = staff_client.post("/users/bulk/", {"action": "suspend", "pk": pks(alice, bob)})
@@ -33,7 +33,7 @@ def test_the_first_post_only_counts(staff_client, alice, bob, charlie):
     assert alice.is_active
 
 
-def test_the_second_post_does_it_and_leaves_history(staff_client, sue, alice, bob, charlie):
+def test_the_second_post_changes_the_users_and_is_recorded(staff_client, sue, alice, bob, charlie):
     data = {"action": "suspend", "pk": pks(alice, bob), "expected": "2"}
     response = staff_client.post("/users/bulk/?sort=username", data, follow=True, REMOTE_ADDR="192.0.2.9")
     assert response.redirect_chain == [("/users/?sort=username", 302)]
@@ -46,7 +46,7 @@ def test_the_second_post_does_it_and_leaves_history(staff_client, sue, alice, bo
         assert entry.ip == "192.0.2.9"
 
 
-def test_the_whole_filtered_result_moves_to_another_tier_with_old_and_new_in_the_history(staff_client, free, pro):
+def test_all_matching_users_can_be_moved_to_another_tier(staff_client, free, pro):
     gold = Tier.objects.create(name="gold")
     for n in range(7):
         make_user(f"mover{n}", tier=gold if n == 0 else free)
@@ -64,20 +64,20 @@ def test_the_whole_filtered_result_moves_to_another_tier_with_old_and_new_in_the
     assert history(first)[0].values == [{"field": "tier", "old": "gold", "new": "pro"}]
 
 
-def test_everything_wins_over_the_ticks(staff_client, alice, bob, pro):
+def test_selecting_all_matching_users_ignores_selected_rows(staff_client, alice, bob, pro):
     data = {"action": "tier", "tier": str(pro.pk), "everything": "1", "pk": pks(alice), "expected": "2"}
     staff_client.post("/users/bulk/?staff=no", data)
     assert User.objects.filter(tier=pro).count() == 2
 
 
-def test_no_tier_is_a_tier_to_move_to(staff_client, alice):
+def test_users_can_be_moved_to_no_tier(staff_client, alice):
     staff_client.post("/users/bulk/", {"action": "tier", "tier": "", "pk": pks(alice), "expected": "1"})
     alice.refresh_from_db()
     assert alice.tier is None
     assert history(alice)[0].values == [{"field": "tier", "old": "free", "new": "–"}]
 
 
-def test_a_result_that_changed_since_it_was_counted_is_counted_again(staff_client, alice, bob):
+def test_a_changed_selection_is_confirmed_again(staff_client, alice, bob):
     data = {"action": "delete", "everything": "1", "expected": "1"}
     response = staff_client.post("/users/bulk/?staff=no", data)
     assert "The selection has changed since you confirmed." in response.content.decode()
@@ -85,7 +85,7 @@ def test_a_result_that_changed_since_it_was_counted_is_counted_again(staff_clien
     assert User.objects.deleted().count() == 0
 
 
-def test_deleted_users_come_back_and_one_whose_name_was_taken_is_named(staff_client, alice, bob):
+def test_restoring_users_reports_those_with_a_taken_username(staff_client, alice, bob):
     alice.delete()
     bob.delete()
     make_user("bob")
@@ -99,7 +99,7 @@ def test_deleted_users_come_back_and_one_whose_name_was_taken_is_named(staff_cli
     assert history(alice)[0].summary == "Restored."
 
 
-def test_many_refusals_are_summed_up(staff_client, free):
+def test_many_errors_are_summarized(staff_client, free):
     for n in range(8):
         make_user(f"twin{n}").delete()
         make_user(f"twin{n}")
@@ -109,8 +109,8 @@ def test_many_refusals_are_summed_up(staff_client, free):
     assert told[-1].startswith("3 users more couldn't be changed")
 
 
-def test_staff_move_no_other_staff_and_the_page_says_how_many_stay(alice, sue):
-    steve = make_staff("steve", *EVERY_RIGHT)
+def test_the_page_counts_users_that_staff_cannot_change(alice, sue):
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     data = {"action": "suspend", "everything": "1"}
     client = signed_in(steve)
     asked = client.post("/users/bulk/", data)
@@ -119,7 +119,7 @@ def test_staff_move_no_other_staff_and_the_page_says_how_many_stay(alice, sue):
     assert list(User.objects.suspended()) == [alice]
 
 
-def test_a_superuser_does_not_suspend_or_delete_themselves_in_bulk(staff_client, sue, alice):
+def test_bulk_actions_skip_the_superuser_who_runs_them(staff_client, sue, alice):
     for action in ("suspend", "delete"):
         staff_client.post("/users/bulk/?state=all", {"action": action, "everything": "1", "expected": "1"})
     sue.refresh_from_db()
@@ -130,7 +130,7 @@ def test_a_superuser_does_not_suspend_or_delete_themselves_in_bulk(staff_client,
 
 
 @pytest.mark.parametrize(
-    ("right", "action", "status"),
+    ("permission", "action", "status"),
     [
         ("change_user", "suspend", 200),
         ("change_user", "delete", 403),
@@ -140,8 +140,8 @@ def test_a_superuser_does_not_suspend_or_delete_themselves_in_bulk(staff_client,
         ("delete_user", "tier", 403),
     ],
 )
-def test_each_action_asks_for_its_right(alice, right, action, status):
-    client = signed_in(make_staff("steve", "view_user", right))
+def test_each_action_requires_its_permission(alice, permission, action, status):
+    client = signed_in(make_staff("steve", "view_user", permission))
     assert client.post("/users/bulk/", {"action": action, "pk": pks(alice)}).status_code == status
 
 
@@ -164,12 +164,12 @@ def test_a_deleted_tier_cannot_be_chosen(staff_client, alice, pro):
         {"action": "suspend", "pk": "9" * 5000}, {"action": "\x00", "everything": "1"},
     ],
 )  # fmt: skip
-def test_bad_input_changes_nothing_and_is_no_server_error(staff_client, alice, data):
+def test_invalid_input_changes_nothing(staff_client, alice, data):
     assert staff_client.post("/users/bulk/?q=x", data).status_code in {200, 302}
     assert not User.objects.suspended().exists()
 
 
-def test_a_get_does_nothing(staff_client):
+def test_get_is_not_allowed(staff_client):
     assert staff_client.get("/users/bulk/").status_code == 405
 
 
@@ -179,7 +179,7 @@ def test_the_page_says_when_there_is_nothing_to_do(staff_client, alice):
     assert "Skipped: 1 user that this doesn" in page
 
 
-def test_five_hundred_users_move_in_few_statements(staff_client, free, pro, django_assert_max_num_queries):
+def test_500_users_are_moved_in_few_queries(staff_client, free, pro, django_assert_max_num_queries):
     User.objects.bulk_create(
         User(username=f"u{n}", email=f"u{n}@example.com", name=f"User {n}", tier=free) for n in range(500)
     )

@@ -1,4 +1,4 @@
-"""/users/<pk>/: the page of one user."""
+"""/users/<pk>/: a user's page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from django.contrib.sessions.models import Session
 from accounts.addresses import set_address
 from accounts.models import User
 from ratelimits.models import RateLimit
-from tests.accounts.people import EVERY_RIGHT, make_event, make_key, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, make_event, make_key, signed_in
 from tests.accounts.signin.steps import make_verified, sign_in
-from tests.conftest import make_user
 from tests.rows import make_staff
 from tiers.models import Tier
 
@@ -26,7 +25,7 @@ def offered(client, user):
     return [action.name for action in client.get(f"/users/{user.pk}/").context["actions"]]
 
 
-def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
+def test_the_page_shows_limits_keys_usage_and_history(staff_client, alice):
     RateLimit.objects.create(tier=alice.tier, path="/orders/*", limit=1234, period=60)
     RateLimit.objects.create(tier=alice.tier, path="/reports", limit=50_000, window="month", mode="observe")
     key = make_key(alice, last_used_ip="192.0.2.7")
@@ -43,7 +42,7 @@ def test_the_page_tells_tier_limits_keys_usage_and_history(staff_client, alice):
     assert usage == {"requests": 2, "denied": 1}
 
 
-def test_keys_and_usage_are_shown_to_those_who_may_see_them(alice):
+def test_keys_and_usage_require_their_view_permissions(alice):
     make_event(make_key(alice, last_used_ip="192.0.2.7"))
     steve = make_staff("steve", "view_user")
     seen = page(signed_in(steve), alice)
@@ -56,12 +55,12 @@ def test_keys_and_usage_are_shown_to_those_who_may_see_them(alice):
     assert "GET /orders" in page(signed_in(steve), alice)
 
 
-def test_open_sessions_are_listed_and_dead_ones_are_not(staff_client, free):
+def test_open_sessions_are_listed(staff_client, free):
     alice = make_verified("alice")
     from django.test import Client
 
-    his = Client()
-    sign_in(his, "alice", REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Lynx/2.9")
+    browser = Client()
+    sign_in(browser, "alice", REMOTE_ADDR="198.51.100.4", HTTP_USER_AGENT="Lynx/2.9")
     text = page(staff_client, alice)
     assert "198.51.100.4" in text
     assert "Lynx/2.9" in text
@@ -70,7 +69,7 @@ def test_open_sessions_are_listed_and_dead_ones_are_not(staff_client, free):
     assert Session.objects.exists()
 
 
-def test_an_unusable_password_is_shown_for_what_it_is(staff_client, alice):
+def test_the_page_shows_whether_a_password_is_set(staff_client, alice):
     assert "<dd>Set</dd>" in page(staff_client, alice)
     alice.set_unusable_password()
     alice.save()
@@ -80,21 +79,21 @@ def test_an_unusable_password_is_shown_for_what_it_is(staff_client, alice):
     assert "argon2" not in page(staff_client, alice)
 
 
-def test_verified_and_not_verified_are_words(staff_client, alice):
+def test_the_page_shows_whether_the_address_is_verified(staff_client, alice):
     set_address(alice, verified=False)
     assert "not verified" in page(staff_client, alice)
     set_address(alice, verified=True)
     assert "not verified" not in page(staff_client, alice)
 
 
-def test_a_deleted_tier_is_called_deleted(staff_client, alice):
+def test_a_deleted_or_missing_tier_is_explained(staff_client, alice):
     Tier.objects.filter(pk=alice.tier_id).update(deleted_at="2026-01-01T00:00Z")
     assert "was deleted, so the default rate limit applies" in page(staff_client, alice)
     User.objects.filter(pk=alice.pk).update(tier=None)
     assert "No tier, so the default rate limit applies" in page(staff_client, alice)
 
 
-def test_only_what_fits_and_is_allowed_is_offered(staff_client, alice):
+def test_only_actions_that_apply_are_offered(staff_client, alice):
     set_address(alice, verified=False)
     assert offered(staff_client, alice) == [
         "suspend", "delete", "sign-out", "send-reset", "verify", "resend-verification",
@@ -106,8 +105,8 @@ def test_only_what_fits_and_is_allowed_is_offered(staff_client, alice):
     assert "Edit</a>" not in page(staff_client, alice)
 
 
-def test_staff_see_other_staff_but_are_offered_nothing(sue):
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+def test_staff_can_view_other_staff_but_not_change_them(sue):
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     response = client.get(f"/users/{sue.pk}/")
     assert response.context["actions"] == []
     assert not response.context["may_edit"]
@@ -115,14 +114,14 @@ def test_staff_see_other_staff_but_are_offered_nothing(sue):
     assert "Groups" in response.content.decode()
 
 
-def test_erasing_is_offered_to_superusers_only(staff_client, sue, alice):
+def test_erasing_is_only_offered_to_superusers(staff_client, sue, alice):
     assert staff_client.get(f"/users/{alice.pk}/").context["may_erase"]
     assert not staff_client.get(f"/users/{sue.pk}/").context["may_erase"]
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     assert not client.get(f"/users/{alice.pk}/").context["may_erase"]
 
 
-def test_hostile_values_are_escaped(staff_client, alice):
+def test_values_are_escaped(staff_client, alice):
     evil = "<script>alert(1)</script>"
     User.objects.filter(pk=alice.pk).update(name=evil)
     make_event(make_key(alice, evil), endpoint=f"/{evil}")
@@ -148,6 +147,5 @@ def test_the_number_of_queries_does_not_grow_with_keys_events_and_history(
         page(staff_client, alice)
 
 
-def test_a_picture_is_shown_to_staff(staff_client, alice):
+def test_a_user_without_a_picture_is_not_found_at_its_url(staff_client, alice):
     assert staff_client.get(f"/users/{alice.pk}/picture/").status_code == 404
-    assert make_user("nopic").profile_image.name == ""

@@ -1,4 +1,4 @@
-"""/users/add/ and /users/<pk>/edit/: what staff may set, and what they may not."""
+"""/users/add/ and /users/<pk>/edit/: what staff can and can't set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
-from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, messages, signed_in
 from tests.accounts.signin.steps import follow_reset, is_signed_in, link_in, sign_in
 from tests.conftest import make_user
 from tests.rows import make_staff
@@ -27,7 +27,7 @@ def edit(client, user, **values):
     return client.post(f"/users/{user.pk}/edit/", data | values)
 
 
-def test_a_new_user_is_on_the_default_tier_unless_another_is_chosen(staff_client, free):
+def test_the_default_tier_is_preselected(staff_client, free):
     assert staff_client.get("/users/add/").context["form"]["tier"].value() == free.pk
 
 
@@ -42,14 +42,14 @@ def test_a_new_user_has_no_password_and_gets_an_email_to_set_one(staff_client, f
     assert message.to == ["dora@example.com"]
     assert "dora" in message.body
     assert not is_verified(dora)
-    hers = Client()
-    follow_reset(hers, link_in(message))
+    browser = Client()
+    follow_reset(browser, link_in(message))
     dora.refresh_from_db()
     assert dora.check_password("battery staple 2")
-    # The link was emailed to the address, so it needs no second email to verify it.
+    # Using the emailed link also verifies the address.
     assert is_verified(dora)
-    sign_in(hers, "dora", "battery staple 2")
-    assert is_signed_in(hers)
+    sign_in(browser, "dora", "battery staple 2")
+    assert is_signed_in(browser)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_new_user_has_no_password_and_gets_an_email_to_set_one(staff_client, f
         ("email", "nonsense"), ("email", "a@" + "x" * 250 + ".com"), ("tier", "99999999999999999999"), ("tier", "x"),
     ],
 )  # fmt: skip
-def test_a_bad_value_is_an_error_at_its_field_and_what_was_typed_stays(staff_client, free, field, value):
+def test_invalid_values_are_field_errors_and_the_form_keeps_its_values(staff_client, free, field, value):
     response = staff_client.post("/users/add/", NEW | {field: value})
     form = response.context["form"]
     assert list(form.errors) == [field]
@@ -77,7 +77,7 @@ def test_a_bad_value_is_an_error_at_its_field_and_what_was_typed_stays(staff_cli
         ("email", " alice@EXAMPLE.com ", "Another user has this email address."),
     ],
 )
-def test_a_live_duplicate_in_any_spelling_is_a_form_error(staff_client, alice, field, value, message):
+def test_a_taken_username_or_address_is_a_field_error(staff_client, alice, field, value, message):
     response = staff_client.post("/users/add/", NEW | {field: value})
     assert response.context["form"].errors[field] == [message]
 
@@ -101,7 +101,7 @@ def test_fields_that_are_not_on_the_form_are_ignored(staff_client, alice, field)
     assert alice.session_epoch == 0
 
 
-def test_an_edit_is_recorded_with_old_and_new(staff_client, alice):
+def test_an_edit_is_recorded_with_old_and_new_values(staff_client, alice):
     pro = Tier.objects.create(name="pro")
     edit(staff_client, alice, name="Alice Two", tier=pro.pk)
     assert {(change["field"], change["old"], change["new"]) for change in history(alice)[0].values} == {
@@ -110,7 +110,7 @@ def test_an_edit_is_recorded_with_old_and_new(staff_client, alice):
     }
 
 
-def test_saving_unchanged_leaves_no_history_and_loses_no_deleted_tier(staff_client, alice):
+def test_saving_unchanged_adds_no_history_and_keeps_a_deleted_tier(staff_client, alice):
     Tier.objects.filter(pk=alice.tier_id).update(deleted_at="2026-01-01T00:00Z")
     edit(staff_client, alice)
     alice.refresh_from_db()
@@ -118,7 +118,7 @@ def test_saving_unchanged_leaves_no_history_and_loses_no_deleted_tier(staff_clie
     assert history(alice) == []
 
 
-def test_an_edit_writes_only_what_it_changed(staff_client, alice):
+def test_an_edit_only_writes_changed_fields(staff_client, alice):
     response = staff_client.get(f"/users/{alice.pk}/edit/")
     assert response.status_code == 200
     alice.suspend()
@@ -127,7 +127,7 @@ def test_an_edit_writes_only_what_it_changed(staff_client, alice):
     assert not alice.is_active
 
 
-def test_a_superuser_moves_an_address_which_is_then_unverified_and_the_old_one_is_told(staff_client, alice):
+def test_a_superuser_can_change_an_address_and_both_addresses_are_notified(staff_client, alice):
     set_address(alice, verified=True)
     edit(staff_client, alice, email="New@Example.com")
     alice.refresh_from_db()
@@ -136,8 +136,8 @@ def test_a_superuser_moves_an_address_which_is_then_unverified_and_the_old_one_i
     assert {message.to[0] for message in mail.outbox} == {"alice@example.com", "new@example.com"}
 
 
-def test_staff_who_are_not_superusers_cannot_move_an_address(alice):
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+def test_staff_who_are_not_superusers_cannot_change_an_address(alice):
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     edit(client, alice, email="mine@example.com", name="Alice Two")
     alice.refresh_from_db()
     assert (alice.email, alice.name) == ("alice@example.com", "Alice Two")
@@ -149,8 +149,8 @@ def test_staff_cannot_change_their_own_address_here(staff_client, sue):
     assert sue.email == "sue@example.com"
 
 
-def test_staff_edit_neither_superusers_nor_other_staff(sue):
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+def test_staff_cannot_edit_superusers(sue):
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     assert client.get(f"/users/{sue.pk}/edit/").status_code == 403
     assert edit(client, sue, name="Owned").status_code == 403
 
@@ -162,7 +162,7 @@ def test_a_deleted_user_cannot_be_edited(staff_client, alice):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_people_add_the_same_address_at_once_and_nineteen_see_a_form_error(free):
+def test_adding_an_address_twenty_times_at_once_creates_one_user(free):
     sue = make_user("sue", is_staff=True, is_superuser=True)
     barrier, answers = threading.Barrier(20), []
 
@@ -184,7 +184,7 @@ def test_twenty_people_add_the_same_address_at_once_and_nineteen_see_a_form_erro
     assert connection.vendor in {"sqlite", "postgresql"}
 
 
-def test_an_invalid_edit_still_shows_the_stored_name(staff_client, alice, bob):
+def test_an_invalid_edit_still_shows_the_stored_name_in_the_title(staff_client, alice, bob):
     page = edit(staff_client, alice, username="bob", name="").content.decode()
     assert f'<a href="/users/{alice.pk}/">alice</a>' in page
     assert f"<h1>Edit {alice.name}</h1>" in page

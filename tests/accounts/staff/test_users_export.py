@@ -18,7 +18,7 @@ def rows(response):
     return list(csv.reader(StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))
 
 
-def test_the_export_holds_what_the_filter_finds_in_the_order_of_the_list(staff_client, alice, bob):
+def test_the_export_has_the_filtered_users_in_the_order_of_the_list(staff_client, alice, bob):
     bob.suspend()
     response = staff_client.get("/users/export.csv?staff=no&sort=-username")
     assert response["Content-Type"] == "text/csv; charset=utf-8"
@@ -31,12 +31,12 @@ def test_the_export_holds_what_the_filter_finds_in_the_order_of_the_list(staff_c
     ]
 
 
-def test_a_name_that_a_spreadsheet_would_run_is_quoted(staff_client, alice):
+def test_formulas_in_names_are_quoted(staff_client, alice):
     User.objects.filter(pk=alice.pk).update(name="=cmd|' /C calc'!A0")
     assert rows(staff_client.get("/users/export.csv?staff=no"))[1][1] == "'=cmd|' /C calc'!A0"
 
 
-def test_no_hash_leaves_the_house(staff_client, alice):
+def test_the_export_contains_no_password_hashes(staff_client, alice):
     content = b"".join(staff_client.get("/users/export.csv?state=all").streaming_content)
     assert b"argon2" not in content
 
@@ -52,5 +52,5 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(client, sue, django_a
         assert len(rows(client.get("/users/export.csv"))) == count + 2
 
 
-def test_whoever_may_not_see_the_list_gets_no_export(alice):
+def test_exporting_requires_the_permission_to_view_users(alice):
     assert signed_in(make_staff("steve", "change_user")).get("/users/export.csv").status_code == 403

@@ -1,4 +1,4 @@
-"""/users/import/: who may import what, the preview, and the import that follows it."""
+"""/users/import/: the preview, the import, and the permissions it requires."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_file_is_previewed_and_then_imported(staff_client, alice, pro):
     assert mail.outbox == []
 
 
-def test_a_workbook_can_be_uploaded_and_invitations_sent(staff_client):
+def test_an_xlsx_file_can_be_imported_and_invitations_sent(staff_client):
     book, content = openpyxl.Workbook(), BytesIO()
     for row in (["Username", "Email"], ["ada", "ada@example.com"]):
         book.active.append(row)
@@ -65,7 +65,7 @@ def test_a_workbook_can_be_uploaded_and_invitations_sent(staff_client):
     assert "http://testserver/accounts/password/reset/key/" in message.body
 
 
-def test_a_row_with_an_error_stops_all_until_it_is_skipped(staff_client):
+def test_rows_with_errors_stop_the_import_until_they_are_skipped(staff_client):
     preview = upload(staff_client, "username,email\nada,ada@example.com\nBob,bob@example.com\n")
     assert "1 row can't be imported" in text_of(preview)
     assert "Skip 1 row and import 1 user" in text_of(preview)
@@ -76,14 +76,14 @@ def test_a_row_with_an_error_stops_all_until_it_is_skipped(staff_client):
     assert set(User.objects.values_list("username", flat=True)) == {"sue", "ada"}
 
 
-def test_an_impossible_column_comes_back_with_the_form(staff_client):
+def test_an_invalid_column_is_a_form_error(staff_client):
     preview = upload(staff_client, "username,email\nada,ada@example.com\n")
     assert "Select a valid choice." in text_of(confirm(staff_client, preview, column_email="99"))
     assert "Select a valid choice." in text_of(confirm(staff_client, preview, column_username="x"))
     assert not User.objects.filter(username="ada").exists()
 
 
-def test_columns_that_are_not_recognized_can_be_chosen(staff_client):
+def test_unrecognized_columns_can_be_assigned(staff_client):
     preview = upload(staff_client, "who,mail address,full\nada,ada@example.com,Ada\n")
     assert "There is no column for usernames. Choose one." in text_of(preview)
     assert "will be created" not in text_of(preview)
@@ -96,7 +96,7 @@ def test_columns_that_are_not_recognized_can_be_chosen(staff_client):
     assert User.objects.get(username="ada").email == "ada@example.com"
 
 
-def test_what_has_changed_since_the_preview_is_shown_again(staff_client, alice):
+def test_users_changed_since_the_preview_are_previewed_again(staff_client, alice):
     preview = upload(staff_client, "username,name\nalice,Alicia\n")
     User.objects.filter(pk=alice.pk).update(name="Alina")
     response = confirm(staff_client, preview)
@@ -105,12 +105,12 @@ def test_what_has_changed_since_the_preview_is_shown_again(staff_client, alice):
     assert confirm(staff_client, response).status_code == 302
 
 
-def test_a_lost_race_is_tried_again(staff_client, monkeypatch):
-    def lose(lines, author):
+def test_a_conflict_is_retried(staff_client, monkeypatch):
+    def fail_once(lines, author):
         monkeypatch.undo()
         raise IntegrityError
 
-    monkeypatch.setattr(imports, "create", lose)
+    monkeypatch.setattr(imports, "create", fail_once)
     assert confirm(staff_client, upload(staff_client, "username,email\nada,ada@example.com\n")).status_code == 302
     assert User.objects.filter(username="ada").exists()
 
@@ -124,32 +124,32 @@ def test_a_lost_race_is_tried_again(staff_client, monkeypatch):
         ("username\n", "This file has a header, but no rows."),
     ],
 )
-def test_what_is_wrong_with_a_file_stands_at_the_field(staff_client, text, problem):
+def test_an_unreadable_file_is_a_field_error(staff_client, text, problem):
     response = upload(staff_client, text)
     assert response.status_code == 200
     assert problem in text_of(response)
 
 
-def test_a_latin_1_file_is_read_in_the_encoding_that_was_chosen(staff_client):
+def test_a_file_is_read_in_the_chosen_encoding(staff_client):
     assert "Zoë" in text_of(upload(staff_client, "username,name\nsue,Zoë\n".encode("latin-1"), encoding="cp1252"))
 
 
-def test_a_form_without_a_file_or_with_a_wrong_encoding_comes_back(staff_client):
+def test_a_missing_file_or_unknown_encoding_is_a_field_error(staff_client):
     assert "This field is required." in text_of(staff_client.post(URL))
     assert "Select a valid choice." in text_of(upload(staff_client, "username\nada\n", encoding="ebcdic"))
 
 
-def test_an_old_or_forged_preview_asks_for_the_file_again(staff_client):
+def test_an_expired_or_forged_preview_asks_for_the_file_again(staff_client):
     response = staff_client.post(URL, {"sealed": "forged", "import": "1"}, follow=True)
     assert messages(response) == ["This preview has expired. Choose the file again."]
 
 
-def test_a_file_that_does_not_fit_into_a_page_is_refused(staff_client, monkeypatch):
+def test_a_file_too_large_to_preview_is_rejected(staff_client, monkeypatch):
     monkeypatch.setattr(import_forms, "MAX_SEALED_LENGTH", 10)
     assert "This file is too large to preview." in text_of(upload(staff_client, "username\nada\n"))
 
 
-def test_more_emails_than_a_page_can_send_are_refused(staff_client, monkeypatch):
+def test_too_many_emails_are_rejected(staff_client, monkeypatch):
     monkeypatch.setattr(import_views, "MAX_EMAILS", 1)
     preview = upload(staff_client, "username,email\nada,ada@example.com\nbob,bob@example.com\n")
     response = confirm(staff_client, preview, invite="on")
@@ -157,53 +157,53 @@ def test_more_emails_than_a_page_can_send_are_refused(staff_client, monkeypatch)
     assert not User.objects.filter(username="ada").exists()
 
 
-def test_long_previews_are_cut(staff_client, monkeypatch):
+def test_long_previews_are_truncated(staff_client, monkeypatch):
     monkeypatch.setattr("config.base.import_views.MAX_LISTED", 1)
     page = text_of(upload(staff_client, "username,email\na1,a1@x.org\nb1,b1@x.org\nC,c@x.org\nD,d@x.org\n"))
     assert "and 1 other user" in page
     assert "and 1 other error" in page
 
 
-# --- Rights
+# --- Permissions
 
 
 FILE = "username,email,name\nfresh,fresh@example.com,Fresh\nalice,,Alicia\n"
 
 
 @pytest.mark.parametrize(
-    ("rights", "problems"),
+    ("permissions", "problems"),
     [
         (("view_user", "add_user"), ["You don&#x27;t have permission to edit users."]),
         (("view_user", "change_user"), ["you don&#x27;t have permission to create users."]),
         (("view_user", "add_user", "change_user"), []),
     ],
 )
-def test_staff_import_what_they_may_do_by_hand(alice, rights, problems):
-    client = signed_in(make_staff("steve", *rights))
+def test_importing_requires_the_permissions_to_add_and_change_users(alice, permissions, problems):
+    client = signed_in(make_staff("steve", *permissions))
     preview = upload(client, FILE)
     assert [words for words in problems if words not in text_of(preview)] == []
     confirm(client, preview)
     assert User.objects.filter(name__in=["Fresh", "Alicia"]).count() == (0 if problems else 2)
 
 
-@pytest.mark.parametrize("rights", [("view_user",), ("add_user", "change_user")])
-def test_the_page_needs_the_right_to_view_and_to_write(alice, rights):
-    assert signed_in(make_staff("steve", *rights)).get(URL).status_code == 403
+@pytest.mark.parametrize("permissions", [("view_user",), ("add_user", "change_user")])
+def test_the_page_requires_permission(alice, permissions):
+    assert signed_in(make_staff("steve", *permissions)).get(URL).status_code == 403
     assert f'href="{URL}"' not in text_of(signed_in(make_staff("olga", "view_user")).get("/users/"))
 
 
-@pytest.mark.parametrize("victim", ["sue", "steve", "other"])
-def test_staff_change_no_staff_and_no_superusers_by_a_file(sue, victim):
+@pytest.mark.parametrize("target", ["sue", "steve", "other"])
+def test_staff_cannot_change_staff_or_superusers_by_importing(sue, target):
     make_staff("other")
     client = signed_in(make_staff("steve", "view_user", "add_user", "change_user"))
-    preview = upload(client, f"username,name\n{victim},Mallory\n")
+    preview = upload(client, f"username,name\n{target},Mallory\n")
     assert "Only superusers can change" in text_of(preview)
     confirm(client, preview)
     confirm(client, preview, **SKIP)
     assert not User.objects.filter(name="Mallory").exists()
 
 
-def test_staff_take_over_nobody_by_an_address(alice):
+def test_staff_cannot_change_addresses_by_importing(alice):
     client = signed_in(make_staff("steve", "view_user", "add_user", "change_user"))
     preview = upload(client, "username,email\nalice,steve2@example.com\n")
     assert "Only superusers can change another user&#x27;s address" in text_of(preview)
@@ -212,7 +212,7 @@ def test_staff_take_over_nobody_by_an_address(alice):
     assert alice.email == "alice@example.com"
 
 
-def test_superusers_change_staff_but_not_their_own_address(staff_client, sue):
+def test_superusers_can_change_staff_but_not_their_own_address(staff_client, sue):
     make_staff("other")
     confirm(staff_client, upload(staff_client, "username,name\nother,Renamed\n"))
     assert User.objects.get(username="other").name == "Renamed"
@@ -221,14 +221,14 @@ def test_superusers_change_staff_but_not_their_own_address(staff_client, sue):
     )
 
 
-def test_an_address_that_a_superuser_changes_is_told_to_both(staff_client, alice):
+def test_a_changed_address_is_emailed_to_both_addresses(staff_client, alice):
     preview = upload(staff_client, "username,email\nalice,alicia@example.com\n")
     assert "1 email address will change" in text_of(preview)
     confirm(staff_client, preview)
     assert [message.to for message in mail.outbox] == [["alice@example.com"], ["alicia@example.com"]]
 
 
-def test_hostile_text_is_escaped(staff_client):
+def test_the_preview_escapes_text(staff_client):
     page = upload(staff_client, "username,email,<b>x\nada,ada@example.com,\n<script>,x@example.com,\n").content.decode()
     assert "<script>," not in page
     assert "&lt;script&gt;" in page or "Use only lowercase" in page

@@ -1,4 +1,4 @@
-"""/users/: filters, order and contents of the list."""
+"""/users/: search, filters, sorting and contents of the list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def found(client, query):
     return set(names(client, query)) - {"sue"}
 
 
-def test_a_part_of_an_address_a_name_or_a_username_finds_a_user_in_any_letter_case(staff_client, alice, bob):
+def test_search_finds_parts_of_names_and_addresses_in_any_case(staff_client, alice, bob):
     User.objects.filter(pk=bob.pk).update(name="Robert Müller")
     assert found(staff_client, "?q=LICE@EXAM") == {"alice"}
     assert found(staff_client, "?q=bob") == {"bob"}
@@ -36,18 +36,18 @@ def test_a_part_of_an_address_a_name_or_a_username_finds_a_user_in_any_letter_ca
     assert found(staff_client, "?q=nobody") == set()
 
 
-def test_each_word_of_a_search_must_be_found(staff_client, alice, bob):
+def test_search_requires_every_word(staff_client, alice, bob):
     assert found(staff_client, "?q=alice+example") == {"alice"}
     assert found(staff_client, "?q=alice+bob") == set()
 
 
-def test_wildcards_of_the_database_are_plain_characters(staff_client, alice):
+def test_search_treats_sql_wildcards_as_text(staff_client, alice):
     make_user("al_ce")
     assert found(staff_client, "?q=al_ce") == {"al_ce"}
     assert found(staff_client, "?q=%25") == set()
 
 
-def test_deleted_users_are_hidden_until_asked_for(staff_client, alice, bob, charlie):
+def test_filter_by_state(staff_client, alice, bob, charlie):
     alice.delete()
     bob.suspend()
     assert found(staff_client, "") == {"bob", "charlie"}
@@ -57,7 +57,7 @@ def test_deleted_users_are_hidden_until_asked_for(staff_client, alice, bob, char
     assert found(staff_client, "?state=all") == {"alice", "bob", "charlie"}
 
 
-def test_tier_narrows(staff_client, alice, bob, charlie):
+def test_filter_by_tier(staff_client, alice, bob, charlie):
     pro = Tier.objects.create(name="pro")
     User.objects.filter(pk=bob.pk).update(tier=pro)
     User.objects.filter(pk=charlie.pk).update(tier=None)
@@ -65,14 +65,14 @@ def test_tier_narrows(staff_client, alice, bob, charlie):
     assert found(staff_client, "?tier=null") == {"charlie"}
 
 
-def test_staff_and_superusers_can_be_picked_out(staff_client, alice):
+def test_filter_by_staff(staff_client, alice):
     make_staff("steve")
     assert set(names(staff_client, "?staff=yes")) == {"steve", "sue"}
     assert names(staff_client, "?staff=super") == ["sue"]
     assert names(staff_client, "?staff=no") == ["alice"]
 
 
-def test_verified_means_the_present_address(staff_client, alice, bob):
+def test_filter_by_verified_uses_the_current_address(staff_client, alice, bob):
     set_address(alice, verified=True)
     set_address(bob, verified=True)
     User.objects.filter(pk=bob.pk).update(email="moved@example.com")
@@ -80,7 +80,7 @@ def test_verified_means_the_present_address(staff_client, alice, bob):
     assert found(staff_client, "?verified=no") == {"bob"}
 
 
-def test_has_keys_counts_live_keys_that_are_not_revoked(staff_client, alice, bob, charlie):
+def test_filter_by_keys_ignores_deleted_and_revoked_keys(staff_client, alice, bob, charlie):
     make_key(alice)
     make_key(bob, revoked_at=timezone.now())
     make_key(charlie).delete()
@@ -88,7 +88,7 @@ def test_has_keys_counts_live_keys_that_are_not_revoked(staff_client, alice, bob
     assert found(staff_client, "?keys=no") == {"bob", "charlie"}
 
 
-def test_ranges_of_days_include_both_ends(staff_client, alice, bob):
+def test_date_ranges_include_both_days(staff_client, alice, bob):
     User.objects.filter(pk=alice.pk).update(created_at=datetime(2026, 3, 1, 23, 59, tzinfo=UTC))
     User.objects.filter(pk=bob.pk).update(
         created_at=datetime(2026, 3, 3, tzinfo=UTC), last_login=datetime(2026, 4, 5, 12, tzinfo=UTC)
@@ -99,7 +99,7 @@ def test_ranges_of_days_include_both_ends(staff_client, alice, bob):
     assert found(staff_client, "?seen_to=9999-12-31&seen_from=0001-01-01") == {"bob"}
 
 
-def test_the_newest_come_first_unless_another_order_is_asked_for(staff_client, sue):
+def test_newest_users_come_first_by_default(staff_client, sue):
     for place, name in enumerate(("anna", "carl", "berta")):
         user = make_user(name)
         seen = timezone.now() - timedelta(days=place) if name != "berta" else None
@@ -113,19 +113,19 @@ def test_the_newest_come_first_unless_another_order_is_asked_for(staff_client, s
 
 
 @pytest.mark.parametrize("sort", ["name", "email", "tier", "joined", "-tier", "-email"])
-def test_every_heading_sorts(staff_client, alice, bob, sort):
+def test_every_column_can_be_sorted(staff_client, alice, bob, sort):
     response = staff_client.get(f"/users/?sort={sort}")
     assert len(response.context["rows"]) == 3
     direction = "descending" if sort.startswith("-") else "ascending"
     assert f'aria-sort="{direction}"' in response.content.decode()
 
 
-def test_a_heading_turns_the_order_round_and_keeps_the_filters(staff_client, alice):
+def test_a_heading_links_to_the_reverse_order_and_keeps_filters(staff_client, alice):
     page = staff_client.get("/users/?q=alice&sort=email&page=1").content.decode()
     assert 'href="?q=alice&amp;sort=-email"' in page
 
 
-def test_active_filters_are_chips_each_with_the_way_back(staff_client, alice):
+def test_active_filters_are_chips_that_remove_them(staff_client, alice):
     tier = Tier.objects.get(name="free")
     response = staff_client.get(f"/users/?q=ali&tier={tier.pk}&keys=no&page=1")
     chips = {chip.label: (chip.value, chip.query) for chip in response.context["filter"].chips()}
@@ -136,7 +136,7 @@ def test_active_filters_are_chips_each_with_the_way_back(staff_client, alice):
     }
 
 
-def test_pages_have_the_chosen_size_and_keep_the_filters(staff_client):
+def test_pages_have_the_chosen_size_and_keep_filters(staff_client):
     User.objects.bulk_create(User(username=f"u{n:03}", email=f"u{n}@example.com", name=f"User {n}") for n in range(60))
     User.objects.filter(username="sue").update(rows_per_page=25)
     first = staff_client.get("/users/?staff=no&sort=username")
@@ -158,7 +158,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
         make_key(user)
     client.force_login(sue)
     client.get("/users/")
-    # Session, user; tiers of the filter and of the bulk bar; bulk changes; is there more, the count, the page, its rows, their
+    # Session, user; tiers for the filter and the bulk bar; bulk changes; is there more, the count, the page, its rows, their
     # limits.
     with django_assert_num_queries(12):
         response = client.get("/users/")
@@ -166,14 +166,14 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert response.context["rows"][-1].key_count == (0 if response.context["rows"][-1] == sue else 1)
 
 
-def test_the_count_says_more_than_its_bound(staff_client, monkeypatch):
+def test_long_lists_show_a_capped_count(staff_client, monkeypatch):
     monkeypatch.setattr("config.base.paginator.MAX_COUNTED", 2)
     for name in ("anna", "berta", "carl"):
         make_user(name)
     assert "More than 2 users" in staff_client.get("/users/").content.decode()
 
 
-def test_hostile_names_are_escaped(staff_client, alice):
+def test_names_are_escaped(staff_client, alice):
     User.objects.filter(pk=alice.pk).update(
         name="<script>alert(1)</script>", email='"><img src=x onerror=alert(1)>@example.com'
     )
@@ -183,7 +183,7 @@ def test_hostile_names_are_escaped(staff_client, alice):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
-def test_an_empty_result_says_so_and_offers_the_way_out(staff_client):
+def test_an_empty_result_shows_a_message(staff_client):
     page = staff_client.get("/users/?q=nobody").content.decode()
     assert "No users match these filters." in page
     assert "Create the first user" not in page
@@ -198,17 +198,17 @@ def test_an_empty_result_says_so_and_offers_the_way_out(staff_client):
         "?q=a&q=b", "?joined_from=0000-00-00", "?q=%0A%00", "?tier=%00",
     ],
 )  # fmt: skip
-def test_bad_input_in_the_query_is_no_server_error(staff_client, alice, query):
+def test_invalid_queries_are_handled(staff_client, alice, query):
     response = staff_client.get(f"/users/{query}")
     assert response.status_code == (400 if "%00" in query else 200)
 
 
-def test_an_error_stands_at_its_filter(staff_client):
+def test_an_invalid_filter_value_is_a_field_error(staff_client):
     page = staff_client.get("/users/?joined_from=yesterday").content.decode()
     assert "Enter a valid date." in page
 
 
-def test_staff_without_the_right_to_change_get_no_bulk_actions(alice):
+def test_bulk_actions_require_permission(alice):
     page = signed_in(make_staff("steve", "view_user")).get("/users/").content.decode()
     assert "With selected" not in page
     assert "Create user" not in page
@@ -216,7 +216,7 @@ def test_staff_without_the_right_to_change_get_no_bulk_actions(alice):
 
 
 @pytest.mark.parametrize("sort", ["seen", "-seen"])
-def test_sorting_by_last_seen_reads_an_index_in_both_directions(alice, sort):
+def test_sorting_by_last_seen_uses_an_index(alice, sort):
     users = UserFilter({"sort": sort}, queryset=User.objects.all()).qs[:50]
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""/users/<pk>/tier/: the limits of each tier are shown before a user moves, and theirs afterwards."""
+"""/users/<pk>/tier/: the page shows each tier's rate limits before a user is moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-def test_the_limits_of_each_tier_are_shown_before_and_those_of_the_user_after(staff_client, alice, free, pro):
+def test_the_page_shows_each_tiers_limits_and_then_the_users(staff_client, alice, free, pro):
     make_limit(free, "/orders/*", limit=5)
     make_limit(pro, "/orders/*", limit=500, method="GET")
     make_limit(pro, "/gone").delete()
@@ -31,7 +31,7 @@ def test_the_limits_of_each_tier_are_shown_before_and_those_of_the_user_after(st
     assert "500 per minute" in page
 
 
-def test_the_default_is_left_out_where_it_never_applies(staff_client, alice, free):
+def test_the_default_limit_is_left_out_if_it_never_applies(staff_client, alice, free):
     make_limit(free, "/*", limit=7, name="all")
     page = text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
     assert "<dd>/* 7 per minute</dd>" in page
@@ -39,7 +39,7 @@ def test_the_default_is_left_out_where_it_never_applies(staff_client, alice, fre
     assert "GET /* 7 per minute, everything else" in text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
 
 
-def test_very_many_limits_are_counted(staff_client, alice, free):
+def test_long_lists_of_limits_are_truncated(staff_client, alice, free):
     for number in range(12):
         make_limit(free, f"/path{number:02}")
     page = text_of(staff_client.get(f"/users/{alice.pk}/tier/"))
@@ -48,7 +48,7 @@ def test_very_many_limits_are_counted(staff_client, alice, free):
     assert "2 more, everything else" in page
 
 
-def test_many_users_see_the_new_limits_before_they_move(staff_client, alice, pro):
+def test_the_bulk_confirmation_shows_the_new_limits(staff_client, alice, pro):
     make_limit(pro, "/orders/*", limit=500)
     data = {"action": "tier", "tier": pro.pk, "pk": [alice.pk]}
     assert "Their rate limits will be: /orders/* 500 per minute, everything" in text_of(
