@@ -48,11 +48,13 @@ faults: $(VENV)/.test
 nodes: $(VENV)/.test
 	@$(BIN)/python -W ignore -m benchmarks.nodes $(ARGS)
 
-# What a decision costs, alone and alongside idle connections and staff; writes the tables in docs/decision.md. Uses SQLite, or
-# make bench ARGS="--database postgresql://… [--redis redis://…]", a database that it can fill.
+# What a decision costs, alone and alongside idle connections and staff, and a scrape of /metrics; writes the tables in
+# docs/decision.md and docs/metrics.md. Uses SQLite, or make bench ARGS="--database postgresql://… [--redis redis://…]", a
+# database that it can fill.
 bench: $(VENV)/.test
 	@$(BIN)/python -W ignore -m benchmarks.verification $(ARGS)
 	@$(BIN)/python -W ignore -m benchmarks.conditions $(ARGS)
+	@$(BIN)/python -W ignore -m benchmarks.metrics_scrape $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

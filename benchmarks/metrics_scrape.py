@@ -1,0 +1,93 @@
+"""What does a scrape of /metrics cost, with 8 workers of which each has counted decisions?
+
+    python -m benchmarks.metrics_scrape                                        SQLite
+    python -m benchmarks.metrics_scrape --database postgres://… [--redis redis://…]
+
+From the request to the whole response, one after the other, over a connection that is kept, without other load. Exits if a scrape
+doesn't have the decisions of all workers. The database named must be one that may be filled.
+
+Writes benchmarks/results/metrics_scrape.json, and the table in docs/metrics.md from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.documents import replace_figures
+from benchmarks.report import ROOT, Rows, place_of, remember
+from benchmarks.verification import OURS, environment_of, ours_at
+from benchmarks.verification_load import Target, flood
+
+SCRAPES = 500
+CLIENTS = 64
+COUNTED = re.compile(r'^gatehouse_decisions_total\{gateway="nginx",reason="allowed"\} ([\d.e+]+)$', re.MULTILINE)
+
+
+def main() -> None:
+    options = parsed()
+    with tempfile.TemporaryDirectory() as directory:
+        environment = environment_of(options.database, options.redis, Path(directory))
+        command = [*OURS, "-w", str(options.workers), "config.asgi"]
+        with ours_at(ROOT, "Gatehouse", command, environment, options) as target:
+            rows = [{"workers": options.workers, **measured(target)}]
+    print(*rows)
+    write(remember("metrics_scrape", place_of(options.database, options.redis), rows))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
+    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser.add_argument("--workers", type=int, default=8)
+    return parser.parse_args()
+
+
+def measured(target: Target) -> dict[str, float]:
+    decisions = flood(target, 5, CLIENTS).requests
+    connection = http.client.HTTPConnection(str(urlsplit(target.url).netloc), timeout=60)
+    counted, size = scrape(connection)
+    # Requests in progress when the load ends are counted, but not reported by it.
+    if not decisions <= counted <= decisions + CLIENTS:
+        sys.exit(f"/metrics has {counted:,.0f} decisions, but there were {decisions:,}.")
+    times = sorted(timed(connection) for _ in range(SCRAPES))
+    return {
+        "median": round(statistics.median(times), 1),
+        "p99": round(times[SCRAPES * 99 // 100], 1),
+        "kilobytes": round(size / 1000),
+    }
+
+
+def timed(connection: http.client.HTTPConnection) -> float:
+    start = time.perf_counter()
+    scrape(connection)
+    return (time.perf_counter() - start) * 1000
+
+
+def scrape(connection: http.client.HTTPConnection) -> tuple[float, int]:
+    """Allowed decisions, and the size of the response."""
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    found = COUNTED.search(text)
+    return (float(found[1]) if found else 0), len(text)
+
+
+def write(results: dict[str, Rows]) -> None:
+    lines = ["| | workers | median | p99 | response |", "|---|---:|---:|---:|---:|"]
+    for place, rows in results.items():
+        lines += [
+            f"| {place} | {row['workers']} | {row['median']} ms | {row['p99']} ms | {row['kilobytes']} kB |"
+            for row in rows
+        ]
+    replace_figures(ROOT / "docs" / "metrics.md", "benchmarks.metrics_scrape", lines)
+
+
+if __name__ == "__main__":
+    main()
