@@ -1,4 +1,4 @@
-"""Started with a socket that systemd listens on (docs/deploy/gatehouse.socket), connections wait while a node restarts."""
+"""With systemd's socket activation (docs/deploy/gatehouse.socket), connections wait while a node restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.apikeys.conftest import make_key
-from tests.apikeys.gateway.load import Clients, as_service, for_life
+from tests.apikeys.gateway.load import Clients, as_health_check, as_service
 from tests.apikeys.gateway.servers import (
     HERE,
     SCRIPTS,
@@ -30,7 +30,7 @@ from tests.services import require
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
-# As systemd passes it: number 3, with variables for the process that it is meant for.
+# As systemd passes a socket: as file descriptor 3, with variables for the process.
 AS_SYSTEMD = 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&"$0"'
 
 
@@ -41,7 +41,7 @@ def secret(alice):
 
 @pytest.fixture
 def listener():
-    """systemd's: it outlives the node."""
+    """A listening socket like systemd's, which stays open when the node ends."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         yield listener
 
@@ -56,26 +56,26 @@ def activated(directory, listener, **options):
         yield node
 
 
-def end(node, by):
+def stop_node(node, signal_number):
     workers = workers_of(node)
-    node.send_signal(by)
+    node.send_signal(signal_number)
     node.wait(60)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_refuses_no_connection(tmp_path, listener, secret, by):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_refuses_no_connection(tmp_path, listener, secret, signal_number):
     start = partial(activated, tmp_path / "node", listener, workers=2, DRAIN_SECONDS="1")
-    # A node that is killed breaks connections that are open. New ones are of interest here.
-    with Clients(listener.getsockname()[1], [secret], threads=6, asking=(as_service, for_life)) as load:
+    # Killing a node also breaks open connections, but this is about new ones.
+    with Clients(listener.getsockname()[1], [secret], threads=6, asking=(as_service, as_health_check)) as load:
         for _ in range(2):
             with start() as node:
                 load.wait_for(100)
-                end(node, by)
+                stop_node(node, signal_number)
         with start():
             load.wait_for(100)
             load.stop()
-    assert [error for error in load.errors if "refused" in error or by == signal.SIGTERM] == []
+    assert [error for error in load.errors if "refused" in error or signal_number == signal.SIGTERM] == []
     assert {answer.status for answer in load.answers} == {200}
 
 
@@ -97,13 +97,13 @@ def test_a_reload_keeps_the_socket(tmp_path, listener, secret):
     assert load.errors == []
 
 
-def test_systemd_starts_it_with_the_first_connection(tmp_path):
-    """Its own tool, which listens and becomes the server when a client connects."""
+def test_systemd_starts_the_server_on_the_first_connection(tmp_path):
+    """systemd-socket-activate listens, and runs the server when a client connects."""
     activate = shutil.which("systemd-socket-activate")
     require(activate, "Install systemd (Debian: apt-get install systemd).")
     (tmp_path / "unchecked.py").write_text(UNCHECKED)
     port = free_port()
-    # BIND has no effect: this port would be taken.
+    # BIND is ignored. Otherwise the port would be taken.
     environment = os.environ | {"DATABASE_URL": database_url(), "VAR_DIR": str(tmp_path), "BIND": f"127.0.0.1:{port}"}
     passed = [
         f"--setenv={name}" for name in ("DATABASE_URL", "VAR_DIR", "BIND", "SECRET_KEY", "API_KEY_PEPPERS", "DEBUG")
