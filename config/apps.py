@@ -8,9 +8,10 @@ from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 from django.core.signals import request_finished, request_started
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate, pre_migrate
 
-from config.base.database import drop_read_only_connection
+from config.base.database import drop_read_only_connection, limit_idle_transactions
 
 
 class GatehouseAdminConfig(AdminConfig):
@@ -22,6 +23,7 @@ class GatehouseAdminConfig(AdminConfig):
 
         for signal in (request_started, request_finished):
             signal.connect(drop_read_only_connection, dispatch_uid="drop_read_only_connection")
+        connection_created.connect(limit_idle_transactions, dispatch_uid="limit_idle_transactions")
         pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
         post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -27,6 +27,10 @@ from config.base.metrics import collector
 logger = logging.getLogger(__name__)
 
 EXPIRY_DAYS = (1, 7, 14, 30)
+OLDEST_TRANSACTION = """
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 @require_safe
@@ -54,7 +58,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         up = GaugeMetricFamily("gatehouse_database_up", "Whether the database answers: 1 or 0.")
         try:
-            families = [keys_expiring(), *jobs()]
+            families = [keys_expiring(), oldest_transaction(), *jobs()]
         except (DatabaseError, InterfaceError):
             logger.exception("The database has no figures for /metrics")
             drop_connection()
@@ -78,6 +82,18 @@ def jobs() -> list[GaugeMetricFamily]:
             duration.add_metric([job.name], job.duration.total_seconds())
             succeeded.add_metric([job.name], int(bool(job.is_ok)))
     return [last, duration, succeeded, overdue]
+
+
+def oldest_transaction() -> GaugeMetricFamily:
+    """Without a sample on SQLite, which doesn't know."""
+    family = GaugeMetricFamily(
+        "gatehouse_database_oldest_transaction_seconds", "How long the oldest open transaction has been open."
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(OLDEST_TRANSACTION)
+            family.add_metric([], float(cursor.fetchone()[0]))
+    return family
 
 
 def keys_expiring() -> GaugeMetricFamily:

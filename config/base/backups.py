@@ -90,6 +90,7 @@ def dump_postgresql(target: Path) -> dict[str, int]:
     dsn, environment = address()
     with psycopg.connect(dsn, password=environment.get("PGPASSWORD")) as counting:
         counting.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        counting.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         snapshot = counting.execute("SELECT pg_export_snapshot()").fetchone()
         # Nobody drops a partition until the rows are counted.
         for table in postgresql_tables(counting):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 from django.db.models.expressions import DatabaseDefault
 
@@ -30,6 +31,12 @@ SQLITE_UNAVAILABLE = {
 INTERNAL_UNAVAILABLE = {"25006", "25P03", "25P04"}
 # Class 54, program limit exceeded, such as a value that is too long for an index.
 LIMITS = "54"
+# How long PostgreSQL waits for the next statement of a transaction, unless it has a limit of its own.
+IDLE_LIMIT = "60s"
+LIMIT_IDLE = """
+    SELECT set_config('idle_in_transaction_session_timeout', %s, false)
+    WHERE current_setting('idle_in_transaction_session_timeout') = '0'
+"""
 
 
 def unavailable_error(error: BaseException | None) -> BaseException | None:
@@ -68,6 +75,12 @@ def drop_read_only_connection(**signal: Any) -> None:
         return
     if raw.pgconn.parameter_status(b"default_transaction_read_only") == b"on":
         drop_connection()
+
+
+def limit_idle_transactions(connection: BaseDatabaseWrapper, **signal: Any) -> None:
+    """End a transaction whose process hangs: others wait for its locks, and PostgreSQL keeps old versions of rows for it."""
+    if connection.vendor == "postgresql":
+        connection.connection.execute(LIMIT_IDLE, [IDLE_LIMIT])
 
 
 def release_connection() -> None:

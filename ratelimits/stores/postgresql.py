@@ -29,6 +29,8 @@ Values = Sequence[Any] | Mapping[str, Any]
 SERVER_SHARE = 0.6
 # Seconds a hit may wait for a locked counter, and that housekeeping may take.
 MAX_WAIT = 2.0
+# Seconds until the server ends a transaction whose process hangs while it holds quotas.
+MAX_IDLE = 30
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 CHARGE = "CALL rate_limit_charge(NULL, %(keys)s::text[], %(shorts)s, %(ends)s::int[], %(terms)s::bigint[], %(clock)s::bigint)"
 PEEK = f"""
@@ -246,7 +248,8 @@ def connect(timeout: float) -> TimeoutConnection:
     for django_only in ("context", "cursor_factory", "prepare_threshold"):
         parameters.pop(django_only)
     # A hit doesn't wait for the disk: if PostgreSQL crashes, quotas may lose what they counted in the last second.
-    options = f"{parameters.pop('options', '')} -c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c synchronous_commit=off"
+    limits = f"-c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c idle_in_transaction_session_timeout={MAX_IDLE * 1000:.0f}"
+    options = f"{parameters.pop('options', '')} {limits} -c synchronous_commit=off"
     connection = TimeoutConnection.connect(
         **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
     )

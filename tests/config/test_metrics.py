@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
 from django.utils import timezone
 
+from tests.apikeys.gateway.servers import database_url
 from tests.metrics import scrape
 from tests.rows import make_key
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
+OLDEST = ("gatehouse_database_oldest_transaction_seconds",)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +74,30 @@ def test_keys_that_expire_soon_are_counted_while_they_can_be_used(client, alice)
 def test_a_scrape_asks_the_database_the_same_few_questions_at_any_size(client, alice, django_assert_num_queries):
     for _ in range(3):
         make_key(alice, expires_at=timezone.now() + timedelta(days=1))
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3 if connection.vendor == "postgresql" else 2):
         scrape(client)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
+def test_sqlite_does_not_know_its_transactions(client):
+    assert OLDEST not in scrape(client)
+
+
+@pytest.mark.postgresql
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="about PostgreSQL")
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_is_left_open_is_seen_until_it_ends(client):
+    def scrape_after_it(other):
+        others = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND clock_timestamp() - xact_start > '0.1 s'"
+        with connection.cursor() as cursor:
+            wait_until(lambda: cursor.execute(others, [other.info.backend_pid]).fetchone()[0])
+        return scrape(client)[OLDEST]
+
+    with psycopg.connect(database_url()) as other:
+        other.execute("SELECT 1")
+        assert scrape_after_it(other) > 0.1
+        other.rollback()
+        assert scrape(client)[OLDEST] < 0.1
 
 
 def test_without_a_database_the_other_metrics_stay(client, monkeypatch, caplog):
