@@ -188,6 +188,8 @@ EXPECTED = r"""
 /admin/usage/                                                            in  403 403 ok
 /admin/usage/requests/                                                   in  403 403 ok
 /admin/usage/requests/<uuid:pk>/                                         in  403 403 ok
+/admin/usage/suggest/keys/                                               405 405 405 405
+/admin/usage/suggest/users/                                              405 405 405 405
 /api/v1/whoami                                                           401 401 401 401
 /authz/caddy                                                             403 403 403 403
 /authz/envoy/x                                                           401 401 401 401

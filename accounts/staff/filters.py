@@ -5,13 +5,13 @@ from datetime import date, timedelta
 from typing import Any
 
 import django_filters
-from django import forms
 from django.db.models import F, OrderBy
 from django.http import QueryDict
+from django.utils.functional import cached_property
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from config.base.filters import Chip, query_without
+from config.base.filters import MAX_SEARCH_LENGTH, BarOfForm, FilterBar, SearchInput
 from config.base.forms import DayInput
 from config.base.text import start_of_day
 from tiers.models import Tier
@@ -32,16 +32,17 @@ SORTS: dict[str, tuple[str, ...]] = {
     "seen": ("last_login",),
 }
 NEWEST_FIRST = "-joined"
+LAYOUT = (
+    "state", "tier", "staff", "verified", "keys", ("Joined", "joined_from", "joined_to"), ("Last seen", "seen_from", "seen_to"),
+)  # fmt: skip
 
 
 class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
     q = django_filters.CharFilter(
         label="Search",
         method="filter_q",
-        max_length=200,
-        widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "Name, username or email", "form": "filter-form"}
-        ),
+        max_length=MAX_SEARCH_LENGTH,
+        widget=SearchInput("Search by name, username or email"),
     )
     state = django_filters.ChoiceFilter(
         label="State", method="filter_state", choices=STATES, empty_label="Live (not deleted)"
@@ -115,17 +116,9 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
             extra = nulls if column != "pk" else {}
             yield F(column).desc(**extra) if descending else F(column).asc(**extra)
 
-    def chips(self) -> list[Chip]:
-        names = [name for name in self.filters if self.data.get(name)]
-        return [
-            Chip(str(self.filters[name].label), self.display_value(name), query_without(self.data, name))
-            for name in names
-        ]
-
-    def display_value(self, name: str) -> str:
-        value = self.data.get(name, "")
-        choices = getattr(self.form.fields[name], "choices", ())
-        return next((str(label) for choice, label in choices if str(choice) == value), value)
+    @cached_property
+    def bar(self) -> FilterBar:
+        return BarOfForm(self.form, self.data).bar(LAYOUT, search="q")
 
 
 def date_column(name: str) -> str:

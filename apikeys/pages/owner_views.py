@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.views import View
 
 from accounts.profile.lists import list_setup
 from apikeys.pages.actions import UNDO_ACTIONS
+from apikeys.pages.filters import OwnKeyFilter
 from apikeys.pages.mixins import OwnerKeysMixin
 from apikeys.pages.rows import EXPORTED, export_keys, key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView
 from config.base.actions import UndoView
 from config.base.export import wanted_format
-from config.base.paginator import rows_per_page
+from config.base.paginator import BoundedPaginator, rows_per_page
 
-TABS = (("in_use", "In use"), ("ended", "Revoked or expired"))
 COLUMNS = {
     "key": "Key",
     "state": "State",
@@ -39,25 +38,21 @@ class OwnerView(OwnerKeysMixin, View):
 
 class KeyListView(OwnerView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        tab = "ended" if request.GET.get("show") == "ended" else "in_use"
-        keys = {"in_use": self.get_queryset().in_use(), "ended": self.get_queryset().ended()}
+        found = OwnKeyFilter(request.GET, queryset=self.get_queryset())
         if file_format := wanted_format(request.GET):
-            return export_keys(request, file_format, keys[tab], EXPORTED_TO_OWNERS)
+            return export_keys(request, file_format, found.qs, EXPORTED_TO_OWNERS)
         setup = list_setup(request, list(COLUMNS.items()), EXTRA_COLUMNS)
         if setup.default_url:
             return HttpResponseRedirect(setup.default_url)
-        page = Paginator(keys[tab].prefetch_related("permissions"), rows_per_page(request)).get_page(
-            request.GET.get("page")
-        )
-        counts = {name: page.paginator.count if name == tab else keys[name].count() for name in keys}
-        tabs = [(name, label, counts[name], name == tab) for name, label in TABS]
+        keys = found.qs.prefetch_related("permissions")
+        page = BoundedPaginator(keys, rows_per_page(request)).get_page(request.GET.get("page"))
         return self.page(
             "apikeys/pages/owner_list.html",
             setup=setup,
+            filter=found,
             page=page,
             rows=key_rows(page),
-            tabs=tabs,
-            tab=tab,
+            has_keys=page.paginator.count > 0 or self.get_queryset().exists(),
             title="API keys",
         )
 

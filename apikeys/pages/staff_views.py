@@ -25,6 +25,7 @@ from apikeys.pages.mixins import StaffKeysMixin
 from apikeys.pages.rows import EXPORTED, export_keys, key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView, status_of
 from config.base.actions import SelectionView
+from config.base.filters import BarOfForm, SearchForm, query_without
 from config.base.paginator import rows_per_page
 from config.base.views import staff_required
 
@@ -33,7 +34,8 @@ from config.base.views import staff_required
 class HygieneView(StaffKeysMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
-        lists = {problem.slug: problem.keys() for problem in hygiene.PROBLEMS}
+        search = SearchForm(request.GET, nouns="these keys")
+        lists = {problem.slug: problem.keys().matching(search.text) for problem in hygiene.PROBLEMS}
         keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
         page = Paginator(keys, rows_per_page(request)).get_page(request.GET.get("page"))
         permissions = chosen.permissions([key.pk for key in page]) if chosen.permissions else {}
@@ -41,6 +43,8 @@ class HygieneView(StaffKeysMixin, View):
             "apikeys/pages/hygiene.html",
             problems=[(problem, lists[problem.slug].count()) for problem in hygiene.PROBLEMS],
             chosen=chosen,
+            bar=BarOfForm(search, request.GET).bar(search="q"),
+            query=query_without(request.GET, "show"),
             page=page,
             rows=[(row, permissions.get(row.key.pk, [])) for row in key_rows(page)],
             bulk_actions=[
@@ -112,7 +116,11 @@ class KeyBulkView(StaffKeysMixin, SelectionView):
     def get_queryset(self) -> APIKeyQuerySet:
         # `everything` is the name of a list of the hygiene page.
         found = hygiene.problem(self.data["everything"])
-        keys = found.keys() if found else super().get_queryset().filter(pk__in=self.data["pk"])
+        keys = (
+            found.keys().matching(self.request.GET.get("q", ""))
+            if found
+            else super().get_queryset().filter(pk__in=self.data["pk"])
+        )
         return keys.select_related("user").order_by("name", "pk")
 
     def export(self, file_format: str) -> HttpResponseBase:

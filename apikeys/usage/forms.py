@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.usage.analytics import TimeRange, UsageScope
+from apikeys.usage.fields import UserField, UserInput
+from config.base.filters import BarOfForm, Chip, FilterBar, Layout, query_without
 from config.base.forms import DayInput, HostField
 from config.base.hosts import MAX_GIVEN_LENGTH
 from tiers.models import Tier
@@ -19,6 +22,8 @@ from tiers.models import Tier
 MAX_DAYS = 366
 DEFAULT_DAYS = 30
 MAX_KEYS = 12
+PERIOD = ("Period", "first", "last")
+ENDPOINT = ("Endpoint", "endpoint", "host")
 EARLIEST, LATEST = date(2000, 1, 1), date(2200, 1, 1)
 
 
@@ -43,9 +48,11 @@ class UsageForm(forms.Form):
         widget=forms.TextInput(attrs={"placeholder": "api.example.com", "class": "mono"}),
     )
     time_range: TimeRange
+    layout: ClassVar[Layout] = (PERIOD, ENDPOINT)
 
     def __init__(self, data: QueryDict, *, keys: APIKeyQuerySet, owner: User | None = None) -> None:
         super().__init__(with_default_days(data))
+        self.given = data
         choices: Any = self.fields["key"]
         choices.queryset = keys
         self.owner = owner
@@ -65,6 +72,17 @@ class UsageForm(forms.Form):
             self.time_range = TimeRange.of_days(first, last)
         return data
 
+    @cached_property
+    def bar(self) -> FilterBar:
+        return BarOfForm(self, self.given).bar(self.layout, chips=self.key_chips())
+
+    def key_chips(self) -> Iterator[Chip]:
+        keys: list[APIKey] = list(self.cleaned_data.get("key") or ()) if self.is_valid() else []
+        for key in keys:
+            query = QueryDict(query_without(self.given, "key"), mutable=True)
+            query.setlist("key", [str(other.pk) for other in keys if other != key])
+            yield Chip("API key", key.name, query.urlencode())
+
     def scope(self) -> UsageScope:
         data = self.cleaned_data
         user, tier = data.get("user") or self.owner, data.get("tier")
@@ -78,21 +96,9 @@ class UsageForm(forms.Form):
 
 
 class StaffUsageForm(UsageForm):
-    user = forms.CharField(
-        max_length=254,
-        required=False,
-        widget=forms.TextInput(attrs={"placeholder": "Username or email"}),
-    )
+    user = UserField(max_length=254, required=False, widget=UserInput)
     tier = forms.ModelChoiceField(Tier.objects.live(), required=False, empty_label="Any")
-
-    def clean_user(self) -> User | None:
-        text = self.cleaned_data["user"]
-        if not text:
-            return None
-        user: User | None = User.objects.with_login(text).order_by("is_deleted", "-pk").first()
-        if user is None:
-            raise ValidationError("There is no user with this username or email address.")
-        return user
+    layout = (PERIOD, "user", "tier", ENDPOINT)
 
 
 def with_default_days(query: QueryDict) -> QueryDict:

@@ -7,21 +7,22 @@ cover one day unless a start is chosen.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import EMPTY_VALUES, RegexValidator
+from django.core.validators import RegexValidator
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import cached_property
 
-from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
 from apikeys.models.usage import DENIED, REASONS
-from config.base.filters import Chip, query_without
+from apikeys.usage.fields import KeyField, KeyInput, UserField, UserInput
+from config.base.filters import BarOfForm, FilterBar, Layout, SearchInput
 from config.base.forms import AddressField, HostField, TimeField, TimeInput
 from config.base.hosts import MAX_GIVEN_LENGTH
 from ratelimits.matching import MAX_METHOD_LENGTH
@@ -34,35 +35,15 @@ VERDICTS = (
     ("denied", "Denied, for any reason"),
     ("Denied", tuple(REASONS.items())),
 )
-VERDICTS_IN_WORDS = {"allowed": "Allowed", "denied": "Denied", **REASONS}
 STATUS = r"\A[1-5]([0-9]{2}|xx)\Z"
 SEGMENT = re.compile(r"\{[^{}]*\}")
 NUMBER = re.compile(r"[0-9]{1,18}")
 MAX_AMOUNT = 2**63 - 1
-
-
-class UserField(forms.CharField):
-    """A username or an email address."""
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        if not text:
-            return None
-        user = User.objects.with_login(text).order_by("is_deleted", "-pk").first()
-        if user is None:
-            raise ValidationError("There is no user with this username or email address.")
-        return user
-
-
-class KeyField(forms.UUIDField):
-    """The ID of a key."""
-
-    def clean(self, value: Any) -> Any:
-        pk = super().clean(value)
-        key = APIKey.objects.filter(pk=pk).first() if pk else None
-        if pk and key is None:
-            raise ValidationError("There is no API key with this ID.")
-        return key
+WITHOUT_TIME = "Without a start time, this only searches 24 hours."
+NOTES = dict.fromkeys(("Tier", "Rate limit", "Request", "Result"), WITHOUT_TIME)
+TIME = ("Time", "since", "until")
+REQUEST = ("Request", "method", "host", "address")
+RESULT = ("Result", "status", "slower", "tokens", "cost", "error")
 
 
 class LimitField(forms.CharField):
@@ -119,13 +100,18 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
     method = django_filters.CharFilter("method", label="Method", max_length=MAX_METHOD_LENGTH, widget=mono("GET"))
     host = FieldFilter(HostField, "host", label="Host", max_length=MAX_GIVEN_LENGTH, widget=mono("api.example.com"))
     path = django_filters.CharFilter(
-        label="Path", method="filter_path", max_length=255, widget=mono("/orders/{id} or /orders/*")
+        label="Path",
+        method="filter_path",
+        max_length=255,
+        widget=SearchInput("Search by path, such as /orders/{id} or /orders/*", "mono"),
+        help_text=WITHOUT_TIME,
     )
     address = FieldFilter(AddressField, "ip_address", label="Client address", max_length=60, widget=mono())
     slower = at_least("response_time_ms", "Slower than (ms)")
     tokens = at_least("tokens_used", "Tokens, at least")
     cost = at_least("cost_microcents", "Microcents, at least")
     error = django_filters.CharFilter("error_message", "icontains", label="Error contains", max_length=100)
+    layout: ClassVar[Layout]
     indexed: ClassVar[set[str]] = {"since", "until", "verdict", "key", "user"}
 
     class Meta:
@@ -138,13 +124,9 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
         # Whether only the last day is shown because no period was chosen.
         self.covers_a_day = bool(chosen - self.indexed) and "since" not in chosen
 
-    @property
-    def indexed_fields(self) -> list[forms.BoundField]:
-        return [field for field in self.form if field.name in self.indexed]
-
-    @property
-    def other_fields(self) -> list[forms.BoundField]:
-        return [field for field in self.form if field.name not in self.indexed]
+    @cached_property
+    def bar(self) -> FilterBar:
+        return BarOfForm(self.form, self.data, NOTES).bar(self.layout, search="path")
 
     @property
     def qs(self) -> QuerySet[KeyUsage]:
@@ -173,21 +155,6 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
         below = value.removesuffix("*")
         return rows.filter(endpoint=value) if below == value else rows.filter(endpoint__startswith=below)
 
-    def chips(self) -> list[Chip]:
-        values = self.form.cleaned_data if self.form.is_valid() else {}
-        return [
-            Chip(str(self.filters[name].label), self.shown(name, value), query_without(self.data, name))
-            for name, value in values.items()
-            if value not in EMPTY_VALUES
-        ]
-
-    def shown(self, name: str, value: Any) -> str:
-        if isinstance(value, datetime):
-            return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
-        if name == "verdict":
-            return str(VERDICTS_IN_WORDS[value])
-        return str(value)
-
 
 def own_keys(request: Any) -> QuerySet[APIKey]:
     keys: QuerySet[APIKey] = APIKey.objects.live().filter(user=request.user).order_by("name", "pk")
@@ -198,17 +165,13 @@ class OwnRequestFilter(RequestFilter):
     """What users filter their own requests by."""
 
     key = django_filters.ModelChoiceFilter(field_name="api_key", label="API key", queryset=own_keys, empty_label="Any")
+    layout = (TIME, "verdict", "key", "limit", REQUEST, RESULT)
 
 
 class StaffRequestFilter(RequestFilter):
-    user = FieldFilter(
-        UserField,
-        "user",
-        label="User",
-        max_length=254,
-        widget=forms.TextInput(attrs={"placeholder": "Username or email"}),
-    )
-    key = FieldFilter(KeyField, "api_key", label="API key", widget=mono("ID"))
+    user = FieldFilter(UserField, "user", label="User", max_length=254, widget=UserInput)
+    key = FieldFilter(KeyField, "api_key", label="API key", widget=KeyInput)
     tier = django_filters.ModelChoiceFilter(
         field_name="user__tier", label="Tier", queryset=Tier.objects.live(), empty_label="Any"
     )
+    layout = (TIME, "verdict", "user", "key", "tier", "limit", REQUEST, RESULT)

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.profile.lists import list_setup
 from apikeys.models import KeyUsage
+from apikeys.usage.fields import leave_out_suggestions
 from apikeys.usage.request_filters import OwnRequestFilter, RequestFilter, StaffRequestFilter
 from config.base.export import export, wanted_format
 from config.base.filters import query_with, query_without
@@ -47,6 +48,7 @@ EXPORT_HEADER = (
 @staff_required("apikeys.view_keyusage")
 def staff_requests(request: HttpRequest) -> HttpResponseBase:
     found = StaffRequestFilter(request.GET, queryset=KeyUsage.objects.all(), request=request)
+    leave_out_suggestions(found.form, request.user)
     return request_log(request, found, staff_context(request))
 
 

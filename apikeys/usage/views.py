@@ -23,6 +23,7 @@ from apikeys.usage.analytics import (
     sums_by,
     sums_by_endpoint,
 )
+from apikeys.usage.fields import leave_out_suggestions
 from apikeys.usage.forms import StaffUsageForm, UsageForm
 from apikeys.usage.request_links import RequestLinks
 from config.base.database import in_batches
@@ -49,6 +50,7 @@ def account_usage(request: HttpRequest) -> HttpResponseBase:
 @staff_required("apikeys.view_keyusage")
 def staff_usage(request: HttpRequest) -> HttpResponseBase:
     form = StaffUsageForm(request.GET, keys=APIKey.objects.all())
+    leave_out_suggestions(form, request.user)
     return usage_page(request, form, {"shell": "base/staff.html", "staff": True, **admin.site.each_context(request)})
 
 

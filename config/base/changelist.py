@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
@@ -12,8 +12,10 @@ from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Page
 from django.db.models import F, QuerySet
 from django.db.models.constants import LOOKUP_SEP
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.utils.text import capfirst
 
+from config.base.filters import Chip, Choice, FilterBar, Menu, SearchForm, hidden_values
 from config.base.paginator import rows_per_page
 from config.base.views import BadRequestFor
 
@@ -34,6 +36,37 @@ class GatehouseChangeList(ChangeList):
     def page(self) -> Page[Any]:
         found: Page[Any] = self.paginator.get_page(self.page_num)
         return found
+
+    @property
+    def bar(self) -> FilterBar:
+        section, data = self.model_admin, QueryDict(self.get_query_string().removeprefix("?"))
+        form = SearchForm(data, nouns=section.section_name, help_text=self.search_help_text or "")  # type: ignore[attr-defined]
+        found = [(spec, self.menu_of(spec)) for spec in self.filter_specs]
+        return FilterBar(
+            search=form["q"] if self.search_fields else None,
+            menus=[menu for _, menu in found],
+            chips=list(self.chips(found)),
+            hidden=hidden_values(data, ["q"]),
+        )
+
+    def menu_of(self, spec: Any) -> Menu:
+        choices = [
+            Choice(str(choice["display"]), choice["query_string"].removeprefix("?"), choice["selected"])
+            for choice in spec.choices(self)
+        ]
+        is_active = any(name in self.filter_params for name in spec.expected_parameters() if name)
+        return Menu(str(capfirst(spec.title)), choices, is_active=is_active)
+
+    def chips(self, found: Sequence[tuple[Any, Menu]]) -> Iterator[Chip]:
+        if self.query:
+            yield Chip("Search", self.query[:60], self.query_without("q"))
+        for spec, menu in found:
+            if menu.is_active:
+                value = ", ".join(choice.label for choice in menu.choices if choice.is_selected) or "set"
+                yield Chip(menu.label, value, self.query_without(*filter(None, spec.expected_parameters())))
+
+    def query_without(self, *names: str) -> str:
+        return self.get_query_string(remove=[*names, "p"]).removeprefix("?")
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         return {name: value for name, value in super().get_filters_params(params).items() if name not in NO_FILTERS}

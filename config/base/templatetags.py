@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from config import middleware
 from config.base import branding, history, text
 from config.base.charts import Chart, Figure, bar_chart
 from config.base.export import FORMATS
-from config.base.filters import Chip, query_without
+from config.base.filters import query_without
 from config.base.undo import Button, button_of
 
 register = template.Library()
@@ -210,26 +210,6 @@ def shown_results(changelist: ChangeList, hidden: Collection[str]) -> dict[str, 
     changelist.list_display = [name for name in names if name not in hidden]
     sorted_by = [head for head in headers if head["sortable"] and head["sorted"]]
     return result_list(changelist) | {"result_headers": headers, "num_sorted_fields": len(sorted_by)}
-
-
-@register.simple_tag
-def active_filters(changelist: ChangeList) -> list[Chip]:
-    return list(chips(changelist))
-
-
-def chips(changelist: ChangeList) -> Iterator[Chip]:
-    if changelist.query:
-        yield Chip("Search", changelist.query[:60], list_query(changelist, without=["q"]))
-    for spec in changelist.filter_specs:
-        names = [name for name in spec.expected_parameters() if name]
-        if any(name in changelist.filter_params for name in names):
-            chosen = [str(choice["display"]) for choice in spec.choices(changelist) if choice["selected"]]
-            title = str(spec.title)
-            yield Chip(title[:1].upper() + title[1:], ", ".join(chosen) or "set", list_query(changelist, without=names))
-
-
-def list_query(changelist: ChangeList, *, without: Sequence[str]) -> str:
-    return changelist.get_query_string(remove=[*without, "p"]).removeprefix("?")
 
 
 @register.simple_tag

@@ -50,23 +50,27 @@ document.querySelectorAll(".selection-bar").forEach((bar) => {
 const LONG = 10;
 const fold = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 
-// options: elements of the list, each in an item of its own; choose(option): what a click and Enter do.
-function typeAhead(field, list, options, choose) {
+// A field and the list below it. choose(option): what a click and Enter do.
+function comboBox(field, list, choose) {
   let active = null;
   Object.entries({
     role: "combobox", autocomplete: "off",
     "aria-controls": list.id, "aria-expanded": "true", "aria-autocomplete": "list",
   }).forEach(([name, value]) => field.setAttribute(name, value));
   list.setAttribute("role", "listbox");
-  options.forEach((option, number) => {
-    option.id = `${list.id}-${number}`;
-    option.setAttribute("role", "option");
-    option.setAttribute("aria-selected", "false");
-    option.parentElement.setAttribute("role", "none");
-    option.addEventListener("mousedown", (event) => event.preventDefault());
-    option.addEventListener("click", (event) => choose(option, event));
-  });
-  const found = () => options.filter((option) => !option.parentElement.hidden);
+  const found = () => [...list.querySelectorAll("[role=option]")].filter((option) => !option.parentElement.hidden);
+
+  // options: elements of the list, each in an item of its own.
+  function adopt(options) {
+    options.forEach((option, number) => {
+      option.id = `${list.id}-${number}`;
+      option.setAttribute("role", "option");
+      option.setAttribute("aria-selected", "false");
+      option.parentElement.setAttribute("role", "none");
+      option.addEventListener("mousedown", (event) => event.preventDefault());
+      option.addEventListener("click", (event) => choose(option, event));
+    });
+  }
 
   function mark(option) {
     active?.setAttribute("aria-selected", "false");
@@ -80,6 +84,27 @@ function typeAhead(field, list, options, choose) {
     active.scrollIntoView({ block: "nearest" });
   }
 
+  field.addEventListener("keydown", (event) => {
+    const rows = found();
+    if ((event.key === "ArrowDown" || event.key === "ArrowUp") && rows.length) {
+      event.preventDefault();
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      const from = active ? rows.indexOf(active) : (step > 0 ? -1 : 0);
+      mark(rows[(from + step + rows.length) % rows.length]);
+    } else if (event.key === "Enter" && (active || !field.name)) {
+      // A field that isn't sent with the form doesn't send it, either.
+      event.preventDefault();
+      active?.click();
+    }
+  });
+  return { adopt, found, mark };
+}
+
+// options: all there are.
+function typeAhead(field, list, options, choose) {
+  const { adopt, found, mark } = comboBox(field, list, choose);
+  adopt(options);
+
   function narrow(text) {
     const words = fold(text).split(/\s+/);
     options.forEach((option) => {
@@ -89,18 +114,6 @@ function typeAhead(field, list, options, choose) {
   }
 
   field.addEventListener("input", () => narrow(field.value));
-  field.addEventListener("keydown", (event) => {
-    const rows = found();
-    if ((event.key === "ArrowDown" || event.key === "ArrowUp") && rows.length) {
-      event.preventDefault();
-      const step = event.key === "ArrowDown" ? 1 : -1;
-      const from = active ? rows.indexOf(active) : (step > 0 ? -1 : 0);
-      mark(rows[(from + step + rows.length) % rows.length]);
-    } else if (event.key === "Enter" && active) {
-      event.preventDefault();
-      active.click();
-    }
-  });
   return narrow;
 }
 
@@ -110,30 +123,35 @@ function created(tag, className) {
   return element;
 }
 
-// A menu of links: the field stands above them.
+// A long menu of links gets a field above them. Every menu with a field starts there.
 document.querySelectorAll("details.filter").forEach((menu, number) => {
-  const list = menu.querySelector("ul");
-  const links = [...list.querySelectorAll("a")];
-  if (links.length <= LONG) return;
-  const field = created("input", "type-ahead-field");
-  const panel = created("div", "type-ahead-panel");
-  list.id = `filter-${number}`;
-  field.placeholder = "Type to filter";
-  field.setAttribute("aria-label", `Filter ${menu.querySelector("summary").textContent.trim()}`);
-  const narrow = typeAhead(field, list, links, () => {});
-  links.forEach((link) => { link.tabIndex = -1; });
-  list.replaceWith(panel);
-  panel.append(field, list);
-  menu.addEventListener("toggle", () => {
-    if (!menu.open) return;
-    field.value = "";
-    narrow("");
+  const list = menu.querySelector(".filter-choices");
+  const links = list ? [...list.querySelectorAll("a")] : [];
+  const isLong = links.length > LONG;
+  const field = isLong ? created("input", "type-ahead-field") : menu.querySelector("input, select");
+  let narrow = null;
+  if (isLong) {
+    list.id = `filter-${number}`;
+    field.placeholder = "Type to filter";
+    field.setAttribute("aria-label", `Filter ${menu.querySelector("summary").textContent.trim()}`);
+    narrow = typeAhead(field, list, links, () => {});
+    links.forEach((link) => { link.tabIndex = -1; });
+    list.before(field);
+  }
+  function start() {
+    if (!menu.open || !field) return;
+    if (isLong) {
+      field.value = "";
+      narrow("");
+    }
     field.focus();
-  });
+  }
+  menu.addEventListener("toggle", start);
+  start(); // with the error it's open for
 });
 
 // A select: a field with a list below it takes its place, and sets it.
-document.querySelectorAll(".filters select, .selection-bar select").forEach((select, number) => {
+document.querySelectorAll(".selection-bar select").forEach((select, number) => {
   if (select.options.length <= LONG) return;
   const box = created("div", "type-ahead");
   const field = created("input", "type-ahead-field");
@@ -183,4 +201,75 @@ document.querySelectorAll(".filters select, .selection-bar select").forEach((sel
     }
   });
   close();
+});
+
+// Fields with suggestions of the server.
+document.querySelectorAll("input[data-suggest]").forEach((field) => {
+  const list = created("ul", "suggested");
+  let waiting = null;
+  let request = null;
+  list.id = `${field.id}-suggestions`;
+  list.hidden = true;
+  list.setAttribute("aria-label", "Suggestions");
+  field.after(list);
+  const { adopt, mark } = comboBox(field, list, (option) => {
+    field.value = option.dataset.value;
+    close();
+  });
+
+  function close() {
+    clearTimeout(waiting);
+    request?.abort();
+    mark(null);
+    list.hidden = true;
+    field.setAttribute("aria-expanded", "false");
+  }
+
+  function show(suggestions) {
+    mark(null);
+    list.replaceChildren(...suggestions.map(({ value, label, about }) => {
+      const item = document.createElement("li");
+      const option = created("div", "suggestion");
+      const [name, more] = [created("span", ""), created("span", "muted")];
+      option.dataset.value = value;
+      name.textContent = label;
+      more.textContent = about;
+      option.append(name, more);
+      item.append(option);
+      return item;
+    }));
+    adopt([...list.querySelectorAll(".suggestion")]);
+    list.hidden = false;
+    field.setAttribute("aria-expanded", "true");
+  }
+
+  async function ask() {
+    const q = field.value.trim();
+    const token = document.querySelector("input[name=csrfmiddlewaretoken]");
+    request?.abort();
+    request = new AbortController();
+    if (!q || !token) return;
+    try {
+      const body = new URLSearchParams({ q, csrfmiddlewaretoken: token.value });
+      const response = await fetch(field.dataset.suggest, { method: "POST", body, signal: request.signal });
+      if (response.ok && !response.redirected && document.activeElement === field) {
+        show((await response.json()).suggestions);
+      }
+    } catch {
+      // Another letter was typed, or the network failed: the field still takes what is typed.
+    }
+  }
+
+  close();
+  field.addEventListener("input", () => {
+    close();
+    waiting = setTimeout(ask, 120);
+  });
+  field.addEventListener("blur", close);
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !list.hidden) {
+      event.stopPropagation();
+      close();
+    }
+  });
 });
