@@ -8,7 +8,14 @@ from typing import Any
 from django.http import HttpResponse, JsonResponse
 
 from apikeys.decision.checks import Facts
-from apikeys.decision.credentials import MALFORMED, MISSING, Credential, credential_from, read_credential
+from apikeys.decision.credentials import (
+    MALFORMED,
+    MISSING,
+    Credential,
+    contains_key,
+    credential_from,
+    read_credential,
+)
 from apikeys.decision.decide import Verdict
 from apikeys.gateway import json_input
 from apikeys.gateway.dialects import Answer, Question
@@ -70,8 +77,9 @@ def read_facts(environ: Mapping[str, Any]) -> Facts:
 
 def credential_of(environ: Mapping[str, Any], given: dict[str, Any]) -> Credential:
     """The key from the JSON or from the headers. If both have one, they must be the same."""
-    target = given.get("path", "") + given.get("resource", "")
-    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), target)
+    if contains_key(given.get("resource", "")):
+        return MALFORMED
+    found = read_credential(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_API_KEY"), given.get("path", ""))
     if "key" not in given or found.problem == "malformed_key":
         return found
     credential = credential_from(given["key"])

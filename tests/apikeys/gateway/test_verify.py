@@ -120,6 +120,18 @@ def test_resource_replaces_the_path_only_in_permissions(verify, alice, counters)
     assert (KeyUsage.objects.get().endpoint, KeyUsage.objects.get().method) == ("/v2/orders", "POST")
 
 
+@pytest.mark.parametrize(
+    ("path", "resource", "reason"),
+    [
+        ("/orders?api_key=", "orders", ""),
+        ("/orders", "/orders?api_key=abc", "malformed_key"),
+        ("/orders?page=2", "/orders?api_key=abc", "malformed_key"),
+    ],
+)
+def test_path_and_resource_are_searched_for_keys_apart(verify, key, path, resource, reason):
+    assert verify(key=key.secret, path=path, resource=resource, action="read")["reason"] == reason
+
+
 def test_action_of_a_named_resource_defaults_to_the_methods(verify, alice, counters):
     key = make_key(alice, allow=["create orders"])
     assert verify(key=key.secret, resource="orders", method="POST")["allowed"]
