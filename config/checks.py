@@ -29,6 +29,7 @@ MIN_GATEWAY_SECRET_LENGTH = 16
 MIN_DISTINCT_CHARACTERS = 10
 # Values in examples, ours and the FastAPI starter's.
 KNOWN_SECRETS = re.compile(r"change|insecure|secret-?key|example|password|your[-_ ]", re.IGNORECASE)
+PATH_START = re.compile(r"/[^*{}?#]*")
 KEY_PREFIX = re.compile(r"[a-z][a-z0-9]{1,15}")
 GENERATE = "Generate one with: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
@@ -80,6 +81,18 @@ def trusted_networks_make_sense() -> Iterator[CheckMessage]:
                     hint=f"For peers on a Unix socket, use {UNIX_SOCKET}",
                     id="gatehouse.E004",
                 )
+
+
+@register
+@generator_check
+def protected_paths_make_sense() -> Iterator[CheckMessage]:
+    for start in settings.API_KEY_REQUIRED:
+        if not PATH_START.fullmatch(start):
+            yield Error(
+                f"API_KEY_REQUIRED has “{start}”, so it would protect nothing: it isn't how paths start.",
+                hint="Start it with a slash, and use no * or {name}: /api/ includes everything below.",
+                id="gatehouse.E041",
+            )
 
 
 @register

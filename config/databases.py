@@ -21,7 +21,7 @@ def database(env: Environment, var_dir: Path) -> dict[str, Any]:
         return sqlite(str(var_dir / "gatehouse.sqlite3"), var_dir)
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
         return sqlite(str(parsed["NAME"]), var_dir)
-    return postgres(parsed, env.int("POSTGRES_POOL_SIZE", default=0))
+    return postgres(parsed, env.number("POSTGRES_POOL_SIZE", default=0, smallest=0, largest=1_000))
 
 
 def postgres_variables(env: Environment) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def postgres_variables(env: Environment) -> dict[str, Any]:
         "USER": env.str("POSTGRES_USER", default="postgres"),
         "PASSWORD": env.filled("POSTGRES_PASSWORD"),
         "HOST": server or "localhost",
-        "PORT": env.int("POSTGRES_PORT", default=5432),
+        "PORT": env.number("POSTGRES_PORT", default=5432, smallest=1, largest=65_535),
     }
 
 

@@ -16,6 +16,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from environ.fileaware_mapping import FileAwareMapping
 
+from config.base.numbers import whole_number
+
 YES_OR_NO = {*environ.Env.BOOLEAN_TRUE_STRINGS, "1", "", "0", "false", "off", "no", "n", "f"}
 KINDS = {int: "a whole number", bool: "true or false"}
 ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*([^\0]*)", re.ASCII)
@@ -69,6 +71,19 @@ class Environment(environ.Env):  # type: ignore[misc]
             empty = "has an empty entry" if len(parts) > 1 else "is set but empty"
             raise ImproperlyConfigured(f"{name} {empty}. Set a value, or remove it.")
         return self.get_value(name, cast, default)
+
+    def number(self, name: str, default: int, *, smallest: int, largest: int) -> int:
+        try:
+            return whole_number(name, self.int(name, default=default), smallest, largest)
+        except ValueError as error:
+            raise ImproperlyConfigured(str(error)) from None
+
+    def one_of(self, name: str, choices: Collection[str], default: str) -> str:
+        """One of `choices`, which are in capital letters, in any case."""
+        text = str(self.get_value(name, str, default))
+        if text.strip().upper() not in choices:
+            raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, but is “{text}”.")
+        return text.strip().upper()
 
     def address(self, name: str, schemes: Collection[str], default: str = "") -> str:
         """A URL with one of `schemes`. Encodes every `#`: these URLs have no fragments, but passwords may contain a `#`."""

@@ -26,18 +26,24 @@ from gunicorn.workers import gasgi
 from config.base import metric_files
 from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, send_response
 from config.base.logs import JSONFormatter, SafeFormatter
+from config.base.numbers import seconds, whole_number
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # The mode of a unix socket: anyone who can write to it can ask, so only its owner and group can.
 umask = 0o117
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8))
+workers = whole_number(
+    "WEB_CONCURRENCY",
+    os.environ.get("WEB_CONCURRENCY") or min(2 * multiprocessing.cpu_count(), 8),
+    smallest=1,
+    largest=1_000,
+)
 timeout = 30
 graceful_timeout = 20
 asgi_lifespan = "off"
 # Longer than a proxy in front keeps an idle connection, so that it isn't closed just as the proxy sends a request.
 keepalive = 15
 # Seconds between SIGTERM and the shutdown, for load balancers to notice that the node isn't ready.
-drain_seconds = float(os.environ.get("DRAIN_SECONDS") or 5)
+drain_seconds = seconds("DRAIN_SECONDS", os.environ.get("DRAIN_SECONDS") or 5, longest=3_600)
 # Frees memory that a library leaks. The jitter keeps workers from restarting together.
 max_requests = 1_000_000
 max_requests_jitter = 200_000

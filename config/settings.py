@@ -35,7 +35,7 @@ INSTANCE_NAME: str = env.str("INSTANCE_NAME", default="") or "Gatehouse"
 INSTANCE_LOGO: str = env.str("INSTANCE_LOGO", default="")
 ACCENT_COLOR: str = env.str("ACCENT_COLOR", default="")
 # The number of machines that serve this installation.
-NODES: int = env.int("NODES", default=1)
+NODES: int = env.number("NODES", default=1, smallest=1, largest=10_000)
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 
@@ -271,7 +271,7 @@ DEFAULT_RATE_LIMIT_PERIOD: int = env.int("DEFAULT_RATE_LIMIT_PERIOD", default=60
 RATE_LIMIT_STORE: str = env.str("RATE_LIMIT_STORE", default="")
 RATE_LIMIT_FAIL_OPEN: bool = env.bool("RATE_LIMIT_FAIL_OPEN", default=True)
 # In milliseconds: after this time, the store counts as unavailable.
-RATE_LIMIT_STORE_TIMEOUT: int = env.int("RATE_LIMIT_STORE_TIMEOUT", default=40)
+RATE_LIMIT_STORE_TIMEOUT: int = env.number("RATE_LIMIT_STORE_TIMEOUT", default=40, smallest=1, largest=10_000)
 # Paths of your own views for RateLimitMiddleware, for example /shop/*.
 RATE_LIMITED_PATHS: list[str] = env.list("RATE_LIMITED_PATHS", default=[])
 # The number of your proxies in front: that many entries of X-Forwarded-For, from the right, are trusted.
@@ -347,7 +347,7 @@ STORAGES = {
 
 # --- Logging --------------------------------------------------------------------------------------------------------
 
-LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
+LOG_LEVEL: str = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO")
 # text, or json with one object per line.
 LOG_FORMAT: str = env.str("LOG_FORMAT", default="text")
 LOGGING: dict[str, Any] = {

@@ -17,10 +17,11 @@ from urllib.parse import quote_from_bytes
 from a2wsgi import WSGIMiddleware
 
 from config.base.asgi import Application, Receive, Scope, Send, raw_target, send_response
+from config.base.numbers import whole_number
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-THREADS = int(os.environ.get("WEB_THREADS") or 4)
+THREADS = whole_number("WEB_THREADS", os.environ.get("WEB_THREADS") or 4, smallest=1, largest=1_000)
 # In bytes. Twice the largest file that a form takes.
 MAX_BODY_BYTES = 10 * 1024 * 1024
 KEPT_IN_MEMORY = 256 * 1024

@@ -12,6 +12,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 
+from config.base.numbers import seconds, whole_number
 from config.environment import Environment
 from config.write_env import write_env
 from tests.config.settings_file import PRODUCTION, ROOT, read_settings
@@ -57,6 +58,69 @@ def test_production_settings_pass_the_deployment_checks():
 def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=f"^{name} must be {kind}, but is “{value}”."):
         read_settings(tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bounds"),
+    [
+        ("NODES", "0", "1 to 10,000"),
+        ("RATE_LIMIT_STORE_TIMEOUT", "0", "1 to 10,000"),
+        ("RATE_LIMIT_STORE_TIMEOUT", "-1", "1 to 10,000"),
+        ("RATE_LIMIT_STORE_TIMEOUT", "10001", "1 to 10,000"),
+        ("POSTGRES_POOL_SIZE", "-1", "0 to 1,000"),
+        ("POSTGRES_PORT", "0", "1 to 65,535"),
+        ("POSTGRES_PORT", "65536", "1 to 65,535"),
+    ],
+)
+def test_a_number_that_cannot_work_is_refused_with_its_bounds(name, value, bounds, tmp_path):
+    with pytest.raises(ImproperlyConfigured, match=f"^{name} must be from {bounds}, but is {int(value):,}.$"):
+        read_settings(tmp_path, **{"POSTGRES_SERVER": "db", name: value})
+
+
+@pytest.mark.parametrize(("value", "level"), [("debug", "DEBUG"), (" Warning ", "WARNING"), (None, "INFO")])
+def test_the_log_level_is_read_in_any_case(value, level, tmp_path):
+    assert read_settings(tmp_path, LOG_LEVEL=value)["LOG_LEVEL"] == level
+
+
+@pytest.mark.parametrize("value", ["loud", "", "10"])
+def test_an_unknown_log_level_is_refused_with_the_known_ones(value, tmp_path):
+    with pytest.raises(ImproperlyConfigured, match=f"^LOG_LEVEL must be one of DEBUG, INFO, .*, but is “{value}”.$"):
+        read_settings(tmp_path, LOG_LEVEL=value)
+
+
+def test_gunicorn_names_the_number_that_it_cannot_use():
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "--check-config", "config.asgi"],
+        cwd=ROOT,
+        env=PRODUCTION | {"WEB_CONCURRENCY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert "WEB_CONCURRENCY must be from 1 to 1,000, but is 0." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"), [("x", "a whole number, but is “x”"), ("1.5", "a whole number"), (0, "from 1 to 9, but is 0")]
+)
+def test_a_count_that_is_none_is_refused(value, problem):
+    with pytest.raises(ValueError, match=f"^WEB_THREADS must be {problem}"):
+        whole_number("WEB_THREADS", value, smallest=1, largest=9)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [("soon", "a number of seconds, but is “soon”"), ("nan", "from 0"), ("inf", "from 0"), ("-1", "from 0")],
+)
+def test_a_wait_that_never_ends_is_refused(value, problem):
+    with pytest.raises(ValueError, match=f"^DRAIN_SECONDS must be {problem}"):
+        seconds("DRAIN_SECONDS", value, longest=60)
+
+
+def test_a_wait_may_have_a_fraction():
+    assert seconds("DRAIN_SECONDS", " 0.5 ", longest=60) == 0.5
 
 
 def test_a_command_ends_with_just_that_sentence():
@@ -137,6 +201,8 @@ def test_safe_settings_have_no_findings(settings):
         ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),
         ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "isn't an address or a network"),
         ({"METRICS_TRUSTED": ["prometheus"]}, "METRICS_TRUSTED has “prometheus”"),
+        ({"API_KEY_REQUIRED": ["/api/", "v2/"]}, "API_KEY_REQUIRED has “v2/”, so it would protect nothing"),
+        ({"API_KEY_REQUIRED": ["/api/*"]}, "API_KEY_REQUIRED has “/api/*”"),
         ({"KEEP_USAGE_DAYS": -1}, "KEEP_USAGE_DAYS must be a number from 0"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be text or json"),
         ({"GATEWAY_SECRET": ""}, "GATEWAY_SECRET isn't set"),

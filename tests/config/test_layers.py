@@ -35,7 +35,16 @@ APPS = (
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Needs only Python, so gunicorn's master can import it too.
-    "bare": (("config.base.asgi", "config.base.logs", "config.base.files", "config.base.metric_files"), ()),
+    "bare": (
+        (
+            "config.base.asgi",
+            "config.base.logs",
+            "config.base.files",
+            "config.base.metric_files",
+            "config.base.numbers",
+        ),
+        (),
+    ),
     # Imported before Django is set up, or by a process that must not load the application.
     "start": (
         ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
