@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.addresses import set_address
 from accounts.management.groups import create_groups
@@ -29,9 +29,17 @@ class Created:
     password: str = ""
 
 
-@transaction.atomic
 def bootstrap() -> Created:
     """Create what is missing; what exists is left as it is. Raises BootstrapError."""
+    try:
+        return create_missing()
+    except (BootstrapError, IntegrityError):
+        # Another node may have created the same at this moment.
+        return create_missing()
+
+
+@transaction.atomic
+def create_missing() -> Created:
     created = Created(tier=create_default_tier(), groups=create_groups())
     if not User.objects.live().filter(is_superuser=True).exists():
         create_first_superuser(created)

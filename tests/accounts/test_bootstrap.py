@@ -7,8 +7,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 
+from accounts.management.bootstrap import bootstrap
 from accounts.models import User
 from tests.conftest import make_user
+from tests.parallel import in_parallel
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db
@@ -107,3 +109,14 @@ def test_creating_the_superuser_is_recorded(capsys):
     run(capsys)
     entry = LogEntry.objects.get()
     assert "manage.py bootstrap" in entry.change_message
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("present", [False, True])
+def test_several_nodes_can_run_it_at_once(present):
+    Tier.objects.all().hard_delete()
+    if present:
+        Tier.objects.create(name="free")
+    created = in_parallel(4, lambda number: bootstrap())
+    assert [one.username for one in created if one.username] == ["admin"]
+    assert User.objects.get().tier == Tier.objects.get(name="free")
