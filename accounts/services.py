@@ -68,8 +68,11 @@ def update(form: EditForm, author: Author) -> list[Change]:
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:
-    old = user.profile_image.name
+    """Raises ConcurrentDeletion for a deleted user."""
     with transaction.atomic():
+        lock_live(user)
+        user.refresh_from_db(fields=["profile_image"])
+        old = user.profile_image.name
         if picture is None:
             user.profile_image = ""
         else:

@@ -10,7 +10,7 @@ from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest, ValidationError
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -48,7 +48,8 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 
 def signed_in_user(request: HttpRequest) -> User:
-    user: User = User.objects.select_related("tier").get(pk=request.user.pk)
+    """404 if they've been deleted or suspended since the request began."""
+    user: User = get_object_or_404(User.objects.effective().select_related("tier"), pk=request.user.pk)
     return user
 
 
@@ -95,6 +96,7 @@ def theme(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @login_required
+@retry_on_conflict
 def picture_change(request: HttpRequest) -> HttpResponse:
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
@@ -107,6 +109,7 @@ def picture_change(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @login_required
+@retry_on_conflict
 def picture_remove(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
     if user.profile_image:

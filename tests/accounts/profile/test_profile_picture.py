@@ -10,13 +10,19 @@ import zipfile
 import zlib
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 
 from accounts import pictures
+from accounts.erasure import erase
 from accounts.models import User
+from accounts.services import set_picture
+from config.base.history import Author
+from config.base.models import ConcurrentDeletion
 from tests.accounts.people import history, messages, signed_in
+from tests.parallel import in_parallel
 from tests.rows import make_staff
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("media_folder")]
@@ -122,6 +128,34 @@ def test_replacing_or_removing_a_picture_deletes_the_old_file(alice_client, alic
     assert stored_files() == []
     assert alice_client.get("/account/picture/").status_code == 404
     assert messages(alice_client.post("/account/picture/remove/", follow=True)) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_uploading_several_pictures_at_once_leaves_one_file(alice):
+    clients = [signed_in(alice) for _ in range(4)]
+    responses = in_parallel(4, lambda number: upload(clients[number], image_file(size=(8, 8)), follow=False))
+    assert [response.status_code for response in responses] == [302] * 4
+    assert [f"profile-images/{alice.pk}/{name}" for name in stored_files()] == [stored(alice)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_picture_is_stored_for_a_user_erased_during_the_upload(alice_client, alice, sue, monkeypatch):
+    encode = pictures.encode
+
+    def slowly(source):
+        erase(alice, Author(sue))
+        return encode(source)
+
+    monkeypatch.setattr(pictures, "encode", slowly)
+    assert upload(alice_client, image_file(), follow=False).status_code == 404
+    assert (stored(alice), stored_files()) == ("", [])
+
+
+def test_no_picture_is_stored_for_a_deleted_user(alice):
+    User.objects.filter(pk=alice.pk).delete()
+    with pytest.raises(ConcurrentDeletion):
+        set_picture(alice, ContentFile(image_file(), "me.webp"), Author(alice))
+    assert (stored(alice), stored_files()) == ("", [])
 
 
 def test_a_missing_file_is_not_found(alice_client, alice):
