@@ -11,12 +11,12 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import DAY_OF_MONTH, User
-from accounts.rights import protected_fields
+from accounts.rights import protected_fields, would_remove_last_superuser
 from accounts.services import validate_superuser_remains
 from config.base.actions import ActionForm
 from config.base.forms import LiveChoicesForm, TimeField, TimeInput
 from config.base.permissions import offered_permissions, permission_label
-from config.base.stale import EditForm, StaleGuard
+from config.base.stale import ConcurrentChange, EditForm, StaleGuard
 from ratelimits.pages.forms import MatchForm
 from ratelimits.rules import own_rules_of, owner_of_user
 from tiers.models import Tier
@@ -92,9 +92,17 @@ class PrivilegesForm(EditForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()
-        if any(name in self.changed_data and not cleaned.get(name) for name in ("is_active", "is_superuser")):
+        self.removes_superuser = self.instance.is_superuser and any(
+            name in self.changed_data and not cleaned.get(name) for name in ("is_active", "is_superuser")
+        )
+        if self.removes_superuser:
             validate_superuser_remains([self.instance])
         return cleaned
+
+    def lock_parents(self) -> None:
+        super().lock_parents()
+        if self.removes_superuser and would_remove_last_superuser([self.instance]):
+            raise ConcurrentChange(f"Another superuser than {self.instance.pk} has been removed")
 
 
 class AccessForm(PrivilegesForm):

@@ -212,10 +212,7 @@ class EditForm(StaleGuard, LiveChoicesForm):
 
     def lock_row(self) -> None:
         """Lock the row until this transaction ends. Raises ConcurrentChange if it changed after validation."""
-        for name in set(self.written_fields()) & set(getattr(self.instance, "live_parents", ())):
-            parent = getattr(self.instance, name)
-            if parent is not None:
-                lock_live(parent)  # before the row, in the same order as deletion
+        self.lock_parents()
         row = (
             type(self.instance)
             ._base_manager.select_for_update(no_key=True, of=("self",))
@@ -224,6 +221,13 @@ class EditForm(StaleGuard, LiveChoicesForm):
         )
         if row is None or stored_values(row) != self.loaded or self.relations_of(row) != self.relations_of(None):
             raise ConcurrentChange(f"{self.instance._meta.label} {self.instance.pk} has changed")
+
+    def lock_parents(self) -> None:
+        """Lock what must be locked before the row: its new parents, in the same order as deletion."""
+        for name in set(self.written_fields()) & set(getattr(self.instance, "live_parents", ())):
+            parent = getattr(self.instance, name)
+            if parent is not None:
+                lock_live(parent)
 
     def relations_of(self, row: models.Model | None) -> dict[str, list[str]]:
         fields = {

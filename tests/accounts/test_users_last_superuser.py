@@ -10,9 +10,13 @@ from django.db import connections
 
 from accounts import services
 from accounts.models import User
+from accounts.staff.forms import AccessForm
 from config.base.history import Author
+from config.base.stale import ConcurrentChange
 from tests.accounts.people import signed_in
 from tests.conftest import make_user
+from tests.pages import opened
+from tests.parallel import in_parallel
 
 
 @pytest.mark.django_db
@@ -44,3 +48,35 @@ def test_two_superusers_who_remove_each_other_at_once_leave_one(free, action):
         thread.join()
     assert User.objects.superusers().count() == 1
     assert all(status in {200, 302, 403} for status in statuses)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("page", "field"),
+    [
+        ("/users/{}/access/", "is_superuser"),
+        ("/admin/accounts/user/{}/change/", "is_superuser"),
+        ("/admin/accounts/user/{}/change/", "is_active"),
+    ],
+)
+def test_two_superusers_who_demote_each_other_at_once_leave_one(free, page, field):
+    pair = [make_user(name, is_staff=True, is_superuser=True) for name in ("sue", "sam")]
+    work = []
+    for actor, target in (pair, reversed(pair)):
+        client, url = signed_in(actor), page.format(target.pk)
+        sent = {name: value for name, value in opened(client, url, "is_staff").items() if name != field}
+        work.append((client, url, sent))
+    responses = in_parallel(2, lambda number: work[number][0].post(work[number][1], work[number][2]))
+    assert {response.status_code for response in responses} <= {200, 302, 403}
+    assert User.objects.superusers().count() == 1
+
+
+@pytest.mark.django_db
+def test_saving_a_form_never_removes_the_last_superuser(sue):
+    sam = make_user("sam", is_staff=True, is_superuser=True)
+    form = AccessForm({"is_staff": "on"}, instance=sam, actor=sue)
+    assert form.is_valid()
+    User.objects.filter(pk=sue.pk).update(is_superuser=False)
+    with pytest.raises(ConcurrentChange):
+        services.update(form, Author(sue))
+    assert User.objects.get(pk=sam.pk).is_superuser
