@@ -19,17 +19,25 @@ from django.utils import timezone
 
 from accounts import pictures
 from accounts.managers import UserQuerySet
-from accounts.models import ListSetting, SavedView, User
+from accounts.models import BulkChange, ListSetting, SavedView, User
 from accounts.services import validate_superuser_remains
 from config.base.history import DELETION, Author
+from config.base.models import lock_deleted
 
 ERASED = "(erased)"
+# What the history says where there was no value, or none is left.
+NO_NAMES = frozenset({"", "–", ERASED})
+
+
+def verbose_names(*fields: str) -> frozenset[str]:
+    return frozenset(str(User._meta.get_field(name).verbose_name) for name in fields)  # type: ignore[union-attr]
+
+
 # The verbose names, which the history uses.
-PERSONAL_FIELDS = frozenset(
-    str(field.verbose_name)
-    for field in User._meta.concrete_fields
-    if field.name in {"name", "username", "email", "profile_image", "google_id", "github_id"}
-)
+NAMES = verbose_names("name", "username", "email")
+PERSONAL_FIELDS = NAMES | verbose_names("profile_image", "google_id", "github_id")
+# How a sentence names a user; the second one is in old entries about keys.
+NAMED = ("“{}”", "Created for {}.")
 PERSONAL_MODELS: tuple[Any, ...] = (EmailAddress, SocialAccount, Authenticator, ListSetting, SavedView)
 
 
@@ -43,7 +51,7 @@ def erase(user: User, author: Author) -> None:
         user = User.objects.select_for_update().get(pk=user.pk)
         if user.erased_at is not None:
             return
-        names = {user.username, user.email, user.name}
+        names = names_of(user)
         picture = user.profile_image.name
         overwrite_fields(user)
         delete_sessions(user)
@@ -51,6 +59,7 @@ def erase(user: User, author: Author) -> None:
         for model in PERSONAL_MODELS:
             model.objects.filter(user=user).delete()
         scrub_history(user, names)
+        scrub_bulk_changes(names)
         # A command's author is the user: use the overwritten one.
         by = user if author.user.pk == user.pk else author.user
         replace(author, user=by).record(user, DELETION, note="Erased.")
@@ -99,16 +108,36 @@ def revoke_keys(user: User) -> None:
     user.usage.update(ip_address=None, user_agent="")
 
 
+def names_of(user: User) -> set[str]:
+    """Present and, from the history, former ones."""
+    entries = LogEntry.objects.filter(about(User.objects.filter(pk=user.pk)))
+    changes = [
+        change for entry in entries.iterator() for part in parts_of(entry) for change in dicts_in(part.get("values"))
+    ]
+    former = {change.get(key) for change in changes if change.get("field") in NAMES for key in ("old", "new")}
+    return {user.username, user.email, user.name} | {name for name in former if isinstance(name, str)} - NO_NAMES
+
+
+def about(rows: Any) -> models.Q:
+    pks = [str(pk) for pk in rows.order_by().values_list("pk", flat=True)]
+    return models.Q(content_type=content_type(rows.model), object_id__in=pks)
+
+
 def scrub_history(user: User, names: Collection[str]) -> None:
-    """Remove the personal data from the entries about the user and their keys, and from the user's own entries."""
-    about_keys = models.Q(
-        content_type=content_type(user.api_keys.model),
-        object_id__in=[str(pk) for pk in user.api_keys.values_list("pk", flat=True)],
-    )
-    about_user = models.Q(content_type=content_type(User), object_id=str(user.pk))
-    entries = LogEntry.objects.filter(about_user | about_keys | models.Q(user=user)).order_by("pk")
+    """Remove the personal data from entries about the user, their keys and their rate limits, and from the user's own entries."""
+    owned = about(user.api_keys.all()) | about(user.rate_limits.all())
+    about_user = about(User.objects.filter(pk=user.pk))
+    entries = LogEntry.objects.filter(about_user | owned | models.Q(user=user)).order_by("pk")
     scrubbed = [scrub_entry(entry, user, names) for entry in entries.iterator()]
     LogEntry.objects.bulk_update(scrubbed, ["object_repr", "change_message"], batch_size=200)
+
+
+def scrub_bulk_changes(names: Collection[str]) -> None:
+    """Remove the names from the reasons why users couldn't be changed."""
+    for change in BulkChange.objects.exclude(reasons=[]):
+        reasons = scrub_value(change.reasons, names)
+        if reasons != change.reasons:
+            BulkChange.objects.filter(pk=change.pk).update(reasons=reasons)
 
 
 def content_type(model: type[models.Model]) -> ContentType:
@@ -118,13 +147,16 @@ def content_type(model: type[models.Model]) -> ContentType:
 def scrub_entry(entry: LogEntry, user: User, names: Collection[str]) -> LogEntry:
     if entry.content_type_id == content_type(User).pk and entry.object_id == str(user.pk):
         entry.object_repr = erased_username(user)
-    try:
-        parts = json.loads(entry.change_message)
-    except ValueError:
-        parts = []
-    message = [scrub_part(part, names, own=entry.user_id == user.pk) for part in dicts_in(parts)]
+    message = [scrub_part(part, names, own=entry.user_id == user.pk) for part in parts_of(entry)]
     entry.change_message = json.dumps(message) if message else ""
     return entry
+
+
+def parts_of(entry: LogEntry) -> Iterable[dict[str, Any]]:
+    try:
+        return dicts_in(json.loads(entry.change_message))
+    except ValueError:
+        return ()
 
 
 def dicts_in(parts: Any) -> Iterable[dict[str, Any]]:
@@ -150,9 +182,9 @@ def scrub_value(value: Any, names: Collection[str]) -> Any:
         return [scrub_value(inner, names) for inner in value]
     if not isinstance(value, str):
         return value
-    # An email address is unmistakable anywhere in a text, a name only in quotes.
-    is_named = any((name if "@" in name else f"“{name}”") in value for name in names)
-    return ERASED if is_named or value in names else value
+    # An email address is unmistakable anywhere in a text, a name isn't.
+    spelled = [form.format(name) for name in names for form in (("{}",) if "@" in name else NAMED)]
+    return ERASED if value in names or any(text in value for text in spelled) else value
 
 
 def purgeable(users: UserQuerySet) -> UserQuerySet:
@@ -164,13 +196,19 @@ def purgeable(users: UserQuerySet) -> UserQuerySet:
 def purge(user: User) -> bool:
     """Remove a deleted user for good, with their keys and usage. Returns whether it was removed.
 
-    Users with entries in the history are erased instead: Django would remove the entries with the user.
+    Users with entries in the history are erased instead: Django would remove the entries with the user. Users who were
+    restored since `user` was loaded are left alone.
     """
     with transaction.atomic():
+        validate_superuser_remains([user])
+        if not lock_deleted(user):
+            return False
         if LogEntry.objects.filter(user=user).exists():
             erase(user, Author(user, via="manage.py purge_deleted"))
             return False
-        scrub_history(user, {user.username, user.email, user.name})
+        names = names_of(user)
+        scrub_history(user, names)
+        scrub_bulk_changes(names)
         pictures.remove_file(user.profile_image.name)
         user.hard_delete()
         return True

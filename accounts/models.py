@@ -201,14 +201,19 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     def restore(self, using: str | None = None) -> None:
         """Like `SoftDeleteModel.restore()`, but moves the user to the default tier if theirs is deleted."""
+        refusal = ValidationError("An erased user can't be restored.", code="restore_erased")
         if self.erased_at is not None:
-            raise ValidationError("An erased user can't be restored.", code="restore_erased")
+            raise refusal
         with transaction.atomic(using=using):
-            tier = type(self).objects.select_related("tier").get(pk=self.pk).tier
+            tier = Tier.objects.filter(users=self.pk).first()
             if tier is not None and not lock_if_live(tier):
                 self._as_queryset(using).deleted().update(tier=Tier.objects.default())
                 self.refresh_from_db(fields=["tier"])
             super().restore(using)
+            # After the update, which waits for someone who is erasing the user now.
+            self.refresh_from_db(fields=["erased_at"])
+            if self.erased_at is not None:
+                raise refusal
 
     def end_sessions(self) -> None:
         """End all sessions and reset links of this user, starting with the next request."""

@@ -57,7 +57,7 @@ def issue_key(
         check_key_policy(key)
         key.save(force_insert=True)
         KeyPermission.objects.bulk_create(rows)
-        author.record(key, base_history.ADDITION, note=f"Created for {owner}. Permissions: {spelled_out(rows)}.")
+        author.record(key, base_history.ADDITION, note=f"Created for “{owner}”. Permissions: {spelled_out(rows)}.")
     return key, secret
 
 

@@ -55,6 +55,12 @@ def lock_if_live(row: SoftDeleteModel) -> bool:
     return rows.values_list("pk").first() is not None
 
 
+def lock_deleted(row: SoftDeleteModel) -> bool:
+    """Whether the row is still deleted, and wasn't restored since it was loaded. In a transaction, restoring it has to wait."""
+    rows: Any = type(row)._default_manager.exclude(LIVE).filter(pk=row.pk, deleted_at=row.deleted_at)
+    return rows.order_by().select_for_update().values_list("pk").first() is not None
+
+
 def lock_live(row: SoftDeleteModel) -> None:
     """Keep the row live until this transaction ends. Raises ConcurrentDeletion if it is already deleted.
 
@@ -253,10 +259,28 @@ class SoftDeleteModel(models.Model):
                 self._lock_new_parent(name)
             super().save(force_insert=force_insert, update_fields=fields, **options)
 
-    def _lock_new_parent(self, name: str) -> None:
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Refuses a deleted row where one of `live_parents` is set to it."""
+        errors: dict[str, Any] = {}
+        try:
+            super().clean_fields(exclude=exclude)
+        except ValidationError as error:
+            error.update_error_dict(errors)
+        for name in set(self.live_parents) - set(exclude or ()) - errors.keys():
+            parent = getattr(self, name)
+            if parent is not None and parent.deleted_at is not None and self._is_new_parent(name, parent):
+                kind = parent._meta.verbose_name
+                errors[name] = f"The {kind} “{parent}” is deleted. Choose another {kind}."
+        if errors:
+            raise ValidationError(errors)
+
+    def _is_new_parent(self, name: str, parent: SoftDeleteModel) -> bool:
         # An unchanged parent may be deleted.
+        return self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()
+
+    def _lock_new_parent(self, name: str) -> None:
         parent = getattr(self, name)
-        if parent is not None and (self._state.adding or not self._as_queryset(None).filter(**{name: parent}).exists()):
+        if parent is not None and self._is_new_parent(name, parent):
             lock_live(parent)
 
     def _fields_of_a_full_save(self) -> set[str]:
@@ -278,9 +302,9 @@ class SoftDeleteModel(models.Model):
         return result
 
     def restore(self, using: str | None = None) -> None:
-        """Raises ValidationError, naming the live row in conflict, if it would violate a unique constraint."""
-        row = self._as_queryset(using).get()
-        if row.deleted_at is not None:
+        """Raises ValidationError, naming the live row in conflict, if it would violate a unique constraint, or if it was purged."""
+        row = self._as_queryset(using).first()
+        if row is not None and row.deleted_at is not None:
             row._raise_conflict()
             try:
                 with transaction.atomic(using=row._state.db):
@@ -288,7 +312,8 @@ class SoftDeleteModel(models.Model):
             except IntegrityError:
                 row._raise_conflict()
                 raise
-        self._refresh_state(using)
+        if not self._refresh_state(using):
+            raise ValidationError(f"{capfirst(str(self._meta.verbose_name))} “{self}” no longer exists.", code="purged")
 
     delete.alters_data = hard_delete.alters_data = restore.alters_data = True  # type: ignore[attr-defined]
 
@@ -304,11 +329,13 @@ class SoftDeleteModel(models.Model):
         database = using or router.db_for_write(type(self), instance=self)
         return type(self)._default_manager.using(database).filter(pk=self.pk)
 
-    def _refresh_state(self, using: str | None) -> None:
+    def _refresh_state(self, using: str | None) -> bool:
+        """Returns whether the row exists."""
         rows = self._as_queryset(using)
         state = rows.values("is_deleted", "updated_at", *rows.deletion_values()).first()
         for name, value in (state or {}).items():
             setattr(self, name, value)
+        return state is not None
 
     def _raise_conflict(self) -> None:
         for constraint, row in self._live_conflicts():

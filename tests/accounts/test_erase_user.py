@@ -23,9 +23,11 @@ from django.test import Client
 from PIL import Image
 
 from accounts.addresses import set_address
-from accounts.erasure import erase
-from accounts.models import User
-from config.base.history import CHANGE, Author
+from accounts.erasure import erase, purge
+from accounts.models import BulkChange, User
+from apikeys.services import issue_key
+from config.base.history import ADDITION, CHANGE, Author, initial_values
+from ratelimits.models import RateLimit
 from tests.accounts.people import ALL_USER_PERMISSIONS, history, make_event, make_key, messages, signed_in
 from tests.accounts.signin.steps import sign_in
 from tests.conftest import make_user
@@ -101,6 +103,35 @@ def test_no_personal_data_is_left_in_the_database(user_with_traces, sue):
     ] == []
 
 
+def leave_traces(user, author):
+    """Entries about what is the user's, under a former name and the present one, and a change that they were left out of."""
+    issue_key(user, author, name="first")
+    limit = RateLimit.objects.create(user=user, path="/orders", limit=5, name="more orders")
+    author.record(limit, ADDITION, changes=initial_values(limit))
+    author.record(user, CHANGE, changes=[{"field": "username", "old": user.username, "new": "wonder_2"}])
+    author.record(user, CHANGE, changes=[{"field": "tier", "old": "free", "new": "pro"}], note="Not of the name.")
+    author.record(user.api_keys.first(), ADDITION, note=f"Created for {user.username}. Permissions: everything.")
+    User.objects.filter(pk=user.pk).update(username="wonder_2")
+    user.refresh_from_db()
+    issue_key(user, author, name="second")
+    BulkChange.objects.create(
+        author=author.user, title="Restore 2 users", total=2, reasons=["User “wonder_2” can't be."]
+    )
+    BulkChange.objects.create(author=author.user, title="Restore 1 user", total=1, reasons=["User “bob” can't be."])
+
+
+@pytest.mark.parametrize(
+    "remove", [lambda user, sue: erase(user, Author(sue)), lambda user, sue: purge(user)], ids=["erase", "purge"]
+)
+def test_history_and_bulk_changes_no_longer_name_the_user(alice, sue, remove):
+    leave_traces(alice, Author(sue))
+    alice.delete()
+    remove(alice, sue)
+    left = whole_database()
+    assert [left[max(0, left.index(name) - 200) :][:300] for name in ("alice", "wonder_2") if name in left] == []
+    assert all(text in left for text in ("more orders", "bob", "not of the name.", "(erased)"))
+
+
 def test_the_user_usage_and_history_stay_without_personal_data(user_with_traces, sue):
     entries = LogEntry.objects.count()
     erase(user_with_traces, Author(sue))
@@ -160,6 +191,16 @@ def test_an_erased_user_cannot_be_restored(user_with_traces, sue):
         user_with_traces.restore()
     with pytest.raises(ValidationError, match="erased"):
         User.objects.filter(pk=user_with_traces.pk).restore()
+
+
+def test_restoring_a_user_who_was_just_erased_is_an_error(alice, sue):
+    alice.delete()
+    erase(User.objects.get(pk=alice.pk), Author(sue))
+    # Loaded before.
+    assert alice.erased_at is None
+    with pytest.raises(ValidationError, match="An erased user can't be restored"):
+        alice.restore()
+    assert User.objects.get(pk=alice.pk).state == "erased"
 
 
 def test_a_deleted_user_can_be_erased_once(alice, sue):

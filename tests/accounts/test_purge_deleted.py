@@ -10,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from accounts.erasure import purge as purge_user
 from accounts.management.commands import purge_deleted
 from accounts.models import User
 from apikeys.models import APIKey, KeyUsage
@@ -161,3 +162,31 @@ def test_purging_works_while_the_store_is_unavailable(alice, monkeypatch):
     monkeypatch.setattr(limiter(), "reset", fail)
     purge("--yes")
     assert not RateLimit.objects.filter(pk=limit.pk).exists()
+
+
+@pytest.mark.parametrize("kind", ["user", "tier", "limit", "key"])
+def test_rows_restored_during_a_purge_are_kept(alice, pro, monkeypatch, kind):
+    limit = RateLimit.objects.create(tier=pro, path="/orders", limit=1)
+    row = deleted_days_ago({"user": alice, "tier": pro, "limit": limit, "key": make_key(alice)}[kind])
+    rows_of = purge_deleted.totals_among
+
+    def restore(*args):
+        row.restore()
+        return rows_of(*args)
+
+    # The ids have been read by now, and the rows haven't.
+    monkeypatch.setattr(purge_deleted, "totals_among", restore)
+    assert "1 kept" in purge("--yes")
+    assert not type(row)._default_manager.get(pk=row.pk).is_deleted
+
+
+def test_rows_restored_after_they_were_read_are_kept(alice, pro):
+    users, tiers = (
+        list(User.objects.filter(pk=deleted_days_ago(alice).pk)),
+        list(Tier.objects.filter(pk=deleted_days_ago(pro).pk)),
+    )
+    alice.restore()
+    pro.restore()
+    assert not purge_user(users[0])
+    assert not purge_deleted.hard_delete(tiers[0])
+    assert set(User.objects.live()) | set(Tier.objects.live()) >= {alice, pro}

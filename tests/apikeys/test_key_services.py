@@ -38,7 +38,7 @@ def test_issued_key_allows_everything_and_is_logged(alice, by_sue):
     key.refresh_from_db()
     assert (key.name, key.secret_hash, key.state) == ("export", hash_secret(secret), "active")
     assert [str(row) for row in key.permissions.all()] == ["* *"]
-    assert history(key)[0]["note"] == "Created for alice. Permissions: everything."
+    assert history(key)[0]["note"] == "Created for “alice”. Permissions: everything."
     assert LogEntry.objects.get().user == by_sue.user
 
 

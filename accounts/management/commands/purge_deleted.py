@@ -8,12 +8,13 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.db.models import ForeignKey
 from django.utils import timezone
 
 from accounts.erasure import purge, purgeable
 from accounts.models import User
-from config.base.models import SoftDeleteModel
+from config.base.models import SoftDeleteModel, lock_deleted
 from ratelimits.budgets import rule_key
 from ratelimits.limiter import limiter
 from ratelimits.models import RateLimit
@@ -55,10 +56,12 @@ class Command(BaseCommand):
         removed, kept = 0, 0
         total = rows.count()
         for pks in batches(rows):
-            count = purge_batch(model, pks)
+            count = purge_batch(rows, pks)
             removed, kept = removed + count, kept + len(pks) - count
             self.stdout.write(f"{name}: {removed + kept} of {total}")
-        reason = "in use, or erased because the history has entries of theirs" if model is User else "in use"
+        reason = (
+            "erased because the history has entries of theirs, or restored" if model is User else "in use or restored"
+        )
         self.stdout.write(f"{name}: {removed} removed" + (f", {kept} kept ({reason})" if kept else ""))
 
 
@@ -90,10 +93,10 @@ def batches(rows: Any) -> Iterator[list[Any]]:
         last = pks[-1]
 
 
-def purge_batch(model: type[SoftDeleteModel], pks: list[Any]) -> int:
-    rows: Any = model._default_manager.filter(pk__in=pks)
+def purge_batch(rows: Any, pks: list[Any]) -> int:
+    model = rows.model
     totals = totals_among(model, pks)
-    removed = sum(map(purge if model is User else hard_delete, rows))
+    removed = sum(map(purge if model is User else hard_delete, rows.filter(pk__in=pks)))
     forget_totals(totals)
     return removed
 
@@ -112,7 +115,11 @@ def forget_totals(keys: dict[int, str]) -> None:
         limiter().reset([key for pk, key in keys.items() if pk not in kept])
 
 
+@transaction.atomic
 def hard_delete(row: SoftDeleteModel) -> bool:
+    """Returns whether it was removed. One that was restored since it was loaded is left alone."""
+    if not lock_deleted(row):
+        return False
     try:
         row.hard_delete()
     except ValidationError:

@@ -164,6 +164,38 @@ def test_two_deleted_rows_of_one_name_cannot_both_come_back():
     assert not Tier.objects.live().exists()
 
 
+def test_restoring_a_purged_row_is_an_error():
+    tier = Tier.objects.create(name="gone")
+    tier.delete()
+    Tier.objects.get(pk=tier.pk).hard_delete()
+    with pytest.raises(ValidationError, match="Tier “gone” no longer exists"):
+        tier.restore()
+
+
+def test_validation_rejects_a_newly_chosen_deleted_tier(alice):
+    pro = Tier.objects.create(name="pro")
+    pro.delete()
+    alice.tier = pro
+    with pytest.raises(ValidationError) as refusal:
+        alice.full_clean()
+    assert refusal.value.message_dict == {"tier": ["The tier “pro” is deleted. Choose another tier."]}
+    alice.full_clean(exclude=["tier"])
+    with pytest.raises(ValidationError, match="is deleted"):
+        RateLimit(tier=pro, path="/orders", limit=1).full_clean()
+    User.objects.get(pk=alice.pk).full_clean()
+    Tier.objects.filter(name="free").update(deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    User.objects.get(pk=alice.pk).full_clean()
+
+
+def test_a_deleted_tier_is_reported_with_the_other_invalid_fields(alice):
+    alice.tier = Tier.objects.create(name="pro")
+    alice.tier.delete()
+    alice.billing_day = 40
+    with pytest.raises(ValidationError) as refusal:
+        alice.full_clean()
+    assert set(refusal.value.message_dict) >= {"tier", "billing_day"}
+
+
 def test_two_accounts_without_a_provider_id_do_not_stand_in_each_others_way():
     anna, otto = make_user("anna"), make_user("otto")
     anna.delete()
