@@ -188,3 +188,25 @@ def test_systemd_waits_for_requests_in_progress():
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert int(seconds) > gunicorn.drain_seconds + gunicorn.graceful_timeout
     assert "KillMode=mixed" in text
+
+
+@each_unit
+def test_systemd_starts_each_service_again_however_often(unit):
+    assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(unit.read_text().splitlines())
+
+
+def test_docker_starts_everything_again_but_migrations():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert {name: each.get("restart") for name, each in services.items()} == dict.fromkeys(
+        services, "unless-stopped"
+    ) | {"migrate": None}
+    # gunicorn is process 1, without a shell around it.
+    assert '\nCMD ["gunicorn", ' in (ROOT / "Dockerfile").read_text()
+
+
+def test_kubernetes_starts_pods_again():
+    assert {name: pod.get("restartPolicy", "Always") for name, pod in PODS.items()} == {
+        "gatehouse": "Always",
+        "gatehouse-jobs": "Always",
+        "gatehouse-migrate": "OnFailure",
+    }
