@@ -4,8 +4,9 @@
     python -m benchmarks.conditions --database postgres://… [--redis redis://…]
 
 64 clients ask at 70% of the load that the server can take, in turns with nothing else, with 500 connections of which half have sent
-half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause. Two
-worker processes. A ratio is the median of the ratios of each round. The database named must be one that may be filled.
+half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause: from the
+same service, and from a second one with a lower priority, as in compose.yaml. Each service has two worker processes. A ratio is the
+median of the ratios of each round. The database named must be one that may be filled.
 
 Writes benchmarks/results/conditions.json, and the table in docs/decision.md from it.
 """
@@ -26,14 +27,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.report import ROOT, Rows, place_of, remember, write_table
-from benchmarks.verification import OURS, SHARE_OF_LOAD, environment_of, ours_at, python
+from benchmarks.verification import OURS, SHARE_OF_LOAD, environment_of, ours_at, python, serving
 from benchmarks.verification_load import Target, flood
 
 CLIENTS = 64
 CONNECTIONS = 500
 STAFF = 4
 PAGES = ("/users/", "/admin/usage/")
+NICENESS = 10  # of the second service
 ALONE = "nothing else"
+Address = tuple[str, int]
 HALF_A_REQUEST = b"GET /authz/nginx HTTP/1.1\r\nHost: gatehouse\r\nX-Original-Met"
 SIGN_IN = """
 import django
@@ -58,8 +61,10 @@ def main() -> None:
         environment = environment_of(options.database, options.redis, directory) | {"DEBUG": "true"}
         server = ours_at(ROOT, "Gatehouse", [*OURS, "config.asgi"], environment, options)
         target = stack.enter_context(server)
+        arguments = [*OURS, "config.asgi"]
+        pages = stack.enter_context(serving(Target("pages"), arguments, environment, niceness=NICENESS))
         cookie = python(["-c", SIGN_IN], environment | {"DJANGO_SETTINGS_MODULE": "config.settings"})
-        rows = measured(target, cookie, options)
+        rows = measured(target, pages, cookie, options)
     write(remember("conditions", place_of(options.database, options.redis), rows))
 
 
@@ -72,15 +77,13 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(target: Target, cookie: str, options: argparse.Namespace) -> Rows:
-    address = urlsplit(target.url)
-    place = (str(address.hostname), int(address.port or 80))
+def measured(target: Target, pages: Target, cookie: str, options: argparse.Namespace) -> Rows:
     flood(target, 2, CLIENTS)  # warm caches, connections and prepared statements
     rate = statistics.median(flood(target, 3, CLIENTS).rate for _ in range(3))
     pause = max(1, round(CLIENTS / (rate * SHARE_OF_LOAD) * 1000))
     found: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        for name, condition in conditions(place, cookie):
+        for name, condition in conditions(address_of(target), address_of(pages), cookie):
             with condition:
                 found.setdefault(name, []).append(flood(target, options.seconds, CLIENTS, pause).p99)
     rows: Rows = [
@@ -95,14 +98,20 @@ def measured(target: Target, cookie: str, options: argparse.Namespace) -> Rows:
     return rows
 
 
-def conditions(place: tuple[str, int], cookie: str) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+def address_of(target: Target) -> Address:
+    url = urlsplit(target.url)
+    return str(url.hostname), int(url.port or 80)
+
+
+def conditions(gate: Address, pages: Address, cookie: str) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
     yield ALONE, nullcontext()
-    yield f"{CONNECTIONS} idle or half-open connections", connected(place)
-    yield f"{STAFF} staff who browse", browsed(place, cookie)
+    yield f"{CONNECTIONS} idle or half-open connections", connected(gate)
+    yield f"{STAFF} staff who browse", browsed(gate, cookie)
+    yield f"{STAFF} staff who browse a second service", browsed(pages, cookie)
 
 
 @contextmanager
-def connected(place: tuple[str, int]) -> Iterator[None]:
+def connected(place: Address) -> Iterator[None]:
     """Open for a turn only: the server closes a connection whose first request doesn't come."""
     with ExitStack() as stack:
         for number in range(CONNECTIONS):
@@ -113,7 +122,7 @@ def connected(place: tuple[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def browsed(place: tuple[str, int], cookie: str) -> Iterator[None]:
+def browsed(place: Address, cookie: str) -> Iterator[None]:
     is_over = threading.Event()
     statuses: set[int] = set()
     threads = [threading.Thread(target=browse, args=(place, cookie, is_over, statuses)) for _ in range(STAFF)]
@@ -129,7 +138,7 @@ def browsed(place: tuple[str, int], cookie: str) -> Iterator[None]:
         sys.exit(f"Pages were answered with {statuses}.")
 
 
-def browse(place: tuple[str, int], cookie: str, is_over: threading.Event, statuses: set[int]) -> None:
+def browse(place: Address, cookie: str, is_over: threading.Event, statuses: set[int]) -> None:
     connection = http.client.HTTPConnection(*place)
     while not is_over.is_set():
         for page in PAGES:

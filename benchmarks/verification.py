@@ -166,11 +166,14 @@ def python(arguments: list[str], environment: dict[str, str], root: Path = ROOT)
 
 
 @contextmanager
-def serving(target: Target, arguments: list[str], environment: dict[str, str], root: Path = ROOT) -> Iterator[Target]:
+def serving(
+    target: Target, arguments: list[str], environment: dict[str, str], root: Path = ROOT, niceness: int = 0
+) -> Iterator[Target]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [Path(sys.executable).parent / "gunicorn", "-b", f"127.0.0.1:{port}", *arguments]
+    gunicorn = Path(sys.executable).parent / "gunicorn"
+    command = ["nice", "-n", str(niceness), gunicorn, "-b", f"127.0.0.1:{port}", *arguments]
     process = subprocess.Popen(command, cwd=root, env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment)
     try:
         wait_for(port)
