@@ -28,6 +28,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from config.base.checkpoints import RARELY, checkpoint_soon
 from config.base.metrics import DATABASE_SECONDS
 
 # Seconds. The longest wait for a lock is that of settings.sqlite.
@@ -82,12 +83,15 @@ def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, An
     raw, pause, deadline = impatient_connection(database), SHORTEST_PAUSE, 0.0
     while True:
         try:
-            return run_on_sqlite(raw, sql, parameters)
+            rows = run_on_sqlite(raw, sql, parameters)
         except sqlite3.Error as error:
             deadline = deadline or time.monotonic() + LONGEST_WAIT
             if not is_busy(error) or time.monotonic() > deadline:
                 _impatient.expires = 0.0  # the connection may be broken, so the next call gets a new one
                 raise
+        else:
+            checkpoint_soon(database.settings_dict["NAME"])
+            return rows
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
@@ -120,6 +124,7 @@ def impatient_connection(database: Any) -> sqlite3.Connection:
     made: sqlite3.Connection = database.get_new_connection(database.get_connection_params())
     made.isolation_level = None  # each statement commits on its own
     made.execute("PRAGMA busy_timeout=0")
+    made.execute(RARELY)
     age = database.settings_dict["CONN_MAX_AGE"]
     _impatient.connection, _impatient.process = made, process
     _impatient.expires = math.inf if age is None else now + age

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from config.base.checkpoints import RARELY, checkpoint_soon
 from config.base.files import create_private
 from ratelimits.budgets import Budget, Charge, Counter, Reading, charge_in_turn, counter_keys, reading_of
 from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, close_connection, machine_clock
@@ -57,6 +58,7 @@ class SQLiteStore(DurableStore):
                 WRITE, [(key, *counter) for key, counter in counters.items() if counter != before.get(key)]
             )
             cursor.execute("COMMIT")
+            checkpoint_soon(str(self.path))
         except sqlite3.Error as error:
             raise self._failed(error) from error
         except BaseException:
@@ -119,12 +121,12 @@ class SQLiteStore(DurableStore):
         return cursor
 
 
-# Small pages make small writes; a longer log needs fewer checkpoints, which wait for the disk.
+# Small pages make small writes.
 SETUP = (
     "PRAGMA page_size = 1024",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 4000",
+    RARELY,
     SCHEMA,
 )
 

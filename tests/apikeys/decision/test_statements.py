@@ -115,7 +115,7 @@ def test_each_thread_has_its_own_connection():
 @pytest.mark.usefixtures("fresh_connection")
 def test_connection_has_the_same_pragmas_as_djangos():
     raw = statements.impatient_connection(connection)
-    pragmas = ("journal_mode", "synchronous", "foreign_keys", "wal_autocheckpoint")
+    pragmas = ("journal_mode", "synchronous", "foreign_keys")
     with connection.cursor() as cursor:
         djangos = [cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
     assert [raw.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == djangos
