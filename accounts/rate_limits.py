@@ -56,12 +56,18 @@ def charge(request: HttpRequest, cost: int = 1, *, below: Iterable[str] = ("/*",
     try:
         path = path_of(request)
     except AmbiguousPath as error:
-        return problem(403, "Forbidden", str(error), reason="ambiguous_path")
-    if not any(pattern_matches(pattern, path) for pattern in below):
+        # Django chose the view by the path as it is: whatever it means elsewhere, this view is or isn't below.
+        is_below = matches_any(below, request.path)
+        return problem(403, "Forbidden", str(error), reason="ambiguous_path") if is_below else None
+    if not matches_any(below, path):
         return None
     outcome = limiter().hit(budgets_of(request, path), cost)
     request.rate_limit_outcome = outcome  # type: ignore[attr-defined]
     return None if outcome.allowed else quota_exceeded(outcome)
+
+
+def matches_any(patterns: Iterable[str], path: str) -> bool:
+    return any(pattern_matches(pattern, path) for pattern in patterns)
 
 
 def outcome_of(request: HttpRequest) -> Outcome | None:

@@ -15,6 +15,7 @@ def shop(request, item=""):
 urlpatterns = [
     path("shop/", shop),
     path("shop/<item>/", shop),
+    path("news/<item>/", shop),
     path("decorated/", rate_limited(shop)),
     path("decorated/<item>/", rate_limited(shop)),
     path("costly/", rate_limited(cost=5)(shop)),

@@ -139,6 +139,14 @@ def test_the_middleware_rejects_ambiguous_paths(client, settings):
     assert client.get("/shop/%5cx/").status_code == 403
 
 
+@pytest.mark.parametrize("item", ["a%3Bb", "%252e%252e", "a%25252fb", "%5c"])
+def test_the_middleware_leaves_ambiguous_paths_of_other_views_alone(client, settings, item):
+    settings.RATE_LIMITED_PATHS = ["/shop/*"]
+    answer = client.get(f"/news/{item}/")
+    assert answer.status_code == 200
+    assert "RateLimit" not in answer
+
+
 def test_a_path_that_is_not_utf8_is_rejected(rf):
     request = rf.get("/decorated/")
     request.path = "/decorated/\udcff/"
