@@ -137,7 +137,7 @@ TEMPLATES: list[dict[str, Any]] = [
         },
     },
 ]
-FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+FORM_RENDERER = "config.base.renderer.Renderer"
 
 # --- Database -------------------------------------------------------------------------------------------------------
 

@@ -38,9 +38,7 @@ class ProfileForm(EditForm):
         fields = ("name", "username")
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "name"}),
-            "username": forms.TextInput(
-                attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
-            ),
+            "username": forms.TextInput(attrs={"autocomplete": "username"}),
         }
 
 

@@ -27,6 +27,8 @@ from config.base.validators import validate_encodable, validate_name
 
 MAX_LOGIN_LENGTH = 254
 MAX_PASSKEY_NAME_LENGTH = 100
+# Longer than any code, with spaces or hyphens between its digits.
+MAX_CODE_LENGTH = 20
 RULES = "At least 8 characters. Avoid common passwords, digits alone, and anything like your name or email address."
 
 
@@ -59,7 +61,7 @@ class LoginForm(LabelledForm, account_forms.LoginForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         login = self.fields["login"]
-        login.widget.attrs.update(autocomplete="username", autocapitalize="none", maxlength=str(MAX_LOGIN_LENGTH))
+        login.widget.attrs.update(autocomplete="username", maxlength=str(MAX_LOGIN_LENGTH))
         login.validators += [validate_encodable, MaxLengthValidator(MAX_LOGIN_LENGTH)]
 
     def _clean_with_password(self, credentials: dict[str, Any]) -> Any:
@@ -77,7 +79,6 @@ class SignupBase(LabelledForm):
         widget = forms.TextInput(attrs={"autocomplete": "name"})
         self.fields["name"] = forms.CharField(min_length=2, max_length=100, validators=[validate_name], widget=widget)
         self.fields["username"].help_text = User._meta.get_field("username").help_text
-        self.fields["username"].widget.attrs["autocapitalize"] = "none"
         self.order_fields(["name", "username", "email", "password1"])
 
     def validate_unique_email(self, value: str) -> str:
@@ -237,6 +238,11 @@ class RenamePasskeyForm(PasskeyNameForm, webauthn_forms.EditWebAuthnForm):  # ty
 
 class ThrottledCodeForm(LabelledForm):
     """Few attempts, and each code once: allauth checks neither while its own rate limits are off."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Recovery codes have digits only, too.
+        self.fields["code"].widget.attrs.update(inputmode="numeric", maxlength=str(MAX_CODE_LENGTH))
 
     def clean_code(self) -> str:
         request, user = context.request, self.user  # type: ignore[attr-defined]

@@ -42,6 +42,7 @@ class PlanForm(LiveChoicesForm):
         super().__init__(*args, **options)
         if "billing_day" in self.fields:
             self.fields["billing_day"].required = False  # a script that leaves it out means the first
+            self.fields["billing_day"].widget.attrs.update(min=1, max=31)
 
     def clean_billing_day(self) -> int:
         day: int | None = self.cleaned_data["billing_day"]
@@ -59,12 +60,7 @@ class PlanForm(LiveChoicesForm):
 class UserForm(PlanForm):
     class Meta(PlanForm.Meta):
         fields: Sequence[str] = ("name", "username", "email", *PlanForm.Meta.fields)
-        widgets = {
-            "tier_until": TimeInput(),
-            "name": forms.TextInput(attrs={"autocomplete": "off"}),
-            "username": forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
-            "email": forms.EmailInput(attrs={"autocomplete": "off"}),
-        }
+        widgets = {"tier_until": TimeInput()}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -155,11 +151,7 @@ class UserTierForm(StaleGuard, ActionForm):
 
 
 class EraseForm(ActionForm):
-    username = forms.CharField(
-        label="Username",
-        max_length=32,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
-    )
+    username = forms.CharField(label="Username", max_length=32)
 
     def __init__(self, data: Any, *, row: User) -> None:
         super().__init__(data, row=row)

@@ -21,7 +21,7 @@ from apikeys.secrets import is_well_formed
 from apikeys.validators import normalize_metadata, normalize_name
 from config.base.access import AccessRule
 from config.base.actions import ActionForm
-from config.base.forms import StrictJSONField, number_input
+from config.base.forms import DayInput, StrictJSONField, number_input
 from config.base.models import uuid7
 from config.base.periods import PeriodFormField
 from config.base.picker import PickerForm, replace_value
@@ -133,7 +133,7 @@ class CreateKeyForm(KeyForm):
     expires_at = ExpiryField(
         label="Last day",
         required=False,
-        widget=forms.TextInput(attrs={"type": "date"}),
+        widget=DayInput(),
         help_text="For “On a date”. The key works until the end of this day, in your time zone.",
     )
     # Holds the id of the key: sent twice, the form creates one.
@@ -261,7 +261,7 @@ class RevokeForm(ActionForm):
 class ExpiryForm(ActionForm):
     expires_at = ExpiryField(
         label="Last day",
-        widget=forms.TextInput(attrs={"type": "date"}),
+        widget=DayInput(),
         help_text="The key works until the end of this day, in your time zone.",
         error_messages={"required": "Choose the last day of the key."},
     )
@@ -278,7 +278,7 @@ class ExpiryForm(ActionForm):
 class FindForm(forms.Form):
     secret = forms.CharField(
         max_length=200,
-        widget=forms.PasswordInput(attrs={"autocomplete": "off", "class": "mono"}),
+        widget=forms.PasswordInput(attrs={"class": "mono"}),
         help_text="Paste the whole secret. It's neither stored nor logged.",
         error_messages={"required": "Paste the secret."},
     )

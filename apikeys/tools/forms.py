@@ -34,7 +34,7 @@ class ExplainForm(forms.Form):
         label="API key",
         max_length=200,
         help_text="The key's ID or its secret. A secret isn't stored or shown again.",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
+        widget=forms.TextInput(attrs={"class": "mono"}),
     )
     method = forms.ChoiceField(choices=METHOD_CHOICES)
     path = forms.CharField(

@@ -43,7 +43,8 @@ class UserInput(forms.TextInput):
 
 class KeyInput(forms.TextInput):
     def __init__(self) -> None:
-        super().__init__({"placeholder": "ID", "class": "mono", "data-suggest": reverse_lazy("usage:suggest_keys")})
+        attrs = {"placeholder": "ID", "class": "mono", "maxlength": "45"}  # the longest spelling of a UUID
+        super().__init__(attrs | {"data-suggest": reverse_lazy("usage:suggest_keys")})
 
 
 # Who may see the suggestions of a field.

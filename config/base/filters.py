@@ -85,6 +85,7 @@ class SearchForm(forms.Form):
         super().__init__(data)
         self.fields["q"].help_text = help_text
         self.fields["q"].widget = SearchInput(f"Search {nouns}")
+        self.fields["q"].widget.attrs["maxlength"] = str(MAX_SEARCH_LENGTH)
 
     @property
     def text(self) -> str:

@@ -25,7 +25,7 @@ class PeriodWidget(forms.MultiWidget):
     use_fieldset = False
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        number = forms.TextInput(attrs={"inputmode": "numeric"})
+        number = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
         super().__init__({"": number, "unit": forms.Select(choices=UNITS)}, attrs)
 
     def decompress(self, value: Any) -> list[Any]:

@@ -32,6 +32,8 @@ class LimitForm(LiveChoicesForm):
         super().__init__(*args, **options)
         if "unit" in self.fields:
             self.fields["unit"].required = False  # a script that leaves it out means requests
+        if "limit" in self.fields:
+            self.fields["limit"].widget.attrs["min"] = 1
 
     def _get_validation_exclusions(self) -> set[str]:
         # The owner may not be on the form, but is part of what makes a rule unique. A tier that isn't saved yet has no others.
