@@ -13,7 +13,7 @@ from django.utils.html import format_html
 
 from accounts import rights, services
 from accounts.models import User
-from accounts.staff.actions import ACTIONS
+from accounts.staff.actions import ACTIONS, ChangeBack
 from accounts.staff.filters import query_of_users
 from accounts.staff.forms import PlanForm, PrivilegesForm
 from config.base.admin import GatehouseModelAdmin, when
@@ -38,6 +38,7 @@ class UserChangeList(GatehouseChangeList):
 @admin.register(User)
 class UserAdmin(SoftDeleteAdmin):
     row_actions = (ACTIONS["delete"], ACTIONS["restore"])
+    undo_actions = (*row_actions, ChangeBack())
     form = UserAdminForm
     list_display = ("username", "name", "email", "tier", "state_column", "last_seen")
     list_filter = (
@@ -113,7 +114,7 @@ class UserAdmin(SoftDeleteAdmin):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if change:
-            services.update(form, self.author(request))
+            vars(request)["can_undo"] = bool(services.update(form, self.author(request)))
         else:
             services.create(obj, self.author(request))
 

@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.addresses import set_address
 from accounts.managers import UserQuerySet
@@ -25,9 +26,10 @@ from accounts.rights import would_remove_last_superuser
 from config.base.actions import ActionOutcome
 from config.base.database import in_batches
 from config.base.history import ADDITION, CHANGE, DELETION, Author, Change, changes_between, initial_values, snapshot
-from config.base.models import lock_live
+from config.base.models import label, lock_live
 from config.base.stale import EditForm
 from config.base.text import counted, exact
+from config.base.undo import put_back
 from tiers.models import Tier
 
 BATCH = 500
@@ -53,18 +55,54 @@ def update(form: EditForm, author: Author) -> list[Change]:
     Raises IntegrityError if someone else has just changed the user, or taken the username or email address.
     """
     user: User = form.instance
-    is_moved = "email" in form.written_fields()
+    former = former_values_of(form)
     with transaction.atomic():
         form.lock_row()
         form.save_changes()
-        if is_moved:
+        if "email" in former:
             set_address(user, verified=False)
         changes = changes_between(form.before, snapshot(user))
         if changes:
-            author.record(user, CHANGE, changes=changes)
-    if is_moved:
-        tell_moved(author.request, user, form.loaded["email"])
+            author.record(user, CHANGE, changes=changes, former=former)
+    if "email" in former:
+        tell_moved(author.request, user, former["email"])
     return changes
+
+
+def former_values_of(form: EditForm) -> dict[str, Any]:
+    """The stored values of what the form is about to change."""
+    lists = {name: pks for name, pks in form.relations_of(None).items() if name in form.changed_data}
+    return {name: form.loaded[name] for name in form.written_fields()} | lists
+
+
+def change_back(user: User, former: dict[str, Any], author: Author) -> None:
+    """Give a user, locked in a transaction, the values from before an edit. An email address must be verified again.
+
+    Raises ValidationError if the user can't have them any more.
+    """
+    check_former(user, former)
+    left = user.email
+    put_back(user, former, author)
+    if "email" in former:
+        user.end_sessions()  # links to this address, which the edit made invalid, stay so
+        set_address(user, verified=False)
+        transaction.on_commit(lambda: tell_moved(author.request, user, left))
+
+
+def check_former(user: User, former: Mapping[str, Any]) -> None:
+    """Raise ValidationError, with the reason, if the user can't have these values any more."""
+    others = User.objects.live().exclude(pk=user.pk)
+    for name in {"username", "email"} & former.keys():
+        if others.filter(**{name: former[name]}).exists():
+            noun = label(User._meta.get_field(name))
+            raise ValidationError(f"Another user has the {noun} {former[name]} now, so “{user}” wasn't changed back.")
+    tier_id, until = former.get("tier"), former.get("tier_until")
+    tier = Tier.objects.filter(pk=tier_id).first()
+    if tier_id is not None and (tier is None or tier.deleted_at is not None):
+        noun = f"The tier “{tier}”" if tier else "The previous tier"
+        raise ValidationError(f"{noun} has been deleted, so “{user}” wasn't changed back.")
+    if until and datetime.fromisoformat(until) <= timezone.now():
+        raise ValidationError(f"The time on the previous tier is over, so “{user}” wasn't changed back.")
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:

@@ -62,6 +62,7 @@ EXPECTED = r"""
 /account/picture/remove/                                                 405 405 405 405
 /account/settings/                                                       in  ok  ok  ok
 /account/theme/                                                          405 405 405 405
+/account/undo/                                                           in  405 405 405
 /account/usage/                                                          in  ok  ok  ok
 /account/usage/requests/                                                 in  ok  ok  ok
 /account/usage/requests/<uuid:pk>/                                       in  404 404 404

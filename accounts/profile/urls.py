@@ -3,11 +3,13 @@ from __future__ import annotations
 from django.urls import path
 
 from accounts.profile import list_views, views
+from accounts.profile.undo_views import ProfileUndoView
 
 app_name = "account"
 
 urlpatterns = [
     path("", views.profile, name="profile"),
+    path("undo/", ProfileUndoView.as_view(), name="undo"),
     path("picture/", views.picture, name="picture"),
     path("picture/change/", views.picture_change, name="picture-change"),
     path("picture/remove/", views.picture_remove, name="picture-remove"),

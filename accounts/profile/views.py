@@ -22,6 +22,7 @@ from accounts.profile.limits import applicable_limits, effective_limits
 from accounts.profile.picture_views import picture_response
 from config.base.history import Author
 from config.base.http import local_url
+from config.base.undo import FORMER, new_operation, offer_undo
 from config.base.views import retry_on_conflict
 from ratelimits.models import RateLimit
 
@@ -41,8 +42,9 @@ def profile(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
     form = ProfileForm(request.POST if request.method == "POST" else None, instance=user)
     if form.is_valid():
-        if services.update(form, Author(user, request)):
-            messages.success(request, "Profile updated.")
+        author = Author(user, request, operation=new_operation())
+        if services.update(form, author):
+            offer_undo(request, "Profile updated.", author, FORMER, reverse("account:undo"))
         return redirect("account:profile")
     return profile_page(request, form=form)
 

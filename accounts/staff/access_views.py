@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from accounts import services
@@ -16,6 +17,7 @@ from accounts.models import User
 from accounts.staff.forms import AccessForm
 from config.base.history import Author
 from config.base.permissions import permission_label
+from config.base.undo import FORMER, new_operation, offer_undo
 from config.base.views import reject_bad_values, retry_on_conflict, staff_render, staff_required
 
 
@@ -31,8 +33,9 @@ def user_access(request: HttpRequest, pk: int) -> HttpResponse:
         return shown_access(request, person)
     form = AccessForm(request.POST if request.method == "POST" else None, instance=user, actor=actor)
     if request.method == "POST" and form.is_valid():
-        if services.update(form, Author(actor, request)):
-            messages.success(request, f"Staff access of “{user}” updated.")
+        author = Author(actor, request, operation=new_operation())
+        if services.update(form, author):
+            offer_undo(request, f"Staff access of “{user}” updated.", author, FORMER, reverse("users:undo"))
         else:
             messages.info(request, "Nothing changed.")
         return redirect("users:access", user.pk)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db import models
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
 
 from accounts import erasure, services
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from accounts.rights import why_not_change, why_not_remove
+from accounts.rights import protected_fields, why_not_change, why_not_remove
 from accounts.staff.forms import EraseForm, UserTierForm
 from config.base.actions import Action, ActionOutcome
+from config.base.edits import PutBack
 from config.base.history import Author
+from config.base.models import label
 from config.base.text import counted
-from config.base.undo import FORMER, former_in
+from config.base.undo import FORMER, Operation, former_in
 from ratelimits.models import RateLimit
 from ratelimits.rules import default_budget
 from tiers.models import Tier
@@ -194,14 +197,31 @@ class ChangeTier(UserAction):
         return services.set_tier(rows, author, data["tier"], data["tier_until"])
 
 
-class MoveBack(UserAction):
-    """Only to undo a change of tier."""
+class ChangeBack(UserAction, PutBack):
+    """Only to undo an edit of one user, or a change of the tier of many."""
 
-    name, label, done, matching = FORMER, "Move back", "{} moved back to the previous tier.", "live"
+    name, label, done, matching = FORMER, "Change back", "{} changed back.", "live"
 
     def perform(self, rows: UserQuerySet, author: Author, data: dict[str, Any]) -> ActionOutcome:
-        entries = data["operation"].of(User)
-        return services.set_former_tiers(rows, author, {pk: former_in(entry) for pk, entry in entries.items()})
+        former = {pk: former_in(entry) for pk, entry in data["operation"].of(User).items()}
+        if any("until" in values for values in former.values()):
+            return services.set_former_tiers(rows, author, former)
+        with transaction.atomic():
+            if any(values.get(name) is False for values in former.values() for name in ("is_active", "is_superuser")):
+                services.validate_superuser_remains(rows)
+            return PutBack.perform(self, rows, author, data)
+
+    def put_back(self, row: User, author: Author, operation: Operation) -> None:
+        former = operation.former_of(row)
+        if why_not := why_not_change_back(author.user, row, former):
+            raise ValidationError(why_not)
+        services.change_back(row, former, author)
+
+
+def why_not_change_back(actor: User, user: User, former: Mapping[str, Any]) -> str:
+    """Why `actor` may not give the user these values, as a sentence; empty if they may."""
+    names = [label(User._meta.get_field(name)) for name in protected_fields(actor, user) & former.keys()]
+    return f"You don't have permission to change the {' and '.join(sorted(names))} of “{user}”." if names else ""
 
 
 class Erase(UserAction):
@@ -232,7 +252,7 @@ class Erase(UserAction):
 
 OFFERED = (Suspend(), Reactivate(), Delete(), Restore(), SignOut(), SendReset(), Verify(), SendVerification())
 ACTIONS: dict[str, UserAction] = {action.name: action for action in OFFERED}
-UNDO_ACTIONS = (*OFFERED, MoveBack())
+UNDO_ACTIONS = (*OFFERED, ChangeBack())
 BULK_ACTIONS = {name: ACTIONS[name] for name in ("suspend", "delete", "restore")}
 # Of the list of users.
 SELECTION_ACTIONS = (*BULK_ACTIONS.values(), MoveToTier())

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,14 +24,14 @@ from accounts.profile.lists import Column, list_setup
 from accounts.profile.picture_views import picture_response
 from accounts.rights import may_change
 from accounts.signin.sessions import open_sessions
-from accounts.staff.actions import ACTIONS, SELECTION_ACTIONS
+from accounts.staff.actions import ACTIONS, SELECTION_ACTIONS, why_not_change_back
 from accounts.staff.filters import SORTS, UserFilter
 from accounts.staff.forms import UserEditForm, UserForm
 from accounts.staff.headroom import Used, tightest
 from config.base.filters import query_with, query_without
 from config.base.history import Author, entries_of
 from config.base.paginator import BoundedPaginator, rows_per_page
-from config.base.undo import undo_in_history
+from config.base.undo import FORMER, Button, former_in, new_operation, offer_undo, undo_in_history
 from config.base.views import retry_on_conflict, staff_render, staff_required
 from ratelimits.services import totals_of
 from tiers.models import Tier
@@ -144,12 +145,19 @@ def detail_context(request: HttpRequest, user: User) -> dict[str, Any]:
         "events": user.usage.select_related("api_key").order_by("-created_at")[:MAX_EVENTS],
         "sessions": open_sessions(user),
         "history": history,
-        "undo": undo_in_history(history[0], request.user, reverse("users:undo")) if history and may_edit else None,
+        "undo": undo_of_last(request.user, user, history) if may_edit else None,
         "actions": offered_actions(request.user, user),
         "may_edit": may_edit,
         "may_top_up": allowed(request.user, user, "ratelimits.change_ratelimit") and totals_of(user).exists(),
         "may_erase": request.user.is_superuser and user.erased_at is None and user != request.user,
     }
+
+
+def undo_of_last(actor: Any, user: User, history: list[LogEntry]) -> Button | None:
+    last = history[0] if history else None
+    if last is None or why_not_change_back(actor, user, former_in(last)):
+        return None
+    return undo_in_history(last, actor, reverse("users:undo"))
 
 
 def usage_since(user: User, since: datetime) -> dict[str, int]:
@@ -195,8 +203,9 @@ def user_edit(request: HttpRequest, pk: int) -> HttpResponse:
     person = copy(user)  # the form writes invalid values to `user`, too
     form = UserEditForm(request.POST or None, instance=user, actor=request.user)
     if request.method == "POST" and form.is_valid():
-        if services.update(form, Author(request.user, request)):
-            messages.success(request, f"User “{user}” updated.")
+        author = Author(request.user, request, operation=new_operation())
+        if services.update(form, author):
+            offer_undo(request, f"User “{user}” updated.", author, FORMER, reverse("users:undo"))
         else:
             messages.info(request, "Nothing changed.")
         return redirect("users:detail", user.pk)

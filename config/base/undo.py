@@ -23,7 +23,7 @@ from django.db import models
 from django.http import HttpRequest
 
 from config.base.database import in_batches
-from config.base.history import CHANGE, Author, Change, changes_between, extras_of, snapshot
+from config.base.history import CHANGE, Author, Change, changes_between, describe, extras_of, snapshot
 from config.base.text import ago
 
 SALT = "config.base.undo"
@@ -31,6 +31,8 @@ LIFE = timedelta(hours=1)
 # The most rows that an action can change and still be undone.
 MAX_ROWS = 5_000
 BATCH = 500
+# Of the fields that someone else changed.
+MAX_NAMED = 5
 # What the extra tags of a message with a button begin with.
 TAG = "undo"
 # The action that gives rows their former values.
@@ -140,19 +142,28 @@ class Operation:
 
 
 def why_changed(entry: LogEntry) -> str:
-    return f"“{entry.object_repr}” was changed by {entry.user} {ago(entry.action_time)}, so it wasn't undone."
+    fields = ", ".join(change["field"] for change in describe(entry).values[:MAX_NAMED])
+    what = f" ({fields})" if fields else ""
+    return f"“{entry.object_repr}” was changed by {entry.user} {ago(entry.action_time)}{what}, so it wasn't undone."
 
 
 def put_back(
     row: models.Model, former: Mapping[str, Any], author: Author, *, changes: Iterable[Change] = (), note: str = ""
 ) -> None:
-    """Give the row its former values. Raises ValidationError if they aren't valid any more."""
-    before = snapshot(row)
+    """Give the row its former values, of foreign keys ids, of relations to many lists of them.
+
+    Call it in a transaction. Raises ValidationError if they aren't valid any more.
+    """
+    before, columns = snapshot(row), []
     for name, value in former.items():
         field: Any = row._meta.get_field(name)
-        setattr(row, field.attname, value)
+        if field.many_to_many:
+            getattr(row, name).set(field.related_model._default_manager.filter(pk__in=value))
+        else:
+            setattr(row, field.attname, value)
+            columns.append(name)
     row.full_clean()
-    row.save(update_fields=list(former))
+    row.save(update_fields=columns)
     author.record(row, CHANGE, changes=[*changes_between(before, snapshot(row)), *changes], note=note)
 
 

@@ -52,7 +52,7 @@ def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob,
     User.objects.filter(pk=bob.pk).update(tier=None)
     response = bulk(staff_client, [alice, bob], "tier", tier=pro.pk)
     assert User.objects.filter(tier=pro).count() == 2
-    assert messages(press_undo(staff_client, response)) == ["Undone: 2 users moved back to the previous tier."]
+    assert messages(press_undo(staff_client, response)) == ["Undone: 2 users changed back."]
     alice.refresh_from_db()
     bob.refresh_from_db()
     assert (alice.tier, alice.tier_until) == (free, until)
@@ -61,7 +61,7 @@ def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob,
 
 def test_one_user_goes_back_to_the_former_tier(staff_client, alice, free, pro):
     response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk}, follow=True)
-    assert messages(press_undo(staff_client, response)) == ["Undone: user “alice” moved back to the previous tier."]
+    assert messages(press_undo(staff_client, response)) == ["Undone: user “alice” changed back."]
     alice.refresh_from_db()
     assert alice.tier == free
     assert history(alice)[0].values == [{"field": "tier", "old": "pro", "new": "free"}]
