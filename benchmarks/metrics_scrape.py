@@ -26,7 +26,7 @@ from benchmarks.report import ROOT, Rows, place_of, remember
 from benchmarks.verification import OURS, environment_of, ours_at
 from benchmarks.verification_load import Target, flood
 
-SCRAPES = 500
+SCRAPES_OF_A_ROUND = 100
 CLIENTS = 64
 COUNTED = re.compile(r'^gatehouse_decisions_total\{gateway="nginx",reason="allowed"\} ([\d.e+]+)$', re.MULTILINE)
 
@@ -37,7 +37,7 @@ def main() -> None:
         environment = environment_of(options.database, options.redis, Path(directory))
         command = [*OURS, "-w", str(options.workers), "config.asgi"]
         with ours_at(ROOT, "Gatehouse", command, environment, options) as target:
-            rows = [{"workers": options.workers, **measured(target)}]
+            rows = [{"workers": options.workers, **measured(target, options)}]
     print(*rows)
     write(remember("metrics_scrape", place_of(options.database, options.redis), rows))
 
@@ -47,20 +47,23 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
     parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5, help=f"of {SCRAPES_OF_A_ROUND} scrapes")
+    parser.add_argument("--seconds", type=float, default=5, help="of decisions before")
     return parser.parse_args()
 
 
-def measured(target: Target) -> dict[str, float]:
-    decisions = flood(target, 5, CLIENTS).requests
+def measured(target: Target, options: argparse.Namespace) -> dict[str, float]:
+    decisions = flood(target, options.seconds, CLIENTS).requests
     connection = http.client.HTTPConnection(str(urlsplit(target.url).netloc), timeout=60)
     counted, size = scrape(connection)
     # Requests in progress when the load ends are counted, but not reported by it.
     if not decisions <= counted <= decisions + CLIENTS:
         sys.exit(f"/metrics has {counted:,.0f} decisions, but there were {decisions:,}.")
-    times = sorted(timed(connection) for _ in range(SCRAPES))
+    count = options.rounds * SCRAPES_OF_A_ROUND
+    times = sorted(timed(connection) for _ in range(count))
     return {
         "median": round(statistics.median(times), 1),
-        "p99": round(times[SCRAPES * 99 // 100], 1),
+        "p99": round(times[count * 99 // 100], 1),
         "kilobytes": round(size / 1000),
     }
 

@@ -10,6 +10,7 @@ import pytest
 from accounts.models import User
 from accounts.signin.hashers import OWASPArgon2PasswordHasher
 from apikeys.secrets.foreign import accept
+from config.base import database as base_database
 from ratelimits import limiter as limiter_module
 from ratelimits.recorder import OutageRecorder, recorder
 from ratelimits.rules import forget_rules
@@ -24,6 +25,9 @@ replace_flush()
 # costs.
 OWASP_COSTS = (OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost)
 OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 8
+
+# A test may be one transaction, and wait for another process longer than a page would.
+IDLE_LIMIT, base_database.IDLE_LIMIT = base_database.IDLE_LIMIT, "0"
 
 # Sweeps are random and use the real clock, so they would remove counters of tests with their own clock.
 limiter_module.SWEEP_EVERY = 1_000_000_000

@@ -11,6 +11,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from config.base import database
 from ratelimits.stores.postgresql import connect
 from tests.apikeys.gateway.servers import database_url
+from tests.conftest import IDLE_LIMIT
 from tests.waiting import wait_until
 from tiers.models import Tier
 
@@ -36,14 +37,17 @@ def new_connection():
         connection.close()
 
 
-def test_connections_have_a_limit():
+def test_connections_have_a_limit(monkeypatch):
+    monkeypatch.setattr(database, "IDLE_LIMIT", IDLE_LIMIT)
     with new_connection():
         assert shown() == "1min"
     with connect(1) as limiter:
         assert limiter.execute("SHOW idle_in_transaction_session_timeout").fetchone()[0] == "30s"
 
 
-def test_a_limit_of_the_database_itself_counts():
+def test_a_limit_of_the_database_itself_counts(monkeypatch):
+    monkeypatch.setattr(database, "IDLE_LIMIT", IDLE_LIMIT)
+
     def alter(change):
         with connection.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" {change}')
