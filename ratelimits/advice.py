@@ -9,18 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from config.base.patterns import is_parameter, pattern_segments
-from ratelimits.matching import PatternTrie, pattern_shape
+from ratelimits.matching import PatternTrie, pattern_shape, requests_in_words
 
 # No pattern can contain it, so it matches only {name} and *.
 UNKNOWN_SEGMENT = "\x00"
 COUNTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 MethodPattern = tuple[str, str]  # method (empty: any) and pattern
-
-
-def rule_in_words(rule: MethodPattern) -> str:
-    """“GET /orders”, “/orders/{id}”."""
-    return " ".join(part for part in rule if part)
 
 
 def sample_paths(pattern: str, deepest: int) -> Iterator[str]:
@@ -59,7 +54,7 @@ def never_wins(rule: MethodPattern, others: Collection[MethodPattern]) -> list[s
     found = dict.fromkeys(winners(rule, others, compiled([rule, *others])))
     if any(winner and winner[0] == method and pattern_shape(winner[1]) == shape for winner in found):
         return []
-    return [rule_in_words(winner) for winner in found if winner]
+    return [requests_in_words(*winner) for winner in found if winner]
 
 
 def takes_over_from(rule: MethodPattern, others: Collection[MethodPattern]) -> dict[str, bool]:
@@ -68,6 +63,6 @@ def takes_over_from(rule: MethodPattern, others: Collection[MethodPattern]) -> d
     shape = pattern_shape(rule[1])
     losers = [loser for loser in found if loser and not (loser[0] == rule[0] and pattern_shape(loser[1]) == shape)]
     return {
-        rule_in_words(loser): bool(never_wins(loser, [rule, *(other for other in others if other != loser)]))
+        requests_in_words(*loser): bool(never_wins(loser, [rule, *(other for other in others if other != loser)]))
         for loser in losers
     }

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import NamedTuple
 
-from config.base.text import period_in_words
+from config.base.text import MINUTE, ago, counted, period_in_words
 
 SECOND = 1_000_000
 # How far a clock may jump back before counters that are too far ahead are treated as stale.
@@ -224,11 +224,29 @@ class BudgetState(NamedTuple):
     resets_at: int = 0
 
     @property
+    def left(self) -> str:
+        """“88”, “12,400” tokens or “$1.20”."""
+        return dollars(self.remaining) if self.budget.unit == MICROCENTS else f"{self.remaining:,}"
+
+    @property
     def in_words(self) -> str:
         """“88 of 100” requests, “12,400 of 100,000 tokens” or “$1.20 of $20.00”."""
-        budget = self.budget
-        left = dollars(self.remaining) if budget.unit == MICROCENTS else f"{self.remaining:,}"
-        return f"{left} of {amount_in_words(budget.limit, budget.unit)}"
+        return f"{self.left} of {amount_in_words(self.budget.limit, self.budget.unit)}"
+
+    @property
+    def resets_at_time(self) -> dt.datetime | None:
+        """None if there is nothing to wait for: the whole limit is available, or it never resets."""
+        return dt.datetime.fromtimestamp(self.resets_at, dt.UTC) if self.reset_after else None
+
+    @property
+    def resets(self) -> str:
+        """“in 40 seconds”, “in 12 days”; “never”; “–” if the whole limit is available."""
+        time = self.resets_at_time
+        if time is None:
+            return "–" if self.budget.resets else "never"
+        if self.reset_after < MINUTE:
+            return f"in {counted(self.reset_after, 'second')}"
+        return ago(time, time - dt.timedelta(seconds=self.reset_after))
 
 
 def state_of(budget: Budget, counter: Counter | None, now: int, cost: int, *, fits: bool) -> BudgetState:

@@ -117,6 +117,12 @@ def counted_method(method: str) -> str:
     return "GET" if method == "HEAD" else method
 
 
+def requests_in_words(method: str, pattern: str, host: str = "") -> str:
+    """What a rate limit or another rule counts: “GET /orders”, “/orders/* on api.example.com” with any method."""
+    where = f" on {host}" if host else ""
+    return f"{method} {pattern}{where}".strip()
+
+
 def normal_pattern(text: str) -> str:
     return text.removesuffix("/") or "/"
 
@@ -152,9 +158,7 @@ class Match(NamedTuple, Generic[T]):
 
     @property
     def in_words(self) -> str:
-        """“GET /orders”, “any /orders on api.example.com”."""
-        where = f" on {self.host}" if self.host else ""
-        return f"{self.method or 'any'} {self.pattern}{where}"
+        return requests_in_words(self.method, self.pattern, self.host)
 
 
 def rank_of(pattern: str, method: str, host: str) -> Rank:

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from ratelimits.budgets import Budget, rate_in_words, rule_key
+from ratelimits.budgets import Budget, BudgetState, rate_in_words, rule_key
 from ratelimits.matching import Match, PatternTrie
 from ratelimits.models import RateLimit
 
 # Seconds. A change must take effect everywhere within 5.
 CACHE_SECONDS = 3.0
 DEFAULT_RULE_NAME = "default"
+REQUESTS_OF_DEFAULT = "Everything else"
+REQUESTS_OF_KEY = "Everything with this key"
 # Of the table: what a rule is compiled from. `apikeys.decision.lookup` reads a user's own ones.
 COLUMNS = ("path", "method", "host", "overall", "id", "name", "limit", "period", "window", "mode", "unit")
 
@@ -200,3 +202,43 @@ def owner_of_address(address: str) -> str:
     if parsed.ipv4_mapped:
         return f"addr:{parsed.ipv4_mapped}"
     return f"addr:{ipaddress.ip_network((int(parsed) >> 64 << 64, 64))}"
+
+
+# --- For pages ---
+
+
+class LimitLine(NamedTuple):
+    """A rate limit as pages show it: what it counts, its rate, where it comes from, what is left and when it resets.
+
+    source: own, tier, key or default. row: the rate limit or the key, None for the default. state: None if unknown.
+    """
+
+    requests: str
+    source: str
+    budget: Budget
+    row: Any = None
+    state: BudgetState | None = None
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.source in {"own", "tier"}
+
+
+def line_of_limit(limit: RateLimit, budget: Budget, state: BudgetState | None = None) -> LimitLine:
+    return LimitLine(limit.requests, "tier" if limit.user_id is None else "own", budget, limit, state)
+
+
+def lines_of(states: Iterable[BudgetState], key: Any = None) -> list[LimitLine]:
+    """The budgets of one request. key: its row or record, for the budget of the key's own limit."""
+    states = list(states)
+    pks = [state.budget.rule_id for state in states if state.budget.rule_id is not None]
+    limits = RateLimit.objects.select_related("tier").in_bulk(pks)
+    return [line_of(state, limits.get(state.budget.rule_id or 0), key) for state in states]
+
+
+def line_of(state: BudgetState, limit: RateLimit | None, key: Any) -> LimitLine:
+    if limit is not None:
+        return line_of_limit(limit, state.budget, state)
+    if state.budget.name == DEFAULT_RULE_NAME:
+        return LimitLine(REQUESTS_OF_DEFAULT, "default", state.budget, None, state)
+    return LimitLine(REQUESTS_OF_KEY, "key", state.budget, key, state)

@@ -24,7 +24,7 @@ from config.base.history import Author
 from config.base.http import local_url
 from config.base.undo import FORMER, new_operation, offer_undo
 from config.base.views import retry_on_conflict
-from ratelimits.models import RateLimit
+from ratelimits.rules import default_budget
 
 
 @require_safe
@@ -57,15 +57,14 @@ def signed_in_user(request: HttpRequest) -> User:
 
 def profile_page(request: HttpRequest, status: int = 200, **forms: Any) -> HttpResponse:
     user = signed_in_user(request)
-    [limits] = applicable_limits([user])
+    [limits] = applicable_limits([user], with_observed=False)
     context = {
         "title": "Your profile",
         "person": user,
         "verified": is_verified(user),
         "tier": user.effective_tier,
         "limits": [*limits.own, *limits.of_tier],
-        "default_limit": settings.DEFAULT_RATE_LIMIT_LIMIT,
-        "default_period": settings.DEFAULT_RATE_LIMIT_PERIOD,
+        "default_words": default_budget("").in_words if limits.default_applies else "",
         "form": ProfileForm(instance=user),
         "picture_form": PictureForm(),
     }
@@ -148,7 +147,7 @@ def close(request: HttpRequest) -> HttpResponse:
 @login_required
 def limits(request: HttpRequest) -> HttpResponse:
     user = signed_in_user(request)
-    effective = effective_limits(user, mode=RateLimit.Mode.ENFORCE)
+    effective = effective_limits(user, with_observed=False)
     context = {
         "title": "Rate limits",
         "tier": user.effective_tier,

@@ -33,17 +33,17 @@ def with_limits(tiers: Any) -> Any:
 
 
 def limits_of(tier: Any) -> str:
-    """“GET /orders/* 100 per minute, everything else 60 per minute”. tier: from `with_limits`, or None."""
+    """“GET /orders/*, 100 per minute; everything else, 60 per minute”. tier: from `with_limits`, or None."""
     limits = tier.live_limits if tier is not None else []
-    words = [f"{limit.requests} {limit.in_words}" for limit in limits[:MAX_LIMITS]]
+    words = [summary_of(limit) for limit in limits[:MAX_LIMITS]]
     more = [f"{len(limits) - MAX_LIMITS} more"] if len(limits) > MAX_LIMITS else []
-    default = f"{'everything else' if words else 'everything'} {default_budget('').in_words}"
-    return ", ".join([*words, *more, *([] if any(map(is_for_everything, limits)) else [default])])
+    default = f"{'everything else' if words else 'everything'}, {default_budget('').in_words}"
+    return "; ".join([*words, *more, *([] if any(limit.matches_everything for limit in limits) else [default])])
 
 
-def is_for_everything(limit: RateLimit) -> bool:
-    """Whether each request meets this limit or a more specific one, so the default never applies."""
-    return limit.path == "/*" and not (limit.method or limit.host or limit.overall)
+def summary_of(limit: RateLimit) -> str:
+    notes = [*(["overall"] if limit.overall else []), *([] if limit.is_enforced else ["observe only"])]
+    return f"{limit.summary} ({', '.join(notes)})" if notes else limit.summary
 
 
 def counted_keys(keys: Any) -> str:

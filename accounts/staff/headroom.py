@@ -35,7 +35,7 @@ class Used(NamedTuple):
     @property
     def words(self) -> str:
         budget = self.state.budget
-        return f"{budget.name}: {self.state.remaining:,} of {budget.in_words} remaining"
+        return f"{budget.name}: {self.state.left} of {budget.in_words} remaining"
 
 
 def tightest(users: Iterable[User]) -> dict[int, Used]:
@@ -57,8 +57,8 @@ def used_limits(users: Iterable[User], *, lasting: bool = False) -> list[Used]:
     users = list(users)
     budgets = [
         (user, limit, budget)
-        for user, limits in zip(users, applicable_limits(users, mode=RateLimit.Mode.ENFORCE), strict=True)
-        for limit in (*limits.own, *limits.of_tier, None)
+        for user, limits in zip(users, applicable_limits(users, with_observed=False), strict=True)
+        for limit in (*limits.own, *limits.of_tier, *((None,) if limits.default_applies else ()))
         if not lasting or (limit and limit.budget("").is_lasting)
         for budget in [budget_of(user, limit)]
     ]

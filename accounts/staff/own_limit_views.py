@@ -120,7 +120,7 @@ def record(
 
 
 def note_for_user(author: Author, limit: RateLimit, verb: str) -> None:
-    note = f"Rate limit “{limit}” {verb}: {limit.requests}, {limit.in_words}."
+    note = f"Rate limit “{limit}” {verb}: {limit.summary}."
     author.record(cast("User", limit.user), CHANGE, note=note)
 
 

@@ -22,6 +22,7 @@ from config.base.models import DELETED, LIVE, SoftDeleteModel, SoftDeleteQuerySe
 from config.base.periods import MAX_PERIOD, PeriodField
 from config.base.search import FoldedField
 from config.base.validators import validate_name
+from ratelimits.budgets import rate_in_words
 from ratelimits.models import MAX_LIMIT, PERIODS, RateLimit
 
 # A key's own limit can't be prepaid.
@@ -269,6 +270,13 @@ class APIKey(UUIDModel, TimestampedModel, SoftDeleteModel):
     def shown_as(self) -> str:
         """The start and end of the secret: enough to tell keys apart."""
         return f"{self.prefix}…{self.last4}"
+
+    @property
+    def limit_in_words(self) -> str:
+        """“5,000 per month”; empty without a rate limit of the key's own."""
+        if self.rate_limit is None or self.rate_period is None:
+            return ""
+        return rate_in_words(self.rate_limit, self.rate_period, self.rate_window)
 
     @property
     def previous_works(self) -> bool:

@@ -19,6 +19,7 @@ from apikeys.tools.what_if import DAYS, MAX_EVENTS, Replay, replay
 from config.base.hosts import MAX_GIVEN_LENGTH
 from config.base.views import staff_render, staff_required
 from ratelimits.models import RateLimit
+from ratelimits.rules import lines_of
 
 
 @sensitive_variables()
@@ -30,7 +31,8 @@ def explain_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         form = ExplainForm(request.POST)
         if form.is_valid():
-            context["explanation"] = explain(form.facts(), form.key_record)
+            explanation = explain(form.facts(), form.key_record)
+            context |= {"explanation": explanation, "limits": lines_of(explanation.limits, explanation.key)}
         form = form.without_secret()
     else:
         given = {name: text for name, text in request.GET.items() if name in ("method", "path", "host", "address")}
@@ -95,7 +97,7 @@ def what_if(request: HttpRequest) -> HttpResponse:
     }
     if given is not None and form.is_valid():
         result = replay(form.instance)
-        context |= {"replay": result, "words": form.instance.in_words, "worst": most_denied(result)}
+        context |= {"replay": result, "worst": most_denied(result)}
     return staff_render(request, "apikeys/tools/what_if.html", context)
 
 

@@ -48,6 +48,12 @@ def to_millisecond(time: datetime) -> str:
     return time_element(time, text.local_to_millisecond(time))
 
 
+@register.filter
+def time_as(time: datetime | None, words: str) -> str:
+    """`words`, with the exact time on hover if there is one."""
+    return words if time is None else time_element(time, words)
+
+
 def time_element(time: datetime, words: str) -> SafeString:
     iso = time.astimezone(UTC).isoformat(timespec="seconds")
     titles = dict.fromkeys((text.local(time), text.exact(time)))

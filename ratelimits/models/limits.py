@@ -19,7 +19,7 @@ from config.base.search import FoldedField
 from config.base.validators import validate_name
 from ratelimits.advice import never_wins
 from ratelimits.budgets import WEEK, Budget, rate_in_words, rule_key
-from ratelimits.matching import normal_pattern, pattern_shape
+from ratelimits.matching import normal_pattern, pattern_shape, requests_in_words
 
 MAX_LIMIT = 2**31 - 1
 # The most tokens or microcents: the largest number in header fields (RFC 9651, section 3.3.1).
@@ -221,14 +221,26 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
         return rate_in_words(self.limit, self.period, self.window, self.unit)
 
     @property
+    def is_enforced(self) -> bool:
+        return self.mode == self.Mode.ENFORCE
+
+    @property
     def max_limit(self) -> int:
         return MAX_LIMIT if self.unit == self.Unit.REQUESTS else MAX_AMOUNT
 
     @property
     def requests(self) -> str:
-        """“GET /orders”, “/orders/* on api.example.com”."""
-        where = f" on {self.host}" if self.host else ""
-        return f"{self.method} {self.path}{where}".strip()
+        return requests_in_words(self.method, self.path, self.host)
+
+    @property
+    def summary(self) -> str:
+        """“GET /orders on api.example.com, 100 per minute”."""
+        return f"{self.requests}, {self.in_words}"
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether each request meets this limit or a more specific one, so the default never applies."""
+        return self.path == "/*" and not (self.method or self.host or self.overall)
 
     @property
     def owner_noun(self) -> str:
@@ -245,7 +257,7 @@ class RateLimit(TimestampedModel, SoftDeleteModel):
 
     def budget(self, owner: str, billing_day: int = 1) -> Budget:
         rate = (rule_key(owner, self.pk), self.limit, self.period, self.window, self.name)
-        return Budget(*rate, self.mode == self.Mode.OBSERVE, self.pk, self.unit, billing_day)
+        return Budget(*rate, not self.is_enforced, self.pk, self.unit, billing_day)
 
     def clean(self) -> None:
         super().clean()

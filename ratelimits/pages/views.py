@@ -19,7 +19,7 @@ from config.base.history import Author
 from config.base.paginator import rows_per_page
 from config.base.text import counted
 from config.base.views import retry_on_conflict, staff_render, staff_required
-from ratelimits.budgets import BudgetState, rate_in_words
+from ratelimits.budgets import BudgetState
 from ratelimits.limiter import limiter, store_name
 from ratelimits.models import Denial, Outage
 from ratelimits.pages.forms import CopyForm, MatchForm
@@ -30,6 +30,7 @@ from ratelimits.rules import (
     budgets_for,
     compiled,
     default_budget,
+    lines_of,
     overall_matches,
     rows_of,
     specific_matches,
@@ -60,7 +61,6 @@ class MatchTester(View):
 def match_context(form: MatchForm) -> dict[str, Any]:
     data = form.cleaned_data
     tier, method = data["tier"], data["method"]
-    default = default_budget("")
     context = {
         "tier": tier,
         "user_found": data.get("user"),
@@ -69,13 +69,13 @@ def match_context(form: MatchForm) -> dict[str, Any]:
         "host": data["host"],
         # Not from the cache: the rules as they are now.
         **candidates(compiled(rows_of(tier_id=tier.pk)) if tier else NO_RULES, form),
-        "default_words": rate_in_words(default.limit, default.period),
+        "default_words": default_budget("").in_words,
     }
     if form.owner:
         tier_id = tier.pk if tier else None
         request = (method, form.canonical, data["host"])
         budgets = budgets_for(form.owner, tier_id, *request, own=form.own, billing_day=form.billing_day)
-        context["states"] = limiter().peek(budgets).states
+        context["lines"] = lines_of(limiter().peek(budgets).states)
     return context
 
 
@@ -171,7 +171,7 @@ def copy(request: HttpRequest) -> HttpResponse:
             f"{counted(len(done.new), 'rate limit')} copied from “{source}” to “{target}”, {len(done.skipped):,} skipped.",
         )
         for limit, reason in done.skipped:
-            messages.warning(request, f"Skipped: {limit.path}, {limit.in_words}. {reason}")
+            messages.warning(request, f"Skipped: {limit.summary}. {reason}")
         return HttpResponseRedirect(f"{reverse('admin:ratelimits_ratelimit_changelist')}?tier__id__exact={target.pk}")
     plan = plan_copy(source, target)
     return page(

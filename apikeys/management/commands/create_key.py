@@ -11,12 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from apikeys.models import KEY_WINDOWS, APIKey
+from apikeys.models import KEY_WINDOWS
 from apikeys.services import issue_key
 from config.base.access import EVERYTHING, Permission
 from config.base.commands import find_user
 from config.base.history import Author
-from ratelimits.budgets import rate_in_words
 
 DEFAULT_PERIOD = 60
 MAX_DAYS = 100 * 365 - 1
@@ -80,7 +79,7 @@ class Command(BaseCommand):
             "name": key.name,
             "username": owner.username,
             "expires_at": key.expires_at.isoformat(timespec="seconds") if key.expires_at else None,
-            "rate_limit": limit_in_words(key),
+            "rate_limit": key.limit_in_words or None,
             "permissions": sorted(str(permission) for permission in key.permissions.all()),
         }
         self.stdout.write(json.dumps(created, indent=2))
@@ -109,12 +108,6 @@ def read_limit(limit: int | None, period: int | None, window: str | None) -> dic
         return {}
     values = {"rate_limit": limit, "rate_period": DEFAULT_PERIOD if period is None else period}
     return values | ({"rate_window": window} if window else {})
-
-
-def limit_in_words(key: APIKey) -> str | None:
-    if key.rate_limit is None or key.rate_period is None:
-        return None
-    return rate_in_words(key.rate_limit, key.rate_period, key.rate_window)
 
 
 def read_expiry(days: int | None) -> Any:

@@ -24,10 +24,10 @@ def limit_of(key):
 @pytest.mark.parametrize(
     ("window", "period", "stored", "words"),
     [
-        ("", "60", ("rolling", 60), "50 requests per minute, in addition"),
-        ("fixed", "86400", ("fixed", 86400), "50 requests per day (UTC), in addition"),
-        ("week", "", ("week", WEEK), "50 requests per week, in addition"),
-        ("month", "60", ("month", MAX_PERIOD), "50 requests per month, in addition"),
+        ("", "60", ("rolling", 60), "50 per minute, in addition"),
+        ("fixed", "86400", ("fixed", 86400), "50 per day (UTC), in addition"),
+        ("week", "", ("week", WEEK), "50 per week, in addition"),
+        ("month", "60", ("month", MAX_PERIOD), "50 per month, in addition"),
     ],
 )
 def test_a_key_is_created_with_a_window(alice, window, period, stored, words):

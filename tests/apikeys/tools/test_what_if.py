@@ -148,7 +148,7 @@ def test_a_limit_in_tokens_denies_what_comes_after_it_is_used_up(staff_client, b
     question = own(busy_alice, window="month", unit="tokens", limit=45)
     page = staff_client.get(URL, question)
     assert page.context["replay"].denied_requests == 15
-    assert "/orders/{id}, 45 tokens per month" in text_of(page)
+    assert "/orders/{id}</span>, 45 tokens per month" in text_of(page)
     assert staff_client.get(URL, question | {"unit": "microcents"}).context["replay"].denied_requests == 0
     KeyUsage.objects.update(reported_at=None)
     assert staff_client.get(URL, question).context["replay"].denied_requests == 0

@@ -73,7 +73,7 @@ def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
     for path in ("/orders/{id}", "/orders/*", "/*"):
         make_limit(free, path, name=f"limit on {path}")
     page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
-    assert "any /orders/{id}</span> apply" in page
+    assert ">/orders/{id}</span> apply" in page
     assert "GET /orders/5" in page
     assert page.index("limit on /orders/{id}") < page.index("limit on /orders/*") < page.index("limit on /*")
     assert "10 per minute" in page
