@@ -35,7 +35,8 @@ class Used(NamedTuple):
     @property
     def words(self) -> str:
         budget = self.state.budget
-        return f"{budget.name}: {self.state.left} of {budget.in_words} remaining"
+        requests = self.limit.requests if self.limit else "everything else"
+        return f"{budget.name}: {self.state.left} of {budget.in_words} remaining ({requests})"
 
 
 def tightest(users: Iterable[User]) -> dict[int, Used]:

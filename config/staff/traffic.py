@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +35,8 @@ MAX_REASONS = 4
 OTHER = "Other reasons"
 # Path and host where no rate limit decided.
 NO_PLACE = ("", "")
+# Told of a rate limit without a host if others on its path have one.
+ANY_HOST = "any host"
 LINKS = RequestLinks("usage:staff_requests", {})
 
 
@@ -235,16 +237,26 @@ def endpoints(found: Traffic) -> list[TopLine]:
         place = places.get(limit, NO_PLACE)
         requests[place] += sums.requests
         denied[place] += sums.denied
+    with_hosts = {path for path, host in requests if host}
     return [
-        TopLine(place[0] or "no rate limit", count, denied[place], requests_url(found, *place), place[1])
-        for place, count in requests.most_common(MAX_LISTED)
+        TopLine(
+            path or "no rate limit",
+            count,
+            denied[path, host],
+            requests_url(found, path, host, [pk for pk, place in places.items() if place == (path, host)]),
+            host or (ANY_HOST if path in with_hosts else ""),
+        )
+        for (path, host), count in requests.most_common(MAX_LISTED)
     ]
 
 
-def requests_url(found: Traffic, path: str, host: str) -> str:
+def requests_url(found: Traffic, path: str, host: str, limits: Sequence[int]) -> str:
+    """limits: those with this path and host. The log can show exactly the requests of one."""
     if not path:
         return ""
+    start, end = found.period.time_range
+    if len(limits) == 1:
+        return LINKS.url(start, end, limit=str(limits[0]))
     # The log has no filter for a wildcard.
     of_host = {} if not host or host.startswith(WILDCARD) else {"host": host}
-    start, end = found.period.time_range
     return LINKS.url(start, end, **{"path": path} | of_host)

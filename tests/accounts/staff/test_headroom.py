@@ -44,7 +44,7 @@ def test_the_list_shows_usage_of_the_tightest_limit(staff_client, alice, bob, fr
     found = usage_column(staff_client)
     assert (found["alice"], found["bob"]) == ("50%", "30%")
     assert found["sue"] == "0%"
-    assert f"{tight.name}: 2 of 4 per minute remaining" in text_of(staff_client.get("/users/"))
+    assert f"{tight.name}: 2 of 4 per minute remaining (/b)" in text_of(staff_client.get("/users/"))
 
 
 def test_used_up_limits_are_red_and_nearly_used_up_ones_amber(staff_client, alice, bob, free):
@@ -73,6 +73,7 @@ def test_the_default_limit_applies_without_a_tier(settings, free):
     olga = make_user("olga")
     found = tightest([olga])[olga.pk]
     assert (found.limit, found.percent) == (None, 0)
+    assert found.words == "default: 100 of 100 per day remaining (everything else)"
 
 
 def test_usage_is_unknown_while_the_store_is_unavailable(staff_client, alice, monkeypatch):

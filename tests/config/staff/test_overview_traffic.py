@@ -149,6 +149,35 @@ def test_the_limits_of_hosts_are_lines_of_their_own(staff_client, requests, fold
     assert "host=" not in of_hosts["*.example.org"].url
 
 
+def test_a_limit_for_any_host_counts_all_hosts_together_and_says_so(staff_client, requests, folded, free, pro):
+    of_host = make_limit(free, "/hosts", host="api.example.com")
+    anywhere = make_limit(free, "/hosts", name="anywhere")
+    event(requests[0], 2 * HOUR, endpoint="/hosts", host="api.example.com", rate_limit=of_host)
+    for host in ("a.example.net", "b.example.net", ""):
+        event(requests[0], 2 * HOUR, endpoint="/hosts", host=host, rate_limit=anywhere)
+    folded()
+    found = staff_client.get("/admin/").context["top_lists"][0].lines
+    by_note = {line.note: line for line in found if line.label == "/hosts"}
+    assert {note: line.requests for note, line in by_note.items()} == {"api.example.com": 1, "any host": 3}
+    rows = staff_client.get(by_note["any host"].url).context["page"].rows
+    assert sorted(row.host for row in rows) == ["", "a.example.net", "b.example.net"]
+    assert all(line.note == "" for line in found if line.label != "/hosts")
+
+
+@pytest.mark.parametrize(("host", "filters"), [("api.example.com", True), ("*.example.com", False), ("", False)])
+def test_limits_of_several_tiers_lead_to_the_requests_of_their_path(
+    staff_client, requests, folded, free, pro, host, filters
+):
+    for tier in (free, pro):
+        limit = make_limit(tier, "/hosts", host=host)
+        event(requests[0], 2 * HOUR, endpoint="/hosts", host="api.example.com", rate_limit=limit)
+    folded()
+    [line] = [line for line in staff_client.get("/admin/").context["top_lists"][0].lines if line.label == "/hosts"]
+    assert line.requests == 2
+    assert ("path=%2Fhosts" in line.url, "host=api.example.com" in line.url) == (True, filters)
+    assert len(staff_client.get(line.url).context["page"].rows) == 2
+
+
 def test_each_line_leads_to_its_usage(staff_client, requests):
     context = staff_client.get("/admin/").context
     for found in context["top_lists"]:
