@@ -77,7 +77,7 @@ def test_the_page_shows_the_tier_and_its_rate_limits(alice):
     page = signed_in(alice).get("/account/").content.decode()
     assert "1,234" in page
     assert "/orders/*" in page
-    assert "100 requests per minute" in page
+    assert "100 per minute" in page
 
 
 def test_a_user_without_a_tier_sees_that_the_default_applies(alice):

@@ -281,6 +281,15 @@ def test_many_lines_take_few_queries(import_keys, django_assert_max_num_queries,
     assert KeyPermission.objects.count() == 1200
 
 
+def test_each_of_100_000_wrong_lines_is_named(import_keys):
+    line = b"alice,a key,md5,abc\n"
+    said = import_keys(b"username,name,algorithm,hash\n" + line * 100_000)
+    assert said.count("algorithm: “md5” isn't supported.") == 100_000
+    assert "Line 100001, algorithm" in said
+    assert "100,000 problems found. Nothing was imported." in said
+    assert not APIKey.objects.exists()
+
+
 def test_the_file_can_be_standard_input(alice, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(as_csv(hash_row()))))
     call_command("import_keys", "-")

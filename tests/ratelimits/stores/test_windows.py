@@ -1,9 +1,11 @@
-"""Weeks, months from a billing day and totals: every store agrees with a plain model of the calendar."""
+"""Every store agrees with a plain model of each window: days, weeks, months from a billing day, totals, a bucket that drains."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from fractions import Fraction
+from math import ceil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,6 +104,8 @@ def window_begin(window, moment, billing_day):
     day = moment.date()
     if window == "total":
         return None
+    if window == "fixed":  # of a day
+        return day
     while not (day.weekday() == 0 if window == "week" else is_billing_day(day, billing_day)):
         day -= ONE_DAY
     return day
@@ -120,7 +124,7 @@ moves = st.one_of(
 )
 
 
-@pytest.mark.parametrize("window", ["week", "month", "total"])
+@pytest.mark.parametrize("window", ["fixed", "week", "month", "total"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.datetimes(START, START.replace(year=2029)).map(lambda moment: moment.replace(tzinfo=dt.UTC)),
@@ -130,7 +134,11 @@ moves = st.one_of(
 )
 def test_every_store_admits_what_a_plain_model_admits(store, window, start, billing_day, limit, history):
     store.clear()
-    budget, used, moment = budget_of(window, limit=limit, billing_day=billing_day), Counter(), start
+    budget, used, moment = (
+        budget_of(window, limit=limit, period=86_400, billing_day=billing_day),
+        Counter(),
+        start,
+    )
     for move, cost in history:
         moment += move
         begin = window_begin(window, moment, billing_day)
@@ -139,3 +147,24 @@ def test_every_store_admits_what_a_plain_model_admits(store, window, start, bill
         assert reading.allowed is fits
         used[begin] += cost if fits else 0
         assert outcome_of([budget], reading, cost).states[0].remaining == limit - used[begin]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limit=st.integers(1, 6),
+    history=st.lists(
+        st.tuples(st.timedeltas(dt.timedelta(0), dt.timedelta(seconds=40)), st.integers(1, 2)), min_size=1, max_size=30
+    ),
+)
+def test_every_store_drains_a_rolling_budget_like_a_plain_bucket(store, limit, history):
+    """Each request fills the bucket by its cost, and it drains by `limit` in a minute."""
+    store.clear()
+    budget, level, moment = budget_of("rolling", limit=limit, period=60), Fraction(), utc("2026-03-16")
+    for move, cost in history:
+        moment += move
+        level = max(Fraction(), level - Fraction(move // TICK * limit, 60_000_000))
+        fits = level + cost <= limit
+        reading = store.hit([budget], cost, clock=microseconds(moment))
+        assert reading.allowed is fits
+        level += cost if fits else 0
+        assert outcome_of([budget], reading, cost).states[0].remaining == limit - ceil(level)
