@@ -12,10 +12,14 @@ from django.db import IntegrityError
 from django.forms import modelform_factory
 from PIL import Image
 
+from accounts.erasure import erase
 from accounts.models import User
+from accounts.staff.actions import Erase
 from config.base.admin import GatehouseModelAdmin
 from config.base.admin_soft_delete import SoftDeleteAdmin
 from config.base.forms import LiveChoicesForm
+from config.base.history import Author
+from tests.accounts.people import messages
 from tests.conftest import make_user
 from tiers.models import Tier
 
@@ -93,3 +97,27 @@ def test_a_section_without_words_of_its_own_says_nothing_untrue(sue):
         assert action.obstacle(Tier.objects.all()) == ""
         assert action.why_not(sue, None) == ""
     assert section.row_action("restore").effects(Tier.objects.all()) == ()
+
+
+def test_a_row_that_changes_while_a_page_about_it_is_made_is_reported(staff_client, alice, sue, monkeypatch):
+    effects = Erase.effects
+
+    def too_late(self, rows):
+        erase(alice, Author(sue))
+        return effects(self, rows)
+
+    monkeypatch.setattr(Erase, "effects", too_late)
+    response = staff_client.get(f"/users/{alice.pk}/erase/", follow=True)
+    assert response.redirect_chain == [(f"/users/{alice.pk}/", 302)]
+    assert messages(response) == [f"Nothing to do: user “erased_{alice.pk}” is erased."]
+
+
+def test_a_row_that_is_purged_while_a_page_about_it_is_made_is_not_found(staff_client, alice, monkeypatch):
+    effects = Erase.effects
+
+    def too_late(self, rows):
+        alice.hard_delete()
+        return effects(self, rows)
+
+    monkeypatch.setattr(Erase, "effects", too_late)
+    assert staff_client.get(f"/users/{alice.pk}/erase/").status_code == 404
