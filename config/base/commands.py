@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 
 from config.base.text import quoted
+from config.base.validators import is_encodable
 
 
 def read_file(name: str, max_size: int) -> bytes:
@@ -29,7 +30,7 @@ def find_user(username: str) -> Any:
     """The live user with this username, in upper or lower case."""
     users: Any = get_user_model()._default_manager
     try:
-        return users.get_by_natural_key(username)
+        return users.get_by_natural_key(username if is_encodable(username) else "")
     except users.model.DoesNotExist:
         raise CommandError(
             f"There is no user with the username {quoted(username)}. Restore them first if they were deleted."

@@ -42,6 +42,14 @@ def validate_encodable(value: str) -> None:
         raise ValidationError("This text has a NUL character. Type it again.", code="null_characters_not_allowed")
 
 
+def is_encodable(value: str) -> bool:
+    try:
+        validate_encodable(value)
+    except ValidationError:
+        return False
+    return True
+
+
 def validate_name(value: str) -> None:
     """Reject control, bidirectional and other invisible characters, and names without a visible character.
 

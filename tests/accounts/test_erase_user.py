@@ -318,7 +318,7 @@ def test_the_command_lists_the_ids_of_several_deleted_users(alice):
         command("alice", "--yes")
 
 
-@pytest.mark.parametrize("name", ["nobody", "999999999999999999999", "", "１"])
+@pytest.mark.parametrize("name", ["nobody", "999999999999999999999", "", "１", "al\udcff", "al\0"])
 def test_the_command_rejects_an_unknown_user(db, name):
     with pytest.raises(CommandError, match="There is no user"):
         command(name)

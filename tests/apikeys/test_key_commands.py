@@ -71,6 +71,8 @@ def test_create_key_accepts_rate_limit_and_host(alice):
     ("username", "options", "message"),
     [
         ("nobody", {}, "no user with the username “nobody”"),
+        ("al\udcff", {}, "There is no user"),
+        ("al\0", {}, "There is no user"),
         ("alice", {"allow": ["read"]}, "an action and a resource"),
         ("alice", {"allow": ["read /a /b"]}, "an action and a resource"),
         (

@@ -10,6 +10,7 @@ from accounts.erasure import erase
 from accounts.models import User
 from config.base.history import Author
 from config.base.text import counted, quoted
+from config.base.validators import is_encodable
 
 
 class Command(BaseCommand):
@@ -49,7 +50,7 @@ def is_confirmed(user: User) -> bool:
 
 def find_even_if_deleted(name: str) -> User:
     """The live user with this username, else the only deleted one, else the user with this id. Raises CommandError."""
-    named = User.objects.filter(username=name.casefold())
+    named = User.objects.filter(username=name.casefold() if is_encodable(name) else "")
     users: list[User] = list(named.live()) or list(named.deleted())
     if not users and name.isascii() and name.isdigit():
         users = list(User.objects.filter(pk=int(name)))
