@@ -90,9 +90,14 @@ def environ_of(scope: Scope) -> Environ:
     for name, value in scope["headers"]:
         variable = variable_of(name)
         text = value.decode("latin-1")
-        environ[variable] = f"{environ[variable]},{text}" if variable in environ else text
+        environ[variable] = joined(variable, environ[variable], text) if variable in environ else text
     environ.pop("", None)
     return environ
+
+
+def joined(variable: str, first: str, second: str) -> str:
+    """The value of a header that was sent twice. A URI may contain commas, so two make an ambiguous one, with a space."""
+    return f"{first} {second}" if variable.endswith("_URI") else f"{first},{second}"
 
 
 @lru_cache(maxsize=512)

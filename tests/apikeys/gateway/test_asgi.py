@@ -14,6 +14,7 @@ from apikeys.models import KeyUsage
 from config import threads
 from config.middleware import MACHINE_HEADERS
 from config.threads import in_threads
+from tests.apikeys.conftest import make_key
 from tests.apikeys.gateway.asgi import ask_asgi, scope_of
 from tests.rows import make_limit
 from tiers.models import Tier
@@ -114,6 +115,16 @@ def test_underscore_in_header_name_does_not_count_as_hyphen():
 def test_repeated_header_is_joined(key):
     twice = [("X-API-Key", key.secret), ("X-API-Key", key.secret), *orders(key)[1:]]
     assert ask_asgi("/authz/nginx", twice)[1]["X-Auth-Reason"] == "malformed_key"
+
+
+@pytest.mark.parametrize(("path", "name"), [("nginx", "X-Original-URI"), ("caddy", "X-Forwarded-Uri")])
+def test_repeated_uri_is_ambiguous(alice, counters, path, name):
+    """As from a gateway that adds its header to the client's instead of replacing it."""
+    key = make_key(alice, allow=["read /public/*"])
+    method = ("X-Forwarded-Method" if path == "caddy" else "X-Original-Method", "GET")
+    headers = [("X-API-Key", key.secret), method, (name, "/public/a"), (name, "/admin")]
+    status, answer, _ = ask_asgi(f"/authz/{path}", headers)
+    assert (status, answer["X-Auth-Reason"]) == ("403 Forbidden", "ambiguous_path")
 
 
 def test_allowed_and_denied_responses_have_security_headers(key):
