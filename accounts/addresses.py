@@ -1,4 +1,4 @@
-"""A user's email address, and whether it is verified, which allauth's EmailAddress alone knows.
+"""A user's email address, and whether it's verified, which is only stored in allauth's EmailAddress.
 
 `User.email` is the address in use. An unverified EmailAddress with another address is the one the user wants to change to.
 """

@@ -119,7 +119,7 @@ class UserAdmin(SoftDeleteAdmin):
             services.create(obj, self.author(request))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Nothing: the service writes the history."""
+        """Do nothing, because the service writes the history."""
 
     log_change = log_addition
 

@@ -182,7 +182,7 @@ def scrub_value(value: Any, names: Collection[str]) -> Any:
         return [scrub_value(inner, names) for inner in value]
     if not isinstance(value, str):
         return value
-    # An email address is unmistakable anywhere in a text, a name isn't.
+    # An email address can be recognized anywhere in a text, but a name can't.
     spelled = [form.format(name) for name in names for form in (("{}",) if "@" in name else NAMED)]
     return ERASED if value in names or any(text in value for text in spelled) else value
 
@@ -194,7 +194,7 @@ def purgeable(users: UserQuerySet) -> UserQuerySet:
 
 
 def purge(user: User) -> bool:
-    """Remove a deleted user for good, with their keys and usage. Returns whether it was removed.
+    """Permanently remove a deleted user, with their keys and usage. Returns whether it was removed.
 
     Users with entries in the history are erased instead: Django would remove the entries with the user. Users who were
     restored since `user` was loaded are left alone.

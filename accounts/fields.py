@@ -9,7 +9,7 @@ from config.base.text import normal_form
 
 
 def normalize_email(address: str) -> str:
-    """The form that is stored and compared: NFKC, case-folded, without spaces around it."""
+    """The form that's stored and compared: NFKC, case-folded, and without spaces around it."""
     return normal_form(address).strip()
 
 
@@ -20,7 +20,7 @@ def normalize_login(login: str) -> str:
 class NormalizedEmailField(models.EmailField):  # type: ignore[type-arg]
     """A deliverable email address, normalized when it is stored and in exact lookups.
 
-    In Python: SQLite's LOWER knows ASCII only, and `iexact` doesn't use an index on Lower().
+    This is done in Python, because SQLite's LOWER only handles ASCII, and `iexact` doesn't use an index on Lower().
     """
 
     default_validators = [validate_mailable]

@@ -53,7 +53,7 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
         return users
 
     def ids_matching(self, word: str) -> Ids | None:
-        """None if there are too many; on SQLite, other users than these may be among them."""
+        """The ids of matching users, or None if there are too many. On SQLite, other users may be among them."""
         if connection.vendor != "sqlite":
             return ids_with(self, (has_word(name, word) for name in SEARCHED))
         name, email = search_form(word), normalize_email(word)
@@ -120,7 +120,7 @@ class UserQuerySet(SoftDeleteQuerySet[Any]):
     def update(self, **values: Any) -> int:
         """Like Django's. Suspending users, or a new session epoch, also drops their pending email addresses.
 
-        An attacker may have asked for that change.
+        An attacker may have requested that change.
         """
         if values.get("is_active") is False:
             values.setdefault("session_epoch", models.F("session_epoch") + 1)

@@ -179,7 +179,7 @@ class User(TimestampedModel, SoftDeleteModel, AbstractBaseUser, PermissionsMixin
 
     @property
     def color_scheme(self) -> str:
-        """What the theme means to a browser."""
+        """The CSS value of `color-scheme` for the theme."""
         return "light dark" if self.theme == self.Theme.AUTO else self.theme
 
     @property
@@ -282,7 +282,7 @@ class SavedView(TimestampedModel):
 
 
 class ListSetting(models.Model):
-    """One person's settings for a list, which is named by its URL. columns: those to show; null for the default ones."""
+    """One user's settings for a list, which is named by its URL. columns: those to show; null for the default ones."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="list_settings")
     page = models.CharField(max_length=100)
@@ -321,7 +321,7 @@ class BulkChange(TimestampedModel):
     reasons = models.JSONField(default=list)
     started_at = models.DateTimeField("started", null=True)
     finished_at = models.DateTimeField("finished", null=True)
-    # Why the rest of the users wasn't changed.
+    # Why the other users weren't changed.
     error = models.TextField(default="")
     # Marks its entries in the history; empty if it can't be undone.
     operation = models.CharField(max_length=20, default="", db_default="")

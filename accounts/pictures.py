@@ -20,11 +20,11 @@ from PIL import Image, ImageOps
 
 MAX_FILE_SIZE = 5 * 1024 * 1024
 MAX_SIDE = 12_000
-# A file of 2 kB can hold any number of pixels. Decoding this many takes 200 MB; a WebP file, of which Pillow keeps four
-# copies, 250 MB.
+# Even a 2 kB file can have any number of pixels. Decoding this many takes 200 MB, or 250 MB for a WebP file, of which Pillow
+# keeps four copies.
 MAX_PIXELS = 25_000_000
 MAX_WEBP_PIXELS = 16_000_000
-# Each scan of a progressive JPEG goes over all pixels again, and can be 42 bytes long. Programs write about ten.
+# Each scan of a progressive JPEG goes over all pixels again, and can be as short as 42 bytes. Programs write about ten.
 MAX_SCANS = 100
 START_OF_SCAN = b"\xff\xda"
 # Seconds to wait for a turn: a process decodes one picture at a time.
@@ -56,7 +56,7 @@ def reencode(upload: UploadedFile[Any]) -> ContentFile[bytes]:
         raise ValidationError("The server is busy with other pictures. Try again in a minute.", code="busy")
     try:
         with warnings.catch_warnings():
-            # What Pillow can't decode, it raises.
+            # Pillow raises these for files that it can't decode.
             warnings.simplefilter("ignore")
             return ContentFile(encode(BytesIO(content)), name="picture.webp")
     except ValidationError:

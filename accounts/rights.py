@@ -1,7 +1,7 @@
-"""The guard against privilege escalation: permissions say what staff may do, this module to which users.
+"""Prevents privilege escalation: permissions say what staff can do, and this module says to which users.
 
-Staff who aren't superusers may only change ordinary users, and never make them more than that. Superusers may do anything
-but lock themselves out or remove the last superuser.
+Staff who aren't superusers can only change ordinary users, and can't give them privileges. Superusers can do anything except
+lock themselves out or remove the last superuser.
 """
 
 from __future__ import annotations

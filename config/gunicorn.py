@@ -97,7 +97,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Keep what is loaded out of garbage collection: it stays, and looking through it stops all threads for 70 to 150 ms."""
+    """Keep loaded objects out of garbage collection: they stay, and scanning them stops all threads for 70 to 150 ms."""
     gc.collect()
     gc.freeze()
 
@@ -111,7 +111,7 @@ def on_exit(server: Any) -> None:
     metric_files.remove_directory()
 
 
-# --- Regular jobs, for a machine that runs nothing else to do them: RUN_JOBS ---
+# --- Scheduled jobs, if nothing else runs them on this machine: RUN_JOBS ---
 
 jobs: list[subprocess.Popen[bytes]] = []  # one or none
 
@@ -291,7 +291,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
                 listener.listen(self.cfg.backlog)  # The loop has asked for 100.
 
     def outlive_master(self) -> None:
-        """It was killed. Leave the port to the next one, which may have other settings."""
+        """The master was killed. Leave the port to the next one, which may have other settings."""
         self.log.error("The master is gone (pid: %s)", self.ppid)
         self.ppid = os.getppid()  # otherwise gunicorn closes connections unannounced
         signal.alarm(self.cfg.graceful_timeout)  # ends this process, as the master would

@@ -178,7 +178,7 @@ class Tier(TimestampedModel, SoftDeleteModel):
 class TierAccess(AccessRule):
     """An action that keys of a tier's users may take on a resource, if their own permissions allow it too.
 
-    A new tier starts with everything. Without a row, keys of its users may do nothing.
+    A new tier starts with everything. Without a row, keys of its users can't do anything.
     """
 
     # The unique constraint has the index.

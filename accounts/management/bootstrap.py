@@ -30,11 +30,11 @@ class Created:
 
 
 def bootstrap() -> Created:
-    """Create what is missing; what exists is left as it is. Raises BootstrapError."""
+    """Create what's missing and keep what exists. Raises BootstrapError."""
     try:
         return create_missing()
     except (BootstrapError, IntegrityError):
-        # Another node may have created the same at this moment.
+        # Another node may have created the same rows at the same time.
         return create_missing()
 
 
@@ -48,7 +48,7 @@ def create_missing() -> Created:
 
 def create_default_tier() -> str:
     name = settings.DEFAULT_TIER_NAME
-    # Deleted ones count: a tier that staff deleted stays deleted.
+    # Also look for deleted tiers, so that a tier that staff deleted stays deleted.
     if Tier.objects.filter(name=name).exists():
         return ""
     tier = Tier(name=name, description="The tier of new users.")
@@ -79,7 +79,7 @@ def create_first_superuser(created: Created) -> None:
 
 
 def validate_superuser(user: User) -> None:
-    # A username that is taken is an error: nobody becomes superuser by signing up with it first.
+    # A taken username is an error, so that no one becomes a superuser by signing up with it first.
     try:
         user.full_clean()
         if settings.ADMIN_PASSWORD:

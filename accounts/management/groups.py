@@ -6,7 +6,7 @@ from django.db import models
 SUPPORT = "Support"
 AUDITOR = "Auditor"
 
-# Nobody gets to see sessions, second factors and provider tokens.
+# No group can view sessions, second factors and provider tokens.
 VIEWABLE = {
     "accounts": ["user"],
     "tiers": ["tier"],

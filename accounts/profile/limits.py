@@ -1,4 +1,4 @@
-"""The rate limits that apply to one user: what each comes from, what is left of it, and when it resets."""
+"""The rate limits that apply to one user: where each comes from, what remains of it, and when it resets."""
 
 from __future__ import annotations
 

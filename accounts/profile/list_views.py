@@ -1,4 +1,4 @@
-"""/account/lists/: what people set for the lists they see."""
+"""/account/lists/: the columns and views of lists that users choose and save."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from config.base.http import local_url
 from config.base.views import retry_on_conflict
 
 MAX_COLUMNS = 50
-# Per person and list.
+# Per user and list.
 MAX_VIEWS = 30
 NAME = re.compile(r"[a-z0-9_]{1,50}")
 
 
 class NamesField(forms.MultipleChoiceField):
-    """Names of columns. Which of them a list has is only known to the list, and it ignores others."""
+    """Names of columns. A list ignores those that it doesn't have."""
 
     def valid_value(self, value: Any) -> bool:
         return NAME.fullmatch(value) is not None
@@ -158,7 +158,7 @@ class DeleteView(Action):
     name, label, done, harmful = "delete", "Delete", "{} deleted.", True
 
     def may(self, user: Any, model: Any) -> bool:
-        return True  # to their own
+        return True  # `get_queryset` only has the user's own views
 
     def effects(self, rows: Any) -> list[str]:
         shared = "This view is shared, so other staff will lose it too."
@@ -180,5 +180,5 @@ class DeleteViewView(ActionView):
 
 
 def back_to_list(request: HttpRequest, page: str) -> HttpResponseRedirect:
-    """Redirect to where the person came from, or to the list."""
+    """Redirect to the page the user came from, or to the list."""
     return HttpResponseRedirect(local_url(request, request.POST.get("next", ""), reverse(page)))

@@ -1,4 +1,4 @@
-"""What people have set for lists. A list has the name of its URL."""
+"""The users' settings for lists. A list has the name of its URL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ListSetup:
-    """How a list looks for one person. page: empty if it can't be set. columns: the first is always shown.
+    """How a list looks for one user. page: empty if it can't be set. columns: the first is always shown.
 
     views: those they can open; view: the one that is open. default_url: of the view to open instead; usually empty.
     """
@@ -72,12 +72,12 @@ def list_setup(request: HttpRequest, labels: Sequence[tuple[str, str]], extra: C
 
 def columns_of(labels: Sequence[tuple[str, str]], chosen: list[str] | None, extra: Collection[str]) -> list[Column]:
     known = {name for name, _ in labels}
-    # A column may have gone since it was chosen.
+    # A column may have been removed since it was chosen.
     shown = known.intersection(chosen or ()) or known.difference(extra)
     return [Column(name, label, name == labels[0][0] or name in shown) for name, label in labels]
 
 
 def visible_views(user: Any) -> QuerySet[SavedView]:
-    """A person's own, and for staff those that are shared."""
+    """The user's own views and, for staff, shared ones."""
     views = SavedView.objects.filter(Q(user=user) | Q(is_shared=True) if user.is_staff else Q(user=user))
     return views.filter(page__in=PAGES).select_related("user")

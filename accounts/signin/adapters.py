@@ -99,7 +99,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
         """As allauth's. Raises ValidationError after too many wrong passwords."""
         login = credentials.get("username") or credentials.get("email") or ""
-        # A user has two logins, but one counter. Known or not, a login costs one query.
+        # A user has two logins, but one counter. Whether the login is known or not, this takes one query.
         of_one = throttle.wrong_passwords(request, User.objects.find_by_login(login) or login)
         of_anyone = throttle.wrong_passwords_of_anyone(request)
         throttle.check(request, of_anyone)
@@ -112,7 +112,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return user
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Nothing: our throttle replaces allauth's count in the cache."""
+        """Do nothing, because our throttle replaces allauth's counters in the cache."""
 
     def pre_login(self, request: HttpRequest, user: User, **details: Any) -> HttpResponse | None:
         if not user.is_effective:
@@ -124,7 +124,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return response
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """As allauth's. Raises ImmediateHttpResponse if the user was signed out everywhere since the password was given.
+        """As allauth's. Raises ImmediateHttpResponse if the user was signed out everywhere since they entered their password.
 
         A second factor or an email may come between the two.
         """

@@ -35,6 +35,6 @@ class Confirmation(EmailConfirmationHMAC):  # type: ignore[misc]
         return cls(address) if address else None
 
     def is_valid_and_locked(self) -> bool:
-        """Whether the link still works; until this transaction ends, nobody else can use it."""
+        """Whether the link still works; until this transaction ends, no one else can use it."""
         list(User.objects.select_for_update(no_key=True).filter(pk=self.email_address.user_id))
         return self.from_key(self.key) is not None

@@ -40,7 +40,7 @@ def storable_email(typed: str) -> str:
 
 
 class LabelledForm(forms.Form):
-    """Our labels; no placeholders, which repeat them."""
+    """Uses our labels, and no placeholders, which would repeat them."""
 
     labels: ClassVar[dict[str, str]] = {}
 
@@ -82,7 +82,7 @@ class SignupBase(LabelledForm):
         self.order_fields(["name", "username", "email", "password1"])
 
     def validate_unique_email(self, value: str) -> str:
-        # The page doesn't tell whether an address is taken; an email to that address does.
+        # The page doesn't reveal whether an address is taken. An email to that address does.
         self.account_already_exists = addresses.is_taken(value)
         return value
 
@@ -95,7 +95,7 @@ class SignupBase(LabelledForm):
         return str(super().clean_username())  # type: ignore[misc]
 
     def clean(self) -> Any:
-        # Failed attempts count, too: they tell which usernames are taken.
+        # Failed attempts count too, because they reveal which usernames are taken.
         request, budgets = context.request, [throttle.sign_ups(context.request)]
         cleaned = super().clean()
         if not self.errors:
@@ -123,7 +123,7 @@ class SocialSignupForm(SignupBase, social_forms.SignupForm):  # type: ignore[mis
 
 
 class ChangeEmailForm(LabelledForm, account_forms.AddEmailForm):  # type: ignore[misc]
-    """Accepts an address that another user has, too: that user gets an email, and the page tells nothing."""
+    """Also accepts an address that another user has: that user gets an email, and the page doesn't reveal it."""
 
     labels: ClassVar = {"email": "New email address"}
 
@@ -176,7 +176,7 @@ class NewPasswordForm(LabelledForm, account_forms.ResetPasswordKeyForm):  # type
 
     def save(self) -> None:
         """Set the password, and mark the address in use as verified, as the link went there. Raises LinkUsed."""
-        self.user.set_password(self.cleaned_data["password1"])  # hashing takes time: before the row is locked
+        self.user.set_password(self.cleaned_data["password1"])  # before the row is locked, because hashing takes time
         with transaction.atomic():
             present = User.objects.select_for_update(no_key=True).filter(pk=self.user.pk).first()
             if not default_token_generator.check_token(present, self.temp_key):

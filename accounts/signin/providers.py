@@ -141,9 +141,10 @@ def free_username(preferred: str) -> str:
 
 
 def claim(user: User, request: HttpRequest, provider: str) -> None:
-    """Give an account whose address was never verified to the person whom the provider has verified there.
+    """Give a user whose address was never verified to the person whose address the provider has verified.
 
-    Whoever created it may have its password, sessions, second factors, connected providers and API keys: all of them end.
+    Whoever signed up with it may have the password, sessions, second factors, connected providers and API keys. All of them
+    end.
     """
     author = Author(user, request)
     with transaction.atomic():

@@ -8,7 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 register = template.Library()
 
-# In this order: most browsers name several others, too.
+# The order matters, because most browsers also name others.
 BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
 SYSTEMS = (
     ("Android", "Android"),

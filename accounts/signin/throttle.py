@@ -27,12 +27,12 @@ def address_key(request: HttpRequest) -> str:
 
 
 def digest(text: str) -> str:
-    # Keys of counters hold no personal data and have one length.
+    # Keys of counters contain no personal data and have a fixed length.
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
 def wrong_passwords(request: HttpRequest, user: User | str) -> Budget:
-    """Wrong passwords for one user, or for one login that nobody has, from one client address."""
+    """Wrong passwords for one user, or for one login that no user has, from one client address."""
     subject = f"account:{user.pk}" if isinstance(user, User) else digest(normalize_login(user))
     return Budget(f"sign-in:{subject}:{address_key(request)}", 5, 15 * MINUTE)
 

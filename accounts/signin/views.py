@@ -42,7 +42,7 @@ EMAIL_SENT = "We've emailed a link to that address."
 
 class SignupView(account_views.SignupView):  # type: ignore[misc]
     def form_valid(self, form: Any) -> HttpResponse:
-        """As allauth's; after a lost race for a username, an address or the tier, the form is checked again."""
+        """As allauth's. If another request takes the username or address, or deletes the tier, validate the form again."""
         try:
             response: HttpResponse = super().form_valid(form)
         except (IntegrityError, ConcurrentDeletion):
@@ -158,8 +158,8 @@ def end_session(request: HttpRequest, pk: int) -> HttpResponse:
 def provider_view(request: HttpRequest, provider: str, step: str) -> HttpResponse:
     """Start or finish a sign-in through a provider.
 
-    Our forms may only be sent to ourselves (form-action 'self'), and browsers apply that to redirects, too. So a page of
-    ours leads to the provider.
+    Forms can only be sent to this site (form-action 'self'), and browsers apply that to redirects too. So a page of ours
+    redirects to the provider.
     """
     if not get_social_adapter().list_apps(request, provider=provider):
         raise Http404

@@ -1,4 +1,4 @@
-"""/users/<id>/access/: whether a user is staff, and what they may do as staff. Only superusers change it."""
+"""/users/<id>/access/: whether a user is staff, and what they can do as staff. Only superusers can change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages that do something to one user, or to many."""
+"""Pages for actions on one user or many."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class UserBulkView(SelectionView, UserActionView):
         return users.select_related("tier")
 
     def perform(self, form: forms.Form) -> HttpResponse | None:
-        """Hands thousands of users over to a job, and shows its progress."""
+        """Leave thousands of users to a job, and show its progress."""
         if not form.is_valid() or self.rows.count() <= bulk.MAX_AT_ONCE:
             return super().perform(form)
         title = self.action.applied_to(self.named(self.rows.count()))

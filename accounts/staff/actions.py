@@ -1,4 +1,4 @@
-"""What staff can do to users, to one or to many."""
+"""Actions of staff on one user or many."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class UserAction(Action):
 
     def allowed(self, user: Any, rows: UserQuerySet) -> UserQuerySet:
         changeable = rows.changeable_by(user)
-        # Nobody harms their own account.
+        # You can't do this to yourself.
         return changeable.exclude(pk=user.pk) if self.harmful else changeable
 
     def why_not(self, user: Any, row: User) -> str:
@@ -162,7 +162,7 @@ class SendVerification(UserAction):
 
 
 class MoveToTier(UserAction):
-    """Many users, to the tier that was chosen in the list."""
+    """Move many users to the tier chosen in the list."""
 
     name, label, undo = "tier", "Move to tier", FORMER
 
@@ -185,7 +185,7 @@ class MoveToTier(UserAction):
 
 
 class ChangeTier(UserAction):
-    """One user, to the tier that the page asks for."""
+    """Move one user to the tier chosen on the page."""
 
     name, label, done, undo = "tier", "Change tier", "Tier of {} changed.", FORMER
     sentences = ("The new rate limits apply to the next request. Earlier requests still count.",)

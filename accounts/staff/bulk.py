@@ -36,7 +36,7 @@ MAX_TITLE = 200
 def begin(action: UserAction, users: UserQuerySet, author: Author, title: str) -> BulkChange:
     """Save the change and the ids of its users for the job."""
     pks = list(users.order_by("pk").values_list("pk", flat=True))
-    return write_down(
+    return save_change(
         author,
         [BulkStep(users=list(batch)) for batch in in_batches(pks, STEP)],
         action=action.name,
@@ -49,20 +49,20 @@ def begin(action: UserAction, users: UserQuerySet, author: Author, title: str) -
 
 @transaction.atomic
 def begin_undo(pk: int, author: Author) -> BulkChange | None:
-    """Write down that the change is to be taken back; None if that isn't possible or somebody already has."""
+    """Save a change that undoes this one. None if it can't be undone, or someone already has."""
     change = BulkChange.objects.select_for_update().get(pk=pk)
     if not can_undo(change):
         return None
     steps = [BulkStep(users=[], undoes=step) for step in change.steps.order_by("pk")]
     title = f"Undo: {change.title}"[:MAX_TITLE]
-    return write_down(author, steps, action=kind_of(change).undo, title=title, total=change.done, undoes=change)
+    return save_change(author, steps, action=kind_of(change).undo, title=title, total=change.done, undoes=change)
 
 
 def can_undo(change: BulkChange) -> bool:
     return change.is_finished and change.steps.exists() and not BulkChange.objects.filter(undoes=change).exists()
 
 
-def write_down(author: Author, steps: list[BulkStep], **fields: Any) -> BulkChange:
+def save_change(author: Author, steps: list[BulkStep], **fields: Any) -> BulkChange:
     address = client_address(author.request) if author.request else ""
     with transaction.atomic():
         change = BulkChange.objects.create(author=author.user, address=address or None, **fields)
@@ -109,7 +109,7 @@ def take_step(pk: int) -> bool:
 
 
 def perform(change: BulkChange, step: BulkStep) -> tuple[int, ActionOutcome]:
-    """Do what the page would do now. Raises ValidationError if the author no longer may."""
+    """Do what the page would do now. Raises ValidationError if the author no longer has permission."""
     user: Any = change.author
     action = action_of(change)
     if not (user.is_effective and user.is_staff and action.may(user, User)):
@@ -141,7 +141,7 @@ def close(step: BulkStep, author: Author) -> None:
 
 
 def kind_of(change: BulkChange) -> UserAction:
-    """The action, for whatever tier."""
+    """The action, regardless of the tier."""
     return next((action for action in UNDO_ACTIONS if action.name == change.action), MoveToTier())
 
 
@@ -165,7 +165,7 @@ def note(change: BulkChange, outcome: ActionOutcome, handled: int) -> None:
 
 @transaction.atomic
 def stop(pk: int, name: str) -> bool:
-    """Leave the rest of the users as they are. False if there's nothing left to stop."""
+    """Stop before the other users are changed. False if the change has already finished."""
     change = BulkChange.objects.select_for_update().get(pk=pk)
     if change.is_finished:
         return False

@@ -53,7 +53,7 @@ def change_detail(request: HttpRequest, change_pk: int) -> HttpResponse:
 
 
 def is_stalled() -> bool:
-    """Whether no job works on any change."""
+    """Whether no job is working on changes."""
     return not BulkChange.objects.unfinished().filter(updated_at__gte=timezone.now() - STALLED_AFTER).exists()
 
 

@@ -1,4 +1,4 @@
-"""Files of users: of those that the filters of the list find, or of those that are selected in it."""
+"""Exports of users: those that match the filters of the list, or those that are selected in it."""
 
 from __future__ import annotations
 

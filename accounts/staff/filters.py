@@ -75,7 +75,7 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
         return found.matching(self.form.cleaned_data.get("q") or "")
 
     def filter_q(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
-        """Nothing: search comes last."""
+        """Do nothing, because search comes last."""
         return users
 
     def filter_state(self, users: UserQuerySet, name: str, value: str) -> UserQuerySet:
@@ -125,7 +125,7 @@ def date_column(name: str) -> str:
     return "created_at" if name.startswith("joined") else "last_login"
 
 
-# The filters of the admin's list that this one has, too.
+# The filters of the admin's list that this list has too.
 EQUIVALENTS: dict[str, tuple[str, dict[str, str]]] = {
     "state": ("state", {"deleted": "deleted", "all": "all"}),
     "is_active__exact": ("state", {"1": "active", "0": "suspended"}),

@@ -41,7 +41,7 @@ class PlanForm(LiveChoicesForm):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if "billing_day" in self.fields:
-            self.fields["billing_day"].required = False  # a script that leaves it out means the first
+            self.fields["billing_day"].required = False  # scripts may leave it out
             self.fields["billing_day"].widget.attrs.update(min=1, max=31)
 
     def clean_billing_day(self) -> int:
@@ -84,7 +84,7 @@ class UserEditForm(EditForm, UserForm):
 
 
 class PrivilegesForm(EditForm):
-    """Never takes the rights or the access of the last superuser."""
+    """Doesn't let the last superuser lose their privileges or access."""
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()

@@ -1,4 +1,4 @@
-"""Create and change many users from a table: first a plan, with the problems of each row, then all of it or nothing."""
+"""Create and change many users from a table: first a plan with the problems of each row, then everything or nothing."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def values_of(row: Row, columns: Columns) -> dict[str, str]:
 
 
 class Planner:
-    """Knows what the rows refer to: existing users, owners of addresses, tiers, and each other."""
+    """Looks up what the rows refer to: existing users, owners of addresses, tiers, and each other."""
 
     def __init__(self, lines: Sequence[UserLine], actor: User | None, *, lock: bool) -> None:
         self.actor = actor
@@ -235,7 +235,7 @@ def import_users(
 ) -> Plan:
     """Import the table in one transaction.
 
-    accept: raises an error if this plan won't do. Raises InvalidRows, and IntegrityError if someone else has just taken
+    accept: raises an error if this plan isn't acceptable. Raises InvalidRows, and IntegrityError if someone else has just taken
     a username or email address.
     """
     with transaction.atomic():
@@ -279,7 +279,7 @@ def record(lines: Sequence[UserLine], flag: int, author: Author) -> None:
 
 
 def send_emails(plan: Plan, request: HttpRequest, *, invite: bool) -> None:
-    """Tell those who were created, if `invite`, and those whose address changed, at both addresses."""
+    """Email the new users, if `invite`, and both addresses of users whose address changed."""
     with request_context(request):  # from which allauth takes the host of links
         for line in plan.created if invite else ():
             services.send_invitation(request, line.user)

@@ -42,7 +42,7 @@ class Permission(NamedTuple):
 
 
 EVERYTHING = Permission("*", "*")
-# All that allow any action on any path, at any host.
+# Permissions that allow any action on any path, at any host.
 FULL_ACCESS = (EVERYTHING, Permission("*", "/*"))
 
 

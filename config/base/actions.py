@@ -100,7 +100,7 @@ class Action:
         """What a list of the rows says about each."""
         return ("" for _ in rows)
 
-    # Takes the rows, the author and the form's data, or to take another action back, that `operation`. Raises
+    # Takes the rows, the author and the form's data or, to undo another action, its `operation`. Raises
     # ValidationError if nothing can be done.
     perform: Callable[[Any, Author, dict[str, Any]], ActionOutcome]
 
@@ -276,7 +276,7 @@ class BulkActionView(ActionView):
 
 
 class Undoing:
-    """What an operation did to some of the `queryset`, and taking it back by `action`."""
+    """Undoes what an operation did to rows of the `queryset`, with `action`."""
 
     def __init__(
         self, action: Action, operation: Operation, queryset: Any, author: Author, allowed: Any = None
@@ -303,7 +303,7 @@ class Undoing:
         return outcome
 
     def reasons(self) -> Iterable[str]:
-        """Why some of the rows can't be taken back."""
+        """Why some of the rows can't be undone."""
         taken, fit = (set(map(str, rows.values_list("pk", flat=True))) for rows in (self.rows, self.fitting))
         left = {pk: entry.object_repr for pk, entry in self.entries.items() if pk not in taken}
         rows = {str(row.pk): row for row in self.present.filter(pk__in=left)}

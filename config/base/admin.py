@@ -185,7 +185,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().history_view(request, object_id, context | (extra_context or {}))
 
     def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **options: Any) -> Any:
-        """The history page of a row starts with the last change, as all others do, where Django starts with the first."""
+        """Start the history page of a row with the last change, as all others do. Django starts with the first."""
         is_history = queryset.model is LogEntry and self.model is not LogEntry
         return super().get_paginator(request, queryset.order_by("-pk") if is_history else queryset, *args, **options)
 
@@ -286,7 +286,7 @@ class GatehouseModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # --- History ---
 
     def author(self, request: HttpRequest) -> Author:
-        """The same for all that one request changes, so that it can be undone together."""
+        """One author for all changes of a request, so that they can be undone together."""
         author = Author(request.user, request, via="admin", operation=new_operation())
         found: Author = vars(request).setdefault("author", author)
         return found

@@ -42,7 +42,7 @@ def back_up(target: Path, *, var_dir: Path, media: Path) -> dict[str, Any]:
     """Write a backup to `target`, which must not exist, and return its manifest."""
     if target.exists():
         raise BackupError(f"{target} already exists. Choose another directory.")
-    # Half a backup never has its final name.
+    # An incomplete backup never has its final name.
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700, parents=True)
@@ -92,7 +92,7 @@ def dump_postgresql(target: Path) -> dict[str, int]:
         counting.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         counting.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         snapshot = counting.execute("SELECT pg_export_snapshot()").fetchone()
-        # Nobody drops a partition until the rows are counted.
+        # Keeps partitions from being dropped until the rows are counted.
         for table in postgresql_tables(counting):
             counting.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(table)))
         options = ["--format=custom", f"--snapshot={snapshot[0] if snapshot else ''}", f"--file={target}"]

@@ -23,11 +23,11 @@ LOGO_TYPES = {
     ".jpeg": "image/jpeg",
 }
 COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-# WCAG 2.2, success criterion 1.4.3 (AA), for text; and what makes a button stand out from the ground in dark mode.
+# WCAG 2.2, success criterion 1.4.3 (AA), for text; and what makes a button stand out from the background in dark mode.
 READABLE, VISIBLE = 4.5, 2.0
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 DARK = (23, 24, 29)
-# `--raised` of gatehouse.css: the darkest ground in the light theme, and the lightest in the dark one.
+# `--raised` of gatehouse.css: the darkest background in the light theme, and the lightest in the dark one.
 RAISED, DARK_RAISED = (243, 243, 247), (31, 32, 39)
 LINEAR_UNTIL = 0.04045
 STEPS = 100
@@ -87,7 +87,7 @@ def logo(path: str) -> Logo | None:
 
 @lru_cache(maxsize=1)
 def accent_css(text: str) -> str:
-    """The variables of gatehouse.css that depend on the accent color. Text in it is readable on all grounds, in both themes."""
+    """The variables of gatehouse.css that depend on the accent color. Text in it is readable on all backgrounds, in both themes."""
     accent = parsed(text)
     soft, dark_soft = mixed(accent, WHITE, 0.91), mixed(accent, DARK, 0.78)
     link = first(accent, BLACK, lambda color: stands_out(color, soft, RAISED))

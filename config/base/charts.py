@@ -64,7 +64,7 @@ def bar_chart(
 ) -> Chart:
     """Stacked bars. figures: (label, value, …) for each bar, with a value ≥0 for each name in `series`, bottom first.
 
-    urls: where each of these values leads; empty if they lead nowhere.
+    urls: the link of each of these values; empty if they have none.
     """
     top = nice_ceiling(max((sum(figure[1:]) for figure in figures), default=0))
     slot = (WIDTH - LEFT - RIGHT) / max(len(figures), 1)

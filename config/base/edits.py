@@ -13,7 +13,7 @@ from config.base.undo import FORMER, Operation, put_back
 
 
 class PutBack(Action):
-    """Only to undo an edit: gives each row the values it had before."""
+    """Only to undo an edit: restores each row's previous values."""
 
     name, label, done, matching = FORMER, "Change back", "{} changed back.", "live"
 

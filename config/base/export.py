@@ -37,7 +37,7 @@ def wanted_format(data: Any, name: str = "format") -> str:
 
 
 def export(request: HttpRequest, file_format: str, name: str, header: Sequence[str], rows: Rows) -> HttpResponseBase:
-    """name: of the file, without its extension. Fetches the first row, so that a query that fails does so here."""
+    """name: of the file, without its extension. Fetches the first row, so that a failing query raises its error here."""
     rows = iter(rows)
     rows = chain(list(islice(rows, 1)), rows)
     response = WRITERS[file_format](request, header, rows)

@@ -1,6 +1,6 @@
-"""The history: a LogEntry of Django's for every change, in the admin and outside it.
+"""The history: a Django LogEntry for every change, in the admin and outside it.
 
-To the JSON message of an entry we add the old and new value of each field, the author's address, and where (`via`).
+The JSON message of an entry also has the old and new value of each field, the author's address, and where (`via`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Author:
 
     A command has no user of its own and names the one whose data it changes; for many users, that is None.
     operation: marks the entries of an action that can be undone. written: the ids of the entries, in order.
-    address: where the request came from, if it's over.
+    address: of a request that has ended.
     """
 
     user: Any

@@ -139,7 +139,7 @@ class TimestampedModel(models.Model):
         super().save(update_fields=update_fields, **options)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """A value that isn't a choice is answered with the choices: files and commands don't show them."""
+        """The error for a value that isn't a choice lists the choices, because files and commands don't show them."""
         try:
             super().clean_fields(exclude=exclude)
         except ValidationError as errors:

@@ -78,7 +78,7 @@ def duration(seconds: int) -> str:
     return text.duration(seconds)
 
 
-# All other states are grey.
+# All other states are gray.
 STATE_KINDS = {
     "active": "ok",
     "suspended": "warn",
@@ -103,7 +103,7 @@ STATE_KINDS = {
 
 @register.simple_tag
 def badge(word: str, kind: str = "") -> SafeString:
-    """A word with the colour of its kind (ok, warn, danger, accent, muted), or else of the state it names."""
+    """A word with the color of its kind (ok, warn, danger, accent, muted), or else of the state it names."""
     return format_html('<span class="badge badge-{}">{}</span>', kind or STATE_KINDS.get(word, "muted"), word)
 
 

@@ -1,8 +1,8 @@
-"""Undo: for an hour, the message about an action has a button that reverses it, for the person who did it.
+"""Undo: for an hour, the message about an action has a button that reverses it, for the user who did it.
 
 The button sends a signed token, which names the history entries that the action wrote. They have the previous values. Rows
 that were changed since then are left alone. The last change of a row that has previous values can be undone from its history,
-too, by everybody who may make such a change.
+too, by everyone who has permission to make such a change.
 """
 
 from __future__ import annotations
@@ -150,9 +150,9 @@ def why_changed(entry: LogEntry) -> str:
 def put_back(
     row: models.Model, former: Mapping[str, Any], author: Author, *, changes: Iterable[Change] = (), note: str = ""
 ) -> None:
-    """Give the row its former values, of foreign keys ids, of relations to many lists of them.
+    """Give the row its former values: IDs for foreign keys, and lists of IDs for many-to-many fields.
 
-    Call it in a transaction. Raises ValidationError if they aren't valid any more.
+    Call it in a transaction. Raises ValidationError if they're no longer valid.
     """
     before, columns = snapshot(row), []
     for name, value in former.items():

@@ -45,7 +45,7 @@ def staff_required(*permissions: str) -> Callable[[View], View]:
 
 
 def retry_on_conflict(view: View) -> View:
-    """Run a view again after it lost a race, so that it shows the conflict as a form error.
+    """Run a view again after a conflict with another request, so that it shows the conflict as a form error.
 
     Once for a unique value or a deleted choice. A row that changed during validation may change again, so that is tried
     more often.

@@ -102,7 +102,7 @@ def purge_batch(rows: Any, pks: list[Any]) -> int:
 
 
 def totals_among(model: type[SoftDeleteModel], pks: list[Any]) -> dict[int, str]:
-    """The keys of the counters of prepaid limits that may go with these rows. They never expire, so no sweep removes them."""
+    """The keys of the counters of prepaid limits among these rows. They never expire, so sweeping doesn't remove them."""
     fields: dict[Any, str] = {User: "user__in", RateLimit: "pk__in"}
     field = fields.get(model)
     totals = RateLimit.objects.filter(window=RateLimit.Window.TOTAL, **{field: pks}) if field else ()
