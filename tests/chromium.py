@@ -1,4 +1,4 @@
-"""Real Chromium for tests marked browser: `visit` opens pages of the live server as a given user."""
+"""Chromium for tests marked browser: `visit` opens pages of the live server as a given user."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, live_server):
-    """visit(user) opens a page in a browser of its own, signed in.
+    """visit(user) returns a page in a new browser context, signed in as the user.
 
-    What its console shows as an error, such as a violation of the Content Security Policy, is in `page.errors` and fails the
-    test in the end. options: of Playwright's new_context.
+    Errors in its console, such as a violation of the Content Security Policy, are in `page.errors` and fail the test at the
+    end. options: for Playwright's new_context.
     """
     pages = []
 
-    def opened(user=None, *, scheme="light", width=1280, javascript=True, **options):
+    def new_page(user=None, *, scheme="light", width=1280, javascript=True, **options):
         context = chromium.new_context(
             base_url=live_server.url,
             color_scheme=scheme,
@@ -54,27 +54,27 @@ def visit(chromium, live_server):
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.errors = []
-        page.on("console", lambda message: is_fault(message) and page.errors.append(message.text))
+        page.on("console", lambda message: is_error(message) and page.errors.append(message.text))
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         pages.append(page)
         return page
 
-    yield opened
+    yield new_page
     for page in pages:
         page.context.close()
     assert [error for page in pages for error in page.errors] == []
 
 
-def is_fault(message):
-    """Whether a message in the console is an error, other than that a page answered 4xx."""
+def is_error(message):
+    """Whether a console message is an error, except for pages that respond with a 4xx status."""
     is_page = "Failed to load resource" in message.text and "/static/" not in message.location["url"]
     return message.type == "error" and not is_page
 
 
 def faults_of(page):
-    """What axe finds on the page in light mode, and of its colors in dark mode; and whether a phone scrolls it sideways."""
+    """Accessibility problems of the page: axe-core in light mode, color contrast in dark mode, and width on a phone."""
     page.wait_for_load_state()
-    # Without transitions, which could be unfinished.
+    # Transitions could be unfinished.
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
     found = axe_findings(page)
     page.emulate_media(color_scheme="dark")
@@ -96,16 +96,16 @@ def is_wider_than_a_phone(page):
 def axe_findings(page, only=None):
     """Violations of WCAG A and AA that axe-core finds, one line for each element; `only` limits the rules."""
     run = {"type": "rule", "values": only} if only else AA["runOnly"]
-    # Show the whole page at once: content under a sticky bar isn't a violation, because it can be scrolled.
+    # Show the whole page at once, because axe would report content under a sticky bar, although it can be scrolled.
     width, height = page.viewport_size["width"], page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": max(height, 900)})
-    # Preloading would fetch the style sheets again, for rules that aren't used here.
+    # Preloading would fetch style sheets again, for rules that aren't used here.
     options = {"runOnly": run, "preload": False, "resultTypes": ["violations"]}
     known = len(page.errors)
     if page.evaluate("typeof axe") == "undefined":
         page.evaluate(Axe().axe_script)
     violations = page.evaluate("options => axe.run(document, options).then(found => found.violations)", options)
-    del page.errors[known:]  # axe itself tries inline styles
+    del page.errors[known:]  # axe itself uses inline styles
     return [
         f"{violation['id']}: {node['html'][:160]} ({node['any'][0]['message'] if node['any'] else ''})"
         for violation in violations

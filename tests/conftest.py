@@ -1,4 +1,4 @@
-"""Users for all tests: Alice and Bob own keys, Charlie is an outsider, Sue is a superuser."""
+"""Fixtures for all tests. Alice, Bob and Charlie are users, and Sue is a superuser."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from tiers.models import Tier
 
 replace_flush()
 
-# Hundreds of tests create users, so hashing costs a thousandth here. tests/accounts/signin/test_hashers.py checks the real
-# costs.
+# Hashing with the real parameters would be slow. tests/accounts/signin/test_hashers.py checks them.
 OWASP_COSTS = (OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost)
 OWASPArgon2PasswordHasher.time_cost, OWASPArgon2PasswordHasher.memory_cost = 1, 8
 
-# A test may be one transaction, and wait for another process longer than a page would.
+# A test can be one transaction that waits for another process longer than a page would.
 IDLE_LIMIT, base_database.IDLE_LIMIT = base_database.IDLE_LIMIT, "0"
 
-# Sweeps are random and use the real clock, so they would remove counters of tests with their own clock.
+# Sweeps are random and use the real clock, so they would remove counters of tests that set the time.
 limiter_module.SWEEP_EVERY = 1_000_000_000
 
-# A thread writes outages over a connection of its own, so a test's transaction wouldn't undo it, and later tests would see
-# the row. Tests of outages commit, and use `outages_written`.
+# A thread writes outages over its own connection, so a test's transaction wouldn't roll them back. Tests of outages commit,
+# and use `outages_written`.
 write_outage = OutageRecorder.start
 OutageRecorder.start = lambda outage: None
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted_yet():
-    """Clear what outlives the test's transaction: counters, denials not yet recorded, compiled rules, formats of secrets."""
+def clear_global_state():
+    """Clear what isn't rolled back with the test: counters, denials not yet recorded, compiled rules, formats of secrets."""
     yield
     forget_rules()
     accept([])
@@ -54,7 +53,7 @@ def nothing_counted_yet():
 
 @pytest.fixture
 def outages_written(monkeypatch):
-    """Outages of the limiter's store are written by their thread, which ends with the outage."""
+    """Let the thread write outages of the limiter's store, and wait until it ends."""
     monkeypatch.setattr(OutageRecorder, "start", write_outage)
     yield
     wait_until(lambda: "rate-limit-outage-recorder" not in {thread.name for thread in threading.enumerate()})
@@ -62,13 +61,13 @@ def outages_written(monkeypatch):
 
 @pytest.fixture
 def short_formsets(monkeypatch):
-    """A form with a table takes 5 rows, not Django's 1,000, which take seconds to render."""
+    """Limit formsets to 5 rows, because rendering Django's 1,000 takes seconds."""
     monkeypatch.setattr("django.forms.formsets.DEFAULT_MAX_NUM", 5)
 
 
 @pytest.fixture
 def small_demo(monkeypatch, db):
-    """`manage.py demo` creates a handful of rows, not its tens of thousands."""
+    """`manage.py demo` creates a few rows instead of tens of thousands."""
     monkeypatch.setattr("apikeys.tools.demo.USERS", 12)
     monkeypatch.setattr("apikeys.tools.demo.KEYS", 20)
     monkeypatch.setattr("apikeys.tools.demo_usage.DAYS", 3)

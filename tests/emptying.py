@@ -1,7 +1,7 @@
-"""Empty the database after a test that committed, in milliseconds: Django's flush takes up to a second.
+"""A fast replacement for Django's flush after tests that commit, which takes up to a second.
 
-Django truncates every table, and creates all content types and permissions anew. Here those stay, and rows are deleted where
-there are any.
+Django truncates every table, and creates all content types and permissions again. This keeps them, and only deletes from
+tables that have rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.test import TransactionTestCase
 
 flush = TransactionTestCase._fixture_teardown
 KEPT = (ContentType, Permission)
-after_flush = []  # the ids of their rows
+after_flush = []  # their primary keys
 
 
 def replace_flush():
@@ -22,23 +22,23 @@ def replace_flush():
 
 
 def empty_database(test_case):
-    ContentType.objects.clear_cache()  # after migrations, content types have other ids
-    if not after_flush or after_flush != kept():
+    ContentType.objects.clear_cache()  # content types have other IDs after migrations
+    if not after_flush or after_flush != kept_ids():
         flush(test_case)
-        after_flush[:] = kept()
-    # Deleting events notes their hours in another table, by a trigger: a second round empties that, too.
-    while tables := filled():
+        after_flush[:] = kept_ids()
+    # A trigger inserts rows into another table when usage events are deleted, so repeat until all are empty.
+    while tables := tables_with_rows():
         with transaction.atomic(), connection.cursor() as cursor:
             for table in tables:
                 cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
 
 
-def kept():
+def kept_ids():
     return [list(model._base_manager.order_by("pk").values_list("pk", flat=True)) for model in KEPT]
 
 
-def filled():
-    """The tables that have rows."""
+def tables_with_rows():
+    """Tables with rows."""
     models = [
         model for model in apps.get_models(include_auto_created=True) if model._meta.managed and model not in KEPT
     ]

@@ -1,4 +1,4 @@
-"""A pytest plugin (see pyproject.toml) that sets the environment before Django's settings are read.
+"""A pytest plugin (see pyproject.toml) that sets environment variables before Django's settings are read.
 
 TEST_DATABASE_URL selects the database (default: SQLite). Your own environment and .env have no effect.
 """
@@ -9,11 +9,11 @@ import os
 import tempfile
 from pathlib import Path
 
-CLEAN = ("POSTGRES_", "ADMIN_", "OAUTH_", "DEFAULT_", "GATEWAY_", "RATE_", "API_KEY_")
+REMOVED = ("POSTGRES_", "ADMIN_", "OAUTH_", "DEFAULT_", "GATEWAY_", "RATE_", "API_KEY_")
 KEPT = ("TEST_", "REQUIRE_")
 
 for name in list(os.environ):
-    if name.startswith(CLEAN) and not name.startswith(KEPT):
+    if name.startswith(REMOVED) and not name.startswith(KEPT):
         del os.environ[name]
 
 VAR_DIR = Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))
@@ -27,7 +27,7 @@ os.environ.update(
     ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
     DATABASE_URL=os.environ.get("TEST_DATABASE_URL", ""),
     REDIS_URL="",
-    RATE_LIMIT_STORE_TIMEOUT="5000",  # a busy machine isn't an outage; tests of outages use the real 40 ms
+    RATE_LIMIT_STORE_TIMEOUT="5000",  # so that a slow test machine isn't an outage; tests of outages use the real 40 ms
     EMAIL_URL="memorymail://",
     VAR_DIR=str(VAR_DIR),
     DJANGO_ALLOW_ASYNC_UNSAFE="true",  # Playwright's event loop runs in the test's thread

@@ -1,6 +1,6 @@
-"""Spend less time on garbage collection (a pytest plugin: see pyproject.toml).
+"""A pytest plugin (see pyproject.toml) that reduces the time spent on garbage collection.
 
-Modules and collected tests are millions of objects that live until the end. Scanning them repeatedly took a third of the time
+Modules and collected tests are millions of objects that are never freed. Scanning them repeatedly took a third of the time
 of collecting tests.
 """
 
@@ -10,7 +10,7 @@ import gc
 
 import pytest
 
-gc.disable()  # while modules are imported, too
+gc.disable()  # also while modules are imported
 
 
 @pytest.hookimpl(wrapper=True)

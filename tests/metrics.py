@@ -1,4 +1,4 @@
-"""Read /metrics as Prometheus does."""
+"""Read /metrics like Prometheus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def samples(text):
-    """{(name, label values in the order of their names): value}."""
+    """{(name, label values sorted by label): value}."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -21,7 +21,7 @@ def scrape(client):
 
 
 class Increase:
-    """What was counted since it was made: the counters of a process outlive a test."""
+    """How much a counter increased since this was created, because a process's counters aren't reset between tests."""
 
     def __init__(self, client):
         self._client, self._before = client, scrape(client)

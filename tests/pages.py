@@ -1,4 +1,4 @@
-"""The forms of a page, to submit them unchanged or changed, and its text."""
+"""Read the forms and the text of a page, and submit its forms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_SENT = {"submit", "button", "reset", "file", "image"}
 
 
 class Form(NamedTuple):
-    """A form with all its fields, and the values a browser would send for each: none for a box that isn't checked."""
+    """A form with all its fields and the values that a browser would send: none for an unchecked box."""
 
     address: str
     method: str
@@ -21,7 +21,7 @@ class Form(NamedTuple):
 
 
 class FormReader(HTMLParser):
-    """Reads the forms of a page. address: of the page."""
+    """Reads the forms of a page at an address."""
 
     def __init__(self, address=""):
         super().__init__()
@@ -85,12 +85,12 @@ def forms_in(html, address=""):
 
 
 def fields_of(html, name):
-    """What a browser would send, unchanged, for the form that has this field."""
+    """The data that a browser would send for the form with this field, if submitted unchanged."""
     return next(form.sent for form in forms_in(html) if name in form.sent)
 
 
 def press_undo(client, response):
-    """Press the button in the message on the page, and follow to the next one."""
+    """Submit the undo button of the message on the page, and follow the redirect."""
     form = next(form for form in forms_in(response.content.decode()) if "token" in form.fields)
     return client.post(form.address, form.sent, follow=True)
 
@@ -102,5 +102,5 @@ def opened(client, url, name="name"):
 
 
 def text_of(response):
-    """The page, with every run of white space as one space."""
+    """The page's HTML, with whitespace collapsed."""
     return " ".join(response.content.decode().split())

@@ -1,4 +1,4 @@
-"""Run work at the same moment in real threads with real connections, on both databases."""
+"""Run functions concurrently in threads with their own database connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def in_parallel(count, work):
-    """Run work(number) in `count` threads that start together; returns the results ordered by number."""
+    """Run work(number) in `count` threads that start together. Return the results ordered by number."""
     results, barrier = [None] * count, threading.Barrier(count)
 
     def run(number):

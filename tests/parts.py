@@ -1,9 +1,9 @@
 """The parts of the suite that tests/run.py runs side by side (a pytest plugin: see pyproject.toml).
 
-On Python 3.11, tests take half as much time again while coverage is measured. So on PostgreSQL, only tests that commit or are
-marked `postgresql` are measured: the others reach the same lines on SQLite. Tests with browsers and gateways are never
-measured: they reach the lines of other tests. Measured tests come first, because a thread that outlives a test isn't measured
-after a pause.
+On Python 3.11, measuring coverage makes tests take half as much time again. So on PostgreSQL, it's only measured for tests that
+commit or are marked `postgresql`, because the others cover the same lines on SQLite. It's never measured for tests with
+browsers and gateways, which cover the same lines as other tests. Measured tests run first, because a thread that outlives
+its test isn't measured after a pause.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--part",
         choices=("database", "other"),
-        help="only the tests whose outcome may depend on the database, or only the others",
+        help="only the tests whose outcome can depend on the database, or only the others",
     )
 
 
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """Importing modules is measured once: in the part on SQLite."""
+    """Only measure imports in the part on SQLite."""
     coverage = measuring(session.config)
     if coverage and not (session.config.getoption("part") == "database" and connection.vendor == "sqlite"):
         coverage.pause()
@@ -53,7 +53,7 @@ def pytest_runtest_protocol(item):
 
 
 def measuring(config):
-    """pytest-cov's controller in a part that runs with --cov."""
+    """pytest-cov's controller, if a part runs with --cov."""
     plugin = config.pluginmanager.getplugin("_cov")
     return plugin.cov_controller if plugin and config.getoption("part") else None
 

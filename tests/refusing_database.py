@@ -1,4 +1,4 @@
-"""A database that can be read but not written."""
+"""Make the database read-only or its disk full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READ_ONLY = {"sqlite": "PRAGMA query_only = 1", "postgresql": "SET default_trans
 
 @contextmanager
 def read_only():
-    """Sessions that start in the block are read-only, and stay read-only."""
+    """Make database sessions that start in the block read-only."""
 
     def make_read_only(connection, **signal):
         with connection.cursor() as cursor:
@@ -27,14 +27,14 @@ def read_only():
     finally:
         connection_created.disconnect(make_read_only)
         if connection.vendor == "sqlite":
-            connection.close()  # a file has no sessions: here, the disk is read-only
+            connection.close()  # on SQLite, the setting stands for a read-only disk, so it ends with the block
 
 
 @contextmanager
 def full_disk():
-    """No file can grow, including SQLite's log."""
+    """Prevent files from growing, including SQLite's write-ahead log."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # As long as another process has the log open, nobody has to create it anew.
+    # While another connection has the log open, it doesn't have to be created.
     other = sqlite3.connect(connection.settings_dict["NAME"])
     other.execute("SELECT count(*) FROM sqlite_master").fetchone()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))

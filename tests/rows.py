@@ -1,4 +1,4 @@
-"""Create rows that many tests need: keys, limits, usage, staff with given permissions."""
+"""Create keys, rate limits, usage, and staff with permissions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import make_user
 
 
 def make_key(user, name="a key", *, allow=("* *",), secret=None, **fields):
-    """A key of `user`. The instance has its secret as `key.secret`, only for tests."""
+    """Create a key. For tests, the instance has its secret as `key.secret`."""
     secret = secret or new_secret()
     key = APIKey.objects.create(user=user, name=name, **(stored_form(secret) | fields))
     for permission in allow:
@@ -27,7 +27,7 @@ def make_limit(tier, path="/orders/*", **fields):
 
 
 def make_own_limit(user, path="/orders/*", **fields):
-    """A rate limit of one user, in place of their tier's."""
+    """Create a user's own rate limit."""
     return RateLimit.objects.create(user=user, path=path, **{"limit": 5, "name": f"own {path}"} | fields)
 
 
@@ -37,7 +37,7 @@ def make_usage(key, **fields):
 
 
 def make_staff(name, *permissions, **fields):
-    """A staff user with only these permissions: "app.codename", or "codename" for one on users."""
+    """Create a staff user with these permissions: "app.codename", or "codename" for one on users."""
     user = make_user(name, is_staff=True, **fields)
     for permission in permissions:
         app, _, codename = permission.rpartition(".")

@@ -1,11 +1,11 @@
 """Run the whole suite: `python -m tests.run [pytest arguments]`, or `make test`.
 
-Side by side run what depends on the database, on SQLite and on PostgreSQL, and everything else once. With two cores and a
-third of the time spent waiting for browsers and servers, three parts take less time than two.
+Three parts run side by side: tests that depend on the database, on SQLite and on PostgreSQL, and all other tests once. A third
+of the time is spent waiting for browsers and servers, so on two cores, three parts take less time than two.
 
-TEST_POSTGRES_URL names a PostgreSQL whose role may create databases. If it does not answer, that part is skipped with a
-notice, unless REQUIRE_SERVICES=1 is set. TEST_REDIS_URL names the Redis database of the first part;
-the others use the next two.
+TEST_POSTGRES_URL names a PostgreSQL server and a role that can create databases. If the server doesn't answer, that part is
+skipped with a notice, or fails if REQUIRE_SERVICES=1 is set. TEST_REDIS_URL names the Redis database of the first part. The
+others use the next two.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def main() -> int:
     if not has_postgresql:
         print(
             f"\n!!! SKIPPED: the part on PostgreSQL. No server answers at {postgres_url}.\n"
-            "!!! Start one, or set TEST_POSTGRES_URL to one whose role may create databases.",
+            "!!! Start one, or set TEST_POSTGRES_URL to one with a role that can create databases.",
             flush=True,
         )
         codes.append(1 if os.environ.get("REQUIRE_SERVICES") else 0)
-    # A file named on the command line may have no test of one part.
+    # A file named on the command line might have no test in one part.
     return max((code for code in codes if code != NO_TESTS), default=NO_TESTS)
 
 
 class Part:
-    """A part of the suite in a process of its own. hidden: show its output when it has ended, not while it runs."""
+    """A part of the suite in its own process. hidden: show its output when it ends, not while it runs."""
 
     def __init__(self, part: str, name: str, database_url: str, redis_url: str, *, hidden: bool = True) -> None:
         self.name = name
@@ -77,7 +77,7 @@ def next_database(redis_url: str, further: int) -> str:
 
 
 def reachable(url: str) -> bool:
-    """Whether a server answers at `url`; the database itself need not exist."""
+    """Whether a server answers at `url`. The database doesn't have to exist."""
     server = psycopg.conninfo.conninfo_to_dict(url) | {"dbname": "postgres", "connect_timeout": 3}
     try:
         psycopg.connect(**server).close()

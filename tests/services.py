@@ -1,4 +1,4 @@
-"""Services that some tests need. Without them, tests are skipped with a reason, or fail with REQUIRE_SERVICES=1."""
+"""Services that some tests need. Without them, these tests are skipped, or fail if REQUIRE_SERVICES=1 is set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def require(available: object, advice: str) -> None:
 
 
 def redis_url() -> str:
-    """The Redis database of this test run. The test is skipped if there is none."""
+    """The URL of this test run's Redis database. Skip the test if no server answers."""
     url = os.environ.get("TEST_REDIS_URL", DEFAULT_REDIS_URL)
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=1) as client:

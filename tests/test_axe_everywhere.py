@@ -8,35 +8,35 @@ import pytest
 
 from accounts.models import User
 from tests.chromium import faults_of
-from tests.test_urls_access import PEOPLE, expected, filled, world  # noqa: F401  (world is a fixture)
+from tests.test_urls_access import ROLES, expected, filled, site  # noqa: F401  (site is a fixture)
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-# URLs that aren't pages, and history pages, which share one template: only the one of users is checked.
-NO_PAGE = re.compile(
+# URLs that aren't pages, and history pages except for one, because they share a template.
+NOT_CHECKED = re.compile(
     r"export[^/]*/?$|download/$|jsi18n|openapi|^livez|^readyz|^metrics|^authz|^api/|^admin/(?!accounts/user/).*/history/$"
 )
 OWN_KEY = ("", "edit/", "disable/", "expire/", "revoke/", "rotate/")
 MORE = {
     "visitor": ["/nowhere/"],
-    "holder": ["/users/"],
+    "user": ["/users/"],
     "superuser": ["/users/?q=nobody", "/admin/search/?q=o", "/admin/tiers/tier/?q=nothing"],
 }
 
 
-def paths_for(person, world):  # noqa: F811
-    """The pages to open as this kind of user: those that no earlier kind can open."""
-    if person == "owner":
-        return [f"/account/keys/{world['apikey']}/{step}" for step in OWN_KEY]
-    firsts = {pattern: PEOPLE[got.index("ok")] for pattern, got in expected().items() if "ok" in got}
-    patterns = [pattern for pattern, first in firsts.items() if first == person and not NO_PAGE.search(pattern)]
-    return [filled(pattern, world) for pattern in patterns] + MORE.get(person, [])
+def paths_for(role, site):  # noqa: F811
+    """The pages to open as this kind of user, which no previous kind can open."""
+    if role == "owner":
+        return [f"/account/keys/{site['apikey']}/{step}" for step in OWN_KEY]
+    firsts = {pattern: ROLES[got.index("ok")] for pattern, got in expected().items() if "ok" in got}
+    patterns = [pattern for pattern, first in firsts.items() if first == role and not NOT_CHECKED.search(pattern)]
+    return [filled(pattern, site) for pattern in patterns] + MORE.get(role, [])
 
 
-@pytest.mark.parametrize("person", [*PEOPLE, "owner"])
-def test_axe_finds_no_fault_on_any_page(visit, world, person):  # noqa: F811
-    paths = paths_for(person, world)
-    user = User.objects.filter(username={"superuser": "sue"}.get(person, person)).first()
+@pytest.mark.parametrize("role", [*ROLES, "owner"])
+def test_axe_finds_no_violations(visit, site, role):  # noqa: F811
+    paths = paths_for(role, site)
+    user = User.objects.filter(username={"superuser": "sue"}.get(role, role)).first()
     page, faults = visit(user), []
     for path in paths:
         page.goto(path)

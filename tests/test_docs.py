@@ -1,4 +1,4 @@
-"""Files, links, commands, variables and pages that the documentation mentions exist, and the index lists every page."""
+"""Files, links, commands, variables and pages that the documentation mentions exist, and its index is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = {name for name, app in get_commands().items() if app in {"tiers", "accoun
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 COMMAND = re.compile(r"manage\.py ([a-z_]+)")
-# A file in one of our directories, as mentioned in text.
+# A path of a file in one of these directories.
 PLACE = re.compile(r"(?:config|accounts|tiers|ratelimits|apikeys|templates|static|tests|benchmarks|docs)/[\w./-]+\.\w+")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]")
 # Settings of Django and allauth, a variable of the FastAPI starter, placeholders.
@@ -30,30 +30,30 @@ each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: 
 
 
 @each_document
-def test_its_links_lead_somewhere(document):
+def test_relative_links_exist(document):
     links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
 @each_document
-def test_the_files_that_it_names_are_there(document):
+def test_mentioned_files_exist(document):
     named = {place for code in CODE.findall(document.read_text()) for place in PLACE.findall(code)}
     assert [place for place in sorted(named) if not (ROOT / place).exists()] == []
 
 
 @each_document
-def test_the_commands_that_it_names_exist(document):
+def test_mentioned_commands_exist(document):
     assert set(COMMAND.findall(document.read_text())) <= set(get_commands())
 
 
 @each_document
-def test_the_variables_that_it_names_are_in_the_example(document):
+def test_mentioned_variables_are_in_env_example(document):
     named = {name for code in CODE.findall(document.read_text()) for name in VARIABLE.findall(code)}
     assert {name for name in named if not {name, name.removesuffix("_FILE")} & VARIABLES} == set()
 
 
 @each_document
-def test_the_pages_that_it_names_answer(document):
+def test_mentioned_pages_exist(document):
     paths = {code for code in CODE.findall(document.read_text()) if re.fullmatch(r"/[a-z][a-z/-]*/", code)}
     ours = [path for path in paths if path.startswith(("/admin/", "/users/", "/account/", "/accounts/"))]
     assert [path for path in ours if not resolves(path)] == []
@@ -72,21 +72,21 @@ def test_the_index_lists_every_page():
     assert [page.name for page in (ROOT / "docs").rglob("*.md") if page != index and page.resolve() not in listed] == []
 
 
-def test_every_command_of_ours_is_told_of_somewhere():
+def test_every_command_is_documented():
     text = "".join(document.read_text() for document in DOCUMENTS) + (ROOT / "Makefile").read_text()
     assert [name for name in sorted(OURS) if not re.search(rf"\b{name}\b", text)] == []
 
 
-def test_the_documentation_names_the_regular_jobs_and_compose_runs_them(settings):
+def test_scheduled_jobs_are_documented_and_run_by_compose(settings):
     settings.KEEP_USAGE_DAYS = settings.KEEP_DELETED_DAYS = 90
     documented = set(COMMAND.findall((ROOT / "docs" / "deployment.md").read_text()))
     assert {job.name for job in scheduled()} <= documented
     assert '"manage.py", "run_jobs"' in (ROOT / "compose.yaml").read_text()
 
 
-def test_compose_passes_every_variable_on_that_a_container_may_need():
-    """Variables for paths and addresses inside the container are fixed."""
-    # The service “jobs” does what RUN_JOBS asks for. GATE_CONCURRENCY is WEB_CONCURRENCY of the service “gate”.
+def test_compose_passes_on_every_variable():
+    """Except for variables of paths and addresses in the container, which are fixed."""
+    # The service “jobs” replaces RUN_JOBS. GATE_CONCURRENCY is WEB_CONCURRENCY of the service “gate”.
     fixed = {
         "RUN_JOBS",
         "GATE_CONCURRENCY",
@@ -103,7 +103,7 @@ def test_compose_passes_every_variable_on_that_a_container_may_need():
     assert set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", EXAMPLE, re.MULTILINE)) - passed - fixed == set()
 
 
-def test_make_knows_the_targets_that_documents_name():
+def test_mentioned_make_targets_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     phony = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
     named = {
@@ -113,7 +113,7 @@ def test_make_knows_the_targets_that_documents_name():
     assert phony == targets
 
 
-def test_a_name_that_does_not_exist_would_be_seen():
+def test_the_patterns_match():
     text = "See `config/nowhere.py`, `manage.py no_such_command`, `NO_SUCH_VARIABLE`, [x](nowhere.md)."
     assert PLACE.findall(text) == ["config/nowhere.py"]
     assert COMMAND.findall(text) == ["no_such_command"]

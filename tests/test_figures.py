@@ -1,4 +1,4 @@
-"""What was measured keeps what the documentation promises. tests/faults/test_figures.py does the same for faults."""
+"""Measured results keep the promises of the documentation. tests/faults/test_figures.py checks those about faults."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ STORES = [result for result in NODES.values() if isinstance(result, dict) and "b
 
 
 @pytest.mark.parametrize("what", GROWTH["few"])
-def test_ten_million_events_make_nothing_much_slower(what):
-    """few: a thousand events."""
+def test_ten_million_events_make_pages_and_decisions_little_slower(what):
+    """Compared with a thousand events (`few`)."""
     most = 1.3 if what == "decision" else 2
     assert GROWTH["events"] >= 10_000_000
     assert GROWTH["many"][what] <= most * GROWTH["few"][what]
 
 
-def test_a_month_leaves_the_ledger_in_less_than_a_second_and_delays_no_decision_for_long():
+def test_dropping_a_month_of_usage_hardly_delays_decisions():
     assert GROWTH["drop"]["taking the month out of the ledger"] < 1000
     assert GROWTH["drop"]["slowest decision that met the first"] < 100
 
 
-def test_four_nodes_admitted_exactly_the_budget_and_followed_each_change():
+def test_four_nodes_allow_exactly_the_limit_and_apply_each_change():
     assert len(STORES) == 2
     for store in STORES:
         assert store["wrong"] == []
@@ -37,7 +37,7 @@ def test_four_nodes_admitted_exactly_the_budget_and_followed_each_change():
             assert budget["requests"] == budget["allowed"] + budget["denied"] > budget["limit"]
 
 
-def test_an_upgrade_of_the_nodes_failed_no_request():
+def test_a_rolling_upgrade_fails_no_request():
     assert NODES["upgrade"]["failed"] == 0 < NODES["upgrade"]["requests"]
 
 

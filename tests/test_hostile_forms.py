@@ -1,4 +1,4 @@
-"""Submit every form with one field at a time tampered with: the response is never a 5xx."""
+"""Submit every form with one field at a time tampered with. The response is never a 5xx."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.rows import make_key, make_limit
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_formsets")]
 
 TAMPERED = ("", "-1", "9" * 30, "1e309", "\0", "é💥", "x" * 5000)
-# What a form refuses, it refuses on both databases. These are the values that the databases themselves treat differently.
+# Values that the databases treat differently. Other values are rejected by forms, on both databases.
 HARD_TO_STORE = ("9" * 30, "1e309", "\0", "x" * 5000)
 SEARCH = "/admin/search/"
 STAFF_PAGES = (
@@ -30,7 +30,7 @@ STAFF_PAGES = (
     "/admin/apikeys/explain/", "/admin/apikeys/hygiene/", "/admin/usage/", "/admin/usage/requests/", "/admin/accounts/user/{alice}/change/",
     "/admin/auth/group/add/", "/users/{alice}/erase/", "/admin/jobs/", "/users/{alice}/top-up/",
 )  # fmt: skip
-HOLDER_PAGES = (
+ACCOUNT_PAGES = (
     "/account/", "/account/usage/", "/account/usage/requests/", "/account/keys/", "/account/keys/new/", "/account/keys/{key}/edit/",
     "/account/keys/{key}/rotate/", "/account/keys/{key}/expire/", "/account/keys/{key}/revoke/", "/accounts/email/",
     "/accounts/password/change/", "/accounts/sessions/", "/accounts/reauthenticate/", "/account/close/", "/account/settings/",
@@ -50,12 +50,12 @@ def forms_of(client, address):
 
 
 def is_worth_tampering(name):
-    """Not the token that the test client isn't asked for, the row that only scripts copy, or one more row like the first."""
+    """Skip the CSRF token, which the test client doesn't need, template rows for scripts, and all but the first row."""
     return name != "csrfmiddlewaretoken" and not re.search(r"-(__prefix__|[1-9])-", name)
 
 
 def tampered_with(form):
-    """The form's data, for each field in turn with another value, and on SQLite without the field."""
+    """The form's data with one field changed at a time, and on SQLite also with one field missing."""
     on_sqlite = connection.vendor == "sqlite"
     for name in filter(is_worth_tampering, form.fields):
         for value in TAMPERED if on_sqlite else HARD_TO_STORE:
@@ -73,7 +73,7 @@ def send(client, form, data):
 
 @pytest.fixture
 def places(alice, free, settings):
-    """Values for the parameters in URLs."""
+    """Values for parameters in URLs."""
     settings.RATE_LIMIT_STORE = "memory"
     create_groups()
     key = make_key(alice)
@@ -85,7 +85,7 @@ def places(alice, free, settings):
 
 def check_page(client, address):
     for form in forms_of(client, address):
-        # The search field on top of every staff page is the same on all of them.
+        # The search form is the same on every staff page.
         if form.address == SEARCH and address != SEARCH:
             continue
         for name, data in tampered_with(form):
@@ -94,15 +94,15 @@ def check_page(client, address):
 
 
 @pytest.mark.parametrize("page", STAFF_PAGES)
-def test_no_field_of_a_staff_page_breaks_it(client, sue, places, page):
+def test_staff_pages_handle_tampered_fields(client, sue, places, page):
     check_page(signed_in(sue), page.format(**places))
 
 
-@pytest.mark.parametrize("page", HOLDER_PAGES)
-def test_no_field_of_a_holders_page_breaks_it(alice, places, page):
+@pytest.mark.parametrize("page", ACCOUNT_PAGES)
+def test_account_pages_handle_tampered_fields(alice, places, page):
     check_page(signed_in(alice), page.format(**places))
 
 
 @pytest.mark.parametrize("page", VISITOR_PAGES)
-def test_no_field_of_an_open_page_breaks_it(client, places, page):
+def test_public_pages_handle_tampered_fields(client, places, page):
     check_page(client, page)

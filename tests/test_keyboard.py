@@ -1,4 +1,4 @@
-"""By keyboard alone: Tab reaches everything in order, always shows where it is, and nothing covers that."""
+"""Keyboard navigation: Tab reaches everything, and the focus is always visible."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tiers.models import Tier
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-MOST = 400
-# Of what has the focus: what it is, whether that shows, and whether something else is on top of all of it.
+MAX_STOPS = 400
+# The focused element: its name, whether its focus is visible, and whether something covers it completely.
 FOCUSED = """() => {
   const focused = document.activeElement;
   if (!focused || focused === document.body) return null;
@@ -50,17 +50,19 @@ def faults_on(page, path, press="Tab"):
     page.goto(path)
     page.evaluate("document.activeElement.blur()")
     stops = []
-    for _ in range(MOST):
+    for _ in range(MAX_STOPS):
         page.keyboard.press(press)
         stop = page.evaluate(FOCUSED)
         if stop is None:
             break
         stops.append(stop)
-    faults = [f"{path}: {stop['name']} ({reason})" for stop in stops for reason in reasons(stop)]
-    return faults if 5 < len(stops) < MOST else [*faults, f"{path}: a trap, or nothing to reach ({len(stops)})"]
+    faults = [f"{path}: {stop['name']} ({reason})" for stop in stops for reason in problems(stop)]
+    return (
+        faults if 5 < len(stops) < MAX_STOPS else [*faults, f"{path}: a keyboard trap, or too few stops ({len(stops)})"]
+    )
 
 
-def reasons(stop):
+def problems(stop):
     return [reason for reason, applies in (("not shown", not stop["shown"]), ("covered", stop["covered"])) if applies]
 
 
@@ -80,7 +82,7 @@ def test_the_first_stop_skips_to_the_content(visit, root, paths):
     assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
-def test_a_menu_gives_the_focus_back(visit, root, paths):
+def test_closing_a_menu_returns_the_focus(visit, root, paths):
     page = visit(root)
     page.goto("/users/")
     menu = page.locator(".topbar details.menu > summary")
@@ -93,7 +95,7 @@ def test_a_menu_gives_the_focus_back(visit, root, paths):
     assert menu.evaluate("summary => summary === document.activeElement")
 
 
-def test_a_form_with_errors_is_mended_by_keyboard(visit, root, paths):
+def test_the_error_summary_leads_to_the_field_by_keyboard(visit, root, paths):
     page = visit(root)
     page.goto("/users/add/")
     page.locator("#id_name").focus()

@@ -29,15 +29,15 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 FIRST = 1_234_567
-# Attributes for people, where numbers can have separators.
+# Attributes for people, which can have separators.
 FOR_PEOPLE = frozenset({"title", "aria-label", "placeholder", "alt", "content"})
 GROUPED = re.compile(r"(?<![\d,])\d{1,3}(,\d{3})+(?![\d,])")
-# Sign-out, and pages that need a real passkey.
+# Sign-out, and pages that need a passkey.
 NOT_VISITED = re.compile(r"logout|authenticate|webauthn/(login|add)")
 
 
 class AttributeReader(HTMLParser):
-    """Attributes for machines that have a number with separators."""
+    """Finds attributes for machines that have a number with separators."""
 
     def __init__(self):
         super().__init__()
@@ -58,8 +58,8 @@ def faults(html):
 
 
 @pytest.fixture
-def large(settings, db):
-    """One row of each model, with ids and numbers in the millions. A superuser and Olga, the owner, are signed in."""
+def large_numbers(settings, db):
+    """A row of each model, with IDs and numbers in the millions, and clients of a superuser and of the rows' owner."""
     settings.RATE_LIMIT_STORE = "memory"
     now = timezone.now()
     free = Tier.objects.create(id=FIRST, name="free")
@@ -84,9 +84,9 @@ def large(settings, db):
     Author(sue).record(olga, CHANGE, note="Hello.")
     LogEntry.objects.update(id=FIRST)
     SocialAccount.objects.create(id=FIRST, user=olga, provider="github", uid="1234567", extra_data={"login": "olga"})
-    holder = Client()
-    sign_in(holder, verified(olga).username)
-    confirm_identity(holder)
+    olgas_client = Client()
+    sign_in(olgas_client, verified(olga).username)
+    confirm_identity(olgas_client)
     UserSession.objects.filter(user=olga).update(id=FIRST)
     Authenticator.objects.create(id=FIRST, user=olga, type="webauthn", data={"name": "Key", "credential": {}})
     return {
@@ -99,7 +99,7 @@ def large(settings, db):
         "apikey": key.pk,
         "keyusage": event.pk,
         "logentry": FIRST,
-        "people": {"superuser": signed_in(sue), "holder": holder},
+        "clients": {"superuser": signed_in(sue), "user": olgas_client},
     }
 
 
@@ -112,10 +112,10 @@ MORE = {
         "/admin/apikeys/apikey/?q=a", "/admin/admin/logentry/?q=olga",
         "/admin/autocomplete/?app_label=accounts&model_name=user&field_name=tier&term=f",
     ],
-    "holder": ["/account/usage/?key={apikey}", *(f"/account/keys/{{apikey}}/{step}" for step in ("", "edit/", "rotate/"))],
+    "user": ["/account/usage/?key={apikey}", *(f"/account/keys/{{apikey}}/{step}" for step in ("", "edit/", "rotate/"))],
 }  # fmt: skip
-# Pages that are only shown after submitting a form: confirmations, and forms with errors.
-SENT = [
+# Pages that are shown after submitting a form: confirmations, and forms with errors.
+POSTED = [
     ("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": "{user}"}),
     ("/admin/tiers/tier/", {"action": "delete_selected", "_selected_action": "{tier}"}),
     ("/admin/ratelimits/ratelimit/", {"action": "observe_selected", "_selected_action": "{ratelimit}"}),
@@ -132,85 +132,87 @@ SENT = [
 ]  # fmt: skip
 
 
-def pages(large):
-    """Every page that they can open, by path and user."""
-    for person, client in large["people"].items():
+def pages(large_numbers):
+    """Every page that the clients can open, by path."""
+    for role, client in large_numbers["clients"].items():
         patterns = [pattern for pattern, answers in expected().items() if {"ok", "to"} & set(answers)]
-        for path in [filled(pattern, large) for pattern in patterns] + [more.format(**large) for more in MORE[person]]:
+        for path in [filled(pattern, large_numbers) for pattern in patterns] + [
+            more.format(**large_numbers) for more in MORE[role]
+        ]:
             if not NOT_VISITED.search(path):
                 answer = client.get(path)
                 read_to_the_end(answer)
                 if not answer.streaming:
-                    yield f"{person} at {path}", answer.content.decode()
-    for path, data in SENT:
-        sent = {name: value.format(**large) for name, value in data.items()}
-        answer = large["people"]["superuser"].post(path.format(**large), sent)
+                    yield f"{role} at {path}", answer.content.decode()
+    for path, data in POSTED:
+        sent = {name: value.format(**large_numbers) for name, value in data.items()}
+        answer = large_numbers["clients"]["superuser"].post(path.format(**large_numbers), sent)
         yield f"sent to {path}", answer.content.decode()
 
 
-def test_no_attribute_that_a_machine_reads_has_separators(large):
-    seen = dict(pages(large))
+def test_attributes_for_machines_have_no_separators(large_numbers):
+    seen = dict(pages(large_numbers))
     assert len(seen) > 150
     assert {place: found for place, html in seen.items() if (found := faults(html))} == {}
 
 
-def test_figures_for_people_keep_their_separators(large):
-    client = large["people"]["superuser"]
-    event = client.get(f"/admin/usage/requests/{large['keyusage']}/").content.decode()
+def test_numbers_for_people_have_separators(large_numbers):
+    client = large_numbers["clients"]["superuser"]
+    event = client.get(f"/admin/usage/requests/{large_numbers['keyusage']}/").content.decode()
     assert event.count("7,654,321") == 2
     assert "7,654 ms" in event
     assert "7,654,321" in client.get("/admin/usage/").content.decode()
     assert "1,234,567 per 1,234 seconds" in client.get("/admin/ratelimits/ratelimit/").content.decode()
 
 
-def test_a_connected_account_is_disconnected_by_what_its_button_sends(large):
-    holder = large["people"]["holder"]
-    page = holder.get("/accounts/3rdparty/").content.decode()
+def test_a_provider_account_can_be_disconnected(large_numbers):
+    olgas_client = large_numbers["clients"]["user"]
+    page = olgas_client.get("/accounts/3rdparty/").content.decode()
     sent = re.search(r'name="account" value="([^"]*)"', page)[1]
-    answer = holder.post("/accounts/3rdparty/", {"account": sent}, follow=True)
+    answer = olgas_client.post("/accounts/3rdparty/", {"account": sent}, follow=True)
     assert not SocialAccount.objects.exists()
     assert "Disconnect olga" not in answer.content.decode()
 
 
 @pytest.mark.parametrize("sent", ["1,234,567", "999", "", "x", "9" * 30])
-def test_a_connected_account_that_is_none_is_an_error_on_the_page(large, sent):
-    answer = large["people"]["holder"].post("/accounts/3rdparty/", {"account": sent})
+def test_an_unknown_provider_account_is_a_form_error(large_numbers, sent):
+    answer = large_numbers["clients"]["user"].post("/accounts/3rdparty/", {"account": sent})
     assert 'class="errorlist"' in answer.content.decode()
     assert SocialAccount.objects.count() == 1
 
 
 @pytest.mark.parametrize("action", ["action_send", "action_remove"])
-def test_an_address_that_is_not_pending_is_told_so(large, action):
-    answer = large["people"]["holder"].post(
+def test_an_address_that_is_not_pending_shows_a_message(large_numbers, action):
+    answer = large_numbers["clients"]["user"].post(
         "/accounts/email/", {action: "", "email": "nobody@example.com"}, follow=True
     )
     assert any("isn't waiting to be verified" in text for text in messages(answer))
 
 
-def test_what_the_buttons_of_the_own_account_send_is_understood(large):
-    """A session and a passkey, each with an id in the millions."""
-    holder = large["people"]["holder"]
-    passkeys = holder.get("/accounts/2fa/webauthn/").content.decode()
+def test_passkeys_and_sessions_can_be_removed(large_numbers):
+
+    olgas_client = large_numbers["clients"]["user"]
+    passkeys = olgas_client.get("/accounts/2fa/webauthn/").content.decode()
     assert f"/accounts/2fa/webauthn/keys/{FIRST}/remove/" in passkeys
-    holder.post(f"/accounts/2fa/webauthn/keys/{FIRST}/remove/")
+    olgas_client.post(f"/accounts/2fa/webauthn/keys/{FIRST}/remove/")
     assert not Authenticator.objects.exists()
-    sessions = holder.get("/accounts/sessions/").content.decode()
+    sessions = olgas_client.get("/accounts/sessions/").content.decode()
     (ending,) = re.findall(r'<form method="post" action="([^"]*sessions/[^"]+)"', sessions)
-    holder.post(ending)
+    olgas_client.post(ending)
     assert not UserSession.objects.filter(id=FIRST).exists()
 
 
-def test_what_the_forms_of_staff_send_is_understood(large):
-    """Each edit form, submitted unchanged, changes nothing and has no errors."""
-    client = large["people"]["superuser"]
+def test_staff_forms_can_be_saved_unchanged(large_numbers):
+
+    client = large_numbers["clients"]["superuser"]
     for path in (
-        f"/users/{large['user']}/edit/",
-        f"/admin/accounts/user/{large['user']}/change/",
-        f"/admin/ratelimits/ratelimit/{large['ratelimit']}/change/",
-        f"/admin/apikeys/apikey/{large['apikey']}/change/",
+        f"/users/{large_numbers['user']}/edit/",
+        f"/admin/accounts/user/{large_numbers['user']}/change/",
+        f"/admin/ratelimits/ratelimit/{large_numbers['ratelimit']}/change/",
+        f"/admin/apikeys/apikey/{large_numbers['apikey']}/change/",
     ):
         (form,) = [form for form in forms_of(client, path) if form.method == "post" and "bulk" not in form.address]
         assert client.post(form.address, form.sent).status_code == 302, path
     assert KeyPermission.objects.get().pk == FIRST
     assert (RateLimit.objects.get(pk=FIRST).limit, APIKey.objects.get().rate_limit) == (1_234_567, 1_234_567)
-    assert User.objects.get(pk=large["user"]).tier_id == FIRST
+    assert User.objects.get(pk=large_numbers["user"]).tier_id == FIRST

@@ -1,4 +1,4 @@
-"""A form that was open while someone else made changes only writes the user's changes, and shows conflicts."""
+"""A form that was open while someone else made changes saves only the user's own changes, and reports conflicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shown(response):
 
 
 class Page:
-    """An edit form: who opens it, for what, a field they change, and a field that someone else changes meanwhile."""
+    """An edit form: its URL and row, a field that the user changes, and a field that someone else changes meanwhile."""
 
     def __init__(self, url, row, mine, theirs, *, owner=False):
         self.url, self.row, self.owner = url, row, owner
@@ -107,7 +107,7 @@ def page(request, alice, pro):
 
 
 @pytest.fixture
-def visitor(page, alice, sue):
+def user_client(page, alice, sue):
     return signed_in(alice if page.owner else sue)
 
 
@@ -117,7 +117,7 @@ def stored(row, name):
 
 
 def change(row, name, value):
-    """Change only this column, as another user's page does."""
+    """Change only this column, as another user's request would."""
     type(row)._default_manager.filter(pk=row.pk).update(**{name: value})
 
 
@@ -127,73 +127,73 @@ def columns(row):
 
 
 class TestEveryForm:
-    def test_what_a_colleague_changed_meanwhile_stays(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_another_users_changes_are_kept(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         change(page.row, page.theirs, page.their_value)
-        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert send(user_client, page.url, fields, **{page.mine: page.my_value}).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
         assert stored(page.row, page.theirs) == page.their_value
 
-    def test_saved_untouched_it_changes_nothing(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_saving_without_changes_writes_nothing(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         change(page.row, page.theirs, page.their_value)
         change(page.row, page.mine, "7" if page.mine == "limit" else "theirs_too")
         before = columns(page.row)
-        assert visitor.post(page.url, fields).status_code == 302
+        assert user_client.post(page.url, fields).status_code == 302
         assert columns(page.row) == before
 
-    def test_a_field_that_both_changed_comes_back_with_what_was_typed_and_what_happened(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_a_field_that_both_changed_is_reported_as_conflict(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         theirs = 9 if page.mine == "limit" else "theirs_instead"
         change(page.row, page.mine, theirs)
-        response = send(visitor, page.url, fields, **{page.mine: page.my_value})
+        response = send(user_client, page.url, fields, **{page.mine: page.my_value})
         assert response.status_code in {200, 400}
         assert f"changed this to “{theirs}”, while you had this page open. Save again to overwrite" in shown(response)
         assert f'value="{page.my_value}"' in shown(response)
         assert stored(page.row, page.mine) == theirs
 
-    def test_saved_again_it_overwrites_knowingly(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_saving_again_overwrites(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         change(page.row, page.mine, 9 if page.mine == "limit" else "theirs_instead")
         change(page.row, page.theirs, page.their_value)
-        response = send(visitor, page.url, fields, **{page.mine: page.my_value})
+        response = send(user_client, page.url, fields, **{page.mine: page.my_value})
         again = opened_in(response, page.mine)
-        assert visitor.post(page.url, again).status_code == 302
+        assert user_client.post(page.url, again).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
         assert stored(page.row, page.theirs) == page.their_value
 
-    def test_both_chose_the_same(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_the_same_change_by_both_is_no_conflict(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         change(page.row, page.mine, page.my_value)
-        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert send(user_client, page.url, fields, **{page.mine: page.my_value}).status_code == 302
 
     @pytest.mark.parametrize("token", ["x", "x:y:z"])
-    def test_a_token_that_is_not_ours_brings_the_form_back(self, page, visitor, token):
-        fields = opened(visitor, page.url, page.mine)
-        response = send(visitor, page.url, fields, **{page.mine: page.my_value, TOKEN: token})
+    def test_an_invalid_token_shows_the_form_again(self, page, user_client, token):
+        fields = opened(user_client, page.url, page.mine)
+        response = send(user_client, page.url, fields, **{page.mine: page.my_value, TOKEN: token})
         assert "We can't tell what this page looked like when you opened it." in shown(response)
         assert str(stored(page.row, page.mine)) != page.my_value
-        assert visitor.post(page.url, opened_in(response, page.mine)).status_code == 302
+        assert user_client.post(page.url, opened_in(response, page.mine)).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
 
-    def test_without_a_token_the_row_as_it_is_counts_as_what_was_shown(self, page, visitor):
-        fields = opened(visitor, page.url, page.mine)
+    def test_a_form_without_a_token_is_compared_with_the_current_row(self, page, user_client):
+        fields = opened(user_client, page.url, page.mine)
         del fields[TOKEN]
-        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        assert send(user_client, page.url, fields, **{page.mine: page.my_value}).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
 
-    def test_a_row_that_changes_between_check_and_saving_is_checked_again(self, page, visitor, monkeypatch):
-        fields = opened(visitor, page.url, page.mine)
+    def test_a_change_between_validation_and_saving_is_validated_again(self, page, user_client, monkeypatch):
+        fields = opened(user_client, page.url, page.mine)
         lock, calls = EditForm.lock_row, []
 
-        def late(form):
+        def change_then_lock(form):
             if not calls:
                 change(page.row, page.theirs, page.their_value)
             calls.append(form)
             lock(form)
 
-        monkeypatch.setattr(EditForm, "lock_row", late)
-        assert send(visitor, page.url, fields, **{page.mine: page.my_value}).status_code == 302
+        monkeypatch.setattr(EditForm, "lock_row", change_then_lock)
+        assert send(user_client, page.url, fields, **{page.mine: page.my_value}).status_code == 302
         assert str(stored(page.row, page.mine)) == page.my_value
         # The form of a key locks its row before it reads.
         assert len(calls) == (0 if isinstance(page.row, APIKey) else 2)
@@ -203,16 +203,16 @@ def opened_in(response, name):
     return fields_of(response.content.decode(), name)
 
 
-def test_a_token_of_another_row_is_not_ours(staff_client, alice, bob):
+def test_a_token_of_another_row_is_invalid(staff_client, alice, bob):
     fields = opened(staff_client, f"/users/{alice.pk}/edit/")
     fields[TOKEN] = opened(staff_client, f"/users/{bob.pk}/edit/")[TOKEN]
     assert "We can't tell" in shown(send(staff_client, f"/users/{alice.pk}/edit/", fields, name="Mine"))
     assert stored(alice, "name") == "Alice"
 
 
-class TestSuspended:
+class TestUsers:
     @pytest.mark.parametrize("url", [ADMIN.format("accounts/user", "{}"), "/users/{}/edit/"])
-    def test_a_user_whom_a_colleague_suspends_stays_suspended(self, alice, sue, url):
+    def test_a_user_suspended_meanwhile_stays_suspended(self, alice, sue, url):
         support = signed_in(make_staff("stan", "accounts.view_user", "accounts.change_user"))
         key = make_key(alice)
         fields = opened(support, url.format(alice.pk))
@@ -220,15 +220,15 @@ class TestSuspended:
         epoch = stored(alice, "session_epoch")
         assert send(support, url.format(alice.pk), fields, name="Alice New").status_code == 302
         assert (stored(alice, "is_active"), alice.name, alice.session_epoch) == (False, "Alice New", epoch)
-        asked = {
+        headers = {
             "X-API-Key": key.secret,
             "X-Original-Method": "GET",
             "X-Original-URI": "/orders",
             "X-Real-IP": "192.0.2.1",
         }
-        assert Client().get("/authz/nginx", headers=asked)["X-Auth-Reason"] == "owner_inactive"
+        assert Client().get("/authz/nginx", headers=headers)["X-Auth-Reason"] == "owner_inactive"
 
-    def test_who_did_it_is_told_by_name(self, alice, sue, pro):
+    def test_the_conflict_names_who_made_the_change(self, alice, sue, pro):
         bob = make_user("bobby", is_staff=True, is_superuser=True)
         client = signed_in(sue)
         fields = opened(client, f"/users/{alice.pk}/edit/")
@@ -237,7 +237,7 @@ class TestSuspended:
         assert "bobby changed this to “pro” just now, while you had this page open." in shown(response)
         assert stored(alice, "tier") == pro
 
-    def test_an_older_change_of_another_value_is_nobody_s_word(self, alice, sue):
+    def test_the_conflict_names_no_one_without_a_matching_history_entry(self, alice, sue):
         client = signed_in(sue)
         author = Author(sue)
         author.record(alice, CHANGE, changes=[Change(field="name", old="x", new="y")])
@@ -247,7 +247,7 @@ class TestSuspended:
             send(client, f"/users/{alice.pk}/edit/", fields, name="Mine")
         )
 
-    def test_rights_that_came_meanwhile_do_not_empty_fields_that_the_page_did_not_have(self, alice, sue):
+    def test_permissions_gained_meanwhile_do_not_clear_fields_missing_from_the_form(self, alice, sue):
         stan = make_staff("stan", "accounts.view_user", "accounts.change_user")
         client = signed_in(stan)
         alice.groups.add(Group.objects.create(name="g"))
@@ -262,9 +262,9 @@ class TestSuspended:
         assert alice.groups.count() == 1
 
 
-class TestGone:
+class TestDeletedRows:
     @pytest.mark.parametrize("make", [user_page, tier_page, limit_page, key_page], ids=lambda make: make.__name__)
-    def test_a_row_that_was_deleted_meanwhile_is_told_and_left(self, staff_client, alice, pro, make):
+    def test_a_row_deleted_meanwhile_shows_a_message(self, staff_client, alice, pro, make):
         page = make(alice, pro)
         fields = opened(staff_client, page.url, page.mine)
         page.row.delete()
@@ -274,24 +274,24 @@ class TestGone:
         assert str(stored(page.row, page.mine)) != page.my_value
         assert page.row.deleted_at is not None
 
-    def test_without_having_been_open_it_is_forbidden(self, staff_client, pro):
+    def test_a_post_to_a_deleted_row_without_a_token_is_forbidden(self, staff_client, pro):
         pro.delete()
         assert staff_client.post(ADMIN.format("tiers/tier", pro.pk), {"name": "x"}).status_code == 403
 
-    def test_who_may_not_change_tiers_learns_nothing(self, pro):
+    def test_a_deleted_row_requires_permission(self, pro):
         client = signed_in(make_staff("stan", "tiers.view_tier"))
         pro.delete()
         assert client.post(ADMIN.format("tiers/tier", pro.pk), {"name": "x", TOKEN: "x"}).status_code == 403
         assert client.post(ADMIN.format("tiers/tier", 999), {"name": "x", TOKEN: "x"}).status_code in {403, 404}
 
     @pytest.mark.parametrize(
-        ("values", "told"),
+        ("values", "message"),
         [
             ({"revoked_at": timezone.now()}, "This key is revoked permanently."),
             ({"expires_at": timezone.now() - timedelta(days=1)}, "This key has expired."),
         ],
     )
-    def test_a_key_that_ended_meanwhile(self, alice, sue, values, told):
+    def test_a_key_that_ended_meanwhile_shows_a_message(self, alice, sue, values, message):
         key = make_key(alice)
         for client, url in (
             (signed_in(sue), ADMIN.format("apikeys/apikey", key.pk)),
@@ -300,10 +300,10 @@ class TestGone:
             APIKey.objects.update(revoked_at=None, expires_at=None)
             fields = opened(client, url)
             APIKey.objects.update(**values)
-            assert told in shown(client.post(url, fields | {"name": "late"}, follow=True))
+            assert message in shown(client.post(url, fields | {"name": "late"}, follow=True))
             assert stored(key, "name") == "a key"
 
-    def test_a_row_that_was_removed_for_good(self, staff_client, free):
+    def test_a_removed_row_is_not_found(self, staff_client, free):
         group = Group.objects.create(name="g")
         url = ADMIN.format("auth/group", group.pk)
         fields = opened(staff_client, url)
@@ -319,10 +319,10 @@ class TestManyToMany:
         group.permissions.set(Permission.objects.filter(codename__in=["view_tier", "view_user"]))
         return group
 
-    def rights(self, group):
+    def codenames(self, group):
         return set(group.permissions.values_list("codename", flat=True))
 
-    def test_a_permission_that_was_taken_meanwhile_stays_away(self, staff_client, group):
+    def test_a_permission_removed_meanwhile_stays_removed(self, staff_client, group):
         url = ADMIN.format("auth/group", group.pk)
         fields = opened(staff_client, url)
         group.permissions.remove(Permission.objects.get(codename="view_user"))
@@ -330,7 +330,7 @@ class TestManyToMany:
         group.refresh_from_db()
         assert (group.name, self.rights(group)) == ("renamed", {"view_tier"})
 
-    def test_both_changed_the_permissions(self, staff_client, group):
+    def test_permissions_that_both_changed_are_a_conflict(self, staff_client, group):
         url = ADMIN.format("auth/group", group.pk)
         fields = opened(staff_client, url)
         kept = Permission.objects.get(codename="view_user")
@@ -344,14 +344,14 @@ class TestManyToMany:
         assert staff_client.post(url, again).status_code == 302
         assert self.rights(group) == {"view_ratelimit"}
 
-    def test_a_group_that_was_given_meanwhile_is_kept(self, staff_client, alice, group):
+    def test_a_group_added_meanwhile_is_kept(self, staff_client, alice, group):
         url = ADMIN.format("accounts/user", alice.pk)
         fields = opened(staff_client, url)
         alice.groups.add(group)
         assert send(staff_client, url, fields, name="Mine").status_code == 302
         assert list(alice.groups.all()) == [group]
 
-    def test_a_long_list_is_cut(self, staff_client, group):
+    def test_long_values_are_truncated(self, staff_client, group):
         url = ADMIN.format("auth/group", group.pk)
         fields = opened(staff_client, url)
         group.permissions.set(Permission.objects.all()[:40])
@@ -359,14 +359,14 @@ class TestManyToMany:
 
 
 class TestTierPage:
-    def test_left_alone_it_moves_nobody_back(self, staff_client, alice, pro):
+    def test_saving_without_changes_keeps_another_users_change(self, staff_client, alice, pro):
         url = f"/users/{alice.pk}/tier/"
         fields = opened(staff_client, url, "tier")
         change(alice, "tier", pro)
         staff_client.post(url, fields)
         assert stored(alice, "tier") == pro
 
-    def test_another_choice_than_a_colleague_s_is_asked_again(self, staff_client, alice, pro):
+    def test_another_choice_is_a_conflict(self, staff_client, alice, pro):
         url = f"/users/{alice.pk}/tier/"
         fields = opened(staff_client, url, "tier")
         change(alice, "tier", pro)
@@ -381,10 +381,10 @@ class TestOwnKeyPermissions:
     def key(self, alice):
         return make_key(alice, allow=("read /orders/*", "read /reports"))
 
-    def held(self, key):
+    def permissions_of(self, key):
         return {f"{row.action} {row.resource}" for row in KeyPermission.objects.filter(api_key=key)}
 
-    def test_a_permission_that_was_taken_meanwhile_stays_away(self, alice, key, sue):
+    def test_a_permission_removed_meanwhile_stays_removed(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
         fields = opened(client, url)
         keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
@@ -392,7 +392,7 @@ class TestOwnKeyPermissions:
         assert self.held(key) == {"read /orders/*"}
         assert stored(key, "name") == "renamed"
 
-    def test_both_changed_them(self, alice, key, sue):
+    def test_permissions_changed_by_both_are_a_conflict(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
         fields = opened(client, url)
         keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
@@ -404,7 +404,7 @@ class TestOwnKeyPermissions:
         assert client.post(url, again).status_code == 302
         assert self.held(key) == {"read /orders/*", "read /reports", "create /reports"}
 
-    def test_both_chose_the_same(self, alice, key, sue):
+    def test_the_same_change_by_both_is_no_conflict(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
         fields = opened(client, url)
         keys.edit_key(key, Author(sue), permissions=[("*", "*")])
@@ -412,7 +412,7 @@ class TestOwnKeyPermissions:
         assert send(client, url, fields, allow="everything").status_code == 302
         assert self.held(key) == {"* *"}
 
-    def test_shown_again_for_another_reason_the_picker_has_what_is_there_now(self, alice, key, sue):
+    def test_the_form_with_other_errors_shows_current_permissions(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
         fields = opened(client, url)
         keys.edit_key(key, Author(sue), permissions=[("*", "*")])
@@ -433,33 +433,33 @@ class TestInlineRows:
     def url(self, tier):
         return ADMIN.format("tiers/tier", tier.pk)
 
-    def held(self, tier):
+    def permissions_of(self, tier):
         return {f"{row.limit} {row.path}" for row in tier.rate_limits.live()}
 
     def row(self, fields, resource):
         found = next(name for name, value in fields.items() if name.endswith("-path") and value == [resource])
         return found.removesuffix("path")
 
-    def test_a_row_that_was_removed_meanwhile_stays_away(self, staff_client, tier, url):
+    def test_a_row_removed_meanwhile_stays_removed(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").delete()
         assert send(staff_client, url, fields, name="renamed").status_code == 302
         assert (self.held(tier), stored(tier, "name")) == ({"1 /b"}, "renamed")
 
-    def test_a_row_that_was_changed_meanwhile_stays_so(self, staff_client, tier, url):
+    def test_a_row_changed_meanwhile_is_kept(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         assert send(staff_client, url, fields, name="renamed").status_code == 302
         assert self.held(tier) == {"3 /a", "1 /b"}
 
-    def test_a_row_that_was_added_meanwhile_stays(self, staff_client, tier, url):
+    def test_a_row_added_meanwhile_is_kept(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         make_limit(tier, "/c", limit=4, name="c")
         fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
         assert self.held(tier) == {"1 /a", "2 /b", "4 /c"}
 
-    def test_a_row_that_both_changed_is_told(self, staff_client, tier, url, alice):
+    def test_a_row_that_both_changed_is_a_conflict(self, staff_client, tier, url, alice):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         Author(alice).record(tier, CHANGE, note="Changed permission.")
@@ -470,14 +470,14 @@ class TestInlineRows:
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
         assert self.held(tier) == {"2 /a", "1 /b"}
 
-    def test_both_made_the_same_of_a_row(self, staff_client, tier, url):
+    def test_the_same_change_of_a_row_is_no_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         fields[self.row(fields, "/a") + "limit"] = "3"
         assert staff_client.post(url, fields).status_code == 302
         assert self.held(tier) == {"3 /a", "1 /b"}
 
-    def test_a_row_to_remove_that_somebody_changed_is_told(self, staff_client, tier, url):
+    def test_removing_a_row_changed_meanwhile_is_a_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         fields[self.row(fields, "/a") + "DELETE"] = "on"
@@ -486,16 +486,14 @@ class TestInlineRows:
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
         assert self.held(tier) == {"1 /b"}
 
-    def test_a_row_to_remove_that_is_gone_is_no_matter(self, staff_client, tier, url):
+    def test_removing_a_row_removed_meanwhile_is_no_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").delete()
         fields[self.row(fields, "/a") + "DELETE"] = "on"
         assert staff_client.post(url, fields).status_code == 302
         assert self.held(tier) == {"1 /b"}
 
-    def test_a_row_that_the_person_changed_and_somebody_removed_is_told_and_kept_to_be_added(
-        self, staff_client, tier, url
-    ):
+    def test_changing_a_row_removed_meanwhile_is_a_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").delete()
         fields[self.row(fields, "/a") + "limit"] = "2"
@@ -506,69 +504,69 @@ class TestInlineRows:
         assert self.held(tier) == {"2 /a", "1 /b"}
 
     @pytest.mark.parametrize("count", ["x", "", "-1"])
-    def test_a_broken_count_is_no_crash(self, staff_client, url, count):
+    def test_an_invalid_form_count_is_handled(self, staff_client, url, count):
         fields = opened(staff_client, url)
         assert send(staff_client, url, fields, **{"rate_limits-TOTAL_FORMS": count}).status_code < 400
 
-    def test_a_token_that_is_not_ours_brings_the_table_back(self, staff_client, tier, url):
+    def test_an_invalid_token_of_the_rows_shows_the_form_again(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         response = send(staff_client, url, fields, **{f"rate_limits-{TOKEN}": "x", "name": "renamed"})
         assert "We can't tell what this page looked like" in shown(response)
         assert stored(tier, "name") == "pro"
 
-    def test_a_row_that_goes_between_check_and_saving_does_not_return(self, staff_client, tier, url, monkeypatch):
+    def test_a_row_removed_between_validation_and_saving_stays_removed(self, staff_client, tier, url, monkeypatch):
         fields = opened(staff_client, url)
         save, calls = StaleRows.save, []
 
-        def late(formset, *args, **options):
+        def change_then_lock(formset, *args, **options):
             if not calls:
                 RateLimit.objects.filter(path="/a").delete()
             calls.append(1)
             return save(formset, *args, **options)
 
-        monkeypatch.setattr(StaleRows, "save", late)
+        monkeypatch.setattr(StaleRows, "save", change_then_lock)
         fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
         assert self.held(tier) == {"2 /b"} or calls == [1, 1]
 
 
-def test_a_row_that_changes_between_check_and_saving_is_checked_again(staff_client, pro, monkeypatch):
+def test_a_change_between_validation_and_saving_is_validated_again(staff_client, pro, monkeypatch):
     make_limit(pro, "/a", limit=1, name="a")
     make_limit(pro, "/b", limit=1, name="b")
     make_limit(pro, "/old", limit=1, name="old").delete()
     url, save, calls = ADMIN.format("tiers/tier", pro.pk), StaleRows.save, []
 
-    def late(formset, *args, **options):
+    def change_then_lock(formset, *args, **options):
         calls.append(1)
         if len(calls) == 1:
             RateLimit.objects.filter(path="/a").update(limit=7)
         return save(formset, *args, **options)
 
-    monkeypatch.setattr(StaleRows, "save", late)
+    monkeypatch.setattr(StaleRows, "save", change_then_lock)
     fields = opened(staff_client, url)
     [name] = [name for name, value in fields.items() if name.endswith("-path") and value == ["/b"]]
     fields[name.removesuffix("path") + "limit"] = "2"
     assert staff_client.post(url, fields).status_code == 302
-    # The first attempt was rolled back, here with the change itself.
+    # The first attempt was rolled back, together with the change made in its transaction.
     assert len(calls) == 2
     assert {(row.path, row.limit) for row in pro.rate_limits.live()} == {("/a", 1), ("/b", 2)}
 
 
-def test_a_row_that_never_stands_still_is_given_up(rf):
-    passes = []
+def test_retrying_ends_after_a_number_of_attempts(rf):
+    attempts = []
 
     @retry_on_conflict
     def view(request):
-        passes.append(1)
+        attempts.append(1)
         raise ConcurrentChange
 
     with pytest.raises(ConcurrentChange):
         view(rf.post("/"))
-    assert len(passes) == MAX_ATTEMPTS
+    assert len(attempts) == MAX_ATTEMPTS
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_who_save_at_once_each_writes_its_own_field_only(free):
+def test_concurrent_saves_only_write_their_own_fields(free):
     sue, alice = make_user("sue", is_staff=True, is_superuser=True), make_user("alice", tier=free)
     pro = Tier.objects.create(name="pro")
     url, rounds, statuses = ADMIN.format("accounts/user", alice.pk), 8, []
@@ -596,7 +594,7 @@ def test_of_many_who_save_at_once_each_writes_its_own_field_only(free):
     assert (alice.name, alice.tier) == (f"Name {rounds - 1}", pro)
 
 
-def test_a_limit_s_period_follows_its_window(staff_client, pro):
+def test_changing_the_window_sets_the_period(staff_client, pro):
     limit = make_limit(pro)
     url = ADMIN.format("ratelimits/ratelimit", limit.pk)
     assert send(staff_client, url, opened(staff_client, url), window="month").status_code == 302

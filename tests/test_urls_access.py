@@ -1,7 +1,7 @@
 """Every URL of the project, and what each kind of user gets there. A URL that isn't in the list fails the test.
 
 Each line has the pattern, then the response to a GET by a visitor, a user, staff who can only view users, and a superuser.
-`in`: redirected to sign-in. `to`: redirected elsewhere.
+`in`: redirected to sign-in. `to`: redirected to another page.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tests.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 
-DOORS = ("/accounts/login/", "/admin/login/")
-# Middleware answers these; they are in no URLconf.
+SIGN_IN_PAGES = ("/accounts/login/", "/admin/login/")
+# Answered by middleware, so they aren't in a URLconf.
 BY_MIDDLEWARE = {"livez", "readyz", "metrics"} | {
     f"authz/{name}" for name in ("caddy", "envoy/x", "nginx", "openapi.json", "traefik", "usage", "verify")
 }
-PEOPLE = ("visitor", "holder", "viewer", "superuser")
+ROLES = ("visitor", "user", "viewer", "superuser")
 
 EXPECTED = r"""
 /                                                                        in  to  to  to
@@ -252,15 +252,15 @@ def all_patterns() -> set[str]:
     return set(patterns(get_resolver())) | BY_MIDDLEWARE
 
 
-def test_no_url_is_missing_from_the_list_and_none_is_left_over() -> None:
+def test_the_list_has_every_url() -> None:
     listed, present = set(expected()), all_patterns()
-    assert sorted(present - listed) == [], "new URLs: add them to EXPECTED, with who may open them"
-    assert sorted(listed - present) == [], "URLs that are gone: take them out of EXPECTED"
+    assert sorted(present - listed) == [], "new URLs: add them to EXPECTED, with the expected responses"
+    assert sorted(listed - present) == [], "removed URLs: remove them from EXPECTED"
 
 
 @pytest.fixture
-def world(free):
-    """One row of each model that a URL can name, none owned by the user who opens it."""
+def site(free):
+    """A row of each model that a URL can name, owned by none of the users who open it, and a client for each role."""
     owner = make_user("owner")
     key = make_key(owner)
     limit = RateLimit.objects.create(tier=free, path="/x", limit=1, period=1)
@@ -276,29 +276,29 @@ def world(free):
         "apikey": key.pk,
         "keyusage": make_event(key).pk,
         "logentry": LogEntry.objects.get().pk,
-        "people": {
+        "clients": {
             "visitor": Client(),
-            "holder": signed_in(make_user("holder")),
+            "user": signed_in(make_user("user")),
             "viewer": signed_in(make_staff("viewer", "view_user")),
             "superuser": signed_in(sue),
         },
     }
 
 
-def filled(pattern: str, world: dict[str, Any]) -> str:
-    """The pattern as a path, with ids of existing rows and suitable words."""
+def filled(pattern: str, site: dict[str, Any]) -> str:
+    """Replace the parameters of a URL pattern with IDs of existing rows and other valid values."""
     model = pattern.split("/")[2] if pattern.startswith("admin/") and pattern.count("/") > 2 else "user"
     path = pattern
     for parameter, value in {
-        "<path:object_id>": world.get(model, 1),
+        "<path:object_id>": site.get(model, 1),
         "<path:content_type_id>": 1,
         "<path:name>": "accounts",
-        "<int:pk>": world["user"],
+        "<int:pk>": site["user"],
         "<str:file_format>": "csv",
-        "<int:limit_pk>": world["own_limit"],
-        "<int:change_pk>": world["bulk_change"],
-        "<uuid:key_id>": world["apikey"],
-        "<uuid:pk>": world["keyusage"],
+        "<int:limit_pk>": site["own_limit"],
+        "<int:change_pk>": site["bulk_change"],
+        "<uuid:key_id>": site["apikey"],
+        "<uuid:pk>": site["keyusage"],
         r"^confirm-email/(?P<key>[-:\w]+)/$": "confirm-email/wrong/",
         "^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$": "password/reset/key/1-wrong/",
         "^(?P<app_label>admin|accounts|auth|ratelimits|tiers|apikeys)/$": "accounts/",
@@ -310,7 +310,7 @@ def filled(pattern: str, world: dict[str, Any]) -> str:
 
 
 def read_to_the_end(response: Any) -> None:
-    """A streamed response that isn't read keeps its query open."""
+    """Read streamed content, because an unread response keeps its query open."""
     if response.streaming:
         list(response)
 
@@ -319,67 +319,67 @@ def answer(client: Client, path: str) -> str:
     response = client.get(path)
     read_to_the_end(response)
     if response.status_code in {301, 302}:
-        return "in" if response["Location"].startswith(DOORS) else "to"
+        return "in" if response["Location"].startswith(SIGN_IN_PAGES) else "to"
     return "ok" if response.status_code == 200 else str(response.status_code)
 
 
-def test_each_kind_of_person_gets_what_the_list_says(world) -> None:
+def test_each_role_gets_the_expected_responses(site) -> None:
     differences = []
     for pattern, answers in expected().items():
-        path = filled(pattern, world)
-        found = tuple(answer(client, path) for client in world["people"].values())
+        path = filled(pattern, site)
+        found = tuple(answer(client, path) for client in site["clients"].values())
         if found != answers:
-            differences.append(f"{path}: {dict(zip(PEOPLE, found, strict=True))}, not {answers}")
+            differences.append(f"{path}: {dict(zip(ROLES, found, strict=True))}, not {answers}")
     assert differences == []
 
 
-def test_a_post_opens_no_staff_page_that_a_get_does_not(world) -> None:
+def test_visitors_and_users_cannot_post_to_staff_pages(site) -> None:
     opened = []
     for pattern in (name for name in expected() if name.startswith(("admin/", "users/"))):
-        path = filled(pattern, world)
-        for person in ("visitor", "holder"):
-            response = world["people"][person].post(path)
+        path = filled(pattern, site)
+        for role in ("visitor", "user"):
+            response = site["clients"][role].post(path)
             read_to_the_end(response)
             if response.status_code not in {302, 403, 404, 405}:
-                opened.append(f"{person} at {path}: {response.status_code}")
+                opened.append(f"{role} at {path}: {response.status_code}")
     assert opened == []
     assert not User.objects.deleted().exists()
     assert not User.objects.suspended().exists()
 
 
 STAFF = ("admin/", "users/")
-# Sign-out and sign-in, and what the admin's pages load.
+# Sign-in and sign-out.
 OPEN = {"admin/login/", "admin/logout/"}
-# URLs that create, delete or do something aren't pages to view.
-DOES = (
+# Pages that create, change or delete something.
+CHANGES = (
     "/add/", "/delete/", "/restore/", "/edit/", "/tier/", "/erase/", "/copy/", "/suspend/", "/sign-out/", "/send-reset/",
     "/rotate/", "/disable/", "/enable/", "/expire/", "/revoke/", "users/import/", "ratelimits/import/",
     "/top-up/", "/<int:limit_pk>/", "/end/",
 )  # fmt: skip
 
 
-def test_no_staff_page_opens_without_a_second_factor_where_one_is_required(world, settings) -> None:
+def test_staff_pages_require_a_second_factor_if_enabled(site, settings) -> None:
     settings.STAFF_MFA_REQUIRED = True
-    client, opened = world["people"]["superuser"], []
+    client, opened = site["clients"]["superuser"], []
     for pattern in (name for name in expected() if name.startswith(STAFF) and name not in OPEN):
-        path = filled(pattern, world)
+        path = filled(pattern, site)
         for response in (client.get(path), client.post(path)):
             read_to_the_end(response)
-            refused = response.status_code in {404, 405}
-            if not refused and not response.get("Location", "").startswith(("/accounts/2fa/", "/admin/login/")):
+            unavailable = response.status_code in {404, 405}
+            if not unavailable and not response.get("Location", "").startswith(("/accounts/2fa/", "/admin/login/")):
                 opened.append(f"{path}: {response.status_code} {response.get('Location')}")
     assert opened == []
 
 
 @pytest.mark.parametrize("group", ["Support", "Auditor"])
-def test_support_and_auditors_see_every_page_that_only_shows(world, group) -> None:
+def test_support_and_auditors_can_open_every_read_only_page(site, group) -> None:
     create_groups()
-    person = make_user("person", is_staff=True)
-    person.groups.add(Group.objects.get(name=group))
-    client, closed = signed_in(person), []
+    staff = make_user("staff", is_staff=True)
+    staff.groups.add(Group.objects.get(name=group))
+    client, closed = signed_in(staff), []
     for pattern, answers in expected().items():
-        if pattern.startswith(STAFF) and answers[-1] == "ok" and not pattern.endswith(DOES):
-            path = filled(pattern, world)
+        if pattern.startswith(STAFF) and answers[-1] == "ok" and not pattern.endswith(CHANGES):
+            path = filled(pattern, site)
             if answer(client, path) != answers[-1]:
                 closed.append(path)
     assert closed == []

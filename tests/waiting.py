@@ -1,4 +1,4 @@
-"""Wait for a condition instead of for a time, because test machines differ in speed."""
+"""Wait for a condition instead of a fixed time, because test machines differ in speed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 def wait_until(condition, seconds=60, *, every=0.02, what="Nothing happened."):
-    """Return the first true value of condition(). seconds: far longer than it takes on a busy machine."""
+    """Return the first true value of condition(). seconds: much longer than it takes on a busy machine."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what() if callable(what) else what

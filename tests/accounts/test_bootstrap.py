@@ -113,7 +113,7 @@ def test_creating_the_superuser_is_recorded(capsys):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("present", [False, True])
-def test_several_nodes_can_run_it_at_once(present):
+def test_several_nodes_can_run_bootstrap_at_once(present):
     Tier.objects.all().hard_delete()
     if present:
         Tier.objects.create(name="free")

@@ -104,7 +104,7 @@ def test_no_personal_data_is_left_in_the_database(user_with_traces, sue):
 
 
 def leave_traces(user, author):
-    """Entries about what is the user's, under a former name and the present one, and a change that they were left out of."""
+    """Create history entries about the user's rows, under a previous name and the current one, and a bulk change that skipped them."""
     issue_key(user, author, name="first")
     limit = RateLimit.objects.create(user=user, path="/orders", limit=5, name="more orders")
     author.record(limit, ADDITION, changes=initial_values(limit))
@@ -196,7 +196,7 @@ def test_an_erased_user_cannot_be_restored(user_with_traces, sue):
 def test_restoring_a_user_who_was_just_erased_is_an_error(alice, sue):
     alice.delete()
     erase(User.objects.get(pk=alice.pk), Author(sue))
-    # Loaded before.
+    # Loaded before it was erased.
     assert alice.erased_at is None
     with pytest.raises(ValidationError, match="An erased user can't be restored"):
         alice.restore()

@@ -174,7 +174,7 @@ def test_rows_restored_during_a_purge_are_kept(alice, pro, monkeypatch, kind):
         row.restore()
         return rows_of(*args)
 
-    # The ids have been read by now, and the rows haven't.
+    # The IDs have been read already, but not the rows.
     monkeypatch.setattr(purge_deleted, "totals_among", restore)
     assert "1 kept" in purge("--yes")
     assert not type(row)._default_manager.get(pk=row.pk).is_deleted

@@ -1,4 +1,4 @@
-"""What several nodes must do as one: asked through the proxy in front of them, or each by itself."""
+"""Requests for tests of several nodes, through their proxy or directly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITED = ("/rolling", "/fixed", "/total")
 
 
 def add_limits(user, limit):
-    """One for each of LIMITED. None of them resets in the next ten minutes, and Redis counts the first two if there is one."""
+    """Add a limit for each path in LIMITED. None resets in the next ten minutes. Redis, if used, counts the first two."""
     period = next(length for length in (36_000, 40_000) if time.time() % length < length - 600)
     RateLimit.objects.create(tier=user.tier, path="/rolling", limit=limit, period=36_000)
     RateLimit.objects.create(tier=user.tier, path="/fixed", limit=limit, period=period, window="fixed")
@@ -29,7 +29,7 @@ def add_limits(user, limit):
 
 
 def changes(key):
-    """(name, change, the status of the next request) one after the other. The last one is final."""
+    """(name, change, status of the next request), to be applied in this order."""
     narrow = Tier.objects.create(name=f"narrow for {key.pk}")
     narrow.access.update(resource="/invoices")
     users, keys = User.objects.filter(pk=key.user_id), APIKey.objects.filter(pk=key.pk)
@@ -37,27 +37,27 @@ def changes(key):
         ("suspend", lambda: users.update(is_active=False), 401),
         ("reactivate", lambda: users.update(is_active=True), 200),
         ("another tier", lambda: users.update(tier=narrow), 403),
-        ("the tier from before", lambda: users.update(tier=key.user.tier), 200),
+        ("the previous tier", lambda: users.update(tier=key.user.tier), 200),
         ("revoke", lambda: keys.revoke("leaked"), 401),
     )
 
 
 def verdict(server, secret, path="/orders"):
-    """The answer of a node, or of the proxy, to a gateway; and its status."""
+    """The response of a node or the proxy to a gateway, and the decision's status."""
     about = {"X-Original-Method": "GET", "X-Original-URI": path, "X-Real-IP": "203.0.113.9", "X-API-Key": secret}
     answer = call(server.port, path="/authz/nginx", headers=about, host=server.host)
     return answer, int(answer.headers.get("X-Auth-Status") or answer.status)
 
 
 def verdicts(front, secret, path, times):
-    """({status: how many of the requests got it}, the nodes that answered) for `times` requests of many clients."""
+    """Send `times` requests from many clients. Return the number of responses by status, and the nodes that answered."""
     with ThreadPoolExecutor(CLIENTS) as clients:
         answers = list(clients.map(lambda _: verdict(front, secret, path), range(times)))
     return Counter(status for _, status in answers), {answer.headers["X-Node"] for answer, _ in answers}
 
 
 class Browser:
-    """Keeps its cookies. `nodes` are those that answered."""
+    """A client with cookies. `nodes` has the node that answered each request."""
 
     def __init__(self, front):
         self.root = f"http://{front.host}:{front.port}"
@@ -65,7 +65,7 @@ class Browser:
         self.nodes = []
 
     def get(self, path, **form):
-        """The page; with a form, what it leads to."""
+        """GET a page, or POST a form and follow its redirect."""
         data = urlencode(form).encode() if form else None
         with self.opener.open(self.root + path, data, timeout=60) as response:
             self.nodes.append(response.headers["X-Node"])
@@ -77,7 +77,7 @@ class Browser:
 
 
 def visit(front, user, name, times):
-    """Sign in, change the user's name, and look at it `times` times; returns those pages, and the nodes that answered."""
+    """Sign in, change the name, and open the account page `times` times. Return these pages, and the nodes that answered."""
     browser = Browser(front)
     browser.submit("/accounts/login/", login=user.username, password="correct horse 1")
     browser.submit("/account/", name=name, username=user.username)

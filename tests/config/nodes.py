@@ -1,4 +1,4 @@
-"""Several nodes of Gatehouse behind a real nginx with the upstream of docs/deployment.md."""
+"""Several nodes of Gatehouse behind nginx, with the upstream from docs/deployment.md."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def node(directory, *arguments, **options):
         yield process
 
 
-def published(addresses, listen):
-    """The upstream of docs/deployment.md with these nodes, and /authz/ passed on too."""
+def nginx_configuration(addresses, listen):
+    """An nginx configuration with the upstream from docs/deployment.md for these nodes. It also passes on /authz/."""
     text = (ROOT / "docs/deployment.md").read_text()
     upstream = re.search(r"```nginx\n(\s+upstream gatehouse.*?)```", text, flags=re.DOTALL)[1]
     example = re.search(r"^\s*server node-1:8000 (.*?;\n)\s*server node-2:8000 \1", upstream, re.MULTILINE)
@@ -40,16 +40,16 @@ def proxy(directory, *nodes, host="127.0.0.1"):
     require_gateway("nginx")
     port = free_port()
     directory.mkdir()
-    # nginx accepts the same server twice, so a single node can be both.
+    # The documented upstream has two servers, so a single node is listed twice.
     twice = nodes if len(nodes) > 1 else nodes * 2
-    text = published([f"{each.host}:{each.port}" for each in twice], f"{host}:{port}")
+    text = nginx_configuration([f"{each.host}:{each.port}" for each in twice], f"{host}:{port}")
     with running(nginx_command(text, directory), directory / "log", port=port, host=host) as process:
         yield process
 
 
 @contextmanager
 def nodes_behind_nginx(directory, machines, *, host="127.0.0.1", **options):
-    """(nginx, the nodes behind it: one on each of the machines), all started at once."""
+    """Start one node on each machine at once. Yield (nginx, nodes)."""
     with ExitStack() as stack, ThreadPoolExecutor(len(machines)) as starters:
         places = [directory / f"node-{number}" for number in range(1, len(machines) + 1)]
         servers = [node(place, machine=machine, **options) for place, machine in zip(places, machines, strict=True)]

@@ -18,12 +18,12 @@ UNSAFE = {"name": "pillow", "version": "1.1", "vulns": [FLAW]}
 UNKNOWN = {"name": "uvloop", "version": "1", "skip_reason": "Dependency not found on PyPI"}
 
 
-def printing(text, status=0):
+def command_printing(text, status=0):
     return [sys.executable, "-c", f"import sys; print({text!r}); sys.stderr.write('no route'); sys.exit({status})"]
 
 
 @pytest.mark.parametrize(
-    ("packages", "status", "said"),
+    ("packages", "status", "expected"),
     [
         ([SAFE], 0, "Audited 1 packages: 0 known vulnerabilities."),
         ([SAFE, UNSAFE], 1, "pillow 1.1: CVE-2026-1, fixed in 1.2"),
@@ -31,14 +31,14 @@ def printing(text, status=0):
         ([SAFE, UNKNOWN], 0, "NOT AUDITED: 1 that the service doesn't know."),
     ],
 )
-def test_a_known_vulnerability_fails(capsys, packages, status, said):
-    assert AUDIT["audit"](printing(json.dumps({"dependencies": packages, "fixes": []}), status)) == status
-    assert said in capsys.readouterr().out
+def test_a_known_vulnerability_fails(capsys, packages, status, expected):
+    assert AUDIT["audit"](command_printing(json.dumps({"dependencies": packages, "fixes": []}), status)) == status
+    assert expected in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json"])
-def test_a_service_that_is_away_is_said_and_does_not_fail(capsys, text):
-    assert AUDIT["audit"](printing(text, 1)) == 0
+def test_an_unavailable_service_is_reported_and_does_not_fail(capsys, text):
+    assert AUDIT["audit"](command_printing(text, 1)) == 0
     assert capsys.readouterr().out == "NOT AUDITED: no answer from the advisory service.\nno route\n"
 
 

@@ -1,4 +1,4 @@
-"""A backup restores everything in an empty place, and nothing is overwritten by accident."""
+"""manage.py backup and restore: everything is restored, and nothing is overwritten by accident."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="ab
 
 
 @pytest.fixture
-def place(settings, tmp_path):
-    """VAR_DIR, with counters and a picture."""
+def var_dir(settings, tmp_path):
+    """VAR_DIR with counters and a picture."""
     settings.VAR_DIR = tmp_path / "var"
     settings.MEDIA_ROOT = settings.VAR_DIR / "media"
     fill(settings.VAR_DIR)
@@ -54,7 +54,7 @@ def rows(alice, bob):
 
 
 @pytest.fixture
-def backup(place, rows, tmp_path, capsys):
+def backup(var_dir, rows, tmp_path, capsys):
     call_command("backup", str(tmp_path / "backup"))
     assert capsys.readouterr().out.startswith("Backed up ")
     return tmp_path / "backup"
@@ -80,29 +80,29 @@ def manage(url, var, *arguments):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_backup_restores_everything_in_an_empty_place(backup, tmp_path):
+def test_a_backup_can_be_restored_into_an_empty_installation(backup, tmp_path):
     with empty_database(tmp_path) as url:
-        there = tmp_path / "there"
-        done = manage(url, there, "restore", str(backup))
+        new_var_dir = tmp_path / "there"
+        done = manage(url, new_var_dir, "restore", str(backup))
         assert done.returncode == 0, done.stderr
         assert "Now run manage.py migrate." in done.stdout
-        assert manage(url, there, "migrate", "--check").returncode == 0
+        assert manage(url, new_var_dir, "migrate", "--check").returncode == 0
         code = "from accounts.models import User; from apikeys.models import KeyUsage as U; print(User.objects.count(), U.objects.count())"
-        assert manage(url, there, "shell", "-v0", "-c", code).stdout.split() == ["2", "3"]
-        assert (there / "media" / PICTURE).read_bytes() == b"a picture"
-        counters = sqlite3.connect(there / backups.COUNTERS)
+        assert manage(url, new_var_dir, "shell", "-v0", "-c", code).stdout.split() == ["2", "3"]
+        assert (new_var_dir / "media" / PICTURE).read_bytes() == b"a picture"
+        counters = sqlite3.connect(new_var_dir / backups.COUNTERS)
         assert counters.execute("SELECT key FROM counters").fetchall() == [("user:1",)]
         counters.close()
-        again = manage(url, there, "restore", str(backup))
+        again = manage(url, new_var_dir, "restore", str(backup))
         assert again.returncode == 1
         assert "There is data already: tables in the database" in again.stderr
 
 
-def test_replacing_brings_back_exactly_what_was_there(backup, place, alice, capsys):
+def test_replacing_restores_exactly_the_backup(backup, var_dir, alice, capsys):
     KeyUsage.objects.all().delete()
     User.objects.all().update(name="Changed")
-    (place / "media" / PICTURE).write_bytes(b"another picture")
-    (place / "media" / "later.png").write_bytes(b"")
+    (var_dir / "media" / PICTURE).write_bytes(b"another picture")
+    (var_dir / "media" / "later.png").write_bytes(b"")
     with pytest.raises(CommandError, match="There is data already"):
         call_command("restore", str(backup))
     assert not KeyUsage.objects.exists()
@@ -110,11 +110,11 @@ def test_replacing_brings_back_exactly_what_was_there(backup, place, alice, caps
     assert capsys.readouterr().out.startswith("Restored ")
     assert KeyUsage.objects.count() == 3
     assert User.objects.get(username="alice").name == "Alice"
-    assert (place / "media" / PICTURE).read_bytes() == b"a picture"
-    assert not (place / "media" / "later.png").exists()
+    assert (var_dir / "media" / PICTURE).read_bytes() == b"a picture"
+    assert not (var_dir / "media" / "later.png").exists()
 
 
-def test_the_manifest_counts_rows_and_nobody_else_can_read_the_files(backup):
+def test_the_manifest_counts_rows_and_the_files_are_private(backup):
     manifest = json.loads((backup / backups.MANIFEST).read_text())
     assert manifest["rows"]["user"] == 2
     assert manifest["rows"]["key_usage"] == 3
@@ -123,29 +123,29 @@ def test_the_manifest_counts_rows_and_nobody_else_can_read_the_files(backup):
     assert next(backup.glob("database.*")).stat().st_mode & 0o077 == 0
 
 
-def test_without_counters_and_pictures_there_is_a_backup_too(place, rows, tmp_path, settings):
-    (place / backups.COUNTERS).unlink()
+def test_a_backup_works_without_counters_and_pictures(var_dir, rows, tmp_path, settings):
+    (var_dir / backups.COUNTERS).unlink()
     settings.MEDIA_ROOT = tmp_path / "nowhere"
     call_command("backup")
-    (made,) = (place / "backups").iterdir()
+    (made,) = (var_dir / "backups").iterdir()
     assert [path.name for path in sorted(made.iterdir())] == [next(made.glob("database.*")).name, backups.MANIFEST]
     call_command("restore", str(made), "--replace")
     assert KeyUsage.objects.count() == 3
 
 
-def refusal(*arguments):
+def error_of(*arguments):
     with pytest.raises(CommandError) as error:
         call_command(*arguments)
     return str(error.value)
 
 
-def test_a_backup_overwrites_nothing(backup):
-    assert "already exists" in refusal("backup", str(backup))
+def test_an_existing_backup_is_not_overwritten(backup):
+    assert "already exists" in error_of("backup", str(backup))
 
 
-def test_a_damaged_backup_is_refused(backup):
+def test_a_damaged_backup_is_not_restored(backup):
     (backup / "media" / PICTURE).write_bytes(b"")
-    assert refusal("restore", str(backup), "--replace") == (
+    assert error_of("restore", str(backup), "--replace") == (
         f"The backup is damaged: media/{PICTURE}. Nothing was restored."
     )
 
@@ -158,26 +158,26 @@ def test_a_damaged_backup_is_refused(backup):
         ({"rows": {"user": 5}}, "the number of rows differs from the backup in "),
     ],
 )
-def test_a_backup_that_does_not_fit_is_refused(backup, change, expected):
+def test_a_mismatching_backup_is_not_restored(backup, change, expected):
     path = backup / backups.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    assert expected in refusal("restore", str(backup), "--replace")
+    assert expected in error_of("restore", str(backup), "--replace")
 
 
-def test_another_directory_is_no_backup(tmp_path, place):
-    assert "isn't a backup" in refusal("restore", str(tmp_path))
+def test_a_directory_without_a_backup_is_an_error(tmp_path, var_dir):
+    assert "isn't a backup" in error_of("restore", str(tmp_path))
 
 
 @on_sqlite
-def test_counters_and_pictures_are_data_too(place, monkeypatch):
+def test_counters_and_pictures_count_as_existing_data(var_dir, monkeypatch):
     monkeypatch.setattr(connection.introspection, "table_names", list)
-    assert list(backups.what_is_there(place, django_settings.MEDIA_ROOT)) == [
-        str(place / backups.COUNTERS),
+    assert list(backups.what_is_there(var_dir, django_settings.MEDIA_ROOT)) == [
+        str(var_dir / backups.COUNTERS),
         f"files in {django_settings.MEDIA_ROOT}",
     ]
 
 
-def test_empty_directories_are_no_data(place, tmp_path):
+def test_empty_directories_do_not_count_as_data(var_dir, tmp_path):
     (tmp_path / "empty" / "media").mkdir(parents=True)
     found = backups.what_is_there(tmp_path / "empty", tmp_path / "empty" / "media")
     assert list(found) == ["tables in the database"]
@@ -190,11 +190,11 @@ def test_a_failed_restore_changes_nothing(backup, monkeypatch):
     path = backup / backups.MANIFEST
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"files": dict.fromkeys(manifest["files"], "")}))
-    assert refusal("restore", str(backup), "--replace").startswith("pg_restore failed: ")
+    assert error_of("restore", str(backup), "--replace").startswith("pg_restore failed: ")
     assert KeyUsage.objects.count() == 3
 
 
 @on_postgresql
-def test_without_the_programs_it_says_what_to_install(place, monkeypatch, tmp_path):
+def test_a_missing_pg_dump_is_an_error(var_dir, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "pg_dump isn't installed" in refusal("backup")
+    assert "pg_dump isn't installed" in error_of("backup")

@@ -1,4 +1,4 @@
-"""The client's address is the peer's, or what our own proxies saw, never what the client sends."""
+"""The client's address comes from the peer or from trusted proxies, never from what the client sends."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def address_of(rf, settings, hops, forwarded=None, peer="10.0.0.1"):
         (1, "198.51.100.7, _hidden", "10.0.0.1"),
     ],
 )
-def test_the_address_follows_the_trusted_hops(rf, settings, hops, forwarded, expected):
+def test_the_address_is_taken_from_the_trusted_hop(rf, settings, hops, forwarded, expected):
     assert address_of(rf, settings, hops, forwarded) == expected
 
 
-def test_with_fewer_entries_than_hops_nothing_is_believed(rf, settings):
+def test_a_header_with_fewer_entries_than_hops_is_ignored(rf, settings):
     assert address_of(rf, settings, 2, "6.6.6.6") == "10.0.0.1"
 
 
@@ -51,19 +51,19 @@ def test_a_peer_on_a_unix_socket_has_no_address(rf, settings):
     assert address_of(rf, settings, 0, peer="") == ""
 
 
-def test_a_peer_of_a_server_for_both_families_is_its_ipv4_address(rf, settings):
+def test_an_ipv4_mapped_peer_is_its_ipv4_address(rf, settings):
     assert address_of(rf, settings, 0, peer="::ffff:198.51.100.7") == "198.51.100.7"
 
 
 @pytest.mark.parametrize("hops", [0, 1])
-def test_a_header_that_rfc_7239_describes_is_not_read(rf, settings, hops):
+def test_the_forwarded_and_x_real_ip_headers_are_ignored(rf, settings, hops):
     settings.TRUSTED_PROXY_HOPS = hops
     request = rf.get("/", REMOTE_ADDR="10.0.0.1", HTTP_FORWARDED="for=198.51.100.7", HTTP_X_REAL_IP="198.51.100.7")
     assert client_address(request) == "10.0.0.1"
 
 
 @pytest.mark.parametrize(
-    ("written", "address"),
+    ("text", "address"),
     [
         ("203.0.113.7", "203.0.113.7"),
         ("203.0.113.7:40001", "203.0.113.7"),
@@ -84,11 +84,11 @@ def test_a_header_that_rfc_7239_describes_is_not_read(rf, settings, hops):
         ("::ffff:203.0.113.7%eth0", "203.0.113.7"),
     ],
 )
-def test_an_address_is_read_as_proxies_write_it(written, address):
-    assert plain_address(written) == address
+def test_addresses_are_parsed_as_proxies_write_them(text, address):
+    assert plain_address(text) == address
 
 
-NO_ADDRESSES = [
+INVALID_ADDRESSES = [
     *(
         "",
         " ",
@@ -147,13 +147,13 @@ NO_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("text", NO_ADDRESSES)
-def test_what_is_no_address_is_empty(text):
+@pytest.mark.parametrize("text", INVALID_ADDRESSES)
+def test_invalid_addresses_are_empty(text):
     assert plain_address(text) == ""
 
 
-@pytest.mark.parametrize("text", NO_ADDRESSES)
-def test_what_is_no_address_never_lies_in_a_network(text):
+@pytest.mark.parametrize("text", INVALID_ADDRESSES)
+def test_invalid_addresses_are_in_no_network(text):
     assert not within(text, ("0.0.0.0/0", "::/0"))
 
 
@@ -170,24 +170,24 @@ def test_what_is_no_address_never_lies_in_a_network(text):
         ("2001:db8::1", "0.0.0.0/0", False),
     ],
 )
-def test_an_address_lies_in_a_network_however_both_are_written(address, network, inside):
+def test_within_accepts_any_notation(address, network, inside):
     assert within(address, (network,)) is inside
 
 
 @pytest.mark.django_db
-def test_clients_behind_one_proxy_that_writes_ports_do_not_share_a_throttle(client, settings, nothing_counted_yet):
+def test_clients_behind_a_proxy_that_adds_ports_are_throttled_by_address(client, settings, clear_global_state):
     settings.TRUSTED_PROXY_HOPS = 1
 
     def sign_in(address, port):
         data = {"login": f"nobody{port}", "password": "wrong horse 1"}
         return client.post("/accounts/login/", data, headers={"X-Forwarded-For": f"{address}:{port}"}).status_code
 
-    tries = [sign_in("203.0.113.7", 40_000 + number) for number in range(16)]
-    assert (tries[0], tries[-1]) == (200, 429)
+    attempts = [sign_in("203.0.113.7", 40_000 + number) for number in range(16)]
+    assert (attempts[0], attempts[-1]) == (200, 429)
     assert sign_in("203.0.113.8", 40_000) == 200
 
 
-def test_a_problem_is_problem_json():
+def test_problem_responses():
     response = problem(429, "Too many requests", "Try again in 3 seconds.", retry_after=3)
     assert response.status_code == 429
     assert response["Content-Type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""The files in docs/deploy are valid, and agree with the code and with each other."""
+"""The files in docs/deploy are valid and consistent with the code and each other."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ each_manifest = pytest.mark.parametrize(
 each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
 
 
-def kind(name):
+def manifests_of_kind(name):
     return [manifest for manifest in MANIFESTS if manifest["kind"] == name]
 
 
-PODS = {each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in kind("Deployment") + kind("Job")}
+PODS = {
+    each["metadata"]["name"]: each["spec"]["template"]["spec"]
+    for each in manifests_of_kind("Deployment") + manifests_of_kind("Job")
+}
 each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
 
 
 @pytest.fixture
 def check():
-    """check(manifest, version) against the schema of that version, by default the newest."""
-    import kubernetes_validate  # takes a second
+    """check(manifest, version) validates against the schema of that version, by default the newest."""
+    import kubernetes_validate  # slow
 
     def check(manifest, version=None):
         kubernetes_validate.validate(manifest, version or kubernetes_validate.latest_version(), strict=True)
@@ -48,33 +51,33 @@ def check():
     return check
 
 
-# Deprecated resources would be missing from the newest one.
+# Deprecated resources are missing from the newest schema.
 @pytest.mark.parametrize("version", ["1.28", None], ids=["oldest", "newest"])
 @each_manifest
-def test_the_schema_of_kubernetes_accepts_each_resource(check, manifest, version):
+def test_each_resource_matches_the_kubernetes_schema(check, manifest, version):
     check(manifest, version)
 
 
-def test_the_schema_check_sees_a_mistake(check):
-    wrong = {**kind("PodDisruptionBudget")[0], "spec": {"minAvailabel": 2}}
+def test_the_schema_check_finds_a_mistake(check):
+    wrong = {**manifests_of_kind("PodDisruptionBudget")[0], "spec": {"minAvailabel": 2}}
     with pytest.raises(check.error):
         check(wrong)
 
 
-def test_probes_ask_what_answers_and_a_disruption_leaves_pods(client, db):
+def test_probes_and_disruption_budget_match_the_deployment(client, db):
     (server,) = PODS["gatehouse"]["containers"]
     assert server["livenessProbe"]["httpGet"]["path"] == server["startupProbe"]["httpGet"]["path"] == "/livez"
     assert server["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert {client.get(path).status_code for path in ("/livez", "/readyz")} == {200}
-    (deployment,) = [each for each in kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
-    (budget,) = kind("PodDisruptionBudget")
+    (deployment,) = [each for each in manifests_of_kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
+    (budget,) = manifests_of_kind("PodDisruptionBudget")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert budget["spec"]["selector"]["matchLabels"] == deployment["spec"]["selector"]["matchLabels"] == labels
-    assert kind("Service")[0]["spec"]["selector"] == labels
+    assert manifests_of_kind("Service")[0]["spec"]["selector"] == labels
     assert 0 < budget["spec"]["minAvailable"] < deployment["spec"]["replicas"]
 
 
-def test_a_pod_that_can_not_work_gets_no_requests_long_before_it_is_restarted():
+def test_an_unready_pod_gets_no_requests_long_before_it_is_restarted():
     (server,) = PODS["gatehouse"]["containers"]
     unready, restarted, started = (
         server[name]["periodSeconds"] * server[name]["failureThreshold"]
@@ -83,13 +86,13 @@ def test_a_pod_that_can_not_work_gets_no_requests_long_before_it_is_restarted():
     assert unready * 2 <= restarted < started
 
 
-def test_an_upgrade_takes_no_pod_away_before_another_is_ready():
-    (deployment,) = [each for each in kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
+def test_an_upgrade_keeps_all_pods_available():
+    (deployment,) = [each for each in manifests_of_kind("Deployment") if each["metadata"]["name"] == "gatehouse"]
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 def test_a_pod_has_time_to_drain_and_to_finish_requests():
-    settings = kind("ConfigMap")[0]["data"]
+    settings = manifests_of_kind("ConfigMap")[0]["data"]
     drain = int(settings["DRAIN_SECONDS"])
     probe = PODS["gatehouse"]["containers"][0]["readinessProbe"]
     assert drain >= probe["periodSeconds"] * probe["failureThreshold"]
@@ -97,7 +100,7 @@ def test_a_pod_has_time_to_drain_and_to_finish_requests():
 
 
 @each_pod
-def test_no_pod_has_more_rights_than_it_needs(pod):
+def test_pods_run_with_minimal_privileges(pod):
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert str(pod["securityContext"]["runAsUser"]) in (ROOT / "Dockerfile").read_text()
@@ -110,15 +113,15 @@ def test_no_pod_has_more_rights_than_it_needs(pod):
 
 
 @each_pod
-def test_every_pod_gets_the_same_settings_and_data(pod):
+def test_all_pods_have_the_same_settings_and_volumes(pod):
     for container in pod["containers"]:
         assert container["envFrom"] == PODS["gatehouse"]["containers"][0]["envFrom"]
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_settings_exist_and_example_secrets_do_not_start():
-    secrets = kind("Secret")[0]["stringData"]
-    assert {*secrets, *kind("ConfigMap")[0]["data"]} <= EXAMPLE
+def test_settings_exist_and_secrets_are_placeholders():
+    secrets = manifests_of_kind("Secret")[0]["stringData"]
+    assert {*secrets, *manifests_of_kind("ConfigMap")[0]["data"]} <= EXAMPLE
     assert all("change-me" in value for name, value in secrets.items() if name != "REDIS_URL")
 
 
@@ -129,11 +132,11 @@ def test_commands_in_units_and_pods_exist():
 
 
 @pytest.mark.parametrize("unit", [*UNITS, SOCKET], ids=lambda path: path.name)
-def test_systemd_understands_each_unit(unit, tmp_path):
+def test_each_unit_passes_systemd_analyze(unit, tmp_path):
     analyze = shutil.which("systemd-analyze")
     require(analyze, "Install systemd (Debian: apt-get install systemd).")
     for path in (*UNITS, SOCKET):
-        # What the check would look for on this machine.
+        # The check looks for programs and users on this machine.
         text = re.sub(r"/opt/gatehouse/\S+", "/bin/true", path.read_text())
         (tmp_path / path.name).write_text(re.sub(r"(User|Group)=gatehouse", r"\1=root", text))
     done = subprocess.run(
@@ -142,7 +145,7 @@ def test_systemd_understands_each_unit(unit, tmp_path):
     assert [line for line in done.stderr.splitlines() if unit.name in line] == []
 
 
-def test_the_socket_listens_where_the_server_would_for_as_many_clients():
+def test_the_socket_unit_has_the_address_and_backlog_of_the_server():
     text = SOCKET.read_text()
     (bind,) = re.findall(r" BIND=(\S+)$", (DEPLOY / "gatehouse.service").read_text(), re.MULTILINE)
     assert f"\nListenStream={bind}\n" in text
@@ -151,8 +154,8 @@ def test_the_socket_listens_where_the_server_would_for_as_many_clients():
 
 @each_unit
 def test_each_unit_is_hardened(unit):
-    given = set(unit.read_text().splitlines())
-    assert given >= {
+    directives = set(unit.read_text().splitlines())
+    assert directives >= {
         "User=gatehouse",
         "NoNewPrivileges=yes",
         "CapabilityBoundingSet=",
@@ -166,7 +169,7 @@ def test_each_unit_is_hardened(unit):
     }
 
 
-def test_compose_serves_decisions_and_pages_by_two_services_of_one_image():
+def test_compose_runs_decisions_and_pages_as_two_services_of_one_image():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     app, gate = services["app"], services["gate"]
     differing = {name for name, value in gate["environment"].items() if app["environment"][name] != value}
@@ -178,7 +181,7 @@ def test_compose_serves_decisions_and_pages_by_two_services_of_one_image():
     assert set(re.findall(r"proxy_pass http://(\w+):", (DEPLOY / "nginx.conf").read_text())) == {"app"}
 
 
-def test_systemd_lets_migrations_take_longer_than_its_default():
+def test_systemd_allows_long_migrations():
     (hours,) = re.findall(r"^TimeoutStartSec=(\d+)h$", (DEPLOY / "gatehouse.service").read_text(), re.MULTILINE)
     assert int(hours) >= 1
 
@@ -191,11 +194,11 @@ def test_systemd_waits_for_requests_in_progress():
 
 
 @each_unit
-def test_systemd_starts_each_service_again_however_often(unit):
+def test_systemd_always_restarts_each_service(unit):
     assert {"Restart=always", "StartLimitIntervalSec=0"} <= set(unit.read_text().splitlines())
 
 
-def test_docker_starts_everything_again_but_migrations():
+def test_docker_restarts_every_service_but_migrations():
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     assert {name: each.get("restart") for name, each in services.items()} == dict.fromkeys(
         services, "unless-stopped"
@@ -204,7 +207,7 @@ def test_docker_starts_everything_again_but_migrations():
     assert '\nCMD ["gunicorn", ' in (ROOT / "Dockerfile").read_text()
 
 
-def test_kubernetes_starts_pods_again():
+def test_kubernetes_restarts_pods():
     assert {name: pod.get("restartPolicy", "Always") for name, pod in PODS.items()} == {
         "gatehouse": "Always",
         "gatehouse-jobs": "Always",

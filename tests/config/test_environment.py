@@ -1,4 +1,4 @@
-"""Settings come from the environment; .env.example lists every variable, and a first run writes .env."""
+"""Settings come from environment variables, .env.example lists all of them, and the first run writes .env."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def manage(*arguments, **environment):
     )
 
 
-def test_env_example_names_every_variable_that_the_settings_read():
+def test_env_example_lists_every_variable():
     source = "".join(
         (ROOT / "config" / f"{name}.py").read_text() for name in ("settings", "databases", "gunicorn", "threads")
     )
     read = set(re.findall(r"""(?:env(?:\.\w+)?|secret|environ\.get)\(\s*"([A-Z_0-9]+)\"""", source))
     read |= {f"OAUTH_{name}_CLIENT_{half}" for name in ("GOOGLE", "GITHUB") for half in ("ID", "SECRET")}
-    read |= {"GATE_CONCURRENCY"}  # by compose.yaml
+    read |= {"GATE_CONCURRENCY"}  # read by compose.yaml
     listed = set(re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert read <= listed, f"missing in .env.example: {sorted(read - listed)}"
-    assert listed <= read, f"nobody reads: {sorted(listed - read)}"
+    assert listed <= read, f"not read by any setting: {sorted(listed - read)}"
 
 
 def test_production_settings_pass_the_deployment_checks():
@@ -55,7 +55,7 @@ def test_production_settings_pass_the_deployment_checks():
         ("HTTPS_ONLY", "treu", "true or false"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind, tmp_path):
+def test_a_value_of_the_wrong_type_is_an_error_with_its_name(name, value, kind, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=f"^{name} must be {kind}, but is “{value}”."):
         read_settings(tmp_path, **{name: value})
 
@@ -72,23 +72,23 @@ def test_a_value_of_the_wrong_kind_is_told_with_its_name(name, value, kind, tmp_
         ("POSTGRES_PORT", "65536", "1 to 65,535"),
     ],
 )
-def test_a_number_that_cannot_work_is_refused_with_its_bounds(name, value, bounds, tmp_path):
+def test_numbers_out_of_range_are_rejected_with_the_bounds(name, value, bounds, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=f"^{name} must be from {bounds}, but is {int(value):,}.$"):
         read_settings(tmp_path, **{"POSTGRES_SERVER": "db", name: value})
 
 
 @pytest.mark.parametrize(("value", "level"), [("debug", "DEBUG"), (" Warning ", "WARNING"), (None, "INFO")])
-def test_the_log_level_is_read_in_any_case(value, level, tmp_path):
+def test_the_log_level_can_be_in_any_case(value, level, tmp_path):
     assert read_settings(tmp_path, LOG_LEVEL=value)["LOG_LEVEL"] == level
 
 
 @pytest.mark.parametrize("value", ["loud", "", "10"])
-def test_an_unknown_log_level_is_refused_with_the_known_ones(value, tmp_path):
+def test_unknown_log_levels_are_rejected(value, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=f"^LOG_LEVEL must be one of DEBUG, INFO, .*, but is “{value}”.$"):
         read_settings(tmp_path, LOG_LEVEL=value)
 
 
-def test_gunicorn_names_the_number_that_it_cannot_use():
+def test_gunicorn_does_not_start_with_a_number_out_of_range():
     result = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "--check-config", "config.asgi"],
         cwd=ROOT,
@@ -105,7 +105,7 @@ def test_gunicorn_names_the_number_that_it_cannot_use():
 @pytest.mark.parametrize(
     ("value", "problem"), [("x", "a whole number, but is “x”"), ("1.5", "a whole number"), (0, "from 1 to 9, but is 0")]
 )
-def test_a_count_that_is_none_is_refused(value, problem):
+def test_whole_number_rejects_invalid_values(value, problem):
     with pytest.raises(ValueError, match=f"^WEB_THREADS must be {problem}"):
         whole_number("WEB_THREADS", value, smallest=1, largest=9)
 
@@ -114,21 +114,21 @@ def test_a_count_that_is_none_is_refused(value, problem):
     ("value", "problem"),
     [("soon", "a number of seconds, but is “soon”"), ("nan", "from 0"), ("inf", "from 0"), ("-1", "from 0")],
 )
-def test_a_wait_that_never_ends_is_refused(value, problem):
+def test_seconds_rejects_invalid_values(value, problem):
     with pytest.raises(ValueError, match=f"^DRAIN_SECONDS must be {problem}"):
         seconds("DRAIN_SECONDS", value, longest=60)
 
 
-def test_a_wait_may_have_a_fraction():
+def test_seconds_accepts_fractions():
     assert seconds("DRAIN_SECONDS", " 0.5 ", longest=60) == 0.5
 
 
-def test_a_command_ends_with_just_that_sentence():
+def test_commands_print_only_the_error_message():
     result = manage("check", NODES="two")
     assert (result.returncode, result.stderr) == (1, "NODES must be a whole number, but is “two”.\n")
 
 
-def test_a_wrong_value_is_refused_where_it_is_read(monkeypatch):
+def test_environment_rejects_invalid_values(monkeypatch):
     monkeypatch.setenv("HOW_MANY", "a few")
     with pytest.raises(ImproperlyConfigured, match="HOW_MANY must be a whole number, but is “a few”"):
         Environment().int("HOW_MANY", default=3)
@@ -136,14 +136,14 @@ def test_a_wrong_value_is_refused_where_it_is_read(monkeypatch):
         Environment().bool("HOW_MANY", default=True)
 
 
-def test_what_is_not_set_has_its_default(monkeypatch):
+def test_environment_returns_the_default_for_missing_values(monkeypatch):
     monkeypatch.delenv("HOW_MANY", raising=False)
     assert Environment().int("HOW_MANY", default=3) == 3
     assert Environment().bool("HOW_MANY", default=True) is True
 
 
 @pytest.mark.parametrize(
-    ("text", "means"),
+    ("text", "expected"),
     [
         ("true", True),
         ("Yes", True),
@@ -155,9 +155,9 @@ def test_what_is_not_set_has_its_default(monkeypatch):
         ("", False),
     ],
 )
-def test_yes_and_no_are_read_as_people_write_them(monkeypatch, text, means):
+def test_environment_parses_booleans(monkeypatch, text, expected):
     monkeypatch.setenv("WHETHER", text)
-    assert Environment().bool("WHETHER", default=not means) is means
+    assert Environment().bool("WHETHER", default=not expected) is expected
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "API_KEY_PEPPERS"])
@@ -166,7 +166,7 @@ def test_production_does_not_start_without_a_secret(name, tmp_path):
         read_settings(tmp_path, **{name: None})
 
 
-# Settings are set directly, not through the environment: a process for each case would take seconds.
+# Settings are set directly, because a process for each case would be slow.
 SAFE = {
     "SECRET_KEY": PRODUCTION["SECRET_KEY"],
     "API_KEY_PEPPERS": [PRODUCTION["API_KEY_PEPPERS"]],
@@ -188,7 +188,7 @@ def test_safe_settings_have_no_findings(settings):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"SECRET_KEY": "change-me"}, "Set SECRET_KEY to at least 50 random characters"),
         ({"SECRET_KEY": "a" * 80}, "Set SECRET_KEY to at least 50 random characters"),
@@ -212,17 +212,17 @@ def test_safe_settings_have_no_findings(settings):
         ({"GATEWAY_SECRET": "Bn4_Ht7-Ye9.Uc2~Ajß7"}, "GATEWAY_SECRET must be printable ASCII"),
     ],
 )
-def test_a_dangerous_setting_is_found_with_what_to_set(settings, changes, sentence):
-    assert [text for text in findings(settings, **changes) if sentence in text]
+def test_unsafe_settings_are_reported_with_a_fix(settings, changes, message):
+    assert [text for text in findings(settings, **changes) if message in text]
 
 
 @pytest.mark.parametrize(("vendor", "refused"), [("sqlite", True), ("postgresql", False)])
-def test_several_machines_need_postgresql(settings, monkeypatch, vendor, refused):
+def test_several_nodes_require_postgresql(settings, monkeypatch, vendor, refused):
     monkeypatch.setattr("config.checks.connection", SimpleNamespace(vendor=vendor))
     assert ("PostgreSQL database for all nodes" in str(findings(settings, NODES=2))) is refused
 
 
-def test_an_error_ends_the_command_that_checks():
+def test_an_error_fails_the_check_command():
     result = manage("check", "--deploy", NODES="2")
     assert result.returncode != 0
     assert "Set DATABASE_URL to a PostgreSQL database for all nodes" in result.stderr
@@ -234,14 +234,14 @@ def test_a_missing_gateway_secret_is_a_warning():
     assert "GATEWAY_SECRET isn't set" in result.stderr
 
 
-def test_a_secret_may_come_from_a_file(tmp_path):
+def test_a_secret_can_be_read_from_a_file(tmp_path):
     path = tmp_path / "key"
     path.write_text(PRODUCTION["SECRET_KEY"] + "\n")
     found = read_settings(tmp_path, SECRET_KEY=None, SECRET_KEY_FILE=str(path))
     assert found["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
 
 
-def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(tmp_path):
+def test_the_line_break_at_the_end_of_a_secret_file_is_removed(tmp_path):
     path = tmp_path / "gateway"
     path.write_text("s3cret of the gateway\r\n")
     found = read_settings(tmp_path, GATEWAY_SECRET=None, GATEWAY_SECRET_FILE=str(path))
@@ -258,18 +258,18 @@ def test_the_line_end_of_a_secret_file_is_no_part_of_the_secret(tmp_path):
         ({"POSTGRES_SERVER": "db", "DATABASE_URL": "postgres://a:b@c/wins"}, "django.db.backends.postgresql wins"),
     ],
 )
-def test_the_database_follows_from_the_environment(environment, expected, tmp_path):
+def test_the_database_is_configured_by_the_environment(environment, expected, tmp_path):
     database = read_settings(tmp_path, **environment)["DATABASES"]["default"]
     assert f"{database['ENGINE']} {database['NAME'].rpartition('/')[2]}" == expected
 
 
-def test_special_characters_in_postgres_variables_survive(tmp_path):
+def test_special_characters_in_postgres_variables_are_kept(tmp_path):
     variables = {"POSTGRES_SERVER": "db", "POSTGRES_USER": "a@b", "POSTGRES_PASSWORD": "p/w:%#"}
     database = read_settings(tmp_path, **variables)["DATABASES"]["default"]
     assert (database["USER"], database["PASSWORD"], database["PORT"]) == ("a@b", "p/w:%#", 5432)
 
 
-def test_a_pool_takes_the_place_of_lasting_connections(tmp_path):
+def test_a_connection_pool_replaces_persistent_connections(tmp_path):
     database = read_settings(tmp_path, POSTGRES_SERVER="db", POSTGRES_POOL_SIZE="7")["DATABASES"]["default"]
     assert database["CONN_MAX_AGE"] == 0
     assert database["OPTIONS"]["pool"]["max_size"] == 7
@@ -290,7 +290,7 @@ def test_gunicorn_refuses_to_start_with_debug_on():
     assert "Set DEBUG=false" in result.stderr
 
 
-def test_a_first_run_writes_an_env_that_only_its_owner_reads(tmp_path):
+def test_the_first_run_writes_a_private_env_file(tmp_path):
     path = tmp_path / ".env"
     assert write_env(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -299,7 +299,7 @@ def test_a_first_run_writes_an_env_that_only_its_owner_reads(tmp_path):
     assert written["SECRET_KEY"] != written["API_KEY_PEPPERS"]
 
 
-def test_a_second_run_leaves_the_env_alone(tmp_path):
+def test_a_second_run_keeps_the_env_file(tmp_path):
     path = tmp_path / ".env"
     path.write_text("SECRET_KEY=mine\n")
     assert not write_env(path)

@@ -1,4 +1,4 @@
-"""Requests can't add lines to a log."""
+"""Requests can't forge log lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.apikeys.gateway.test_server_logs import SETTINGS
 
 FORGED = "2026-11-27 03:00:00,000 CRITICAL [-] root: forged"
 LINE_ENDS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
-TRICKS = ["\x1b[2K\x1b[1A", "\x08" * 40, "\x7f", "\x9b2K", "\u202e", "\u2066", "\u200f", "\x00"]
+CONTROL_CHARACTERS = ["\x1b[2K\x1b[1A", "\x08" * 40, "\x7f", "\x9b2K", "\u202e", "\u2066", "\u200f", "\x00"]
 
 
 @pytest.fixture
-def logged():
-    """The lines that our handlers write."""
+def log_lines():
+    """The lines written by our log format."""
     lines = []
     handler = logging.Handler()
     handler.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -31,11 +31,11 @@ def logged():
         logger.removeHandler(handler)
 
 
-def starts_a_line(lines):
+def forged_lines(lines):
     return [line for text in lines for line in text.splitlines() if line.startswith("2026-11-27 03:00")]
 
 
-@pytest.mark.parametrize("text", [*LINE_ENDS, *TRICKS], ids=ascii)
+@pytest.mark.parametrize("text", [*LINE_ENDS, *CONTROL_CHARACTERS], ids=ascii)
 def test_a_message_stays_one_line(text):
     record = logging.makeLogRecord({"msg": "Asked for %s", "args": (f"/a{text}{FORGED}",)})
     line = SafeFormatter("%(message)s").format(record)
@@ -44,13 +44,13 @@ def test_a_message_stays_one_line(text):
     assert line.startswith("Asked for /a\\")
 
 
-def test_letters_of_every_script_stay_as_they_are():
+def test_letters_of_every_script_are_kept():
     record = logging.makeLogRecord({"msg": "Zoë\tЖ 漢 👩‍👧"})
     assert SafeFormatter("%(message)s").format(record) == "Zoë\tЖ 漢 👩‍👧"
 
 
 @pytest.mark.parametrize("end", LINE_ENDS, ids=ascii)
-def test_an_error_that_quotes_a_request_cannot_pass_for_a_line(end):
+def test_lines_of_a_traceback_are_indented(end):
     try:
         int(f"bad value{end}{FORGED}")
     except ValueError as error:
@@ -80,31 +80,31 @@ def test_an_error_that_quotes_a_request_cannot_pass_for_a_line(end):
         "/authz/envoy/x%0A{}",
     ],
 )
-def test_no_page_lets_a_line_be_forged(staff_client, logged, settings, url):
+def test_urls_cannot_forge_a_line(staff_client, log_lines, settings, url):
     settings.GATEWAY_TRUSTED = ["192.0.2.1"]
     response = staff_client.get(url.format(FORGED.replace(" ", "%20")))
     assert response.status_code < 500
-    assert starts_a_line(logged) == []
+    assert forged_lines(log_lines) == []
 
 
 @pytest.mark.parametrize("header", ["Host", "User-Agent", "Referer", "X-Request-Id", "X-Forwarded-For", "Accept"])
-def test_no_header_lets_a_line_be_forged(client, db, logged, header):
+def test_headers_cannot_forge_a_line(client, db, log_lines, header):
     client.get("/nowhere/", headers={header: f"a\n{FORGED}"})
-    assert starts_a_line(logged) == []
+    assert forged_lines(log_lines) == []
 
 
-def test_no_username_lets_a_line_be_forged(client, db, logged):
+def test_usernames_cannot_forge_a_line(client, db, log_lines):
     client.post("/accounts/login/", {"login": f"a\n{FORGED}", "password": f"b\n{FORGED}"})
-    assert starts_a_line(logged) == []
+    assert forged_lines(log_lines) == []
 
 
 @pytest.mark.once
 @pytest.mark.django_db(transaction=True)
-def test_no_log_of_the_server_has_a_forged_line(tmp_path):
+def test_server_logs_have_no_forged_lines(tmp_path):
     with gatehouse(tmp_path, checked=True, **SETTINGS) as server:
         for path in ("/nowhere/%0a", "/authz/envoy/x%0A", "/accounts/login/?next=%0a"):
             call(server.port, path=path + FORGED.replace(" ", "%20"))
         call(server.port, path="/", headers={"Referer": "a\x85" + FORGED, "User-Agent": "b\x0b" + FORGED})
     log = Path(server.log).read_bytes().decode()
     assert "forged" in log
-    assert starts_a_line([log]) == []
+    assert forged_lines([log]) == []

@@ -11,13 +11,13 @@ from config import health
 from tests.ratelimits.stores.refusing import TROUBLES, in_trouble, redis_server
 
 
-def test_livez_answers_without_a_database(client):
+def test_livez_works_without_a_database(client):
     # No django_db mark, so a query would fail the test.
     assert client.get("/livez").content == b"ok"
 
 
 @pytest.mark.django_db
-def test_readyz_is_ok_when_everything_answers(client):
+def test_readyz_is_ok(client):
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "failing": []}
@@ -25,7 +25,7 @@ def test_readyz_is_ok_when_everything_answers(client):
 
 
 @pytest.mark.django_db
-def test_readyz_names_a_pending_migration(client):
+def test_readyz_reports_pending_migrations(client):
     MigrationRecorder.Migration.objects.filter(app="tiers").delete()
     response = client.get("/readyz")
     assert response.status_code == 503
@@ -33,7 +33,7 @@ def test_readyz_names_a_pending_migration(client):
 
 
 @pytest.mark.django_db
-def test_readyz_names_a_dead_database(client, monkeypatch, caplog):
+def test_readyz_reports_an_unavailable_database(client, monkeypatch, caplog):
     def refuse(*args, **kwargs):
         raise OperationalError("no route to the database")
 
@@ -46,7 +46,7 @@ def test_readyz_names_a_dead_database(client, monkeypatch, caplog):
 
 
 @pytest.mark.django_db
-def test_readyz_names_a_dead_redis(client, settings):
+def test_readyz_reports_an_unavailable_redis(client, settings):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     response = client.get("/readyz")
     assert response.status_code == 503
@@ -55,7 +55,7 @@ def test_readyz_names_a_dead_redis(client, settings):
 
 @pytest.mark.redis
 @pytest.mark.django_db
-def test_readyz_names_a_redis_that_answers_and_refuses_to_count(client, settings, tmp_path):
+def test_readyz_reports_a_redis_that_cannot_count(client, settings, tmp_path):
     with redis_server(tmp_path) as server:
         port = server.port
         settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
@@ -68,7 +68,7 @@ def test_readyz_names_a_redis_that_answers_and_refuses_to_count(client, settings
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="test_refused_by_database.py makes a PostgreSQL read-only")
 @pytest.mark.django_db(transaction=True)
-def test_readyz_names_a_database_that_can_only_be_read_and_sees_its_recovery(client):
+def test_readyz_reports_a_read_only_database_until_it_recovers(client):
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only = 1")
     response = client.get("/readyz")
@@ -78,25 +78,25 @@ def test_readyz_names_a_database_that_can_only_be_read_and_sees_its_recovery(cli
 
 
 @pytest.mark.django_db
-def test_livez_touches_no_database_for_a_signed_in_browser_either(staff_client, django_assert_num_queries):
+def test_livez_makes_no_queries_for_a_signed_in_user(staff_client, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert staff_client.get("/livez").status_code == 200
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_whoever_probes_may_name_the_node_by_its_address(client, settings, path):
+def test_probes_can_use_the_address_of_the_node(client, settings, path):
     settings.SECURE_SSL_REDIRECT = True
     assert client.get(path, headers={"host": "10.1.2.3:8000"}).status_code == 200
     assert client.get("/accounts/login/", headers={"host": "10.1.2.3:8000"}).status_code == 400
 
 
 @pytest.mark.django_db
-def test_health_is_for_reading_only(client):
+def test_health_checks_only_allow_get(client):
     assert client.post("/livez").status_code == 405
     assert client.post("/readyz").status_code == 405
 
 
-def test_redis_is_not_asked_when_none_is_configured(settings):
+def test_redis_is_not_checked_if_not_configured(settings):
     settings.REDIS_URL = ""
     assert "redis" not in health.checks()

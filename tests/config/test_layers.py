@@ -1,4 +1,4 @@
-"""Apps, and the rooms (subpackages) inside them, only import from lower ones; every module is in a room listed here."""
+"""Apps and their subpackages only import from lower layers, and every module is in a layer listed here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("config", "tiers", "ratelimits", "accounts", "apikeys")
 
-# Apps only import apps before them in this list. The last entry may import all.
+# Apps only import from apps before them in this list. The last entry can import from all.
 ORDER = ("config.base", "tiers", "ratelimits", "accounts", "apikeys", "config.staff")
-# Each room with its modules and the other rooms that it may import. A module belongs to the room with the longest prefix
-# of its name.
+# For each layer: its modules, and the other layers that it can import from. A module belongs to the layer with the longest
+# prefix of its name.
 BASE = ("bare", "base")
 TIERS = (*BASE, "tiers")
 RATELIMITS = (*TIERS, "ratelimits", "stores")
@@ -33,8 +33,8 @@ APPS = (
     "ratelimits.admin",
 )
 APPS = (*APPS, "accounts.admin", "apikeys.admin")
-ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # Needs only Python, so gunicorn's master can import it too.
+LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # Only needs Python, so gunicorn's master can import it too.
     "bare": (
         (
             "config.base.asgi",
@@ -78,7 +78,7 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("apikeys.admin", "apikeys.apps", "apikeys.management"),
         (*KEYS, "decision", "usage", "jobs", "gateway", "pages", "tools"),
     ),
-    "roof": (
+    "top": (
         (
             "config.apps",
             "config.checks",
@@ -91,15 +91,15 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*APPS, "server"),
     ),
 }
-# Inside a room, models and services don't import forms, and forms don't import views.
+# Inside a layer, models and services don't import forms, and forms don't import views.
 ROLES = ("models", "services", "forms", "filters", "views", "admin", "urls")
 PRESENTING = {"views", "admin", "urls"}
 
 
-def room(module):
+def layer_of(module):
     found = [
         (len(prefix), name)
-        for name, (prefixes, _) in ROOMS.items()
+        for name, (prefixes, _) in LAYERS.items()
         for prefix in prefixes
         if module == prefix or module.startswith(f"{prefix}.")
     ]
@@ -139,31 +139,31 @@ def source_files():
 
 
 @pytest.mark.parametrize("path", list(source_files()))
-def test_a_module_imports_only_from_its_own_room_and_below(path):
-    own = room(module_of(path))
-    assert own is not None, "This module is in no room: add it to ROOMS."
-    reached = {room(module) for module in imports_of(ast.parse(path.read_text()))} - {own}
-    assert reached <= set(ROOMS[own][1]), f"{own} imports {sorted(map(str, reached - set(ROOMS[own][1])))}"
+def test_modules_only_import_from_their_own_and_lower_layers(path):
+    own = layer_of(module_of(path))
+    assert own is not None, "This module is in no layer: add it to LAYERS."
+    reached = {layer_of(module) for module in imports_of(ast.parse(path.read_text()))} - {own}
+    assert reached <= set(LAYERS[own][1]), f"{own} imports {sorted(map(str, reached - set(LAYERS[own][1])))}"
 
 
 @pytest.mark.parametrize("path", list(source_files()))
-def test_a_module_imports_from_no_app_above_its_own(path):
-    own = height(module_of(path))
-    above = [module for module in imports_of(ast.parse(path.read_text())) if (height(module) or 0) > (own or 0)]
+def test_modules_do_not_import_from_later_apps(path):
+    own = app_index(module_of(path))
+    above = [module for module in imports_of(ast.parse(path.read_text())) if (app_index(module) or 0) > (own or 0)]
     assert own is None or above == []
 
 
-def height(module):
-    """The place of the module's app in ORDER; None for the rest of config, which no app is."""
+def app_index(module):
+    """The index of the module's app in ORDER, or None for the rest of config, which isn't an app."""
     return next((place for place, app in enumerate(ORDER) if f"{module}.".startswith(f"{app}.")), None)
 
 
-def test_every_room_has_modules():
-    assert {room(parameter.id) for parameter in source_files()} == set(ROOMS)
+def test_every_layer_has_modules():
+    assert {layer_of(parameter.id) for parameter in source_files()} == set(LAYERS)
 
 
-def test_every_folder_of_modules_is_named():
-    named = {prefix for prefixes, _ in ROOMS.values() for prefix in prefixes}
+def test_every_package_is_listed():
+    named = {prefix for prefixes, _ in LAYERS.values() for prefix in prefixes}
     folders = {module_of(parameter.values[0].parent) for parameter in source_files()}
     outer = {name for name in folders if not is_inside_management(name)} - {"config"}
     assert outer <= named, sorted(outer - named)
@@ -174,7 +174,7 @@ def is_inside_management(name):
 
 
 @pytest.mark.parametrize("package", ["accounts", "ratelimits", "apikeys"])
-def test_the_top_of_an_app_stays_readable(package):
+def test_apps_have_at_most_18_entries_at_the_top(package):
     shown = [path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]
     assert len(shown) <= 18, sorted(path.name for path in shown)
 
@@ -185,7 +185,7 @@ def role(module):
 
 
 @pytest.mark.parametrize("path", list(source_files()))
-def test_models_services_and_forms_know_no_views(path):
+def test_models_services_and_forms_do_not_import_views(path):
     module = module_of(path)
     if role(module) not in PRESENTING and not module.startswith("config"):
         ours = {name for name in imports_of(ast.parse(path.read_text())) if not name.startswith("config")}
@@ -193,7 +193,7 @@ def test_models_services_and_forms_know_no_views(path):
 
 
 @pytest.mark.parametrize("path", list(source_files()))
-def test_an_import_inside_a_function_has_its_reason_beside_it(path):
+def test_imports_inside_functions_have_a_reason(path):
     lines = path.read_text().splitlines()
     inner = [
         line
@@ -203,7 +203,7 @@ def test_an_import_inside_a_function_has_its_reason_beside_it(path):
         if isinstance(node, ast.Import | ast.ImportFrom)
         for line in [node.lineno]
     ]
-    # On the same line, or above the first import of several.
+    # On the same line, or above the first of several imports.
     assert [line for line in inner if not has_reason(lines, line, inner)] == []
 
 
@@ -215,30 +215,30 @@ def has_reason(lines, line, inner):
 
 
 def outside_functions(node):
-    """The statements of a module, also those under `if TYPE_CHECKING:`."""
+    """The statements of a module, including those under `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield child
             yield from outside_functions(child)
 
 
-def test_no_two_modules_import_each_other():
+def test_there_are_no_circular_imports():
     graph = {}
     for parameter in source_files():
         path = parameter.values[0]
         nodes = outside_functions(ast.parse(path.read_text()))
         graph[module_of(path)] = set().union(*(imported(node) for node in nodes)) - {module_of(path)}
-    with_circles = set(graph)
-    while free := {name for name in with_circles if not graph[name] & with_circles}:
-        with_circles -= free
-    assert with_circles == set()
+    in_cycles = set(graph)
+    while free := {name for name in in_cycles if not graph[name] & in_cycles}:
+        in_cycles -= free
+    assert in_cycles == set()
 
 
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
         ("config.base.models", "base"),
-        ("config.urls", "roof"),
+        ("config.urls", "top"),
         ("config.settings", "start"),
         ("apikeys.models.rollups", "apikeys"),
         ("apikeys.decision.lookup", "decision"),
@@ -246,16 +246,16 @@ def test_no_two_modules_import_each_other():
         ("django.db", None),
     ],
 )
-def test_the_room_of_a_module(module, expected):
-    assert room(module) == expected
+def test_layer_of(module, expected):
+    assert layer_of(module) == expected
 
 
-def test_an_import_of_a_higher_room_is_seen():
+def test_imports_of_higher_layers_are_found():
     tree = ast.parse("from config.base import text\nfrom config import urls\ndef f():\n    import apikeys.models\n")
-    assert {room(module) for module in imports_of(tree)} == {"base", "roof", "apikeys"}
+    assert {layer_of(module) for module in imports_of(tree)} == {"base", "top", "apikeys"}
 
 
-def test_an_import_for_types_only_is_seen():
+def test_imports_under_type_checking_are_found():
     tree = ast.parse("if TYPE_CHECKING:\n    from accounts.models import User\n")
     assert imports_of(tree) == {"accounts.models"}
     assert set().union(*map(imported, outside_functions(tree))) == {"accounts.models"}

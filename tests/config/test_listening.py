@@ -1,4 +1,4 @@
-"""When a node listens: not before it can answer, for as many clients as come, and no longer than its master lives."""
+"""A node listens once a worker serves, accepts many clients, and stops listening when its master is gone."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.gateway, pytest.mark.django_db(transaction=True)]
 
-# What a client meets before the worker has loaded the application.
-KNOCKING = f"""import socket
+# Connects before the worker has loaded the application, and logs the result.
+CONNECT_EARLY = f"""import socket
 
 {UNCHECKED}
 
 def post_fork(server, worker):
     with socket.socket() as client:
-        server.log.info("Knocked: %s", client.connect_ex(server.LISTENERS[0].getsockname()))
+        server.log.info("Early connection: %s", client.connect_ex(server.LISTENERS[0].getsockname()))
 """
 
 
@@ -43,15 +43,15 @@ def log_of(node):
     return Path(node.log).read_text()
 
 
-def test_a_node_refuses_connections_until_a_worker_serves(tmp_path):
-    """A gateway then asks another node instead of waiting."""
-    (tmp_path / "knocking.py").write_text(KNOCKING)
-    with gatehouse(tmp_path, "-c", tmp_path / "knocking.py") as node:
-        assert f"Knocked: {errno.ECONNREFUSED}\n" in log_of(node)
+def test_connections_are_refused_until_a_worker_serves(tmp_path):
+    """So that a gateway asks another node instead of waiting."""
+    (tmp_path / "connect_early.py").write_text(CONNECT_EARLY)
+    with gatehouse(tmp_path, "-c", tmp_path / "connect_early.py") as node:
+        assert f"Early connection: {errno.ECONNREFUSED}\n" in log_of(node)
 
 
 def test_many_clients_can_connect_while_a_worker_is_busy(tmp_path):
-    """Beyond the backlog, each would try again after a second."""
+    """Connections beyond the backlog would be retried after a second."""
     with gatehouse(tmp_path) as node, ExitStack() as clients:
         [worker] = workers_of(node)
         os.kill(worker, signal.SIGSTOP)
@@ -62,8 +62,8 @@ def test_many_clients_can_connect_while_a_worker_is_busy(tmp_path):
             client.connect(("127.0.0.1", node.port))
 
 
-def test_a_port_that_is_taken_ends_the_node(tmp_path):
-    """Another process listens there after this one has reserved the port."""
+def test_a_node_ends_if_its_port_is_taken(tmp_path):
+    """Another process listens on the port after gunicorn has bound it."""
     taking = "import socket\n\nother = socket.socket()\nother.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\n"
     hook = "\ndef post_fork(server, worker):\n    other.bind(server.LISTENERS[0].getsockname())\n    other.listen()\n"
     (tmp_path / "taking.py").write_text(taking + UNCHECKED + hook)
@@ -89,21 +89,21 @@ def is_gone(pid):
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_without_their_master_workers_leave_the_port_and_finish(tmp_path):
+def test_workers_stop_listening_and_finish_without_their_master(tmp_path):
     with gatehouse(tmp_path, workers=2) as node, closing(connection_to(node)) as client:
         workers = workers_of(node)
         assert ask(client) == (200, None)
         node.kill()
         node.wait()
         wait_until(lambda: not listens(node.port))
-        # A kept connection is answered, and told to come to an end.
+        # A request on a persistent connection gets a response that closes it.
         assert ask(client) == (200, "close")
         with gatehouse(tmp_path, port=node.port) as successor:
             wait_until(lambda: all(map(is_gone, workers)))
             assert call(successor.port, path="/livez").status == 200
 
 
-def test_without_their_master_workers_end_whatever_they_wait_for(tmp_path):
+def test_workers_without_their_master_end_after_the_timeout(tmp_path):
     with gatehouse(tmp_path, "--graceful-timeout", "4") as node, socket.socket() as client:
         [worker] = workers_of(node)
         client.connect(("127.0.0.1", node.port))

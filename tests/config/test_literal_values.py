@@ -1,4 +1,4 @@
-"""Settings are literal: no character has a special meaning, in the environment, in a file or in .env."""
+"""Values of settings are literal: no character is special in the environment, in a file or in .env."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_value_from_an_env_file_is_literal(value, line, tmp_path):
         ("RATE_LIMITED_PATHS", "$a,,b", ["$a", "b"]),
     ],
 )
-def test_the_entries_of_a_list_are_literal_without_the_spaces_around_them(name, text, expected, tmp_path):
+def test_list_entries_are_literal_and_stripped(name, text, expected, tmp_path):
     assert read_settings(tmp_path, **{name: text})[name] == expected
 
 
@@ -68,12 +68,12 @@ def test_an_oauth_secret_is_literal(tmp_path):
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_the_password_of_postgresql_is_literal(value, tmp_path):
+def test_the_postgresql_password_is_literal(value, tmp_path):
     database = read_settings(tmp_path, POSTGRES_SERVER="db", POSTGRES_PASSWORD=value)["DATABASES"]["default"]
     assert database["PASSWORD"] == value
 
 
-def test_a_server_of_postgresql_may_be_an_address_or_a_socket(tmp_path):
+def test_the_postgresql_server_can_be_an_address_or_a_socket(tmp_path):
     for server in ("::1", "/var/run/postgresql"):
         assert read_settings(tmp_path, POSTGRES_SERVER=server)["DATABASES"]["default"]["HOST"] == server
 
@@ -89,7 +89,7 @@ def test_a_server_of_postgresql_may_be_an_address_or_a_socket(tmp_path):
         ("p%2Fw%40%25%23%24", "p/w@%#$"),
     ],
 )
-def test_passwords_in_urls_are_what_was_written(written, password, tmp_path):
+def test_passwords_in_urls_are_decoded(written, password, tmp_path):
     settings = read_settings(
         tmp_path,
         DATABASE_URL=f"postgres://u:{written}@db:5433/name",
@@ -110,13 +110,13 @@ def redis_options(url):
     return tuple(options[name] for name in ("username", "password", "host", "port", "db"))
 
 
-def test_several_hosts_of_one_database_are_read(tmp_path):
+def test_a_database_url_can_have_several_hosts(tmp_path):
     database = read_settings(tmp_path, DATABASE_URL="postgres://u:p@a:5432,b:5433/name")["DATABASES"]["default"]
     assert (database["HOST"], database["PORT"]) == ("a,b", "5432,5433")
 
 
 @pytest.mark.parametrize("url", ["sqlite://:memory:", "sqlite:///:memory:", "sqlite://"])
-def test_sqlite_in_memory_makes_no_file(url, tmp_path, monkeypatch):
+def test_sqlite_in_memory_creates_no_file(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_settings(tmp_path / "var", DATABASE_URL=url)["DATABASES"]["default"]["NAME"] == ":memory:"
     assert [path.name for path in tmp_path.iterdir()] == ["var"]
@@ -137,7 +137,7 @@ def test_sqlite_in_memory_makes_no_file(url, tmp_path, monkeypatch):
         ("EMAIL_URL", "mail.test"),
     ],
 )
-def test_a_url_that_cannot_be_right_is_refused_without_showing_it(name, url, tmp_path):
+def test_an_invalid_url_is_rejected_without_showing_it(name, url, tmp_path):
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} isn't a valid URL\. It must start with") as caught:
         read_settings(tmp_path, **{name: url})
     assert "p/w" not in str(caught.value)
@@ -161,18 +161,18 @@ def env_file(tmp_path, text):
         'export\tADMIN_NAME="Ada Byron"',
     ],
 )
-def test_an_env_file_is_read_as_people_write_it(text, tmp_path):
+def test_common_forms_of_env_files_are_read(text, tmp_path):
     assert read_settings(tmp_path, **env_file(tmp_path, text))["ADMIN_NAME"] == "Ada Byron"
 
 
-def test_the_environment_wins_over_an_env_file(tmp_path):
+def test_the_environment_overrides_an_env_file(tmp_path):
     given = env_file(tmp_path, "ADMIN_NAME=file\nADMIN_EMAIL=a@example.com\n") | {"ADMIN_NAME": "environment"}
     settings = read_settings(tmp_path, **given)
     assert (settings["ADMIN_NAME"], settings["ADMIN_EMAIL"]) == ("environment", "a@example.com")
 
 
 @pytest.mark.parametrize("line", ["GATEWAY_SECRET: abc", "GATEWAY_SECRET", "GATEWAY-SECRET=abc", "=abc", "A=b\0c"])
-def test_a_line_that_says_nothing_is_refused_by_its_number_and_not_shown(line, tmp_path):
+def test_an_invalid_line_is_rejected_by_number_without_showing_it(line, tmp_path):
     with pytest.raises(
         ImproperlyConfigured, match=r"env, line 2: use NAME=value, or start a comment with #\."
     ) as caught:
@@ -180,7 +180,7 @@ def test_a_line_that_says_nothing_is_refused_by_its_number_and_not_shown(line, t
     assert "abc" not in str(caught.value)
 
 
-def test_an_env_file_that_was_asked_for_must_be_there(tmp_path):
+def test_a_missing_env_file_is_an_error(tmp_path):
     with pytest.raises(ImproperlyConfigured, match="nowhere”, which can't be read: No such file or directory"):
         read_settings(tmp_path, ENV_FILE=str(tmp_path / "nowhere"))
 

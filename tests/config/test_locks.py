@@ -25,29 +25,29 @@ def pinned(lock: str) -> dict[str, set[str]]:
 
 
 def wanted(pins: dict[str, set[str]]) -> dict[str, dict[str, str]]:
-    """For each package, the extras that other installed packages need, each with one of those packages."""
-    asked: dict[str, dict[str, str]] = defaultdict(dict)
+    """For each package, the extras that other installed packages require, with one of these packages."""
+    required: dict[str, dict[str, str]] = defaultdict(dict)
     for distribution in distributions():
-        who = distribution.metadata["Name"]
-        chosen = {"", *pins.get(canonicalize_name(who), ())}
+        dependent = distribution.metadata["Name"]
+        chosen = {"", *pins.get(canonicalize_name(dependent), ())}
         for requirement in map(Requirement, distribution.requires or ()):
             marker = requirement.marker
             if marker is None or any(marker.evaluate({"extra": extra}) for extra in chosen):
-                asked[canonicalize_name(requirement.name)].update(dict.fromkeys(requirement.extras, who))
-    return asked
+                required[canonicalize_name(requirement.name)].update(dict.fromkeys(requirement.extras, dependent))
+    return required
 
 
 def missing_extras(pins: dict[str, set[str]]) -> list[str]:
     return [
-        f"{name} is pinned without [{extra}], which {who} asks for: run `make lock`."
+        f"{name} is pinned without [{extra}], which {dependent} requires: run `make lock`."
         for name, extras in wanted(pins).items()
-        for extra, who in extras.items()
+        for extra, dependent in extras.items()
         if name in pins and extra not in pins[name]
     ]
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_extra_that_an_installed_package_asks_for_is_pinned(name):
+def test_every_required_extra_is_pinned(name):
     assert missing_extras(pinned((ROOT / name).read_text())) == []
 
 
@@ -60,9 +60,9 @@ def test_every_extra_of_the_in_file_is_pinned(name):
         assert requirement.extras <= pins[canonicalize_name(requirement.name)], f"{requirement}: run `make lock`."
 
 
-def test_a_lock_without_an_extra_is_told_apart():
+def test_a_missing_extra_is_found():
     lock = (ROOT / "requirements-dev.txt").read_text().replace("coverage[toml]", "coverage")
 
-    (sentence,) = missing_extras(pinned(lock))
+    (message,) = missing_extras(pinned(lock))
 
-    assert sentence.startswith("coverage is pinned without [toml], which pytest-cov asks for")
+    assert message.startswith("coverage is pinned without [toml], which pytest-cov requires")

@@ -1,4 +1,4 @@
-"""What several processes count is added up, also after they ended."""
+"""Metrics of several processes are added up, including those of processes that ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def total():
     return sum(sample.value for metric in collector().collect() for sample in metric.samples)
 
 
-def test_the_counts_of_dead_processes_stay_in_one_file(directory):
+def test_counts_of_dead_processes_are_merged_into_one_file(directory):
     for pid in (11, 12, 13):
         count(directory, "counter", pid, pid)
         count(directory, "gauge_livesum", pid, 100)
@@ -46,19 +46,19 @@ def test_the_counts_of_dead_processes_stay_in_one_file(directory):
     ]
 
 
-def test_a_process_id_that_comes_back_starts_at_nothing(directory):
+def test_a_reused_process_id_starts_at_zero(directory):
     count(directory, "counter", 11, 5)
     metric_files.add_up_dead(11)
     count(directory, "counter", 11, 1)
     assert total() == 6
 
 
-def test_a_server_makes_its_directory_once(directory, tmp_path):
+def test_the_directory_is_created_once(directory, tmp_path):
     metric_files.make_directory(str(tmp_path))
     assert list(tmp_path.iterdir()) == [directory]
 
 
-def test_what_a_killed_server_left_is_removed_and_nothing_else(tmp_path):
+def test_only_directories_of_killed_servers_are_removed(tmp_path):
     killed = tmp_path / f"a{metric_files.SUFFIX}"
     running = tmp_path / f"b{metric_files.SUFFIX}"
     foreign = tmp_path / "c"

@@ -1,4 +1,4 @@
-"""/metrics: who may read it, and what it tells about the database."""
+"""/metrics: who can read it, and the metrics from the database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OLDEST = ("gatehouse_database_oldest_transaction_seconds",)
         ([], "127.0.0.1", 403),
     ],
 )
-def test_only_trusted_addresses_read_metrics(client, settings, trusted, peer, expected):
+def test_only_trusted_addresses_can_read_metrics(client, settings, trusted, peer, expected):
     settings.METRICS_TRUSTED = trusted
     response = client.get("/metrics", REMOTE_ADDR=peer, headers={"X-Forwarded-For": "127.0.0.1"})
     assert response.status_code == expected
@@ -43,15 +43,15 @@ def test_only_trusted_addresses_read_metrics(client, settings, trusted, peer, ex
 
 
 @pytest.mark.parametrize(
-    ("peer", "client_is", "expected"), [("127.0.0.1", "127.0.0.9", 200), ("127.0.0.1", "8.8.8.8", 403)]
+    ("peer", "client_address", "expected"), [("127.0.0.1", "127.0.0.9", 200), ("127.0.0.1", "8.8.8.8", 403)]
 )
-def test_a_trusted_proxy_does_not_open_metrics_to_its_clients(client, settings, peer, client_is, expected):
+def test_clients_of_a_trusted_proxy_cannot_read_metrics(client, settings, peer, client_address, expected):
     settings.TRUSTED_PROXY_HOPS = 1
-    response = client.get("/metrics", REMOTE_ADDR=peer, headers={"X-Forwarded-For": client_is})
+    response = client.get("/metrics", REMOTE_ADDR=peer, headers={"X-Forwarded-For": client_address})
     assert response.status_code == expected
 
 
-def test_prometheus_may_use_plain_http_and_the_address_of_the_node(client, settings):
+def test_prometheus_can_use_plain_http_and_the_address_of_the_node(client, settings):
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/metrics", headers={"host": "10.1.2.3:8000"})
     assert response.status_code == 200
@@ -60,7 +60,7 @@ def test_prometheus_may_use_plain_http_and_the_address_of_the_node(client, setti
     assert client.post("/metrics").status_code == 405
 
 
-def test_keys_that_expire_soon_are_counted_while_they_can_be_used(client, alice):
+def test_active_keys_that_expire_soon_are_counted(client, alice):
     now = timezone.now()
     for days in (0.5, 6, 13, 29, 31):
         make_key(alice, expires_at=now + timedelta(days=days))
@@ -71,7 +71,7 @@ def test_keys_that_expire_soon_are_counted_while_they_can_be_used(client, alice)
     assert seen["gatehouse_database_up",] == 1
 
 
-def test_a_scrape_asks_the_database_the_same_few_questions_at_any_size(client, alice, django_assert_num_queries):
+def test_a_scrape_takes_few_queries(client, alice, django_assert_num_queries):
     for _ in range(3):
         make_key(alice, expires_at=timezone.now() + timedelta(days=1))
     with django_assert_num_queries(3 if connection.vendor == "postgresql" else 2):
@@ -79,28 +79,28 @@ def test_a_scrape_asks_the_database_the_same_few_questions_at_any_size(client, a
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite")
-def test_sqlite_does_not_know_its_transactions(client):
+def test_sqlite_has_no_metric_for_open_transactions(client):
     assert OLDEST not in scrape(client)
 
 
 @pytest.mark.postgresql
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="about PostgreSQL")
 @pytest.mark.django_db(transaction=True)
-def test_a_transaction_that_is_left_open_is_seen_until_it_ends(client):
-    def scrape_after_it(other):
-        others = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND clock_timestamp() - xact_start > '0.1 s'"
+def test_the_oldest_open_transaction_is_measured(client):
+    def scrape_while_open(other):
+        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND clock_timestamp() - xact_start > '0.1 s'"
         with connection.cursor() as cursor:
-            wait_until(lambda: cursor.execute(others, [other.info.backend_pid]).fetchone()[0])
+            wait_until(lambda: cursor.execute(query, [other.info.backend_pid]).fetchone()[0])
         return scrape(client)[OLDEST]
 
     with psycopg.connect(database_url()) as other:
         other.execute("SELECT 1")
-        assert scrape_after_it(other) > 0.1
+        assert scrape_while_open(other) > 0.1
         other.rollback()
         assert scrape(client)[OLDEST] < 0.1
 
 
-def test_without_a_database_the_other_metrics_stay(client, monkeypatch, caplog):
+def test_other_metrics_are_available_without_a_database(client, monkeypatch, caplog):
     def refuse(*args, **kwargs):
         raise OperationalError("no route to the database")
 

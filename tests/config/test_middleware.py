@@ -1,4 +1,4 @@
-"""Pages have a request id and security headers, hostile queries are rejected, and personal pages aren't cached."""
+"""Request IDs, security headers, NUL characters and caching."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from config.middleware import RequestIdFilter
 pytestmark = pytest.mark.django_db
 
 
-def test_every_answer_has_an_id_of_its_own(client):
+def test_every_response_has_a_unique_request_id(client):
     ids = {client.get("/livez")["X-Request-Id"] for _ in range(3)}
     assert len(ids) == 3
 
 
-def test_outside_a_request_the_log_shows_a_dash():
+def test_the_request_id_is_a_dash_outside_of_requests():
     record = logging.LogRecord("x", logging.INFO, "", 0, "", (), None)
     assert RequestIdFilter().filter(record)
     assert record.request_id == "-"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/admin/login/", "/no-such-page"])
-def test_every_answer_has_the_security_headers(client, path):
+def test_every_response_has_the_security_headers(client, path):
     response = client.get(path, follow=True)
     policy = response["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
@@ -36,9 +36,9 @@ def test_every_answer_has_the_security_headers(client, path):
 
 
 @pytest.mark.parametrize("path", ["/admin/?q=%00", "/admin/%00", "/livez?a=1&b=%00"])
-def test_a_nul_character_is_a_bad_request_and_no_error(client, path):
+def test_a_nul_character_is_a_bad_request(client, path):
     assert client.get(path).status_code == 400
 
 
-def test_pages_for_somebody_are_not_stored(staff_client):
+def test_pages_of_a_signed_in_user_are_not_stored(staff_client):
     assert "no-store" in staff_client.get("/admin/")["Cache-Control"]

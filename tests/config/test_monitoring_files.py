@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard only name metrics and labels that exist, in queries that Prometheus can parse."""
+"""Queries of the alert rules and the dashboard can be parsed, and only use metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SUFFIXES = {
     "summary": ("_sum", "_count"),
     "gauge": ("",),
 }
-# Added by Prometheus itself.
+# Labels added by Prometheus.
 BY_PROMETHEUS = {"job", "instance", "le", "__name__"}
 
 
 @pytest.fixture
 def known(db):
-    """{each name in queries: the labels of its metric}."""
+    """The labels of each metric, by the name used in queries."""
     own = {f"{metric._name}{end}": set(metric._labelnames) for metric in metrics() for end in SUFFIXES[metric._type]}
     runner.create_missing()
     Job.objects.update(began_at=timezone.now(), duration=timedelta(seconds=1), is_ok=True)
@@ -54,12 +54,12 @@ def metrics():
 
 
 def parsed(query):
-    # Grafana replaces its variables.
+    # Replace Grafana's variables.
     return promql_parser.parse(query.replace("$__rate_interval", "5m").replace("$instance", ".*"))
 
 
 def selectors(node):
-    """Every selector of a metric in a parsed query."""
+    """Every metric selector in a parsed query."""
     if isinstance(node, promql_parser.VectorSelector):
         yield node
     for part in ("lhs", "rhs", "expr", "vector_selector", "param", "args"):
@@ -74,7 +74,7 @@ def grouped_by(query):
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_names_metrics_and_labels_that_exist(known, name):
+def test_queries_use_metrics_and_labels_that_exist(known, name):
     found = list(selectors(parsed(QUERIES[name])))
     assert found
     ours = [selector for selector in found if selector.name != "up"]
@@ -99,14 +99,14 @@ def test_every_metric_is_documented_and_only_those(known):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_happened_and_how_bad_it_is(known, rule):
+def test_alerts_have_a_severity_and_use_labels_that_exist(known, rule):
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
     assert used <= (grouped_by(rule["expr"]) or BY_PROMETHEUS)
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
 
 
-def test_panels_do_not_overlap_and_have_their_own_ids():
+def test_panels_do_not_overlap_and_have_unique_ids():
     assert len({panel["id"] for panel in PANELS}) == len(PANELS)
     cells = [
         (x, y)

@@ -38,12 +38,12 @@ def test_the_database_and_its_directory_are_private(tmp_path):
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_a_database_elsewhere_is_private_too(tmp_path):
+def test_a_database_in_another_directory_is_private(tmp_path):
     read_settings(tmp_path / "var", DATABASE_URL=f"sqlite:///{tmp_path}/other/db.sqlite3")
     assert (mode(tmp_path / "other"), mode(tmp_path / "other" / "db.sqlite3")) == (0o700, 0o600)
 
 
-def test_what_exists_keeps_its_mode_and_content(tmp_path):
+def test_existing_files_keep_their_mode_and_content(tmp_path):
     path = tmp_path / "gatehouse.sqlite3"
     path.write_text("rows")
     path.chmod(0o640)
@@ -53,7 +53,7 @@ def test_what_exists_keeps_its_mode_and_content(tmp_path):
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_counters_are_private_with_their_journal(tmp_path):
+def test_counters_and_their_journal_are_private(tmp_path):
     store = SQLiteStore(tmp_path / "var" / "counters.sqlite3", timeout=5)
     store.clear()
     files = list((tmp_path / "var").iterdir())
@@ -64,7 +64,7 @@ def test_counters_are_private_with_their_journal(tmp_path):
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_a_first_env_is_private_whatever_the_umask(tmp_path):
+def test_a_new_env_file_is_private(tmp_path):
     write_env(tmp_path / ".env")
     assert mode(tmp_path / ".env") == 0o600
 
@@ -100,7 +100,7 @@ def first_mode(path, process):
 
 
 def livez(path):
-    """The status line of GET /livez over a unix socket, once somebody listens there."""
+    """The status line of GET /livez over a unix socket, once a server listens on it."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(60)
         wait_until(lambda: client.connect_ex(str(path)) == 0)
@@ -108,7 +108,7 @@ def livez(path):
         return client.recv(4096).partition(b"\r\n")[0]
 
 
-def test_every_unix_socket_is_for_its_group_from_the_first_moment(tmp_path):
+def test_unix_sockets_are_only_accessible_to_user_and_group(tmp_path):
     paths = [tmp_path / "a.sock", tmp_path / "b.sock"]
     bind = f"unix:{paths[0]}, unix://{paths[1]},127.0.0.1:0"
     with gunicorn(tmp_path / "var", bind, "--pid", str(tmp_path / "pid")) as process:

@@ -1,4 +1,4 @@
-"""docs/deploy/nginx.conf in a real nginx in front of a real Gatehouse: TLS, denials, headers."""
+"""docs/deploy/nginx.conf in nginx in front of Gatehouse: TLS, denied paths and headers."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def write_certificate(directory):
 
 @contextmanager
 def nginx(tmp_path):
-    """nginx with the published file and its TLS lines, in front of Gatehouse in HTTPS mode."""
+    """nginx with the documented configuration, including TLS, in front of Gatehouse in HTTPS mode."""
     directory, plain, tls = tmp_path / "nginx", free_port(), free_port()
     directory.mkdir()
     write_certificate(directory)
     (tmp_path / "gatehouse").mkdir()
     with gatehouse(tmp_path / "gatehouse", HTTPS_ONLY="true", TRUSTED_PROXY_HOPS="1") as process:
         text = (ROOT / "docs/deploy/nginx.conf").read_text().replace("#tls ", "")
-        for published, here in (
+        for documented, actual in (
             ("listen 80;", f"listen 127.0.0.1:{plain};"),
             ("listen 443 ssl;", f"listen 127.0.0.1:{tls} ssl;"),
             ("/etc/nginx/tls", str(directory)),
             ("http://app:8000", f"http://127.0.0.1:{process.port}"),
         ):
-            assert published in text
-            text = text.replace(published, here)
+            assert documented in text
+            text = text.replace(documented, actual)
         command = [require_gateway("nginx"), *nginx_command(text, directory)[1:]]
         with running(command, directory / "log", port=tls):
             yield SimpleNamespace(plain=plain, tls=tls, gatehouse=process)
@@ -82,7 +82,7 @@ def over_tls(proxy, method, path, headers=None, body=None):
 
 
 def over_http(port, request):
-    """Send bytes that http.client wouldn't send; returns the response."""
+    """Send raw bytes, such as http.client wouldn't send. Return the response."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(request)
         response = http.client.HTTPResponse(connection)
@@ -90,8 +90,8 @@ def over_http(port, request):
         return Answer(response)
 
 
-def wrong(answer):
-    """The security headers that a response lacks, has twice, or has with another value, and the server's version if shown."""
+def header_problems(answer):
+    """Security headers that are missing, repeated or have another value, and the server's version if shown."""
     policies = answer.headers.get_all("Content-Security-Policy") or []
     strict = len(policies) == 1 and policies[0].startswith("default-src 'none';")
     found = [] if strict else ["Content-Security-Policy"]
@@ -99,25 +99,25 @@ def wrong(answer):
     return found + [text for text in answer.headers.get_all("Server") if re.search(r"\d", text)]
 
 
-def test_what_gatehouse_answers_has_each_header_once(proxy):
+def test_responses_from_gatehouse_have_each_header_once(proxy):
     page = over_tls(proxy, "GET", "/accounts/login/")
     missing = over_tls(proxy, "GET", "/no-such-page")
     assert (page.status, missing.status) == (200, 404)
     for answer in (page, missing):
-        assert wrong(answer) == []
+        assert header_problems(answer) == []
         assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000; includeSubDomains; preload"]
     assert "style-src 'self'" in page.headers["Content-Security-Policy"]
     assert page.headers["Set-Cookie"].startswith("__Host-csrf=")
 
 
-def test_plain_http_leads_to_https(proxy):
+def test_plain_http_redirects_to_https(proxy):
     answer = over_http(proxy.plain, b"GET /accounts/login/?next=/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (answer.status, answer.headers["Location"]) == (301, "https://localhost/accounts/login/?next=/")
-    assert wrong(answer) == []
+    assert header_problems(answer) == []
     assert "Strict-Transport-Security" not in answer.headers
 
 
-def test_what_nginx_answers_itself_has_the_same_headers(tmp_path):
+def test_responses_from_nginx_have_the_same_headers(tmp_path):
     with nginx(tmp_path) as proxy:
         assert_nginx_answers_with_the_same_headers(proxy)
 
@@ -135,26 +135,26 @@ def assert_nginx_answers_with_the_same_headers(proxy):
     answers[502] = over_tls(proxy, "GET", "/")
     assert [answer.status for answer in answers.values()] == list(answers)
     for answer in answers.values():
-        assert wrong(answer) == []
+        assert header_problems(answer) == []
         assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=31536000; includeSubDomains; preload"]
         assert b"nginx/" not in answer.body
 
 
-NO_REQUESTS = [b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n"]
+INVALID_REQUESTS = [b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n"]
 
 
-def test_what_is_no_request_is_answered_with_the_headers(proxy):
+def test_invalid_requests_get_the_same_headers(proxy):
     for port in (proxy.plain, proxy.tls):
-        for request in NO_REQUESTS:
+        for request in INVALID_REQUESTS:
             answer = over_http(port, request)
-            assert (answer.status, wrong(answer)) == (400, [])
+            assert (answer.status, header_problems(answer)) == (400, [])
 
 
-def test_no_spelling_of_the_machine_endpoints_passes(proxy):
+def test_machine_endpoints_are_denied_in_any_spelling(proxy):
     for path in ("/authz/nginx", "/%61uthz/nginx", "//authz/nginx", "/x/../authz/nginx", "/authz/"):
         assert over_tls(proxy, "GET", path).status == 403
 
 
-def test_a_client_cannot_say_that_it_came_over_https(proxy):
+def test_clients_cannot_pretend_to_use_https(proxy):
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Proto: https\r\n\r\n"
     assert over_http(proxy.plain, request).status == 301

@@ -1,4 +1,4 @@
-"""Nodes stop and restart behind a real nginx, under load: every response comes from Gatehouse."""
+"""Nodes stop and restart behind nginx under load, and no request fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def secret(alice):
     return make_key(alice).secret
 
 
-def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secret):
+def test_restarting_nodes_fails_no_request(tmp_path, secret):
     two_workers = {"workers": 2, "DRAIN_SECONDS": "2"}
     with (
         node(tmp_path / "one", **two_workers) as one,
@@ -51,7 +51,7 @@ def test_a_node_that_is_stopped_and_started_again_costs_no_answer(tmp_path, secr
     assert_all_answered(load)
 
 
-def hang_up(process, load):
+def send_sighup(process, load):
     for booted in (2, 4):
         wait_until(lambda booted=booted: Path(process.log).read_text().count("ASGI server listening") == booted)
         known = workers_of(process)
@@ -59,21 +59,21 @@ def hang_up(process, load):
         wait_until(lambda known=known: len(workers_of(process)) == 2 and not workers_of(process) & known)
 
 
-def wear_out(process, load):
-    """Until every worker has been replaced twice."""
+def wait_for_max_requests(process, load):
+    """Wait until every worker has been replaced twice."""
     for _ in range(2):
         known = workers_of(process)
         wait_until(lambda known=known: not workers_of(process) & known)
 
 
 RESTARTS = {
-    "SIGHUP": (hang_up, []),
-    "max-requests": (wear_out, ["--max-requests", "60", "--max-requests-jitter", "20"]),
+    "SIGHUP": (send_sighup, []),
+    "max-requests": (wait_for_max_requests, ["--max-requests", "60", "--max-requests-jitter", "20"]),
 }
 
 
 @pytest.mark.parametrize(("restart", "arguments"), RESTARTS.values(), ids=RESTARTS)
-def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arguments):
+def test_replacing_workers_fails_no_request(tmp_path, secret, restart, arguments):
     with (
         node(tmp_path / "one", *arguments, workers=2) as one,
         proxy(tmp_path / "nginx", one) as front,
@@ -85,8 +85,8 @@ def test_workers_that_are_replaced_cost_no_answer(tmp_path, secret, restart, arg
     assert_all_answered(load)
 
 
-def test_on_sighup_a_worker_serves_until_another_one_does(tmp_path):
-    """Otherwise clients wait while the new one boots."""
+def test_on_sighup_a_worker_serves_until_its_replacement_does(tmp_path):
+    """Otherwise clients would wait while the new one boots."""
     with node(tmp_path / "one", workers=1) as one:
         [old] = workers_of(one)
         one.send_signal(signal.SIGHUP)
@@ -96,18 +96,18 @@ def test_on_sighup_a_worker_serves_until_another_one_does(tmp_path):
         assert log.rindex("ASGI server listening") < log.index(f"Worker retires (pid: {old})")
 
 
-# Seconds that a worker takes to boot, but for the first one.
-BOOTS = 5
+# Seconds that a worker takes to boot, except for the first one.
+BOOT_SECONDS = 5
 SLOW_BOOT = f"""import time
 
 {UNCHECKED}
 
 def post_fork(server, worker):
-    time.sleep({BOOTS} if worker.age > 1 else 0)
+    time.sleep({BOOT_SECONDS} if worker.age > 1 else 0)
 """
 
 
-def test_a_worn_worker_serves_until_another_one_does(tmp_path, secret):
+def test_a_worker_at_max_requests_serves_until_its_replacement_does(tmp_path, secret):
     (tmp_path / "slow.py").write_text(SLOW_BOOT)
     with (
         node(tmp_path / "one", "--max-requests", "60", "--max-requests-jitter", "9", "-c", tmp_path / "slow.py") as one,
@@ -118,10 +118,10 @@ def test_a_worn_worker_serves_until_another_one_does(tmp_path, secret):
         wait_until(lambda: workers_of(one) and not workers_of(one) & known)
         load.wait_for(20)
     assert_all_answered(load)
-    assert max(answer.took for answer in load.answers) < BOOTS
+    assert max(answer.took for answer in load.answers) < BOOT_SECONDS
 
 
-def test_a_worker_that_dies_while_it_boots_is_replaced_too(tmp_path, secret):
+def test_a_worker_killed_while_booting_is_replaced(tmp_path, secret):
     (tmp_path / "slow.py").write_text(SLOW_BOOT)
     with node(tmp_path / "one", "-c", tmp_path / "slow.py") as one, Load(one.port, [secret], threads=2) as load:
         load.wait_for(50)
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_while_it_boots_is_replaced_too(tmp_path, secret):
     assert_all_answered(load)
 
 
-def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
+def test_a_draining_node_is_unready_but_still_serves(tmp_path):
     with node(tmp_path / "one", DRAIN_SECONDS="600") as one:
         kept = http.client.HTTPConnection("127.0.0.1", one.port, timeout=60)
         kept.request("GET", "/readyz")
@@ -152,7 +152,7 @@ def test_a_node_that_drains_says_so_and_goes_on(tmp_path):
         answer = kept.getresponse()
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
         kept.close()
-        # Another SIGTERM ends the drain before its time.
+        # A second SIGTERM ends draining early.
         one.send_signal(signal.SIGTERM)
         one.wait(60)
         assert one.returncode == 0
@@ -169,7 +169,7 @@ def test_ctrl_c_and_a_second_sigterm_do_not_wait(tmp_path, signals):
         one.wait(60)
 
 
-def test_without_a_drain_sigterm_ends_at_once(tmp_path):
+def test_sigterm_ends_at_once_without_draining(tmp_path):
     with node(tmp_path / "one") as one:
         one.send_signal(signal.SIGTERM)
         one.wait(60)

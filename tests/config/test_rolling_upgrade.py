@@ -1,4 +1,4 @@
-"""From the previous release to this one: migrations first, then node by node behind nginx, while clients ask all the time."""
+"""A rolling upgrade from the previous release: migrations, then node by node behind nginx, under load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.config.upgrade import upgraded
 
 
 @pytest.mark.gateway
-def test_an_upgrade_node_by_node_fails_no_request(tmp_path):
+def test_a_rolling_upgrade_fails_no_request(tmp_path):
     with cluster() as server:
         load = upgraded(tmp_path, [HERE] * 2, DATABASE_URL=server.url)
     assert load.errors == []

@@ -1,4 +1,4 @@
-"""Every response has the security headers, whatever creates it; in HTTPS mode, every cookie is bound to its host."""
+"""Every response has the security headers. In HTTPS mode, cookies have the __Host- prefix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.config.settings_file import read_settings
 
 pytestmark = pytest.mark.django_db
 
-OF_HTTPS = [
+HTTPS_SETTINGS = [
     *(
         "HTTPS_ONLY",
         "SECURE_SSL_REDIRECT",
@@ -24,20 +24,20 @@ OF_HTTPS = [
     *("SECURE_PROXY_SSL_HEADER", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SESSION_COOKIE_NAME"),
     *("CSRF_COOKIE_NAME", "MESSAGES_COOKIE_NAME"),
 ]
-ENCRYPTED = {"X-Forwarded-Proto": "https"}
+OVER_HTTPS = {"X-Forwarded-Proto": "https"}
 
 
 @pytest.fixture
 def https(settings, tmp_path):
     """Production settings behind one proxy."""
     production = read_settings(tmp_path, TRUSTED_PROXY_HOPS="1")
-    for name in OF_HTTPS:
+    for name in HTTPS_SETTINGS:
         setattr(settings, name, production[name])
     settings.WHITENOISE_USE_FINDERS = settings.WHITENOISE_AUTOREFRESH = True
 
 
-def missing(response):
-    """The security headers that a response lacks or has with another value."""
+def missing_headers(response):
+    """Security headers that are missing or have another value."""
     policy = response.headers.get("Content-Security-Policy", "")
     strict = policy.startswith("default-src 'none';") and "frame-ancestors 'none'" in policy and "unsafe" not in policy
     lacking = [] if strict else ["Content-Security-Policy"]
@@ -64,53 +64,53 @@ def missing(response):
         ("get", "/authz/openapi.json", 200),
     ],
 )
-def test_an_answer_over_https_has_them(client, method, path, status):
+def test_responses_over_https_have_security_headers(client, method, path, status):
     client.handler.enforce_csrf_checks = True
-    response = getattr(client, method)(path, headers=ENCRYPTED)
+    response = getattr(client, method)(path, headers=OVER_HTTPS)
     assert response.status_code == status
-    assert missing(response) == []
+    assert missing_headers(response) == []
     assert response["Strict-Transport-Security"].startswith("max-age=31536000")
     response.close()
 
 
 @pytest.mark.usefixtures("https")
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/static/css/gatehouse.css", "/no-such-page"])
-def test_the_redirect_to_https_has_them(client, path):
+def test_the_redirect_to_https_has_security_headers(client, path):
     response = client.get(path)
     assert (response.status_code, response["Location"]) == (301, f"https://testserver{path}")
-    assert missing(response) == []
+    assert missing_headers(response) == []
 
 
-@pytest.mark.parametrize("headers", [{}, ENCRYPTED])
+@pytest.mark.parametrize("headers", [{}, OVER_HTTPS])
 @pytest.mark.usefixtures("https")
-def test_a_refused_host_has_them(client, headers):
+def test_a_response_to_a_rejected_host_has_security_headers(client, headers):
     response = client.get("/accounts/login/", headers={"Host": "evil.example", **headers})
     assert response.status_code == 400
-    assert missing(response) == []
+    assert missing_headers(response) == []
 
 
 @pytest.mark.usefixtures("https")
-def test_an_error_has_them(client, monkeypatch):
+def test_a_server_error_has_security_headers(client, monkeypatch):
     monkeypatch.setattr("config.health.livez", lambda request: 1 / 0)
     client.raise_request_exception = False
-    response = client.get("/livez", headers=ENCRYPTED)
+    response = client.get("/livez", headers=OVER_HTTPS)
     assert response.status_code == 500
-    assert missing(response) == []
+    assert missing_headers(response) == []
 
 
 @pytest.mark.usefixtures("https")
-def test_unavailable_has_them(client, monkeypatch):
+def test_an_unavailable_response_has_security_headers(client, monkeypatch):
     monkeypatch.setattr("config.health.checks", lambda: {"database": lambda: False})
     response = client.get("/readyz")
     assert response.status_code == 503
-    assert missing(response) == []
+    assert missing_headers(response) == []
 
 
-class Told:
-    """The response of the ASGI application, with the attributes of a test client's response."""
+class GatewayResponse:
+    """A response of the ASGI application, with the attributes of a test client's response."""
 
-    def __init__(self, told):
-        self.status, self.headers, _ = told
+    def __init__(self, response):
+        self.status, self.headers, _ = response
 
 
 @pytest.mark.parametrize(
@@ -123,16 +123,16 @@ class Told:
         ("/authz/openapi.json", "127.0.0.1", "200 OK"),
     ],
 )
-def test_an_answer_to_a_gateway_has_them(path, peer, status):
-    response = Told(ask_asgi(path, peer=peer))
+def test_responses_to_a_gateway_have_security_headers(path, peer, status):
+    response = GatewayResponse(ask_asgi(path, peer=peer))
     assert response.status == status
-    assert missing(response) == []
+    assert missing_headers(response) == []
     assert "Strict-Transport-Security" not in response.headers
 
 
 @pytest.mark.usefixtures("https")
-def test_what_holds_for_the_subdomains_of_an_api_is_not_said():
-    response = Told(ask_asgi("/authz/nginx", [("X-Forwarded-Proto", "https")]))
+def test_hsts_for_gateways_does_not_include_subdomains():
+    response = GatewayResponse(ask_asgi("/authz/nginx", [("X-Forwarded-Proto", "https")]))
     assert response.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
@@ -141,35 +141,35 @@ def cookies_of(response):
 
 
 @pytest.fixture
-def with_message(client, sue, alice):
-    """A client signed in over HTTPS, and a response with a message for the next page."""
-    page = client.get("/accounts/login/", headers=ENCRYPTED)
-    signed_in = client.post("/accounts/login/", {"login": "sue", "password": "correct horse 1"}, headers=ENCRYPTED)
+def cookies(client, sue, alice):
+    """Sign in over HTTPS and get a message. Return all cookies that were set."""
+    page = client.get("/accounts/login/", headers=OVER_HTTPS)
+    signed_in = client.post("/accounts/login/", {"login": "sue", "password": "correct horse 1"}, headers=OVER_HTTPS)
     assert signed_in.status_code == 302
-    done = client.post(f"/users/{alice.pk}/reactivate/", headers=ENCRYPTED)
+    done = client.post(f"/users/{alice.pk}/reactivate/", headers=OVER_HTTPS)
     return cookies_of(page) | cookies_of(signed_in) | cookies_of(done)
 
 
 @pytest.mark.usefixtures("https")
-def test_cookies_are_bound_to_their_host(with_message):
-    assert set(with_message) == {"__Host-csrf", "__Host-session", "__Host-messages"}
-    for cookie in with_message.values():
+def test_cookies_have_the_host_prefix(cookies):
+    assert set(cookies) == {"__Host-csrf", "__Host-session", "__Host-messages"}
+    for cookie in cookies.values():
         assert cookie["secure"]
         assert cookie["httponly"]
         assert (cookie["path"], cookie["domain"], cookie["samesite"]) == ("/", "", "Lax")
 
 
-@pytest.mark.usefixtures("https", "with_message")
-def test_a_message_is_shown_once_and_its_cookie_is_taken_back(client):
+@pytest.mark.usefixtures("https", "cookies")
+def test_a_message_is_shown_once_and_its_cookie_is_deleted(client):
     assert client.cookies["__Host-messages"].value
-    page = client.get("/account/", headers=ENCRYPTED)
+    page = client.get("/account/", headers=OVER_HTTPS)
     assert len(page.context["messages"]) == 1
-    taken_back = page.cookies["__Host-messages"]
-    assert (taken_back.value, taken_back["max-age"], taken_back["path"]) == ("", 0, "/")
-    assert taken_back["secure"]
+    deleted = page.cookies["__Host-messages"]
+    assert (deleted.value, deleted["max-age"], deleted["path"]) == ("", 0, "/")
+    assert deleted["secure"]
 
 
-def test_without_https_the_cookie_has_no_prefix():
+def test_the_message_cookie_has_no_prefix_without_https():
     request = RequestFactory().get("/")
     request.COOKIES, request.session = {}, {}
     storage = messages.storage.default_storage(request)

@@ -1,4 +1,4 @@
-"""Four nodes on one PostgreSQL, with and without Redis, behind a real nginx: they limit, deny and show pages as one."""
+"""Four nodes on one PostgreSQL, with and without Redis, behind nginx, behave like one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NODES = 4
 BUDGET = 60
 
 
-def counting_in(store):
-    """The nodes' settings for the store of their counters."""
+def store_settings(store):
+    """Settings of the nodes for this rate limit store."""
     if store == "PostgreSQL":
         return {}
     RedisStore(redis_url()).clear()
@@ -37,8 +37,8 @@ def counting_in(store):
 
 @pytest.fixture(params=["PostgreSQL", pytest.param("Redis", marks=pytest.mark.redis)])
 def cluster(request, tmp_path):
-    """Its nodes also run the regular jobs, all four of them."""
-    options = {"RUN_JOBS": "true", **counting_in(request.param)}
+    """nginx and four nodes, which also run the scheduled jobs."""
+    options = {"RUN_JOBS": "true", **store_settings(request.param)}
     with nodes_behind_nginx(tmp_path, [HERE] * NODES, **options) as started:
         yield started
 
@@ -60,7 +60,7 @@ def check_budgets(front, secret):
 
 
 def check_changes(front, nodes, key):
-    """Each node denies the next request after each change, while all are busy."""
+    """Every node applies each change to the next request, under load."""
     with Clients(front.port, [key.secret]) as load:
         for name, change, expected in changes(key):
             load.wait_for(NODES * 5)
@@ -70,7 +70,7 @@ def check_changes(front, nodes, key):
 
 
 def check_pages(front, user):
-    """Each request of a visit meets another node: signing in, a form, what it changed."""
+    """Sign-in, a form and its result work although each request goes to another node."""
     addresses.set_address(user, verified=True)
     pages, answered_by = visit(front, user, "Alice Liddell", NODES)
     assert all("Alice Liddell" in page for page in pages)
@@ -78,7 +78,7 @@ def check_pages(front, user):
 
 
 def check_jobs(nodes):
-    """Every node looks for jobs that are due, but each ran on one."""
+    """Every node looks for due jobs, but each job runs once."""
     wait_until(lambda: Job.objects.filter(is_ok=True).count() == Job.objects.count() > 0)
     lines = "".join(Path(each.log).read_text() for each in nodes)
     runs = re.findall(r"^(\w+): ", lines, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""SITE_URL: which values are accepted, and where emails of commands and jobs get their links from."""
+"""SITE_URL: accepted values, and links in emails of commands and jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def strict(settings):
 @pytest.mark.parametrize(
     "url", ["", SITE, "https://gatehouse.test:8443", "https://GATEHOUSE.test", "https://[::1]:8443"]
 )
-def test_the_address_of_this_site_is_accepted(strict, url):
+def test_valid_urls_are_accepted(strict, url):
     assert site_problem(url) == ""
 
 
@@ -50,7 +50,7 @@ def test_the_address_of_this_site_is_accepted(strict, url):
         ("https://other.test", "Its host isn't in ALLOWED_HOSTS, so its links wouldn't work."),
     ],
 )
-def test_what_makes_no_link_is_refused(strict, url, problem):
+def test_invalid_urls_are_rejected(strict, url, problem):
     assert site_problem(url) == problem
 
 
@@ -59,25 +59,25 @@ def test_plain_http_is_accepted_without_https_only(strict):
     assert site_problem("http://gatehouse.test") == ""
 
 
-def test_no_command_runs_with_a_wrong_address():
+def test_commands_fail_with_an_invalid_url():
     result = manage("check", SITE_URL="https://gatehouse.test/?a=1")
     assert result.returncode == 1
     assert f"SITE_URL is “https://gatehouse.test/?a=1”. {TOO_MUCH}" in result.stderr
 
 
-def test_a_slash_at_the_end_is_not_doubled_in_links(settings, tmp_path):
+def test_a_trailing_slash_is_removed(settings, tmp_path):
     settings.SITE_URL = read_settings(tmp_path, SITE_URL=f"{SITE}/")["SITE_URL"]
     assert site_link("/account/keys/") == f"{SITE}/account/keys/"
 
 
-def test_without_it_there_are_no_links(settings):
+def test_there_are_no_links_without_it(settings):
     settings.SITE_URL = ""
     assert site_link("/account/keys/") == ""
     assert site_request() is None
 
 
 @pytest.mark.parametrize("url", ["http://testserver", "https://testserver:8443"])
-def test_links_of_a_command_have_its_scheme_and_port(settings, url):
+def test_links_in_emails_of_commands_have_its_scheme_and_port(settings, url):
     settings.SITE_URL = url
     assert site_request().build_absolute_uri("/account/") == f"{url}/account/"
 
@@ -85,7 +85,7 @@ def test_links_of_a_command_have_its_scheme_and_port(settings, url):
 @pytest.mark.parametrize(
     ("backend", "url", "warned"), [("smtp", "", True), ("smtp", SITE, False), ("console", "", False)]
 )
-def test_the_deployment_check_asks_for_it_when_emails_are_sent(settings, backend, url, warned):
+def test_the_deployment_check_warns_if_emails_are_sent_without_it(settings, backend, url, warned):
     settings.EMAIL_BACKEND, settings.SITE_URL = f"django.core.mail.backends.{backend}.EmailBackend", url
     found = run_checks(tags=[Tags.security], include_deployment_checks=True)
     assert ("gatehouse.W022" in {message.id for message in found}) is warned

@@ -1,4 +1,4 @@
-"""The previous release beside this one: its code, from the history of the repository, and what it leaves in a database."""
+"""Run the previous release next to this one, for tests of rolling upgrades."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.apikeys.gateway.servers import ROOT, call
 from tests.config.node_checks import verdict
 from tests.config.nodes import node, nodes_behind_nginx
 
-# The commit, which is to be changed with each release.
+# Contains the commit of the previous release. Change it with each release.
 BASELINE = Path(__file__).with_name("previous_release.txt")
 PAGES = ("/account/", "/users/", "/admin/", "/admin/apikeys/apikey/", "/account/keys/")
-# A user who can open the staff pages, on a new tier, with a key and a rate limit. Prints the key's secret and a session.
-PERSON = """
+# Creates a superuser on a new tier with a key and a rate limit. Prints the key's secret and a session key.
+CREATE_USER = """
 import sys
 import django
 django.setup()
@@ -52,7 +52,7 @@ def git(*arguments):
 
 
 def previous_release(directory):
-    """Unpack it. Skips the test without the history; fails if the history doesn't have the commit."""
+    """Unpack its code. Skip the test without Git history, and fail if the history lacks the commit."""
     commit = BASELINE.read_text().split()[0]
     archive = git("archive", commit)
     if archive.returncode:
@@ -67,7 +67,7 @@ def previous_release(directory):
 
 
 def python(code, arguments, **environment):
-    """Run Python in a directory with code; returns what it prints."""
+    """Run Python in a directory with code. Return its output."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=code,
@@ -84,23 +84,26 @@ def migrate(code, **environment):
     python(code, ["manage.py", "migrate", "-v0"], **environment)
 
 
-def person(code, name, **environment):
-    """Create a user with the code of a version; returns the secret of their key, and their session."""
+def create_user(code, name, **environment):
+    """Create a user with a version's code. Return the secret of their key, and a session key."""
     settings = {"DJANGO_SETTINGS_MODULE": "config.settings", **environment}
-    return python(code, ["-W", "ignore", "-c", PERSON, name], **settings).split()
+    return python(code, ["-W", "ignore", "-c", CREATE_USER, name], **settings).split()
 
 
-def as_staff(session, page, client, secret):
+def request_as_staff(session, page, client, secret):
     client.request("GET", page, headers={"Cookie": f"session={session}"})
 
 
 def upgraded(directory, machines, *, host="127.0.0.1", answers=30, **environment):
-    """What clients got while nodes of the previous release were upgraded one by one. answers: how many to wait for at each step."""
+    """Upgrade nodes of the previous release one by one under load. Return the load, which has the clients' responses.
+
+    answers: how many responses to wait for at each step.
+    """
     old = previous_release(directory / "previous")
     environment |= {"DRAIN_SECONDS": "2", "VAR_DIR": str(directory)}
     migrate(old, **environment)
-    secret, session = person(old, "alice", **environment)
-    asking = (as_service, *(partial(as_staff, session, page) for page in PAGES))
+    secret, session = create_user(old, "alice", **environment)
+    asking = (as_service, *(partial(request_as_staff, session, page) for page in PAGES))
     with (
         nodes_behind_nginx(directory, machines, host=host, code=old, **environment) as (front, nodes),
         Clients(front.port, [secret], asking=asking, pause=0.02, host=host) as load,
@@ -108,7 +111,7 @@ def upgraded(directory, machines, *, host="127.0.0.1", answers=30, **environment
     ):
         load.wait_for(answers)
         migrate(ROOT, **environment)
-        bobs, _ = person(old, "bob", **environment)
+        bobs, _ = create_user(old, "bob", **environment)
         load.wait_for(answers)
         for each, machine in zip(nodes, machines, strict=True):
             assert is_ready(each)

@@ -1,4 +1,4 @@
-"""Faults: how each one begins and ends."""
+"""The faults: how to cause and end each one."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SMALL_SQLITE = Place("one node and SQLite on a small disk", postgresql=False, di
 
 
 class Fault(NamedTuple):
-    """`cause` is a context manager that takes the installation: the fault begins and ends with it.
+    """`cause` is a context manager that takes the installation and causes the fault while it's entered.
 
-    shown: what the log then contains, as a regular expression. short_windows: whether limits of short windows hold too.
-    in_ci: it's among the tests.
+    shown: a regular expression that the log must match. short_windows: whether limits with short windows hold too.
+    in_ci: whether it's part of the test suite.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Fault(NamedTuple):
     in_ci: bool = False
 
 
-# Seconds that a fault lasts which doesn't end by itself.
-LASTS = 3
+# Seconds until a fault is ended.
+FAULT_SECONDS = 3
 MINUTE, HOUR = 60, 3600
 
 
@@ -61,7 +61,7 @@ def worker_killed(site):
 
 @contextmanager
 def node_killed(site):
-    """systemd kills the rest of it and starts it again."""
+    """As systemd does, kill the remaining processes and start it again."""
     site.nodes[0].kill()
     time.sleep(RESTART_AFTER)
     site.nodes[0].start()
@@ -70,7 +70,7 @@ def node_killed(site):
 
 @contextmanager
 def master_killed(site):
-    """Without its workers, which notice it, leave the port and finish. A service manager that kills them saves no time."""
+    """Kill only the master. Its workers notice, stop listening and finish, so killing them would save no time."""
     node = site.nodes[0]
     node.process.kill()
     node.process.wait()
@@ -89,7 +89,7 @@ def node_stopped(site):
 
 
 @contextmanager
-def hung_up(site):
+def sighup_sent(site):
     site.nodes[0].process.send_signal(signal.SIGHUP)
     wait_for_new_workers(site.nodes[0])
     yield
@@ -112,7 +112,7 @@ def wait_for_new_workers(node):
 @contextmanager
 def postgresql_stopped(site):
     site.postgresql.control("stop", "-m", "fast")
-    time.sleep(LASTS)
+    time.sleep(FAULT_SECONDS)
     site.postgresql.control("start")
     yield
 
@@ -128,9 +128,9 @@ def restarted(mode):
 
 @contextmanager
 def postgresql_hung(site):
-    """Every process of it is stopped: it takes connections and answers nothing."""
+    """Stop all its processes, so that it accepts connections but doesn't answer."""
     with paused(site.postgresql.processes()):
-        time.sleep(LASTS)
+        time.sleep(FAULT_SECONDS)
     yield
 
 
@@ -148,11 +148,11 @@ def paused(pids):
 
 @contextmanager
 def connections_taken(site):
-    """Others take every connection, and Gatehouse's are cut."""
-    ours, others = threading.Event(), ExitStack()
+    """Other clients take every connection, and Gatehouse's are closed."""
+    stop, others = threading.Event(), ExitStack()
 
     def take():
-        while not ours.is_set():
+        while not stop.is_set():
             with suppress(psycopg.OperationalError):
                 others.enter_context(psycopg.connect(site.postgresql.url, application_name="other"))
                 continue
@@ -165,8 +165,8 @@ def connections_taken(site):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> 'other' "
             "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
-        time.sleep(LASTS)
-    ours.set()
+        time.sleep(FAULT_SECONDS)
+    stop.set()
     taking.join()
     others.close()
     yield
@@ -176,7 +176,7 @@ def connections_taken(site):
 def database_read_only(site):
     site.postgresql.query("ALTER SYSTEM SET default_transaction_read_only = on")
     site.postgresql.query("SELECT pg_reload_conf()")
-    time.sleep(LASTS)
+    time.sleep(FAULT_SECONDS)
     # A session that is read-only by default can still change the setting.
     site.postgresql.query("ALTER SYSTEM RESET default_transaction_read_only")
     site.postgresql.query("SELECT pg_reload_conf()")
@@ -185,17 +185,17 @@ def database_read_only(site):
 
 @contextmanager
 def standby(site):
-    """PostgreSQL comes back as a standby, which is promoted after a while."""
+    """PostgreSQL restarts as a standby, and is promoted later."""
     site.postgresql.control("stop", "-m", "fast")
     (site.postgresql.directory / "data" / "standby.signal").touch()
     site.postgresql.control("start")
-    time.sleep(LASTS)
+    time.sleep(FAULT_SECONDS)
     site.postgresql.query("SELECT pg_promote()")
     yield
 
 
 def clock_stepped(by):
-    """By that many seconds."""
+    """Step the database's clock by this many seconds."""
 
     @contextmanager
     def cause(site):
@@ -208,14 +208,14 @@ def clock_stepped(by):
 
 
 def seconds_left(site):
-    """Of the short window, as a client is told."""
+    """Seconds until the short window resets, as shown to clients."""
     answer = call(site.port, path="/orders", headers={"X-API-Key": site.keys["short"][0]})
     return int(answer.headers["RateLimit"].rpartition("t=")[2])
 
 
 @contextmanager
 def migrated_behind_a_lock(site):
-    """A transaction that was left open has read the table that a migration changes."""
+    """An idle transaction holds a lock on the table that a migration changes."""
     with psycopg.connect(site.postgresql.url) as other:
         other.execute("SELECT FROM key_usage LIMIT 1")
         refused = migrate(site)
@@ -236,24 +236,24 @@ def migrate(site):
 @contextmanager
 def disk_full(site):
     if site.postgresql:
-        # With a fresh segment of its log, PostgreSQL runs out of space for rows. Without space for its log, it stops itself.
+        # With a new WAL segment, PostgreSQL runs out of space for rows. Without space for WAL, it would shut down.
         site.postgresql.query("SELECT pg_switch_wal()")
         site.postgresql.query("CHECKPOINT")
     with site.full_disk():
-        time.sleep(LASTS)
+        time.sleep(FAULT_SECONDS)
     yield
 
 
 @contextmanager
 def disk_full_of_log(site):
-    """PostgreSQL can't even write its log, and ends. It's started when there is space again."""
+    """PostgreSQL can't write WAL and shuts down. It's started when there is space again."""
     with site.full_disk():
         with suppress(psycopg.OperationalError):
             while True:
                 site.postgresql.query("SELECT pg_switch_wal()")
                 time.sleep(0.1)
         wait_until(lambda: not site.postgresql.is_running(), every=0.1)
-        time.sleep(LASTS)
+        time.sleep(FAULT_SECONDS)
     site.postgresql.control("start")
     yield
 
@@ -262,7 +262,7 @@ def disk_full_of_log(site):
 def sqlite_locked(site):
     with sqlite3.connect(site.disk / "gatehouse.sqlite3", isolation_level=None, timeout=20) as other:
         other.execute("BEGIN IMMEDIATE")
-        time.sleep(LASTS)
+        time.sleep(FAULT_SECONDS)
         other.execute("ROLLBACK")
     yield
 
@@ -273,7 +273,7 @@ def sqlite_locked(site):
 @contextmanager
 def redis_stopped(site):
     site.redis.stop()
-    time.sleep(LASTS)
+    time.sleep(FAULT_SECONDS)
     site.redis.start()
     yield
 
@@ -281,7 +281,7 @@ def redis_stopped(site):
 @contextmanager
 def redis_hung(site):
     with paused([site.redis.process.pid]):
-        time.sleep(LASTS)
+        time.sleep(FAULT_SECONDS)
     yield
 
 
@@ -289,7 +289,7 @@ def redis_refuses(trouble):
     @contextmanager
     def cause(site):
         with in_trouble(site.redis.port, trouble):
-            time.sleep(LASTS)
+            time.sleep(FAULT_SECONDS)
         yield
 
     return cause
@@ -302,12 +302,12 @@ def redis_flushed(site):
     yield
 
 
-STORE_AWAY = r"The rate limit store \(redis\) is unavailable: "
+STORE_UNAVAILABLE = r"The rate limit store \(redis\) is unavailable: "
 FAULTS = [
     Fault("A worker is killed (kill -9)", CLUSTER, worker_killed, r"was sent SIGKILL", in_ci=True),
     Fault("A node is killed and started again after a second", CLUSTER, node_killed, in_ci=True),
     Fault("A node is stopped with SIGTERM and started again", CLUSTER, node_stopped, "Draining for 2 seconds"),
-    Fault("A node gets SIGHUP", CLUSTER, hung_up, "Hang up: Master"),
+    Fault("A node gets SIGHUP", CLUSTER, sighup_sent, "Hang up: Master"),
     Fault("PostgreSQL is stopped for 3 s", CLUSTER, postgresql_stopped, "could not be answered"),
     Fault("PostgreSQL is restarted (fast)", CLUSTER, restarted("fast"), "could not be answered"),
     Fault("PostgreSQL crashes and recovers (immediate)", CLUSTER, restarted("immediate"), in_ci=True),
@@ -315,13 +315,13 @@ FAULTS = [
     Fault("PostgreSQL is read-only for 3 s", CLUSTER, database_read_only, "read-only transaction", in_ci=True),
     Fault("PostgreSQL is a standby for 3 s, then promoted", CLUSTER, standby, "read-only transaction|during recovery"),
     Fault("`migrate` meets a lock on the busiest table", CLUSTER, migrated_behind_a_lock, in_ci=True),
-    Fault("Redis is stopped for 3 s", CLUSTER, redis_stopped, STORE_AWAY, short_windows=False),
-    Fault("Redis hangs for 3 s", CLUSTER, redis_hung, STORE_AWAY + ".* ms", short_windows=False, in_ci=True),
+    Fault("Redis is stopped for 3 s", CLUSTER, redis_stopped, STORE_UNAVAILABLE, short_windows=False),
+    Fault("Redis hangs for 3 s", CLUSTER, redis_hung, STORE_UNAVAILABLE + ".* ms", short_windows=False, in_ci=True),
     Fault(
         "Redis is full for 3 s (noeviction)",
         CLUSTER,
         redis_refuses("full"),
-        STORE_AWAY + ".*memory",
+        STORE_UNAVAILABLE + ".*memory",
         short_windows=False,
     ),
     Fault("Redis is flushed", CLUSTER, redis_flushed, short_windows=False),
@@ -329,7 +329,7 @@ FAULTS = [
         "Redis is a replica for 3 s",
         CLUSTER,
         redis_refuses("a replica"),
-        STORE_AWAY + ".*replica",
+        STORE_UNAVAILABLE + ".*replica",
         short_windows=False,
         in_ci=True,
     ),

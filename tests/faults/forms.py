@@ -9,12 +9,15 @@ from urllib.parse import urlencode
 
 from tests.apikeys.gateway.servers import call
 
-# As cookie and field; Django compares them.
+# The CSRF token, sent both as cookie and as field.
 TOKEN = "a" * 32
 
 
 class FormUser:
-    """A thread that changes its name until the block ends. statuses: what it got; lost: 503s without what was typed."""
+    """A thread that changes the user's name until the block ends.
+
+    statuses: of the responses. lost: number of 503 pages without the submitted name.
+    """
 
     def __init__(self, port, session):
         self.port, self.session = port, session
@@ -34,7 +37,7 @@ class FormUser:
         number = 0
         while not self._stop.wait(0.2):
             number += 1
-            with suppress(OSError, http.client.HTTPException):  # the node may be away
+            with suppress(OSError, http.client.HTTPException):  # the node may be down
                 self._save(f"Typed {number}")
 
     def _save(self, name):

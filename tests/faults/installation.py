@@ -1,6 +1,4 @@
-"""Gatehouse as it's deployed, with services of its own that a fault can break: database, Redis, nodes, and a real nginx that
-asks them about each request to an API.
-"""
+"""A Gatehouse installation with its own services that a fault can break: database, Redis, nodes, and nginx in front of an API."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ from tests.apikeys.gateway.servers import ROOT, call, free_port, gatehouse, gate
 from tests.metrics import samples
 from tests.ratelimits.stores.refusing import redis_server
 
-# nginx itself is the API: it answers with the id of the decision.
+# nginx itself is the API. It returns the ID of the decision.
 API = """
 server {{
     listen 127.0.0.1:{port};
@@ -40,7 +38,7 @@ server {{
 RESTART_AFTER = 1
 
 
-# What the functions in PostgreSQL take for the clock, which counts. `by` moves it.
+# Replaces the clock that the functions in PostgreSQL use for counting. `by` moves it.
 CLOCK = """
 CREATE SCHEMA stepped;
 CREATE TABLE stepped.clock (by interval);
@@ -54,8 +52,8 @@ ALTER DATABASE postgres SET search_path = stepped, pg_catalog, public;
 class Place(NamedTuple):
     """A way to deploy Gatehouse.
 
-    arguments: of gunicorn. disk: megabytes of the disk with VAR_DIR and PostgreSQL's files; 0 for that of the machine. clock:
-    whether that of PostgreSQL can be moved.
+    arguments: for gunicorn. disk: size in megabytes of the disk with VAR_DIR and PostgreSQL's files, or 0 for the machine's disk.
+    clock: whether PostgreSQL's clock can be moved.
     """
 
     name: str
@@ -82,13 +80,13 @@ class Node:
         self.process = self._running.enter_context(gatehouse(self.directory, *self.arguments, **options))
 
     def stop(self):
-        """SIGTERM, and wait until it has drained."""
+        """Send SIGTERM, and wait until it has drained."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
         self.forget()
 
     def kill(self):
-        """With all that it started."""
+        """Kill it and its workers."""
         for pid in [self.process.pid, *self.workers]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -108,13 +106,13 @@ class Node:
 
     @property
     def counts(self):
-        """Whether every worker reaches the store of its rate limits."""
+        """Whether every worker can reach the rate limit store."""
         answer = call(self.port, path="/metrics")
         return answer.status == 200 and samples(answer.body.decode())["gatehouse_limiter_breaker_open",] == 0
 
 
 class Redis:
-    """What it holds is gone when it stops."""
+    """Redis without persistence."""
 
     def __init__(self, directory):
         self.directory, self.port = directory, free_port()
@@ -151,7 +149,7 @@ class Installation:
         }
 
     def python(self, *arguments, **environment):
-        """Run a module or command in this installation's environment; returns the finished process."""
+        """Run Python in this installation's environment. Return the completed process."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
@@ -162,7 +160,7 @@ class Installation:
         )
 
     def recorded(self):
-        """The ids of all usage rows."""
+        """The IDs of all usage rows."""
         select = "SELECT id FROM key_usage"
         if self.postgresql:
             return {row[0] for row in self.postgresql.query(select)}
@@ -175,7 +173,7 @@ class Installation:
 
     @contextmanager
     def full_disk(self):
-        """Take all the space that is left, until the block ends."""
+        """Use up all free space until the block ends."""
         filling = self.disk / "filling"
         with filling.open("wb", buffering=0) as file:
             try:
@@ -190,7 +188,7 @@ class Installation:
 
 @contextmanager
 def own_disk(megabytes):
-    """A directory that PostgreSQL can use too; on a disk of this size, if it isn't 0."""
+    """A directory that PostgreSQL can access. If the size isn't 0, it's on a new disk."""
     directory = Path(tempfile.mkdtemp(prefix="gatehouse-disk-"))
     directory.chmod(0o755)
     with ExitStack() as stack:
@@ -203,8 +201,8 @@ def own_disk(megabytes):
         yield directory
 
 
-def before_all_nodes(nodes, api_port):
-    """Changes the published configuration of nginx as its comments say: all nodes; and adds the API."""
+def configure_nodes_and_api(nodes, api_port):
+    """Return a function that changes nginx's documented configuration: it lists all nodes, and adds the API."""
 
     def change(text):
         servers = " ".join(f"server 127.0.0.1:{node.port} fail_timeout=1s;" for node in nodes)
@@ -217,7 +215,7 @@ def before_all_nodes(nodes, api_port):
 
 @contextmanager
 def installed(place, directory):
-    """The installation, running and with keys."""
+    """A running installation with keys."""
     with ExitStack() as stack:
         disk = stack.enter_context(own_disk(place.disk))
         site = Installation(directory, disk)
@@ -227,9 +225,9 @@ def installed(place, directory):
             site.redis = Redis(directory)
             stack.callback(site.redis.stop)
             site.redis.start()
-        made = site.python("-m", "tests.faults.rows")
-        assert made.returncode == 0, made.stderr
-        site.keys = json.loads(made.stdout.splitlines()[-1])
+        done = site.python("-m", "tests.faults.rows")
+        assert done.returncode == 0, done.stderr
+        site.keys = json.loads(done.stdout.splitlines()[-1])
         if place.clock:
             site.postgresql.query(CLOCK)
         for number in range(place.nodes):
@@ -237,11 +235,11 @@ def installed(place, directory):
             stack.callback(node.kill)
             node.start()
             site.nodes.append(node)
-        site.port = stack.enter_context(front(site)).port
+        site.port = stack.enter_context(nginx_of(site)).port
         yield site
 
 
-def front(site):
+def nginx_of(site):
     api_port = free_port()
     return gateway(
         "nginx",
@@ -249,5 +247,5 @@ def front(site):
         gatehouse_port=site.nodes[0].port,
         upstream_port=api_port,
         secret="",
-        change=before_all_nodes(site.nodes, api_port),
+        change=configure_nodes_and_api(site.nodes, api_port),
     )

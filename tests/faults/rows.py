@@ -1,5 +1,6 @@
-"""Set up an installation as `make setup` does, add the users of the fault suite, and print their keys and a session:
-`python -m tests.faults.rows`, in the environment of the installation.
+"""Set up an installation like `make setup`, create the users of the fault tests, and print their keys and a session as JSON.
+
+Run `python -m tests.faults.rows` in the environment of the installation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import django
 
 django.setup()
 
-# They import models, so Django must be set up.
+# These import models, so Django has to be set up first.
 from django.core.management import call_command  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
@@ -21,13 +22,13 @@ from ratelimits.models import RateLimit  # noqa: E402
 from tests.conftest import make_user  # noqa: E402
 from tests.rows import make_key  # noqa: E402
 
-# One pair for each fault of an installation.
+# Each fault uses one lasting and one short limit.
 BUDGETS = 20
 BUDGET = 200
 
 
 def long_period():
-    """Seconds of a fixed window that begins and ends hours from now, and isn't so long that the database counts it."""
+    """Length in seconds of a fixed window that started and ends hours from now, and is short enough for the store."""
     return next(period for period in range(86_399, 40_000, -100) if 0.2 < time.time() % period / period < 0.5)
 
 
@@ -38,7 +39,7 @@ def limited(number, **window):
 
 
 def signed_in(user):
-    """The session's key, as in the cookie."""
+    """The key of a new session."""
     client = Client()
     client.force_login(user)
     return client.session.session_key

@@ -1,6 +1,6 @@
-"""Faults under load, through a real nginx: nothing acknowledged is lost, no bad key gets in, and everything recovers by itself.
+"""Faults under load, behind nginx: no recorded decision is lost, no invalid key is allowed, and everything recovers.
 
-`make faults` runs all of them and writes the figures in docs/reliability.md. Here are the ones that say most.
+`make faults` runs all faults and updates docs/reliability.md. This runs the most important ones.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CHOSEN = [fault for fault in FAULTS if fault.in_ci]
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory):
-    """The installation of a place, made when the first fault needs it."""
+    """installation(place) returns a running installation, which is created on first use."""
     with ExitStack() as stack:
         yield cache(lambda place: stack.enter_context(installed(place, tmp_path_factory.mktemp("site"))))
 
 
 @pytest.mark.parametrize("fault", CHOSEN, ids=[fault.name for fault in CHOSEN])
-def test_a_fault_loses_nothing_lets_nobody_in_and_passes(installation, fault):
+def test_the_promises_hold_during_a_fault(installation, fault):
     result = watch(installation(fault.place), fault, before=0.5, after=0.5)
     assert problems(result, fault) == [], result

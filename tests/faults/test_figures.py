@@ -1,4 +1,4 @@
-"""The figures in docs/reliability.md cover all faults, and keep the promises above them."""
+"""The results in docs/reliability.md cover all faults and keep its promises."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.faults.watch import problems
 RESULTS = {result["fault"]: result for result in json.loads((ROOT / "benchmarks/results/faults.json").read_text())}
 
 
-def test_each_fault_is_measured_and_shown():
+def test_each_fault_is_measured_and_documented():
     assert list(RESULTS) == [fault.name for fault in FAULTS]
     shown = (ROOT / "docs/reliability.md").read_text()
     assert [name for name in RESULTS if f"| {name} |" not in shown] == []
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_what_was_measured_keeps_the_promises(fault):
+def test_the_measured_results_keep_the_promises(fault):
     assert problems(RESULTS[fault.name], fault) == []

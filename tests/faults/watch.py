@@ -1,4 +1,4 @@
-"""A fault under load: what clients got, what was lost, and when everything worked again."""
+"""Cause a fault under load, and report what clients got, what was lost, and when everything recovered."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.faults.forms import FormUser
 from tests.faults.rows import BUDGET
 from tests.waiting import wait_until
 
-# Seconds within which the service answers again after the cause has ended.
-BACK_WITHIN = 5
-# What a page that saves may answer.
-PAGES = {"302", "503"}
+# Seconds within which the service has to recover after the fault has ended.
+RECOVERS_WITHIN = 5
+# Allowed statuses of a page that saves.
+PAGE_STATUSES = {"302", "503"}
 
 
 class Load:
-    """Clients with good keys, with bad ones, and with two budgets; and someone who uses a page."""
+    """Clients with valid keys, with invalid ones and with two limited ones, and a user who submits a form."""
 
     def __init__(self, site):
         self.site = site
@@ -42,7 +42,7 @@ class Load:
         return [self.good, self.bad, *self.limited.values()]
 
     def allowed_by(self, name):
-        """How many requests the budget allowed in all, after the rest of it is spent."""
+        """How many requests the limit has allowed, after using up the rest of it."""
         answers = [answer.status for answer in self.limited[name].answers]
         while len(answers) < 10_000 and answers[-1] != 429:
             answers.append(call(self.site.port, path="/orders", headers={"X-API-Key": self.keys[name]}).status)
@@ -54,7 +54,7 @@ class Load:
 
 
 def watch(site, fault, *, before=1.0, after=1.5):
-    """Returns what `report` says. before and after: seconds of load around the fault."""
+    """Return the report. before, after: seconds of load around the fault."""
     logged = site.logs()
     load = Load(site)
     with ExitStack() as stack:
@@ -65,7 +65,9 @@ def watch(site, fault, *, before=1.0, after=1.5):
         begin = time.monotonic()
         with fault.cause(site):
             end = time.monotonic()
-            back = wait_until(lambda: first_good(load.good, end), what=lambda: f"{fault.name}: it doesn't come back.")
+            back = wait_until(
+                lambda: first_good(load.good, end), what=lambda: f"{fault.name}: the service doesn't recover."
+            )
             wait_until(lambda: all(node.counts for node in site.nodes))
             counts = time.monotonic()
             time.sleep(after)
@@ -82,7 +84,7 @@ def watch(site, fault, *, before=1.0, after=1.5):
 
 
 def first_good(clients, since):
-    """When the first good answer came to a request that was sent since then; None if there is none yet."""
+    """When the first successful response arrived to a request sent since then, or None."""
     return min(
         (answer.at + answer.took for answer in list(clients.answers) if answer.status == 200 and answer.at >= since),
         default=None,
@@ -124,14 +126,14 @@ def problems(result, fault):
     wrong = {
         "acknowledged decisions are lost": result["lost"],
         "a bad key was allowed": result["bad allowed"],
-        "a page failed": result["pages"].keys() - PAGES,
-        "a page lost what was typed": result["input lost"],
+        "a page failed": result["pages"].keys() - PAGE_STATUSES,
+        "a page lost its input": result["input lost"],
         "a lasting budget was overshot": result["over lasting"],
-        # On a busy machine, even a healthy store answers too late now and then.
+        # On a busy machine, even a healthy store can exceed its timeout.
         "a short budget was overshot": result["over short"]
         and fault.short_windows
         and not result["outages of the limiter"],
-        "it came back late": result["back after"] > BACK_WITHIN or result["last failure after"] > BACK_WITHIN,
+        "it recovered late": result["back after"] > RECOVERS_WITHIN or result["last failure after"] > RECOVERS_WITHIN,
         "the log doesn't show it": not result["shown"],
         "too few answers": result["acknowledged"] < 100,
     }

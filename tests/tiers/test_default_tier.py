@@ -1,4 +1,4 @@
-"""The default tier can't be deleted or renamed, and users who are restored or sign up are on a live tier."""
+"""The default tier can't be deleted or renamed, and restored and new users are on a live tier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiers.models import Tier
 from tiers.services import delete_tier
 
 pytestmark = pytest.mark.django_db
-# As a page has it.
+# Escaped as in HTML.
 WHY = "New users get the tier “free”, so it can&#x27;t be {}. Set DEFAULT_TIER_NAME to another tier and restart Gatehouse first."
 DELETE, RENAME = WHY.format("deleted"), WHY.format("renamed")
 SIGN_UP = {"name": "Dora", "username": "dora", "email": "dora@example.com", "password1": "correct horse 1"}
@@ -32,40 +32,40 @@ def delete_in_bulk(client, *tiers):
 
 
 @pytest.fixture
-def alone(staff_client, free):
-    """The default tier, without users and limits."""
+def default_tier(staff_client, free):
+    """The default tier, without users and rate limits."""
     User.objects.update(tier=None)
     return free
 
 
-def test_the_page_says_why_it_cannot_be_deleted_and_what_to_do(staff_client, alone):
-    page = staff_client.get(f"/admin/tiers/tier/{alone.pk}/delete/").content.decode()
+def test_the_delete_page_explains_why_it_cannot_be_deleted(staff_client, default_tier):
+    page = staff_client.get(f"/admin/tiers/tier/{default_tier.pk}/delete/").content.decode()
     assert DELETE in page
-    assert DELETE in delete_page(staff_client, alone).content.decode()
-    assert Tier.objects.default() == alone
+    assert DELETE in delete_page(staff_client, default_tier).content.decode()
+    assert Tier.objects.default() == default_tier
 
 
-def test_it_is_not_deleted_with_others_or_by_moving_its_users(staff_client, alone, pro):
-    make_user("nina", tier=alone)
-    assert DELETE in delete_page(staff_client, alone, move_users_to=pro.pk).content.decode()
+def test_it_cannot_be_deleted_in_bulk_or_by_moving_its_users(staff_client, default_tier, pro):
+    make_user("nina", tier=default_tier)
+    assert DELETE in delete_page(staff_client, default_tier, move_users_to=pro.pk).content.decode()
     User.objects.update(tier=None)
-    assert DELETE in delete_in_bulk(staff_client, alone, pro).content.decode()
+    assert DELETE in delete_in_bulk(staff_client, default_tier, pro).content.decode()
     assert Tier.objects.live().count() == 2
 
 
-def test_the_service_refuses_it_too(alone, sue):
+def test_the_service_rejects_it(default_tier, sue):
     with pytest.raises(ValidationError, match="New users get"):
-        delete_tier(alone, Author(sue))
-    assert Tier.objects.default() == alone
+        delete_tier(default_tier, Author(sue))
+    assert Tier.objects.default() == default_tier
 
 
-def test_another_tier_goes_and_so_does_the_default_of_before(staff_client, alone, pro, settings):
+def test_other_tiers_and_the_previous_default_can_be_deleted(staff_client, default_tier, pro, settings):
     assert "Tier “pro” deleted." in messages(delete_page(staff_client, pro))[0]
     settings.DEFAULT_TIER_NAME = "plus"
-    assert "Tier “free” deleted." in messages(delete_page(staff_client, alone))[0]
+    assert "Tier “free” deleted." in messages(delete_page(staff_client, default_tier))[0]
 
 
-def test_it_is_not_renamed_but_described_anew(staff_client, free, settings):
+def test_it_cannot_be_renamed_but_its_description_can_be_changed(staff_client, free, settings):
     url = f"/admin/tiers/tier/{free.pk}/change/"
     assert RENAME in staff_client.post(url, {"name": "basic", "description": ""}).content.decode()
     assert staff_client.post(url, {"name": "free", "description": "For all."}).status_code == 302
@@ -76,19 +76,19 @@ def test_it_is_not_renamed_but_described_anew(staff_client, free, settings):
 
 
 @pytest.mark.parametrize("name", ["FREE", "free ", "f‍ree", ""])
-def test_a_name_that_only_looks_the_same_is_another_name(staff_client, free, name):
+def test_similar_names_are_other_names(staff_client, free, name):
     staff_client.post(f"/admin/tiers/tier/{free.pk}/change/", {"name": name, "description": ""})
     assert Tier.objects.default() == free
 
 
-def test_staff_who_may_not_delete_tiers_are_refused_before(free):
+def test_staff_without_permission_are_denied(free):
     client = signed_in(make_staff("steve", "view_user"))
     assert client.post(f"/admin/tiers/tier/{free.pk}/delete/", {"post": "yes"}).status_code == 403
-    with_right = signed_in(make_staff("tina", "tiers.delete_tier", "tiers.view_tier", tier=None))
-    assert DELETE in delete_page(with_right, free).content.decode()
+    with_permission = signed_in(make_staff("tina", "tiers.delete_tier", "tiers.view_tier", tier=None))
+    assert DELETE in delete_page(with_permission, free).content.decode()
 
 
-def test_who_is_restored_comes_back_on_the_default_tier_if_their_own_is_gone(staff_client, free, pro):
+def test_a_restored_user_moves_to_the_default_tier_if_theirs_is_deleted(staff_client, free, pro):
     nina = make_user("nina", tier=pro)
     nina.delete()
     pro.delete()
@@ -99,7 +99,7 @@ def test_who_is_restored_comes_back_on_the_default_tier_if_their_own_is_gone(sta
 
 
 @pytest.mark.parametrize("default", ["free", "nowhere"])
-def test_the_same_holds_in_the_admin_and_without_a_default_tier(staff_client, free, pro, settings, default):
+def test_restoring_in_the_admin_and_without_a_default_tier(staff_client, free, pro, settings, default):
     settings.DEFAULT_TIER_NAME = default
     nina = make_user("nina", tier=pro)
     nina.delete()
@@ -111,7 +111,7 @@ def test_the_same_holds_in_the_admin_and_without_a_default_tier(staff_client, fr
     assert (nina.deleted_at, nina.tier) == (None, free if default == "free" else None)
 
 
-def test_who_is_restored_stays_on_a_tier_that_is_there(staff_client, free, pro):
+def test_a_restored_user_stays_on_a_live_tier(staff_client, free, pro):
     nina = make_user("nina", tier=pro)
     nina.delete()
     staff_client.post(f"/users/{nina.pk}/restore/")
@@ -120,29 +120,29 @@ def test_who_is_restored_stays_on_a_tier_that_is_there(staff_client, free, pro):
     assert history(nina)[0].values == []
 
 
-def test_a_sign_up_whose_tier_is_deleted_at_that_moment_gets_the_new_default(client, free, settings, monkeypatch):
+def test_signing_up_while_the_default_tier_is_deleted_uses_the_new_default(client, free, settings, monkeypatch):
     basic = Tier.objects.create(name="basic")
 
-    def deleted_first(tier):
+    def raise_once(tier):
         """Another process with another default tier deleted it first."""
-        monkeypatch.setattr(base_models, "lock_live", hold)
+        monkeypatch.setattr(base_models, "lock_live", lock_live)
         settings.DEFAULT_TIER_NAME = "basic"
         raise base_models.ConcurrentDeletion("gone")
 
-    hold = base_models.lock_live
-    monkeypatch.setattr(base_models, "lock_live", deleted_first)
+    lock_live = base_models.lock_live
+    monkeypatch.setattr(base_models, "lock_live", raise_once)
     assert client.post("/accounts/signup/", SIGN_UP).status_code == 302
     assert User.objects.get(username="dora").tier == basic
 
 
-def test_the_first_superuser_and_the_sample_users_are_on_live_tiers(small_demo):
+def test_users_of_bootstrap_and_demo_are_on_live_tiers(small_demo):
     call_command("bootstrap")
     call_command("demo")
     assert not User.objects.live().exclude(tier__deleted_at=None).filter(tier__isnull=False).exists()
     assert User.objects.filter(is_superuser=True).get().tier.name == "free"
 
 
-def test_limits_of_a_tier_keep_it_as_users_do(staff_client, free, pro):
+def test_a_tier_with_rate_limits_cannot_be_deleted(staff_client, free, pro):
     make_limit(pro)
     assert "Part of this tier:" in delete_page(staff_client, pro).content.decode()
     pro.refresh_from_db()

@@ -1,4 +1,4 @@
-"""The page of a tier edits its access with the picker; a new tier starts with everything."""
+"""Editing a tier's access on its page. New tiers have access to everything by default."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_tier_created_in_the_admin_has_access_to_everything(staff_client):
     assert access(Tier.objects.get(name="gold")) == {"* *"}
 
 
-def test_a_script_that_leaves_the_access_out_creates_a_tier_with_everything(staff_client):
+def test_a_form_without_access_creates_a_tier_with_everything(staff_client):
     staff_client.post(
         ADD, {"name": "gold", "description": "", "rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0}
     )
     assert access(Tier.objects.get(name="gold")) == {"* *"}
 
 
-def test_a_new_tier_gets_what_is_listed(staff_client):
+def test_a_new_tier_can_have_listed_permissions(staff_client):
     staff_client.post(
         ADD, opened(staff_client, ADD) | {"name": "gold", "allow": "listed"} | row(0, "/orders/*", "read")
     )
@@ -51,7 +51,7 @@ def test_a_new_tier_gets_what_is_listed(staff_client):
     assert {"field": "access", "old": "everything", "new": "read /orders/*"} in values
 
 
-def test_a_change_stands_in_the_history(staff_client, free):
+def test_changes_are_recorded(staff_client, free):
     form = opened(staff_client, url(free))
     changes = {"allow": "listed"} | row(0, "/orders/*", "read", host="API.example.com")
     assert staff_client.post(url(free), form | changes).status_code == 302
@@ -63,26 +63,26 @@ def test_a_change_stands_in_the_history(staff_client, free):
     assert again["access-0-actions"] == ["read"]
 
 
-def test_access_that_changes_between_check_and_saving_is_checked_again(staff_client, free, monkeypatch):
+def test_a_change_between_validation_and_saving_is_validated_again(staff_client, free, monkeypatch):
     form = opened(staff_client, url(free)) | {"description": "Now with a description"}
     lock_row, calls = TierForm.lock_row, []
 
-    def late(self):
+    def change_then_lock(self):
         calls.append(1)
         if len(calls) == 1:
             free.access.all().delete()
             TierAccess.objects.create(tier=free, resource="/new", action="read")
         return lock_row(self)
 
-    monkeypatch.setattr(TierForm, "lock_row", late)
+    monkeypatch.setattr(TierForm, "lock_row", change_then_lock)
     assert staff_client.post(url(free), form).status_code == 302
-    # The first attempt was rolled back, here with the change itself.
+    # The first attempt was rolled back, together with the change made in its transaction.
     assert len(calls) == 2
     free.refresh_from_db()
     assert free.description == "Now with a description"
 
 
-def test_a_tier_may_allow_nothing(staff_client, free):
+def test_a_tier_can_allow_nothing(staff_client, free):
     staff_client.post(url(free), opened(staff_client, url(free)) | {"allow": "nothing"})
     assert access(free) == set()
     assert opened(staff_client, url(free))["allow"] == ["nothing"]
@@ -94,7 +94,7 @@ def test_an_unchanged_form_changes_nothing(staff_client, free):
     assert not LogEntry.objects.exists()
 
 
-def test_without_the_picker_the_list_stays(staff_client, free):
+def test_a_form_without_access_keeps_it(staff_client, free):
     data = {"name": "free", "description": "For all.", "rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0}
     assert staff_client.post(url(free), data).status_code == 302
     assert access(free) == {"* *"}
@@ -117,7 +117,7 @@ def test_without_the_picker_the_list_stays(staff_client, free):
         ({"allow": "some"}, "Select a valid choice"),
     ],
 )
-def test_what_is_wrong_is_said_and_kept(staff_client, free, changes, error):
+def test_invalid_values_are_errors_and_are_kept(staff_client, free, changes, error):
     response = staff_client.post(url(free), opened(staff_client, url(free)) | {"allow": "listed"} | changes)
     assert response.status_code == 200
     assert error in text_of(response)
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said_and_kept(staff_client, free, changes, error):
     assert access(free) == {"* *"}
 
 
-def test_who_may_change_the_tier_may_change_its_access(client, free):
+def test_changing_access_requires_the_permission_to_change_tiers(client, free):
     form = {"name": "free", "description": "", "allow": "listed", "access-TOTAL_FORMS": 1, "access-INITIAL_FORMS": 0}
     form |= {"rate_limits-TOTAL_FORMS": 0, "rate_limits-INITIAL_FORMS": 0} | row(0, "/orders", "read")
     client.force_login(make_staff("vera", "tiers.view_tier"))
@@ -139,7 +139,7 @@ def test_who_may_change_the_tier_may_change_its_access(client, free):
     assert access(free) == {"read /orders"}
 
 
-def test_somebody_elses_access_is_kept_by_who_left_it_alone_and_reported_to_who_did_not(staff_client, free):
+def test_changes_by_another_user_are_kept_or_reported_as_conflict(staff_client, free):
     form = opened(staff_client, url(free))
     TierAccess.objects.update(resource="/elsewhere")
     staff_client.post(url(free), form | {"description": "New."})

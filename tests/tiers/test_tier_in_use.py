@@ -1,4 +1,4 @@
-"""What counts as using a tier, and that a tier in use can't be deleted in any way."""
+"""What counts as using a tier, and that a tier in use can't be deleted."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ LIST = "/admin/tiers/tier/"
 
 
 def use(pro, kind):
-    """Create and return something that uses the tier."""
-    return make_user("nina", tier=pro) if kind == "account" else make_limit(pro)
+    """Create a user or a rate limit that uses the tier."""
+    return make_user("nina", tier=pro) if kind == "user" else make_limit(pro)
 
 
-each_kind = pytest.mark.parametrize("kind", ["account", "limit"])
+each_kind = pytest.mark.parametrize("kind", ["user", "limit"])
 
 
 # --- What counts ---
 
 
 @each_kind
-def test_live_accounts_and_live_limits_use_a_tier(pro, kind):
+def test_live_users_and_live_limits_use_a_tier(pro, kind):
     assert not Tier.objects.filter(pk=pro.pk).in_use().exists()
-    user_of_it = use(pro, kind)
+    row = use(pro, kind)
     assert Tier.objects.in_use().get() == pro
-    user_of_it.delete()
+    row.delete()
     assert not Tier.objects.in_use().exists()
 
 
-def test_the_counts_are_of_live_rows_and_do_not_multiply_each_other(pro):
+def test_with_use_counts_counts_live_users_and_limits(pro):
     for number in range(3):
         make_user(f"user{number}", tier=pro)
     for number in range(2):
@@ -50,7 +50,7 @@ def test_the_counts_are_of_live_rows_and_do_not_multiply_each_other(pro):
     assert (counted.user_count, counted.limit_count) == (3, 2)
 
 
-def test_a_tier_that_nobody_uses_counts_nought(pro):
+def test_counts_of_an_unused_tier_are_zero(pro):
     counted = Tier.objects.with_use_counts().get(pk=pro.pk)
     assert (counted.user_count, counted.limit_count) == (0, 0)
 
@@ -59,32 +59,32 @@ def test_a_tier_that_nobody_uses_counts_nought(pro):
 
 
 @each_kind
-@pytest.mark.parametrize("how", ["delete", "hard_delete"])
-def test_neither_the_row_nor_a_set_of_rows_deletes_a_tier_in_use(pro, kind, how):
+@pytest.mark.parametrize("method", ["delete", "hard_delete"])
+def test_a_tier_in_use_cannot_be_deleted(pro, kind, method):
     use(pro, kind)
     idle = Tier.objects.create(name="idle")
     for target in (pro, Tier.objects.filter(pk__in=[pro.pk, idle.pk])):
         with pytest.raises(TierInUse, match="The tier “pro” can't be deleted"):
-            getattr(target, how)()
+            getattr(target, method)()
     assert set(Tier.objects.live()) == {pro, idle}
 
 
 @pytest.mark.parametrize(
-    ("users", "limits", "said"),
+    ("users", "limits", "message"),
     [(1, 0, "1 user and 0 rate limits use it"), (2, 1, "2 users and 1 rate limit use it")],
 )
-def test_the_refusal_says_how_many_use_it_and_what_to_do(pro, users, limits, said):
+def test_the_error_says_how_many_use_it_and_what_to_do(pro, users, limits, message):
     for number in range(users):
         make_user(f"user{number}", tier=pro)
     for number in range(limits):
         make_limit(pro, f"/place{number}")
-    with pytest.raises(TierInUse) as refusal:
+    with pytest.raises(TierInUse) as error:
         pro.delete()
-    assert said in str(refusal.value)
-    assert "Move the users to another tier and delete the rate limits first." in str(refusal.value)
+    assert message in str(error.value)
+    assert "Move the users to another tier and delete the rate limits first." in str(error.value)
 
 
-def test_the_database_itself_keeps_a_tier_that_an_account_points_at(pro):
+def test_a_foreign_key_protects_a_tier_with_users(pro):
     make_user("nina", tier=pro)
     with transaction.atomic():
         Tier.objects.filter(pk=pro.pk)._raw_delete("default")
@@ -94,7 +94,7 @@ def test_the_database_itself_keeps_a_tier_that_an_account_points_at(pro):
     assert Tier.objects.live().filter(pk=pro.pk).exists()
 
 
-def test_a_deleted_tiers_name_is_free_again_and_a_live_ones_is_not(pro):
+def test_only_the_name_of_a_deleted_tier_can_be_used_again(pro):
     pro.delete()
     again = Tier.objects.create(name="pro")
     with pytest.raises(ValidationError, match="Another tier has this name"):
@@ -109,20 +109,20 @@ def test_a_deleted_tiers_name_is_free_again_and_a_live_ones_is_not(pro):
 # --- Moving ---
 
 
-def test_moving_leaves_deleted_accounts_and_other_tiers_alone_and_is_told_of_each(pro, free, sue):
+def test_move_users_only_moves_live_users_and_records_it(pro, free, sue):
     nina, gone, other = make_user("nina", tier=pro), make_user("gone", tier=pro), make_user("other", tier=free)
     gone.delete()
     assert move_users(pro, free, Author(sue)) == 1
     for user, tier in ((nina, free), (gone, pro), (other, free)):
         user.refresh_from_db()
         assert user.tier == tier
-    told = LogEntry.objects.get(object_id=str(nina.pk), content_type__model="user").change_message
-    assert "pro" in told
-    assert "free" in told
+    message = LogEntry.objects.get(object_id=str(nina.pk), content_type__model="user").change_message
+    assert "pro" in message
+    assert "free" in message
     assert LogEntry.objects.filter(content_type__model="user").count() == 1
 
 
-def test_deleting_with_its_limits_takes_just_those(pro, free, sue):
+def test_delete_tier_can_delete_its_limits(pro, free, sue):
     mine, others = make_limit(pro), make_limit(free)
     delete_tier(pro, Author(sue), delete_limits=True)
     assert list(RateLimit.objects.live()) == [others]
@@ -137,12 +137,12 @@ def test_deleting_with_its_limits_takes_just_those(pro, free, sue):
 
 
 @pytest.mark.parametrize(("name", "found"), [("pro", True), ("Pro", False), ("none of them", False), ("", False)])
-def test_the_default_tier_is_the_live_one_of_that_name(pro, settings, name, found):
+def test_the_default_tier_is_found_by_name(pro, settings, name, found):
     settings.DEFAULT_TIER_NAME = name
     assert (Tier.objects.default() == pro) == found
 
 
-def test_a_deleted_tier_is_nobodys_default(pro, settings):
+def test_a_deleted_tier_is_not_the_default(pro, settings):
     settings.DEFAULT_TIER_NAME = "pro"
     pro.delete()
     assert Tier.objects.default() is None
@@ -151,8 +151,8 @@ def test_a_deleted_tier_is_nobodys_default(pro, settings):
 # --- The list ---
 
 
-def test_the_list_asks_as_often_for_many_tiers_as_for_one(staff_client, pro):
-    queries(staff_client, LIST)  # queries that run only once in a process
+def test_the_number_of_queries_does_not_grow_with_tiers(staff_client, pro):
+    queries(staff_client, LIST)  # warm up caches of the process
     one = queries(staff_client, LIST)
     for number in range(20):
         tier = Tier.objects.create(name=f"tier {number}")
@@ -161,7 +161,7 @@ def test_the_list_asks_as_often_for_many_tiers_as_for_one(staff_client, pro):
     assert len(queries(staff_client, LIST)) == len(one)
 
 
-def test_the_list_links_each_count_to_the_rows_counted(staff_client, pro):
+def test_counts_in_the_list_link_to_their_rows(staff_client, pro):
     make_user("nina", tier=pro)
     make_limit(pro)
     page = staff_client.get(LIST).content.decode()
@@ -173,7 +173,7 @@ def test_the_list_links_each_count_to_the_rows_counted(staff_client, pro):
 
 
 @pytest.mark.parametrize(("term", "names"), [("pr", ["pro"]), ("WEEKENDS", ["hobby"]), ("nothing like it", [])])
-def test_a_search_looks_at_name_and_description(staff_client, pro, term, names):
+def test_search_finds_names_and_descriptions(staff_client, pro, term, names):
     Tier.objects.create(name="hobby", description="For weekends.")
     found = staff_client.get(LIST, {"q": term}).context["cl"].queryset
     assert [tier.name for tier in found] == names

@@ -1,4 +1,4 @@
-"""The page of a tier has its rate limits, access and key policy, and saves them together."""
+"""A tier's page saves its rate limits, access and key policy together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def errors(response):
     return [form.errors for form in inline.formset.forms if form.errors]
 
 
-def test_a_tier_with_three_limits_access_and_policy_is_created_on_one_page(staff_client):
+def test_a_tier_can_be_created_with_limits_access_and_policy(staff_client):
     form = opened(staff_client, ADD) | {"name": "gold", "max_keys": "5", "max_key_days": "90", "allow": "listed"}
     form |= {"access-0-resource": "/orders/*", "access-0-actions": ["read", "create"]}
     form |= limit(0, "/orders/*", 100, period="1", period_unit="60") | limit(1, "/orders/{id}", 5, method="GET")
@@ -54,7 +54,7 @@ def test_a_tier_with_three_limits_access_and_policy_is_created_on_one_page(staff
     assert "no longer count" not in text_of(response)
 
 
-def test_limits_are_changed_added_and_deleted_on_the_page(staff_client, pro):
+def test_limits_can_be_changed_added_and_deleted(staff_client, pro):
     old = make_limit(pro, "/old", name="old")
     kept = make_limit(pro, "/kept", name="kept")
     form = opened(staff_client, url(pro))
@@ -65,16 +65,16 @@ def test_limits_are_changed_added_and_deleted_on_the_page(staff_client, pro):
     old.refresh_from_db()
     assert old.is_deleted
     assert "Tier" in text_of(response)
-    said = {entry.object_repr: describe(entry) for entry in LogEntry.objects.filter(content_type__model="ratelimit")}
-    assert said["old"].summary == "Deleted."
-    assert said["kept"].values == [{"field": "limit", "old": "10", "new": "77"}]
+    entries = {entry.object_repr: describe(entry) for entry in LogEntry.objects.filter(content_type__model="ratelimit")}
+    assert entries["old"].summary == "Deleted."
+    assert entries["kept"].values == [{"field": "limit", "old": "10", "new": "77"}]
     note = describe(LogEntry.objects.get(object_id=str(pro.pk), content_type__model="tier")).summary
     assert "Changed rate limit “kept”." in note
     assert "Removed rate limit “old”." in note
     kept.refresh_from_db()
 
 
-def test_a_new_limit_that_takes_requests_over_is_pointed_out(staff_client, pro):
+def test_a_new_limit_that_replaces_another_for_some_requests_shows_a_message(staff_client, pro):
     make_limit(pro, "/orders/*", name="all orders")
     form = opened(staff_client, url(pro)) | limit(1, "/orders/{id}", 3)
     assert "no longer count toward /orders/*" in text_of(staff_client.post(url(pro), form, follow=True))
@@ -109,7 +109,7 @@ def test_an_unchanged_form_changes_nothing(staff_client, pro):
     ],
 )
 @pytest.mark.parametrize("new", [True, False])
-def test_what_is_wrong_stands_at_its_field_and_everything_is_kept(staff_client, pro, rows, field, error, new):
+def test_invalid_values_are_field_errors_and_all_values_are_kept(staff_client, pro, rows, field, error, new):
     page = ADD if new else url(pro)
     response = staff_client.post(page, opened(staff_client, page) | {"name": "gold"} | rows)
     assert response.status_code == 200
@@ -123,7 +123,7 @@ def test_what_is_wrong_stands_at_its_field_and_everything_is_kept(staff_client, 
     assert not Tier.objects.filter(name="gold").exists()
 
 
-def test_a_limit_that_the_others_on_the_page_keep_from_applying_is_an_error(staff_client):
+def test_a_limit_that_never_applies_is_an_error(staff_client):
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     form = opened(staff_client, ADD) | {"name": "gold", "rate_limits-TOTAL_FORMS": "7"}
     given = {"window": "rolling", "period": "60", "mode": "enforce"}
@@ -133,13 +133,13 @@ def test_a_limit_that_the_others_on_the_page_keep_from_applying_is_an_error(staf
     assert "would never apply" in str(errors(response))
 
 
-def test_the_name_of_a_limit_of_another_tier_is_taken(staff_client, free):
+def test_the_name_of_another_tiers_limit_is_an_error(staff_client, free):
     make_limit(free, name="taken")
     response = staff_client.post(ADD, opened(staff_client, ADD) | {"name": "gold"} | limit(0, "/a", name="taken"))
     assert "Another rate limit has this name." in str(errors(response))
 
 
-def test_somebody_elses_change_of_a_limit_is_reported(staff_client, pro):
+def test_a_limit_changed_by_another_user_is_a_conflict(staff_client, pro):
     row = make_limit(pro, "/a", name="a")
     form = opened(staff_client, url(pro))
     RateLimit.objects.filter(pk=row.pk).update(period=300)
@@ -150,7 +150,7 @@ def test_somebody_elses_change_of_a_limit_is_reported(staff_client, pro):
     assert "changed a row to “a” while you had this page open" in text_of(response)
 
 
-def test_a_tier_with_very_many_limits_links_to_their_list(staff_client, pro):
+def test_a_tier_with_many_limits_links_to_their_list(staff_client, pro):
     for number in range(MAX_ON_PAGE + 1):
         make_limit(pro, f"/path{number}", name=f"limit {number}")
     page = staff_client.get(url(pro))
@@ -162,7 +162,7 @@ def test_a_tier_with_very_many_limits_links_to_their_list(staff_client, pro):
     assert pro.rate_limits.live().count() == MAX_ON_PAGE + 2
 
 
-def test_as_many_limits_as_a_page_shows_can_be_saved(staff_client, pro):
+def test_the_maximum_number_of_limits_can_be_saved(staff_client, pro):
     for number in range(MAX_ON_PAGE):
         make_limit(pro, f"/path{number}", name=f"limit {number}")
     form = opened(staff_client, url(pro)) | {"rate_limits-0-limit": "77"}
@@ -170,7 +170,7 @@ def test_as_many_limits_as_a_page_shows_can_be_saved(staff_client, pro):
     assert RateLimit.objects.filter(limit=77).count() == 1
 
 
-def test_the_number_of_queries_does_not_depend_on_the_number_of_limits(staff_client, pro):
+def test_the_number_of_queries_does_not_grow_with_limits(staff_client, pro):
     counts = []
     for number in range(3):
         make_limit(pro, f"/path{number}", name=f"limit {number}")
@@ -180,7 +180,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_limits(staff_cli
     assert counts[1] == counts[2]
 
 
-def test_limits_need_their_own_permissions(free):
+def test_limits_require_their_own_permissions(free):
     make_limit(free, "/shown", name="shown")
     viewer = make_staff("vera", "tiers.view_tier", "tiers.change_tier", "ratelimits.view_ratelimit")
     page = signed_in(viewer).get(url(free))
@@ -197,14 +197,14 @@ def test_limits_need_their_own_permissions(free):
     assert ("/shown", 10, 60) in limits(free)
 
 
-def test_a_deleted_tier_shows_what_it_had(staff_client, pro):
+def test_a_deleted_tier_is_read_only(staff_client, pro):
     pro.delete()
     page = text_of(staff_client.get(url(pro)))
     assert "Restore it to edit it." in page
     assert "rate_limits-0-path" not in page
 
 
-def test_another_id_in_the_form_of_a_limit_is_an_error(staff_client, pro, free):
+def test_the_id_of_another_tiers_limit_is_an_error(staff_client, pro, free):
     row, other = make_limit(pro, "/one"), make_limit(free, "/two")
     form = opened(staff_client, url(pro)) | {"rate_limits-0-id": str(other.pk), "rate_limits-0-limit": "77"}
     response = staff_client.post(url(pro), form)

@@ -1,4 +1,4 @@
-"""No user or rate limit ends up on a deleted tier, whatever happens at the same moment: real threads, both databases."""
+"""No user or rate limit ends up on a deleted tier when requests are concurrent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fields(user, tier):
     return {"name": user.name, "username": user.username, "email": user.email, "tier": tier.pk}
 
 
-# Each of these puts a user on the tier in a different way, with root's client.
+# Each of these moves a user to the tier in a different way.
 
 
 def edit(client, user, tier):
@@ -78,14 +78,14 @@ def on_deleted_tiers():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_puts_somebody_on_a_tier(root, way):
+def test_each_way_moves_a_user_to_the_tier(root, way):
     tier = Tier.objects.create(name="pro")
     assert way(signed_in(root), make_user("nina", tier=None), tier).status_code == 302
     assert tier.users.live().count() == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_tier_is_deleted_or_somebody_is_put_on_it_but_not_both(root, way):
+def test_a_tier_is_deleted_or_gets_a_user_but_not_both(root, way):
     first, second = signed_in(root), signed_in(root)
     for number in range(ROUNDS):
         tier = Tier.objects.create(name=f"pro {number}")
@@ -98,8 +98,8 @@ def test_a_tier_is_deleted_or_somebody_is_put_on_it_but_not_both(root, way):
     assert on_deleted_tiers() == 0
 
 
-class Deletes:
-    """The tier is deleted after the form has validated it, and before the transaction that saves begins."""
+class DeleteTierOnce:
+    """A query wrapper that deletes the tier after the form has validated it, before the transaction that saves."""
 
     def __init__(self, tier):
         self.tier = tier
@@ -113,10 +113,10 @@ class Deletes:
 
 
 @pytest.mark.parametrize("way", [edit, add, set_tier, bulk])
-def test_who_chose_a_tier_that_was_deleted_since_is_told_to_choose_another_one(root, way):
+def test_choosing_a_tier_deleted_meanwhile_is_an_error(root, way):
     client, tier, user = signed_in(root), Tier.objects.create(name="pro"), make_user("nina", tier=None)
     client.get("/users/")
-    with connection.execute_wrapper(Deletes(tier)):
+    with connection.execute_wrapper(DeleteTierOnce(tier)):
         response = way(client, user, tier)
     tier.refresh_from_db()
     assert tier.deleted_at is not None
@@ -138,8 +138,8 @@ def on_tier(user, tier):
     return user
 
 
-def in_services(root, tier):
-    """What scripts and other pages do to put something on the tier."""
+def assignments(root, tier):
+    """Ways to assign a user or rate limit to a deleted tier in code."""
     nina = make_user("nina", tier=None)
     stale = Tier.objects.get(pk=tier.pk)
     tier.delete()
@@ -170,15 +170,15 @@ WAYS += ["save the column", "bulk_create", "limit", "limits"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_attach_something_refuses_a_tier_that_is_gone(root, way):
-    work = in_services(root, Tier.objects.create(name="pro"))[way]
+def test_assigning_a_deleted_tier_is_an_error(root, way):
+    work = assignments(root, Tier.objects.create(name="pro"))[way]
     with pytest.raises(ConcurrentDeletion, match=r"The tier “pro” has just been deleted\. Choose another tier\."):
         work()
     assert on_deleted_tiers() == 0
     assert not User.objects.filter(username="zoe").exists()
 
 
-def test_who_is_on_a_deleted_tier_already_can_be_saved(root):
+def test_a_user_already_on_a_deleted_tier_can_be_saved(root):
     tier = Tier.objects.create(name="pro")
     nina = make_user("nina", tier=tier)
     Tier.objects.filter(pk=tier.pk).update(deleted_at="2026-01-01T00:00Z")
@@ -189,15 +189,15 @@ def test_who_is_on_a_deleted_tier_already_can_be_saved(root):
 
 
 @pytest.mark.parametrize("what", ["user", "limit"])
-def test_a_deletion_waits_for_what_is_attached_and_then_refuses(root, what):
+def test_deleting_a_tier_waits_for_a_transaction_that_uses_it(root, what):
     tier = Tier.objects.create(name="pro")
-    outcome = []
+    errors = []
 
     def delete(_):
         try:
             Tier.objects.get(pk=tier.pk).delete()
         except (ValidationError, OperationalError) as error:
-            outcome.append(error)
+            errors.append(error)
 
     def run():
         try:
@@ -215,12 +215,12 @@ def test_a_deletion_waits_for_what_is_attached_and_then_refuses(root, what):
         thread.join(0.5)
         assert thread.is_alive()
     thread.join()
-    assert [type(error).__name__ for error in outcome] == ["TierInUse"]
+    assert [type(error).__name__ for error in errors] == ["TierInUse"]
     tier.refresh_from_db()
     assert tier.deleted_at is None
 
 
-def test_two_tiers_whose_users_move_to_each_other_do_not_wait_for_each_other(root):
+def test_deleting_two_tiers_that_move_users_to_each_other_does_not_deadlock(root):
     for number in range(ROUNDS):
         pair = [Tier.objects.create(name=f"{side} {number}") for side in ("left", "right")]
         for side, tier in enumerate(pair):
@@ -238,7 +238,7 @@ def test_two_tiers_whose_users_move_to_each_other_do_not_wait_for_each_other(roo
     assert on_deleted_tiers() == 0
 
 
-def test_moving_users_off_a_tier_and_others_onto_it_do_not_wait_for_each_other(root):
+def test_moving_users_from_and_to_a_tier_does_not_deadlock(root):
     client, other = signed_in(root), signed_in(root)
     target = Tier.objects.create(name="target")
     for number in range(ROUNDS):
@@ -258,7 +258,7 @@ def test_moving_users_off_a_tier_and_others_onto_it_do_not_wait_for_each_other(r
         assert on_deleted_tiers() == 0
 
 
-def test_copied_limits_do_not_end_on_a_tier_that_is_deleted(root):
+def test_copied_limits_do_not_end_up_on_a_deleted_tier(root):
     source = Tier.objects.create(name="source")
     for number in range(3):
         make_limit(source, f"/x{number}")
@@ -276,7 +276,7 @@ def test_copied_limits_do_not_end_on_a_tier_that_is_deleted(root):
         assert (tier.deleted_at is None) is tier.rate_limits.live().exists()
 
 
-def test_copying_to_a_tier_that_is_gone_copies_nothing(root, rf):
+def test_copying_limits_to_a_deleted_tier_is_an_error(root, rf):
     source, target = Tier.objects.create(name="source"), Tier.objects.create(name="target")
     make_limit(source)
     stale = Tier.objects.get(pk=target.pk)
@@ -286,7 +286,7 @@ def test_copying_to_a_tier_that_is_gone_copies_nothing(root, rf):
     assert RateLimit.objects.count() == 1
 
 
-def test_somebody_who_comes_back_is_not_on_a_tier_that_was_deleted_meanwhile(root):
+def test_a_restored_user_is_not_on_a_tier_deleted_meanwhile(root):
     client, other = signed_in(root), signed_in(root)
     for number in range(ROUNDS):
         tier = Tier.objects.create(name=f"pro {number}")

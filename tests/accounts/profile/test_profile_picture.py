@@ -131,7 +131,7 @@ def test_replacing_or_removing_a_picture_deletes_the_old_file(alice_client, alic
 
 
 @pytest.mark.django_db(transaction=True)
-def test_uploading_several_pictures_at_once_leaves_one_file(alice):
+def test_several_uploads_at_once_leave_one_file(alice):
     clients = [signed_in(alice) for _ in range(4)]
     responses = in_parallel(4, lambda number: upload(clients[number], image_file(size=(8, 8)), follow=False))
     assert [response.status_code for response in responses] == [302] * 4
@@ -142,11 +142,11 @@ def test_uploading_several_pictures_at_once_leaves_one_file(alice):
 def test_no_picture_is_stored_for_a_user_erased_during_the_upload(alice_client, alice, sue, monkeypatch):
     encode = pictures.encode
 
-    def slowly(source):
+    def slow_encode(source):
         erase(alice, Author(sue))
         return encode(source)
 
-    monkeypatch.setattr(pictures, "encode", slowly)
+    monkeypatch.setattr(pictures, "encode", slow_encode)
     assert upload(alice_client, image_file(), follow=False).status_code == 404
     assert (stored(alice), stored_files()) == ("", [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.test import Client, RequestFactory
+from django.test import Client
 
 from accounts.signin import throttle
 from ratelimits.limiter import forget_limiter
@@ -17,11 +17,6 @@ from tests.accounts.signin.steps import (
 )
 
 CLOSED_PORT = "redis://127.0.0.1:1/0"
-
-
-def budgets_of(user):
-    request = RequestFactory().get("/")
-    return throttle.wrong_passwords(request, user), throttle.wrong_passwords_of_anyone(request)
 
 
 def wrong_sign_ins(client, name, count, **extra):

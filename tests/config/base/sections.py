@@ -1,4 +1,4 @@
-"""The sections of the admin, and their lists below the page."""
+"""Helpers for tests of every admin section: URLs, and changelists without rendering a page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from django.test import RequestFactory
 SECTIONS = list(admin.site._registry.values())
 
 
-def path_of(section):
+def list_path(section):
     return f"/admin/{section.opts.app_label}/{section.opts.model_name}/"
 
 
-def list_of(section):
-    """The list itself: without a query, that of users leads to /users/."""
-    return f"{path_of(section)}?o="
+def list_url(section):
+    """With a query, because the list of users redirects to /users/ without one."""
+    return f"{list_path(section)}?o="
 
 
 def changelist(section, user, query):
-    """What the pages of a list show to this user for a query, without the pages."""
-    request = RequestFactory().get(path_of(section), query)
+    """The changelist for this user and query, without rendering a page."""
+    request = RequestFactory().get(list_path(section), query)
     request.user = user
     return section.get_changelist_instance(request)

@@ -1,4 +1,4 @@
-"""The admin in real Chromium: no CSP violations, no axe-core findings, no page wider than a phone."""
+"""The admin in Chromium: accessibility, filters, search, theme, and creating, editing, deleting and restoring rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def site(transactional_db):
-    """Returns a superuser, and pages with more on them than tests/test_axe_everywhere.py sees."""
+    """A superuser, and pages with more content than in tests/test_axe_everywhere.py."""
     free = Tier.objects.create(name="free", description="What everyone starts with, in a sentence that is rather long.")
     root = make_user("root", is_staff=True, is_superuser=True)
     alice = make_user("alice", tier=free)
@@ -49,7 +49,7 @@ def site(transactional_db):
     return root, pages
 
 
-def test_no_page_breaks_the_csp_or_has_a_fault_that_axe_finds_or_is_wider_than_a_phone(visit, site):
+def test_axe_finds_no_violations(visit, site):
     root, paths = site
     page, faults = visit(root), []
     for path in paths:
@@ -59,7 +59,7 @@ def test_no_page_breaks_the_csp_or_has_a_fault_that_axe_finds_or_is_wider_than_a
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_filters_are_menus_that_open_one_at_a_time(visit, site, width):
+def test_only_one_filter_menu_is_open_at_a_time(visit, site, width):
     root, _ = site
     with visit(root, width=width) as page:
         page.goto("/admin/apikeys/apikey/")
@@ -75,7 +75,7 @@ def test_filters_are_menus_that_open_one_at_a_time(visit, site, width):
         expect(page.locator(".chips")).to_have_count(0)
 
 
-def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
+def test_search_shortcut_theme_and_account_menu(visit, site):
     root, _ = site
     with visit(root) as page:
         page.goto("/admin/")
@@ -87,14 +87,14 @@ def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
         page.get_by_role("link", name="alice", exact=True).click()
         page.wait_for_url("**/users/**")
         page.goto("/admin/")
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         with page.expect_response("**/account/theme/"):
             page.locator(".theme-toggle").click()
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background
         with page.expect_response("**/account/theme/"):
             page.get_by_role("button", name="Theme: light. Change theme").click()
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert dark != ground
+        assert dark != background
         page.goto("/admin/tiers/tier/")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
         expect(page.get_by_role("button", name="Theme: dark. Change theme")).to_be_visible()
@@ -108,7 +108,7 @@ def test_one_key_opens_search_and_the_theme_is_kept(visit, site):
         assert page.errors == []
 
 
-def test_the_table_head_stays_in_sight(visit, site):
+def test_the_table_header_is_sticky(visit, site):
     root, _ = site
     for number in range(60):
         Tier.objects.create(name=f"tier {number}")
@@ -119,18 +119,18 @@ def test_the_table_head_stays_in_sight(visit, site):
         assert head["y"] == pytest.approx(bar["y"] + bar["height"], abs=2)
 
 
-def test_a_page_works_without_javascript(visit, site):
+def test_the_admin_works_without_javascript(visit, site):
     root, _ = site
     with visit(root, javascript=False) as page:
         page.goto("/admin/tiers/tier/")
         page.get_by_role("link", name="Create tier").click()
-        page.locator("#id_name").fill("made without a script")
+        page.locator("#id_name").fill("created without JavaScript")
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.locator(".messagelist .success")).to_be_visible()
-        page.get_by_role("link", name="made without a script").first.click()
+        page.get_by_role("link", name="created without JavaScript").first.click()
         page.get_by_role("link", name="Delete").click()
         page.get_by_role("button", name="Delete").click()
-    assert Tier.objects.deleted().get().name == "made without a script"
+    assert Tier.objects.deleted().get().name == "created without JavaScript"
 
 
 def delete_and_restore(page, path, name):
@@ -147,13 +147,13 @@ def delete_and_restore(page, path, name):
     expect(page.locator(".messagelist")).to_contain_text("restored.")
 
 
-def choose(page, field, text):
+def choose_in_autocomplete(page, field, text):
     page.locator(f"#select2-id_{field}-container").click()
     page.locator(".select2-search__field").fill(text)
     page.locator(".select2-results__option", has_text=text).first.click()
 
 
-def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, site):
+def test_rows_can_be_created_edited_deleted_and_restored(visit, site):
     root, _ = site
     with visit(root) as page:
         page.goto("/admin/")
@@ -167,7 +167,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
 
         page.locator(".sidebar").get_by_role("link", name="Rate limits").click()
         page.get_by_role("link", name="Create rate limit").click()
-        choose(page, "tier", "pro")
+        choose_in_autocomplete(page, "tier", "pro")
         page.get_by_label("Path").fill("/v1/*")
         page.get_by_label("Limit", exact=True).fill("10")
         page.get_by_label("Name").fill("ten a minute")
@@ -182,7 +182,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
         page.get_by_label("Name", exact=True).fill("Dora")
         page.get_by_label("Username").fill("dora")
         page.get_by_label("Email address").fill("dora@example.com")
-        choose(page, "tier", "pro")
+        choose_in_autocomplete(page, "tier", "pro")
         page.get_by_role("button", name="Save and continue editing").click()
         page.get_by_label("Name", exact=True).fill("Dora Doe")
         page.get_by_role("button", name="Save", exact=True).click()
@@ -201,7 +201,7 @@ def test_a_tier_a_limit_and_a_user_are_made_edited_deleted_and_restored(visit, s
     assert APIKey.objects.live().get(name="nightly export")
 
 
-def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
+def test_users_are_moved_when_their_tier_is_deleted(visit, site):
     root, _ = site
     pro = Tier.objects.create(name="pro")
     free = Tier.objects.get(name="free")
@@ -217,7 +217,7 @@ def test_the_accounts_of_a_tier_are_moved_when_it_is_deleted(visit, site):
     assert {user.tier for user in User.objects.live()} == {free}
 
 
-def test_many_rows_are_deleted_by_an_action_that_asks(visit, site):
+def test_selected_rows_are_deleted_after_confirming(visit, site):
     root, _ = site
     for number in range(3):
         Tier.objects.create(name=f"old {number}")

@@ -1,4 +1,4 @@
-"""Delete and restore in the admin: confirmation pages are accurate, errors say why, nothing is half done."""
+"""Deleting and restoring in the admin: confirmation pages, actions, errors and permissions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from apikeys.models import APIKey
 from config.base.actions import Action
 from config.base.history import describe
 from ratelimits.models import RateLimit
+from tests.accounts.people import messages
 from tests.conftest import make_user
 from tests.pages import fields_of
 from tests.rows import make_key, make_limit, make_staff
@@ -24,12 +25,8 @@ MAKERS = {
     "accounts/user": lambda: make_user("someone"),
     "tiers/tier": lambda: Tier.objects.create(name="some tier"),
     "ratelimits/ratelimit": lambda: make_limit(Tier.objects.create(name="other"), name="some limit"),
-    "apikeys/apikey": lambda: make_key(make_user("holder"), "some key"),
+    "apikeys/apikey": lambda: make_key(make_user("owner"), "some key"),
 }
-
-
-def messages_of(response):
-    return [str(message) for message in response.context["messages"]]
 
 
 @pytest.fixture(params=MAKERS)
@@ -37,7 +34,7 @@ def place(request):
     return request.param
 
 
-def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, place):
+def test_a_row_can_be_deleted_and_restored_after_confirming(staff_client, place):
     row = MAKERS[place]()
     url = f"/admin/{place}/{row.pk}"
     page = staff_client.get(f"{url}/delete/")
@@ -47,7 +44,7 @@ def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, p
     page = staff_client.post(f"{url}/delete/", {"post": "yes"}, follow=True)
     assert page.redirect_chain == [("/users/" if place == "accounts/user" else f"/admin/{place}/", 302)]
     name = row._meta.verbose_name
-    assert messages_of(page) == [f"{name[0].upper()}{name[1:]} “{row}” deleted."]
+    assert messages(page) == [f"{name[0].upper()}{name[1:]} “{row}” deleted."]
     row.refresh_from_db()
     assert row.deleted_at is not None
 
@@ -69,7 +66,7 @@ def test_one_row_is_deleted_and_restored_on_pages_that_ask_first(staff_client, p
     assert {describe(entry).via for entry in entries} == {"admin"}
 
 
-def test_many_rows_are_deleted_and_restored_by_actions_that_ask_first(staff_client, place):
+def test_actions_delete_and_restore_rows_after_confirming(staff_client, place):
     rows = [MAKERS[place]()]
     model = type(rows[0])
     data = {"action": "delete_selected", "_selected_action": [row.pk for row in rows]}
@@ -86,7 +83,7 @@ def test_many_rows_are_deleted_and_restored_by_actions_that_ask_first(staff_clie
     assert model.objects.live().filter(pk=rows[0].pk).exists()
 
 
-def test_a_bulk_action_over_all_pages_respects_the_filter(staff_client):
+def test_an_action_on_all_rows_respects_the_filter(staff_client):
     for number in range(3):
         Tier.objects.create(name=f"old {number}")
     Tier.objects.create(name="new")
@@ -100,7 +97,7 @@ def test_a_bulk_action_over_all_pages_respects_the_filter(staff_client):
     assert {tier.name for tier in Tier.objects.live()} == {"free", "new"}
 
 
-def test_a_bulk_confirmation_names_the_first_and_counts_the_others(staff_client):
+def test_the_confirmation_page_lists_the_first_rows_and_counts_the_rest(staff_client):
     tiers = [Tier.objects.create(name=f"tier {number:02}") for number in range(25)]
     data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers]}
     page = staff_client.post("/admin/tiers/tier/", data).content.decode()
@@ -111,7 +108,7 @@ def test_a_bulk_confirmation_names_the_first_and_counts_the_others(staff_client)
     assert page.count('name="_selected_action"') == 25
 
 
-def test_a_selection_over_all_pages_is_confirmed_by_its_number(staff_client):
+def test_a_changed_selection_is_confirmed_again(staff_client):
     tiers = [Tier.objects.create(name=f"old {number}") for number in range(3)]
     data = {"action": "delete_selected", "select_across": "1", "_selected_action": [tiers[0].pk]}
     page = staff_client.post("/admin/tiers/tier/?q=old", data).content.decode()
@@ -131,16 +128,16 @@ def test_a_selection_over_all_pages_is_confirmed_by_its_number(staff_client):
     assert not Tier.objects.live().filter(name__startswith="old").exists()
 
 
-def test_too_many_rows_at_once_are_refused(staff_client, monkeypatch):
+def test_too_many_rows_at_once_are_rejected(staff_client, monkeypatch):
     monkeypatch.setattr(Action, "max_at_once", 2)
     tiers = [Tier.objects.create(name=name) for name in "abc"]
     data = {"action": "delete_selected", "_selected_action": [tier.pk for tier in tiers], "post": "yes"}
     page = staff_client.post("/admin/tiers/tier/", data, follow=True)
-    assert messages_of(page) == ["Select at most 2 tiers at once. Narrow the list with filters."]
+    assert messages(page) == ["Select at most 2 tiers at once. Narrow the list with filters."]
     assert Tier.objects.live().filter(name__in="abc").count() == 3
 
 
-def test_deleting_an_account_tells_how_many_keys_will_stop(staff_client, alice):
+def test_deleting_a_user_shows_how_many_keys_will_stop_working(staff_client, alice):
     make_key(alice, "one")
     make_key(alice, "two", expires_at=timezone.now() + timedelta(days=1))
     make_key(alice, "expired", expires_at=timezone.now() - timedelta(days=1))
@@ -156,7 +153,7 @@ def test_deleting_an_account_tells_how_many_keys_will_stop(staff_client, alice):
     assert "2 API keys will work again." in page
 
 
-def test_deleting_keys_tells_how_many_work_now(staff_client, alice):
+def test_deleting_keys_shows_how_many_are_active(staff_client, alice):
     keys = [make_key(alice, "one"), make_key(alice, "off", is_active=False)]
     data = {"action": "delete_selected", "_selected_action": [key.pk for key in keys]}
     assert (
@@ -167,7 +164,7 @@ def test_deleting_keys_tells_how_many_work_now(staff_client, alice):
     assert "0 active keys" in page
 
 
-def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alice):
+def test_restoring_a_user_with_a_taken_username_is_an_error(staff_client, alice):
     alice.delete()
     User.objects.create_user("alice", "new@example.com", name="New")
     page = staff_client.post(f"/admin/accounts/user/{alice.pk}/restore/", {"post": "yes"})
@@ -175,12 +172,12 @@ def test_restoring_under_a_taken_name_is_an_explained_refusal(staff_client, alic
     assert "can&#x27;t be restored because the user “alice” has the same username" in page.content.decode()
     data = {"action": "restore_selected", "_selected_action": [alice.pk], "post": "yes"}
     page = staff_client.post("/admin/accounts/user/?state=deleted", data, follow=True)
-    assert "can't be restored" in messages_of(page)[0]
+    assert "can't be restored" in messages(page)[0]
     alice.refresh_from_db()
     assert alice.deleted_at is not None
 
 
-def test_saving_an_account_unchanged_keeps_its_deleted_tier(staff_client, alice, free):
+def test_saving_a_user_unchanged_keeps_a_deleted_tier(staff_client, alice, free):
     pro = Tier.objects.create(name="pro")
     User.objects.filter(pk=alice.pk).update(tier=pro)
     Tier.objects.filter(pk=pro.pk).update(deleted_at=timezone.now())
@@ -216,7 +213,7 @@ def test_unknown_rows_are_not_found(staff_client, place, verb):
         assert staff_client.get(f"/admin/{place}/{pk}/{verb}/").status_code == 404
 
 
-def test_deleting_and_restoring_take_the_right_to_delete(client):
+def test_deleting_and_restoring_require_the_delete_permission(client):
     tier = Tier.objects.create(name="x")
     client.force_login(make_staff("vera", "tiers.view_tier"))
     page = client.get("/admin/tiers/tier/")
@@ -230,7 +227,7 @@ def test_deleting_and_restoring_take_the_right_to_delete(client):
         assert client.post(f"/admin/tiers/tier/{tier.pk}/{verb}/", {"post": "yes"}).status_code == 302
 
 
-def test_limits_say_when_a_change_is_in_force(staff_client, free):
+def test_the_page_says_when_a_rate_limit_change_takes_effect(staff_client, free):
     limit = make_limit(free)
     assert "within 5 seconds" in staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/delete/").content.decode()
     limit.delete()

@@ -31,7 +31,7 @@ LISTS = {
     "accounts/user": lambda n: make_user(f"user{n}"),
     "tiers/tier": lambda n: Tier.objects.create(name=f"tier {n}"),
     "ratelimits/ratelimit": lambda n: make_limit(Tier.objects.create(name=f"t{n}"), f"/p{n}"),
-    "apikeys/apikey": lambda n: make_key(make_user(f"holder{n}")),
+    "apikeys/apikey": lambda n: make_key(make_user(f"owner{n}")),
     "admin/logentry": lambda n: Author(make_user(f"by{n}")).record(Tier.objects.create(name=f"t{n}"), CHANGE, note="x"),
     "auth/group": lambda n: Group.objects.create(name=f"group {n}"),
 }
@@ -47,7 +47,7 @@ def queries(client, url):
 
 
 @pytest.mark.parametrize("place", LISTS)
-def test_a_list_takes_as_many_queries_for_fifty_rows_as_for_one(staff_client, place):
+def test_the_number_of_queries_does_not_grow_with_rows(staff_client, place):
     LISTS[place](0)
     url = f"/admin/{place}/?o="
     staff_client.get(url)
@@ -60,7 +60,7 @@ def test_a_list_takes_as_many_queries_for_fifty_rows_as_for_one(staff_client, pl
 
 
 @pytest.mark.parametrize("place", ["accounts/user", "tiers/tier", "ratelimits/ratelimit", "apikeys/apikey"])
-def test_deleted_rows_are_hidden_and_one_click_away(staff_client, place):
+def test_deleted_rows_are_hidden_by_default(staff_client, place):
     LISTS[place](1)
     gone = LISTS[place](2)
     gone.delete()
@@ -79,7 +79,7 @@ def test_deleted_rows_are_hidden_and_one_click_away(staff_client, place):
     assert "deleted just now" in staff_client.get(f"/admin/{place}/?state=all&o=").content.decode()
 
 
-def test_a_long_list_is_never_counted(staff_client, sue, monkeypatch):
+def test_counts_of_long_lists_are_capped(staff_client, sue, monkeypatch):
     monkeypatch.setattr(base_paginator, "MAX_COUNTED", 60)
     LogEntry.objects.bulk_create(
         [LogEntry(user=sue, object_repr=str(number), action_flag=CHANGE) for number in range(200)]
@@ -122,7 +122,7 @@ def test_active_filters_are_chips_that_can_be_removed_one_by_one(staff_client, a
     assert 'class="chips"' not in page.content.decode()
 
 
-def test_an_empty_list_says_what_the_thing_is_for_and_offers_the_first_step(staff_client):
+def test_an_empty_list_explains_and_links_to_create(staff_client):
     page = staff_client.get("/admin/ratelimits/ratelimit/").content.decode()
     assert "A rate limit says how many requests" in page
     assert "Create the first rate limit" in page
@@ -132,11 +132,11 @@ def test_an_empty_list_says_what_the_thing_is_for_and_offers_the_first_step(staf
 
 
 @pytest.mark.parametrize("term", ["alice", "ALICE", "alice@example", "xample.com"])
-def test_users_are_found_by_name_and_address(staff_client, alice, term):
+def test_users_are_found_by_username_and_address(staff_client, alice, term):
     assert alice in staff_client.get("/admin/accounts/user/", {"q": term, "o": ""}).context["cl"].result_list
 
 
-def test_hostile_names_are_escaped_in_lists(staff_client, free):
+def test_names_are_escaped_in_lists(staff_client, free):
     User.objects.create_user("evil", "e@example.com", name="<script>alert(1)</script>")
     Tier.objects.create(name="<b>tier", description='"><img src=x>')
     make_limit(free, "/<script>")
@@ -149,24 +149,24 @@ def test_hostile_names_are_escaped_in_lists(staff_client, free):
         assert "<script>key" not in page
 
 
-def read(response):
+def csv_rows(response):
     return list(csv.reader(io.StringIO(response.getvalue().decode("utf-8-sig"))))
 
 
 def test_the_filtered_list_is_exported(staff_client, alice, bob):
     bob.delete()
     User.objects.filter(pk=alice.pk).update(name="=cmd()")
-    header, *rows = read(staff_client.get("/admin/accounts/user/export/?q=alice"))
+    header, *rows = csv_rows(staff_client.get("/admin/accounts/user/export/?q=alice"))
     assert header[:4] == ["ID", "name", "username", "email address"] or "username" in header
     assert [row[header.index("username")] for row in rows] == ["alice"]
     assert "'=cmd()" in rows[0]
     assert "free" in rows[0]
-    deleted = read(staff_client.get("/admin/accounts/user/export/?state=deleted"))
+    deleted = csv_rows(staff_client.get("/admin/accounts/user/export/?state=deleted"))
     assert [row[header.index("username")] for row in deleted[1:]] == ["bob"]
 
 
 @pytest.mark.parametrize("place", LISTS)
-def test_no_export_holds_a_secret_and_its_queries_do_not_grow(staff_client, place):
+def test_exports_contain_no_secrets_and_take_few_queries(staff_client, place):
     LISTS[place](0)
     one = len(queries(staff_client, f"/admin/{place}/export/"))
     for number in range(1, 6):
@@ -176,30 +176,30 @@ def test_no_export_holds_a_secret_and_its_queries_do_not_grow(staff_client, plac
     assert "argon2" not in text
     assert not any(key.secret_hash in text for key in APIKey.objects.all())
     with CaptureQueriesContext(connection) as captured:
-        read(staff_client.get(f"/admin/{place}/export/"))
+        csv_rows(staff_client.get(f"/admin/{place}/export/"))
     assert len(captured) <= one + 2
 
 
-def test_selected_rows_are_exported_by_action(staff_client, alice, bob):
+def test_selected_rows_can_be_exported(staff_client, alice, bob):
     data = {"action": "export_selected", "_selected_action": [alice.pk]}
-    header, *rows = read(staff_client.post("/admin/accounts/user/", data))
+    header, *rows = csv_rows(staff_client.post("/admin/accounts/user/", data))
     assert [row[header.index("username")] for row in rows] == ["alice"]
 
 
-def test_an_export_takes_the_right_to_view(client, free):
+def test_exports_require_the_view_permission(client, free):
     client.force_login(make_staff("vera", "tiers.view_tier"))
-    assert "free" in read(client.get("/admin/tiers/tier/export/"))[1]
+    assert "free" in csv_rows(client.get("/admin/tiers/tier/export/"))[1]
     assert client.get("/admin/accounts/user/export/").status_code == 403
 
 
-def test_an_export_with_a_broken_filter_or_page_is_refused(staff_client):
+def test_an_export_with_an_invalid_filter_or_page_is_rejected(staff_client):
     for number in range(60):
         Tier.objects.create(name=f"tier {number}")
     assert staff_client.get("/admin/tiers/tier/export/?p=99").status_code == 400
     assert staff_client.get("/admin/accounts/user/export/?is_active__exact=odd").status_code == 400
 
 
-def test_a_relation_outside_autocomplete_fields_is_a_plain_menu(staff_client, free, monkeypatch):
+def test_a_relation_outside_autocomplete_fields_is_a_select(staff_client, free, monkeypatch):
     url = reverse("admin:accounts_user_add")
     assert "admin-autocomplete" in staff_client.get(url).text
     monkeypatch.setattr(UserAdmin, "autocomplete_fields", ())
@@ -214,7 +214,7 @@ def test_autocomplete_offers_live_rows_only(staff_client, free):
     assert [row["text"] for row in staff_client.get(url).json()["results"]] == ["free"]
 
 
-def test_tiers_show_how_many_use_them_and_lead_there(staff_client, free, alice, bob):
+def test_tiers_show_and_link_to_their_users(staff_client, free, alice, bob):
     bob.delete()
     make_limit(free)
     tier = staff_client.get("/admin/tiers/tier/").context["cl"].result_list[0]
@@ -225,7 +225,7 @@ def test_tiers_show_how_many_use_them_and_lead_there(staff_client, free, alice, 
     assert set(staff_client.get(link).context["rows"]) == set(User.objects.live())
 
 
-def test_states_are_words(staff_client, alice, bob, free):
+def test_states_are_shown_as_badges(staff_client, alice, bob, free):
     User.objects.filter(pk=bob.pk).update(is_active=False)
     make_user("tom", is_staff=True)
     page = staff_client.get("/admin/accounts/user/?o=").content.decode()

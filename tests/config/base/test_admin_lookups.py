@@ -1,4 +1,4 @@
-"""URLs of admin lists only accept the list's own filters, so no lookup reveals what a page doesn't show."""
+"""Admin lists only accept their own filters in URLs, so lookups can't reveal values that the list doesn't show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, SuspiciousOperation
 
 from accounts.models import User
-from tests.config.base.sections import SECTIONS, changelist, list_of, path_of
+from tests.config.base.sections import SECTIONS, changelist, list_path, list_url
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_staff, make_usage
 
@@ -22,32 +22,32 @@ LOOKUPS = (
 VALUES = ("^(a+)+$", "argon2", "1", "0", "1,2", '{"a":1}', "2026-01-01")
 
 
-def read(client, url, query=None):
-    """GET the whole response: an export that isn't read would leave a cursor open on PostgreSQL."""
+def get(client, url, query=None):
+    """GET, and read streamed content: an unread export would leave a cursor open on PostgreSQL."""
     response = client.get(url, query)
     if response.streaming:
         response.content_read = response.getvalue()
     return response
 
 
-def paths_from(model, depth):
+def field_paths(model, depth):
     """Fields of a model and of related models, in both directions: `user__password`, `authenticator__data`."""
     for field in model._meta.get_fields():
-        if "+" not in field.name:  # a relation without a reverse
+        if "+" not in field.name:  # no reverse relation
             yield field.name
             if field.is_relation and depth and field.related_model:
-                yield from (f"{field.name}__{rest}" for rest in paths_from(field.related_model, depth - 1))
+                yield from (f"{field.name}__{rest}" for rest in field_paths(field.related_model, depth - 1))
 
 
 def own_lookups(client, section):
-    """The parameters of the list's own filters."""
-    filters = client.get(list_of(section)).context["cl"].filter_specs
+    """The query parameters of the list's own filters."""
+    filters = client.get(list_url(section)).context["cl"].filter_specs
     return {*chain.from_iterable(found.expected_parameters() for found in filters), *section.allowed_lookups}
 
 
 @pytest.fixture
 def vera(rows):
-    """Staff who can view every section, but change nothing."""
+    """Staff with view permissions for every section."""
     names = [f"{section.opts.app_label}.view_{section.opts.model_name}" for section in SECTIONS]
     return make_staff("vera", *names)
 
@@ -67,25 +67,25 @@ def rows(free, pro):
 
 
 def other_lookups(own, section):
-    """Every fifth lookup of each field that the list has no filter for, with a value."""
-    for place, path in enumerate(sorted(set(paths_from(section.model, 1)))):
+    """Lookups that the list has no filter for: every fifth one of each field, with a value."""
+    for place, path in enumerate(sorted(set(field_paths(section.model, 1)))):
         for number, lookup in enumerate(LOOKUPS):
             name = f"{path}__{lookup}" if lookup else path
             if name not in own and (number + place) % 5 == 0:
                 yield {name: VALUES[(place + number) % len(VALUES)]}
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
-def test_no_other_lookup_of_any_field_is_answered(viewer, vera, section):
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
+def test_other_lookups_are_rejected(viewer, vera, section):
     lookups = list(other_lookups(own_lookups(viewer, section), section))
     assert len(lookups) > 20
     for lookup in lookups:
         with pytest.raises((SuspiciousOperation, BadRequest)):
             changelist(section, vera, lookup)
-    # Both pages ask the same list: a few lookups show that they answer its refusal with 400.
+    # The list and the export use the same changelist, so a few lookups are enough to test that both answer 400.
     for lookup in lookups[::40]:
-        for url in (path_of(section), f"{path_of(section)}export/"):
-            assert read(viewer, url, lookup).status_code == 400, (url, lookup)
+        for url in (list_path(section), f"{list_path(section)}export/"):
+            assert get(viewer, url, lookup).status_code == 400, (url, lookup)
 
 
 SECRETS = [
@@ -104,15 +104,15 @@ SECRETS = [
 
 @pytest.mark.parametrize(("place", "lookup"), SECRETS, ids=lambda value: value.replace("/", "."))
 @pytest.mark.parametrize("view", ["", "export/"])
-def test_secrets_cannot_be_read_bit_by_bit(client, sue, rows, place, lookup, view):
+def test_lookups_of_secrets_are_rejected(client, sue, rows, place, lookup, view):
     app, model = place.split("/")
     for person in (sue, make_staff("auditor", f"{app}.view_{model}")):
         client.force_login(person)
         for value in ("^argon2", "argon2", "", "0"):
-            assert read(client, f"/admin/{place}/{view}", {lookup: value}).status_code == 400
+            assert get(client, f"/admin/{place}/{view}", {lookup: value}).status_code == 400
 
 
-def test_an_action_on_all_rows_minds_the_rule(staff_client, rows):
+def test_an_action_on_all_rows_rejects_other_lookups(staff_client, rows):
     data = {"action": "export_selected", "select_across": "1", "_selected_action": [str(User.objects.first().pk)]}
     assert staff_client.post("/admin/accounts/user/?password__startswith=argon2", data).status_code == 400
 
@@ -134,58 +134,58 @@ BROKEN = [
 
 @pytest.mark.parametrize(("place", "lookup", "value"), BROKEN)
 @pytest.mark.parametrize("view", ["", "export/"])
-def test_a_value_that_cannot_be_is_no_error_of_ours(staff_client, rows, place, lookup, value, view):
-    response = read(staff_client, f"/admin/{place}/{view}", {lookup: value})
+def test_invalid_values_of_filters_are_handled(staff_client, rows, place, lookup, value, view):
+    response = get(staff_client, f"/admin/{place}/{view}", {lookup: value})
     assert response.status_code in {200, 400}
     if response.status_code == 200 and not view:
         assert not response.context["cl"].result_list
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
-def test_every_link_of_a_filter_still_works(staff_client, rows, section):
-    filters = staff_client.get(list_of(section)).context["cl"]
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
+def test_every_filter_link_works(staff_client, rows, section):
+    filters = staff_client.get(list_url(section)).context["cl"]
     links = [choice["query_string"] for found in filters.filter_specs for choice in found.choices(filters)]
     for link in links:
-        assert read(staff_client, f"{path_of(section)}{link}&o=").status_code == 200, link
-        assert read(staff_client, f"{path_of(section)}export/{link}").status_code == 200, link
+        assert get(staff_client, f"{list_path(section)}{link}&o=").status_code == 200, link
+        assert get(staff_client, f"{list_path(section)}export/{link}").status_code == 200, link
 
 
 def test_a_filter_filters(staff_client, rows, sue):
-    found = read(staff_client, "/admin/accounts/user/?is_staff__exact=1&o=").context["cl"].result_list
+    found = get(staff_client, "/admin/accounts/user/?is_staff__exact=1&o=").context["cl"].result_list
     assert list(found) == [sue]
 
 
 PARAMETERS = {"o": "1", "q": "a", "p": "1", "all": "", "e": "1", "_popup": "1", "_facets": "True"}
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
-def test_parameters_of_the_list_itself_are_no_filters(staff_client, rows, section):
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
+def test_other_parameters_of_a_list_are_accepted(staff_client, rows, section):
     for name, value in PARAMETERS.items():
-        assert read(staff_client, path_of(section), {"o": "", name: value}).status_code == 200, name
+        assert get(staff_client, list_path(section), {"o": "", name: value}).status_code == 200, name
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "9" * 30, "x", "1.5"])
-def test_a_page_that_is_not_there_leads_back(staff_client, rows, page):
-    response = read(staff_client, "/admin/accounts/user/", {"p": page})
+def test_an_invalid_page_number_is_handled(staff_client, rows, page):
+    response = get(staff_client, "/admin/accounts/user/", {"p": page})
     assert response.status_code in {200, 302, 400}
 
 
 @pytest.mark.parametrize("field", ["password", "google_id", "user_permissions", "session_epoch", "x__y"])
-def test_autocomplete_offers_only_what_a_form_asks_for(staff_client, rows, field):
+def test_autocomplete_only_serves_relations_in_forms(staff_client, rows, field):
     query = {"app_label": "accounts", "model_name": "user", "field_name": field, "term": "argon2"}
-    assert read(staff_client, f"/admin/autocomplete/?{urlencode(query)}").status_code in {400, 403, 404}
+    assert get(staff_client, f"/admin/autocomplete/?{urlencode(query)}").status_code in {400, 403, 404}
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
-def test_no_search_reads_a_secret(section):
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
+def test_search_fields_contain_no_secrets(section):
     hidden = ("password", "hash", "google_id", "github_id", "epoch", "data", "session")
     assert [field for field in section.search_fields if any(word in field for word in hidden)] == []
 
 
 @pytest.mark.parametrize("url", ["/users/", "/users/export.csv", "/admin/usage/"])
-def test_our_own_lists_filter_by_nothing_else(staff_client, rows, url):
+def test_lists_outside_the_admin_ignore_other_lookups(staff_client, rows, url):
     def shown(query):
-        response = read(staff_client, url + query)
+        response = get(staff_client, url + query)
         assert response.status_code == 200
         return len(response.content_read) if response.streaming else response.content.count(b"<tr")
 

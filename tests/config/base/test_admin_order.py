@@ -1,4 +1,4 @@
-"""Sorting admin lists by any column shows every row once, and rows without a value last, on both databases."""
+"""Admin lists can be sorted by any column: every row appears once, and rows without a value are last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apikeys.models import APIKey
 from config.base.admin import GatehouseModelAdmin
 from config.base.changelist import GatehouseChangeList, leads_to_many, may_be_null
 from ratelimits.models import RateLimit
-from tests.config.base.sections import SECTIONS, changelist, path_of
+from tests.config.base.sections import SECTIONS, changelist, list_path
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit, make_usage
 from tiers.models import Tier
@@ -43,9 +43,9 @@ def rows(pro, free):
             make_usage(key)
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
 @pytest.mark.usefixtures("rows")
-def test_every_order_shows_every_row_once(sue, section):
+def test_sorting_shows_every_row_once(sue, section):
     def shown(**query):
         return sorted(str(row.pk) for row in changelist(section, sue, query).queryset)
 
@@ -62,11 +62,11 @@ def test_every_order_shows_every_row_once(sue, section):
         assert shown(o=order) == wanted, order
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=path_of)
+@pytest.mark.parametrize("section", SECTIONS, ids=list_path)
 @pytest.mark.parametrize("order", ["1.-2", "-99", "x", "1.x"])
 @pytest.mark.usefixtures("rows")
-def test_no_order_breaks_a_list(staff_client, section, order):
-    assert staff_client.get(path_of(section), {"o": order}).status_code == 200
+def test_invalid_sort_parameters_are_handled(staff_client, section, order):
+    assert staff_client.get(list_path(section), {"o": order}).status_code == 200
 
 
 def sorted_by(client, url, column, attribute):
@@ -77,7 +77,7 @@ def sorted_by(client, url, column, attribute):
     ("place", "column", "attribute"),
     [("apikeys/apikey", "Expires", "expires_at"), ("apikeys/apikey", "Last used", "last_used_at")],
 )
-def test_never_is_last_in_both_directions(staff_client, alice, place, column, attribute):
+def test_rows_without_a_value_are_last_in_both_directions(staff_client, alice, place, column, attribute):
     now = timezone.now()
     times = [None, now + timedelta(days=3), None, now + timedelta(days=1), now + timedelta(days=2)]
     for number, time in enumerate(times):
@@ -93,12 +93,12 @@ def test_never_is_last_in_both_directions(staff_client, alice, place, column, at
 
 def column_number(place, title):
     """The number of a column in `?o=`."""
-    section = next(section for section in SECTIONS if path_of(section) == f"/admin/{place}/")
+    section = next(section for section in SECTIONS if list_path(section) == f"/admin/{place}/")
     names = [getattr(getattr(section, str(name), None), "short_description", name) for name in section.list_display]
     return names.index(title) + 1
 
 
-def test_users_without_a_tier_or_a_sign_in_are_last(staff_client, sue, free):
+def test_users_without_a_value_are_last_in_both_directions(staff_client, sue, free):
     for number in range(3):
         make_user(f"user{number}", tier=free if number == 1 else None)
     section = next(section for section in SECTIONS if section.model is User)
@@ -112,7 +112,7 @@ def test_users_without_a_tier_or_a_sign_in_are_last(staff_client, sue, free):
                 assert empty == sorted(empty), name
 
 
-def test_counts_sort_by_number(staff_client, free, pro):
+def test_counts_are_sorted_as_numbers(staff_client, free, pro):
     empty = Tier.objects.create(name="empty")
     for number in range(12):
         make_user(f"user{number}", tier=free if number < 10 else pro)
@@ -121,7 +121,7 @@ def test_counts_sort_by_number(staff_client, free, pro):
     assert sorted_by(staff_client, "/admin/tiers/tier/", f"-{number}", "pk") == [free.pk, pro.pk, empty.pk]
 
 
-def test_a_column_that_is_a_relation_to_many_rows_sorts_nothing(rf: RequestFactory, sue):
+def test_a_many_valued_relation_cannot_be_sorted_by(rf: RequestFactory, sue):
     class Section(GatehouseModelAdmin):
         list_display = ("name", "users")
 
@@ -148,7 +148,7 @@ def test_a_column_that_is_a_relation_to_many_rows_sorts_nothing(rf: RequestFacto
         (Tier, "user_count", False, True),
     ],
 )
-def test_what_an_order_passes(model, path, many, null):
+def test_leads_to_many_and_may_be_null(model, path, many, null):
     assert leads_to_many(model, f"-{path}") is many
     if not many:
         assert may_be_null(model, path) is null

@@ -1,4 +1,4 @@
-"""CSV files are streamed, and spreadsheets run none of their cells."""
+"""CSV files are streamed, and cells that a spreadsheet would run as formulas are quoted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TRIMMED = {
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_text_that_a_spreadsheet_would_run_is_quoted(text):
+def test_formulas_are_quoted(text):
     assert cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "＝", "＠"])
 @pytest.mark.parametrize("trimmed", TRIMMED.values(), ids=TRIMMED)
-def test_what_a_spreadsheet_trims_hides_no_formula(trimmed, start):
+def test_formulas_after_trimmed_characters_are_quoted(trimmed, start):
     assert cell(f"{trimmed}{start}1+1") == f"'{trimmed}{start}1+1"
 
 
@@ -59,11 +59,11 @@ def test_other_text_is_left_alone(text):
         (datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), "2026-01-02T03:04:05+00:00"),
     ],
 )
-def test_other_values_stay_what_they_are(value, expected):
+def test_values_are_converted_for_csv(value, expected):
     assert cell(value) == expected
 
 
-def test_lines_are_made_one_by_one_with_a_header_that_is_quoted_too():
+def test_lines_are_generated_one_by_one_and_the_header_is_quoted():
     taken = []
 
     def rows():
@@ -78,6 +78,6 @@ def test_lines_are_made_one_by_one_with_a_header_that_is_quoted_too():
     assert list(csv.reader(io.StringIO(second))) == [["0", 'say "hi", you']]
 
 
-def test_a_file_says_that_it_is_utf8_once_so_that_excel_shows_every_letter():
+def test_a_file_starts_with_one_byte_order_mark_for_excel():
     assert "".join(csv_lines(["name"], [["Zoë"], ["山田"]])) == "\ufeffname\r\nZoë\r\n山田\r\n"
     assert "".join(csv_lines(["name"], [])) == "\ufeffname\r\n"

@@ -63,7 +63,7 @@ def test_emails_have_the_name(acme, client, alice):
 
 
 @pytest.mark.django_db
-def test_a_page_without_its_logo_shows_ours(acme, client, tmp_path):
+def test_a_missing_logo_is_replaced_by_the_default(acme, client, tmp_path):
     acme.INSTANCE_LOGO = str(tmp_path / "gone.svg")
     assert 'class="logo-ground"' in client.get("/accounts/login/").content.decode()
     assert client.get("/instance/logo").status_code == 404
@@ -87,7 +87,7 @@ def test_a_page_without_its_logo_shows_ours(acme, client, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_used_is_named_at_the_start(settings, setting, value, problem):
+def test_invalid_settings_are_check_errors(settings, setting, value, problem):
     setattr(settings, setting, value)
     with pytest.raises(SystemCheckError) as refused:
         call_command("check")
@@ -101,7 +101,7 @@ def test_a_logo_must_not_be_empty_or_large(settings, tmp_path, content):
     assert branding.logo_problem(str(path)) == "Use a file of up to 100 kB that isn't empty."
 
 
-def test_the_usual_settings_are_accepted(tmp_path):
+def test_valid_settings_are_accepted(tmp_path):
     path = tmp_path / "logo.PNG"
     path.write_bytes(b"x")
     assert branding.logo_problem(str(path)) == branding.logo_problem("") == ""
@@ -112,30 +112,30 @@ def test_the_usual_settings_are_accepted(tmp_path):
 @pytest.mark.parametrize(
     "color", ["#000000", "#0f766e", "#b91c1c", "#1d4ed8", "#767676", "#4a044e", "#065f46", "#c2410c"]
 )
-def test_every_tone_of_an_accent_is_readable_in_both_themes(color):
+def test_every_shade_of_an_accent_is_readable_in_both_themes(color):
     assert branding.color_problem(color) == ""
-    tones = dict(re.findall(r"--indigo(\S*): (light-dark\(#\w{6}, #\w{6}\));", branding.accent_css(color)))
+    shades = dict(re.findall(r"--indigo(\S*): (light-dark\(#\w{6}, #\w{6}\));", branding.accent_css(color)))
     light, dark = (
-        {name: branding.parsed(re.findall(r"#\w{6}", pair)[theme]) for name, pair in tones.items()} for theme in (0, 1)
+        {name: branding.parsed(re.findall(r"#\w{6}", pair)[theme]) for name, pair in shades.items()} for theme in (0, 1)
     )
     assert len(light) == 5
-    grounds = {"light": ("#ffffff", "#f7f7f9", "#f3f3f7"), "dark": ("#101115", "#17181d", "#1f2027")}
+    backgrounds = {"light": ("#ffffff", "#f7f7f9", "#f3f3f7"), "dark": ("#101115", "#17181d", "#1f2027")}
     for theme, found in (("light", light), ("dark", dark)):
-        for ground in (*map(branding.parsed, grounds[theme]), found["-soft"]):
-            assert branding.contrast(found[""], ground) >= 4.5, (theme, ground)
-            assert branding.contrast(found["-strong"], ground) >= 4.5, (theme, ground)
+        for background in (*map(branding.parsed, backgrounds[theme]), found["-soft"]):
+            assert branding.contrast(found[""], background) >= 4.5, (theme, background)
+            assert branding.contrast(found["-strong"], background) >= 4.5, (theme, background)
         for fill in ("-fill", "-fill-hover"):
             assert branding.contrast(found[fill], branding.WHITE) >= 4.5, (theme, fill)
 
 
-def test_contrast_is_that_of_wcag():
+def test_contrast_follows_wcag():
     assert branding.contrast((0, 0, 0), branding.WHITE) == pytest.approx(21)
     assert branding.contrast((118, 118, 118), branding.WHITE) == pytest.approx(4.54, abs=0.005)
 
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
-def test_a_browser_shows_the_accent_without_a_fault(acme, visit, sue):
+def test_the_accent_and_logo_are_shown_in_a_browser(acme, visit, sue):
     page = visit(sue)
     page.goto("/account/settings/")
     assert (

@@ -15,7 +15,7 @@ FIGURES = st.lists(st.tuples(st.text(max_size=5), st.integers(0, 10**9), st.inte
 
 
 @given(FIGURES)
-def test_bars_stand_on_the_baseline_and_inside_the_frame(figures):
+def test_bars_are_inside_the_chart(figures):
     chart = bar_chart("x", figures, ["a", "b"])
     assert len(chart.bars) == sum(1 for figure in figures for value in figure[1:] if value)
     for bar in chart.bars:
@@ -26,17 +26,17 @@ def test_bars_stand_on_the_baseline_and_inside_the_frame(figures):
 @pytest.mark.parametrize(
     ("value", "top"), [(0, 4), (1, 4), (5, 8), (9, 12), (13, 20), (21, 40), (100, 120), (10**6, 1_200_000)]
 )
-def test_the_axis_ends_at_a_round_figure(value, top):
+def test_the_axis_ends_at_a_round_number(value, top):
     assert nice_ceiling(value) == top
 
 
-def test_stacked_bars_stand_on_each_other():
+def test_bars_of_several_series_are_stacked():
     lower, upper = bar_chart("x", [("now", 3, 1)], ["a", "b"]).bars
     assert lower.y == pytest.approx(upper.y + upper.height)
     assert lower.height == pytest.approx(3 * upper.height)
 
 
-def test_labels_do_not_crowd():
+def test_a_long_axis_has_few_labels():
     chart = bar_chart("x", [(str(n), 1) for n in range(30)], ["a"])
     assert len(chart.x_ticks) <= 8
     assert [tick.label for tick in chart.y_ticks] == ["0", "1", "2", "3", "4"]
@@ -48,7 +48,7 @@ def render(figures, *series):
     return template.render(Context({"title": "Req <b>", "figures": figures}))
 
 
-def test_the_chart_has_a_title_a_legend_and_its_figures_in_a_table():
+def test_a_chart_has_a_title_a_legend_and_a_table():
     html = render([("<i>1</i>", 1234, 5)], "Allowed", "Denied")
     assert "Req &lt;b&gt;" in html
     assert "&lt;i&gt;1&lt;/i&gt;" in html
@@ -59,7 +59,7 @@ def test_the_chart_has_a_title_a_legend_and_its_figures_in_a_table():
     assert "style=" not in html
 
 
-def test_one_series_needs_no_legend_and_none_no_chart():
+def test_one_series_has_no_legend_and_no_data_no_chart():
     assert "chart-legend" not in render([("a", 1)], "All")
     assert "No data for this period." in render([], "All")
     assert "<svg" not in render([("a", 0)], "All")

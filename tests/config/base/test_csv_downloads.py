@@ -1,4 +1,4 @@
-"""Excel shows the letters of every CSV download correctly, and runs none of its cells."""
+"""Every CSV download opens correctly in Excel, and its formulas are quoted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(alice, free):
     APIKey.objects.filter(pk=key.pk).update(name=HOSTILE)
 
 
-def assert_fit_for_a_spreadsheet(response):
+def assert_safe_in_a_spreadsheet(response):
     content = response.getvalue()
     assert content.startswith(b"\xef\xbb\xbf")
     text = content.decode("utf-8-sig")
@@ -49,15 +49,15 @@ def assert_fit_for_a_spreadsheet(response):
 
 
 @pytest.mark.parametrize("address", STAFF_FILES)
-def test_a_file_for_staff(client, sue, rows, address):
-    cells = assert_fit_for_a_spreadsheet(signed_in(sue).get(address))
+def test_staff_downloads(client, sue, rows, address):
+    cells = assert_safe_in_a_spreadsheet(signed_in(sue).get(address))
     assert any("Zoë" in cell for cell in cells) or "logentry" in address
 
 
-def test_a_file_for_holders(alice, rows):
-    assert f"'{HOSTILE}" in assert_fit_for_a_spreadsheet(signed_in(alice).get("/account/usage/?format=csv"))
+def test_user_downloads(alice, rows):
+    assert f"'{HOSTILE}" in assert_safe_in_a_spreadsheet(signed_in(alice).get("/account/usage/?format=csv"))
 
 
-def test_selected_rows(staff_client, rows, alice):
+def test_downloads_of_selected_rows(staff_client, rows, alice):
     sent = {"action": "export_selected", "_selected_action": [alice.pk]}
-    assert f"'{HOSTILE}" in assert_fit_for_a_spreadsheet(staff_client.post("/admin/accounts/user/", sent))
+    assert f"'{HOSTILE}" in assert_safe_in_a_spreadsheet(staff_client.post("/admin/accounts/user/", sent))

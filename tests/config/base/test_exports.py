@@ -1,4 +1,4 @@
-"""Every list exports what its filters find, as CSV, XLSX and JSON, to those who see the list, in bounded memory."""
+"""Every list can be exported with its filters as CSV, XLSX and JSON, with the permission to view the list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.rows import make_key, make_limit, make_staff
 from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db
-# Each list with its export in one format, and the right to see it.
+# For each list: the URL of its export, and the permission to view it.
 LISTS = {
     "/users/": ("/users/export.{}", "accounts.view_user"),
     "/admin/accounts/user/?o=": ("/admin/accounts/user/export/?format={}", "accounts.view_user"),
@@ -66,7 +66,7 @@ def table_of(response, file_format):
 @pytest.mark.parametrize("page", LISTS)
 @pytest.mark.parametrize("file_format", ["csv", "xlsx", "json"])
 @pytest.mark.usefixtures("rows")
-def test_every_list_is_exported_in_every_format(client, sue, page, file_format):
+def test_every_list_can_be_exported_in_every_format(client, sue, page, file_format):
     client.force_login(sue)
     url, _ = LISTS[page]
     response = client.get(url.format(file_format))
@@ -84,7 +84,7 @@ def test_every_list_is_exported_in_every_format(client, sue, page, file_format):
 
 @pytest.mark.parametrize("page", LISTS)
 @pytest.mark.usefixtures("rows")
-def test_the_menu_of_a_list_leads_to_each_format_with_the_filters_of_the_page(staff_client, page):
+def test_the_export_menu_links_to_each_format_with_the_filters(staff_client, page):
     html = text_of(staff_client.get(f"{page}{'&' if '?' in page else '?'}q=zoe"))
     for name, label in (("csv", "CSV"), ("xlsx", "Excel (XLSX)"), ("json", "JSON")):
         address = next(part for part in html.split('<a href="') if part.partition(">")[2].startswith(f"{label}</a>"))
@@ -94,17 +94,17 @@ def test_the_menu_of_a_list_leads_to_each_format_with_the_filters_of_the_page(st
 
 @pytest.mark.parametrize("page", LISTS)
 @pytest.mark.parametrize("file_format", ["csv", "xlsx", "json"])
-def test_an_export_takes_the_right_to_see_the_list(page, file_format, free):
-    url, right = LISTS[page]
-    others = {right for _, right in LISTS.values()} - {right}
+def test_exports_require_the_permission_to_view_the_list(page, file_format, free):
+    url, permission = LISTS[page]
+    others = {permission for _, permission in LISTS.values()} - {permission}
     assert signed_in(make_staff("other", *others)).get(url.format(file_format)).status_code == 403
-    response = signed_in(make_staff("viewer", right)).get(url.format(file_format))
+    response = signed_in(make_staff("viewer", permission)).get(url.format(file_format))
     assert response.status_code == 200
     response.getvalue()
 
 
 @pytest.mark.usefixtures("rows")
-def test_only_what_the_filters_find_is_exported(staff_client):
+def test_exports_are_filtered(staff_client):
     for url in ("/users/export.{}?q=bob", "/admin/accounts/user/export/?q=bob&format={}"):
         for file_format in ("csv", "xlsx", "json"):
             header, found = table_of(staff_client.get(url.format(file_format)), file_format)
@@ -112,7 +112,7 @@ def test_only_what_the_filters_find_is_exported(staff_client):
 
 
 @pytest.mark.usefixtures("rows")
-def test_owners_export_their_own_requests_and_usage(alice, bob):
+def test_users_can_export_their_own_requests_and_usage(alice, bob):
     for file_format in ("csv", "xlsx", "json"):
         for url in ("/account/usage/requests/", "/account/usage/"):
             _, found = table_of(signed_in(alice).get(url, {"format": file_format}), file_format)
@@ -122,11 +122,11 @@ def test_owners_export_their_own_requests_and_usage(alice, bob):
 
 
 @pytest.mark.parametrize("url", ["/users/export.xml", "/users/export.", "/admin/tiers/tier/export/?format=xml"])
-def test_another_format_is_refused(staff_client, url):
+def test_unknown_formats_are_rejected(staff_client, url):
     assert staff_client.get(url).status_code in {400, 404}
 
 
-def test_a_format_that_is_none_shows_the_page(staff_client):
+def test_unknown_formats_in_the_query_show_the_page(staff_client):
     assert "text/html" in staff_client.get("/admin/usage/requests/?format=xml")["Content-Type"]
     assert staff_client.get("/admin/tiers/tier/?format=xlsx").status_code == 200
 
@@ -140,7 +140,7 @@ def test_a_format_that_is_none_shows_the_page(staff_client):
     ],
 )
 @pytest.mark.usefixtures("rows")
-def test_too_many_rows_for_xlsx_lead_back_to_the_list_with_a_reason(staff_client, monkeypatch, url, back, pro):
+def test_too_many_rows_for_xlsx_redirect_with_a_message(staff_client, monkeypatch, url, back, pro):
     make_event(APIKey.objects.get())
     monkeypatch.setattr(base_export, "MAX_XLSX_ROWS", 1)
     response = staff_client.get(url)
@@ -149,7 +149,7 @@ def test_too_many_rows_for_xlsx_lead_back_to_the_list_with_a_reason(staff_client
     assert messages(page) == ["XLSX files can have up to 1 rows. Filter the list, or export it as CSV or JSON."]
 
 
-def test_json_has_values_as_they_are_and_comes_row_by_row():
+def test_json_keeps_types_and_is_generated_row_by_row():
     key = UUID(int=7)
     row = [1, None, True, "=a", datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), key, {"a": [1]}]
     titles = ["ID", "email address", "active", "name", "last sign-in", "key", "metadata"]
@@ -169,7 +169,7 @@ def test_json_has_values_as_they_are_and_comes_row_by_row():
     assert json.loads("".join(json_lines(titles, []))) == []
 
 
-def test_an_xlsx_file_keeps_numbers_and_drops_what_xml_cannot_hold(rf):
+def test_xlsx_keeps_numbers_and_drops_invalid_characters(rf):
     response = xlsx_file(rf.get("/"), ["name", "number"], [["a\x00\x0b\x1fb", 5], ["+1", None]])
     sheet = openpyxl.load_workbook(io.BytesIO(response.getvalue())).active
     response.close()

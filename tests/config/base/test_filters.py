@@ -1,4 +1,4 @@
-"""Search, filters and chips above a list are the same everywhere: in the admin, in our own lists, and on the usage pages."""
+"""Search, filters and chips are the same above every list: in the admin, outside it, and on usage pages."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ MENU = re.compile(
 
 
 def menus(page):
-    """Each with whether it's open, and what is marked at it."""
+    """The filter menus, each with whether it's open and what's marked."""
     return {label: (bool(is_open), mark) for is_open, mark, label in MENU.findall(page.content.decode())}
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_every_list_has_the_same_bar(staff_client, path):
+def test_every_list_has_the_same_filter_bar(staff_client, path):
     page = staff_client.get(path).content.decode()
     assert page.count('class="filter-bar" role="search"') == 1
     assert "js/lists.js" in page
 
 
-def test_the_menu_with_an_error_is_open_and_what_was_typed_is_kept(staff_client):
+def test_a_menu_with_an_error_is_open_and_keeps_its_values(staff_client):
     query = {"user": "nobody", "status": "9", "method": "GET", "verdict": "denied", "path": "/orders"}
     page = staff_client.get("/admin/usage/requests/", query)
     assert menus(page) == {
@@ -45,21 +45,21 @@ def test_the_menu_with_an_error_is_open_and_what_was_typed_is_kept(staff_client)
         "Result": (False, "filter-invalid"),
     }
     html = page.content.decode()
-    # Fields keep the others; for the menu without a field, a hidden one does.
+    # Other values are kept by their fields, or by a hidden field for the menu without one.
     for name, value in query.items():
         assert re.search(rf'<input type="(text|search|hidden)" name="{name}" value="{value}"', html), name
     for chip in ("User: <strong>nobody", "Status: <strong>9", "Verdict: <strong>Denied, for any reason"):
         assert chip in html
 
 
-def test_a_choice_that_does_not_exist_is_an_error_in_its_menu(staff_client):
+def test_an_invalid_choice_is_an_error_in_its_menu(staff_client):
     page = staff_client.get("/users/", {"state": "odd", "q": "sue"})
     assert menus(page)["State"] == (True, "filter-invalid")
     assert "Select a valid choice. odd is not one of the available choices." in page.content.decode()
-    assert 'href="?q=sue"' in page.content.decode()  # without it
+    assert 'href="?q=sue"' in page.content.decode()  # without the invalid choice
 
 
-def test_a_search_that_is_too_long_is_an_error_below_the_field(staff_client):
+def test_a_long_search_is_a_field_error(staff_client):
     page = staff_client.get("/users/", {"q": "x" * 201})
     assert "Ensure this value has at most 200 characters" in page.content.decode()
     assert "x" * 201 in page.content.decode()
@@ -77,7 +77,7 @@ def test_each_of_several_keys_has_a_chip(staff_client, alice):
     assert [chip.value for chip in wrong.context["form"].bar.chips] == ["/a"]
 
 
-def test_a_search_of_the_hygiene_page_covers_what_can_be_done_with_all(staff_client, alice):
+def test_searching_the_hygiene_page_limits_actions_on_all_keys(staff_client, alice):
     for name in ("web shop", "nightly export"):
         make_key(alice, name)
     page = staff_client.get("/admin/apikeys/hygiene/?show=never-used&q=nightly")
@@ -92,7 +92,7 @@ def test_a_search_of_the_hygiene_page_covers_what_can_be_done_with_all(staff_cli
 
 
 @pytest.mark.browser
-def test_filters_work_without_javascript_and_are_sent_together(visit, sue):
+def test_filters_work_without_javascript_and_are_submitted_together(visit, sue):
     page = visit(sue, javascript=False, width=375)
     page.goto("/admin/usage/requests/?verdict=denied")
     page.get_by_placeholder("Search by path").fill("/orders")
@@ -103,12 +103,12 @@ def test_filters_work_without_javascript_and_are_sent_together(visit, sue):
     page.get_by_role("button", name="Apply").click()
     for part in ("verdict=denied", "path=%2Forders", "method=GET", "user=sue"):
         assert part in page.url
-    assert page.locator(".chip").count() == 5  # with Clear all
+    assert page.locator(".chip").count() == 5  # including Clear all
     assert not is_wider_than_a_phone(page)
 
 
 @pytest.mark.browser
-def test_the_focus_goes_to_the_field_of_an_open_menu(visit, sue):
+def test_opening_a_menu_focuses_its_field(visit, sue):
     page = visit(sue)
     page.goto("/admin/usage/requests/?user=nobody")
     page.wait_for_selector("input[name=user]:focus")

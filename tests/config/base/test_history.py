@@ -1,4 +1,4 @@
-"""The history records who changed what, old → new, and from where, but never a secret."""
+"""History entries record who changed what, old and new values, and from where, but no secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-def test_an_entry_holds_old_and_new_values_address_and_place(alice, sue, rf):
+def test_an_entry_has_old_and_new_values_address_and_origin(alice, sue, rf):
     before = history.snapshot(alice)
     alice.name = "Alice Cooper"
     alice.save()
@@ -38,14 +38,14 @@ def test_django_can_read_the_message(alice, sue):
     assert history.Author(sue).record(alice, history.ADDITION).get_change_message() == "Added."
 
 
-def test_a_change_of_password_shows_no_hash(alice):
+def test_a_password_change_does_not_contain_the_hash(alice):
     before = history.snapshot(alice)
     alice.set_password("another horse 2")
     after = history.snapshot(alice)
     assert not any("argon2" in value for value in [*before.values(), *after.values()])
 
 
-def test_a_foreign_key_reads_as_its_name_and_an_empty_value_as_a_dash(alice, free):
+def test_foreign_keys_are_shown_by_name_and_empty_values_as_a_dash(alice, free):
     pro = Tier.objects.create(name="pro")
     before = history.snapshot(alice)
     alice.tier = pro
@@ -54,16 +54,16 @@ def test_a_foreign_key_reads_as_its_name_and_an_empty_value_as_a_dash(alice, fre
     assert history.snapshot(alice)["tier"] == "–"
 
 
-def test_a_long_value_is_cut(free):
+def test_long_values_are_truncated(free):
     free.description = "x" * 500
     assert len(history.snapshot(free)["description"]) == history.MAX_VALUE_LENGTH
 
 
-def test_nothing_changed_gives_no_changes(alice):
+def test_unchanged_snapshots_have_no_changes(alice):
     assert history.changes_between(history.snapshot(alice), history.snapshot(alice)) == []
 
 
-def test_who_set_a_value_is_found_behind_entries_on_other_fields(alice, sue, bob):
+def test_entry_that_set_skips_entries_about_other_fields(alice, sue, bob):
     entry = history.Author(sue).record(alice, history.CHANGE, changes=[{"field": "name", "old": "A", "new": "B"}])
     history.Author(bob).record(alice, history.CHANGE, changes=[{"field": "tier", "old": "free", "new": "pro"}])
     history.Author(bob).record(alice, history.CHANGE, note="Signed out.")

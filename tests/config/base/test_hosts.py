@@ -1,4 +1,4 @@
-"""Hosts of requests and of rules have one form, and the most specific rule wins."""
+"""Hosts of requests and rules are normalized, and the most specific rule wins."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"
         (LONGEST, LONGEST),
     ],
 )
-def test_a_request_host_has_one_form(given, normal):
+def test_request_hosts_are_normalized(given, normal):
     assert normal_host(given) == normal
-    # It is a fixed point, and a rule for it has the same form.
+    # Normalizing is idempotent, and a rule for the host is normalized the same way.
     assert normal_host(normal) == normal
     assert host_matches(normal_host_pattern(normal), normal_host(given))
 
@@ -54,11 +54,11 @@ def test_a_request_host_has_one_form(given, normal):
         f"{LONGEST}e", f"{'a' * 64}.example", "ä" * 260, "ä" * 300, "a." * 5000,
     ],
 )  # fmt: skip
-def test_what_is_no_host_counts_as_unknown(given):
+def test_invalid_hosts_are_empty(given):
     assert normal_host(given) == ""
 
 
-def test_a_header_is_read_as_utf_8():
+def test_host_headers_are_decoded_as_utf_8():
     assert host_of_header("bücher.example".encode().decode("latin-1")) == "xn--bcher-kva.example"
     assert host_of_header("b\xfccher.example") == ""
     assert host_of_header("Api.Example.com:80") == "api.example.com"
@@ -79,7 +79,7 @@ def test_a_header_is_read_as_utf_8():
         (f"*.{LONGEST}", f"*.{LONGEST}"),
     ],
 )
-def test_a_rules_host_has_the_same_form(text, normal):
+def test_hosts_of_rules_are_normalized(text, normal):
     assert normal_host_pattern(text) == normal
     assert normal_host_pattern(normal) == normal
 
@@ -106,12 +106,12 @@ def test_a_rules_host_has_the_same_form(text, normal):
         ("a" * (MAX_GIVEN_LENGTH + 1), "Enter a valid host"),
     ],
 )
-def test_what_is_no_host_of_a_rule_is_refused_with_the_reason(text, error):
+def test_invalid_hosts_of_rules_are_rejected_with_a_reason(text, error):
     with pytest.raises(ValidationError, match=error.replace("*", r"\*")):
         normal_host_pattern(text)
 
 
-def test_a_wildcard_stands_for_names_below():
+def test_a_wildcard_matches_subdomains():
     assert host_matches("*.example.com", "api.example.com")
     assert host_matches("*.example.com", "a.b.example.com")
     assert not host_matches("*.example.com", "example.com")
@@ -119,7 +119,7 @@ def test_a_wildcard_stands_for_names_below():
     assert not host_matches("api.example.com", "sandbox.example.com")
 
 
-def test_without_a_host_only_rules_for_any_match():
+def test_requests_without_a_host_only_match_rules_for_any_host():
     assert host_matches("", "")
     assert host_matches("", "api.example.com")
     assert not host_matches("api.example.com", "")

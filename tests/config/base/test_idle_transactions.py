@@ -1,4 +1,4 @@
-"""PostgreSQL ends transactions of ours whose process hangs."""
+"""PostgreSQL ends our transactions if their process hangs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = [
 ]
 
 
-def shown():
+def timeout_setting():
     with connection.cursor() as cursor:
         return cursor.execute("SHOW idle_in_transaction_session_timeout").fetchone()[0]
 
 
 @contextmanager
 def new_connection():
-    """One for this test only."""
+    """A connection for this test only."""
     connection.close()
     try:
         yield
@@ -37,15 +37,15 @@ def new_connection():
         connection.close()
 
 
-def test_connections_have_a_limit(monkeypatch):
+def test_connections_limit_idle_transactions(monkeypatch):
     monkeypatch.setattr(database, "IDLE_LIMIT", IDLE_LIMIT)
     with new_connection():
-        assert shown() == "1min"
+        assert timeout_setting() == "1min"
     with connect(1) as limiter:
         assert limiter.execute("SHOW idle_in_transaction_session_timeout").fetchone()[0] == "30s"
 
 
-def test_a_limit_of_the_database_itself_counts(monkeypatch):
+def test_a_limit_set_in_the_database_takes_precedence(monkeypatch):
     monkeypatch.setattr(database, "IDLE_LIMIT", IDLE_LIMIT)
 
     def alter(change):
@@ -55,7 +55,7 @@ def test_a_limit_of_the_database_itself_counts(monkeypatch):
     alter("SET idle_in_transaction_session_timeout = '7s'")
     try:
         with new_connection():
-            assert shown() == "7s"
+            assert timeout_setting() == "7s"
     finally:
         alter("RESET idle_in_transaction_session_timeout")
 
@@ -66,17 +66,17 @@ def is_gone(pid):
 
 
 @transaction.atomic
-def hang(tier):
+def leave_transaction_open(tier):
     Tier.objects.select_for_update().get(pk=tier.pk)
     pid = connection.connection.info.backend_pid
     wait_until(lambda: is_gone(pid))
     tier.save()
 
 
-def test_a_transaction_that_hangs_is_ended_and_the_next_one_works(monkeypatch, free):
+def test_a_hanging_transaction_is_ended_and_the_next_one_works(monkeypatch, free):
     monkeypatch.setattr(database, "IDLE_LIMIT", "100ms")
     with new_connection():
         with pytest.raises((OperationalError, InterfaceError, InternalError)) as caught:
-            hang(free)
+            leave_transaction_open(free)
         assert database.unavailable_error(caught.value)
         assert Tier.objects.filter(pk=free.pk).update(description="still here") == 1

@@ -1,4 +1,4 @@
-"""If another request is faster, the form or the restore shows an error."""
+"""A change by another request while a form is validated or a row is restored is an error message."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class SlowForm(LiveChoicesForm):
         return super().clean()
 
 
-def test_a_tier_that_is_deleted_while_the_form_is_checked_is_refused(alice):
+def test_a_tier_deleted_during_validation_is_a_field_error(alice):
     pro = Tier.objects.create(name="pro")
     form = SlowForm({"name": "Alice", "tier": pro.pk}, instance=alice)
     assert form.errors == {"tier": ["“pro” has just been deleted. Choose another one."]}
 
 
-def test_a_tier_that_the_account_has_already_is_not_looked_at_again(free):
+def test_the_current_tier_is_accepted_even_if_deleted(free):
     pro = Tier.objects.create(name="pro")
     nina = make_user("nina", tier=pro)
     Tier.objects.filter(pk=pro.pk).update(deleted_at="2026-01-01T00:00Z")
@@ -52,45 +52,45 @@ def test_a_tier_that_the_account_has_already_is_not_looked_at_again(free):
     assert form({"name": "Nina N", "tier": pro.pk}, instance=nina).is_valid()
 
 
-def test_a_name_that_is_taken_while_a_row_is_restored_is_an_explained_refusal(monkeypatch):
+def test_a_name_taken_during_a_restore_is_a_validation_error(monkeypatch):
     first = Tier.objects.create(name="pro")
     first.delete()
     Tier.objects.create(name="pro")
-    look, looked = Tier._raise_conflict, []
+    raise_conflict, calls = Tier._raise_conflict, []
 
-    def too_early(self):
-        looked.append(self)
-        if len(looked) > 1:
-            look(self)
+    def skip_first_call(self):
+        calls.append(self)
+        if len(calls) > 1:
+            raise_conflict(self)
 
-    monkeypatch.setattr(Tier, "_raise_conflict", too_early)
+    monkeypatch.setattr(Tier, "_raise_conflict", skip_first_call)
     with pytest.raises(ValidationError, match="can't be restored"):
         first.restore()
-    assert len(looked) == 2
+    assert len(calls) == 2
     monkeypatch.setattr(Tier, "_raise_conflict", lambda _: None)
     with pytest.raises(IntegrityError):
         first.restore()
 
 
-def test_an_upload_is_read_from_its_start_when_the_view_runs_again(rf, sue, monkeypatch):
+def test_uploads_are_rewound_when_the_view_is_retried(rf, sue, monkeypatch):
     picture = io.BytesIO()
     Image.new("RGB", (2, 2)).save(picture, "PNG")
     request = rf.post("/", {"file": SimpleUploadedFile("a.png", picture.getvalue())})
     seen = []
 
-    def stock(self, request, *args, **kwargs):
+    def django_view(self, request, *args, **kwargs):
         seen.append(request.FILES["file"].read())
         if len(seen) == 1:
             raise IntegrityError
         return "answer"
 
-    monkeypatch.setattr("django.contrib.admin.ModelAdmin.changeform_view", stock)
+    monkeypatch.setattr("django.contrib.admin.ModelAdmin.changeform_view", django_view)
     section = GatehouseModelAdmin(User, admin.site)
     assert section.changeform_view(request) == "answer"
     assert seen[0] == seen[1] == picture.getvalue()
 
 
-def test_a_section_without_words_of_its_own_says_nothing_untrue(sue):
+def test_soft_delete_admin_has_neutral_defaults(sue):
     section = SoftDeleteAdmin(Tier, admin.site)
     assert section.may_touch(sue, None)
     for action in section.row_actions:

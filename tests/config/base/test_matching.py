@@ -1,4 +1,4 @@
-"""Search of users and keys: what a word finds, in which order, and by which index."""
+"""Search of users and keys: matching words, order, and the text index on SQLite."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def found_keys(text):
 
 @pytest.fixture
 def few_matches(monkeypatch):
-    """Two matches are already too many to look up first."""
+    """Two matches are already too many to look up by ID."""
     for module in (matching, managers):
         monkeypatch.setattr(module, "MAX_MATCHES", 1)
 
@@ -41,24 +41,24 @@ def people(free):
     User.objects.filter(username="anna").update(name="Anna Zorn")
 
 
-def test_results_are_in_the_order_of_the_list(people):
+def test_results_keep_the_order_of_the_queryset(people):
     assert found("example.com") == ["zoe", "enzo", "anna"]
     assert [user.username for user in User.objects.matching("example.com")] == ["anna", "enzo", "zoe"]
     assert [user.username for user in User.objects.order_by("tier__name", Upper("name")).matching("zorn")] == ["anna"]
 
 
-def test_all_words_have_to_match_in_any_order(people):
+def test_all_words_have_to_match(people):
     assert found("zorn anna example.com") == found("anna zorn") == ["anna"]
     assert found("zorn enzo") == []
 
 
-def test_words_that_match_too_many_rows_find_them_all_the_same(people, few_matches):
+def test_words_with_many_matches_find_all_rows(people, few_matches):
     assert found("example.com") == ["zoe", "enzo", "anna"]
     assert found("example.com zorn") == ["anna"]
     assert found("") == ["zoe", "enzo", "anna"]
 
 
-def test_one_or_two_letters_are_found_at_the_start_of_a_word(people):
+def test_one_or_two_letters_match_the_start_of_a_word(people):
     assert found("zo") == ["zoe", "anna"]
     assert found("e") == ["enzo"]
     assert found("zo", username="zoe") == ["zoe"]
@@ -83,7 +83,7 @@ def test_quotes_and_operators_are_plain_text(people):
         assert found(text) == []
 
 
-def test_keys_are_found_by_name_owner_start_and_end(people):
+def test_keys_are_found_by_name_owner_prefix_and_last_four(people):
     anna, zoe = User.objects.get(username="anna"), User.objects.get(username="zoe")
     make_key(anna, "Nightly export", prefix="gate_Ab3dE1", last4="9xYz")
     make_key(zoe, "Import", prefix="gate_Zz9999", last4="0000")
@@ -94,7 +94,7 @@ def test_keys_are_found_by_name_owner_start_and_end(people):
         assert found_keys(text) == [], text
 
 
-def test_keys_of_very_many_owners_are_all_found(people, few_matches):
+def test_keys_of_many_matching_owners_are_found(people, few_matches):
     for user in User.objects.all():
         make_key(user, f"key of {user}")
     assert found_keys("example.com") == ["key of anna", "key of enzo", "key of zoe"]
@@ -112,44 +112,44 @@ def test_the_number_of_queries_does_not_grow(free, django_assert_max_num_queries
 # --- SQLite
 
 
-def indexed(text):
+def indexed_ids(text):
     return text_index.find("default", f'"{text}"', 10)
 
 
 @on_sqlite
-def test_the_index_follows_every_write(alice):
-    assert indexed("alice") == [alice.pk]
+def test_the_index_is_updated_by_every_write(alice):
+    assert indexed_ids("alice") == [alice.pk]
     User.objects.filter(pk=alice.pk).update(name="Ada Lovelace")
-    assert indexed("lovelace") == [alice.pk]
+    assert indexed_ids("lovelace") == [alice.pk]
     alice.refresh_from_db()
     alice.username = "countess"
     alice.save()
-    assert indexed("countess") == [alice.pk]
+    assert indexed_ids("countess") == [alice.pk]
     User.objects.filter(pk=alice.pk).hard_delete()
-    assert indexed("lovelace") == []
+    assert indexed_ids("lovelace") == []
 
 
 @on_sqlite
-def test_without_the_index_the_table_is_searched_until_migrate_repairs_it(people):
+def test_the_table_is_searched_while_the_index_is_incomplete(people):
     with connection.cursor() as cursor:
         cursor.execute("DROP TRIGGER user_search_added")
     make_user("beatrice")
-    assert indexed("beatrice") == []
+    assert indexed_ids("beatrice") == []
     assert found("beatrice") == ["beatrice"]
     text_index.repair("default")
-    assert len(indexed("beatrice")) == 1
+    assert len(indexed_ids("beatrice")) == 1
     assert text_index.is_complete("default")
 
 
 @on_sqlite
-def test_nothing_is_repaired_where_no_index_was_made(people):
+def test_repair_does_not_create_a_missing_index(people):
     other = TextIndex("tiers", ("name_folded",))
     other.repair("default")
     assert not other.is_complete("default")
 
 
 @on_sqlite
-def test_an_index_that_sqlite_cannot_make_is_left_out(db):
+def test_an_index_that_cannot_be_created_is_skipped(db):
     with transaction.atomic():
         TextIndex("tiers", ("no_such_column",)).create("default")
     assert not TextIndex("tiers", ("no_such_column",)).is_complete("default")

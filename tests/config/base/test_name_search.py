@@ -1,4 +1,4 @@
-"""Search finds names however they are typed: letter case, ligatures, full-width and Turkish letters, on both databases."""
+"""Search ignores differences in case, ligatures, full-width and Turkish letters, on both databases."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from config.base.search import trigram_indexes
 from config.base.text import search_form
 from ratelimits.models import RateLimit
 from tests.accounts.people import signed_in
-from tests.config.base.sections import SECTIONS, changelist, path_of
+from tests.config.base.sections import SECTIONS, changelist, list_path
 from tests.conftest import make_user
 from tests.rows import make_key, make_limit
 from tiers.models import Tier
 
-# A name, and what someone might type to find it.
+# A name, and the searches that find it.
 FOUND = [
     ("Anna Weiß", ("Weiß", "weiss", "WEISS", "weiß", "WEIẞ", "anna weiss", "ｗｅｉｓｓ", "wei\u200bss")),
     ("İstanbul", ("İstanbul", "istanbul", "ISTANBUL", "ıstanbul", "i\u0307stanbul", "stanbul")),
@@ -48,12 +48,12 @@ NOT_FOUND = [("Anna Weiß", "weis\u00dfs"), ("Zoë", "zoe"), ("Anna", "%"), ("An
 
 
 @pytest.mark.parametrize(("name", "typed"), PAIRS, ids=ascii)
-def test_what_is_typed_is_in_the_search_form_of_the_name(name, typed):
+def test_the_folded_search_is_part_of_the_folded_name(name, typed):
     assert all(search_form(word) in search_form(name) for word in typed.split())
 
 
 @pytest.mark.parametrize("name", [name for name, _ in FOUND], ids=ascii)
-def test_the_search_form_of_a_search_form_is_itself(name):
+def test_search_form_is_idempotent(name):
     assert search_form(search_form(name)) == search_form(name)
 
 
@@ -67,13 +67,13 @@ def results(client, place, typed):
     if place == "autocomplete":
         query = {"app_label": "accounts", "model_name": "user", "field_name": "tier", "term": typed}
         return [row["text"] for row in client.get("/admin/autocomplete/", query).json()["results"]]
-    section = next(section for section in SECTIONS if path_of(section) == f"/admin/{place}/")
+    section = next(section for section in SECTIONS if list_path(section) == f"/admin/{place}/")
     return [row.name for row in changelist(section, User.objects.get(username="sue"), {"q": typed}).result_list]
 
 
-def make_all(name, free):
+def make_rows_named(name, free):
     """A row of each searchable model with this name."""
-    user = make_user("somebody")
+    user = make_user("someone")
     User.objects.filter(pk=user.pk).update(name=name)
     make_key(user, name)
     make_limit(free, name=name)
@@ -95,8 +95,8 @@ PLACES = (
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "forms"), FOUND, ids=ascii)
-def test_every_search_of_staff_finds_it(staff_client, free, name, forms):
-    make_all(name, free)
+def test_every_staff_search_finds_the_name(staff_client, free, name, forms):
+    make_rows_named(name, free)
     for place in PLACES:
         for typed in forms:
             count = 4 if place == "search" else 1
@@ -105,14 +105,14 @@ def test_every_search_of_staff_finds_it(staff_client, free, name, forms):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("name", "typed"), NOT_FOUND, ids=ascii)
-def test_no_search_finds_what_is_not_there(staff_client, free, name, typed):
-    make_all(name, free)
+def test_staff_searches_find_nothing_else(staff_client, free, name, typed):
+    make_rows_named(name, free)
     for place in PLACES:
         assert results(staff_client, place, typed) == [], f"{place}: {typed!a}"
 
 
 @pytest.mark.django_db
-def test_usernames_addresses_and_descriptions_are_found_so_too(staff_client, free):
+def test_usernames_addresses_and_descriptions_are_folded_too(staff_client, free):
     User.objects.create_user("ali_veli", "a@ışık.com", name="Ali")
     make_key(User.objects.get(username="ali_veli"), "k")
     Tier.objects.create(name="t", description="Für große Büros")
@@ -124,10 +124,10 @@ def test_usernames_addresses_and_descriptions_are_found_so_too(staff_client, fre
 
 
 @pytest.mark.django_db
-class TestKept:
-    """The folded name is updated with the name, whichever way the name is written."""
+class TestFoldedName:
+    """The folded name is updated whenever the name is written."""
 
-    def test_by_save(self, alice):
+    def test_save(self, alice):
         alice.name = "Anna Weiß"
         alice.save()
         assert User.objects.get(name_folded="anna weiss") == alice
@@ -136,7 +136,7 @@ class TestKept:
         alice.refresh_from_db()
         assert alice.name_folded == "strasse"
 
-    def test_by_saving_a_part_of_a_row(self, alice):
+    def test_saving_a_deferred_instance(self, alice):
         partial = User.objects.only("name").get(pk=alice.pk)
         partial.name = "Groß"
         partial.save()
@@ -146,7 +146,7 @@ class TestKept:
         alice.refresh_from_db()
         assert alice.name_folded == "gross"
 
-    def test_by_an_update(self, alice, free):
+    def test_update(self, alice, free):
         User.objects.filter(pk=alice.pk).update(name="Weiß")
         Tier.objects.filter(pk=free.pk).update(description="Groß")
         make_limit(free)
@@ -157,13 +157,13 @@ class TestKept:
             assert model.objects.get().name_folded == forms
         assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("free", "gross")
 
-    def test_an_update_by_an_expression_is_refused(self, alice):
+    def test_update_with_an_expression_is_rejected(self, alice):
         with pytest.raises(TypeError, match="name as a string"):
             User.objects.update(name=Upper("username"))
         User.objects.update(name=Upper("username"), name_folded=models.F("username"))
         assert User.objects.get().name_folded == "alice"
 
-    def test_in_bulk(self, free):
+    def test_bulk_create_and_bulk_update(self, free):
         User.objects.bulk_create([User(username=f"u{n}", email=f"u{n}@example.com", name="Weiß") for n in range(2)])
         assert set(User.objects.values_list("name_folded", flat=True)) == {"weiss"}
         users = list(User.objects.all())
@@ -177,7 +177,7 @@ class TestKept:
         User.objects.bulk_create(users, update_conflicts=True, unique_fields=["id"], update_fields=["name"])
         assert set(User.objects.values_list("name", "name_folded")) == {("Groß", "gross")}
 
-    def test_by_a_fixture(self, free, tmp_path):
+    def test_loaddata(self, free, tmp_path):
         Tier.objects.filter(pk=free.pk).update(name="Weiß")
         fixture = tmp_path / "tiers.json"
         call_command("dumpdata", "tiers.tier", output=str(fixture))
@@ -186,7 +186,7 @@ class TestKept:
         call_command("loaddata", str(fixture), verbosity=0)
         assert Tier.objects.get().name_folded == "weiss"
 
-    def test_by_get_or_create_and_update_or_create(self, db):
+    def test_get_or_create_and_update_or_create(self, db):
         Tier.objects.get_or_create(name="Weiß")
         tier, _ = Tier.objects.update_or_create(name="Weiß", defaults={"description": "Groß"})
         tier.refresh_from_db()
@@ -194,7 +194,7 @@ class TestKept:
 
 
 @pytest.mark.django_db
-def test_nobody_sees_the_form(staff_client, alice, free):
+def test_folded_names_are_not_shown(staff_client, alice, free):
     """History, exports and forms don't show the folded name, which repeats the name."""
     data = {"name": "Weiß", "username": "alice", "email": alice.email, "tier": free.pk, "is_active": "on"}
     staff_client.post(f"/admin/accounts/user/{alice.pk}/change/", data)
@@ -208,7 +208,7 @@ def test_nobody_sees_the_form(staff_client, alice, free):
 
 
 @pytest.mark.django_db
-def test_erasing_a_person_erases_the_form_of_their_name(sue, alice):
+def test_erasing_a_user_replaces_the_folded_name(sue, alice):
     User.objects.filter(pk=alice.pk).update(name="Anna Weiß")
     erase(User.objects.get(pk=alice.pk), Author(sue))
     assert User.objects.get(pk=alice.pk).name_folded == "erased user"
@@ -224,7 +224,7 @@ BEFORE = {
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
+def test_the_migrations_fill_existing_rows_and_can_be_reversed(monkeypatch):
     monkeypatch.setattr("config.base.search.BATCH", 2)
     tier = Tier.objects.create(name="Groß", description="Für Büros")
     users = [make_user(f"u{number}", tier=tier) for number in range(5)]
@@ -242,7 +242,7 @@ def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
     assert APIKey.objects.get().name_folded == "strasse"
     assert RateLimit.objects.get().name_folded == "fine"
     assert (Tier.objects.get().name_folded, Tier.objects.get().description_folded) == ("gross", "für büros")
-    # If it's stopped halfway, running it again does the rest.
+    # Running it again continues an interrupted migration.
     User.objects.filter(pk=users[3].pk).update(name_folded="")
     executor = MigrationExecutor(connection)
     state = executor.loader.project_state([("accounts", "0005_fill_folded_names")]).apps
@@ -257,12 +257,12 @@ def test_the_migrations_fill_what_is_there_and_can_be_taken_back(monkeypatch):
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no trigram indexes")
 class TestIndex:
     @pytest.fixture(autouse=True)
-    def _few_rows(self, db):
+    def _use_indexes(self, db):
         # With a few rows, a sequential scan is cheaper; this only tests whether the index can be used.
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
 
-    def test_people_are_looked_up_by_trigrams_only(self):
+    def test_user_search_uses_the_trigram_indexes(self):
         plan = User.objects.order_by().filter(user_has("Weiß")).explain()
         for index in ("user_name_folded_trigrams", "user_username_trigrams", "user_email_trigrams"):
             assert index in plan
@@ -271,13 +271,13 @@ class TestIndex:
         ("model", "index"),
         [(APIKey, "api_keys_name_folded"), (RateLimit, "rate_limits_name_folded"), (Tier, "tiers_name_folded")],
     )
-    def test_other_names_too(self, model, index):
+    def test_other_searches_use_their_trigram_index(self, model, index):
         assert index in model.objects.order_by().filter(name_folded__has="Weiß").explain()
 
 
 @pytest.fixture
 def large_tables(alice):
-    """As SQLite knows them from ANALYZE, without the rows."""
+    """Make SQLite's statistics say that tables are large."""
     make_key(alice)
     statements = ("ANALYZE", "UPDATE sqlite_stat1 SET stat = '1000000' || substr(stat, 2)", "ANALYZE sqlite_schema")
     with connection.cursor() as cursor:
@@ -291,7 +291,7 @@ def large_tables(alice):
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has trigram indexes")
 @pytest.mark.usefixtures("db", "large_tables")
 @pytest.mark.parametrize("word", ["nightly", "99"])
-def test_sqlite_reads_names_of_keys_from_their_index(word):
+def test_sqlite_searches_key_names_in_their_index(word):
     named = APIKey.objects.live().order_by().filter(own_conditions(word)[0]).values_list("pk")
     assert "api_keys_live_names" in named.explain()
 
@@ -311,7 +311,7 @@ class FakeEditor:
 
 
 @pytest.mark.django_db
-def test_trigram_indexes_replace_others_and_come_back():
+def test_trigram_indexes_replace_others_and_can_be_reversed():
     operation = trigram_indexes("user", {"new": "name_folded"}, replaced={"old": "UPPER(name)"})
     forwards, backwards = FakeEditor(), FakeEditor()
     operation.code(None, forwards)
@@ -323,7 +323,7 @@ def test_trigram_indexes_replace_others_and_come_back():
 
 
 @pytest.mark.django_db
-def test_without_the_extension_there_is_no_index_and_no_error():
+def test_trigram_indexes_are_skipped_without_the_extension():
     editor = FakeEditor(may_create_extensions=False)
     trigram_indexes("user", {"new": "name_folded"}).code(None, editor)
     assert editor.executed == []

@@ -51,13 +51,13 @@ LIMIT = {"path": "/a", "method": "", "limit": 1, "period": 60, "window": "rollin
 
 
 @pytest.mark.parametrize("bad", [*FORBIDDEN.values(), *NOTHING_TO_SEE.values()], ids=[*FORBIDDEN, *NOTHING_TO_SEE])
-def test_a_name_that_cannot_be_read_is_refused(bad):
+def test_names_with_invisible_characters_are_rejected(bad):
     with pytest.raises(ValidationError):
         validate_name(bad)
 
 
 @pytest.mark.parametrize("good", READABLE, ids=ascii)
-def test_a_name_that_can_be_read_is_kept(good):
+def test_readable_names_are_accepted(good):
     validate_name(good)
     validate_text(good)
 
@@ -70,7 +70,7 @@ def test_the_message_says_what_to_remove():
         validate_name("\u00a0")
 
 
-def test_a_text_may_have_lines_and_nothing_else_that_is_not_seen():
+def test_texts_can_have_line_breaks_but_no_other_control_characters():
     validate_text("For small teams.\r\n\r\n\tUp to 5 keys.\n")
     validate_text("")
     for bad in ("a\x0bb", "a\x7fb", "a\u202eb", "a\u200bb", "a\uffffb"):
@@ -80,7 +80,7 @@ def test_a_text_may_have_lines_and_nothing_else_that_is_not_seen():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", [*FORBIDDEN.values(), "\u00a0\u00a0", "\u3164\u3164"], ids=ascii)
-def test_the_models_refuse_such_a_name_wherever_it_comes_from(free, alice, bad):
+def test_models_reject_such_names(free, alice, bad):
     rows = {
         "name": [
             Tier(name=bad),
@@ -119,7 +119,7 @@ STAFF_FORMS = {
         "reason",
     ),
 }
-HOLDER_FORMS = {
+ACCOUNT_FORMS = {
     "own name": ("/account/", {"username": "alice"}, "name"),
     "own key": ("/account/keys/new/", {}, "name"),
     "edited own key": ("/account/keys/{key}/edit/", {"allow": "everything"}, "name"),
@@ -142,7 +142,7 @@ def places(alice, free):
 
 
 def stored():
-    """Every text that someone entered, as stored in the database."""
+    """Every name, description and reason in the database."""
     return [
         list(model.objects.order_by("pk").values_list(*fields))
         for model, fields in (
@@ -156,7 +156,7 @@ def stored():
     ]
 
 
-def assert_refused(client, form, places, bad):
+def assert_rejected(client, form, places, bad):
     address, data, field = form
     before = stored()
     data = {name: str(value).format(**places) for name, value in data.items()} | {field: bad}
@@ -172,29 +172,29 @@ TYPED = ["a\x0bb", "a\x7fb", "a\u202eb", "a\u200bb", "\u3164\u3164", "a\uffffb"]
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", TYPED, ids=ascii)
 @pytest.mark.parametrize("form", STAFF_FORMS)
-def test_a_form_for_staff_says_what_is_wrong(sue, places, form, bad):
-    assert_refused(signed_in(sue), STAFF_FORMS[form], places, bad)
+def test_staff_forms_reject_such_names(sue, places, form, bad):
+    assert_rejected(signed_in(sue), STAFF_FORMS[form], places, bad)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", ["a\r\nb", "a\tb"], ids=ascii)
 @pytest.mark.parametrize("form", [form for form in STAFF_FORMS if form != "description"])
-def test_a_form_for_staff_takes_one_line(sue, places, form, bad):
-    assert_refused(signed_in(sue), STAFF_FORMS[form], places, bad)
+def test_staff_forms_reject_line_breaks_and_tabs(sue, places, form, bad):
+    assert_rejected(signed_in(sue), STAFF_FORMS[form], places, bad)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", [*TYPED, "a\r\nb"], ids=ascii)
-@pytest.mark.parametrize("form", HOLDER_FORMS)
-def test_a_form_for_holders_says_what_is_wrong(alice, places, form, bad):
+@pytest.mark.parametrize("form", ACCOUNT_FORMS)
+def test_account_forms_reject_such_names(alice, places, form, bad):
     client = signed_in(alice)
     confirm_identity(client)
-    assert_refused(client, HOLDER_FORMS[form], places, bad)
+    assert_rejected(client, ACCOUNT_FORMS[form], places, bad)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", TYPED, ids=ascii)
-def test_signing_up_says_what_is_wrong(client, free, bad):
+def test_signing_up_rejects_such_names(client, free, bad):
     data = {"name": bad, "username": "dora", "email": "dora@example.com", "password1": "correct horse 1"}
     answer = client.post("/accounts/signup/", data)
     assert "name" in answer.context["form"].errors
@@ -202,7 +202,7 @@ def test_signing_up_says_what_is_wrong(client, free, bad):
 
 
 @pytest.mark.django_db
-def test_the_key_page_of_the_admin_says_what_is_wrong(staff_client, places):
+def test_the_admin_key_page_rejects_such_names(staff_client, places):
     key = APIKey.objects.get()
     answer = staff_client.post(f"/admin/apikeys/apikey/{key.pk}/change/", filled_in(key, name="a\x0bb"))
     assert "Remove the" in answer.content.decode()
@@ -210,7 +210,7 @@ def test_the_key_page_of_the_admin_says_what_is_wrong(staff_client, places):
 
 
 @pytest.mark.django_db
-def test_a_passkey_has_a_name_of_a_hundred_characters_at_most(alice, places):
+def test_passkey_names_are_limited_to_100_characters(alice, places):
     client = signed_in(alice)
     confirm_identity(client)
     answer = client.post(f"/accounts/2fa/webauthn/keys/{places['passkey']}/edit/", {"name": "k" * 101})
@@ -218,14 +218,14 @@ def test_a_passkey_has_a_name_of_a_hundred_characters_at_most(alice, places):
 
 
 @pytest.mark.django_db
-def test_a_description_keeps_its_lines(staff_client):
+def test_descriptions_keep_line_breaks(staff_client):
     staff_client.post("/admin/tiers/tier/add/", {"name": "team", "description": "One\r\n\r\nTwo"})
     assert Tier.objects.get(name="team").description.split() == ["One", "Two"]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("bad", TYPED, ids=ascii)
-def test_commands_say_what_is_wrong(alice, settings, bad):
+def test_commands_reject_such_names(alice, settings, bad):
     key = make_key(alice)
     for command in (["create_key", "alice", "--name", bad], ["revoke_key", str(key.pk), "--reason", bad]):
         with pytest.raises(CommandError, match=r"Remove the|visible character"):
@@ -240,9 +240,9 @@ def test_commands_say_what_is_wrong(alice, settings, bad):
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("given", "name"),
     [("Zoë\u202e Weiß", "Zoë Weiß"), ("\u3164\u3164", ""), ("\u200b\u200b", ""), ("x", ""), ("\ufe0fab", "")],
     ids=ascii,
 )
-def test_a_provider_gives_no_name_that_cannot_be_read(told, name):
-    assert name_from({"name": told}) == name
+def test_invisible_characters_are_removed_from_provider_names(given, name):
+    assert name_from({"name": given}) == name

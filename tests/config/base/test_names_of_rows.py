@@ -1,4 +1,4 @@
-"""`str()` of every model is short and clear."""
+"""`str()` of every model."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("row", "name"), NAMES, ids=lambda value: type(value).__name__)
-def test_a_row_says_what_it_is(row, name):
+def test_str(row, name):
     assert str(row) == name
 
 
-def test_no_model_of_ours_is_left_out():
+def test_every_model_is_listed():
     ours = {
         model
         for app in ("tiers", "accounts", "ratelimits", "apikeys")

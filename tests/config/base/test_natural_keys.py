@@ -12,7 +12,7 @@ from tests.rows import make_limit
 from tiers.models import Tier
 
 
-def twice(make):
+def deleted_and_live(make):
     """A deleted and a live row with the same name."""
     make().delete()
     return make()
@@ -25,10 +25,10 @@ def twice(make):
         lambda free: Tier.objects.create(name="pro"),
         lambda free: make_limit(free, name="all orders"),
     ],
-    ids=["account", "tier", "limit"],
+    ids=["user", "tier", "limit"],
 )
-def test_a_natural_key_finds_the_live_row_of_that_name(free, make):
-    live = twice(lambda: make(free))
+def test_natural_keys_find_the_live_row(free, make):
+    live = deleted_and_live(lambda: make(free))
     found = type(live).objects.get_by_natural_key(*live.natural_key())
     assert found == live
     live.delete()
@@ -36,11 +36,11 @@ def test_a_natural_key_finds_the_live_row_of_that_name(free, make):
         type(live).objects.get_by_natural_key(*live.natural_key())
 
 
-def test_an_account_is_found_in_any_letter_case(alice):
+def test_usernames_are_found_in_any_case(alice):
     assert User.objects.get_by_natural_key("ALICE") == alice
 
 
-def test_a_fixture_by_natural_keys_finds_its_tier_again(free):
+def test_fixtures_with_natural_keys_can_be_loaded(free):
     limit = make_limit(free, name="all orders")
     text = serializers.serialize("json", [limit], use_natural_foreign_keys=True, use_natural_primary_keys=True)
     assert '["free"]' in text

@@ -23,18 +23,18 @@ LIMIT = {"path": "/a", "method": "", "limit": "5", "window": "rolling", "mode": 
     ("seconds", "number", "unit"),
     [(1, 1, 1), (59, 59, 1), (60, 1, 60), (90, 90, 1), (5400, 90, 60), (86_400, 1, 86_400), (2_678_400, 31, 86_400)],
 )
-def test_a_period_is_shown_in_the_largest_unit_that_fits(seconds, number, unit):
+def test_periods_are_shown_in_the_largest_unit_without_a_remainder(seconds, number, unit):
     assert PeriodWidget().decompress(seconds) == [number, unit]
     assert PeriodFormField().clean([str(number), str(unit)]) == seconds
 
 
-def test_words():
+def test_period_in_full():
     assert [period_in_full(seconds) for seconds in (1, 60, 90, 604_800)] == [
         "1 second", "1 minute", "90 seconds", "1 week",
     ]  # fmt: skip
 
 
-def test_the_label_names_the_number_and_the_unit_says_what_it_is():
+def test_the_label_belongs_to_the_number_and_the_unit_has_its_own():
     assert PeriodWidget().id_for_label("id_period") == "id_period_0"
     assert PeriodWidget().id_for_label("") == ""
     html = PeriodFormField().widget.render("period", 300, {"id": "id_period", "aria-describedby": "help"})
@@ -68,7 +68,7 @@ def test_a_limit_is_created_with_a_number_and_a_unit(staff_client, alice, free, 
         ("", "60", "This field is required."),
     ],
 )
-def test_what_is_wrong_stands_at_the_field_and_is_kept(staff_client, alice, free, path, number, unit, error):
+def test_invalid_values_are_field_errors_and_are_kept(staff_client, alice, free, path, number, unit, error):
     owner = {"tier": free.pk} if path.startswith("/admin") else {}
     response = staff_client.post(path.format(user=alice.pk), LIMIT | owner | {"period": number, "period_unit": unit})
     form = response.context.get("form") or response.context["adminform"].form
@@ -90,7 +90,7 @@ def test_saving_a_form_unchanged_changes_nothing(staff_client, free):
     assert (limit.period, limit.updated_at) == (7200, before)
 
 
-def test_a_change_is_in_words_in_the_history(staff_client, free):
+def test_changes_are_recorded_in_words(staff_client, free):
     limit = make_limit(free, period=7200)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/change/"
     staff_client.post(url, opened(staff_client, url) | {"period": "1", "period_unit": "60"})
@@ -98,7 +98,7 @@ def test_a_change_is_in_words_in_the_history(staff_client, free):
     assert "2 hours</del> → <ins>1 minute</ins>" in page
 
 
-def test_somebody_elses_period_is_kept_by_who_left_it_alone_and_reported_to_who_did_not(staff_client, free):
+def test_changes_by_another_user_are_kept_or_reported_as_conflict(staff_client, free):
     limit = make_limit(free, period=7200)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/change/"
     form = opened(staff_client, url)
@@ -114,7 +114,7 @@ def test_somebody_elses_period_is_kept_by_who_left_it_alone_and_reported_to_who_
 @pytest.mark.parametrize(
     "page", ["/account/keys/new/", "/account/keys/{key}/edit/", "/admin/apikeys/apikey/{key}/change/"]
 )
-def test_a_key_has_a_period_in_units_too(alice, sue, page):
+def test_periods_of_keys_have_units(alice, sue, page):
     key = make_key(alice, "old")
     client, url = signed_in(sue if page.startswith("/admin") else alice), page.format(key=key.pk)
     client.post(
@@ -123,7 +123,7 @@ def test_a_key_has_a_period_in_units_too(alice, sue, page):
     assert APIKey.objects.get(name="new").rate_period == 3 * 3600
 
 
-def test_an_empty_period_of_a_key_stays_empty_whatever_its_unit(alice):
+def test_an_empty_period_of_a_key_stays_empty_with_any_unit(alice):
     key = make_key(alice, "old")
     client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
     client.post(url, opened(client, url) | {"name": "new", "rate_period_unit": "86400"})
@@ -141,18 +141,18 @@ def test_auditors_see_the_period_in_words(free):
     assert "7,200" not in page
 
 
-def test_what_if_takes_seconds_from_a_link_and_units_from_its_form(staff_client, free):
+def test_what_if_accepts_seconds_or_a_number_with_a_unit(staff_client, free):
     data = {"tier": free.pk, "path": "/a", "method": "", "limit": "5", "window": "rolling"}
     for period in ({"period": "7200"}, {"period": "2", "period_unit": "3600"}):
         page = text_of(staff_client.get("/admin/ratelimits/what-if/", data | period))
         assert "5 per 2 hours" in page
 
 
-def test_the_tag_for_templates_needs_no_number():
+def test_the_period_filter_accepts_none():
     assert Template("{% load gatehouse %}{{ x|period }}").render(Context({"x": None})) == ""
 
 
-def test_the_limit_of_a_tier_is_changed_for_one_user_with_its_period(staff_client, alice, free):
+def test_a_copied_tier_limit_keeps_its_period(staff_client, alice, free):
     limit = make_limit(free, "/search", limit=5, period=10)
     url = f"/users/{alice.pk}/limits/add/?from={limit.pk}"
     form = opened(staff_client, url, "path")

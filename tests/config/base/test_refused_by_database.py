@@ -1,4 +1,4 @@
-"""If the database can't be written or reached, pages that write answer 503 and keep the input; other pages still work."""
+"""While the database can't be written to, forms return a 503 page that keeps the input, and other pages still work."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from tiers.models import Tier
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TROUBLES = [read_only] if connection.vendor == "postgresql" else [read_only, full_disk]
-each_trouble = pytest.mark.parametrize("trouble", TROUBLES)
+FAILURES = [read_only] if connection.vendor == "postgresql" else [read_only, full_disk]
+each_failure = pytest.mark.parametrize("failure", FAILURES)
 TIER_FORM = {
     "name": 'gold "extra" <b>',
     "description": "for the\nfew",
@@ -50,7 +50,7 @@ TIER_FORM = {
 }
 
 
-def is_refused(response, *typed):
+def assert_unavailable(response, *typed):
     assert response.status_code == 503
     assert int(response["Retry-After"]) > 0
     assert "no-store" in response["Cache-Control"]
@@ -65,34 +65,34 @@ def is_refused(response, *typed):
 # --- Pages that write ---
 
 
-@each_trouble
-def test_a_tier_that_cannot_be_saved_is_503_with_what_was_typed_and_saved_later(staff_client, trouble, caplog):
+@each_failure
+def test_a_form_that_cannot_be_saved_is_503_with_the_submitted_values(staff_client, failure, caplog):
     url = reverse("admin:tiers_tier_add")
-    with trouble():
+    with failure():
         response = staff_client.post(url, TIER_FORM)
-        page = is_refused(
+        page = assert_unavailable(
             response, ("name", "gold &quot;extra&quot; &lt;b&gt;"), ("description", "for the\nfew"), ("_save", "Save")
         )
         assert f'<form method="post" action="{url}">' in page
         assert "We couldn't save this" in page
         assert "The database is unavailable for POST /admin/tiers/tier/add/" in caplog.text
         assert not Tier.objects.filter(name__startswith="gold").exists()
-    # Without a restart, and on the first try.
+    # It recovers without a restart, on the first request.
     assert staff_client.post(url, TIER_FORM).status_code in {200, 302}
 
 
-@each_trouble
-def test_a_user_who_cannot_be_suspended_is_503(staff_client, alice, trouble):
+@each_failure
+def test_a_user_page_that_cannot_be_saved_is_503(staff_client, alice, failure):
     url = f"/users/{alice.pk}/suspend/"
-    with trouble():
-        is_refused(staff_client.post(url, {"reason": "spam", "expected": "1"}), ("reason", "spam"))
+    with failure():
+        assert_unavailable(staff_client.post(url, {"reason": "spam", "expected": "1"}), ("reason", "spam"))
     alice.refresh_from_db()
     assert alice.is_active
 
 
-@each_trouble
-def test_who_cannot_be_signed_in_is_told_so_without_the_password_in_the_page(client, alice, trouble):
-    with trouble():
+@each_failure
+def test_the_sign_in_page_is_503_without_the_password(client, alice, failure):
+    with failure():
         response = client.post("/accounts/login/", {"login": "alice", "password": "correct horse 1"})
         assert response.status_code == 503
         assert int(response["Retry-After"]) > 0
@@ -103,14 +103,14 @@ def test_who_cannot_be_signed_in_is_told_so_without_the_password_in_the_page(cli
     assert client.post("/accounts/login/", {"login": "alice", "password": "correct horse 1"}).status_code == 302
 
 
-def test_the_try_again_button_sends_what_was_typed(alice, sue):
+def test_the_try_again_button_submits_the_same_values(alice, sue):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(sue)
     url = reverse("admin:tiers_tier_add")
     token = browser.get(url).cookies["csrf"].value
     with read_only():
         response = browser.post(url, {**TIER_FORM, "csrfmiddlewaretoken": token})
-    shown = {field["name"]: field["value"] for field in hidden_fields(is_refused(response))}
+    shown = {field["name"]: field["value"] for field in hidden_fields(assert_unavailable(response))}
     assert browser.post(url, shown).status_code == 302
     assert Tier.objects.filter(name='gold "extra" <b>').exists()
 
@@ -127,7 +127,7 @@ def hidden_fields(page):
     return found
 
 
-def test_secrets_and_files_are_not_kept_and_the_page_says_so(staff_client, monkeypatch):
+def test_secrets_and_files_are_not_in_the_page(staff_client, monkeypatch):
     secret = make_key(User.objects.get(username="sue")).secret
     posted = {
         "name": "kept",
@@ -141,7 +141,7 @@ def test_secrets_and_files_are_not_kept_and_the_page_says_so(staff_client, monke
         "picture": SimpleUploadedFile("me.png", b"pixels-of-me"),
     }
     with read_only():
-        page = is_refused(
+        page = assert_unavailable(
             staff_client.post(reverse("admin:tiers_tier_add"), {**TIER_FORM, **posted}),
             ("name", "kept"),
             ("form_token", "also kept"),
@@ -151,7 +151,7 @@ def test_secrets_and_files_are_not_kept_and_the_page_says_so(staff_client, monke
     assert "enter passwords, codes and files again" in page
 
 
-def test_a_machine_is_answered_as_one(staff_client):
+def test_json_clients_get_a_json_problem(staff_client):
     with read_only():
         response = staff_client.post(reverse("admin:tiers_tier_add"), TIER_FORM, headers={"accept": "application/json"})
     assert response.status_code == 503
@@ -172,19 +172,19 @@ READ = [
 ]
 
 
-@each_trouble
+@each_failure
 @pytest.mark.parametrize(
     "path", [*READ, reverse_lazy("ratelimits:limited_now"), "/admin/apikeys/apikey/", "/account/limits/"]
 )
-def test_reading_goes_on(staff_client, path, trouble):
+def test_pages_can_be_read(staff_client, path, failure):
     session = staff_client.session
-    session[SEEN_AT] = 1  # long ago, so "last seen" has to be written
+    session[SEEN_AT] = 1  # long ago, so the request tries to update it
     session.save()
-    with trouble():
+    with failure():
         assert staff_client.get(path).status_code == 200
 
 
-def test_a_visitor_can_read_the_sign_in_page(client):
+def test_visitors_can_read_the_sign_in_page(client):
     with read_only():
         assert client.get("/accounts/login/").status_code == 200
 
@@ -192,15 +192,15 @@ def test_a_visitor_can_read_the_sign_in_page(client):
 # --- Sessions that can't be saved, and a database that is down ---
 
 
-def test_a_session_that_cannot_be_saved_is_503_and_not_a_deleted_session(staff_client, monkeypatch):
-    monkeypatch.setattr("django.contrib.auth.middleware.get_user", touched(monkeypatch))
+def test_a_session_that_cannot_be_saved_is_503(staff_client, monkeypatch):
+    monkeypatch.setattr("django.contrib.auth.middleware.get_user", get_user_and_change_session(monkeypatch))
     with read_only():
         assert staff_client.get("/account/").status_code == 200
-        page = is_refused(staff_client.post(reverse("tools:what_if"), {"path": "/orders"}), ("path", "/orders"))
+        page = assert_unavailable(staff_client.post(reverse("tools:what_if"), {"path": "/orders"}), ("path", "/orders"))
         assert "enter passwords" not in page
 
 
-def touched(monkeypatch):
+def get_user_and_change_session(monkeypatch):
     original = auth.get_user
 
     def get_user(request):
@@ -210,12 +210,12 @@ def touched(monkeypatch):
     return get_user
 
 
-def test_a_session_that_was_deleted_is_still_told_apart(staff_client, monkeypatch):
-    monkeypatch.setattr("django.contrib.auth.middleware.get_user", deleting(monkeypatch))
+def test_a_deleted_session_is_400(staff_client, monkeypatch):
+    monkeypatch.setattr("django.contrib.auth.middleware.get_user", get_user_and_delete_session(monkeypatch))
     assert staff_client.get("/account/").status_code == 400
 
 
-def deleting(monkeypatch):
+def get_user_and_delete_session(monkeypatch):
     original = auth.get_user
 
     def get_user(request):
@@ -231,14 +231,14 @@ def fail(*_):
     raise OperationalError("server closed the connection unexpectedly")
 
 
-def test_a_database_that_is_gone_is_503_for_pages_too(staff_client):
+def test_pages_are_503_while_the_database_is_down(staff_client):
     staff_client.raise_request_exception = False
     with connection.execute_wrapper(fail):
-        is_refused(staff_client.get("/account/"))
+        assert_unavailable(staff_client.get("/account/"))
     assert staff_client.get("/account/").status_code == 200
 
 
-def test_a_fault_of_our_own_is_500(staff_client, monkeypatch):
+def test_a_programming_error_is_500(staff_client, monkeypatch):
     def fail(*_):
         raise ProgrammingError("no such column")
 
@@ -251,9 +251,9 @@ def test_a_fault_of_our_own_is_500(staff_client, monkeypatch):
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="about sessions of PostgreSQL")
-def test_a_decision_is_503_at_once_and_a_verdict_again_as_soon_as_the_database_recovers(client, alice):
+def test_decisions_are_503_at_once_and_recover_with_the_database(client, alice):
     secret = make_key(alice).secret
-    question = {
+    headers = {
         "X-Original-Method": "GET",
         "X-Original-URI": "/orders",
         "X-Real-IP": "203.0.113.9",
@@ -262,17 +262,17 @@ def test_a_decision_is_503_at_once_and_a_verdict_again_as_soon_as_the_database_r
     with read_only():
         for _ in range(3):
             began = time.monotonic()
-            response = client.get("/authz/nginx", headers=question)
+            response = client.get("/authz/nginx", headers=headers)
             assert response.status_code == 503
             assert time.monotonic() - began < 10  # the longest wait for a lock is 20 seconds
             assert response["Retry-After"]
-    assert client.get("/authz/nginx", headers=question).status_code == 200
+    assert client.get("/authz/nginx", headers=headers).status_code == 200
     assert KeyUsage.objects.count() == 1
 
 
 @contextmanager
 def read_only_server():
-    """Make the database read-only like an administrator: for new sessions, after closing the current ones."""
+    """Make the database read-only for new sessions, as an administrator would, and close the current ones."""
     name = connection.settings_dict["NAME"]
     with connection.cursor() as cursor:
         cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
@@ -287,13 +287,13 @@ def read_only_server():
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="about sessions of PostgreSQL")
-def test_real_workers_recover_with_the_first_request(tmp_path, alice):
-    question = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
-    question["X-API-Key"] = make_key(alice).secret
+def test_workers_recover_on_the_first_request(tmp_path, alice):
+    headers = {"X-Original-Method": "GET", "X-Original-URI": "/orders", "X-Real-IP": "203.0.113.9"}
+    headers["X-API-Key"] = make_key(alice).secret
     with gatehouse(tmp_path, workers=2) as server:
 
         def ask(number=8):
-            return {call(server.port, path="/authz/nginx", headers=question).status for _ in range(number)}
+            return {call(server.port, path="/authz/nginx", headers=headers).status for _ in range(number)}
 
         assert ask() == {200}
         with read_only_server():
@@ -306,7 +306,7 @@ def test_real_workers_recover_with_the_first_request(tmp_path, alice):
 
 # --- Which errors ---
 
-REFUSALS = {
+UNAVAILABLE = {
     "08006": OperationalError,
     "25006": InternalError,
     "25P03": InternalError,
@@ -322,7 +322,7 @@ REFUSALS = {
     "57P03": OperationalError,
     "58030": OperationalError,
 }
-FAULTS = {
+BUGS = {
     "22001": DataError,
     "23505": IntegrityError,
     "25P02": InternalError,
@@ -332,52 +332,52 @@ FAULTS = {
 }
 
 
-def made(kind, cause):
+def raised(kind, cause):
     try:
         raise kind(str(cause)) from cause
     except DatabaseError as error:
         return error
 
 
-@pytest.mark.parametrize("state", REFUSALS)
-def test_what_postgresql_says_when_it_cannot_work_is_a_refusal(state):
+@pytest.mark.parametrize("state", UNAVAILABLE)
+def test_postgresql_errors_that_mean_unavailable(state):
     cause = psycopg.errors.lookup(state)("…")
-    assert issubclass(type(cause), getattr(psycopg, REFUSALS[state].__name__))
-    assert unavailable_error(made(REFUSALS[state], cause))
+    assert issubclass(type(cause), getattr(psycopg, UNAVAILABLE[state].__name__))
+    assert unavailable_error(raised(UNAVAILABLE[state], cause))
 
 
-@pytest.mark.parametrize("state", FAULTS)
-def test_what_postgresql_says_of_our_own_faults_is_none(state):
-    assert unavailable_error(made(FAULTS[state], psycopg.errors.lookup(state)("…"))) is None
+@pytest.mark.parametrize("state", BUGS)
+def test_postgresql_errors_that_mean_a_bug(state):
+    assert unavailable_error(raised(BUGS[state], psycopg.errors.lookup(state)("…"))) is None
 
 
 def sqlite_error(code):
     error = sqlite3.OperationalError("…")
     error.sqlite_errorcode = code
-    return made(OperationalError, error)
+    return raised(OperationalError, error)
 
 
 @pytest.mark.parametrize("code", [5, 6, 8, 10, 13, 14, 15, 8 | 4 << 8, 10 | 3 << 8, 5 | 2 << 8])
-def test_what_sqlite_says_when_it_cannot_work_is_a_refusal(code):
+def test_sqlite_errors_that_mean_unavailable(code):
     assert unavailable_error(sqlite_error(code))
 
 
-def test_what_sqlite_says_of_our_own_faults_is_none():
+def test_sqlite_errors_that_mean_a_bug():
     assert unavailable_error(sqlite_error(sqlite3.SQLITE_ERROR)) is None
 
 
-def test_a_connection_that_is_closed_already_is_a_refusal():
+def test_a_closed_connection_means_unavailable():
     assert unavailable_error(InterfaceError("connection already closed"))
     assert unavailable_error(ValueError()) is None
 
 
-def test_a_refusal_is_found_behind_what_it_led_to():
+def test_unavailable_errors_are_found_in_the_chain_of_exceptions():
     hidden, shown = ValueError("something else"), RuntimeError("the end of it")
     hidden.__context__, shown.__cause__ = OperationalError("database is locked"), hidden
     assert unavailable_error(shown) is hidden.__context__
 
 
-def test_a_connection_that_was_never_opened_is_left_as_it_is():
+def test_drop_connection_ignores_a_closed_connection():
     connection.close()
     base_database.drop_connection()
     assert connection.connection is None

@@ -1,4 +1,4 @@
-"""Selected rows of a list, admin or ours: the bar that counts them, and what can be done with them."""
+"""Selecting rows in lists: the bar that counts them, bulk actions and exports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiers.models import Tier
 USERS, TIERS = "/users/", "/admin/tiers/tier/"
 KEYS, LIMITS = "/admin/apikeys/apikey/", "/admin/ratelimits/ratelimit/"
 HYGIENE = "/admin/apikeys/hygiene/?show=no-expiry"
-# The list, what it calls its rows, and the action that the tests choose.
+# For each list: the name of its rows, and an action.
 LISTS = {
     USERS: ("users", "Suspend"),
     TIERS: ("tiers", "Delete"),
@@ -30,8 +30,8 @@ LISTS = {
 
 
 @pytest.fixture
-def five(db, sue):
-    """Five rows in each list, on pages of three."""
+def five_rows(db, sue):
+    """Five rows in each list, and three rows per page."""
     User.objects.update(rows_per_page=3)
     for number in range(4):
         make_user(f"user{number}")
@@ -43,7 +43,7 @@ def five(db, sue):
 
 
 @pytest.mark.parametrize("place", LISTS)
-def test_a_bar_offers_all_matching_rows(staff_client, five, place):
+def test_the_bar_offers_to_select_all_matching_rows(staff_client, five_rows, place):
     page = staff_client.get(place).content.decode()
     nouns, action = LISTS[place]
     assert f"Select all 5 matching {nouns}" in page
@@ -51,12 +51,12 @@ def test_a_bar_offers_all_matching_rows(staff_client, five, place):
     assert f">{action}</option>" in page
 
 
-def test_a_list_that_is_too_long_to_count_offers_all_without_their_number(staff_client, five, monkeypatch):
+def test_long_lists_offer_all_matching_rows_without_a_count(staff_client, five_rows, monkeypatch):
     monkeypatch.setattr("config.base.paginator.MAX_COUNTED", 2)
     assert "Select all matching tiers" in staff_client.get(TIERS).content.decode()
 
 
-def test_all_matching_rows_of_the_admin_need_no_selected_row(staff_client, five):
+def test_all_matching_rows_can_be_chosen_without_selecting_one(staff_client, five_rows):
     sent = {"action": "delete_selected", "select_across": "1", "_selected_action": ""}
     page = staff_client.post(f"{TIERS}?q=tier", sent).content.decode()
     assert "Delete 4 tiers?" in page
@@ -71,7 +71,7 @@ def test_all_matching_rows_of_the_admin_need_no_selected_row(staff_client, five)
         ({"action": "nonsense", "select_across": "1"}, "No action selected."),
     ],
 )
-def test_the_admin_says_what_is_missing(staff_client, free, sent, message):
+def test_incomplete_forms_in_the_admin_get_a_message(staff_client, free, sent, message):
     page = staff_client.post(f"{TIERS}?q=free", sent | {"_selected_action": ""}, follow=True)
     assert [str(shown) for shown in page.context["messages"]] == [message]
     assert page.request["QUERY_STRING"] == "q=free"
@@ -87,7 +87,7 @@ def rows_in(response, file_format):
 
 
 @pytest.mark.parametrize("file_format", ["csv", "xlsx", "json"])
-def test_selected_rows_are_exported_in_each_format(staff_client, five, file_format):
+def test_selected_rows_can_be_exported_in_every_format(staff_client, five_rows, file_format):
     user, key, tier = (
         User.objects.get(username="user1"),
         APIKey.objects.get(name="key 1"),
@@ -104,7 +104,7 @@ def test_selected_rows_are_exported_in_each_format(staff_client, five, file_form
         assert name in rows[0]
 
 
-def test_all_that_a_list_finds_are_exported(staff_client, five):
+def test_all_matching_rows_can_be_exported(staff_client, five_rows):
     sent = {"export": "json"}
     users = staff_client.post(f"{reverse('users:bulk')}?q=user", sent | {"everything": "1"})
     assert len(rows_in(users, "json")) == 4
@@ -115,12 +115,12 @@ def test_all_that_a_list_finds_are_exported(staff_client, five):
 
 
 @pytest.mark.parametrize("url", ["users:bulk", "staff_keys:bulk"])
-def test_an_unknown_format_is_refused(staff_client, alice, url):
+def test_unknown_formats_are_rejected(staff_client, alice, url):
     page = staff_client.post(reverse(url), {"export": "pdf", "everything": "1"}, follow=True)
     assert "Select a valid choice" in str(next(iter(page.context["messages"])))
 
 
-def test_who_may_only_look_can_export_what_is_selected(client, five):
+def test_exporting_selected_rows_requires_only_view_permission(client, five_rows):
     client.force_login(make_staff("vera", "tiers.view_tier"))
     page = client.get(TIERS).content.decode()
     assert "With selected" not in page
@@ -133,7 +133,7 @@ def test_who_may_only_look_can_export_what_is_selected(client, five):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("place", LISTS)
-def test_the_bar_appears_with_the_first_selected_row(visit, five, sue, place):
+def test_the_bar_appears_with_the_first_selected_row(visit, five_rows, sue, place):
     nouns, action = LISTS[place]
     page = visit(sue)
     page.goto(place)
@@ -169,7 +169,7 @@ def test_the_bar_appears_with_the_first_selected_row(visit, five, sue, place):
 
 
 @pytest.mark.browser
-def test_the_bar_stays_in_sight(visit, five, sue):
+def test_the_bar_stays_visible(visit, five_rows, sue):
     for number in range(40):
         Tier.objects.create(name=f"more {number}")
     User.objects.update(rows_per_page=50)
@@ -183,7 +183,7 @@ def test_the_bar_stays_in_sight(visit, five, sue):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("place", LISTS)
-def test_the_bar_works_without_javascript(visit, five, sue, place):
+def test_the_bar_works_without_javascript(visit, five_rows, sue, place):
     nouns, action = LISTS[place]
     page = visit(sue, javascript=False)
     page.goto(place)
@@ -195,7 +195,7 @@ def test_the_bar_works_without_javascript(visit, five, sue, place):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("place", [USERS, TIERS])
-def test_selected_rows_are_downloaded(visit, five, sue, place):
+def test_selected_rows_can_be_downloaded(visit, five_rows, sue, place):
     page = visit(sue)
     page.goto(place)
     page.locator(".row-select").first.check()

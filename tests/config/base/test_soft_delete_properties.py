@@ -1,4 +1,4 @@
-"""After any sequence of operations, values are unique among live rows, and no row is lost or restored by accident."""
+"""Property-based test of soft delete: names stay unique among live rows, and no row is lost or restored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tiers.models import Tier
 NAMES = st.sampled_from(["free", "pro", "team"])
 
 
-class TierLife(RuleBasedStateMachine):
-    """Compares a model of the table, {pk: [name, is live]}, with the real one."""
+class TierStateMachine(RuleBasedStateMachine):
+    """Compares the table with a model of it: {pk: [name, is live]}."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +47,7 @@ class TierLife(RuleBasedStateMachine):
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
-    def save_what_was_loaded_before(self, data):
+    def save_stale(self, data):
         pk = data.draw(st.sampled_from(sorted(self.stale)))
         self.stale[pk].save()
 
@@ -81,17 +81,17 @@ class TierLife(RuleBasedStateMachine):
             self.rows[pk][1] = True
 
     @invariant()
-    def the_table_is_as_the_model_says(self):
+    def table_matches_model(self):
         rows = Tier.objects.values_list("pk", "name", "is_deleted", "deleted_at")
         assert {pk: [name, not deleted] for pk, name, deleted, _ in rows} == self.rows
         assert all(deleted == (at is not None) for _, _, deleted, at in rows)
 
     @invariant()
-    def a_name_lives_at_most_once(self):
+    def live_names_are_unique(self):
         assert all(count == 1 for count in Counter(Tier.objects.live().values_list("name", flat=True)).values())
 
 
 class SoftDeleteProperties(TestCase):
-    def test_any_sequence_of_operations(self):
-        TierLife.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
-        TierLife.TestCase("runTest").runTest()
+    def test_sequences_of_operations(self):
+        TierStateMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+        TierStateMachine.TestCase("runTest").runTest()

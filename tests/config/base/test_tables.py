@@ -1,4 +1,4 @@
-"""Uploaded CSV and XLSX files: what is read, and what is wrong with a file in words."""
+"""Reading uploaded CSV and XLSX files, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ EXPECTED = [["username", "name"], ["zoe", "Zoë, the 1st"]]
     ],
     ids=["lf", "bom and crlf", "semicolon", "utf-16 and tabs", "spaces and empty lines", "xlsx"],
 )
-def test_every_usual_form_of_a_table_reads_the_same(content):
+def test_common_formats_are_read_alike(content):
     assert cells(content) == EXPECTED
 
 
-def test_latin_1_is_read_when_it_is_chosen_and_an_error_names_the_line_otherwise():
+def test_other_encodings_can_be_chosen_and_wrong_ones_name_the_line():
     content = "username,name\nbob,Bob\nzoe,Zoë\n".encode("latin-1")
     assert cells(content, encoding="cp1252")[2] == ["zoe", "Zoë"]
     with pytest.raises(ValidationError, match=r"Line 3 isn't in the encoding you chose"):
         read_table(content)
 
 
-def test_rows_have_the_numbers_that_a_spreadsheet_shows():
+def test_rows_are_numbered_as_in_a_spreadsheet():
     table = read_table(b'a,b\n\n"1\n2",3\n4\n')
     assert [(row.number, row.cells) for row in table.rows] == [(3, ["1\n2", "3"]), (4, ["4", ""])]
 
 
-def test_cells_of_other_types_become_text():
+def test_cells_are_converted_to_text():
     row = [12, 12.0, 1.5, True, date(2026, 1, 2), "=A1", None, "x"]
     assert cells(xlsx(list("abcdefgh"), row))[1] == ["12", "12", "1.5", "yes", "2026-01-02T00:00:00", "=A1", "", "x"]
     assert tables.cell_text(object()) == "="
@@ -84,12 +84,12 @@ def test_cells_of_other_types_become_text():
         (xlsx(["a"] * 51, ["x"]), "too many columns"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(content, problem):
+def test_invalid_files_are_errors(content, problem):
     with pytest.raises(ValidationError, match=problem):
         read_table(content)
 
 
-def test_an_archive_that_is_no_workbook_or_unpacks_to_too_much_is_refused(monkeypatch):
+def test_other_archives_and_zip_bombs_are_rejected(monkeypatch):
     content = BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", b" " * 100_000)

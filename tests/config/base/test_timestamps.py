@@ -1,4 +1,4 @@
-"""created_at is set by the database, and updated_at changes with every write, including bulk updates."""
+"""created_at is set by the database, updated_at by every write, and IDs sort by time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def old():
     return tier
 
 
-def test_a_new_row_has_both_times_now_and_in_utc():
+def test_a_new_row_has_both_timestamps():
     tier = Tier.objects.create(name="x")
     tier.refresh_from_db()
     for moment in (tier.created_at, tier.updated_at):
@@ -30,7 +30,7 @@ def test_a_new_row_has_both_times_now_and_in_utc():
         assert moment.tzinfo is UTC
 
 
-def test_a_given_time_is_kept(old):
+def test_an_explicit_updated_at_is_kept(old):
     assert old.updated_at == LONG_AGO
 
 
@@ -46,7 +46,7 @@ def test_a_given_time_is_kept(old):
     ],
     ids=["save", "save some", "update", "bulk_update", "update_or_create", "delete"],
 )
-def test_every_write_moves_updated_at_and_leaves_created_at(old, write):
+def test_every_write_changes_updated_at_but_not_created_at(old, write):
     created = old.created_at
     write(old)
     row = Tier.objects.get(pk=old.pk)
@@ -54,7 +54,7 @@ def test_every_write_moves_updated_at_and_leaves_created_at(old, write):
     assert row.created_at == created
 
 
-def test_an_upsert_moves_updated_at(old):
+def test_an_upsert_changes_updated_at(old):
     Tier.objects.bulk_create(
         [Tier(pk=old.pk, name="old", description="new")],
         update_conflicts=True,
@@ -66,20 +66,20 @@ def test_an_upsert_moves_updated_at(old):
     assert row.updated_at > LONG_AGO
 
 
-def test_restoring_moves_updated_at(old):
+def test_restoring_changes_updated_at(old):
     old.delete()
     Tier.objects.filter(pk=old.pk).update(updated_at=LONG_AGO)
     old.restore()
     assert Tier.objects.get(pk=old.pk).updated_at > LONG_AGO
 
 
-def test_ids_that_leave_the_house_sort_by_time_and_are_version_7():
+def test_uuids_are_version_7_and_sort_by_time():
     ids = [uuid7(LONG_AGO + timedelta(milliseconds=n)) for n in range(50)]
     assert ids == sorted(ids)
-    assert {made.version for made in [*ids, uuid7()]} == {7}
+    assert {each.version for each in [*ids, uuid7()]} == {7}
     assert len({uuid7() for _ in range(1000)}) == 1000
 
 
-def test_ids_made_one_after_the_other_sort_that_way():
-    made = [uuid7() for _ in range(200)]
-    assert made == sorted(made)
+def test_consecutive_uuids_are_sorted():
+    uuids = [uuid7() for _ in range(200)]
+    assert uuids == sorted(uuids)

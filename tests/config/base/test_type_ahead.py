@@ -1,4 +1,4 @@
-"""Long filters narrow as you type, in the admin's lists and in ours. Without JavaScript, they are menus of links."""
+"""Long filter menus can be searched by typing. Without JavaScript, they are menus of links."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_menu(page, place=LIMITS):
     return page.get_by_role("combobox", name="Filter Tier")
 
 
-def test_a_menu_of_the_admin_narrows_and_is_used_by_keyboard(visit, many_tiers, sue):
+def test_an_admin_filter_can_be_searched_and_used_by_keyboard(visit, many_tiers, sue):
     page = visit(sue)
     field = open_menu(page)
     assert field.evaluate("field => field === document.activeElement")
@@ -44,7 +44,7 @@ def test_a_menu_of_the_admin_narrows_and_is_used_by_keyboard(visit, many_tiers, 
     assert page.locator(".chip").first.inner_text().startswith("Tier: plan 11")
 
 
-def test_accents_and_case_do_not_matter_and_nothing_may_match(visit, many_tiers, sue):
+def test_accents_and_case_are_ignored_and_no_match_selects_nothing(visit, many_tiers, sue):
     page = visit(sue)
     field = open_menu(page)
     field.fill("ELAN gro")
@@ -60,7 +60,7 @@ def test_accents_and_case_do_not_matter_and_nothing_may_match(visit, many_tiers,
     assert page.locator(":focus").inner_text() == "Tier"
 
 
-def test_a_short_menu_has_no_field(visit, many_tiers, sue):
+def test_short_menus_have_no_search_field(visit, many_tiers, sue):
     page = visit(sue)
     page.goto(LIMITS)
     page.locator("details.filter > summary", has_text="Mode").click()
@@ -68,7 +68,7 @@ def test_a_short_menu_has_no_field(visit, many_tiers, sue):
 
 
 @pytest.mark.parametrize("place", ["/users/", "/admin/usage/requests/", "/admin/usage/"])
-def test_our_own_lists_have_the_same_menus(visit, many_tiers, sue, place):
+def test_lists_outside_the_admin_have_the_same_menus(visit, many_tiers, sue, place):
     page = visit(sue)
     open_menu(page, place).fill("plan 8")
     page.keyboard.press("Enter")
@@ -76,7 +76,7 @@ def test_our_own_lists_have_the_same_menus(visit, many_tiers, sue, place):
     assert page.locator(".chip").first.inner_text().startswith("Tier: plan 8")
 
 
-def test_a_long_select_becomes_a_field(visit, many_tiers, sue):
+def test_a_long_select_becomes_a_combobox(visit, many_tiers, sue):
     page = visit(sue)
     page.goto("/users/")
     page.get_by_role("checkbox", name="Select sue").check()
@@ -91,7 +91,7 @@ def test_a_long_select_becomes_a_field(visit, many_tiers, sue):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Escape")
     assert field.input_value() == "plan 7"
-    # What is no option doesn't stay.
+    # Text that isn't an option is discarded.
     field.fill("plan 99")
     page.keyboard.press("Tab")
     assert field.input_value() == "plan 7"
@@ -101,7 +101,7 @@ def test_a_long_select_becomes_a_field(visit, many_tiers, sue):
 
 
 @pytest.mark.parametrize(("place", "name"), [(LIMITS, "tier__id__exact"), ("/users/", "tier")])
-def test_without_javascript_they_are_menus_of_links(visit, many_tiers, sue, place, name):
+def test_menus_are_links_without_javascript(visit, many_tiers, sue, place, name):
     page = visit(sue, javascript=False)
     page.goto(place)
     page.locator("details.filter > summary", has_text="Tier").click()
@@ -109,7 +109,7 @@ def test_without_javascript_they_are_menus_of_links(visit, many_tiers, sue, plac
     assert f"{name}={many_tiers['plan 7'].pk}" in page.url
 
 
-def test_axe_finds_nothing(visit, many_tiers, sue):
+def test_axe_finds_no_violations(visit, many_tiers, sue):
     page = visit(sue)
     open_menu(page).fill("plan")
     faults = faults_of(page)

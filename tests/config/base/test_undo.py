@@ -34,19 +34,19 @@ def buttons(response):
     return [form for form in forms_in(response.content.decode()) if "token" in form.fields]
 
 
-# --- What can be taken back ---
+# --- Actions that can be undone ---
 
 
-def test_a_deletion_in_bulk_is_taken_back_as_a_whole(staff_client):
-    people = [make_user(f"person{number}") for number in range(3)]
-    response = press_undo(staff_client, bulk(staff_client, people, "delete"))
+def test_a_bulk_deletion_can_be_undone(staff_client):
+    users = [make_user(f"person{number}") for number in range(3)]
+    response = press_undo(staff_client, bulk(staff_client, users, "delete"))
     assert messages(response) == ["Undone: 3 users restored."]
     assert response.request["PATH_INFO"] == "/users/"
     assert not User.objects.deleted().exists()
-    assert {history(user)[0].via for user in people} == {"undo"}
+    assert {history(user)[0].via for user in users} == {"undo"}
 
 
-def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob, free, pro):
+def test_users_moved_in_bulk_return_to_their_previous_tiers(staff_client, alice, bob, free, pro):
     until = timezone.now() + timedelta(days=3)
     User.objects.filter(pk=alice.pk).update(tier=free, tier_until=until)
     User.objects.filter(pk=bob.pk).update(tier=None)
@@ -59,7 +59,7 @@ def test_users_moved_in_bulk_go_back_to_where_each_was(staff_client, alice, bob,
     assert (bob.tier, bob.tier_until) == (None, None)
 
 
-def test_one_user_goes_back_to_the_former_tier(staff_client, alice, free, pro):
+def test_a_tier_change_can_be_undone(staff_client, alice, free, pro):
     response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk}, follow=True)
     assert messages(press_undo(staff_client, response)) == ["Undone: user “alice” changed back."]
     alice.refresh_from_db()
@@ -68,7 +68,7 @@ def test_one_user_goes_back_to_the_former_tier(staff_client, alice, free, pro):
 
 
 @pytest.mark.parametrize("deletion", ["soft", "hard"])
-def test_nobody_goes_back_to_a_deleted_tier(staff_client, alice, pro, free, deletion):
+def test_a_user_is_not_moved_back_to_a_deleted_tier(staff_client, alice, pro, free, deletion):
     User.objects.filter(pk=alice.pk).update(tier=pro)
     response = staff_client.post(f"/users/{alice.pk}/tier/", {"tier": free.pk}, follow=True)
     pro.delete() if deletion == "soft" else pro.hard_delete()
@@ -78,7 +78,7 @@ def test_nobody_goes_back_to_a_deleted_tier(staff_client, alice, pro, free, dele
     assert alice.tier == free
 
 
-def test_what_the_action_refuses_as_a_whole_is_told(staff_client, alice, monkeypatch):
+def test_errors_of_the_undo_action_are_shown(staff_client, alice, monkeypatch):
     response = staff_client.post(f"/users/{alice.pk}/suspend/", follow=True)
 
     def refuse(self, rows, author, data):
@@ -91,7 +91,7 @@ def test_what_the_action_refuses_as_a_whole_is_told(staff_client, alice, monkeyp
 
 
 @pytest.mark.parametrize("path", ["/account/keys/{}/disable/", "/admin/apikeys/apikey/{}/disable/"])
-def test_a_disabled_key_is_enabled_again(alice, sue, path):
+def test_disabling_a_key_can_be_undone(alice, sue, path):
     key = make_key(alice, "export")
     client = signed_in(alice if path.startswith("/account") else sue)
     response = press_undo(client, client.post(path.format(key.pk), follow=True))
@@ -99,7 +99,7 @@ def test_a_disabled_key_is_enabled_again(alice, sue, path):
     assert APIKey.objects.effective().filter(pk=key.pk).exists()
 
 
-def test_keys_disabled_in_the_list_are_enabled_again(staff_client, alice):
+def test_disabling_keys_in_the_list_can_be_undone(staff_client, alice):
     keys = [make_key(alice, f"key {number}") for number in range(2)]
     data = {"action": "disable_selected", "_selected_action": [key.pk for key in keys], "expected": "2"}
     response = press_undo(staff_client, staff_client.post("/admin/apikeys/apikey/", data, follow=True))
@@ -111,13 +111,13 @@ MAKERS = {
     "accounts/user": lambda: make_user("someone"),
     "tiers/tier": lambda: Tier.objects.create(name="some tier"),
     "ratelimits/ratelimit": lambda: make_limit(Tier.objects.create(name="other"), name="some limit"),
-    "apikeys/apikey": lambda: make_key(make_user("holder"), "some key"),
+    "apikeys/apikey": lambda: make_key(make_user("owner"), "some key"),
 }
 
 
 @pytest.mark.parametrize("place", MAKERS)
 @pytest.mark.parametrize("many", [False, True])
-def test_the_deletions_of_the_admin_are_taken_back(staff_client, place, many):
+def test_deletions_in_the_admin_can_be_undone(staff_client, place, many):
     row = MAKERS[place]()
     if many:
         data = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
@@ -131,7 +131,7 @@ def test_the_deletions_of_the_admin_are_taken_back(staff_client, place, many):
     assert not type(row).objects.deleted().exists()
 
 
-def test_limits_that_only_observe_are_enforced_again(staff_client, free):
+def test_switching_limits_to_observe_can_be_undone(staff_client, free):
     limits = [make_limit(free, f"/{number}") for number in range(2)]
     data = {"action": "observe_selected", "_selected_action": [limit.pk for limit in limits], "expected": "2"}
     response = press_undo(staff_client, staff_client.post("/admin/ratelimits/ratelimit/", data, follow=True))
@@ -139,7 +139,7 @@ def test_limits_that_only_observe_are_enforced_again(staff_client, free):
     assert not RateLimit.objects.filter(mode="observe").exists()
 
 
-def test_the_own_limit_of_a_user_applies_again(staff_client, alice):
+def test_ending_an_own_limit_can_be_undone(staff_client, alice):
     limit = make_limit(None, user=alice, name="exception")
     response = staff_client.post(f"/users/{alice.pk}/limits/{limit.pk}/end/", follow=True)
     response = press_undo(staff_client, response)
@@ -148,7 +148,7 @@ def test_the_own_limit_of_a_user_applies_again(staff_client, alice):
     assert history(alice)[0].summary.startswith("Rate limit “exception” restored")
 
 
-def test_a_tier_comes_back_with_its_limits_and_the_users_who_were_left_alone(staff_client, alice, bob, free, pro):
+def test_deleting_a_tier_can_be_undone_with_its_limits_and_unchanged_users(staff_client, alice, bob, free, pro):
     User.objects.filter(pk__in=[alice.pk, bob.pk]).update(tier=pro)
     limit = make_limit(pro)
     response = staff_client.post(
@@ -162,7 +162,7 @@ def test_a_tier_comes_back_with_its_limits_and_the_users_who_were_left_alone(sta
     assert history(alice)[0].values == [{"field": "tier", "old": "free", "new": "pro"}]
 
 
-def test_what_the_permissions_do_not_cover_stays_deleted_with_the_tier(alice, free, pro):
+def test_restoring_a_tier_skips_what_the_user_has_no_permission_for(alice, free, pro):
     User.objects.filter(pk=alice.pk).update(tier=pro)
     limit = make_limit(pro)
     needed = ("tiers.view_tier", "tiers.delete_tier", "accounts.change_user", "ratelimits.delete_ratelimit")
@@ -182,10 +182,10 @@ def test_what_the_permissions_do_not_cover_stays_deleted_with_the_tier(alice, fr
     assert not pro.users.live().exists()
 
 
-# --- What can't ---
+# --- Actions that can't be undone ---
 
 
-def test_a_name_that_was_taken_meanwhile_is_named(staff_client, alice):
+def test_a_username_taken_meanwhile_is_an_error(staff_client, alice):
     response = staff_client.post(f"/users/{alice.pk}/delete/", follow=True)
     make_user("alice")
     (message,) = messages(press_undo(staff_client, response))
@@ -193,7 +193,7 @@ def test_a_name_that_was_taken_meanwhile_is_named(staff_client, alice):
     assert User.objects.deleted().filter(pk=alice.pk).exists()
 
 
-def test_a_row_that_was_changed_meanwhile_is_left_alone(staff_client, alice, bob, sue):
+def test_rows_changed_meanwhile_are_skipped(staff_client, alice, bob, sue):
     response = bulk(staff_client, [alice, bob], "suspend")
     Author(sue).record(bob, CHANGE, note="Looked at.")
     assert messages(press_undo(staff_client, response)) == [
@@ -203,14 +203,14 @@ def test_a_row_that_was_changed_meanwhile_is_left_alone(staff_client, alice, bob
     assert list(User.objects.suspended()) == [bob]
 
 
-def test_a_second_undo_says_that_the_row_was_changed(staff_client, alice):
+def test_undoing_twice_is_rejected(staff_client, alice):
     response = staff_client.post(f"/users/{alice.pk}/suspend/", follow=True)
     press_undo(staff_client, response)
     (message,) = messages(press_undo(staff_client, response))
     assert message.startswith("“alice” was changed by ")
 
 
-def test_a_row_that_is_gone_and_one_in_another_state_have_their_reasons(staff_client, alice, bob):
+def test_removed_rows_and_rows_in_another_state_are_reported(staff_client, alice, bob):
     response = bulk(staff_client, [alice, bob], "delete")
     alice.hard_delete()
     User.objects.filter(pk=bob.pk).update(deleted_at=None)
@@ -220,7 +220,7 @@ def test_a_row_that_is_gone_and_one_in_another_state_have_their_reasons(staff_cl
     ]
 
 
-def test_the_only_row_may_be_gone(staff_client, alice):
+def test_undoing_for_a_removed_row_redirects_to_the_list(staff_client, alice):
     response = staff_client.post(f"/users/{alice.pk}/delete/", follow=True)
     alice.hard_delete()
     response = press_undo(staff_client, response)
@@ -228,7 +228,7 @@ def test_the_only_row_may_be_gone(staff_client, alice):
     assert response.request["PATH_INFO"] == "/users/"
 
 
-def test_rights_are_checked_again(alice):
+def test_permissions_are_checked_again(alice):
     person = make_staff("person", "accounts.view_user", "accounts.change_user")
     client = signed_in(person)
     response = client.post(f"/users/{alice.pk}/suspend/", follow=True)
@@ -240,7 +240,7 @@ def test_rights_are_checked_again(alice):
     assert User.objects.suspended().filter(pk=alice.pk).exists()
 
 
-def test_nobody_restores_the_own_limit_of_staff(alice):
+def test_staff_cannot_restore_own_limits_of_staff(alice):
     limit = make_limit(None, user=alice, name="exception")
     person = make_staff("person", "accounts.view_user", "ratelimits.view_ratelimit", "ratelimits.delete_ratelimit")
     client = signed_in(person)
@@ -252,7 +252,7 @@ def test_nobody_restores_the_own_limit_of_staff(alice):
 EXPIRED = ["You can no longer undo this. You can undo your own changes for an hour."]
 
 
-def test_the_button_works_for_an_hour_for_the_person_who_acted(staff_client, alice, sue, monkeypatch):
+def test_undo_works_for_an_hour_and_only_for_the_same_user(staff_client, alice, sue, monkeypatch):
     response = staff_client.post(f"/users/{alice.pk}/suspend/", follow=True)
     (form,) = buttons(response)
     other = signed_in(make_user("other", is_staff=True, is_superuser=True))
@@ -263,26 +263,26 @@ def test_the_button_works_for_an_hour_for_the_person_who_acted(staff_client, ali
 
 
 @pytest.mark.parametrize("url", ["/users/undo/", "/account/keys/undo/", "/admin/tiers/tier/undo/"])
-def test_what_is_no_token_of_ours_undoes_nothing(staff_client, url):
+def test_invalid_tokens_are_rejected(staff_client, url):
     for token in ("", "x", signing.dumps(["x"]), "\0", "é" * 5000):
         assert messages(staff_client.post(url, {"token": token}, follow=True)) == EXPIRED
     assert staff_client.get(url).status_code == 405
 
 
-def test_a_token_of_another_section_undoes_nothing(staff_client, alice):
+def test_a_token_of_another_section_is_rejected(staff_client, alice):
     response = staff_client.post(f"/users/{alice.pk}/suspend/", follow=True)
     (form,) = buttons(response)
     assert messages(staff_client.post("/admin/tiers/tier/undo/", form.sent, follow=True)) == EXPIRED
 
 
-def test_an_action_on_very_many_rows_offers_no_undo(staff_client, alice, bob, monkeypatch):
+def test_undo_is_not_offered_for_too_many_rows(staff_client, alice, bob, monkeypatch):
     monkeypatch.setattr("config.base.actions.MAX_ROWS", 1)
     response = bulk(staff_client, [alice, bob], "suspend")
     assert messages(response) == ["2 users suspended."]
     assert buttons(response) == []
 
 
-def test_an_action_that_cannot_be_taken_back_offers_no_undo(staff_client, alice):
+def test_undo_is_not_offered_for_actions_without_an_opposite(staff_client, alice):
     response = staff_client.post(f"/users/{alice.pk}/sign-out/", follow=True)
     assert messages(response) == ["User “alice” signed out everywhere."]
     assert buttons(response) == []
@@ -291,7 +291,7 @@ def test_an_action_that_cannot_be_taken_back_offers_no_undo(staff_client, alice)
 # --- The button ---
 
 
-def test_the_button_needs_the_csrf_token_and_holds_nothing_but_numbers_and_a_name(alice, sue):
+def test_the_button_requires_a_csrf_token_and_contains_only_ids_and_an_action(alice, sue):
     client = Client(enforce_csrf_checks=True)
     client.force_login(sue)
     page = client.get(f"/users/{alice.pk}/suspend/").content.decode()
@@ -305,12 +305,12 @@ def test_the_button_needs_the_csrf_token_and_holds_nothing_but_numbers_and_a_nam
     assert messages(client.post(button.address, button.sent, follow=True)) == ["Undone: user “alice” reactivated."]
 
 
-def test_entries_of_others_and_of_other_actions_in_between_do_not_count(staff_client, alice, bob, sue):
-    people = [make_user(f"person{number}") for number in range(3)]
-    response = bulk(staff_client, people, "suspend")
+def test_entries_of_other_actions_in_between_are_ignored(staff_client, alice, bob, sue):
+    users = [make_user(f"person{number}") for number in range(3)]
+    response = bulk(staff_client, users, "suspend")
     (form,) = buttons(response)
     token = undo.Token(*signing.loads(form.sent["token"][0], salt=undo.SALT))
-    # As if another window had suspended Bob meanwhile.
+    # As if the same user had suspended Bob in another window.
     staff_client.post(f"/users/{bob.pk}/suspend/", follow=True)
     sent = {"token": signing.dumps(token._replace(last=token.last + 100), salt=undo.SALT)}
     assert messages(staff_client.post("/users/undo/", sent, follow=True))[0] == "Undone: 3 users reactivated."
@@ -319,14 +319,14 @@ def test_entries_of_others_and_of_other_actions_in_between_do_not_count(staff_cl
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(staff_client, django_assert_max_num_queries):
     for number in (1, 20):
-        people = [make_user(f"person{number}-{index}".replace("-", "_")) for index in range(number)]
-        response = bulk(staff_client, people, "suspend")
+        users = [make_user(f"person{number}-{index}".replace("-", "_")) for index in range(number)]
+        response = bulk(staff_client, users, "suspend")
         (form,) = buttons(response)
         with django_assert_max_num_queries(28):
             staff_client.post(form.address, form.sent)
 
 
-def test_the_history_marks_only_actions_that_can_be_undone(staff_client, alice):
+def test_only_actions_that_can_be_undone_have_an_operation(staff_client, alice):
     staff_client.post(f"/users/{alice.pk}/suspend/")
     assert "operation" in LogEntry.objects.latest("pk").change_message
     assert describe(LogEntry.objects.latest("pk")).summary == "Suspended."

@@ -1,4 +1,4 @@
-"""Undo of edits: from the message, and as long as nothing else changed the row, from its history."""
+"""Undoing edits from the message, or from the row's history until the next change."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def values_of(row, *names):
 # --- Rate limits ---
 
 
-def test_an_edited_limit_of_a_tier_gets_its_values_back(staff_client, free):
+def test_editing_a_tier_limit_can_be_undone(staff_client, free):
     limit = make_limit(free, "/old", name="first", limit=10, period=60)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/change/"
     response = save(staff_client, url, limit="20", path="/new", period="2", name="second")
@@ -64,7 +64,7 @@ def test_an_edited_limit_of_a_tier_gets_its_values_back(staff_client, free):
     assert {"field": "path", "old": "/new", "new": "/old"} in history(limit)[0].values
 
 
-def test_an_edit_is_undone_later_from_the_history(staff_client, free):
+def test_an_edit_can_be_undone_from_the_history(staff_client, free):
     limit = make_limit(free, limit=10)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/"
     save(staff_client, f"{url}change/", limit="20")
@@ -76,7 +76,7 @@ def test_an_edit_is_undone_later_from_the_history(staff_client, free):
     assert buttons(staff_client.get(f"{url}history/")) == []
 
 
-def test_the_history_starts_with_the_last_change_which_can_be_undone(staff_client, free):
+def test_the_history_offers_undo_at_the_latest_change(staff_client, free):
     limit = make_limit(free, limit=10)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/"
     save(staff_client, f"{url}change/", limit="20")
@@ -85,7 +85,7 @@ def test_the_history_starts_with_the_last_change_which_can_be_undone(staff_clien
     assert page.index("<ins>30</ins>") < page.index(">Undo</button>") < page.index("<ins>20</ins>")
 
 
-def test_the_history_offers_undo_to_others_who_may_make_the_change(staff_client, free):
+def test_the_history_offers_undo_to_others_with_permission(staff_client, free):
     limit = make_limit(free, limit=10)
     url = f"/admin/ratelimits/ratelimit/{limit.pk}/"
     save(staff_client, f"{url}change/", limit="20")
@@ -96,7 +96,7 @@ def test_the_history_offers_undo_to_others_who_may_make_the_change(staff_client,
     assert values_of(limit, "limit") == (10,)
 
 
-def test_the_history_of_a_row_without_changes_or_without_a_row_offers_nothing(staff_client, free):
+def test_the_history_of_an_unchanged_row_offers_no_undo(staff_client, free):
     limit = make_limit(free)
     assert buttons(staff_client.get(f"/admin/ratelimits/ratelimit/{limit.pk}/history/")) == []
     assert staff_client.get("/admin/ratelimits/ratelimit/999/history/").status_code == 404
@@ -110,7 +110,7 @@ def test_creating_and_saving_unchanged_offer_no_undo(staff_client, free):
     assert buttons(response) == []
 
 
-def test_what_somebody_changed_since_is_not_overwritten(staff_client, sue, free):
+def test_later_changes_are_not_overwritten(staff_client, sue, free):
     limit = make_limit(free, limit=10)
     response = save(staff_client, f"/admin/ratelimits/ratelimit/{limit.pk}/change/", limit="20")
     RateLimit.objects.filter(pk=limit.pk).update(limit=30)
@@ -120,14 +120,14 @@ def test_what_somebody_changed_since_is_not_overwritten(staff_client, sue, free)
     assert values_of(limit, "limit") == (30,)
 
 
-def test_a_change_at_the_same_moment_is_not_overwritten(staff_client, sue, free, monkeypatch):
+def test_concurrent_changes_are_not_overwritten(staff_client, sue, free, monkeypatch):
     limit = make_limit(free, limit=10)
     response = save(staff_client, f"/admin/ratelimits/ratelimit/{limit.pk}/change/", limit="20")
-    locked = RateLimit.objects.select_for_update
+    select_for_update = RateLimit.objects.select_for_update
 
     def change_first(**options):
         Author(sue).record(limit, CHANGE, note="Raised.")
-        return locked(**options)
+        return select_for_update(**options)
 
     monkeypatch.setattr(RateLimit._default_manager, "select_for_update", change_first)
     (message,) = messages(press_undo(staff_client, response))
@@ -135,7 +135,7 @@ def test_a_change_at_the_same_moment_is_not_overwritten(staff_client, sue, free,
     assert values_of(limit, "limit") == (20,)
 
 
-def test_values_that_are_no_longer_valid_are_not_put_back(staff_client, free):
+def test_values_that_are_no_longer_valid_are_not_restored(staff_client, free):
     limit = make_limit(free, name="first")
     response = save(staff_client, f"/admin/ratelimits/ratelimit/{limit.pk}/change/", name="second")
     make_limit(free, "/other", name="first")
@@ -147,7 +147,7 @@ def test_values_that_are_no_longer_valid_are_not_put_back(staff_client, free):
 # --- A user's own rate limits ---
 
 
-def test_an_edited_own_limit_gets_its_values_back(staff_client, alice):
+def test_editing_an_own_limit_can_be_undone(staff_client, alice):
     ends = timezone.now() + timedelta(days=3, microseconds=7)
     limit = make_limit(None, user=alice, name="exception", limit=10, ends_at=ends)
     url = f"/users/{alice.pk}/limits/{limit.pk}/"
@@ -158,7 +158,7 @@ def test_an_edited_own_limit_gets_its_values_back(staff_client, alice):
     assert history(alice)[0].summary.startswith("Rate limit “exception” changed back: /orders/*, 10")
 
 
-def test_an_end_that_is_over_by_now_is_not_put_back(staff_client, alice):
+def test_an_end_in_the_past_is_not_restored(staff_client, alice):
     limit = make_limit(None, user=alice, ends_at=timezone.now() - timedelta(days=1))
     response = save(staff_client, f"/users/{alice.pk}/limits/{limit.pk}/", ends_at="")
     assert messages(press_undo(staff_client, response)) == [
@@ -166,7 +166,7 @@ def test_an_end_that_is_over_by_now_is_not_put_back(staff_client, alice):
     ]
 
 
-def test_a_top_up_is_taken_back_unless_there_was_another(staff_client, alice):
+def test_a_top_up_can_be_undone_until_the_next_one(staff_client, alice):
     limit = make_limit(None, user=alice, name="credit", window="total", limit=100)
     sent = {"limit": limit.pk, "amount": "50"}
     first = staff_client.post(f"/users/{alice.pk}/top-up/", sent, follow=True)
@@ -178,7 +178,7 @@ def test_a_top_up_is_taken_back_unless_there_was_another(staff_client, alice):
     assert values_of(limit, "limit") == (150,)
 
 
-def test_own_limits_of_staff_stay_as_they_are(alice):
+def test_staff_cannot_undo_edits_of_own_limits_of_staff(alice):
     limit = make_limit(None, user=alice, name="exception", limit=10)
     person = make_staff("person", "accounts.view_user", "ratelimits.view_ratelimit", "ratelimits.change_ratelimit")
     client = signed_in(person)
@@ -191,7 +191,7 @@ def test_own_limits_of_staff_stay_as_they_are(alice):
 # --- Tiers ---
 
 
-def test_a_tier_is_as_before_with_its_access_and_its_limits(staff_client, pro):
+def test_editing_a_tier_can_be_undone_with_its_access_and_limits(staff_client, pro):
     kept, gone = make_limit(pro, "/kept", limit=10), make_limit(pro, "/gone")
     url = f"/admin/tiers/tier/{pro.pk}/change/"
     sent = opened(staff_client, url)
@@ -212,7 +212,7 @@ def test_a_tier_is_as_before_with_its_access_and_its_limits(staff_client, pro):
     assert history(pro)[0].summary == "Rate limits changed back."
 
 
-def test_a_tier_whose_limits_alone_changed_is_undone_from_the_history(staff_client, pro):
+def test_editing_only_the_limits_of_a_tier_can_be_undone(staff_client, pro):
     limit = make_limit(pro, limit=10)
     url = f"/admin/tiers/tier/{pro.pk}/"
     save(staff_client, f"{url}change/", **{LIMITS.format(0, "limit"): "20"})
@@ -222,7 +222,7 @@ def test_a_tier_whose_limits_alone_changed_is_undone_from_the_history(staff_clie
 
 
 @pytest.mark.parametrize("meanwhile", ["changed", "removed"])
-def test_a_tier_stays_as_it_is_if_one_of_its_limits_was_changed_since(staff_client, sue, pro, meanwhile):
+def test_a_tier_edit_is_not_undone_if_one_of_its_limits_changed_since(staff_client, sue, pro, meanwhile):
     limit = make_limit(pro, name="some limit", limit=10)
     changes = {"description": "new", LIMITS.format(0, "limit"): "20"}
     response = save(staff_client, f"/admin/tiers/tier/{pro.pk}/change/", **changes)
@@ -236,7 +236,7 @@ def test_a_tier_stays_as_it_is_if_one_of_its_limits_was_changed_since(staff_clie
     assert values_of(pro, "description") == ("new",)
 
 
-def test_limits_of_a_tier_need_their_permissions(pro, sue):
+def test_undoing_limits_of_a_tier_requires_their_permissions(pro, sue):
     limit = make_limit(pro, limit=10)
     save(signed_in(sue), f"/admin/tiers/tier/{pro.pk}/change/", **{LIMITS.format(0, "limit"): "20"})
     client = signed_in(make_staff("person", "tiers.view_tier", "tiers.change_tier"))
@@ -249,7 +249,7 @@ def test_limits_of_a_tier_need_their_permissions(pro, sue):
 
 
 @pytest.mark.parametrize("place", ["/account/keys/{}/edit/", "/admin/apikeys/apikey/{}/change/"])
-def test_an_edited_key_gets_its_name_addresses_limit_and_permissions_back(alice, sue, place):
+def test_editing_a_key_can_be_undone(alice, sue, place):
     fields = {"allowed_ips": ["192.0.2.0/24"], "rate_limit": 5, "rate_period": 60}
     key = make_key(alice, "export", allow=("read /orders/*", "create /orders at api.example.com"), **fields)
     client, url = signed_in(alice if "account" in place else sue), place.format(key.pk)
@@ -265,14 +265,14 @@ def test_an_edited_key_gets_its_name_addresses_limit_and_permissions_back(alice,
     assert history(key)[0].via == "undo"
 
 
-def test_saving_a_key_unchanged_says_so(alice):
+def test_saving_a_key_unchanged_offers_no_undo(alice):
     key = make_key(alice, "export")
     response = save(signed_in(alice), f"/account/keys/{key.pk}/edit/")
     assert messages(response) == ["Nothing changed."]
     assert buttons(response) == []
 
 
-def test_an_edited_key_is_undone_later_from_the_history_but_never_after_its_end(staff_client, alice, sue):
+def test_editing_a_key_can_be_undone_from_the_history_until_it_ends(staff_client, alice, sue):
     key = make_key(alice, "export")
     save(staff_client, f"/admin/apikeys/apikey/{key.pk}/change/", name="import")
     response = save(staff_client, f"/admin/apikeys/apikey/{key.pk}/change/", name="copy")
@@ -284,7 +284,7 @@ def test_an_edited_key_is_undone_later_from_the_history_but_never_after_its_end(
     assert values_of(key, "name") == ("copy",)
 
 
-def test_what_is_final_offers_no_undo(staff_client, alice):
+def test_expiring_and_revoking_offer_no_undo(staff_client, alice):
     key = make_key(alice, "export")
     url = f"/admin/apikeys/apikey/{key.pk}/"
     expiry = {"expires_at": f"{timezone.now() + timedelta(days=9):%Y-%m-%d}"}
@@ -294,7 +294,7 @@ def test_what_is_final_offers_no_undo(staff_client, alice):
     assert buttons(staff_client.get(f"{url}history/")) == []
 
 
-def test_permissions_removed_from_many_keys_come_back(staff_client, alice):
+def test_removing_unused_permissions_can_be_undone(staff_client, alice):
     keys = [make_key(alice, f"key {number}", allow=("read /orders/*", "read /users/*")) for number in range(2)]
     APIKey.objects.update(last_used_at=timezone.now())
     for key in keys:
@@ -309,15 +309,15 @@ def test_permissions_removed_from_many_keys_come_back(staff_client, alice):
 # --- Users ---
 
 
-def test_the_page_of_a_user_offers_to_undo_a_change_of_tier(staff_client, alice, free, pro):
+def test_a_tier_change_can_be_undone_on_the_users_page(staff_client, alice, free, pro):
     User.objects.filter(pk=alice.pk).update(tier=free)
     staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk})
-    staff_client.get(f"/users/{alice.pk}/")  # the message is gone
+    staff_client.get(f"/users/{alice.pk}/")  # shows the message, which is gone afterwards
     undo_in_history(staff_client, f"/users/{alice.pk}/")
     assert values_of(alice, "tier") == (free,)
 
 
-def test_only_one_user_of_many_is_moved_back_from_a_history(staff_client, alice, bob, free, pro):
+def test_undo_in_a_users_history_changes_only_that_user(staff_client, alice, bob, free, pro):
     User.objects.filter(pk__in=[alice.pk, bob.pk]).update(tier=free)
     data = {"action": "tier", "tier": pro.pk, "pk": [alice.pk, bob.pk], "expected": 2}
     staff_client.post("/users/bulk/", data)
@@ -326,7 +326,7 @@ def test_only_one_user_of_many_is_moved_back_from_a_history(staff_client, alice,
     assert (*values_of(alice, "tier"), *values_of(bob, "tier")) == (pro, free)
 
 
-def test_who_may_not_change_a_user_is_offered_nothing(staff_client, alice, free, pro):
+def test_undo_is_not_offered_without_permission(staff_client, alice, free, pro):
     User.objects.filter(pk=alice.pk).update(tier=free)
     staff_client.post(f"/users/{alice.pk}/tier/", {"tier": pro.pk})
     assert buttons(signed_in(make_staff("reader", "accounts.view_user")).get(f"/users/{alice.pk}/")) == []
@@ -335,7 +335,7 @@ def test_who_may_not_change_a_user_is_offered_nothing(staff_client, alice, free,
     assert buttons(editor.get(f"/users/{alice.pk}/")) == []
 
 
-def test_erasing_a_user_removes_the_former_values(sue, alice):
+def test_erasing_a_user_removes_former_values(sue, alice):
     key = make_key(alice, "of alice", allowed_ips=["192.0.2.7"])
     services.edit_key(key, Author(sue, operation="abc"), name="other", allowed_ips=[])
     assert json.loads(LogEntry.objects.latest("pk").change_message)[0]["former"]["name"] == "of alice"
@@ -343,7 +343,7 @@ def test_erasing_a_user_removes_the_former_values(sue, alice):
     assert not LogEntry.objects.filter(change_message__contains='"former"').exists()
 
 
-def test_only_changes_that_can_be_undone_are_kept_with_former_values(alice, sue):
+def test_former_values_are_only_stored_for_changes_that_can_be_undone(alice, sue):
     key = make_key(alice, "export")
     services.edit_key(key, Author(sue), name="other")
     assert "former" not in LogEntry.objects.latest("pk").change_message

@@ -15,7 +15,7 @@ from tests.pages import text_of
 pytestmark = pytest.mark.django_db
 
 
-def test_staff_find_the_shortcuts_and_the_page_about_the_screen_they_came_from(staff_client):
+def test_staff_see_shortcuts_and_a_link_about_their_current_page(staff_client):
     page = staff_client.get("/users/").content.decode()
     assert 'href="/help/?from=/users/"' in page
     page = text_of(staff_client.get("/help/?from=/users/17/"))
@@ -24,7 +24,7 @@ def test_staff_find_the_shortcuts_and_the_page_about_the_screen_they_came_from(s
     assert '<a href="/help/README">Documentation</a>' in text_of(staff_client.get("/help/?from=<script>"))
 
 
-def test_users_see_their_shortcuts_and_no_documentation(client, alice):
+def test_users_see_shortcuts_but_no_documentation(client, alice):
     client.force_login(alice)
     page = text_of(client.get("/help/"))
     assert "<kbd>?</kbd>" in page
@@ -33,7 +33,7 @@ def test_users_see_their_shortcuts_and_no_documentation(client, alice):
     assert "Staff pages" not in page
 
 
-def test_a_page_of_the_documentation_is_shown_with_its_tables_code_and_anchors(staff_client):
+def test_documentation_is_rendered_with_tables_code_and_anchors(staff_client):
     page = staff_client.get("/help/deployment").content.decode()
     assert page.count("<h1>") == 1
     assert "<h1>Deployment</h1>" in page
@@ -45,7 +45,7 @@ def test_a_page_of_the_documentation_is_shown_with_its_tables_code_and_anchors(s
     assert '<th class="num">' in staff_client.get("/help/data-layer").content.decode()
 
 
-def test_every_link_of_the_documentation_leads_somewhere(staff_client):
+def test_every_documentation_link_works(staff_client):
     pages = {
         f"/help/{name}": staff_client.get(f"/help/{name}").content.decode()
         for name, path in manual.files().items()
@@ -77,11 +77,11 @@ def test_files_of_the_documentation_are_text_or_images(staff_client):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../config/settings.py", "..%2f.env.example", "accounts.md", "deploy"])
-def test_nothing_else_is_served(staff_client, name):
+def test_other_files_are_not_served(staff_client, name):
     assert staff_client.get(f"/help/{name}").status_code == 404
 
 
-def test_an_installation_without_the_documentation_has_its_shortcuts(staff_client, monkeypatch, tmp_path):
+def test_shortcuts_are_shown_without_documentation(staff_client, monkeypatch, tmp_path):
     monkeypatch.setattr(manual, "DOCS", tmp_path)
     page = text_of(staff_client.get("/help/?from=/users/"))
     assert "<kbd>?</kbd>" in page
@@ -90,18 +90,18 @@ def test_an_installation_without_the_documentation_has_its_shortcuts(staff_clien
 
 
 @pytest.mark.parametrize(
-    ("screen", "name"),
+    ("page", "name"),
     [
         ("/admin/", "README"), ("/users/import/", "accounts"), ("/admin/ratelimits/match/", "rate-limits"),
         ("/admin/apikeys/connect/", "gateways/nginx"), ("/admin/apikeys/hygiene/", "api-keys"), ("/account/", "accounts"),
     ],
 )  # fmt: skip
-def test_each_screen_has_its_page(screen, name):
-    assert manual.page_about(screen) == name
+def test_page_about(page, name):
+    assert manual.page_about(page) == name
     assert {name for _, name in manual.ABOUT} <= set(manual.files())
 
 
-def test_links_start_at_the_folder_of_their_page():
+def test_links_are_relative_to_their_page():
     known = manual.files()
     assert manual.target("../rate-limits.md#windows", "gateways", known) == "/help/rate-limits#windows"
     assert manual.target("caddy.md", "gateways", known) == "/help/gateways/caddy"
@@ -133,7 +133,7 @@ def test_the_question_mark_opens_help_in_a_dialog(visit, sue):
     )
     page.keyboard.press("?")
     page.wait_for_url(re.compile(r"/help/\?from="))
-    page.errors.clear()  # of the request that was stopped
+    page.errors.clear()  # the aborted request
     page.get_by_role("link", name="Users and accounts").click()
     page.get_by_role("heading", name="Users and accounts", level=1).wait_for()
     assert faults_of(page) == []

@@ -1,4 +1,4 @@
-"""The overview shows totals, what needs attention and recent changes, as far as permissions allow."""
+"""The staff overview: totals, expiring keys, recent changes and search, depending on permissions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tiers.models import Tier
 pytestmark = pytest.mark.django_db
 
 
-def days(number):
+def days_from_now(number):
     return timezone.now() + timedelta(days=number)
 
 
-def test_the_figures_count_what_is_live_and_works(staff_client, alice, bob, free):
+def test_the_totals_count_live_rows_and_active_keys(staff_client, alice, bob, free):
     bob.delete()
     make_key(alice)
-    make_key(alice, "expired", expires_at=days(-1))
+    make_key(alice, "expired", expires_at=days_from_now(-1))
     make_limit(free)
     make_limit(free, "/x").delete()
     stats = {stat["label"]: (stat["value"], stat["url"]) for stat in staff_client.get("/admin/").context["stats"]}
@@ -39,25 +39,25 @@ def test_the_figures_count_what_is_live_and_works(staff_client, alice, bob, free
         assert staff_client.get(url).status_code == 200
 
 
-def test_keys_that_expire_soon_come_first(staff_client, alice):
-    make_key(alice, "in three", expires_at=days(3))
-    make_key(alice, "in one", expires_at=days(1))
-    make_key(alice, "far off", expires_at=days(90))
-    make_key(alice, "gone by", expires_at=days(-1))
-    make_key(alice, "revoked", expires_at=days(1), revoked_at=timezone.now())
+def test_keys_that_expire_soon_are_listed(staff_client, alice):
+    make_key(alice, "in three", expires_at=days_from_now(3))
+    make_key(alice, "in one", expires_at=days_from_now(1))
+    make_key(alice, "far off", expires_at=days_from_now(90))
+    make_key(alice, "gone by", expires_at=days_from_now(-1))
+    make_key(alice, "revoked", expires_at=days_from_now(1), revoked_at=timezone.now())
     page = staff_client.get("/admin/")
     assert [key.name for key in page.context["expiring"]] == ["in one", "in three"]
     assert "in 1 day</time>" in page.content.decode()
 
 
-def test_recent_changes_are_told(staff_client, alice, sue):
+def test_recent_changes_are_shown(staff_client, alice, sue):
     Author(sue).record(alice, CHANGE, changes=[{"field": "name", "old": "<i>A", "new": "B"}])
     page = staff_client.get("/admin/").content.decode()
     assert "“alice”" in page
     assert "&lt;i&gt;A" in page
 
 
-def test_an_empty_site_says_what_comes_first(staff_client):
+def test_an_empty_site_shows_messages_and_a_first_step(staff_client):
     page = staff_client.get("/admin/").content.decode()
     assert "No requests yet." in page
     assert "No changes yet." in page
@@ -74,7 +74,7 @@ def test_an_empty_site_says_what_comes_first(staff_client):
         ("apikeys.view_apikey", "active keys"),
     ],
 )
-def test_staff_see_the_parts_of_their_permissions_only(client, permission, shown):
+def test_staff_only_see_what_they_have_permission_to_view(client, permission, shown):
     client.force_login(make_staff("one", permission))
     context = client.get("/admin/").context
     assert [stat["label"] for stat in context["stats"]] == [shown]
@@ -83,16 +83,16 @@ def test_staff_see_the_parts_of_their_permissions_only(client, permission, shown
     assert "trends" not in context
 
 
-def test_staff_without_any_permission_are_told_what_to_do(client):
+def test_staff_without_permissions_see_whom_to_ask(client):
     client.force_login(make_staff("none"))
     assert "Ask a superuser" in client.get("/admin/").content.decode()
 
 
-def test_the_overview_takes_as_many_queries_for_fifty_rows_as_for_one(staff_client, alice, free, sue):
+def test_the_number_of_queries_does_not_grow_with_rows(staff_client, alice, free, sue):
     def fill(start, end):
         for number in range(start, end):
             user = make_user(f"user{number}")
-            make_usage(make_key(user, expires_at=days(2)))
+            make_usage(make_key(user, expires_at=days_from_now(2)))
             make_limit(Tier.objects.create(name=f"t{number}"))
             Author(sue).record(user, CHANGE, note="x")
 
@@ -114,7 +114,7 @@ def find(client, query):
     return {group["label"]: [str(row) for row, _ in group["rows"]] for group in groups}
 
 
-def test_one_search_finds_users_keys_tiers_and_limits(staff_client, alice, free):
+def test_search_finds_users_keys_tiers_and_limits(staff_client, alice, free):
     Tier.objects.create(name="alice's tier")
     make_limit(free, "/alice/*", name="alice limit")
     key = make_key(alice, "for alice")
@@ -131,7 +131,7 @@ def test_one_search_finds_users_keys_tiers_and_limits(staff_client, alice, free)
     assert 'value="alice"' in page
 
 
-def test_a_search_shows_a_few_and_leads_to_all(staff_client):
+def test_search_shows_a_few_results_and_links_to_all(staff_client):
     for number in range(8):
         make_user(f"maria{number}")
     page = staff_client.get("/admin/search/?q=maria")
@@ -142,35 +142,35 @@ def test_a_search_shows_a_few_and_leads_to_all(staff_client):
     assert "Show all" in page.content.decode()
 
 
-def test_a_search_leaves_deleted_rows_out_and_offers_them(staff_client, alice):
+def test_search_skips_deleted_rows_and_links_to_them(staff_client, alice):
     alice.delete()
     assert find(staff_client, "alice")["users"] == []
     assert "q=alice&amp;state=all" in staff_client.get("/admin/search/?q=alice").content.decode()
 
 
-def test_a_search_for_nothing_asks_what_for(staff_client):
+def test_an_empty_search_shows_instructions(staff_client):
     assert "Enter a name, an email address" in staff_client.get("/admin/search/?q=+").content.decode()
 
 
-def test_a_search_shows_only_what_the_person_may_view(client, alice, free):
+def test_search_only_shows_what_the_user_can_view(client, alice, free):
     client.force_login(make_staff("vera", "tiers.view_tier"))
     assert set(find(client, "a")) == {"tiers"}
     client.force_login(make_staff("none"))
     assert "have permission to view anything that search covers" in client.get("/admin/search/?q=a").content.decode()
 
 
-def test_a_secret_is_not_searched_for_but_led_to_its_own_form(staff_client):
+def test_searching_for_a_secret_redirects_to_the_key_finder(staff_client):
     response = staff_client.get("/admin/search/", {"q": f" {new_secret()}"})
     assert response.status_code == 302
     assert response["Location"] == "/admin/apikeys/apikey/find/"
 
 
-def test_a_search_escapes_what_was_typed(staff_client):
+def test_search_escapes_its_text(staff_client):
     page = staff_client.get("/admin/search/", {"q": '"><script>alert(1)</script>'}).content.decode()
     assert "<script>alert" not in page
 
 
-def test_a_search_takes_a_fixed_number_of_queries(staff_client, free):
+def test_the_number_of_search_queries_does_not_grow_with_rows(staff_client, free):
     def queries():
         with CaptureQueriesContext(connection) as captured:
             staff_client.get("/admin/search/?q=row")

@@ -1,4 +1,4 @@
-"""The overview's first steps until they're done, and what needs attention, each with a link."""
+"""The overview's first steps, and the list of what needs attention."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def items(client, **query):
     return {item.text: item.url for item in client.get("/admin/", query).context["attention"]}
 
 
-def todo(client):
+def open_steps(client):
     return [step.title for step in client.get("/admin/").context["steps"] if not step.is_done]
 
 
 # --- First steps ---
 
 
-def test_the_first_steps_are_shown_until_all_are_done(staff_client, free, alice):
+def test_first_steps_are_shown_until_all_are_done(staff_client, free, alice):
     alice.hard_delete()
     steps = ["Create a rate limit", "Create a user", "Create an API key", "Connect a gateway", "Run the self-test"]
-    assert todo(staff_client) == steps
+    assert open_steps(staff_client) == steps
     make_limit(free)
     key = make_key(make_user("olga"))
-    assert todo(staff_client) == steps[3:]
+    assert open_steps(staff_client) == steps[3:]
     make_usage(key)
     GatewayTest.objects.note("api.example.com", passed=False)
-    assert todo(staff_client) == steps[4:]
+    assert open_steps(staff_client) == steps[4:]
     page = staff_client.get("/admin/")
     assert 'href="/admin/apikeys/connect/">Run the self-test' in text_of(page)
     GatewayTest.objects.note("api.example.com", passed=True)
@@ -51,7 +51,7 @@ def test_the_first_steps_are_shown_until_all_are_done(staff_client, free, alice)
     assert "First steps" not in text_of(staff_client.get("/admin/"))
 
 
-def test_steps_that_someone_may_not_do_have_no_link(client, free):
+def test_steps_without_permission_have_no_link(client, free):
     client.force_login(make_staff("one", "ratelimits.add_ratelimit"))
     page = client.get("/admin/")
     assert [step.title for step in page.context["steps"] if step.url] == ["Create a rate limit"]
@@ -60,7 +60,7 @@ def test_steps_that_someone_may_not_do_have_no_link(client, free):
 
 
 @pytest.mark.parametrize(("passed", "error"), [(True, None), (False, None), (False, Unreachable("No answer."))])
-def test_the_self_test_keeps_how_it_ended(staff_client, monkeypatch, passed, error):
+def test_the_result_of_the_self_test_is_stored(staff_client, monkeypatch, passed, error):
     class Result:
         def __init__(self, passed):
             self.passed = passed
@@ -81,7 +81,7 @@ def test_the_self_test_keeps_how_it_ended(staff_client, monkeypatch, passed, err
 # --- Attention ---
 
 
-def test_a_calm_site_needs_no_attention(staff_client, alice):
+def test_nothing_needs_attention_by_default(staff_client, alice):
     make_usage(make_key(alice))
     assert items(staff_client) == {}
     assert "Needs attention" not in text_of(staff_client.get("/admin/"))
@@ -93,7 +93,7 @@ def denial(key, owner, count=1, **fields):
     return Denial.objects.create(key=key, owner=owner, count=count, **(values | fields))
 
 
-def test_who_is_rate_limited_now_is_counted(staff_client):
+def test_rate_limited_users_and_addresses_are_counted(staff_client):
     denial("user:1/a", "user:1", 40)
     denial("user:1/b", "user:1", 2)
     assert items(staff_client) == {
@@ -105,23 +105,23 @@ def test_who_is_rate_limited_now_is_counted(staff_client):
     assert list(items(staff_client)) == ["2 users and addresses are rate limited: 43 requests denied."]
 
 
-def test_throttled_sign_ins_are_told_apart(staff_client):
+def test_throttled_sign_ins_are_counted_separately(staff_client):
     denial("sign-in:account:7:addr:192.0.2.1", "sign-in:account:7:addr:192.0.2.1", 5)
     assert list(items(staff_client)) == ["Sign-in is throttled for 1 user or address."]
 
 
-def test_an_outage_of_the_store_comes_first(staff_client):
+def test_an_outage_of_the_store_is_listed(staff_client):
     Outage.objects.create(store="redis", node="web-1", error="away", began_at=timezone.now())
     assert list(items(staff_client)) == ["The rate limit store (redis) is unavailable."]
 
 
-def test_keys_that_expire_this_week_lead_to_hygiene(staff_client, alice):
+def test_keys_that_expire_this_week_link_to_key_hygiene(staff_client, alice):
     make_key(alice, expires_at=timezone.now() + 2 * DAY)
     make_key(alice, expires_at=timezone.now() + 20 * DAY)
     assert items(staff_client) == {"1 API key expires in the next 7 days.": "/admin/apikeys/hygiene/?show=expiring"}
 
 
-def test_denials_that_are_up_lead_to_these_requests(staff_client, alice):
+def test_an_increase_in_denials_links_to_the_requests(staff_client, alice):
     key = make_key(alice, "busy")
     for _ in range(100):
         event(key, HOUR)
@@ -137,7 +137,7 @@ def test_denials_that_are_up_lead_to_these_requests(staff_client, alice):
     assert items(staff_client) == {}
 
 
-def test_a_key_that_is_mostly_denied_is_named(staff_client, alice):
+def test_a_key_with_mostly_denied_requests_is_listed(staff_client, alice):
     key = make_key(alice, "broken")
     for _ in range(20):
         event(key, HOUR, status_code=403, reason="permission_denied")
@@ -149,7 +149,7 @@ def test_a_key_that_is_mostly_denied_is_named(staff_client, alice):
     assert not [text for text in items(staff_client) if "broken" in text]
 
 
-def test_a_failing_key_that_is_gone_is_not_named(staff_client, alice):
+def test_a_removed_key_is_not_listed(staff_client, alice):
     key = make_key(alice, "broken")
     for _ in range(20):
         event(key, HOUR, status_code=403, reason="permission_denied")
@@ -157,17 +157,17 @@ def test_a_failing_key_that_is_gone_is_not_named(staff_client, alice):
     assert not [text for text in items(staff_client) if "API key" in text]
 
 
-def test_overdue_jobs_are_named(staff_client):
+def test_overdue_and_failed_jobs_are_listed(staff_client):
     Job.objects.create(name="fold_usage", next_at=timezone.now() - DAY)
     Job.objects.create(name="sweep_counters", next_at=timezone.now() + DAY, is_ok=False)
-    Job.objects.create(name="prune_usage", next_at=timezone.now() - DAY)  # from the time when it was scheduled
+    Job.objects.create(name="prune_usage", next_at=timezone.now() - DAY)  # no longer scheduled
     assert items(staff_client) == {
         "Overdue jobs: fold_usage.": "/admin/jobs/",
         "Failed jobs: sweep_counters.": "/admin/jobs/",
     }
 
 
-def test_staff_are_told_only_what_they_may_view(client, alice):
+def test_staff_only_see_items_they_have_permission_for(client, alice):
     denial("user:1/a", "user:1")
     make_key(alice, expires_at=timezone.now() + 2 * DAY)
     for _ in range(20):

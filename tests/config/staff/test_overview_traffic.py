@@ -1,4 +1,4 @@
-"""The overview's figures of requests: totals and trend, the chart by reason, and the busiest, for three periods."""
+"""Requests on the overview: totals, trends, the chart by reason and the top lists, for three periods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def deny(key, ago=HOUR, reason="rate_limited", **fields):
     return event(key, ago, status_code=429, reason=reason, **fields)
 
 
-def lines(context, title):
+def top_list(context, title):
     found = next(one for one in context["top_lists"] if one.title == title)
     return [(line.label, line.requests, line.denied) for line in found.lines]
 
@@ -55,7 +55,7 @@ def requests(alice, bob, free, pro):
 @pytest.mark.parametrize(
     ("period", "total", "denied"), [("24h", 5, 2), ("7d", 6, 2), ("30d", 9, 2), ("nonsense", 5, 2)]
 )
-def test_totals_of_each_period(staff_client, requests, folded, period, total, denied):
+def test_totals_by_period(staff_client, requests, folded, period, total, denied):
     folded()
     trends = staff_client.get("/admin/", {"period": period}).context["trends"]
     assert [(trend.label, trend.value) for trend in trends] == [
@@ -63,7 +63,7 @@ def test_totals_of_each_period(staff_client, requests, folded, period, total, de
     ]  # fmt: skip
 
 
-def test_figures_are_compared_to_the_period_before(staff_client, requests, folded):
+def test_totals_are_compared_to_the_previous_period(staff_client, requests, folded):
     folded()
     shown = {trend.label: (trend.before, trend.change) for trend in staff_client.get("/admin/").context["trends"]}
     assert shown == {
@@ -73,7 +73,7 @@ def test_figures_are_compared_to_the_period_before(staff_client, requests, folde
     }
 
 
-def test_nothing_new_is_as_before(staff_client, alice):
+def test_trends_describe_the_change(staff_client, alice):
     changes = [trend.change for trend in staff_client.get("/admin/").context["trends"]]
     assert changes == ["as many as before"] * 3
     key = make_key(alice)
@@ -85,7 +85,7 @@ def test_nothing_new_is_as_before(staff_client, alice):
     assert staff_client.get("/admin/").context["trends"][0].change == "as many as before"
 
 
-def test_the_chart_shows_denials_by_reason_and_each_bar_leads_to_its_requests(staff_client, requests, folded):
+def test_the_chart_shows_denials_by_reason_with_links_to_the_requests(staff_client, requests, folded):
     folded()
     response = staff_client.get("/admin/")
     chart = response.context["chart"]
@@ -101,7 +101,7 @@ def test_the_chart_shows_denials_by_reason_and_each_bar_leads_to_its_requests(st
     assert [row.endpoint for row in found.context["page"].rows] == ["/orders/2"]
 
 
-def test_rare_reasons_are_added_up(staff_client, alice):
+def test_rare_reasons_are_combined(staff_client, alice):
     key = make_key(alice)
     reasons = ["rate_limited", "permission_denied", "expired_key", "ambiguous_path", "revoked_key", "disabled_key"]
     for number, reason in enumerate(reasons):
@@ -113,7 +113,7 @@ def test_rare_reasons_are_added_up(staff_client, alice):
     assert "verdict=denied" in chart["urls"][0][-1]
 
 
-def test_by_day_each_bar_is_a_day(staff_client, requests, folded):
+def test_long_periods_have_one_bar_per_day(staff_client, requests, folded):
     folded()
     chart = staff_client.get("/admin/?period=30d").context["chart"]
     assert len(chart["figures"]) == 30
@@ -121,21 +121,21 @@ def test_by_day_each_bar_is_a_day(staff_client, requests, folded):
 
 
 @pytest.mark.parametrize("period", ["24h", "30d"])
-def test_the_busiest_come_first(staff_client, requests, folded, period):
+def test_top_lists_are_sorted_by_requests(staff_client, requests, folded, period):
     folded()
     context = staff_client.get("/admin/", {"period": period}).context
     more = 4 if period == "30d" else 0
-    assert sorted(lines(context, "Users")) == [("alice", 3, 2), ("bob", 2 + more, 0)]
-    assert sorted(lines(context, "API keys")) == [("first", 3, 2), ("second", 2 + more, 0)]
-    assert sorted(lines(context, "Tiers")) == [("free", 3, 2), ("pro", 2 + more, 0)]
-    assert lines(context, "Users")[0][0] == ("bob" if more else "alice")
-    found = {label: (count, denied) for label, count, denied in lines(context, "Endpoints")}
+    assert sorted(top_list(context, "Users")) == [("alice", 3, 2), ("bob", 2 + more, 0)]
+    assert sorted(top_list(context, "API keys")) == [("first", 3, 2), ("second", 2 + more, 0)]
+    assert sorted(top_list(context, "Tiers")) == [("free", 3, 2), ("pro", 2 + more, 0)]
+    assert top_list(context, "Users")[0][0] == ("bob" if more else "alice")
+    found = {label: (count, denied) for label, count, denied in top_list(context, "Endpoints")}
     assert found["/orders/{id}"] == (2, 1)
     assert found["/search"] == (2, 0)
     assert found["no rate limit"] == (1 + more, 1)
 
 
-def test_the_limits_of_hosts_are_lines_of_their_own(staff_client, requests, folded, free):
+def test_limits_with_a_host_have_their_own_lines(staff_client, requests, folded, free):
     for host in ("api.example.com", "*.example.org"):
         event(requests[0], 2 * HOUR, endpoint="/hosts", host=host, rate_limit=make_limit(free, "/hosts", host=host))
     event(requests[0], 2 * HOUR, endpoint="/hosts", host="other.example.com")
@@ -178,7 +178,7 @@ def test_limits_of_several_tiers_lead_to_the_requests_of_their_path(
     assert len(staff_client.get(line.url).context["page"].rows) == 2
 
 
-def test_each_line_leads_to_its_usage(staff_client, requests):
+def test_lines_link_to_their_requests(staff_client, requests):
     context = staff_client.get("/admin/").context
     for found in context["top_lists"]:
         for line in found.lines:
@@ -188,30 +188,30 @@ def test_each_line_leads_to_its_usage(staff_client, requests):
     assert sorted(row.endpoint for row in rows) == ["/orders/1", "/orders/2"]
 
 
-def test_what_is_gone_is_named_so(staff_client, requests):
+def test_removed_users_are_shown_as_removed(staff_client, requests):
     KeyUsage.objects.update(user_id=999_999)
     context = staff_client.get("/admin/").context
-    assert lines(context, "Users") == [("removed", 5, 2)]
-    assert lines(context, "Tiers") == []
+    assert top_list(context, "Users") == [("removed", 5, 2)]
+    assert top_list(context, "Tiers") == []
 
 
-def test_without_requests_there_is_no_chart(staff_client):
+def test_there_is_no_chart_without_requests(staff_client):
     page = staff_client.get("/admin/")
     assert page.context["chart"] == {}
     assert "No requests yet." in text_of(page)
 
 
-def test_only_staff_who_may_view_usage_see_it(client, requests):
+def test_usage_requires_permission(client, requests):
     client.force_login(make_staff("viewer", "accounts.view_user"))
     page = client.get("/admin/?period=7d")
     assert "chart" not in page.context
     assert "7 days" not in text_of(page)
 
 
-# --- The sums behind it ---
+# --- Rollups ---
 
 
-def test_an_hour_that_changes_is_counted_anew_in_its_day(alice):
+def test_a_changed_hour_is_recounted_in_its_day(alice):
     key = make_key(alice)
     row = event(key, 5 * HOUR)
     rollups.fold()
@@ -226,7 +226,7 @@ def test_an_hour_that_changes_is_counted_anew_in_its_day(alice):
     assert busiest(PERIODS["30d"].time_range, 5).keys == []
 
 
-def test_pruned_events_keep_their_sums_unless_these_are_pruned_too(alice):
+def test_totals_of_pruned_events_are_kept_unless_pruned_too(alice):
     event(make_key(alice), 5 * DAY)
     before = rollups.floor_to_hour(timezone.now() - DAY)
     rollups.prune(before)

@@ -1,4 +1,4 @@
-"""“Recently rate limited” names whose requests were denied, and links to them."""
+"""Names of and links to the owners of rate limit counters, as on the “Recently rate limited” page."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def named(owner):
     return found.name, found.url, found.note
 
 
-def test_a_user_and_a_key_are_named_and_linked(alice):
+def test_users_and_keys_are_shown_by_name_with_a_link(alice):
     key = make_key(alice, "web shop")
     assert named(f"user:{alice.pk}") == ("alice", alice.get_absolute_url(), "")
     assert named(f"key:{key.pk}") == ("web shop", key.get_absolute_url(), "API key of alice")
 
 
-def test_an_address_is_its_own_name():
+def test_addresses_are_shown_as_they_are():
     assert named("addr:192.0.2.1") == ("192.0.2.1", "", "")
     assert named("addr:2001:db8::") == ("2001:db8::", "", "")
 
@@ -37,11 +37,11 @@ def test_an_address_is_its_own_name():
 @pytest.mark.parametrize(
     "owner", ["user:999", "key:nonsense", f"key:{uuid4()}", "user:x", "odd", "", "user:" + "9" * 30]
 )
-def test_whoever_is_gone_is_shown_as_counted(owner):
+def test_unknown_owners_are_shown_as_they_are(owner):
     assert named(owner) == (owner, "", "")
 
 
-def throttled(alice):
+def throttle_budgets(alice):
     request = RequestFactory().get("/", REMOTE_ADDR="192.0.2.7")
     return {
         throttle.wrong_passwords(request, alice): ("alice", "Sign-in from 192.0.2.7"),
@@ -55,15 +55,15 @@ def throttled(alice):
     }
 
 
-def test_throttled_attempts_say_whose_and_what_for(alice):
-    for budget, (name, note) in throttled(alice).items():
+def test_throttled_attempts_show_the_user_and_the_kind(alice):
+    for budget, (name, note) in throttle_budgets(alice).items():
         found = owners_of([owner_of(budget)])[owner_of(budget)]
         assert (found.name, found.note) == (name, note)
     emails = owner_of(throttle.emails_to("a@example.com"))
     assert owners_of([emails])[emails].note == "Emails to one address"
 
 
-def test_the_page_shows_them(staff_client, alice):
+def test_the_page_shows_names_and_links(staff_client, alice):
     key, now = make_key(alice, "web shop"), timezone.now()
     values = {"limit": 1, "period": 60, "window": "rolling", "first_at": now, "last_at": now, "count": 42}
     Denial.objects.create(key=f"key:{key.pk}", owner=f"key:{key.pk}", name="key", **values)

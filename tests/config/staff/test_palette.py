@@ -1,4 +1,4 @@
-"""Suggestions of the search field: actions, pages and rows, each only for those who may use them."""
+"""Suggestions of the search field: actions, pages and rows that the user has permission for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def suggested(client, text):
 
 @pytest.mark.django_db
 class TestSuggestions:
-    def test_rows_of_all_sections_are_suggested(self, staff_client, alice, free):
+    def test_matching_rows_are_suggested(self, staff_client, alice, free):
         key, limit = make_key(alice, "alice's key"), make_limit(free, name="for alice")
         assert suggested(staff_client, "alice") == [
             ("Users", "alice", f"/users/{alice.pk}/"),
@@ -32,7 +32,7 @@ class TestSuggestions:
             ("Rate limits", str(limit), limit.get_absolute_url()),
         ]
 
-    def test_an_action_and_the_start_of_a_name_lead_to_its_confirmation(self, staff_client, alice, bob):
+    def test_an_action_with_the_start_of_a_name_links_to_its_confirmation(self, staff_client, alice, bob):
         assert ("Actions", "Suspend “alice”", f"/users/{alice.pk}/suspend/") in suggested(staff_client, "suspend ali")
         assert suggested(staff_client, "Sus ALI")[0][1] == "Suspend “alice”"
         assert suggested(staff_client, "sign alice")[0][1] == "Sign “alice” out everywhere"
@@ -40,13 +40,13 @@ class TestSuggestions:
         page = staff_client.get(f"/users/{alice.pk}/suspend/")
         assert page.status_code == 200
 
-    def test_a_leaked_key_is_revoked_by_its_last_four(self, staff_client, alice):
+    def test_revoking_is_suggested_for_the_last_four_characters_of_a_key(self, staff_client, alice):
         key = make_key(alice, "export", last4="9xYz")
         assert ("Actions", "Revoke “export”", f"/admin/apikeys/apikey/{key.pk}/revoke/") in suggested(
             staff_client, "revoke 9xYz"
         )
 
-    def test_only_rows_that_an_action_applies_to_are_suggested(self, staff_client, alice):
+    def test_actions_are_only_suggested_if_they_apply(self, staff_client, alice):
         assert not any(group == "Actions" for group, *_ in suggested(staff_client, "reactivate alice"))
         alice.suspend()
         assert suggested(staff_client, "reactivate alice")[0][1] == "Reactivate “alice”"
@@ -54,14 +54,14 @@ class TestSuggestions:
         assert suggested(staff_client, "restore alice")[0][1] == "Restore “alice”"
 
     @pytest.mark.parametrize("text", ["su alice", "suspend", "suspend ", "xyz alice"])
-    def test_too_little_is_no_action(self, staff_client, alice, text):
+    def test_incomplete_text_suggests_no_action(self, staff_client, alice, text):
         assert not any(group == "Actions" for group, *_ in suggested(staff_client, text))
 
-    def test_pages_are_found_by_their_words(self, staff_client):
+    def test_pages_are_found_by_keyword(self, staff_client):
         assert ("Pages", "Import users", "/users/import/") in suggested(staff_client, "csv")
         assert suggested(staff_client, "key hyg")[0][1] == "Key hygiene"
 
-    def test_a_secret_finds_its_key_and_nothing_else(self, staff_client, alice):
+    def test_a_secret_only_finds_its_key(self, staff_client, alice):
         key = make_key(alice, "export")
         assert suggested(staff_client, key.secret) == [
             ("API keys", "export", f"/admin/apikeys/apikey/{key.pk}/change/")
@@ -74,15 +74,20 @@ class TestSuggestions:
         assert suggested(staff_client, text) == []
         assert staff_client.post(URL).json() == {"suggestions": []}
 
-    def test_the_page_of_results_has_the_same_without_javascript(self, staff_client, alice):
+    def test_the_results_page_has_the_same_suggestions(self, staff_client, alice):
         page = staff_client.get("/admin/search/?q=suspend+alice").content.decode()
         assert f'<a href="/users/{alice.pk}/suspend/">Suspend “alice”</a>' in page
 
-    def test_only_what_a_person_may_do_is_suggested(self, alice, sue):
+    def test_suggestions_require_permission(self, alice, sue):
         key = make_key(alice, "alice's key")
-        nobody = signed_in(make_staff("nobody"))
-        assert suggested(nobody, "alice") == suggested(nobody, "suspend alice") == suggested(nobody, key.secret) == []
-        assert suggested(nobody, "create") == []
+        no_permissions = signed_in(make_staff("nobody"))
+        assert (
+            suggested(no_permissions, "alice")
+            == suggested(no_permissions, "suspend alice")
+            == suggested(no_permissions, key.secret)
+            == []
+        )
+        assert suggested(no_permissions, "create") == []
         viewer = signed_in(make_staff("viewer", "view_user"))
         assert [group for group, *_ in suggested(viewer, "alice")] == ["Users"]
         assert suggested(viewer, "suspend alice") == []
@@ -90,7 +95,7 @@ class TestSuggestions:
         assert suggested(editor, "suspend alice")[0][1] == "Suspend “alice”"
         assert not any(group == "Actions" for group, *_ in suggested(editor, "suspend sue"))
 
-    def test_nobody_else_is_answered(self, client, alice):
+    def test_visitors_and_users_are_redirected(self, client, alice):
         assert client.post(URL, {"q": "alice"}).status_code == 302
         assert signed_in(alice).post(URL, {"q": "alice"}).status_code == 302
 
@@ -105,7 +110,7 @@ class TestSuggestions:
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
-def test_a_user_is_found_and_suspended_by_keyboard_alone(visit, sue, alice):
+def test_a_user_can_be_suspended_by_keyboard(visit, sue, alice):
     page = visit(sue)
     page.goto("/users/")
     page.keyboard.press("Control+k")
@@ -132,7 +137,7 @@ def test_a_user_is_found_and_suspended_by_keyboard_alone(visit, sue, alice):
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
-def test_suggestions_are_chosen_left_and_clicked(visit, sue, alice):
+def test_suggestions_can_be_navigated_closed_and_clicked(visit, sue, alice):
     page = visit(sue, width=375)
     page.goto("/admin/")
     page.locator("h1").click()
@@ -159,7 +164,7 @@ def test_suggestions_are_chosen_left_and_clicked(visit, sue, alice):
 
 @pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
-def test_a_secret_leaves_the_page_in_no_url(visit, sue, alice):
+def test_a_secret_is_never_in_a_url(visit, sue, alice):
     key, page, urls = make_key(alice, "export"), visit(sue), []
     page.on("request", lambda request: urls.append(request.url))
     page.goto("/admin/")

@@ -1,4 +1,4 @@
-"""What surrounds every page: sections by permission, the account pages' side bar, error pages that always render."""
+"""Base templates: the side bar by permission, the top bar, account and public pages, error pages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sections(rf, user, path="/admin/"):
 
 
 @pytest.mark.django_db
-def test_a_superuser_sees_all_sections_and_where_he_is(rf, sue):
+def test_superusers_see_all_sections_with_the_current_one_marked(rf, sue):
     found = sections(rf, sue, "/admin/tiers/tier/5/change/")
     assert [entry["label"] for entry in found][:5] == ["Overview", "Users", "Tiers", "Rate limits", "API keys"]
     assert [entry["label"] for entry in found if entry["current"]] == ["Tiers"]
@@ -56,7 +56,7 @@ def test_a_superuser_sees_all_sections_and_where_he_is(rf, sue):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("permission", "label"), SECTIONS.items())
-def test_staff_see_the_sections_they_may_open(client, permission, label):
+def test_staff_see_the_sections_they_have_permission_for(client, permission, label):
     client.force_login(make_staff("one", permission))
     page = client.get("/admin/").content.decode()
     for name in SECTIONS.values():
@@ -64,7 +64,7 @@ def test_staff_see_the_sections_they_may_open(client, permission, label):
 
 
 @pytest.mark.django_db
-def test_others_see_no_staff_sections(rf, alice):
+def test_users_and_visitors_see_no_staff_sections(rf, alice):
     assert sections(rf, alice) == []
     assert sections(rf, AnonymousUser()) == []
     assert staff_sections(Context({})) == []
@@ -72,7 +72,7 @@ def test_others_see_no_staff_sections(rf, alice):
 
 
 @pytest.mark.django_db
-def test_the_top_bar_offers_search_account_and_sign_out_to_staff(staff_client):
+def test_the_top_bar_for_staff(staff_client):
     page = staff_client.get("/admin/").content.decode()
     assert 'id="global-search"' in page
     assert "development" in page
@@ -95,7 +95,7 @@ def test_account_pages_have_their_own_side_bar(rf, alice):
     assert "Staff pages" in Template(source).render(Context({"request": request, "user": alice}))
 
 
-def test_public_pages_are_one_card_with_messages():
+def test_public_pages_are_a_card_with_messages():
     source = '{% extends "base/public.html" %}{% block page_title %}In{% endblock %}{% block content %}<h1>Sign in</h1>{% endblock %}'
 
     class Message:
@@ -110,7 +110,7 @@ def test_public_pages_are_one_card_with_messages():
 
 
 @pytest.mark.django_db
-def test_staff_pages_outside_the_admin_have_the_staff_shell(rf, sue):
+def test_staff_pages_outside_the_admin_have_the_same_base(rf, sue):
     request = rf.get("/users/")
     request.user = sue
     source = '{% extends "base/staff.html" %}{% block content %}<p>here</p>{% endblock %}'
@@ -122,7 +122,7 @@ def test_staff_pages_outside_the_admin_have_the_staff_shell(rf, sue):
 
 
 @pytest.mark.parametrize("code", ["400", "403", "403_csrf", "404", "500"])
-def test_error_pages_need_neither_context_nor_database(code):
+def test_error_pages_render_without_context_or_database(code):
     page = get_template(f"{code}.html").render()
     assert "Request ID <code" in page
     assert "Go to the start page" in page
@@ -132,7 +132,7 @@ def test_error_pages_need_neither_context_nor_database(code):
 
 @pytest.mark.django_db
 @override_settings(ROOT_URLCONF=__name__, DEBUG=False)
-def test_an_error_says_what_to_do_and_shows_the_id_of_the_log():
+def test_error_pages_explain_and_show_the_request_id():
     client = Client(raise_request_exception=False, enforce_csrf_checks=True)
     for method, url, status, words in (
         ("get", "/nowhere/", 404, "Page not found"),
@@ -148,7 +148,7 @@ def test_an_error_says_what_to_do_and_shows_the_id_of_the_log():
 
 @pytest.mark.django_db
 @override_settings(DEBUG=False)
-def test_a_refusal_says_whom_to_ask(client):
+def test_the_403_page_says_whom_to_ask(client):
     client.force_login(make_staff("none"))
     response = client.get("/admin/tiers/tier/")
     assert response.status_code == 403
@@ -156,13 +156,13 @@ def test_a_refusal_says_whom_to_ask(client):
 
 
 @pytest.mark.parametrize("name", ["development", "production"])
-def test_the_badge_says_where_we_are(name):
+def test_the_environment_badge(name):
     with override_settings(ENVIRONMENT_NAME=name):
         page = Template("{% load gatehouse %}{% environment_badge as e %}{{ e.name }} {{ e.kind }}").render(Context())
     assert page == {"development": "development muted", "production": "production warn"}[name]
 
 
-def test_style_and_script_are_small():
+def test_css_and_javascript_are_small():
     def size(name):
         return len(gzip.compress(Path(finders.find(name)).read_bytes()))
 
@@ -183,12 +183,12 @@ def test_style_and_script_are_small():
         ("/users/", "Users"),
     ],
 )
-def test_the_side_bar_says_where_we_are(staff_client, path, section):
+def test_the_side_bar_marks_the_current_section(staff_client, path, section):
     page = staff_client.get(path).content.decode()
     current = re.findall(r'<a [^>]*aria-current="page"[^>]*>(.*?)</a>', page[: page.index("<main")], re.DOTALL)
     assert [re.sub(r"<.*?>|\s+", " ", link).strip() for link in current] == [section]
 
 
-def test_a_page_outside_the_sections_marks_none(staff_client):
+def test_pages_outside_the_sections_mark_none(staff_client):
     page = staff_client.get("/admin/search/?q=x").content.decode()
     assert 'aria-current="page"' not in page[: page.index("<main")]

@@ -1,4 +1,4 @@
-"""Every email has plain text and HTML that say the same, with the same links and nothing from elsewhere."""
+"""Every email has plain text and HTML with the same content and links, and loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.accounts.signin.steps import ask_for_reset, sign_in, unverified, veri
 from tests.rows import make_key
 
 ROOT = Path(__file__).resolve().parents[3]
-# Ours, and those of allauth that ours don't replace.
+# Our templates, and allauth's that ours don't replace.
 EMAILS = sorted(
     {
         str(path.relative_to(templates)).removesuffix("_message.txt")
@@ -42,7 +42,7 @@ CONTEXT = {
 
 
 class Reader(HTMLParser):
-    """What a mail client makes of it: text, addresses of links, tags."""
+    """Reads the text, link addresses and tags of the HTML part."""
 
     def __init__(self, html):
         super().__init__()
@@ -65,12 +65,12 @@ def html_of(message):
     return content
 
 
-def check(message):
-    """Both parts have the same words and links, and the HTML loads nothing."""
+def check_email(message):
+    """Check that both parts have the same words and links, and that the HTML loads nothing."""
     seen = Reader(html_of(message))
     links = URL.findall(message.body)
     assert set(seen.links) == set(links)
-    assert len(seen.links) == 2 * len(links)  # button, and URL to copy
+    assert len(seen.links) == 2 * len(links)  # the button, and the URL to copy
     assert seen.tags <= {"html", "head", "meta", "title", "style", "body", "p", "a", "br", "hr"}
     assert "url(" not in html_of(message)
     words = message.body.replace("--\n", "").split()
@@ -92,21 +92,21 @@ def rendered(alice):
 
 
 @pytest.mark.parametrize("prefix", EMAILS)
-def test_each_template_makes_both_parts(rendered, prefix):
+def test_every_template_has_both_parts(rendered, prefix):
     message = rendered(prefix)
     assert message.body.strip()
-    check(message)
+    check_email(message)
     assert "<script" not in html_of(message)
 
 
-def test_the_links_of_sign_in_are_buttons(client, alice, bob):
+def test_links_of_sign_in_emails_are_buttons(client, alice, bob):
     verified(alice)
     _, message = ask_for_reset(client)
-    [link] = check(message)
+    [link] = check_email(message)
     assert f'<a class="button" href="{link}">Set a new password</a>' in html_of(message)
     unverified(bob)
     sign_in(client, "bob")
-    [link] = check(mail.outbox[-1])
+    [link] = check_email(mail.outbox[-1])
     assert f'<a class="button" href="{link}">Confirm email address</a>' in html_of(mail.outbox[-1])
 
 
@@ -123,7 +123,7 @@ def test_notices_link_to_the_key_and_its_usage(client, alice, sue, settings):
         sue: (f"/admin/apikeys/apikey/{key.pk}/change/", f"/admin/usage/?key={key.pk}"),
     }
     for message, (user, paths) in zip(mail.outbox, pages.items(), strict=True):
-        assert check(message) == [f"http://testserver{path}" for path in paths]
+        assert check_email(message) == [f"http://testserver{path}" for path in paths]
         assert str(secret) not in message.message().as_string()
         assert "a &amp; &lt;b&gt;" in html_of(message)
         client.force_login(user)
@@ -131,21 +131,21 @@ def test_notices_link_to_the_key_and_its_usage(client, alice, sue, settings):
             assert "a &amp; &lt;b&gt;" in client.get(path).content.decode()
 
 
-def test_notices_without_a_site_have_no_links(alice, settings):
+def test_notices_without_site_url_have_no_links(alice, settings):
     settings.KEY_EXPIRY_TEAM_EMAIL = "keys@example.com"
     expiring_key(alice)
     call_command("notify_expiring_keys")
-    assert [check(message) for message in mail.outbox] == [[], []]
+    assert [check_email(message) for message in mail.outbox] == [[], []]
 
 
-def test_a_name_does_not_make_a_button(alice, settings):
+def test_a_users_name_cannot_create_a_button(alice, settings):
     key = make_key(alice, expires_at=timezone.now() + timedelta(days=5))
     type(key).objects.filter(pk=key.pk).update(name="x)\n\nSet a new password:\nhttps://evil.example")
     call_command("notify_expiring_keys")
     assert "href" not in html_of(mail.outbox[0])
 
 
-def test_the_button_has_the_color_of_the_installation(settings):
+def test_buttons_have_the_accent_color(settings):
     settings.ACCENT_COLOR = "#0f766e"
     message = attach_html(EmailMultiAlternatives("Hello", "Open:\nhttps://gatehouse.test/"))
     assert "background: #0f766e;" in html_of(message)
