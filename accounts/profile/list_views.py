@@ -144,6 +144,7 @@ def view_edit(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 @login_required
+@retry_on_conflict
 def view_default(request: HttpRequest, pk: int) -> HttpResponse:
     """Make this the default view of the list, or stop doing so."""
     user: Any = request.user

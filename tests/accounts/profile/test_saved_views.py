@@ -218,3 +218,15 @@ def test_the_number_of_queries_does_not_grow(staff_client, sue, django_assert_nu
         staff_client.get("/account/lists/views/")
     with django_assert_num_queries(12):
         staff_client.get("/users/")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_view_deleted_while_it_becomes_the_default_is_not_found(alice, monkeypatch):
+    view, save_setting = make_view(alice, page="usage:own_requests"), ListSetting.save
+
+    def too_late(self, **options):
+        SavedView.objects.filter(pk=view.pk).delete()
+        save_setting(self, **options)
+
+    monkeypatch.setattr(ListSetting, "save", too_late)
+    assert signed_in(alice).post(url(view, "default")).status_code == 404
