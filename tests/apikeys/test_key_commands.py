@@ -21,7 +21,7 @@ from accounts.models import User
 from apikeys.jobs.schedule import scheduled
 from apikeys.models import APIKey, ExpiryNotice, KeyUsage, UsageHour
 from apikeys.secrets import hash_secret
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 DAY = timedelta(days=1)
 
@@ -111,7 +111,7 @@ def test_create_key_fails_for_deleted_user(alice):
 
 
 def test_revoking_a_key_again_keeps_the_first_reason(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     assert "Revoked " in run("revoke_key", str(key.pk), reason="leaked")
     assert "already revoked on" in run("revoke_key", str(key.pk), reason="again")
     key.refresh_from_db()
@@ -126,11 +126,11 @@ def test_revoke_key_fails_for_unknown_id(db, key_id):
 
 def test_revoke_key_requires_a_reason(alice):
     with pytest.raises(CommandError, match="Enter a reason"):
-        run("revoke_key", str(make_key(alice).pk), reason=" ")
+        run("revoke_key", str(issue_key_to(alice).pk), reason=" ")
 
 
 def expiring_key(owner, days, **options):
-    return make_key(
+    return issue_key_to(
         owner, f"in {days} days", expires_at=timezone.now() + timedelta(days=days) - timedelta(hours=1), **options
     )
 
@@ -203,7 +203,7 @@ def test_only_owners_of_active_keys_are_notified(alice, bob, charlie):
     bob.suspend()
     expiring_key(charlie, 5)
     charlie.delete()
-    APIKey.objects.filter(pk=make_key(alice).pk).update(expires_at=timezone.now() - DAY)
+    APIKey.objects.filter(pk=issue_key_to(alice).pk).update(expires_at=timezone.now() - DAY)
     run("notify_expiring_keys")
     assert mail.outbox == []
 
@@ -331,14 +331,14 @@ def test_notice_sent_by_another_run_is_reported(alice, monkeypatch):
 
 
 def test_fold_usage_totals_completed_hours(alice):
-    event(make_key(alice), timedelta(hours=5))
+    event(issue_key_to(alice), timedelta(hours=5))
     assert "Folded 1 hour." in run("fold_usage", verbosity=2)
     assert "Folded 0 hours." in run("fold_usage")
     assert UsageHour.objects.count() == 1
 
 
 def test_prune_usage_removes_old_events_and_keeps_their_totals(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     event(key, 100 * DAY)
     event(key)
     assert "Would remove 1 event from before" in run("prune_usage", dry_run=True)
@@ -349,7 +349,7 @@ def test_prune_usage_removes_old_events_and_keeps_their_totals(alice):
 
 
 def test_prune_usage_can_remove_totals_too(alice):
-    event(make_key(alice), 100 * DAY)
+    event(issue_key_to(alice), 100 * DAY)
     run("prune_usage", days=30, without_totals=True)
     assert (KeyUsage.objects.count(), UsageHour.objects.count()) == (0, 0)
 

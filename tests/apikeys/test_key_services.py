@@ -15,7 +15,7 @@ from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret
 from config.base.history import Author
-from tests.apikeys.usage.usage_makers import make_key
+from tests.apikeys.usage.events import issue_key_to
 from tests.parallel import in_parallel
 
 DAY = timedelta(days=1)
@@ -43,7 +43,7 @@ def test_issued_key_allows_everything_and_is_logged(alice, by_sue):
 
 
 def test_saving_a_stale_instance_does_not_undo_revocation(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     stale = APIKey.objects.get(pk=key.pk)
     APIKey.objects.filter(pk=key.pk).revoke("leaked")
     stale.name = "written later"
@@ -53,7 +53,7 @@ def test_saving_a_stale_instance_does_not_undo_revocation(alice):
 
 
 def test_revoked_at_can_be_saved(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     key.revoked_at = timezone.now()
     key.save()
     assert APIKey.objects.get(pk=key.pk).state == "revoked"
@@ -123,7 +123,7 @@ def test_metadata_of_none_is_an_empty_object(alice, by_sue):
 
 
 def test_rotating_keeps_the_key_and_replaces_its_secret(alice, by_sue):
-    key = make_key(alice, permissions=[("read", "/a")])
+    key = issue_key_to(alice, permissions=[("read", "/a")])
     old, pk = key.secret_hash, key.pk
     secret = services.rotate_key(key, by_sue)
     key.refresh_from_db()
@@ -141,14 +141,14 @@ def test_rotating_keeps_the_key_and_replaces_its_secret(alice, by_sue):
 
 def test_grace_period_ends_when_the_key_expires(alice, by_sue):
     expires_at = timezone.now() + DAY
-    key = make_key(alice, expires_at=expires_at)
+    key = issue_key_to(alice, expires_at=expires_at)
     services.rotate_key(key, by_sue, grace=7 * DAY)
     key.refresh_from_db()
     assert key.previous_expires_at == expires_at
 
 
 def test_second_rotation_drops_the_first_secret_and_its_last_use(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     services.rotate_key(key, by_sue, grace=DAY)
     APIKey.objects.update(previous_last_used_at=timezone.now())
     second = key.secret_hash
@@ -160,11 +160,11 @@ def test_second_rotation_drops_the_first_secret_and_its_last_use(alice, by_sue):
 @pytest.mark.parametrize("grace", [timedelta(seconds=-1), 30 * DAY + timedelta(seconds=1)])
 def test_grace_period_must_be_0_to_30_days(alice, by_sue, grace):
     with pytest.raises(ValidationError, match="30 days"):
-        services.rotate_key(make_key(alice), by_sue, grace=grace)
+        services.rotate_key(issue_key_to(alice), by_sue, grace=grace)
 
 
 def test_rotating_a_stale_instance_fails(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     stale = APIKey.objects.get(pk=key.pk)
     services.rotate_key(key, by_sue)
     with pytest.raises(ValidationError, match="Check the key and try again"):
@@ -172,7 +172,7 @@ def test_rotating_a_stale_instance_fails(alice, by_sue):
 
 
 def test_rotation_succeeds_after_a_concurrent_rehash(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     APIKey.objects.filter(pk=key.pk).update(secret_hash="f" * 64)
     services.rotate_key(key, by_sue, grace=DAY)
     key.refresh_from_db()
@@ -180,7 +180,7 @@ def test_rotation_succeeds_after_a_concurrent_rehash(alice, by_sue):
 
 
 def test_expired_key_cannot_be_rotated(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     APIKey.objects.update(expires_at=timezone.now() - DAY)
     key.refresh_from_db()
     with pytest.raises(ValidationError, match="expired"):
@@ -188,7 +188,7 @@ def test_expired_key_cannot_be_rotated(alice, by_sue):
 
 
 def test_disabling_twice_is_logged_once(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     services.set_enabled(key, by_sue, enabled=False)
     services.set_enabled(key, by_sue, enabled=False)
     assert [entry.get("note") for entry in history(key)[1:]] == ["Disabled."]
@@ -196,7 +196,7 @@ def test_disabling_twice_is_logged_once(alice, by_sue):
 
 
 def test_actions_on_stale_instances_do_not_undo_revocation(alice, by_sue):
-    key = make_key(alice, expires_at=timezone.now() + 10 * DAY)
+    key = issue_key_to(alice, expires_at=timezone.now() + 10 * DAY)
     stale = [APIKey.objects.get(pk=key.pk) for _ in range(5)]
     services.revoke_key(key, by_sue, reason="leaked")
     actions = (
@@ -215,7 +215,7 @@ def test_actions_on_stale_instances_do_not_undo_revocation(alice, by_sue):
 
 
 def test_revoked_key_stays_revoked_after_delete_and_restore(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     services.revoke_key(key, by_sue, reason="leaked")
     key.delete()
     key.restore()
@@ -223,7 +223,7 @@ def test_revoked_key_stays_revoked_after_delete_and_restore(alice, by_sue):
 
 
 def test_deleted_key_can_only_be_revoked(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     key.delete()
     with pytest.raises(ValidationError, match="deleted"):
         services.set_enabled(key, by_sue, enabled=False)
@@ -234,7 +234,7 @@ def test_deleted_key_can_only_be_revoked(alice, by_sue):
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
 def test_revocation_requires_a_reason_of_valid_length(alice, by_sue, reason):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     with pytest.raises(ValidationError) as caught:
         services.revoke_key(key, by_sue, reason=reason)
     assert "reason" in caught.value.message_dict
@@ -243,7 +243,7 @@ def test_revocation_requires_a_reason_of_valid_length(alice, by_sue, reason):
 
 
 def test_expiry_can_only_be_shortened_and_applies_to_the_old_secret(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     services.rotate_key(key, by_sue, grace=30 * DAY)
     soon = timezone.now() + 5 * DAY
     services.shorten_expiry(key, by_sue, expires_at=soon)
@@ -256,7 +256,7 @@ def test_expiry_can_only_be_shortened_and_applies_to_the_old_secret(alice, by_su
 
 
 def test_edit_is_logged_with_old_and_new_values(alice, by_sue):
-    key = make_key(alice, permissions=[("read", "/a"), ("read", "/b")])
+    key = issue_key_to(alice, permissions=[("read", "/a"), ("read", "/b")])
     kept = KeyPermission.objects.get(resource="/a").pk
     services.edit_key(key, by_sue, name="renamed", permissions=[("read", "/a"), ("create", "/c")])
     assert history(key)[-1]["values"] == [
@@ -267,13 +267,13 @@ def test_edit_is_logged_with_old_and_new_values(alice, by_sue):
 
 
 def test_edit_without_changes_is_not_logged(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     services.edit_key(key, by_sue, name=key.name, permissions=[("*", "*")])
     assert len(history(key)) == 1
 
 
 def test_last_use_is_not_logged_as_a_change(alice, by_sue):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     APIKey.objects.update(last_used_at=timezone.now(), last_used_ip="192.0.2.1")
     services.set_enabled(key, by_sue, enabled=False)
     assert [change["field"] for change in history(key)[-1]["values"]] == ["enabled"]
@@ -303,7 +303,7 @@ def run_concurrently(*actions):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("_round", range(5))
 def test_only_one_of_two_concurrent_rotations_succeeds(alice, _round):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     secrets = []
 
     def rotate(instance):
@@ -318,7 +318,7 @@ def test_only_one_of_two_concurrent_rotations_succeeds(alice, _round):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("_round", range(5))
 def test_key_revoked_during_other_changes_stays_revoked(alice, _round):
-    key, author = make_key(alice), Author(alice)
+    key, author = issue_key_to(alice), Author(alice)
     one, two, three, four = (APIKey.objects.get(pk=key.pk) for _ in range(4))
     run_concurrently(
         partial(services.revoke_key, one, author, reason="leaked"),

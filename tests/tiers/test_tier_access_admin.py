@@ -88,7 +88,7 @@ def test_a_tier_can_allow_nothing(staff_client, free):
     assert opened(staff_client, url(free))["allow"] == ["nothing"]
 
 
-def test_an_unchanged_form_changes_nothing(staff_client, free):
+def test_unchanged_form_changes_nothing(staff_client, free):
     staff_client.post(url(free), opened(staff_client, url(free)))
     assert access(free) == {"* *"}
     assert not LogEntry.objects.exists()

@@ -80,7 +80,7 @@ def test_a_new_limit_that_replaces_another_for_some_requests_shows_a_message(sta
     assert "no longer count toward /orders/*" in text_of(staff_client.post(url(pro), form, follow=True))
 
 
-def test_an_unchanged_form_changes_nothing(staff_client, pro):
+def test_unchanged_form_changes_nothing(staff_client, pro):
     row = make_limit(pro, period=7200, name="kept")
     staff_client.post(url(pro), opened(staff_client, url(pro)))
     again = RateLimit.objects.get(pk=row.pk)

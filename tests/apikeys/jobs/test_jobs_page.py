@@ -1,4 +1,4 @@
-"""The staff page about jobs: how they went, and “Run now”."""
+"""The staff page about jobs: their last runs, and “Run now”."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def page(client):
     return response.content.decode()
 
 
-def test_before_anything_ran_the_page_says_what_to_start(staff_client):
+def test_page_explains_how_to_start_jobs_that_never_ran(staff_client):
     text = page(staff_client)
     assert "These jobs aren't running." in text
     assert text.count("badge-danger") == len(scheduled())
     assert "/admin/jobs/run/" not in text
 
 
-def test_it_shows_how_each_job_went(staff_client, django_assert_max_num_queries):
+def test_page_shows_the_last_run_of_each_job(staff_client, django_assert_max_num_queries):
     runner.create_missing()
     now = timezone.now()
     ran = {
@@ -53,7 +53,7 @@ def test_it_shows_how_each_job_went(staff_client, django_assert_max_num_queries)
     assert "These jobs aren't running." not in text
 
 
-def test_run_now_makes_a_job_due_once_and_stands_in_the_history(staff_client, sue):
+def test_run_now_makes_a_job_due_once_and_is_logged(staff_client, sue):
     runner.create_missing()
     Job.objects.update(next_at=timezone.now() + timedelta(hours=1))
     response = staff_client.post(f"{URL}run/", {"name": "fold_usage"}, follow=True)
@@ -66,7 +66,7 @@ def test_run_now_makes_a_job_due_once_and_stands_in_the_history(staff_client, su
     assert staff_client.get(f"/admin/admin/logentry/{entry.pk}/change/").status_code == 200
 
 
-def test_a_running_job_is_not_made_due(staff_client):
+def test_running_job_is_not_made_due(staff_client):
     runner.create_missing()
     later = timezone.now() + timedelta(hours=1)
     Job.objects.update(next_at=later, leased_until=later)
@@ -77,11 +77,11 @@ def test_a_running_job_is_not_made_due(staff_client):
 @pytest.mark.parametrize("name", ["", "migrate", "fold_usage\0", "x" * 5000, "prune_usage"])
 def test_only_scheduled_jobs_can_be_run(staff_client, name):
     runner.create_missing()
-    Job.objects.create(name="prune_usage")  # from the time when it was scheduled
+    Job.objects.create(name="prune_usage")  # left from when it was scheduled
     assert staff_client.post(f"{URL}run/", {"name": name}).status_code == 404
 
 
-def test_who_may_only_see_jobs_cannot_run_them(client, free):
+def test_staff_who_can_only_view_jobs_cannot_run_them(client, free):
     runner.create_missing()
     client.force_login(make_staff("viv", "apikeys.view_job"))
     assert "Run now" not in page(client)

@@ -1,4 +1,4 @@
-"""Jobs run when they're due, once in a cluster, and say how it went."""
+"""Jobs run when they're due, on one node at a time, and store their result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOURLY = Scheduled("fold_usage", timedelta(hours=1), "Folds.")
 
 @pytest.fixture
 def commands(monkeypatch):
-    """What is called instead of commands; `commands[name]` is what to do."""
+    """Replaces commands: `commands["called"]` has the calls, and `commands[name]` is called in place of the command."""
     called, effects = [], {}
 
     def call(name, *arguments, stdout, **options):
@@ -43,7 +43,7 @@ def commands(monkeypatch):
     return effects
 
 
-def test_a_new_installation_runs_all_jobs_at_once_and_then_waits(commands):
+def test_first_run_runs_all_jobs_and_schedules_the_next_run(commands):
     runner.run_due()
     assert [name for name, *_ in commands["called"]] == [
         "fold_usage",
@@ -61,13 +61,13 @@ def test_a_new_installation_runs_all_jobs_at_once_and_then_waits(commands):
     assert job.duration > timedelta(0)
 
 
-def test_cron_runs_what_is_due_and_hears_nothing_of_it(commands):
+def test_run_jobs_once_runs_only_what_is_due(commands):
     call_command("run_jobs", "--once")
     call_command("run_jobs", "--once")
     assert len(commands["called"]) == len(scheduled())
 
 
-def test_old_rows_are_removed_only_if_settings_say_after_how_long(settings, commands):
+def test_pruning_jobs_are_scheduled_only_if_configured(settings, commands):
     assert {"prune_usage", "purge_deleted"}.isdisjoint(job.name for job in scheduled())
     settings.KEEP_USAGE_DAYS, settings.KEEP_DELETED_DAYS = 90, 30
     runner.run_due()
@@ -75,12 +75,12 @@ def test_old_rows_are_removed_only_if_settings_say_after_how_long(settings, comm
     assert ("purge_deleted", "--yes", "--days=30") in commands["called"]
 
 
-def test_every_job_of_the_schedule_is_a_command_that_takes_its_arguments(settings):
+def test_every_scheduled_job_is_a_command_that_accepts_its_arguments(settings):
     settings.KEEP_USAGE_DAYS = settings.KEEP_DELETED_DAYS = 90
     assert {job.name: job.is_ok for job in runner.run_due()} == {job.name: True for job in scheduled()}
 
 
-def test_a_job_that_fails_says_why_without_secrets_and_runs_again_soon(commands, caplog):
+def test_failed_job_shows_the_error_without_secrets_and_is_retried(commands, caplog):
     def fail():
         raise ValueError(f"gate_A1b2C3{'x' * 43}")
 
@@ -94,7 +94,7 @@ def test_a_job_that_fails_says_why_without_secrets_and_runs_again_soon(commands,
     assert Job.objects.get(name="clearsessions").is_ok
 
 
-def test_a_job_that_is_stopped_is_free_again(commands):
+def test_stopped_job_is_released(commands):
     def stop():
         run_jobs.interrupt(signal.SIGTERM, None)
 
@@ -108,12 +108,12 @@ def test_a_job_that_is_stopped_is_free_again(commands):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_processes_one_runs_a_job():
+def test_only_one_of_many_processes_claims_a_job():
     runner.create_missing()
     assert sorted(in_parallel(8, lambda number: runner.claim(HOURLY))) == [False] * 7 + [True]
 
 
-def test_a_job_of_a_process_that_died_is_taken_over_when_its_lease_ends():
+def test_job_is_taken_over_when_its_lease_ends():
     runner.create_missing()
     assert runner.claim(HOURLY)
     Job.objects.update(next_at=timezone.now())
@@ -123,65 +123,65 @@ def test_a_job_of_a_process_that_died_is_taken_over_when_its_lease_ends():
     assert runner.claim(HOURLY)
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no clock but the machine's")
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite uses the machine's clock")
 @pytest.mark.parametrize("wrong_by", [timedelta(hours=-1), timedelta(hours=1)])
-def test_a_node_whose_clock_is_wrong_neither_takes_jobs_over_nor_holds_them(monkeypatch, wrong_by):
+def test_leases_do_not_depend_on_the_nodes_clock(monkeypatch, wrong_by):
     runner.create_missing()
     assert runner.claim(HOURLY)
-    right = timezone.now()
-    monkeypatch.setattr(timezone, "now", lambda: right + wrong_by)
-    Job.objects.update(next_at=right)
+    actual = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: actual + wrong_by)
+    Job.objects.update(next_at=actual)
     assert not runner.claim(HOURLY)
-    Job.objects.update(leased_until=right)
+    Job.objects.update(leased_until=actual)
     assert runner.claim(HOURLY)
     claimed = Job.objects.get(name="fold_usage")
-    assert abs(claimed.began_at - right) < timedelta(minutes=30)
-    assert abs(claimed.leased_until - right) < timedelta(minutes=30)
+    assert abs(claimed.began_at - actual) < timedelta(minutes=30)
+    assert abs(claimed.leased_until - actual) < timedelta(minutes=30)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_long_job_keeps_its_lease():
+def test_lease_of_a_long_job_is_extended():
     runner.create_missing()
     runner.claim(HOURLY)
     Job.objects.update(leased_until=timezone.now())
-    over = threading.Event()
-    thread = threading.Thread(target=runner.prolong, args=(HOURLY, over, 0.01))
+    finished = threading.Event()
+    thread = threading.Thread(target=runner.prolong, args=(HOURLY, finished, 0.01))
     thread.start()
     wait_until(lambda: Job.objects.get(name="fold_usage").is_running)
-    over.set()
+    finished.set()
     thread.join()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_lease_outlives_a_database_that_is_away_for_a_moment(monkeypatch, caplog):
-    over = threading.Event()
+def test_failure_to_extend_a_lease_is_logged(monkeypatch, caplog):
+    finished = threading.Event()
 
     def refuse(**conditions):
-        over.set()
+        finished.set()
         raise OperationalError("away")
 
     monkeypatch.setattr(Job.objects, "filter", refuse)
-    runner.prolong(HOURLY, over, 0.01)
+    runner.prolong(HOURLY, finished, 0.01)
     assert "The lease of fold_usage could not be prolonged: away" in caplog.text
 
 
-def looped(monkeypatch, times, **options):
-    """Run the command until it has slept so often; returns how often it did."""
-    naps = []
+def run_until_slept(monkeypatch, times, **options):
+    """Run the command until it has slept this many times; returns how many times it did."""
+    sleeps = []
 
     def sleep(seconds):
-        naps.append(seconds)
-        if len(naps) == times:
+        sleeps.append(seconds)
+        if len(sleeps) == times:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(run_jobs.time, "sleep", sleep)
     call_command("run_jobs", **options)
-    return len(naps)
+    return len(sleeps)
 
 
-def test_the_command_runs_until_it_is_stopped(monkeypatch, commands, capsys):
+def test_command_runs_until_it_is_stopped(monkeypatch, commands, capsys):
     handler = signal.getsignal(signal.SIGTERM)
-    assert looped(monkeypatch, 3) == 3
+    assert run_until_slept(monkeypatch, 3) == 3
     assert len(commands["called"]) == len(scheduled())
     printed = capsys.readouterr().out
     assert "fold_usage: Did fold_usage." in printed
@@ -189,21 +189,21 @@ def test_the_command_runs_until_it_is_stopped(monkeypatch, commands, capsys):
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-def test_the_command_ends_with_its_parent(monkeypatch, commands):
-    assert looped(monkeypatch, 2, parent=os.getppid()) == 2
-    assert looped(monkeypatch, 2, parent=1_000_000_000) == 0
+def test_command_ends_with_its_parent_process(monkeypatch, commands):
+    assert run_until_slept(monkeypatch, 2, parent=os.getppid()) == 2
+    assert run_until_slept(monkeypatch, 2, parent=1_000_000_000) == 0
 
 
-def test_the_command_waits_for_a_database_that_is_away(monkeypatch, capsys):
+def test_command_waits_for_an_unavailable_database(monkeypatch, capsys):
     def refuse():
         raise OperationalError("away")
 
     monkeypatch.setattr(run_jobs, "run_due", refuse)
-    assert looped(monkeypatch, 2) == 2
+    assert run_until_slept(monkeypatch, 2) == 2
     assert capsys.readouterr().err.count("Jobs have to wait for the database: away") == 2
 
 
-def test_metrics_show_jobs(client, commands):
+def test_metrics_include_jobs(client, commands):
     commands["sweep_counters"] = lambda: 1 / 0
     runner.run_due()
     Job.objects.filter(name="fold_usage").update(next_at=timezone.now() - GRACE)
@@ -219,7 +219,7 @@ def test_metrics_show_jobs(client, commands):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_server_that_is_told_so_runs_jobs_and_stops_them_when_it_ends(alice, tmp_path):
+def test_server_with_run_jobs_starts_and_stops_jobs(alice, tmp_path):
     make_usage(make_key(alice), created_at=timezone.now() - timedelta(hours=3))
     with gatehouse(tmp_path, RUN_JOBS="true") as server:
         wait_until(lambda: Job.objects.filter(name="clearsessions", is_ok=True).exists())

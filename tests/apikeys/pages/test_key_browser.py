@@ -1,4 +1,4 @@
-"""The secret's page and the permission picker in real Chromium, with and without JavaScript."""
+"""The page with the new secret and the permission picker in Chromium, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def open_page(visit, alice):
     return open_page
 
 
-def make(page):
+def create_key(page):
     page.fill("#id_name", "from a browser")
     page.click("text=Create key")
     page.wait_for_selector("[data-secret]")
 
 
-def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
+def test_secret_is_masked_and_leaving_before_copying_asks(open_page):
     page = open_page("/account/keys/new/", permissions=["clipboard-read", "clipboard-write"])
-    make(page)
+    create_key(page)
     value = page.locator("[data-value]")
     expect(value).to_be_hidden()
     expect(page.locator("[data-copy]")).to_be_focused()
-    asked = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.dismiss()))
     with page.expect_event("dialog"):
         page.click("text=Usage")
-    assert asked == ["beforeunload"]
+    assert dialogs == ["beforeunload"]
     assert page.url.endswith("/new/")
     page.click("[data-copy]")
     page.get_by_text("Copied.").wait_for()
@@ -47,18 +47,18 @@ def test_the_secret_is_masked_copied_first_and_leaving_asks(open_page):
     expect(value).to_have_text(secret)
     page.click("text=I've saved it")
     page.wait_for_url("**/account/keys/")
-    assert asked == ["beforeunload"]
+    assert dialogs == ["beforeunload"]
 
 
-def test_all_of_it_works_without_javascript(open_page):
+def test_key_can_be_created_without_javascript(open_page):
     page = open_page("/account/keys/new/", javascript=False)
-    make(page)
+    create_key(page)
     expect(page.locator("[data-copy]")).to_be_hidden()
     page.click("text=Show secret")
     assert APIKey.objects.get().secret_hash == hash_secret(page.locator("[data-value]").inner_text())
 
 
-def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
+def test_double_click_creates_one_key(open_page):
     page = open_page("/account/keys/new/")
     page.fill("#id_name", "twice")
     page.dblclick("text=Create key")
@@ -66,7 +66,7 @@ def test_a_double_click_makes_one_key_and_shows_its_secret(open_page):
     assert APIKey.objects.count() == 1
 
 
-def test_the_picker_appears_when_it_applies_and_grows(open_page):
+def test_picker_appears_and_rows_can_be_added(open_page):
     page = open_page("/account/keys/new/")
     expect(page.locator("#id_permissions-0-resource")).to_be_hidden()
     page.check('input[name="allow"][value="listed"]')
@@ -74,11 +74,11 @@ def test_the_picker_appears_when_it_applies_and_grows(open_page):
         page.click("text=Add row")
     page.fill("#id_permissions-4-resource", "/orders/*")
     page.check("#id_permissions-4-actions_0")
-    make(page)
+    create_key(page)
     assert [str(row) for row in KeyPermission.objects.all()] == ["read /orders/*"]
 
 
-def test_fields_appear_when_they_apply_and_a_changed_form_says_so(open_page):
+def test_fields_appear_when_they_apply_and_changes_are_marked_unsaved(open_page):
     page = open_page("/account/keys/new/")
     expect(page.locator("#id_expires_at")).to_be_hidden()
     expect(page.locator(".unsaved")).to_have_text("")
@@ -92,23 +92,23 @@ def test_fields_appear_when_they_apply_and_a_changed_form_says_so(open_page):
 
 
 @pytest.mark.parametrize("path", ["/account/keys/", "/account/keys/new/", "/account/usage/"])
-def test_pages_break_no_security_policy_and_fit_a_phone(open_page, path):
+def test_pages_fit_a_phone(open_page, path):
     page = open_page(path, width=375)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
-def test_the_curl_command_of_a_new_key_is_copied_with_its_secret(visit, alice):
+def test_curl_command_is_copied_with_the_secret(visit, alice):
     GatewayTest.objects.note("api.example.org", passed=True)
     page = visit(alice, permissions=["clipboard-read", "clipboard-write"])
     page.goto("/account/keys/new/")
-    make(page)
+    create_key(page)
     page.get_by_text("Try it with curl").click()
     page.get_by_role("button", name="Copy curl command").click()
     page.get_by_text("Copied.").wait_for()
     command = page.evaluate("navigator.clipboard.readText()")
     secret = page.locator("[data-value]").text_content()
     assert command == f'curl -H "Authorization: Bearer {secret}" https://api.example.org/'
-    page.get_by_role("link", name="API keys").first.click()  # copied, so nothing asks whether to leave
+    page.get_by_role("link", name="API keys").first.click()  # no confirmation, because the secret was copied
     page.wait_for_url("**/account/keys/")
     page.get_by_role("link", name="from a browser").click()
     page.get_by_role("button", name="Copy ID").click()

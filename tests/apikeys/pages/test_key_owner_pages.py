@@ -1,4 +1,4 @@
-"""/account/keys/: owners manage their keys, and nobody else can."""
+"""/account/keys/: owners manage their own keys, and no one else can."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from django.utils import timezone
 from apikeys import services
 from apikeys.models import APIKey, KeyPermission
 from apikeys.secrets import hash_secret, is_well_formed
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 LIST = "/account/keys/"
 NEW = "/account/keys/new/"
-PAGES_OF_A_KEY = ("", "edit/", "rotate/", "disable/", "enable/", "expire/", "revoke/")
+KEY_PAGES = ("", "edit/", "rotate/", "disable/", "enable/", "expire/", "revoke/")
 SECRET = re.compile(r"gate_[0-9A-Za-z]{49}")
 
 
-def page(key, name=""):
+def key_url(key, name=""):
     return f"{LIST}{key.pk}/{name}"
 
 
@@ -45,23 +45,23 @@ def at_host(host, rows, number=0):
     return rows | {f"permissions-{number}-host": host}
 
 
-def token_of(client, url=NEW):
+def form_token(client, url=NEW):
     return re.search(r'name="form_token" value="([^"]+)"', text(client.get(url))).group(1)
 
 
 def test_anonymous_visitors_must_sign_in(client, alice):
-    key = make_key(alice)
-    for url in (LIST, NEW, *(page(key, name) for name in PAGES_OF_A_KEY)):
+    key = issue_key_to(alice)
+    for url in (LIST, NEW, *(key_url(key, name) for name in KEY_PAGES)):
         response = client.get(url)
         assert response.status_code == 302
         assert "login" in response.url
 
 
-def test_an_empty_list_offers_the_first_step(owner):
+def test_empty_list_offers_to_create_a_key(owner):
     assert "Create your first key" in text(owner.get(LIST))
 
 
-def test_a_new_key_shows_its_secret_in_the_answer_to_the_post(owner, alice):
+def test_secret_is_shown_in_the_response_to_the_form(owner, alice):
     response = owner.post(NEW, {"name": "nightly export"})
     assert response.status_code == 200
     key = APIKey.objects.get()
@@ -75,14 +75,14 @@ def test_a_new_key_shows_its_secret_in_the_answer_to_the_post(owner, alice):
     assert [str(permission) for permission in key.permissions.all()] == ["* *"]
 
 
-def test_the_form_starts_with_everything_and_ninety_days(owner):
+def test_form_defaults_to_everything_and_90_days(owner):
     form = text(owner.get(NEW))
     assert re.search(r'value="everything"[^>]* checked', form)
     assert re.search(r'<option value="90" selected>', form)
 
 
-def test_the_same_form_sent_again_makes_no_second_key(owner):
-    data = {"name": "once", "form_token": token_of(owner)}
+def test_resubmitted_form_creates_no_second_key(owner):
+    data = {"name": "once", "form_token": form_token(owner)}
     secret = secret_in(owner.post(NEW, data))
     again = owner.post(NEW, data)
     assert again.status_code == 409
@@ -91,8 +91,8 @@ def test_the_same_form_sent_again_makes_no_second_key(owner):
     assert APIKey.objects.count() == 1
 
 
-def test_of_two_requests_with_one_form_at_once_one_makes_the_key(owner, alice, monkeypatch):
-    data = {"name": "once", "form_token": token_of(owner)}
+def test_concurrent_submissions_of_one_form_create_one_key(owner, alice, monkeypatch):
+    data = {"name": "once", "form_token": form_token(owner)}
     issue = services.issue_key
 
     def issue_second(*args, **kwargs):
@@ -106,8 +106,8 @@ def test_of_two_requests_with_one_form_at_once_one_makes_the_key(owner, alice, m
     assert APIKey.objects.count() == 1
 
 
-def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sent_again(owner, bob, client):
-    for token in ("forged", "x" * 400, token_of_another(bob)):
+def test_invalid_form_token_is_rejected_and_replaced(owner, bob, client):
+    for token in ("forged", "x" * 400, form_token_for(bob)):
         response = owner.post(NEW, {"name": "once", "form_token": token})
         assert response.status_code == 400
         assert "Check it and submit it again" in text(response)
@@ -117,7 +117,7 @@ def test_the_form_of_somebody_else_or_a_forged_one_is_refused_and_works_when_sen
     secret_in(owner.post(NEW, {"name": "once", "form_token": fresh}))
 
 
-def token_of_another(user):
+def form_token_for(user):
     from apikeys.pages.forms import CreateKeyForm
 
     return CreateKeyForm(creator=user).initial["form_token"]
@@ -130,23 +130,23 @@ def test_expiry_presets(owner, expiry, days):
     assert timedelta(days=days, minutes=-1) < left <= timedelta(days=days)
 
 
-def test_never_and_nothing_chosen_mean_no_expiry(owner):
+def test_never_and_no_choice_mean_no_expiry(owner):
     owner.post(NEW, {"name": "a", "expiry": "never"})
     owner.post(NEW, {"name": "b"})
     assert [key.expires_at for key in APIKey.objects.all()] == [None, None]
 
 
-def test_a_day_of_choice_ends_at_midnight_utc(owner):
+def test_custom_day_ends_at_midnight_utc(owner):
     owner.post(NEW, {"name": "k", "expiry": "custom", "expires_at": "2099-03-31"})
     assert f"{APIKey.objects.get().expires_at:%Y-%m-%d %H:%M %Z}" == "2099-04-01 00:00 UTC"
 
 
-def test_a_time_with_its_offset_is_kept(owner):
+def test_time_with_an_offset_is_converted_to_utc(owner):
     owner.post(NEW, {"name": "k", "expires_at": "2099-03-31T18:00+02:00"})
     assert f"{APIKey.objects.get().expires_at:%Y-%m-%d %H:%M}" == "2099-03-31 16:00"
 
 
-BAD = [
+INVALID = [
     ({"name": ""}, "Enter a name"),
     ({"name": "  "}, "Enter a name"),
     ({"name": "n" * 101}, "at most 100"),
@@ -195,22 +195,22 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("data", "said"), BAD, ids=range(len(BAD)))
-def test_bad_input_is_an_error_at_the_field_and_makes_no_key(owner, data, said):
+@pytest.mark.parametrize(("data", "message"), INVALID, ids=range(len(INVALID)))
+def test_invalid_input_is_a_field_error_and_creates_no_key(owner, data, message):
     response = owner.post(NEW, data)
     assert response.status_code == 400
-    assert said in text(response).replace("&quot;", '"').replace("&#x27;", "'")
+    assert message in text(response).replace("&quot;", '"').replace("&#x27;", "'")
     assert not APIKey.objects.exists()
 
 
-def test_what_was_typed_is_kept_and_escaped(owner):
+def test_input_is_kept_and_escaped_after_an_error(owner):
     response = owner.post(NEW, {"name": "<b>k</b>", "allowed_ips": "<script>"} | picker(("/kept", "read")))
     assert "&lt;b&gt;k&lt;/b&gt;" in text(response)
     assert "<script>" not in text(response).replace("<script src", "")
     assert 'value="/kept"' in text(response)
 
 
-def test_fields_that_the_form_does_not_have_are_ignored(owner, alice, bob):
+def test_unknown_fields_are_ignored(owner, alice, bob):
     extra = {"user": bob.pk, "owner": bob.pk, "secret_hash": "0" * 64, "revoked_at": "2020-01-01", "id": str(uuid4())}
     owner.post(NEW, {"name": "mine", "is_active": "", **extra})
     key = APIKey.objects.get()
@@ -219,7 +219,7 @@ def test_fields_that_the_form_does_not_have_are_ignored(owner, alice, bob):
     assert key.secret_hash != extra["secret_hash"]
 
 
-def test_a_key_gets_the_permissions_addresses_and_limit_that_were_listed(owner):
+def test_key_is_created_with_permissions_addresses_and_limit(owner):
     data = {"name": "k", "allow": "listed", "allowed_ips": "192.0.2.7, 2001:db8::/32\n::ffff:10.0.0.0/104"}
     rows = picker(("/orders/*", "read", "create"), ("billing", "*", "read"), ("",))
     rows = at_host("*.Bücher.example", rows)
@@ -234,13 +234,13 @@ def test_a_key_gets_the_permissions_addresses_and_limit_that_were_listed(owner):
     assert (key.rate_limit, key.rate_period) == (10, 60)
 
 
-def test_the_list_shows_keys_in_use_first_and_ended_ones_apart(owner, alice, bob):
-    make_key(alice, "working")
-    make_key(alice, "paused").__class__.objects.filter(name="paused").update(is_active=False)
-    APIKey.objects.filter(pk=make_key(alice, "revoked one").pk).revoke("gone")
-    APIKey.objects.filter(pk=make_key(alice, "old one").pk).update(expires_at=timezone.now())
-    make_key(alice, "removed").delete()
-    make_key(bob, "foreign")
+def test_list_separates_active_and_ended_keys(owner, alice, bob):
+    issue_key_to(alice, "working")
+    issue_key_to(alice, "paused").__class__.objects.filter(name="paused").update(is_active=False)
+    APIKey.objects.filter(pk=issue_key_to(alice, "revoked one").pk).revoke("gone")
+    APIKey.objects.filter(pk=issue_key_to(alice, "old one").pk).update(expires_at=timezone.now())
+    issue_key_to(alice, "removed").delete()
+    issue_key_to(bob, "foreign")
     in_use, ended = text(owner.get(LIST)), text(owner.get(LIST, {"show": "ended"}))
     shown = {
         name: (name in in_use, name in ended)
@@ -257,30 +257,28 @@ def test_the_list_shows_keys_in_use_first_and_ended_ones_apart(owner, alice, bob
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_the_list_asks_the_database_as_often_for_many_keys_as_for_one(
-    owner, alice, count, django_assert_max_num_queries
-):
+def test_number_of_queries_does_not_grow_with_keys(owner, alice, count, django_assert_max_num_queries):
     for number in range(count):
-        event(make_key(alice, f"key {number}"))
+        event(issue_key_to(alice, f"key {number}"))
     with django_assert_max_num_queries(15):
         response = owner.get(LIST)
     assert text(response).count('class="sparkline"') == count
 
 
-def make_old_key(owner):
-    key = make_key(owner, "old one")
+def make_expired_key(owner):
+    key = issue_key_to(owner, "old one")
     APIKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
 
 
 @pytest.mark.parametrize("file_format", ["csv", "xlsx", "json"])
 def test_owners_export_their_own_keys_without_secrets(owner, alice, bob, file_format):
-    key = make_key(alice, "mine")
-    make_key(bob, "foreign")
-    make_old_key(alice)
+    key = issue_key_to(alice, "mine")
+    issue_key_to(bob, "foreign")
+    make_expired_key(alice)
     response = owner.get(LIST, {"format": file_format})
     assert response["Content-Disposition"] == f'attachment; filename="apikeys.{file_format}"'
     content = response.getvalue()
-    if file_format != "xlsx":  # which is compressed
+    if file_format != "xlsx":  # compressed
         assert b"mine" in content
         assert b"foreign" not in content
         assert b"old one" not in content
@@ -288,8 +286,8 @@ def test_owners_export_their_own_keys_without_secrets(owner, alice, bob, file_fo
         assert b"old one" in owner.get(LIST, {"format": file_format, "show": "ended"}).getvalue()
 
 
-def test_an_owners_list_can_be_saved_as_a_view_that_opens_first(owner, alice):
-    make_old_key(alice)
+def test_list_can_be_saved_as_the_default_view(owner, alice):
+    make_expired_key(alice)
     owner.post("/account/lists/views/add/", {"page": "keys:list", "name": "Gone", "query": "show=ended"})
     view = alice.saved_views.get()
     assert "old one" in text(owner.get(view.get_absolute_url()))
@@ -299,44 +297,44 @@ def test_an_owners_list_can_be_saved_as_a_view_that_opens_first(owner, alice):
 
 
 def test_ids_and_prefixes_can_be_copied(owner, alice):
-    key = make_key(alice)
-    shown = text(owner.get(page(key)))
+    key = issue_key_to(alice)
+    shown = text(owner.get(key_url(key)))
     for value, what in ((key.pk, "ID"), (key.prefix, "prefix")):
         assert f'<span class="mono">{value}</span>' in shown
         assert f'Copy<span class="visually-hidden"> {what}</span>' in shown
 
 
-def test_a_long_list_has_pages(owner, alice):
+def test_long_list_is_paginated(owner, alice):
     type(alice).objects.filter(pk=alice.pk).update(rows_per_page=25)
     for number in range(26):
-        make_key(alice, f"key {number:02}")
+        issue_key_to(alice, f"key {number:02}")
     assert '<a href="?page=2" rel="next">Next</a>' in text(owner.get(LIST))
     assert "key 00" in text(owner.get(LIST, {"page": "2"}))
     assert owner.get(LIST, {"page": "x"}).status_code == 200
 
 
-def test_the_detail_page_answers_what_the_key_may_do_and_did(owner, alice):
-    key = make_key(alice, "exporter", permissions=[("read", "/orders/*")], allowed_ips=["192.0.2.0/24"])
+def test_detail_page_shows_permissions_and_usage(owner, alice):
+    key = issue_key_to(alice, "exporter", permissions=[("read", "/orders/*")], allowed_ips=["192.0.2.0/24"])
     APIKey.objects.filter(pk=key.pk).update(last_used_at=timezone.now(), last_used_ip="192.0.2.9")
     event(key)
-    shown = text(owner.get(page(key)))
+    shown = text(owner.get(key_url(key)))
     for part in ("exporter", "read /orders/*", "192.0.2.0/24", "192.0.2.9", "1 request in 30 days", str(key.pk)):
         assert part in shown
 
 
-def test_editing_changes_name_permissions_and_limit(owner, alice):
-    key = make_key(alice)
+def test_edit_changes_name_permissions_and_limit(owner, alice):
+    key = issue_key_to(alice)
     data = {"name": "renamed", "allow": "listed", "rate_limit": "7", "rate_period": "60", "allowed_ips": ""}
-    response = owner.post(page(key, "edit/"), data | picker(("/orders", "read")))
+    response = owner.post(key_url(key, "edit/"), data | picker(("/orders", "read")))
     assert response.status_code == 302
     key.refresh_from_db()
     assert (key.name, key.rate_limit) == ("renamed", 7)
     assert [str(row) for row in key.permissions.all()] == ["read /orders"]
 
 
-def test_the_edit_form_shows_what_the_key_has(owner, alice):
-    key = make_key(alice, permissions=[("read", "/a"), ("delete", "/a"), ("*", "b")], allowed_ips=["10.0.0.0/8"])
-    shown = text(owner.get(page(key, "edit/")))
+def test_edit_form_shows_current_values(owner, alice):
+    key = issue_key_to(alice, permissions=[("read", "/a"), ("delete", "/a"), ("*", "b")], allowed_ips=["10.0.0.0/8"])
+    shown = text(owner.get(key_url(key, "edit/")))
     assert 'value="/a"' in shown
     assert 'value="b"' in shown
     assert "10.0.0.0/8" in shown
@@ -344,73 +342,73 @@ def test_the_edit_form_shows_what_the_key_has(owner, alice):
     assert shown.count(" checked") == 4
 
 
-def test_an_edit_without_the_picker_leaves_the_permissions_alone(owner, alice):
-    key = make_key(alice, permissions=[("read", "/a")])
-    owner.post(page(key, "edit/"), {"name": "renamed"})
+def test_edit_without_permission_fields_keeps_permissions(owner, alice):
+    key = issue_key_to(alice, permissions=[("read", "/a")])
+    owner.post(key_url(key, "edit/"), {"name": "renamed"})
     assert [str(row) for row in key.permissions.all()] == ["read /a"]
 
 
-def test_everything_replaces_a_list(owner, alice):
-    key = make_key(alice, permissions=[("read", "/a")])
-    owner.post(page(key, "edit/"), {"name": "k", "allow": "everything"} | picker())
+def test_everything_replaces_listed_permissions(owner, alice):
+    key = issue_key_to(alice, permissions=[("read", "/a")])
+    owner.post(key_url(key, "edit/"), {"name": "k", "allow": "everything"} | picker())
     assert [str(row) for row in key.permissions.all()] == ["* *"]
 
 
-def test_rotating_shows_a_new_secret_and_keeps_the_old_one_for_the_grace(owner, alice):
-    key = make_key(alice)
+def test_rotation_shows_a_new_secret_and_keeps_the_old_one_for_the_grace_period(owner, alice):
+    key = issue_key_to(alice)
     old = key.secret_hash
-    response = owner.post(page(key, "rotate/"), {"grace": "3600", "current": key.shown_as})
+    response = owner.post(key_url(key, "rotate/"), {"grace": "3600", "current": key.shown_as})
     secret = secret_in(response)
     assert "no-store" in response["Cache-Control"]
     assert str(key.pk) not in text(response)
     key.refresh_from_db()
     assert (key.secret_hash, key.previous_hash) == (hash_secret(secret), old)
     assert timedelta(minutes=59) < key.previous_expires_at - timezone.now() <= timedelta(hours=1)
-    assert "Previous secret" in text(owner.get(page(key)))
+    assert "Previous secret" in text(owner.get(key_url(key)))
 
 
-def test_reloading_the_answer_does_not_rotate_again(owner, alice):
-    key = make_key(alice)
+def test_reloading_the_response_does_not_rotate_again(owner, alice):
+    key = issue_key_to(alice)
     data = {"grace": "0", "current": key.shown_as}
-    secret = secret_in(owner.post(page(key, "rotate/"), data))
-    again = owner.post(page(key, "rotate/"), data)
+    secret = secret_in(owner.post(key_url(key, "rotate/"), data))
+    again = owner.post(key_url(key, "rotate/"), data)
     assert again.status_code == 400
     assert "was already rotated" in text(again)
     assert not SECRET.search(text(again))
     key.refresh_from_db()
     assert key.secret_hash == hash_secret(secret)
     fresh = re.search(r'name="current" value="([^"]+)"', text(again)).group(1)
-    assert secret_in(owner.post(page(key, "rotate/"), {"grace": "0", "current": fresh})) != secret
+    assert secret_in(owner.post(key_url(key, "rotate/"), {"grace": "0", "current": fresh})) != secret
 
 
 @pytest.mark.parametrize("grace", ["", "60", "-1", "2592001", "x"])
-def test_a_grace_that_is_not_offered_is_refused(owner, alice, grace):
-    key = make_key(alice)
-    assert owner.post(page(key, "rotate/"), {"grace": grace}).status_code == 400
+def test_invalid_grace_period_is_rejected(owner, alice, grace):
+    key = issue_key_to(alice)
+    assert owner.post(key_url(key, "rotate/"), {"grace": grace}).status_code == 400
     old = key.secret_hash
     key.refresh_from_db()
     assert key.secret_hash == old
 
 
 def test_disable_and_enable(owner, alice):
-    key = make_key(alice)
-    assert "until the key is enabled again" in text(owner.get(page(key, "disable/")))
-    assert owner.post(page(key, "disable/")).status_code == 302
+    key = issue_key_to(alice)
+    assert "until the key is enabled again" in text(owner.get(key_url(key, "disable/")))
+    assert owner.post(key_url(key, "disable/")).status_code == 302
     key.refresh_from_db()
     assert key.state == "disabled"
-    assert "disabled" in text(owner.get(page(key)))
-    owner.get(page(key, "enable/"))
-    owner.post(page(key, "enable/"))
+    assert "disabled" in text(owner.get(key_url(key)))
+    owner.get(key_url(key, "enable/"))
+    owner.post(key_url(key, "enable/"))
     key.refresh_from_db()
     assert key.state == "active"
 
 
-def test_revoking_asks_for_a_reason_and_is_final(owner, alice):
-    key = make_key(alice)
-    assert "permanently" in text(owner.get(page(key, "revoke/")))
-    assert owner.post(page(key, "revoke/"), {"reason": " "}).status_code == 400
-    assert owner.post(page(key, "revoke/"), {"reason": "r" * 256}).status_code == 400
-    assert owner.post(page(key, "revoke/"), {"reason": "leaked"}).status_code == 302
+def test_revoking_requires_a_reason_and_is_permanent(owner, alice):
+    key = issue_key_to(alice)
+    assert "permanently" in text(owner.get(key_url(key, "revoke/")))
+    assert owner.post(key_url(key, "revoke/"), {"reason": " "}).status_code == 400
+    assert owner.post(key_url(key, "revoke/"), {"reason": "r" * 256}).status_code == 400
+    assert owner.post(key_url(key, "revoke/"), {"reason": "leaked"}).status_code == 302
     key.refresh_from_db()
     assert (key.state, key.revoked_reason) == ("revoked", "leaked")
     for name, data in (
@@ -421,39 +419,39 @@ def test_revoking_asks_for_a_reason_and_is_final(owner, alice):
         ("expire/", {"expires_at": "2099-01-01"}),
         ("revoke/", {"reason": "again"}),
     ):
-        response = owner.post(page(key, name), data)
+        response = owner.post(key_url(key, name), data)
         assert response.status_code == 400
         assert "revoked permanently" in text(response)
     key.refresh_from_db()
     assert (key.state, key.revoked_reason, key.name) == ("revoked", "leaked", "a key")
 
 
-def test_expiry_is_brought_forward_and_never_put_off(owner, alice):
-    key = make_key(alice, expires_at=timezone.now() + timedelta(days=100))
+def test_expiry_can_only_be_brought_forward(owner, alice):
+    key = issue_key_to(alice, expires_at=timezone.now() + timedelta(days=100))
     soon = (timezone.now() + timedelta(days=9)).date().isoformat()
-    assert owner.post(page(key, "expire/"), {"expires_at": soon}).status_code == 302
+    assert owner.post(key_url(key, "expire/"), {"expires_at": soon}).status_code == 302
     key.refresh_from_db()
     assert key.expires_at < timezone.now() + timedelta(days=11)
     later = (timezone.now() + timedelta(days=50)).date().isoformat()
-    for day, said in (
+    for day, message in (
         (later, "already expires before that"),
         ("2020-01-01", "in the past"),
         ("", "Choose"),
         ("x", "Enter a day"),
     ):
-        response = owner.post(page(key, "expire/"), {"expires_at": day})
+        response = owner.post(key_url(key, "expire/"), {"expires_at": day})
         assert response.status_code == 400
-        assert said in text(response)
+        assert message in text(response)
 
 
-def test_the_key_of_another_answers_as_one_that_is_missing(owner, bob):
-    foreign = make_key(bob, permissions=[("read", "/a")])
-    for name in PAGES_OF_A_KEY:
+def test_other_users_key_looks_like_a_missing_one(owner, bob):
+    foreign = issue_key_to(bob, permissions=[("read", "/a")])
+    for name in KEY_PAGES:
         for method in (owner.get, owner.post):
             answer = (
-                method(page(foreign, name), {"name": "mine", "reason": "mine", "grace": "0"})
+                method(key_url(foreign, name), {"name": "mine", "reason": "mine", "grace": "0"})
                 if method == owner.post
-                else method(page(foreign, name))
+                else method(key_url(foreign, name))
             )
             missing = method(f"{LIST}{uuid4()}/{name}")
             if name == "" and method == owner.post:
@@ -471,20 +469,20 @@ def strip_ids(response):
     return re.sub(r'value="[A-Za-z0-9]{64}"|<code class="mono">[0-9a-f]{12}</code>', "", body)
 
 
-def test_a_deleted_key_is_gone_for_its_owner(owner, alice):
-    key = make_key(alice)
+def test_deleted_key_is_404_for_its_owner(owner, alice):
+    key = issue_key_to(alice)
     key.delete()
-    assert owner.get(page(key)).status_code == 404
+    assert owner.get(key_url(key)).status_code == 404
 
 
-@pytest.mark.parametrize("bad", ["1", "x" * 50, "9223372036854775808", "%00"])
-def test_an_id_that_is_none_is_not_found(owner, bad):
-    assert owner.get(f"{LIST}{bad}/").status_code in {400, 404}
+@pytest.mark.parametrize("invalid", ["1", "x" * 50, "9223372036854775808", "%00"])
+def test_invalid_id_is_not_found(owner, invalid):
+    assert owner.get(f"{LIST}{invalid}/").status_code in {400, 404}
 
 
-def test_a_name_of_markup_is_escaped_everywhere(owner, alice):
-    key = make_key(alice, "<i>x</i>")
-    for url in (LIST, *(page(key, name) for name in PAGES_OF_A_KEY)):
+def test_name_with_markup_is_escaped_everywhere(owner, alice):
+    key = issue_key_to(alice, "<i>x</i>")
+    for url in (LIST, *(key_url(key, name) for name in KEY_PAGES)):
         shown = text(owner.get(url))
         assert "<i>x</i>" not in shown
         assert "&lt;i&gt;x&lt;/i&gt;" in shown

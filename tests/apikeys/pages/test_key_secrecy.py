@@ -1,4 +1,4 @@
-"""A secret is only on the page that shows it, and nowhere else."""
+"""A secret appears only on the page that shows it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from apikeys.pages.mixins import OwnerKeysMixin, StaffKeysMixin
 from apikeys.secrets import RANDOM_LENGTH
 from config.base.history import Author
 from tests.apikeys.pages.test_key_owner_pages import secret_in, text
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 DAY = timedelta(days=1)
 
@@ -36,7 +36,7 @@ def core(secret):
 
 
 def database_dump():
-    """Every column of every row of every table, as text."""
+    """All values in all tables, as text."""
     parts = []
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
@@ -62,21 +62,21 @@ def pages(client, key):
 
 
 @pytest.fixture
-def loud_logs(caplog):
+def debug_logs(caplog):
     caplog.set_level(logging.DEBUG)
     return caplog
 
 
-def made_and_rotated(client):
-    """Create and rotate a key on the owner's pages; returns the key and both secrets."""
+def create_and_rotate(client):
+    """Create and rotate a key on the owner's pages. Returns the key and both secrets."""
     first = secret_in(client.post("/account/keys/new/", {"name": "k"}))
     key = APIKey.objects.get()
     second = secret_in(client.post(f"/account/keys/{key.pk}/rotate/", {"grace": "86400"}))
     return APIKey.objects.get(), (first, second)
 
 
-def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_dump(staff_client, sue, loud_logs):
-    key, secrets = made_and_rotated(staff_client)
+def test_secret_is_not_on_other_pages_or_in_logs_sessions_email_or_database(staff_client, sue, debug_logs):
+    key, secrets = create_and_rotate(staff_client)
     APIKey.objects.update(expires_at=timezone.now() + 5 * DAY)
     event(key)
     staff_client.post("/admin/apikeys/apikey/find/", {"secret": secrets[0]})
@@ -86,7 +86,7 @@ def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_du
     fixture = StringIO()
     call_command("dumpdata", stdout=fixture)
     places = {
-        "logs": loud_logs.text,
+        "logs": debug_logs.text,
         "database": database_dump(),
         "dumpdata": fixture.getvalue(),
         "sessions": json.dumps([session.get_decoded() for session in Session.objects.all()]),
@@ -100,10 +100,10 @@ def test_the_secret_is_in_no_other_page_log_session_message_history_export_or_du
         assert [name for name, body in places.items() if core(secret) in body] == []
 
 
-def test_the_dump_would_find_a_secret_that_was_stored(alice):
+def test_database_dump_contains_stored_secrets(alice):
     secret = services.new_secret()
     # Bypasses the validator that rejects it.
-    APIKey.objects.filter(pk=make_key(alice).pk).update(metadata={"note": secret})
+    APIKey.objects.filter(pk=issue_key_to(alice).pk).update(metadata={"note": secret})
     assert core(secret) in database_dump()
     assert apps.get_models()
 
@@ -116,8 +116,8 @@ def report_of(client, *request, **data):
     return reporter.get_traceback_html() + reporter.get_traceback_text()
 
 
-class Watching(Client):
-    """A client that remembers the request and the exception of a view that fails."""
+class ErrorReportClient(Client):
+    """A client that keeps the request and the exception of a view that fails."""
 
     def store_exc_info(self, **kwargs):
         self.exc_info_seen, self.request_seen = sys.exc_info(), kwargs["request"]
@@ -125,9 +125,9 @@ class Watching(Client):
 
 
 @pytest.fixture
-def watching(alice, settings):
+def reporting_client(alice, settings):
     settings.DEBUG = False
-    client = Watching()
+    client = ErrorReportClient()
     client.force_login(alice)
     return client
 
@@ -136,8 +136,8 @@ def broken(*args, **kwargs):
     return 1 / 0
 
 
-def seen_secrets(monkeypatch):
-    """Remember each new secret, and make the pages fail on it."""
+def record_secrets(monkeypatch):
+    """A list that each new secret is added to."""
     made = []
     original = services.new_secret
 
@@ -149,32 +149,32 @@ def seen_secrets(monkeypatch):
     return made
 
 
-def test_an_error_report_shows_no_secret_when_the_page_of_it_breaks(watching, monkeypatch):
-    made = seen_secrets(monkeypatch)
+def test_error_report_has_no_secret_if_rendering_fails(reporting_client, monkeypatch):
+    made = record_secrets(monkeypatch)
     monkeypatch.setattr(OwnerKeysMixin, "renderer", broken)
-    report = report_of(watching, "post", "/account/keys/new/", name="k")
+    report = report_of(reporting_client, "post", "/account/keys/new/", name="k")
     assert "ZeroDivisionError" in report
     assert core(made[0]) not in report
 
 
-def test_an_error_report_shows_no_secret_when_the_database_breaks(watching, monkeypatch):
-    made = seen_secrets(monkeypatch)
+def test_error_report_has_no_secret_if_saving_fails(reporting_client, monkeypatch):
+    made = record_secrets(monkeypatch)
     monkeypatch.setattr("config.base.history.Author.record", broken)
-    report = report_of(watching, "post", "/account/keys/new/", name="k")
+    report = report_of(reporting_client, "post", "/account/keys/new/", name="k")
     assert core(made[0]) not in report
 
 
-def test_an_error_report_shows_no_secret_of_a_rotation(watching, alice, monkeypatch):
-    key = make_key(alice)
-    made = seen_secrets(monkeypatch)
+def test_error_report_has_no_secret_of_a_rotation(reporting_client, alice, monkeypatch):
+    key = issue_key_to(alice)
+    made = record_secrets(monkeypatch)
     monkeypatch.setattr(OwnerKeysMixin, "renderer", broken)
-    report = report_of(watching, "post", f"/account/keys/{key.pk}/rotate/", grace="0")
+    report = report_of(reporting_client, "post", f"/account/keys/{key.pk}/rotate/", grace="0")
     assert core(made[0]) not in report
 
 
-def test_an_error_report_shows_no_secret_that_is_searched_for(sue, settings, monkeypatch):
+def test_error_report_has_no_secret_of_a_search(sue, settings, monkeypatch):
     settings.DEBUG = False
-    client = Watching()
+    client = ErrorReportClient()
     client.force_login(sue)
     _, secret = services.issue_key(sue, Author(sue), name="k")
     monkeypatch.setattr(StaffKeysMixin, "renderer", broken)
@@ -183,11 +183,11 @@ def test_an_error_report_shows_no_secret_that_is_searched_for(sue, settings, mon
     assert core(secret) not in report
 
 
-def test_the_page_of_the_secret_is_kept_by_no_cache_and_leaks_no_referrer(watching):
-    response = watching.post("/account/keys/new/", {"name": "k"})
+def test_page_with_the_secret_is_not_cached_and_sends_no_referrer(reporting_client):
+    response = reporting_client.post("/account/keys/new/", {"name": "k"})
     assert response["Cache-Control"] == "no-store, max-age=0"
     assert response["Referrer-Policy"] == "no-referrer"
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert "Location" not in response
-    # By itself, and in the curl command.
+    # On its own and in the curl command.
     assert text(response).count(secret_in(response)) == 2

@@ -1,4 +1,4 @@
-"""The window of a key's own limit, on the pages of owners and staff."""
+"""The window of a key's rate limit, on the pages of owners and staff."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def limit_of(key):
         ("month", "60", ("month", MAX_PERIOD), "50 per month, in addition"),
     ],
 )
-def test_a_key_is_created_with_a_window(alice, window, period, stored, words):
+def test_key_is_created_with_a_window(alice, window, period, stored, words):
     owner = signed_in(alice)
     owner.post(NEW, {"name": "k", "rate_limit": "50", "rate_window": window, "rate_period": period})
     key = APIKey.objects.get()
@@ -46,18 +46,18 @@ def test_other_windows_are_form_errors(alice, window):
     assert not APIKey.objects.exists()
 
 
-def test_an_edit_changes_the_window_and_its_period(alice):
+def test_edit_changes_the_window_and_its_period(alice):
     owner, key = signed_in(alice), make_key(alice, rate_limit=5, rate_period=60)
     url = f"/account/keys/{key.pk}/edit/"
     owner.post(url, {"name": "k", "rate_limit": "5", "rate_window": "week", "rate_period": "60"})
     assert limit_of(key) == (5, "week", WEEK)
     owner.post(url, {"name": "k", "rate_limit": "", "rate_window": "week", "rate_period": str(WEEK)})
     assert limit_of(key) == (None, "week", None)
-    owner.post(url, {"name": "k", "rate_limit": "6", "rate_period": ""})  # a script that leaves the window out
+    owner.post(url, {"name": "k", "rate_limit": "6", "rate_period": ""})  # as a script that omits the window
     assert limit_of(key) == (6, "week", WEEK)
 
 
-def test_staff_set_it_in_the_admin(staff_client, alice):
+def test_staff_can_set_the_window(staff_client, alice):
     key = make_key(alice)
     url = f"/admin/apikeys/apikey/{key.pk}/change/"
     staff_client.post(url, filled_in(key, rate_limit="5", rate_window="month", rate_period="60"))

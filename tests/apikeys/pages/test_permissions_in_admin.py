@@ -1,4 +1,4 @@
-"""The page of a key in the admin has the form that its owner has: permissions, concurrent edits, tampered forms."""
+"""The form of a key in the admin: permissions, concurrent edits, tampered data."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def page(key):
     return reverse("admin:apikeys_apikey_change", args=[key.pk])
 
 
-def allowed(key):
+def permissions_of(key):
     return sorted(str(permission) for permission in key.permissions.all())
 
 
-def names(client, url):
+def field_names(client, url):
     return {name for name in opened(client, url) if not name.startswith(("_opened", "csrf", "form_token"))}
 
 
-def test_owners_and_staff_have_the_same_form_and_staff_a_bit_more(staff_client, alice, key):
+def test_staff_form_is_the_owners_form_with_extra_fields(staff_client, alice, key):
     own = signed_in(alice)
-    assert names(staff_client, page(key)) - names(own, f"/account/keys/{key.pk}/edit/") == {"metadata"}
-    create = names(staff_client, "/admin/apikeys/apikey/add/") - names(own, "/account/keys/new/")
+    assert field_names(staff_client, page(key)) - field_names(own, f"/account/keys/{key.pk}/edit/") == {"metadata"}
+    create = field_names(staff_client, "/admin/apikeys/apikey/add/") - field_names(own, "/account/keys/new/")
     assert create == {"metadata", "owner"}
 
 
-def test_staff_create_a_key_with_metadata(staff_client, alice):
+def test_staff_can_create_a_key_with_metadata(staff_client, alice):
     form = opened(staff_client, "/admin/apikeys/apikey/add/")
     page = staff_client.post(
         "/admin/apikeys/apikey/add/", form | {"owner": "alice", "name": "k", "metadata": '{"team": "x"}'}
@@ -51,28 +51,28 @@ def test_staff_create_a_key_with_metadata(staff_client, alice):
     assert page.context["key"].metadata == {"team": "x"}
 
 
-def test_a_new_row_is_stored_and_told_in_the_history(staff_client, key):
+def test_new_permission_is_stored_and_logged(staff_client, key):
     assert staff_client.post(page(key), filled_in(key, ("create", "/orders"))).status_code == 302
-    assert allowed(key) == ["create /orders", "read /orders/*"]
+    assert permissions_of(key) == ["create /orders", "read /orders/*"]
     entry = describe(LogEntry.objects.first())
     assert entry.values == [{"field": "permissions", "old": "read /orders/*", "new": "create /orders, read /orders/*"}]
     assert entry.via == "admin"
 
 
-def test_an_unchanged_form_changes_nothing(staff_client, key):
+def test_unchanged_form_changes_nothing(staff_client, key):
     staff_client.post(page(key), opened(staff_client, page(key)))
-    assert allowed(key) == ["read /orders/*"]
+    assert permissions_of(key) == ["read /orders/*"]
     assert not LogEntry.objects.exists()
 
 
-def test_a_row_that_is_cleared_is_taken_away(staff_client, key):
+def test_cleared_row_is_removed(staff_client, key):
     form = opened(staff_client, page(key)) | {"permissions-1-resource": "/new", "permissions-1-actions": ["read"]}
     form |= {"permissions-0-resource": "", "permissions-0-actions": []}
     assert staff_client.post(page(key), form).status_code == 302
-    assert allowed(key) == ["read /new"]
+    assert permissions_of(key) == ["read /new"]
 
 
-def test_a_change_by_a_colleague_is_told_and_nothing_is_lost(staff_client, key, sue):
+def test_concurrent_change_is_shown_and_input_is_kept(staff_client, key, sue):
     form = opened(staff_client, page(key))
     services.edit_key(key, Author(sue), permissions=[("create", "/orders")])
     changed = {"permissions-0-resource": "/mine", "name": "typed meanwhile"}
@@ -81,31 +81,31 @@ def test_a_change_by_a_colleague_is_told_and_nothing_is_lost(staff_client, key, 
     assert "sue changed this to “create /orders” just now" in text_of(response)
     again = fields_of(response.content.decode(), "name")
     assert (again["name"], again["permissions-0-resource"]) == (["typed meanwhile"], ["/mine"])
-    assert allowed(key) == ["create /orders"]
+    assert permissions_of(key) == ["create /orders"]
     staff_client.post(page(key), again)
-    assert allowed(key) == ["read /mine"]
+    assert permissions_of(key) == ["read /mine"]
 
 
 @pytest.mark.parametrize("name", ["TOTAL_FORMS", "INITIAL_FORMS"])
 @pytest.mark.parametrize("value", ["", "-1", "0", "x", "1e9", "99999999999999999999", "é"])
-def test_a_form_whose_counts_were_tampered_with_is_no_crash(staff_client, key, name, value):
+def test_tampered_form_counts_are_handled(staff_client, key, name, value):
     answer = staff_client.post(page(key), filled_in(key, **{f"permissions-{name}": value}))
     assert answer.status_code in {302, 400}
-    assert allowed(key) == ["read /orders/*"]
+    assert permissions_of(key) == ["read /orders/*"]
 
 
-@pytest.mark.parametrize(("right", "may"), [("view_apikey", False), ("change_apikey", True)])
-def test_who_may_change_the_key_may_change_what_it_allows(client, key, right, may):
+@pytest.mark.parametrize(("right", "is_allowed"), [("view_apikey", False), ("change_apikey", True)])
+def test_change_permission_is_needed_to_edit_key_permissions(client, key, right, is_allowed):
     clerk = make_user("clerk", is_staff=True)
     clerk.user_permissions.add(*Permission.objects.filter(codename__in=["view_apikey", right]))
     client.force_login(clerk)
-    assert ("permissions-0-resource" in text_of(client.get(page(key)))) == may
+    assert ("permissions-0-resource" in text_of(client.get(page(key)))) == is_allowed
     status = client.post(page(key), filled_in(key, ("create", "/orders"))).status_code
-    assert status == (302 if may else 403)
-    assert ("create /orders" in allowed(key)) == may
+    assert status == (302 if is_allowed else 403)
+    assert ("create /orders" in permissions_of(key)) == is_allowed
 
 
-def test_a_deleted_key_is_shown_without_a_form(staff_client, key):
+def test_deleted_key_is_shown_without_a_form(staff_client, key):
     key.delete()
     shown = text_of(staff_client.get(page(key)))
     assert "Restore it to edit it." in shown
@@ -115,6 +115,6 @@ def test_a_deleted_key_is_shown_without_a_form(staff_client, key):
     assert KeyPermission.objects.count() == 1
 
 
-def test_a_page_of_no_key(staff_client, key):
+def test_unknown_key_page_is_404(staff_client, key):
     for pk in ("x", "00000000-0000-0000-0000-000000000000"):
         assert staff_client.get(f"/admin/apikeys/apikey/{pk}/change/").status_code == 404

@@ -44,7 +44,7 @@ def report(client, event):
         {"a": nested(900, list)},
     ],
 )
-def test_a_report_with_deeply_nested_metadata_is_refused(report, metadata):
+def test_report_with_deeply_nested_metadata_is_rejected(report, metadata):
     response = report(metadata)
     assert (response.status_code, response["Content-Type"]) == (400, "application/problem+json")
     assert response.json()["detail"] == f"Event 0: metadata must be nested at most {MAX_DEPTH} levels deep."
@@ -66,14 +66,14 @@ def test_a_report_with_deeply_nested_metadata_is_refused(report, metadata):
     ],
     ids=lambda value: value[:20],
 )
-def test_metadata_that_cannot_be_kept_is_refused(report, text, words):
+def test_report_with_invalid_metadata_is_rejected(report, text, words):
     response = report(text)
     assert response.status_code == 400
     assert words in response.json()["detail"]
     assert KeyUsage.objects.get().metadata is None
 
 
-KEPT = [
+VALID = [
     nested(MAX_DEPTH),
     {"a": 10**300, "b": -(10**30), "c": 1e-300, "d": 2**63},
     {"path": "C:\\u0000", "half": "\\ud800", "emoji": "👩‍👩‍👧"},
@@ -81,8 +81,8 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize("metadata", KEPT, ids=["deep", "numbers", "backslashes", "many"])
-def test_what_is_kept_can_be_read_everywhere(report, staff_client, event, metadata):
+@pytest.mark.parametrize("metadata", VALID, ids=["deep", "numbers", "backslashes", "many"])
+def test_stored_metadata_can_be_shown_everywhere(report, staff_client, event, metadata):
     assert report(metadata).json()["recorded"] == 1
     event.refresh_from_db()
     assert event.metadata == metadata
@@ -98,8 +98,10 @@ def test_what_is_kept_can_be_read_everywhere(report, staff_client, event, metada
         assert b"".join(response) if response.streaming else response.content
 
 
-@pytest.mark.parametrize("metadata", [*KEPT, {}, None], ids=["deep", "numbers", "backslashes", "many", "empty", "none"])
-def test_a_key_keeps_what_can_be_read(alice, staff_client, metadata):
+@pytest.mark.parametrize(
+    "metadata", [*VALID, {}, None], ids=["deep", "numbers", "backslashes", "many", "empty", "none"]
+)
+def test_key_with_valid_metadata_can_be_shown(alice, staff_client, metadata):
     key = make_key(alice)
     key.metadata = metadata
     key.full_clean()
@@ -108,13 +110,13 @@ def test_a_key_keeps_what_can_be_read(alice, staff_client, metadata):
 
 
 @pytest.mark.parametrize("metadata", [nested(MAX_DEPTH + 1), {"a": float("inf")}, {"a": "\0"}, {"a": {1, 2}}])
-def test_a_key_refuses_metadata_that_cannot_be_kept(alice, metadata):
+def test_invalid_key_metadata_is_rejected(alice, metadata):
     key = make_key(alice)
     key.metadata = metadata
     with pytest.raises(ValidationError, match="The metadata must"):
         key.full_clean()
 
 
-def test_the_bound_is_on_levels_not_on_size():
+def test_limit_is_on_nesting_not_on_size():
     assert json_problem([nested(MAX_DEPTH - 1)] * 100, 100_000) == ""
     assert json_problem([[nested(MAX_DEPTH - 1)]], 100_000) != ""

@@ -1,4 +1,4 @@
-"""Connect a gateway: configurations to copy, and a self-test through the real gateway that only shows statuses."""
+"""Connect a gateway: configurations to copy, and a self-test through a real gateway that only shows statuses."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ SECRET = "between-us"
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory, django_db_setup):
+def gatehouse_server(tmp_path_factory, django_db_setup):
     with gatehouse(tmp_path_factory.mktemp("gatehouse"), GATEWAY_SECRET=SECRET) as process:
         yield process
 
 
 @pytest.fixture
-def start(behind, counters, tmp_path):
-    """start("nginx", api) starts a gateway between this API and Gatehouse."""
+def start_gateway(gatehouse_server, counters, tmp_path):
+    """start_gateway("nginx", api) starts a gateway with Gatehouse in front of this API."""
 
-    def start(name, api, **options):
-        places = {"gatehouse_port": behind.port, "upstream_port": api.server_address[1]}
+    def start_gateway(name, api, **options):
+        places = {"gatehouse_port": gatehouse_server.port, "upstream_port": api.server_address[1]}
         return gateway(name, tmp_path / name, secret=SECRET, **places, **options)
 
-    return start
+    return start_gateway
 
 
 @pytest.mark.parametrize("name", GATEWAYS)
-def test_a_configuration_has_no_placeholder_left(name):
+def test_configuration_has_no_placeholders_left(name):
     text = configuration(name, Addresses("gate:1", "[2001:db8::1]:2", "0.0.0.0:3", "s"))
     assert not re.findall(r"(?:GATEHOUSE|UPSTREAM|LISTEN)_|GATEWAY_SECRET", text)
 
 
 @pytest.mark.parametrize("name", GATEWAYS)
-def test_the_documentation_shows_the_file_that_is_tested(name):
+def test_docs_contain_the_tested_configuration(name):
     page = Path(ROOT, "docs", "gateways", f"{name}.md").read_text()
     assert f"{configuration(name, Addresses())}```" in page
 
 
-def test_the_page_shows_all_four_filled_with_this_address(staff_client):
+def test_page_shows_all_configurations_with_this_address(staff_client):
     response = staff_client.get(PAGE, headers={"host": "localhost:8123"})
     assert response.status_code == 200
     assert response.text.count("<pre") == 4
@@ -68,12 +68,12 @@ def test_the_page_shows_all_four_filled_with_this_address(staff_client):
     assert "&lt;GATEWAY_SECRET&gt;" in response.text
 
 
-def test_the_secret_itself_is_not_shown(staff_client, settings):
+def test_gateway_secret_is_not_shown(staff_client, settings):
     settings.GATEWAY_SECRET = "between-us-only"
     assert "between-us-only" not in staff_client.get(PAGE).text
 
 
-def test_the_addresses_can_be_filled_in(staff_client):
+def test_addresses_can_be_filled_in(staff_client):
     places = {"gatehouse": "gate.internal:8000", "upstream": "[2001:db8::7]:9000", "listen": "0.0.0.0:443"}
     text = staff_client.get(PAGE, places).text
     assert "server gate.internal:8000;" in text
@@ -101,24 +101,24 @@ def test_only_an_address_gets_into_a_configuration(staff_client, field, place):
 
 
 @pytest.mark.parametrize("listen", ["api.example.com:8080", "localhost:8080", "gate:1", "*:8080"])
-def test_a_gateway_listens_on_an_address_and_so_for_every_host_name(staff_client, listen):
+def test_listen_address_cannot_be_a_host_name(staff_client, listen):
     response = staff_client.get(PAGE, {"gatehouse": "gate:1", "upstream": "api:1", "listen": listen})
     assert "Enter an IP address and a port" in response.text
 
 
 @pytest.mark.parametrize("place", ["0.0.0.0:8000", "[::]:8000"])
-def test_nothing_can_be_asked_at_the_unspecified_address(staff_client, place):
+def test_unspecified_address_of_gatehouse_is_an_error(staff_client, place):
     response = staff_client.get(PAGE, {"gatehouse": place, "upstream": "api:1", "listen": "0.0.0.0:1"})
     assert "Enter a host and a port" in response.text
 
 
-def test_the_api_is_not_taken_for_gatehouse(staff_client):
+def test_api_address_must_differ_from_gatehouses(staff_client):
     response = staff_client.get(PAGE, {"gatehouse": "api:9000", "upstream": "API:9000", "listen": "0.0.0.0:1"})
     assert "This is the address of Gatehouse." in response.text
 
 
 @pytest.mark.parametrize("host", ["localhost:99999", "localhost:0"])
-def test_an_invalid_address_of_ours_is_not_filled_in(staff_client, host):
+def test_invalid_host_header_is_not_filled_in(staff_client, host):
     response = staff_client.get(PAGE, headers={"host": host})
     assert "gatehouse.internal:8000" in response.text
 
@@ -157,7 +157,7 @@ def test_no_configuration_matches_a_host_name(listen):
         "http://münchen.example/",
     ],
 )
-def test_an_invalid_url_is_an_error_at_the_field(staff_client, url):
+def test_invalid_url_is_a_field_error(staff_client, url):
     response = staff_client.post(TEST, {"url": url})
     assert response.status_code == 200
     assert "errorlist" in response.text
@@ -173,7 +173,7 @@ def test_addresses_that_cannot_be_gateways_are_not_requested(staff_client, host)
     assert not APIKey.objects.exists()
 
 
-def test_a_gateway_that_does_not_respond_is_reported(staff_client):
+def test_unreachable_gateway_is_reported(staff_client):
     response = staff_client.post(TEST, {"url": "http://127.0.0.1:1/"})
     assert "127.0.0.1:1 doesn&#x27;t respond" in response.text
     assert not APIKey.objects.exists()
@@ -185,7 +185,7 @@ def test_tls_is_verified(staff_client):
     assert "doesn&#x27;t respond (SSL" in response.text
 
 
-def test_only_superusers_may_send_requests_from_here(client, free):
+def test_only_superusers_can_run_the_self_test(client, free):
     clerk = make_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     client.force_login(clerk)
@@ -196,9 +196,9 @@ def test_only_superusers_may_send_requests_from_here(client, free):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_open_door_fails_the_test(staff_client, counters):
-    with upstream() as bare:
-        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{bare.server_address[1]}/orders"})
+def test_api_without_a_gateway_fails_the_self_test(staff_client, counters):
+    with upstream() as api:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/orders"})
     results = {result.title: result for result in response.context["results"]}
     assert "Don't open this gateway" in response.text
     assert not any(result.passed for result in results.values())
@@ -210,9 +210,9 @@ def test_an_open_door_fails_the_test(staff_client, counters):
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
-def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(start, alice, name):
+def test_gateway_protects_all_hosts_paths_and_methods(start_gateway, alice, name):
     key = make_key(alice).secret
-    with upstream() as api, start(name, api, listen="0.0.0.0") as front:
+    with upstream() as api, start_gateway(name, api, listen="0.0.0.0") as front:
         hosts = ("api.example.com", "api.example.com:8080", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "x", "_")
         paths = ("/", "//", "/orders", "//orders", "/./orders", "/%6frders", "/orders%2fx", "/a?b=//", "/authz/nginx")
         for host, path in product(hosts, paths):
@@ -229,8 +229,8 @@ def test_a_gateway_asks_whatever_the_host_the_path_and_the_method(start, alice, 
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ["nginx", "caddy", "envoy"])
-def test_a_gateway_with_the_published_configuration_passes(staff_client, start, name):
-    with upstream() as api, start(name, api) as front:
+def test_gateway_with_the_published_configuration_passes(staff_client, start_gateway, name):
+    with upstream() as api, start_gateway(name, api) as front:
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""
     failed = [result for result in response.context["results"] if not result.passed]
@@ -241,21 +241,21 @@ def test_a_gateway_with_the_published_configuration_passes(staff_client, start, 
 
 
 BROKEN = {
-    "serves one host name only": ("caddy", "http://:", "http://127.0.0.1:", {"For another host name"}),
-    "keeps what a client forged": ("caddy", "request_header -*_*", "", {"With forged identity headers"}),
-    "obeys Connection": (
+    "only serves one host name": ("caddy", "http://:", "http://127.0.0.1:", {"For another host name"}),
+    "keeps forged headers": ("caddy", "request_header -*_*", "", {"With forged identity headers"}),
+    "removes headers named in Connection": (
         "caddy",
         "request_header @plain -Connection",
         "",
         {"With the identity headers named in Connection"},
     ),
-    "passes on the host that a client claims": (
+    "passes on a forged host": (
         "nginx",
         "proxy_set_header X-Original-Host   $host;",
         "",
         {"With a forged host"},
     ),
-    "leaves a path open": (
+    "doesn't protect a path": (
         "nginx",
         "location / {",
         "location // { proxy_pass http://api; }\n    merge_slashes off;\n    location / {",
@@ -267,46 +267,46 @@ BROKEN = {
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_gateway_that_does_not_ask_or_protect_fails(staff_client, start, fault):
+def test_misconfigured_gateway_fails(staff_client, start_gateway, fault):
     name, old, new, failing = BROKEN[fault]
     with (
         upstream() as api,
-        start(name, api, change=lambda text: text.replace(old, new)) as front,
+        start_gateway(name, api, change=lambda text: text.replace(old, new)) as front,
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert {result.title for result in response.context["results"] if not result.passed} == failing
     assert "Don't open this gateway" in response.text
 
 
-CAREFUL = {
-    "closes": "if ($host != 127.0.0.1) { return 444; }",
-    "refuses": "if ($host != 127.0.0.1) { return 421; }",
+REJECTING = {
+    "closes the connection": "if ($host != 127.0.0.1) { return 444; }",
+    "rejects": "if ($host != 127.0.0.1) { return 421; }",
     "redirects": "if ($host != 127.0.0.1) { return 301 https://api.example.com$request_uri; }",
-    "refuses odd paths": "if ($request_uri ~ //) { return 400; }",
-    "refuses upgrades": "if ($http_connection ~ X-Auth) { return 400; }",
+    "rejects unusual paths": "if ($request_uri ~ //) { return 400; }",
+    "rejects upgrades": "if ($http_connection ~ X-Auth) { return 400; }",
 }
 
 
 @pytest.mark.gateway
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("care", CAREFUL)
-def test_a_gateway_may_reject_unusual_requests_without_asking(staff_client, start, care):
-    def careful(text):
-        return text.replace("    location / {", f"    {CAREFUL[care]}\n    location / {{", 1)
+@pytest.mark.parametrize("rule", REJECTING)
+def test_gateway_may_reject_unusual_requests_itself(staff_client, start_gateway, rule):
+    def add_rule(text):
+        return text.replace("    location / {", f"    {REJECTING[rule]}\n    location / {{", 1)
 
     with (
         upstream() as api,
-        start("nginx", api, change=careful) as front,
+        start_gateway("nginx", api, change=add_rule) as front,
     ):
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{front.port}/orders"})
     assert response.context["failure"] == ""
     assert not [result for result in response.context["results"] if not result.passed]
     got = {result.got for result in response.context["results"]}
-    assert ("closed" in got) is (care == "closes")
+    assert ("closed" in got) is (rule == "closes the connection")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_api_that_denies_by_itself_is_not_mistaken_for_a_gateway_that_asks(staff_client, counters):
+def test_api_that_denies_everything_fails(staff_client, counters):
     with upstream() as api:
         response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/status/403"})
     passed = {result.title for result in response.context["results"] if result.passed}
@@ -315,26 +315,24 @@ def test_an_api_that_denies_by_itself_is_not_mistaken_for_a_gateway_that_asks(st
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("has_access", [True, False])
-def test_without_a_key_the_api_responds_only_if_the_anonymous_tier_has_access(
-    staff_client, counters, settings, has_access
-):
+def test_expected_status_without_a_key_depends_on_the_anonymous_tier(staff_client, counters, settings, has_access):
     settings.ANONYMOUS_TIER = "public"
     tier = Tier.objects.create(name="public")
     if not has_access:
         tier.access.all().delete()
-    with upstream() as bare:
-        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{bare.server_address[1]}/orders"})
+    with upstream() as api:
+        response = staff_client.post(TEST, {"url": f"http://127.0.0.1:{api.server_address[1]}/orders"})
     [result] = [result for result in response.context["results"] if result.title == "Without a key"]
     assert (result.expected, result.passed) == (("the API's response", True) if has_access else ("403", False))
 
 
-def test_the_self_test_forges_every_spelling():
+def test_self_test_forges_every_spelling():
     for name in ("X-Auth-User-Id", "X-Auth_User-Id", "X_Auth-User-Id", "X_Auth_User_Id", "X_Auth_Tier", "X-Auth-Tier"):
         assert name in FORGED_IDENTITY
     assert len(FORGED_IDENTITY) == 3 * 8 + 2 * 4
 
 
-def test_the_page_is_numbered_steps_that_end_with_the_gateways_that_are_connected(staff_client, alice):
+def test_page_shows_steps_and_connected_gateways(staff_client, alice):
     page = staff_client.get(PAGE).content.decode()
     steps = ["Fill in your addresses", "Copy the configuration of your gateway", "Run the self-test", "Connected"]
     assert re.findall(r'<h2 class="card-title" id="[\w-]+">([^<]+)</h2>', page) == steps
@@ -351,14 +349,14 @@ def test_the_page_is_numbered_steps_that_end_with_the_gateways_that_are_connecte
     )
 
 
-def test_requests_of_earlier_days_are_not_looked_for(alice, db):
+def test_last_requests_are_limited_to_24_hours(alice, db):
     GatewayTest.objects.note("api.example.com", passed=True)
     event = make_usage(make_key(alice), host="api.example.com")
     KeyUsage.objects.filter(pk=event.pk).update(created_at=event.created_at - timedelta(hours=25))
     assert [last for _, last in GatewayTest.objects.with_last_requests()] == [None]
 
 
-def test_the_page_takes_as_many_queries_for_many_gateways(staff_client, django_assert_num_queries):
+def test_number_of_queries_does_not_grow_with_gateways(staff_client, django_assert_num_queries):
     with CaptureQueriesContext(connection) as few:
         staff_client.get(PAGE)
     for number in range(10):
@@ -367,7 +365,7 @@ def test_the_page_takes_as_many_queries_for_many_gateways(staff_client, django_a
         staff_client.get(PAGE)
 
 
-def test_whoever_may_not_run_the_test_is_told_whom_to_ask(client, db):
+def test_staff_who_cannot_run_the_test_are_told_whom_to_ask(client, db):
     client.force_login(make_staff("viewer", "apikeys.view_apikey"))
     GatewayTest.objects.note("api.example.com", passed=True)
     make_usage(make_key(make_user("olu")), host="api.example.com")
@@ -376,14 +374,14 @@ def test_whoever_may_not_run_the_test_is_told_whom_to_ask(client, db):
     assert "/admin/usage/requests/?host=" not in page
 
 
-def hang_up(server):
+def close_connection(server):
     server.accept()[0].close()
 
 
-def test_a_gateway_that_hangs_up_on_an_unusual_request_rejects_it(alice):
+def test_closed_connection_counts_as_rejection(alice):
     key = make_key(alice)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        answering = threading.Thread(target=hang_up, args=(server,))
+        answering = threading.Thread(target=close_connection, args=(server,))
         answering.start()
         host, port = server.getsockname()
         client = selftest.KeyTester(selftest.Tester(urlsplit(f"http://{host}:{port}/"), host), key, key.secret)

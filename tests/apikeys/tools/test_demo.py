@@ -24,7 +24,7 @@ def counts():
     return [model.objects.count() for model in (Tier, RateLimit, User, APIKey, KeyUsage)]
 
 
-def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
+def test_demo_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     call_command("demo")
     tiers, limits, users, keys, usage = counts()
     assert (tiers, limits, users, keys) == (4, 31, 12, 20)
@@ -32,7 +32,7 @@ def test_it_creates_tiers_limits_users_keys_and_usage(small_demo, capsys):
     assert "Created 12 users." in capsys.readouterr().out
 
 
-def test_one_tier_shows_access_and_key_policy(small_demo):
+def test_one_tier_has_access_rules_and_a_key_policy(small_demo):
     demo.fill()
     basic = Tier.objects.get(name="basic")
     assert {str(rule) for rule in basic.access.all()} > {"* /orders/*", "* * at sandbox.demo.example"}
@@ -40,7 +40,7 @@ def test_one_tier_shows_access_and_key_policy(small_demo):
     assert [str(rule) for rule in Tier.objects.get(name="pro").access.all()] == ["* *"]
 
 
-def test_a_user_has_an_exception_and_another_a_tier_that_ends(small_demo):
+def test_one_user_has_an_own_limit_and_one_a_tier_that_ends(small_demo):
     demo.fill()
     exception = RateLimit.objects.get(name="orders-campaign")
     assert (exception.window, exception.user.billing_day) == ("week", 31)
@@ -48,14 +48,14 @@ def test_a_user_has_an_exception_and_another_a_tier_that_ends(small_demo):
     assert User.objects.get(tier_until__gt=timezone.now()).tier is not None
 
 
-def test_a_second_run_adds_nothing(small_demo, capsys):
+def test_second_run_adds_nothing(small_demo, capsys):
     call_command("demo")
     before = counts()
     call_command("demo")
     assert counts() == before
 
 
-def test_the_rows_are_valid(small_demo):
+def test_rows_are_valid(small_demo):
     demo.fill()
     for row in [*RateLimit.objects.all(), *User.objects.live(), *APIKey.objects.all(), *TierAccess.objects.all()]:
         row.full_clean(exclude=["password"])
@@ -68,7 +68,7 @@ def test_this_months_tokens_are_charged(small_demo):
     assert Balance.objects.aggregate(sum=Sum("used"))["sum"] == reported
 
 
-def test_history_tells_what_the_first_superuser_did(alice, bob, sue):
+def test_history_has_actions_of_the_first_superuser(alice, bob, sue):
     alice.suspend()
     key = make_key(alice)
     key.revoked_at, key.revoked_reason = timezone.now(), "Found in a public repository."
@@ -81,31 +81,31 @@ def test_history_tells_what_the_first_superuser_did(alice, bob, sue):
         assert entry.action_time < timezone.now() - timedelta(hours=1)
 
 
-def test_without_a_superuser_there_is_no_history(small_demo):
+def test_no_history_without_a_superuser(small_demo):
     demo.fill()
     assert not LogEntry.objects.exists()
 
 
-def test_a_key_fails_and_the_overview_says_so(small_demo, staff_client):
+def test_overview_mentions_a_key_with_denied_requests(small_demo, staff_client):
     demo.fill()
     call_command("fold_usage")
     page = staff_client.get("/admin/")
     assert any("requests denied" in item.text and item.text.startswith("API key") for item in page.context["attention"])
 
 
-def test_nobody_can_sign_in_as_a_demo_user(small_demo):
+def test_no_one_can_sign_in_as_a_demo_user(small_demo):
     demo.fill()
     assert not any(user.has_usable_password() for user in User.objects.all())
 
 
-def test_usage_lies_in_the_past_and_names_the_owner(small_demo):
+def test_usage_rows_have_the_owner_and_a_uuid7(small_demo):
     demo.fill()
     for event in KeyUsage.objects.select_related("api_key"):
         assert event.user_id == event.api_key.user_id
         assert event.id.version == 7
 
 
-def test_a_key_without_requests_was_never_used(alice, monkeypatch):
+def test_key_without_requests_was_never_used(alice, monkeypatch):
     monkeypatch.setattr(demo_usage, "new_events", lambda *args: iter(()))
     key = make_key(alice)
     monkeypatch.setattr(demo_usage, "FAILURES", 0)
@@ -123,8 +123,8 @@ class FixedRandom:
     def uniform(self, low, high):
         return high
 
-    def choice(self, several):
-        return several[0]
+    def choice(self, options):
+        return options[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Explain a decision: all checks in order, and the one that decides, without making the request."""
+"""Explain a decision: all checks in order, and the one that decides, without counting or recording a request."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def results(response):
     return {check.title: (check.result, check.reason) for check in response.context["explanation"].checks}
 
 
-def decider(response):
+def deciding_reason(response):
     found = [check.reason for check in response.context["explanation"].checks if check.decides]
     assert len(found) <= 1
     return found[0] if found else ""
 
 
-def test_a_good_key_passes_every_check(explain, key):
+def test_valid_key_passes_every_check(explain, key):
     response = explain(key.secret)
     assert set(results(response).values()) == {("passed", "")}
     assert len(results(response)) == 12
@@ -51,31 +51,31 @@ def test_a_good_key_passes_every_check(explain, key):
     assert f"/admin/apikeys/apikey/{key.pk}/" in response.text
 
 
-def test_with_an_id_the_checks_of_the_secret_are_skipped(explain, key):
+def test_checks_of_the_secret_are_skipped_for_an_id(explain, key):
     response = explain(str(key.pk))
     assert [result for result, _ in results(response).values()][:3] == ["skipped"] * 3
-    assert decider(response) == ""
+    assert deciding_reason(response) == ""
     assert str(key.pk) in response.text
 
 
-def test_nothing_is_counted_and_nothing_recorded(explain, alice, counters):
+def test_explaining_counts_and_records_nothing(explain, alice, counters):
     key = make_key(alice, rate_limit=1, rate_period=60)
     for _ in range(3):
-        assert decider(explain(key.secret)) == ""
+        assert deciding_reason(explain(key.secret)) == ""
     assert not KeyUsage.objects.exists()
     key.refresh_from_db()
     assert key.last_used_at is None
 
 
 @pytest.mark.parametrize("given", ["secret", "malformed", "unknown"])
-def test_the_secret_is_nowhere_in_the_page(explain, key, given):
+def test_secret_is_not_on_the_page(explain, key, given):
     secret = {"secret": key.secret, "malformed": f"{key.secret}x", "unknown": new_secret()}[given]
     response = explain(secret)
     assert secret not in response.text
     assert secret not in str(response.headers)
 
 
-def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, key):
+def test_secret_is_not_shown_again_after_an_error(staff_client, key):
     sent = {"key": key.secret, "path": "/", "method": "GET", "address": "nowhere"}
     response = staff_client.post(PAGE, sent)
     assert key.secret not in response.text
@@ -95,20 +95,20 @@ def test_a_secret_is_not_shown_again_when_another_field_is_wrong(staff_client, k
         {"key": "k", "path": "", "method": "GET"},
     ],
 )
-def test_invalid_input_is_an_error_at_the_field(staff_client, sent):
+def test_invalid_input_to_explain_is_a_field_error(staff_client, sent):
     response = staff_client.post(PAGE, sent)
     assert response.status_code == 200
     assert "errorlist" in response.text
 
 
-def test_all_that_is_wrong_is_shown_and_the_first_decides(explain, key, alice):
+def test_all_failed_checks_are_shown_and_the_first_decides(explain, key, alice):
     APIKey.objects.filter(pk=key.pk).update(
         is_active=False, revoked_at=timezone.now(), expires_at=timezone.now(), allowed_ips=["192.0.2.1"]
     )
     KeyPermission.objects.filter(api_key=key).delete()
     alice.suspend()
     response = explain(key.secret)
-    assert decider(response) == "revoked_key"
+    assert deciding_reason(response) == "revoked_key"
     failed = [reason for result, reason in results(response).values() if result == "failed"]
     assert failed == [
         "revoked_key",
@@ -123,9 +123,9 @@ def test_all_that_is_wrong_is_shown_and_the_first_decides(explain, key, alice):
     assert "Needed: read /orders. The key has: no permissions." in response.text
 
 
-def test_an_ambiguous_path_is_explained(explain, key):
+def test_ambiguous_path_is_explained(explain, key):
     response = explain(key.secret, path="/a/../b")
-    assert decider(response) == "ambiguous_path"
+    assert deciding_reason(response) == "ambiguous_path"
     assert "The path has a dot segment." in response.text
     assert results(response)["The key has the permission"] == ("skipped", "")
     assert results(response)["No rate limit is exceeded"] == ("skipped", "")
@@ -134,16 +134,16 @@ def test_an_ambiguous_path_is_explained(explain, key):
 @pytest.mark.parametrize(("given", "reason"), [("nonsense", "malformed_key"), (new_secret(), "unknown_key")])
 def test_checks_that_need_a_key_are_skipped_without_one(explain, counters, given, reason):
     response = explain(given)
-    assert decider(response) == reason
+    assert deciding_reason(response) == reason
     assert results(response)["The key is enabled"] == ("skipped", "")
     assert results(response)["The path is unambiguous"] == ("passed", "")
 
 
-def test_an_unknown_id_is_an_error_at_the_field(explain, counters):
+def test_unknown_key_id_is_a_field_error(explain, counters):
     assert "No API key has this ID." in explain(str(uuid.uuid4())).text
 
 
-def test_deleted_owners_and_old_secrets_are_named(explain, key, alice):
+def test_deleted_owner_and_old_secret_are_explained(explain, key, alice):
     old, key.previous_hash = key.secret, key.secret_hash
     key.secret_hash, key.previous_expires_at = hash_secret(new_secret()), timezone.now() + timedelta(hours=1)
     key.save()
@@ -153,26 +153,26 @@ def test_deleted_owners_and_old_secrets_are_named(explain, key, alice):
     response = explain(old)
     assert "Its grace period has ended." in response.text
     assert "alice is deleted." in response.text
-    assert decider(response) == "expired_key"
+    assert deciding_reason(response) == "expired_key"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_used_up_limit_decides_and_its_figures_are_shown(explain, key, free):
+def test_exceeded_limit_decides_and_is_shown(explain, key, free):
     RateLimit.objects.create(tier=free, name="orders a minute", path="/orders/*", limit=5, period=60)
     forget_rules()
     limiter().hit(budgets_for(f"user:{key.user_id}", free.pk, "GET", "/orders/7"), 5)
     response = explain(key.secret, path="/orders/7")
-    assert decider(response) == "rate_limited"
+    assert deciding_reason(response) == "rate_limited"
     assert "orders a minute" in response.text
     assert results(explain(key.secret, path="/invoices"))["No rate limit is exceeded"] == ("passed", "")
 
 
-def test_with_the_limiter_off_no_limit_applies(explain, key, settings):
+def test_no_limit_applies_with_the_limiter_off(explain, key, settings):
     settings.RATE_LIMITER_ENABLED = False
     assert "No rate limit applies." in explain(key.secret).text
 
 
-def test_an_id_may_come_by_a_link_and_is_only_filled_in(staff_client, key):
+def test_id_in_a_link_is_only_filled_in(staff_client, key):
     response = staff_client.get(PAGE, {"id": str(key.pk)})
     assert f'value="{key.pk}"' in response.text
     assert "explanation" not in response.context
@@ -186,7 +186,7 @@ def test_hostile_names_are_escaped(explain, key, free):
     assert not re.search(r"<td>[^<]*/<script>", response.text)
 
 
-def test_staff_need_the_right_to_view_keys(client, free, key):
+def test_staff_need_permission_to_view_keys(client, free, key):
     clerk = make_user("clerk", is_staff=True)
     client.force_login(clerk)
     assert client.get(PAGE).status_code == 403
@@ -195,32 +195,32 @@ def test_staff_need_the_right_to_view_keys(client, free, key):
 
 
 @pytest.mark.parametrize("name", ["explain/", "connect/", "connect/test/"])
-def test_only_staff_may_use_the_tools(client, alice, name):
+def test_only_staff_can_use_the_tools(client, alice, name):
     assert client.post(f"/admin/apikeys/{name}").status_code in {302, 405}
     client.force_login(alice)
     assert client.post(f"/admin/apikeys/{name}").status_code in {403, 405}
     assert client.get(f"/admin/apikeys/{name}").status_code in {403, 405}
 
 
-def test_the_host_and_the_tier_are_explained(explain, staff_client, alice, counters):
+def test_host_and_tier_are_explained(explain, staff_client, alice, counters):
     live = make_key(alice, allow=["read /orders at api.example.com"])
-    assert decider(explain(live.secret, host="API.example.com:443")) == ""
+    assert deciding_reason(explain(live.secret, host="API.example.com:443")) == ""
     response = explain(live.secret, host="sandbox.example.com")
-    assert decider(response) == "permission_denied"
+    assert deciding_reason(response) == "permission_denied"
     assert "Needed: read /orders at sandbox.example.com. The key has: read /orders at api.example.com." in response.text
     alice.tier.access.update(resource="/reports/*")
     response = explain(live.secret, host="api.example.com")
-    assert decider(response) == "tier_denied"
+    assert deciding_reason(response) == "tier_denied"
     assert "The tier free has access to: * /reports/*." in response.text
     alice.tier.access.all().delete()
     assert "The tier free has access to: nothing." in explain(live.secret, host="api.example.com").text
     type(alice).objects.update(tier=None)
     response = explain(live.secret, host="api.example.com")
-    assert decider(response) == ""
+    assert deciding_reason(response) == ""
     assert "The owner has no tier." in response.text
 
 
-def test_a_host_that_is_none_is_an_error_at_its_field(explain, key):
+def test_invalid_host_is_a_field_error(explain, key):
     response = explain(key.secret, host="https://api.example.com")
     assert response.context["form"].errors == {"host": ["Enter a valid host, for example api.example.com."]}
     assert "https://api.example.com" in response.text

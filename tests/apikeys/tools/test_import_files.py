@@ -1,4 +1,4 @@
-"""What's wrong with a file of keys is said line by line, and then nothing is imported."""
+"""Importing keys from files: settings, permissions, and errors by line, after which nothing is imported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def permissions_of(key):
     return sorted(map(str, key.permissions.all()))
 
 
-def test_a_key_comes_with_all_its_settings(import_keys, alice):
+def test_key_is_imported_with_all_its_settings(import_keys, alice):
     row = hash_row(
         expires_at=TOMORROW, is_active="f", rate_limit="7", rate_period="60", allowed_ips="192.0.2.7, 2001:db8::/32",
         metadata='{"team": "billing"}', created_at="2024-01-02T03:04:05Z", last_used_at="2025-01-02 03:04:05+00",
@@ -49,13 +49,13 @@ def test_a_key_comes_with_all_its_settings(import_keys, alice):
     assert (str(ImportedKey.objects.get()), str(KeyFormat.objects.get())) == (str(key), r"acme_live_[!-+\--~]+")
 
 
-def test_a_file_without_permissions_gives_everything(import_keys):
+def test_file_without_permissions_allows_everything(import_keys):
     import_keys(as_csv(hash_row()))
     assert permissions_of(APIKey.objects.get()) == ["* *"]
 
 
 @pytest.mark.parametrize(
-    ("cells", "held"),
+    ("cells", "expected"),
     [
         ({"permissions": ""}, []),
         ({"permissions": "null"}, []),
@@ -72,24 +72,24 @@ def test_a_file_without_permissions_gives_everything(import_keys):
         ({"resource": "orders", "action": "read", "conditions": "{}"}, ["read orders"]),
     ],
 )
-def test_permissions_are_translated(import_keys, cells, held):
+def test_permissions_are_converted(import_keys, cells, expected):
     assert "Imported 1 key" in import_keys(as_csv(hash_row(**cells)))
-    assert permissions_of(APIKey.objects.get()) == held
+    assert permissions_of(APIKey.objects.get()) == expected
 
 
-def test_flat_paths_are_named(import_keys):
-    said = import_keys(as_csv(hash_row(permissions="read api_v1_users")), dry_run=True)
-    assert "api_v1_users is read as the path /api/v1/users." in said
+def test_converted_paths_are_reported(import_keys):
+    output = import_keys(as_csv(hash_row(permissions="read api_v1_users")), dry_run=True)
+    assert "api_v1_users is read as the path /api/v1/users." in output
 
 
-def test_a_key_can_have_a_line_for_each_permission(import_keys):
+def test_key_can_have_a_line_for_each_permission(import_keys):
     lines = [hash_row(resource=name, action="read") for name in ("orders", "invoices")]
     assert "Imported 1 key" in import_keys(as_csv(*lines))
     assert permissions_of(APIKey.objects.get()) == ["read invoices", "read orders"]
 
 
 @pytest.mark.parametrize(
-    ("denied", "is_lost"),
+    ("denied", "narrows"),
     [
         ({"resource": "orders", "action": "read"}, True),
         ({"resource": "orders", "action": "list"}, True),
@@ -103,15 +103,15 @@ def test_a_key_can_have_a_line_for_each_permission(import_keys):
         ({"resource": "orders", "action": "fly"}, True),
     ],
 )
-def test_a_denial_may_not_narrow_what_another_line_allows(import_keys, denied, is_lost):
+def test_denial_cannot_narrow_what_another_line_allows(import_keys, denied, narrows):
     allowing = [{"resource": "orders", "action": "read", "host": "a.example.com"}]
     if denied.get("host") != "b.example.com":
         allowing.append({"resource": "orders", "action": "read", "host": "api.example.com"})
     denying = {"host": "", **denied, "is_allowed": "no"}
     rows = [hash_row(**cells) for cells in (*({**cells, "is_allowed": "yes"} for cells in allowing), denying)]
-    said = import_keys(as_csv(*rows))
-    assert ("takes a part of it away" in said) is is_lost
-    assert APIKey.objects.exists() is not is_lost
+    output = import_keys(as_csv(*rows))
+    assert ("takes a part of it away" in output) is narrows
+    assert APIKey.objects.exists() is not narrows
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
@@ -121,17 +121,17 @@ def test_byte_order_marks_and_line_ends_do_not_matter(import_keys, start, end):
     assert "Imported 1 key" in import_keys(start + content + end)
 
 
-def test_a_file_in_utf_16_is_read(import_keys):
+def test_utf_16_file_is_read(import_keys):
     assert "Imported 1 key of 1 user." in import_keys(as_csv(hash_row()).decode().encode("utf-16"))
 
 
-def test_a_dry_run_changes_nothing(import_keys):
+def test_dry_run_changes_nothing(import_keys):
     assert "1 key of 1 user can be imported. Nothing was changed." in import_keys(as_csv(hash_row()), dry_run=True)
     assert not APIKey.objects.exists()
     assert not KeyFormat.objects.exists()
 
 
-BAD_CELLS = [
+INVALID_CELLS = [
     ({"username": ""}, "username: This cell is empty."),
     ({"username": "nobody"}, "username: There is no user with the username “nobody”."),
     ({"name": ""}, "name: This cell is empty."),
@@ -193,16 +193,16 @@ BAD_CELLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("cells", "said"), BAD_CELLS, ids=[said[:40] for _, said in BAD_CELLS])
-def test_a_wrong_cell_is_named_and_nothing_is_imported(import_keys, cells, said):
+@pytest.mark.parametrize(("cells", "output"), INVALID_CELLS, ids=[output[:40] for _, output in INVALID_CELLS])
+def test_invalid_cell_is_reported_and_nothing_is_imported(import_keys, cells, output):
     content = as_csv(hash_row(), hash_row("acme_live_other") | cells)
     for dry_run in (True, False):
-        assert f"Line 3, {said}" in import_keys(content, dry_run=dry_run)
+        assert f"Line 3, {output}" in import_keys(content, dry_run=dry_run)
     assert not APIKey.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         (b"", "The file is empty."),
         (b"\n\n", "The file is empty."),
@@ -220,60 +220,60 @@ def test_a_wrong_cell_is_named_and_nothing_is_imported(import_keys, cells, said)
         (b"username,name,algorithm,hash\n" + b"a" * 200_000, "Line 2: this isn't valid CSV (field larger"),
     ],
 )
-def test_a_file_that_cannot_be_read(import_keys, content, said):
-    assert said in import_keys(content)
+def test_unreadable_file_is_reported(import_keys, content, output):
+    assert output in import_keys(content)
 
 
-def test_a_line_with_too_few_or_many_cells(import_keys):
+def test_line_with_wrong_number_of_cells_is_reported(import_keys):
     content = as_csv(hash_row()) + b"alice,x\r\n" + b'"a\nb",x\r\n' + b"a,b,c,d,e,f\r\n"
-    said = import_keys(content)
-    assert "Line 3: The header has 5 columns, and this line has 2 cells." in said
-    assert "Line 4: The header has 5 columns" in said
-    assert "Line 6: The header has 5 columns, and this line has 6 cells." in said
-    assert "3 problems found. Nothing was imported." in said
+    output = import_keys(content)
+    assert "Line 3: The header has 5 columns, and this line has 2 cells." in output
+    assert "Line 4: The header has 5 columns" in output
+    assert "Line 6: The header has 5 columns, and this line has 6 cells." in output
+    assert "3 problems found. Nothing was imported." in output
 
 
-def test_duplicates_are_named(import_keys):
+def test_duplicate_keys_are_reported(import_keys):
     one = hash_row(resource="orders", action="read")
     renamed, repeated = one | {"name": "another", "action": "create"}, one | {"hash": one["hash"].upper()}
-    said = import_keys(as_csv(one, renamed, one, repeated))
+    output = import_keys(as_csv(one, renamed, one, repeated))
     for line in (3, 4, 5):
-        assert f"Line {line}, hash: Line 2 has the same hash." in said
+        assert f"Line {line}, hash: Line 2 has the same hash." in output
 
 
-def test_two_slow_keys_need_different_prefixes(import_keys):
+def test_keys_with_slow_hashes_need_different_prefixes(import_keys):
     secret = starter_secret()
-    said = import_keys(as_csv(starter_row(secret), starter_row(secret)))
-    assert "Line 3, prefix: Line 2 has the same prefix." in said
+    output = import_keys(as_csv(starter_row(secret), starter_row(secret)))
+    assert "Line 3, prefix: Line 2 has the same prefix." in output
 
 
-def test_a_key_is_imported_once_even_if_it_was_used(import_keys, verify, settings):
+def test_key_is_not_imported_again_after_use(import_keys, verify, settings):
     secret = starter_secret()
     content = as_csv(hash_row(), starter_row(secret))
     import_keys(content)
     assert verify(key=secret, action="read", resource="a")["allowed"]
     settings.API_KEY_PEPPERS = ["a newer one", *settings.API_KEY_PEPPERS]
-    said = import_keys(content)
-    assert "Line 2, hash: This key has already been imported." in said
-    assert "Line 3, hash: This key has already been imported." in said
+    output = import_keys(content)
+    assert "Line 2, hash: This key has already been imported." in output
+    assert "Line 3, hash: This key has already been imported." in output
     assert "Line 2, prefix: An imported key already has this prefix." in import_keys(as_csv(starter_row(secret)))
     assert APIKey.objects.count() == 2
 
 
-def test_deleted_users_own_no_imported_keys(import_keys, alice):
+def test_keys_cannot_be_imported_for_deleted_users(import_keys, alice):
     alice.delete()
     assert "Line 2, username: There is no user" in import_keys(as_csv(hash_row()))
 
 
-def test_a_race_of_two_imports_ends_with_one(import_keys, monkeypatch):
+def test_concurrent_import_of_the_same_key_fails(import_keys, monkeypatch):
     import_keys(as_csv(hash_row()))
     monkeypatch.setattr(key_import, "refuse_imported", lambda plan, drafts: None)
-    said = import_keys(as_csv(hash_row("acme_live_new"), hash_row()))
-    assert "Another import has just added one of these keys. Nothing was imported." in said
+    output = import_keys(as_csv(hash_row("acme_live_new"), hash_row()))
+    assert "Another import has just added one of these keys. Nothing was imported." in output
     assert (APIKey.objects.count(), ImportedKey.objects.count()) == (1, 1)
 
 
-def test_many_lines_take_few_queries(import_keys, django_assert_max_num_queries, monkeypatch):
+def test_many_lines_need_few_queries(import_keys, django_assert_max_num_queries, monkeypatch):
     monkeypatch.setattr(key_import, "PROGRESS_EVERY", 1000)
     rows = [hash_row(f"acme_live_{number:06}") for number in range(1200)]
     with django_assert_max_num_queries(80):
@@ -281,22 +281,22 @@ def test_many_lines_take_few_queries(import_keys, django_assert_max_num_queries,
     assert KeyPermission.objects.count() == 1200
 
 
-def test_each_of_100_000_wrong_lines_is_named(import_keys):
+def test_each_of_100_000_invalid_lines_is_reported(import_keys):
     line = b"alice,a key,md5,abc\n"
-    said = import_keys(b"username,name,algorithm,hash\n" + line * 100_000)
-    assert said.count("algorithm: “md5” isn't supported.") == 100_000
-    assert "Line 100001, algorithm" in said
-    assert "100,000 problems found. Nothing was imported." in said
+    output = import_keys(b"username,name,algorithm,hash\n" + line * 100_000)
+    assert output.count("algorithm: “md5” isn't supported.") == 100_000
+    assert "Line 100001, algorithm" in output
+    assert "100,000 problems found. Nothing was imported." in output
     assert not APIKey.objects.exists()
 
 
-def test_the_file_can_be_standard_input(alice, monkeypatch, capsys):
+def test_file_can_be_standard_input(alice, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(as_csv(hash_row()))))
     call_command("import_keys", "-")
     assert "Imported 1 key of 1 user." in capsys.readouterr().out
 
 
-def test_a_large_file_is_rejected_before_it_is_read_whole(alice, monkeypatch):
+def test_large_file_is_rejected_before_it_is_read_completely(alice, monkeypatch):
     monkeypatch.setattr("apikeys.management.commands.import_keys.MAX_FILE_SIZE", 2**20)
     standard_input = io.BytesIO(b"#" * 2**22)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(standard_input))
@@ -305,13 +305,13 @@ def test_a_large_file_is_rejected_before_it_is_read_whole(alice, monkeypatch):
     assert standard_input.tell() == 2**20 + 1
 
 
-def test_a_missing_file_is_said(db, tmp_path):
+def test_missing_file_is_reported(db, tmp_path):
     with pytest.raises(CommandError, match=r"Couldn't read .*: No such file"):
         call_command("import_keys", str(tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize("hasher", [PBKDF2PasswordHasher, Argon2PasswordHasher, ScryptPasswordHasher])
-def test_hashes_of_make_password_are_taken(import_keys, verify, hasher, monkeypatch):
+def test_hashes_of_make_password_are_accepted(import_keys, verify, hasher, monkeypatch):
     for name, value in {"iterations": 10, "work_factor": 16, "memory_cost": 64, "time_cost": 1}.items():
         monkeypatch.setattr(hasher, name, value, raising=False)
     secret = "abcdefgh.ABCDEFGHIJKLMNOPQRSTUVWXYZ123456"
@@ -324,14 +324,14 @@ def test_hashes_of_make_password_are_taken(import_keys, verify, hasher, monkeypa
 @pytest.mark.parametrize(
     ("limits", "expected"), [("{}", (None, None)), ("null", (None, None)), ({"requests_per_minute": 9}, (9, 60))]
 )
-def test_usage_limits_of_the_starter(import_keys, limits, expected):
+def test_usage_limits_of_the_starter_are_imported(import_keys, limits, expected):
     text = limits if isinstance(limits, str) else json.dumps(limits)
     import_keys(as_csv(hash_row(usage_limits=text)))
     key = APIKey.objects.get()
     assert (key.rate_limit, key.rate_period) == expected
 
 
-def test_a_tier_bounds_imported_keys_too(import_keys, free, alice):
+def test_key_policy_applies_to_imported_keys(import_keys, free, alice):
     free.max_keys, free.max_key_days = 2, 30
     free.save()
     make_key(alice)
@@ -341,15 +341,15 @@ def test_a_tier_bounds_imported_keys_too(import_keys, free, alice):
         hash_row("acme_3"),
         hash_row("acme_4", expires_at=TOMORROW),
     ]
-    said = import_keys(as_csv(*rows))
-    assert "Line 4, expires_at: Keys on the tier “free” must expire within 30 days." in said
-    assert "Line 4, username: The tier “free” allows 2 keys per user. alice would have more." in said
-    assert "Line 5, username: " in said
-    assert "3 problems found." in said
+    output = import_keys(as_csv(*rows))
+    assert "Line 4, expires_at: Keys on the tier “free” must expire within 30 days." in output
+    assert "Line 4, username: The tier “free” allows 2 keys per user. alice would have more." in output
+    assert "Line 5, username: " in output
+    assert "3 problems found." in output
     assert "Imported 2 keys" in import_keys(as_csv(*rows[:2]))
 
 
-def test_a_key_that_was_created_meanwhile_counts(import_keys, free, alice, monkeypatch):
+def test_policy_counts_keys_created_during_the_import(import_keys, free, alice, monkeypatch):
     free.max_keys = 1
     free.save()
     original = key_import.lock_owners
@@ -363,7 +363,7 @@ def test_a_key_that_was_created_meanwhile_counts(import_keys, free, alice, monke
     assert not APIKey.objects.filter(name="old key").exists()
 
 
-def test_a_key_can_have_its_own_window(import_keys):
+def test_imported_key_can_have_a_window(import_keys):
     assert "Imported 1 key" in import_keys(as_csv(hash_row(rate_limit="9", rate_window="Week")))
     key = APIKey.objects.get()
     assert (key.rate_limit, key.rate_period, key.rate_window) == (9, 604_800, "week")

@@ -1,4 +1,4 @@
-"""What if says what decisions said: a ledger is made by real decisions and reports with a fake clock, and then replayed."""
+"""What if agrees with decisions: real decisions and reports with a fake clock create usage, which is then replayed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ API, SANDBOX = "api.example.com", "sandbox.example.com"
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Decisions, reports and counters believe in this time."""
+    """The time for decisions, reports and counters."""
 
     class Clock:
         now = TODAY
@@ -39,7 +39,7 @@ def clock(monkeypatch):
     for place in ("memory", "balances"):
         monkeypatch.setattr(f"ratelimits.stores.{place}.machine_clock", lambda: microseconds(Clock.now))
     monkeypatch.setattr("apikeys.decision.ledger.limiter", lambda: limiter)
-    # Its rows would name limits of examples that are over.
+    # Its rows would refer to limits of earlier examples.
     monkeypatch.setattr("ratelimits.recorder.recorder.record", lambda outcome: None)
     Clock.limiter = limiter
     return Clock
@@ -67,7 +67,7 @@ LIMITS = st.fixed_dictionaries(
         "ends_days_ago": st.none() | st.integers(-3, 12),
     }
 )
-# At the same time of a day, so that short windows are empty again when the days begin that are looked at.
+# All at about the same time of day, so that short windows are empty again when the replayed period starts.
 TIMES = st.builds(
     lambda days, seconds: TODAY - timedelta(days=days, hours=3, seconds=-seconds),
     st.sampled_from([0, 1, 2, 6, 7, 8, 20]),
@@ -109,8 +109,8 @@ def make_limits(drawn, owners):
     return list(RateLimit.objects.all())
 
 
-def happen(clock, secret, requests):
-    """Decide and report in the order of time. Returns each request's time and verdict."""
+def make_requests(clock, secret, requests):
+    """Decide and report in chronological order. Returns each request's time and verdict."""
     verdicts = []
     steps = [(request["at"], 1, number, request) for number, request in enumerate(requests)]
     while steps:
@@ -136,7 +136,7 @@ def happen(clock, secret, requests):
 
 
 def expected(verdicts, limit):
-    """How many requests of the last seven days counted for the limit, and how many it denied."""
+    """How many requests in the last seven days counted for the limit, and how many it denied."""
     start = TODAY - timedelta(days=7)
     states = [
         state
@@ -177,7 +177,7 @@ def test_what_if_agrees_with_decisions(
         limit, (window, period) = key_limit
         APIKey.objects.filter(pk=key.pk).update(rate_limit=limit, rate_window=window, rate_period=period)
     limits = make_limits(drawn, {"free": free, "pro": pro, "alice": alice})
-    verdicts = happen(clock, key.secret, requests)
+    verdicts = make_requests(clock, key.secret, requests)
     clock.now = TODAY
     for limit in limits:
         if limit.mode == "enforce":

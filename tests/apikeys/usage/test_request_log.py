@@ -1,4 +1,4 @@
-"""The request log of staff and users: rows, filters, pages, live updates, one request, CSV, and who sees what."""
+"""The request log of staff and users: rows, filters, pages, live updates, single requests, CSV, and access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.models import User
 from apikeys.decision.decide import STATUSES
 from apikeys.models import KeyUsage
 from apikeys.models.usage import REASONS
-from tests.apikeys.usage.usage_makers import day, event, make_key
+from tests.apikeys.usage.events import day, event, issue_key_to
 from tests.conftest import make_user
 from tests.pages import text_of
 from tests.rows import make_limit, make_staff
@@ -27,23 +27,23 @@ STAFF, OWN = "/admin/usage/requests/", "/account/usage/requests/"
 HOUR = timedelta(hours=1)
 
 
-def shown(response):
+def shown_paths(response):
     """The paths of the rows, in order."""
     assert response.status_code == 200, text_of(response)
     return [row.endpoint for row in response.context["page"].rows]
 
 
-def paths(client, url=STAFF, **query):
-    return shown(client.get(url, query))
+def listed_paths(client, url=STAFF, **query):
+    return shown_paths(client.get(url, query))
 
 
 # --- Rows ---
 
 
-def test_a_row_says_who_asked_for_what_and_why_it_was_denied(staff_client, alice, free):
+def test_row_shows_request_owner_and_reason(staff_client, alice, free):
     limit = make_limit(free, "/search", name="free-4")
     event(
-        make_key(alice, "web shop"), at=day(2026, 3, 1, 14, 0, 3, 120_000), method="POST", endpoint="/search", host="api.example.com",
+        issue_key_to(alice, "web shop"), at=day(2026, 3, 1, 14, 0, 3, 120_000), method="POST", endpoint="/search", host="api.example.com",
         status_code=429, reason="rate_limited", rate_limit=limit, ip_address="192.0.2.7",
         denied_by={"name": "free-4", "rate": "5 per 10 seconds", "retry_after": 3},
     )  # fmt: skip
@@ -54,45 +54,49 @@ def test_a_row_says_who_asked_for_what_and_why_it_was_denied(staff_client, alice
     assert "free-4: 5 per 10 seconds used up, retry after 3 seconds" in page
 
 
-def test_a_row_shows_what_a_service_reported(staff_client, alice):
-    event(make_key(alice), response_time_ms=1234, tokens_used=5678, cost_microcents=91_000, error_message="no stock")
+def test_row_shows_reported_usage(staff_client, alice):
+    event(
+        issue_key_to(alice), response_time_ms=1234, tokens_used=5678, cost_microcents=91_000, error_message="no stock"
+    )
     page = text_of(staff_client.get(STAFF))
     for words in ("1,234 ms", "5,678 tokens", "91,000 microcents", "no stock"):
         assert words in page
 
 
-def test_every_reason_that_the_ledger_can_hold_is_in_words():
+def test_every_reason_has_a_label():
     assert set(STATUSES) - {"missing_key", "malformed_key", "unknown_key"} <= set(REASONS)
 
 
-def test_an_unknown_reason_is_shown_as_it_is(staff_client, alice):
-    event(make_key(alice), status_code=403, reason="made_up")
+def test_unknown_reason_is_shown_unchanged(staff_client, alice):
+    event(issue_key_to(alice), status_code=403, reason="made_up")
     assert "made_up" in text_of(staff_client.get(STAFF))
 
 
-def test_requests_come_newest_first_whatever_their_ids_say(staff_client, alice):
-    key = make_key(alice)
+def test_requests_are_sorted_by_time_not_by_id(staff_client, alice):
+    key = issue_key_to(alice)
     for hours in (2, 1, 3):
         event(key, hours * HOUR, endpoint=f"/{hours}")
-    assert paths(staff_client) == ["/1", "/2", "/3"]
+    assert listed_paths(staff_client) == ["/1", "/2", "/3"]
 
 
-def test_an_empty_log_says_what_it_is_for(staff_client, alice):
+def test_empty_log_explains_itself(staff_client, alice):
     assert "Every decision about a known key appears here" in text_of(staff_client.get(STAFF))
     staff_client.force_login(alice)
     assert "Every request with one of your keys appears here" in text_of(staff_client.get(OWN))
 
 
-def test_an_event_whose_key_and_user_are_gone_is_still_shown(staff_client, alice):
-    event(make_key(alice), endpoint="/kept")
+def test_event_of_a_purged_key_and_user_is_shown(staff_client, alice):
+    event(issue_key_to(alice), endpoint="/kept")
     KeyUsage.objects.update(api_key_id=uuid4(), user_id=alice.pk + 1000)
-    assert paths(staff_client) == ["/kept"]
+    assert listed_paths(staff_client) == ["/kept"]
     assert "/kept" in text_of(staff_client.get(f"{STAFF}{KeyUsage.objects.get().pk}/"))
     assert "/kept" in staff_client.get(STAFF, {"format": "csv"}).getvalue().decode()
 
 
-def test_what_came_with_a_request_is_escaped(staff_client, alice):
-    row = event(make_key(alice), endpoint="/<script>", user_agent="<b>", error_message="<i>", metadata={"<u>": "<s>"})
+def test_request_data_is_escaped(staff_client, alice):
+    row = event(
+        issue_key_to(alice), endpoint="/<script>", user_agent="<b>", error_message="<i>", metadata={"<u>": "<s>"}
+    )
     for url in (STAFF, f"{STAFF}{row.pk}/"):
         page = staff_client.get(url).content.decode()
         assert not re.search(r"<script>\s|<b>|<i>|<u>|<s>", page)
@@ -106,7 +110,7 @@ def traffic(alice, bob, free, pro):
     bob.tier = pro
     bob.save()
     limit = make_limit(free, "/slow", name="free-slow")
-    first, second, foreign = make_key(alice, "first"), make_key(alice, "second"), make_key(bob, "foreign")
+    first, second, foreign = issue_key_to(alice, "first"), issue_key_to(alice, "second"), issue_key_to(bob, "foreign")
     event(first, HOUR, endpoint="/orders/1", method="POST", host="api.example.com", ip_address="192.0.2.1")
     event(first, 2 * HOUR, endpoint="/orders/2", status_code=404, response_time_ms=900, error_message="Not there")
     event(second, 3 * HOUR, endpoint="/slow", status_code=429, reason="rate_limited", rate_limit=limit)
@@ -150,41 +154,41 @@ def traffic(alice, bob, free, pro):
     ],
     ids=lambda value: "&".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else "",
 )
-def test_staff_filter_by_everything(staff_client, traffic, free, pro, query, expected):
+def test_staff_filters(staff_client, traffic, free, pro, query, expected):
     values = {"pro": pro.pk, "number": free.rate_limits.get().pk}
     query = {name: values.get(value, value) for name, value in query.items()}
-    assert paths(staff_client, **query) == expected
+    assert listed_paths(staff_client, **query) == expected
 
 
-def test_one_key_is_chosen_by_its_id(staff_client, traffic):
+def test_filter_by_key_id(staff_client, traffic):
     page = staff_client.get(STAFF, {"key": str(traffic[1].pk)})
-    assert shown(page) == ["/slow"]
+    assert shown_paths(page) == ["/slow"]
     assert "second" in text_of(page)
 
 
-def test_an_hour_is_chosen_by_its_start_and_end(staff_client, alice):
-    key = make_key(alice)
+def test_filter_by_start_and_end(staff_client, alice):
+    key = issue_key_to(alice)
     for at in (day(2026, 3, 1, 13, 59, 59), day(2026, 3, 1, 14), day(2026, 3, 1, 14, 59, 59), day(2026, 3, 1, 15)):
         event(key, at=at, endpoint=f"/{at:%H%M}")
-    assert paths(staff_client, since="2026-03-01T14:00", until="2026-03-01T15:00") == ["/1459", "/1400"]
-    assert paths(staff_client, since="2026-03-01T14:00") == ["/1500", "/1459", "/1400"]
-    assert paths(staff_client, until="2026-03-01T14:00:00") == ["/1359"]
+    assert listed_paths(staff_client, since="2026-03-01T14:00", until="2026-03-01T15:00") == ["/1459", "/1400"]
+    assert listed_paths(staff_client, since="2026-03-01T14:00") == ["/1500", "/1459", "/1400"]
+    assert listed_paths(staff_client, until="2026-03-01T14:00:00") == ["/1359"]
 
 
-def test_a_filter_without_an_index_covers_a_day_unless_a_time_is_chosen(staff_client, traffic):
+def test_filter_without_an_index_covers_24_hours_by_default(staff_client, traffic):
     note = "Only 24 hours were searched."
     page = staff_client.get(STAFF, {"method": "POST"})
-    assert shown(page) == ["/orders/1"]
+    assert shown_paths(page) == ["/orders/1"]
     assert note in text_of(page)
     until = f"{timezone.now() - 20 * HOUR:%Y-%m-%dT%H:%M}"
-    assert paths(staff_client, method="POST", until=until) == ["/old"]
+    assert listed_paths(staff_client, method="POST", until=until) == ["/old"]
     page = staff_client.get(STAFF, {"method": "POST", "since": "2020-01-01T00:00"})
-    assert shown(page) == ["/orders/1", "/old"]
+    assert shown_paths(page) == ["/orders/1", "/old"]
     assert note not in text_of(page)
     assert note not in text_of(staff_client.get(STAFF, {"verdict": "denied"}))
 
 
-def test_each_filter_that_needs_a_time_says_so(staff_client, alice):
+def test_form_says_which_filters_need_a_start_time(staff_client, alice):
     bar = staff_client.get(STAFF).context["filter"].bar
     assert {menu.label for menu in bar.menus if menu.note} == {"Tier", "Rate limit", "Request", "Result"}
     staff_client.force_login(alice)
@@ -192,7 +196,7 @@ def test_each_filter_that_needs_a_time_says_so(staff_client, alice):
     assert page.count("Without a start time, this only searches 24 hours.") == 4  # with that of the path
 
 
-def test_active_filters_are_chips_that_can_each_be_removed(staff_client, traffic):
+def test_each_active_filter_can_be_removed(staff_client, traffic):
     page = text_of(staff_client.get(STAFF, {"user": "alice", "verdict": "denied", "since": "2026-03-01T14:00"}))
     assert "User: <strong>alice</strong>" in page
     assert "Verdict: <strong>Denied, for any reason</strong>" in page
@@ -222,7 +226,7 @@ def test_active_filters_are_chips_that_can_each_be_removed(staff_client, traffic
     ],
     ids=str,
 )
-def test_a_wrong_value_is_an_error_at_its_field_and_stays_typed(staff_client, traffic, query, words):
+def test_invalid_filter_is_a_field_error_and_keeps_the_input(staff_client, traffic, query, words):
     response = staff_client.get(STAFF, query)
     page = text_of(response)
     assert response.status_code == 400
@@ -245,49 +249,49 @@ def follow(client, response, rel):
     return client.get(STAFF + found[1].replace("&amp;", "&")) if found else None
 
 
-def test_pages_go_from_row_to_row_and_miss_none(staff_client, alice, pages_of_two):
-    key, moment = make_key(alice), timezone.now() - HOUR
+def test_pagination_misses_no_rows(staff_client, alice, pages_of_two):
+    key, created_at = issue_key_to(alice), timezone.now() - HOUR
     for number in range(5):
-        event(key, at=moment, endpoint=f"/{number}")  # all at the same time
+        event(key, at=created_at, endpoint=f"/{number}")  # all at the same time
     first = staff_client.get(STAFF, {"user": "alice"})
     second = follow(staff_client, first, "next")
     third = follow(staff_client, second, "next")
-    assert [shown(page) for page in (first, second, third)] == [["/4", "/3"], ["/2", "/1"], ["/0"]]
+    assert [shown_paths(page) for page in (first, second, third)] == [["/4", "/3"], ["/2", "/1"], ["/0"]]
     assert follow(staff_client, third, "next") is None
     assert follow(staff_client, first, "prev") is None
     back = follow(staff_client, third, "prev")
-    assert shown(back) == ["/2", "/1"]
-    assert shown(follow(staff_client, back, "prev")) == ["/4", "/3"]
+    assert shown_paths(back) == ["/2", "/1"]
+    assert shown_paths(follow(staff_client, back, "prev")) == ["/4", "/3"]
     assert "User: <strong>alice</strong>" in text_of(third)
 
 
-def test_new_requests_move_no_row_of_an_older_page(staff_client, alice, pages_of_two):
-    key = make_key(alice)
+def test_new_requests_do_not_shift_older_pages(staff_client, alice, pages_of_two):
+    key = issue_key_to(alice)
     for number in range(4):
         event(key, (10 - number) * HOUR, endpoint=f"/{number}")
     first = staff_client.get(STAFF)
     event(key, endpoint="/new")
-    assert shown(follow(staff_client, first, "next")) == ["/1", "/0"]
+    assert shown_paths(follow(staff_client, first, "next")) == ["/1", "/0"]
 
 
-def test_rows_that_the_database_dates_are_paged_too(staff_client, verify, key, pages_of_two):
+def test_pagination_with_database_timestamps(staff_client, verify, key, pages_of_two):
     for number in range(4):
         verify(key=key.secret, method="GET", path=f"/{number}")
     first = staff_client.get(STAFF)
-    assert shown(first) == ["/3", "/2"]
-    assert shown(follow(staff_client, first, "next")) == ["/1", "/0"]
+    assert shown_paths(first) == ["/3", "/2"]
+    assert shown_paths(follow(staff_client, first, "next")) == ["/1", "/0"]
 
 
-def test_a_place_that_is_gone_or_never_was_shows_what_there_is(staff_client, alice):
-    event(make_key(alice), endpoint="/here")
-    assert paths(staff_client, before="nonsense") == ["/here"]
-    assert paths(staff_client, after=str(uuid4())) == ["/here"]
+def test_unknown_page_position_is_handled(staff_client, alice):
+    event(issue_key_to(alice), endpoint="/here")
+    assert listed_paths(staff_client, before="nonsense") == ["/here"]
+    assert listed_paths(staff_client, after=str(uuid4())) == ["/here"]
     gone = staff_client.get(STAFF, {"before": str(uuid4())})
-    assert shown(gone) == []
+    assert shown_paths(gone) == []
     assert "No older requests." in text_of(gone)
 
 
-def test_no_page_is_counted_or_skipped_to(staff_client, traffic):
+def test_pagination_uses_no_count_or_offset(staff_client, traffic):
     with CaptureQueriesContext(connection) as captured:
         staff_client.get(STAFF, {"before": str(KeyUsage.objects.first().pk), "verdict": "denied"})
     sent = [query["sql"] for query in captured.captured_queries if "key_usage" in query["sql"]]
@@ -295,7 +299,7 @@ def test_no_page_is_counted_or_skipped_to(staff_client, traffic):
     assert not [sql for sql in sent if "COUNT(" in sql or "OFFSET" in sql]
 
 
-def test_a_page_takes_as_many_queries_for_many_rows_as_for_one(staff_client, free):
+def test_number_of_queries_does_not_grow_with_rows(staff_client, free):
     def queries(url):
         with CaptureQueriesContext(connection) as captured:
             assert staff_client.get(url).status_code == 200
@@ -304,7 +308,7 @@ def test_a_page_takes_as_many_queries_for_many_rows_as_for_one(staff_client, fre
     def fill(start, end):
         for number in range(start, end):
             limit = make_limit(free, f"/{number}")
-            event(make_key(make_user(f"user{number}", tier=free)), status_code=429, reason="x", rate_limit=limit)
+            event(issue_key_to(make_user(f"user{number}", tier=free)), status_code=429, reason="x", rate_limit=limit)
 
     fill(0, 1)
     queries(STAFF)
@@ -316,8 +320,8 @@ def test_a_page_takes_as_many_queries_for_many_rows_as_for_one(staff_client, fre
 # --- Live ---
 
 
-def test_live_updates_are_asked_for_and_stopped_by_links(staff_client, alice):
-    event(make_key(alice))
+def test_live_updates_are_started_and_stopped_by_links(staff_client, alice):
+    event(issue_key_to(alice))
     page = staff_client.get(STAFF, {"verdict": "allowed"})
     assert "Refresh" not in page
     assert 'href="?verdict=allowed&amp;live=1"' in text_of(page)
@@ -327,8 +331,8 @@ def test_live_updates_are_asked_for_and_stopped_by_links(staff_client, alice):
     assert 'href="?verdict=allowed">Stop live updates' in text_of(live)
 
 
-def test_an_older_page_stands_still(staff_client, alice, pages_of_two):
-    key = make_key(alice)
+def test_older_pages_are_not_refreshed(staff_client, alice, pages_of_two):
+    key = issue_key_to(alice)
     for _ in range(4):
         event(key)
     newest = staff_client.get(STAFF, {"live": "1"})
@@ -338,9 +342,9 @@ def test_an_older_page_stands_still(staff_client, alice, pages_of_two):
 # --- One request ---
 
 
-def test_a_request_is_shown_with_everything(staff_client, alice, free):
+def test_request_page_shows_all_fields(staff_client, alice, free):
     limit = make_limit(free, "/orders", name="free-4", limit=5)
-    key = make_key(alice, "web shop")
+    key = issue_key_to(alice, "web shop")
     row = event(
         key, method="POST", status_code=429, reason="rate_limited", rate_limit=limit, ip_address="192.0.2.7", user_agent="curl/8",
         host="api.example.com",
@@ -369,8 +373,8 @@ def test_a_request_is_shown_with_everything(staff_client, alice, free):
     )
 
 
-def test_explain_is_filled_in_for_the_same_request(staff_client, alice):
-    key = make_key(alice)
+def test_explain_link_is_filled_in_with_the_request(staff_client, alice):
+    key = issue_key_to(alice)
     row = event(key, method="PUT", endpoint="/a b/ü", host="api.example.com", ip_address="192.0.2.7")
     url = staff_client.get(f"{STAFF}{row.pk}/").context["explain_url"]
     form = staff_client.get(url).context["form"]
@@ -383,12 +387,12 @@ def test_explain_is_filled_in_for_the_same_request(staff_client, alice):
     }
 
 
-def test_a_request_that_nobody_reported_about_says_so(staff_client, alice):
-    row = event(make_key(alice))
+def test_request_page_says_if_nothing_was_reported(staff_client, alice):
+    row = event(issue_key_to(alice))
     assert "No service has reported the outcome of this request." in text_of(staff_client.get(f"{STAFF}{row.pk}/"))
 
 
-def test_a_request_that_does_not_exist_is_not_found(staff_client):
+def test_unknown_request_is_404(staff_client):
     assert staff_client.get(f"{STAFF}{uuid4()}/").status_code == 404
 
 
@@ -399,7 +403,7 @@ def lines(response):
     return list(csv.DictReader(b"".join(response.streaming_content).decode("utf-8-sig").splitlines()))
 
 
-def test_the_export_has_what_is_filtered(staff_client, traffic):
+def test_export_has_the_filtered_rows(staff_client, traffic):
     assert [row["path"] for row in lines(staff_client.get(STAFF, {"verdict": "denied", "format": "csv"}))] == [
         "/slow",
         "/bob",
@@ -411,26 +415,26 @@ def test_the_export_has_what_is_filtered(staff_client, traffic):
     assert datetime.fromisoformat(row["time"]).tzinfo == UTC
 
 
-def test_an_export_of_nonsense_is_the_form_with_its_error(staff_client):
+def test_export_with_invalid_filter_is_a_form_error(staff_client):
     assert staff_client.get(STAFF, {"user": "nobody", "format": "csv"}).status_code == 400
 
 
 # --- Who sees what ---
 
 
-def test_users_see_the_requests_of_their_own_keys_only(owner, traffic):
-    assert paths(owner, OWN) == ["/orders/1", "/orders/2", "/slow"]
-    assert paths(owner, OWN, key=str(traffic[1].pk)) == ["/slow"]
+def test_users_see_only_requests_of_their_own_keys(owner, traffic):
+    assert listed_paths(owner, OWN) == ["/orders/1", "/orders/2", "/slow"]
+    assert listed_paths(owner, OWN, key=str(traffic[1].pk)) == ["/slow"]
     assert owner.get(OWN, {"key": str(traffic[2].pk)}).status_code == 400
     assert [row["path"] for row in lines(owner.get(OWN, {"format": "csv"}))] == ["/orders/1", "/orders/2", "/slow"]
 
 
 @pytest.mark.parametrize("query", [{"user": "bob"}, {"tier": "1"}])
-def test_filters_of_staff_do_nothing_for_users(owner, traffic, query):
-    assert paths(owner, OWN, **query) == ["/orders/1", "/orders/2", "/slow"]
+def test_staff_filters_have_no_effect_for_users(owner, traffic, query):
+    assert listed_paths(owner, OWN, **query) == ["/orders/1", "/orders/2", "/slow"]
 
 
-def test_users_open_their_own_requests_only(owner, traffic, alice, bob):
+def test_users_can_only_open_their_own_requests(owner, traffic, alice, bob):
     mine, foreign = KeyUsage.objects.filter(user=alice).first(), KeyUsage.objects.filter(user=bob).first()
     page = text_of(owner.get(f"{OWN}{mine.pk}/"))
     assert f'href="/account/keys/{mine.api_key_id}/"' in page
@@ -439,13 +443,13 @@ def test_users_open_their_own_requests_only(owner, traffic, alice, bob):
     assert owner.get(f"{STAFF}{mine.pk}/").status_code == 403
 
 
-def test_staff_without_the_permission_see_nothing(client, traffic):
+def test_staff_without_permission_are_denied(client, traffic):
     client.force_login(make_staff("viewer", "accounts.view_user", "apikeys.view_apikey"))
     assert client.get(STAFF).status_code == 403
     assert client.get(f"{STAFF}{KeyUsage.objects.first().pk}/").status_code == 403
 
 
-def test_links_lead_only_where_staff_may_go(client, traffic):
+def test_page_only_has_links_the_user_can_open(client, traffic):
     client.force_login(make_staff("auditor", "apikeys.view_keyusage"))
     row = KeyUsage.objects.filter(reason="rate_limited").get()
     page = text_of(client.get(f"{STAFF}{row.pk}/"))

@@ -1,4 +1,4 @@
-"""Totals by host match the ledger, even of hours that a release folded which didn't know hosts."""
+"""Totals by host match the ledger, even for hours that a release without hosts has folded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.utils import timezone
 from apikeys.models import EndpointHour, KeyUsage
 from apikeys.usage import rollups
 from apikeys.usage.analytics import TimeRange, UsageScope, sums_by, sums_by_endpoint, totals
+from tests.apikeys.usage.events import event, issue_key_to
 from tests.apikeys.usage.test_usage_pages import ACCOUNT, HOUR, STAFF, lines, stats, table, text
-from tests.apikeys.usage.usage_makers import event, make_key
 from tests.rows import make_user
 
 API, SANDBOX = "api.example.com", "sandbox.example.com"
@@ -28,7 +28,7 @@ def by_host(scope=None):
 @pytest.fixture
 def both_hosts(alice):
     """/orders: 3 at the API, 2 at the sandbox, one with a status of 500; /bills: 1 at the API, 1 without a host."""
-    key = make_key(alice)
+    key = issue_key_to(alice)
     for host, endpoint, count in ((API, "/orders", 3), (SANDBOX, "/orders", 2), (API, "/bills", 1), ("", "/bills", 1)):
         for number in range(count):
             event(key, (5 + number) * HOUR, host=host, endpoint=endpoint, tokens_used=10, response_time_ms=number)
@@ -36,7 +36,7 @@ def both_hosts(alice):
 
 
 def fold_as_the_previous_release():
-    """It has one row for all hosts, and leaves the new column alone."""
+    """The previous release stored one row for all hosts and left the new column empty."""
     rollups.fold()
     hours = sorted(set(EndpointHour.objects.values_list("hour", flat=True)))
     sums = [
@@ -69,7 +69,7 @@ def test_hosts_are_counted_separately(both_hosts, folded):
     assert sums_by_endpoint(UsageScope(keys=()), last_days(), limit=1) == ([], False)
 
 
-def test_hours_that_the_previous_release_folded_are_read_from_the_ledger_and_folded_again(both_hosts):
+def test_hours_folded_by_the_previous_release_are_folded_again(both_hosts):
     fold_as_the_previous_release()
     assert set(EndpointHour.objects.values_list("host", flat=True)) == {None}
     assert by_host() == {API: 4, SANDBOX: 2, "": 1}
@@ -81,14 +81,14 @@ def test_hours_that_the_previous_release_folded_are_read_from_the_ledger_and_fol
     assert rollups.fold() == 0
 
 
-def test_the_newest_hours_get_their_hosts_first(both_hosts):
+def test_newest_hours_are_folded_again_first(both_hosts):
     fold_as_the_previous_release()
-    told = []
-    rollups.fold(told.append)
-    assert told == sorted(told, reverse=True)
+    folded_hours = []
+    rollups.fold(folded_hours.append)
+    assert folded_hours == sorted(folded_hours, reverse=True)
 
 
-def test_hours_whose_events_are_gone_have_no_host(both_hosts):
+def test_hours_with_pruned_events_have_no_host(both_hosts):
     fold_as_the_previous_release()
     state = rollups.fold_state()
     state.pruned_before = rollups.floor_to_hour(timezone.now())
@@ -99,7 +99,7 @@ def test_hours_whose_events_are_gone_have_no_host(both_hosts):
     assert by_host() == {"": 7}
 
 
-def test_pruning_keeps_the_hosts(both_hosts):
+def test_pruning_keeps_totals_by_host(both_hosts):
     fold_as_the_previous_release()
     rollups.prune(rollups.floor_to_hour(timezone.now()))
     assert not KeyUsage.objects.exists()
@@ -107,7 +107,7 @@ def test_pruning_keeps_the_hosts(both_hosts):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_staff_compare_hosts_and_look_at_one(staff_client, both_hosts, folded):
+def test_staff_can_compare_and_filter_hosts(staff_client, both_hosts, folded):
     if folded:
         rollups.fold()
     response = staff_client.get(STAFF)
@@ -125,16 +125,16 @@ def test_staff_compare_hosts_and_look_at_one(staff_client, both_hosts, folded):
 
 
 @pytest.mark.parametrize("host", ["", API])
-def test_with_one_host_pages_do_not_mention_hosts(staff_client, alice, host):
-    event(make_key(alice), 5 * HOUR, host=host)
+def test_pages_do_not_show_a_single_host(staff_client, alice, host):
+    event(issue_key_to(alice), 5 * HOUR, host=host)
     page = text(staff_client.get(STAFF))
     assert "Usage by host" not in page
     assert 'name="host"' not in page
     assert API not in page
 
 
-def test_users_compare_the_hosts_of_their_own_requests(owner, both_hosts):
-    foreign = make_key(make_user("carol"))
+def test_users_see_hosts_of_their_own_requests(owner, both_hosts):
+    foreign = issue_key_to(make_user("carol"))
     event(foreign, host="secret.example.com")
     response = owner.get(ACCOUNT)
     assert len(table(response, "Usage by host")) == 3
@@ -143,14 +143,14 @@ def test_users_compare_the_hosts_of_their_own_requests(owner, both_hosts):
 
 
 @pytest.mark.parametrize("host", ["https://api.example.com", "a b", "*.example.com", "x" * 271])
-def test_a_host_that_is_none_is_an_error_at_the_field(staff_client, both_hosts, host):
+def test_invalid_host_filter_is_a_field_error(staff_client, both_hosts, host):
     response = staff_client.get(STAFF, {"host": host})
     assert response.status_code == 400
     assert response.context["form"].errors["host"]
     assert 'name="host"' in text(response)
 
 
-def test_the_export_has_a_line_for_each_host(staff_client, both_hosts):
+def test_export_has_a_line_for_each_host(staff_client, both_hosts):
     header, *rows = lines(staff_client.get(STAFF, {"format": "csv"}))
     records = [dict(zip(header, row, strict=True)) for row in rows]
     assert sum(int(record["requests"]) for record in records if record["host"] == API) == 4
@@ -159,7 +159,7 @@ def test_the_export_has_a_line_for_each_host(staff_client, both_hosts):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_going_back_adds_up_the_hosts(both_hosts):
+def test_reverse_migration_adds_up_hosts(both_hosts):
     rollups.fold()
     columns = "hour", "requests", "tokens", "ms_total", "ms_count", "ms_max"
     try:

@@ -1,4 +1,4 @@
-"""A change that commits while its hour is folded is included in the totals, whatever the order."""
+"""A change that is committed while its hour is folded is included in the totals in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 from apikeys.models import KeyUsage, TouchedHour
 from apikeys.usage import rollups
 from apikeys.usage.analytics import TimeRange, UsageScope, totals
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 HOUR = timedelta(hours=1)
 
@@ -23,11 +23,9 @@ def tokens():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="SQLite has one writer at a time: run with TEST_DATABASE_URL"
-)
-def test_a_report_that_is_not_committed_when_its_hour_is_folded_is_folded_later(alice):
-    row = event(make_key(alice), 5 * HOUR, tokens_used=1)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_report_committed_after_its_hour_is_folded_later(alice):
+    row = event(issue_key_to(alice), 5 * HOUR, tokens_used=1)
     rollups.fold()
     KeyUsage.objects.filter(pk=row.pk).update(tokens_used=2)
     written, folded = Event(), Event()
@@ -53,8 +51,8 @@ def test_a_report_that_is_not_committed_when_its_hour_is_folded_is_folded_later(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_import_leaves_one_note_an_hour(alice):
-    key, at = make_key(alice), timezone.now() - 5 * HOUR
+def test_bulk_insert_adds_one_touched_hour(alice):
+    key, at = issue_key_to(alice), timezone.now() - 5 * HOUR
     rows = [
         KeyUsage(api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, created_at=at)
         for _ in range(50)

@@ -1,4 +1,4 @@
-"""/admin/usage/ and /account/usage/: totals, charts, filters, CSV, and who sees what."""
+"""/admin/usage/ and /account/usage/: totals, charts, filters, CSV, and access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 from apikeys.models import APIKey, KeyPermission
 from apikeys.usage import rollups
 from tests.apikeys.pages.test_key_owner_pages import text
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 STAFF, ACCOUNT = "/admin/usage/", "/account/usage/"
 DAY = timedelta(days=1)
@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 def stats(response):
-    """The values of the cards by label."""
+    """The values of the cards, by label."""
     found = re.findall(r'stat-value">([^<]*)</span>\s*<span class="stat-label">([^<]*)<', text(response))
     return {label.split(",")[0]: value for value, label in found}
 
@@ -38,7 +38,7 @@ def lines(response):
 @pytest.fixture
 def traffic(alice, bob):
     """Alice: 5 requests to two endpoints with two keys, 1 denied and 1 failed. Bob: 2 requests."""
-    first, second, foreign = make_key(alice, "first"), make_key(alice, "second"), make_key(bob, "foreign")
+    first, second, foreign = issue_key_to(alice, "first"), issue_key_to(alice, "second"), issue_key_to(bob, "foreign")
     event(first, 5 * HOUR, endpoint="/orders", response_time_ms=100, tokens_used=1000, cost_microcents=7)
     event(first, 5 * HOUR, endpoint="/orders", response_time_ms=300, status_code=500)
     event(first, 5 * HOUR, endpoint="/bills", status_code=429, reason="rate_limited")
@@ -50,7 +50,7 @@ def traffic(alice, bob):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
+def test_staff_see_totals_of_all_users(staff_client, traffic, folded):
     if folded:
         rollups.fold()
     response = staff_client.get(STAFF)
@@ -69,8 +69,8 @@ def test_staff_see_the_totals_of_all(staff_client, traffic, folded):
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_denials_of_several_days_are_added_up_the_most_frequent_first(staff_client, alice, folded):
-    key = make_key(alice)
+def test_denials_by_reason_are_sorted_by_frequency(staff_client, alice, folded):
+    key = issue_key_to(alice)
     denied = {"permission_denied": 2, "rate_limited": 3, "expired_key": 2}
     for reason, times in denied.items():
         for day in range(times):
@@ -87,7 +87,7 @@ def test_denials_of_several_days_are_added_up_the_most_frequent_first(staff_clie
     assert "slowest 30 ms" in text(response)
 
 
-def test_without_events_all_figures_are_zero(staff_client, db):
+def test_all_figures_are_zero_without_events(staff_client, db):
     response = staff_client.get(STAFF)
     assert stats(response) == {
         "requests": "0",
@@ -114,7 +114,7 @@ def test_users_see_only_their_own_usage(owner, traffic, folded):
     assert stats(owner.get(ACCOUNT, {"endpoint": "/secret-of-bob"}))["requests"] == "0"
 
 
-def test_the_key_of_another_user_is_unknown(owner, traffic):
+def test_other_users_key_is_unknown(owner, traffic):
     foreign = owner.get(ACCOUNT, {"key": traffic[2].pk})
     missing = owner.get(ACCOUNT, {"key": "00000000-0000-4000-8000-000000000000"})
     for response in (foreign, missing):
@@ -141,26 +141,26 @@ def test_staff_filter_by_key_user_tier_and_endpoint(staff_client, traffic, free)
         assert stats(staff_client.get(STAFF, query))["requests"] == count, query
 
 
-def test_the_keys_of_one_endpoint(staff_client, traffic):
+def test_endpoint_filter_lists_its_keys(staff_client, traffic):
     rows = table(staff_client.get(STAFF, {"endpoint": "/bills"}), "Usage by key")
     assert {row[0] for row in rows} == {"first", "second"}
 
 
-def test_several_keys_on_one_chart(staff_client, traffic):
+def test_several_keys_are_shown_in_one_chart(staff_client, traffic):
     response = staff_client.get(STAFF, {"key": [key.pk for key in traffic]})
     assert "Requests by key" in text(response)
     assert "chart-key-2" in text(response)
     assert "Requests by key" not in text(staff_client.get(STAFF, {"key": traffic[0].pk}))
 
 
-def test_days_bound_the_figures(staff_client, traffic):
+def test_filter_by_days(staff_client, traffic):
     today = timezone.now().date()
     assert stats(staff_client.get(STAFF, {"first": today + DAY, "last": today + DAY}))["requests"] == "0"
     two_days_ago = (timezone.now() - 2 * DAY).date()
     assert stats(staff_client.get(STAFF, {"first": two_days_ago, "last": two_days_ago}))["requests"] == "1"
 
 
-def test_a_day_is_drawn_by_the_hour_and_a_month_by_the_day(staff_client, traffic):
+def test_chart_shows_hours_of_a_day_and_days_of_a_month(staff_client, traffic):
     today = timezone.now().date().isoformat()
     assert text(staff_client.get(STAFF, {"first": today, "last": today})).count('<th scope="row">') >= 24
     assert ":00</th>" in text(staff_client.get(STAFF, {"first": today, "last": today}))
@@ -168,7 +168,7 @@ def test_a_day_is_drawn_by_the_hour_and_a_month_by_the_day(staff_client, traffic
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ({"first": "2026-02-30"}, "valid date"),
         ({"first": "x" * 1_000}, "valid date"),
@@ -186,28 +186,28 @@ def test_a_day_is_drawn_by_the_hour_and_a_month_by_the_day(staff_client, traffic
         ({"endpoint": "/" + "x" * 300}, "at most 255"),
     ],
 )
-def test_a_bad_filter_is_an_error_at_the_field(staff_client, query, said):
+def test_invalid_usage_filter_is_a_field_error(staff_client, query, message):
     response = staff_client.get(STAFF, query)
     assert response.status_code == 400
-    assert said in text(response)
+    assert message in text(response)
     assert not stats(response)
 
 
-def test_twelve_keys_at_most(staff_client, traffic):
+def test_at_most_12_keys_can_be_chosen(staff_client, traffic):
     assert stats(staff_client.get(STAFF, {"key": [traffic[0].pk] * 12}))["requests"] == "3"
     response = staff_client.get(STAFF, {"key": [traffic[0].pk] * 13})
     assert response.status_code == 400
     assert "Choose at most 12 keys." in text(response)
 
 
-def test_the_first_day_alone_and_the_last_day_alone_are_enough(staff_client, traffic):
+def test_first_or_last_day_is_enough(staff_client, traffic):
     day = (timezone.now() - 2 * DAY).date()
     assert stats(staff_client.get(STAFF, {"first": day}))["requests"] == "7"
     assert stats(staff_client.get(STAFF, {"last": day}))["requests"] == "1"
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_the_export_adds_up_to_the_totals(staff_client, traffic, folded):
+def test_export_adds_up_to_the_totals(staff_client, traffic, folded):
     if folded:
         rollups.fold()
     header, *rows = lines(staff_client.get(STAFF, {"format": "csv"}))
@@ -228,15 +228,15 @@ def test_users_export_only_their_own_usage(owner, traffic):
     assert {row[3] for row in rows} == {"alice"}
 
 
-def test_the_export_is_safe_in_a_spreadsheet(staff_client, alice):
-    key = make_key(alice, "=HYPERLINK()")
+def test_export_escapes_formulas(staff_client, alice):
+    key = issue_key_to(alice, "=HYPERLINK()")
     event(key, endpoint="@SUM(1)")
     _, row = lines(staff_client.get(STAFF, {"format": "csv"}))
     assert (row[2], row[6]) == ("'=HYPERLINK()", "'@SUM(1)")
 
 
-def test_a_purged_key_keeps_its_line(staff_client, alice):
-    event(make_key(alice))
+def test_purged_key_keeps_its_line(staff_client, alice):
+    event(issue_key_to(alice))
     KeyPermission.objects.all().delete()
     APIKey.objects.all()._raw_delete("default")
     assert "removed" in text(staff_client.get(STAFF))
@@ -247,9 +247,9 @@ def test_a_purged_key_keeps_its_line(staff_client, alice):
 
 @pytest.mark.parametrize("count", [1, 15])
 @pytest.mark.parametrize("folded", [False, True])
-def test_the_number_of_queries_is_constant(staff_client, alice, count, folded, django_assert_max_num_queries):
+def test_number_of_queries_is_constant(staff_client, alice, count, folded, django_assert_max_num_queries):
     for number in range(count):
-        event(make_key(alice, f"key {number}"), 5 * HOUR, endpoint=f"/{number}")
+        event(issue_key_to(alice, f"key {number}"), 5 * HOUR, endpoint=f"/{number}")
     if folded:
         rollups.fold()
     with django_assert_max_num_queries(36):
@@ -257,7 +257,7 @@ def test_the_number_of_queries_is_constant(staff_client, alice, count, folded, d
 
 
 def test_hostile_names_are_escaped(staff_client, alice):
-    event(make_key(alice, "<i>k</i>"), endpoint="/<script>alert(1)</script>")
+    event(issue_key_to(alice, "<i>k</i>"), endpoint="/<script>alert(1)</script>")
     shown = text(staff_client.get(STAFF))
     assert "<i>k" not in shown
     assert "<script>alert" not in shown
@@ -271,12 +271,12 @@ def test_anonymous_visitors_must_sign_in(client, db):
 # --- Links to the requests behind a figure ---
 
 
-def followed(client, url):
+def linked_paths(client, url):
     return [row.endpoint for row in client.get(url).context["page"].rows]
 
 
-def test_each_bar_leads_to_its_requests(staff_client, alice):
-    key = make_key(alice)
+def test_each_bar_links_to_its_requests(staff_client, alice):
+    key = issue_key_to(alice)
     at = timezone.now().replace(hour=0, minute=30) - DAY
     event(key, at=at, endpoint="/allowed")
     event(key, at=at, endpoint="/denied", status_code=403, reason="permission_denied")
@@ -291,27 +291,27 @@ def test_each_bar_leads_to_its_requests(staff_client, alice):
         svg, figures = page.split('<svg viewBox="0 0 960', 1)[1].split("</svg>", 1)
         bars = re.findall(r'<a href="([^"]+)" tabindex="-1">', svg)
         same = [url.replace("&amp;", "&") for url in bars if f"since={at:%F}" in url]
-        assert [followed(staff_client, url) for url in same] == [["/allowed"], ["/denied"]]
+        assert [linked_paths(staff_client, url) for url in same] == [["/allowed"], ["/denied"]]
         assert bars[-1] in figures
         assert 'role="group"' in svg
 
 
-def test_each_bar_of_a_chart_by_key_leads_to_the_requests_of_the_key(owner, alice):
-    first, second = make_key(alice, "first"), make_key(alice, "second")
+def test_each_bar_of_a_key_links_to_its_requests(owner, alice):
+    first, second = issue_key_to(alice, "first"), issue_key_to(alice, "second")
     event(first, endpoint="/first")
     event(second, endpoint="/second")
     chart = owner.get(ACCOUNT, {"key": [str(first.pk), str(second.pk)]}).context["by_key"]
-    found = {name: followed(owner, url) for name, url in zip(chart["names"], chart["urls"][-1], strict=True)}
+    found = {name: linked_paths(owner, url) for name, url in zip(chart["names"], chart["urls"][-1], strict=True)}
     assert found == {"first": ["/first"], "second": ["/second"]}
 
 
-def test_the_chart_of_several_keys_leads_nowhere(owner, alice):
-    keys = [make_key(alice), make_key(alice)]
+def test_chart_of_several_keys_has_no_links(owner, alice):
+    keys = [issue_key_to(alice), issue_key_to(alice)]
     event(keys[0])
     assert owner.get(ACCOUNT, {"key": [str(key.pk) for key in keys]}).context["chart_urls"] == []
 
 
-def test_a_reason_leads_to_the_requests_denied_for_it(staff_client, traffic):
+def test_reason_links_to_its_requests(staff_client, traffic):
     page = text(staff_client.get(STAFF, {"user": "alice"}))
     url = re.search(r'<a href="([^"]+)">Rate limited</a>', page)[1].replace("&amp;", "&")
-    assert followed(staff_client, url) == ["/bills"]
+    assert linked_paths(staff_client, url) == ["/bills"]

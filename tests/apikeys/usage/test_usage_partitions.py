@@ -1,4 +1,4 @@
-"""On PostgreSQL, usage events are in a partition for each month: created ahead, dropped whole, and never in the way."""
+"""On PostgreSQL, usage events are partitioned by month. Partitions are created ahead and dropped without blocking."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from apikeys.usage import partitions, rollups
 from apikeys.usage.partitions import first_id, month_after
 from config.base import backups
 from config.base.models import uuid7
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 pytestmark = [
     pytest.mark.postgresql,
@@ -30,24 +30,24 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no partitions"),
 ]
 DAY = timedelta(days=1)
-# Milliseconds that are enough on any machine.
-PLENTY = 60_000
+# In milliseconds, enough on any machine.
+LONG_PATIENCE = 60_000
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def short_waits(monkeypatch):
     monkeypatch.setattr(partitions, "ATTEMPTS", 2)
     monkeypatch.setattr(partitions, "PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture
 def key(alice):
-    return make_key(alice)
+    return issue_key_to(alice)
 
 
 @pytest.fixture
 def months():
-    """The start of each of the last three months, the oldest first. They have partitions, as if the database were older."""
+    """The starts of the last three months, oldest first. They have partitions, as in an older database."""
     known = partitions.partitions()
     month = first = month_after(timezone.now(), -3)
     execute(f"DROP TABLE {known[0].name}")
@@ -90,7 +90,7 @@ def run(command, **options):
     return output.getvalue()
 
 
-def test_migrating_creates_the_partitions_of_the_next_months(key):
+def test_migrate_creates_partitions_for_the_next_months(key):
     now = timezone.now()
     ends = [partition.end for partition in partitions.partitions()]
     assert ends[-1] == month_after(now, partitions.MONTHS_AHEAD + 1)
@@ -99,34 +99,34 @@ def test_migrating_creates_the_partitions_of_the_next_months(key):
     assert table_of(later[-1]) == name_of(month_after(now, partitions.MONTHS_AHEAD))
 
 
-def test_the_job_creates_more_as_time_passes(monkeypatch):
+def test_job_creates_missing_partitions(monkeypatch):
     assert run("partition_usage") == "Created nothing: there are enough partitions.\n"
     monkeypatch.setattr(partitions, "MONTHS_AHEAD", 5)
     new = [name_of(month_after(timezone.now(), number)) for number in (4, 5)]
-    assert run("partition_usage", patience=PLENTY) == f"Created {', '.join(new)}.\n"
+    assert run("partition_usage", patience=LONG_PATIENCE) == f"Created {', '.join(new)}.\n"
     assert names()[-2:] == new
     assert "partition_usage" in {job.name for job in scheduled()}
 
 
-def test_an_event_that_fits_in_no_month_is_kept_found_and_reported(key):
-    stray = event(key, id=uuid4())
-    assert table_of(stray) == "key_usage_default"
-    assert KeyUsage.objects.get(pk=stray.pk).endpoint == "/orders"
-    assert record([{"event_id": stray.pk, "tokens_used": 7}])["recorded"] == 1
-    stray.refresh_from_db()
-    assert stray.tokens_used == 7
+def test_event_without_a_month_is_kept_and_can_be_reported(key):
+    unmatched = event(key, id=uuid4())
+    assert table_of(unmatched) == "key_usage_default"
+    assert KeyUsage.objects.get(pk=unmatched.pk).endpoint == "/orders"
+    assert record([{"event_id": unmatched.pk, "tokens_used": 7}])["recorded"] == 1
+    unmatched.refresh_from_db()
+    assert unmatched.tokens_used == 7
 
 
-def test_events_without_a_partition_move_to_theirs_once_it_is_created(key, monkeypatch):
+def test_events_move_to_their_partition_when_it_is_created(key, monkeypatch):
     late = event_at(key, month_after(timezone.now(), 5))
     assert table_of(late) == "key_usage_default"
     monkeypatch.setattr(partitions, "MONTHS_AHEAD", 6)
-    run("partition_usage", patience=PLENTY)
+    run("partition_usage", patience=LONG_PATIENCE)
     assert table_of(late) == name_of(month_after(timezone.now(), 5))
     assert rollups.TouchedHour.objects.count() == 0
 
 
-def test_too_many_events_without_a_partition_wait_for_a_quiet_time(key, monkeypatch):
+def test_partition_is_not_created_if_moving_its_events_takes_too_long(key, monkeypatch):
     execute("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN OLD; END'")
     execute("CREATE TRIGGER slow BEFORE DELETE ON key_usage_default FOR EACH ROW EXECUTE FUNCTION slow()")
     late = event_at(key, month_after(timezone.now(), 5))
@@ -134,11 +134,11 @@ def test_too_many_events_without_a_partition_wait_for_a_quiet_time(key, monkeypa
     with pytest.raises(CommandError, match="key_usage_default has too many events"):
         run("partition_usage")
     assert table_of(late) == "key_usage_default"
-    run("partition_usage", patience=PLENTY)
+    run("partition_usage", patience=LONG_PATIENCE)
     assert table_of(late) == name_of(month_after(timezone.now(), 5))
 
 
-def test_another_error_is_told_as_it_is():
+def test_other_database_errors_are_raised():
     def fail():
         raise OperationalError("The disk is full.")
 
@@ -147,12 +147,12 @@ def test_another_error_is_told_as_it_is():
 
 
 @pytest.mark.parametrize("patience", [0, -1, 10**9])
-def test_patience_is_checked(patience):
+def test_patience_is_validated(patience):
     with pytest.raises(CommandError, match=r"--patience must be a number from 1 to 3,600,000\."):
         run("partition_usage", patience=patience)
 
 
-def test_migrate_goes_on_if_partitions_cannot_be_created(monkeypatch, caplog):
+def test_migrate_continues_if_partitions_cannot_be_created(monkeypatch, caplog):
     def fail():
         raise partitions.PartitionError("In use.")
 
@@ -162,7 +162,7 @@ def test_migrate_goes_on_if_partitions_cannot_be_created(monkeypatch, caplog):
     assert "No partitions were created for the usage ledger. In use." in caplog.text
 
 
-def test_pruning_drops_whole_months_and_keeps_their_totals(key, months):
+def test_pruning_drops_months_and_keeps_their_totals(key, months):
     for month in months:
         event_at(key, month + 3 * DAY)
     new = event(key)
@@ -177,7 +177,7 @@ def test_pruning_drops_whole_months_and_keeps_their_totals(key, months):
     assert list(UsageHour.objects.values_list("requests", flat=True)) == [1, 1]
 
 
-def test_a_large_month_is_not_counted(key, months):
+def test_events_of_a_large_month_are_estimated(key, months):
     for hours in range(3):
         event_at(key, months[0] + timedelta(hours=hours))
     execute(f"ANALYZE {name_of(months[0])}")
@@ -185,13 +185,13 @@ def test_a_large_month_is_not_counted(key, months):
     assert "Removed 3 events" in text
 
 
-def test_what_a_run_that_was_stopped_left_is_dropped(months):
+def test_leftovers_of_an_interrupted_run_are_dropped(months):
     execute("CREATE TABLE key_usage_dropped_2020_01 ()")
     run("prune_usage")
     assert execute("SELECT to_regclass('key_usage_dropped_2020_01')") == [(None,)]
 
 
-def test_by_default_the_older_days_of_a_month_are_removed_too(key, months):
+def test_older_days_of_a_month_are_removed_by_default(key, months):
     old, kept = event_at(key, months[2] + DAY), event_at(key, months[2] + 5 * DAY)
     run("prune_usage", days=(timezone.now() - months[2]).days - 3)
     assert set(KeyUsage.objects.all()) == {kept}
@@ -200,15 +200,15 @@ def test_by_default_the_older_days_of_a_month_are_removed_too(key, months):
     assert set(KeyUsage.objects.all()) == {kept, old}
 
 
-def test_old_events_that_fit_in_no_month_are_removed_one_by_one(key, months):
+def test_old_events_without_a_month_are_removed(key, months):
     first, last = event_at(key, months[0] - DAY), event(key, at=months[0], id=uuid4())
-    young = event(key, id=uuid4())
-    assert {table_of(row) for row in (first, last, young)} == {"key_usage_default"}
+    recent = event(key, id=uuid4())
+    assert {table_of(row) for row in (first, last, recent)} == {"key_usage_default"}
     run("prune_usage", days=30, whole_months=True)
-    assert set(KeyUsage.objects.all()) == {young}
+    assert set(KeyUsage.objects.all()) == {recent}
 
 
-def test_the_partition_of_everything_before_is_emptied_day_by_day(key):
+def test_old_events_are_removed_from_the_start_partition(key):
     assert names()[0] == "key_usage_start"
     old, new = event(key, 100 * DAY), event(key)
     run("prune_usage", days=90, whole_months=True)
@@ -216,7 +216,7 @@ def test_the_partition_of_everything_before_is_emptied_day_by_day(key):
     assert old.pk != new.pk
 
 
-def test_a_month_with_a_younger_event_stays(key, months):
+def test_month_with_a_newer_event_is_not_dropped(key, months):
     slow_clock = event(key, id=uuid7(months[0] + DAY))
     event_at(key, months[1] + DAY)
     assert partitions.ended_before(months[2]) == []
@@ -225,7 +225,7 @@ def test_a_month_with_a_younger_event_stays(key, months):
     assert KeyUsage.objects.filter(pk=slow_clock.pk).exists()
 
 
-def test_the_scheduled_job_drops_whole_months(settings):
+def test_scheduled_job_drops_whole_months(settings):
     settings.KEEP_USAGE_DAYS = 90
     (job,) = (job for job in scheduled() if job.name == "prune_usage")
     assert job.arguments == ("--days=90", "--whole-months")
@@ -234,14 +234,14 @@ def test_the_scheduled_job_drops_whole_months(settings):
 
 @contextmanager
 def reader():
-    """A transaction that has read the table and is still open."""
+    """A transaction that read the table and is still open."""
     with psycopg.connect(backups.address()[0]) as other:
         other.execute("SELECT count(*) FROM key_usage")
         yield
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_month_is_not_dropped_while_somebody_reads_and_others_go_on(key):
+def test_month_is_not_dropped_while_the_table_is_read(key):
     last = partitions.partitions()[-1]
     with reader():
         with pytest.raises(partitions.PartitionError, match="The usage ledger is in use"):
@@ -257,8 +257,8 @@ WHERE pid = pg_backend_pid() AND mode <> 'AccessShareLock' AND relkind IN ('r', 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_removing_the_files_of_a_month_locks_no_other_table(transactional_db):
-    """It may take seconds. With a foreign key, for example, users and keys would be locked too."""
+def test_dropping_a_month_locks_no_other_table(transactional_db):
+    """It can take seconds. A foreign key, for example, would lock users and keys too."""
     last = partitions.partitions()[-1]
     partitions.patiently(partitions.detach, last, last.end)
     try:
@@ -275,7 +275,7 @@ def test_removing_the_files_of_a_month_locks_no_other_table(transactional_db):
     assert names()[-1] == last.name
 
 
-def test_the_command_says_why_a_month_was_not_dropped(months, monkeypatch):
+def test_command_says_why_a_month_was_not_dropped(months, monkeypatch):
     def fail(*arguments):
         raise partitions.PartitionError("In use.")
 

@@ -1,4 +1,4 @@
-"""Totals match the ledger, whatever is folded, pruned, reported late or back-dated."""
+"""Totals match the ledger when events are folded, pruned, reported late or backdated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apikeys.models import EndpointHour, KeyUsage, TouchedHour, UsageHour
 from apikeys.usage import rollups
 from apikeys.usage.analytics import Sums, TimeRange, UsageScope, add_up, daily_requests, sums_by, totals
 from config.base.models import uuid7
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 NOW = timezone.now
 HOURS = timedelta(hours=1)
@@ -24,8 +24,8 @@ def last_days(days=3):
     return TimeRange.of_days(today - timedelta(days=days), today)
 
 
-def counted(rows):
-    """The sums of these events."""
+def sums_of(rows):
+    """The sums of these events, calculated in Python."""
     rows = list(rows)
     times = [row.response_time_ms for row in rows if row.response_time_ms is not None]
     return Sums(
@@ -40,7 +40,7 @@ def counted(rows):
     )
 
 
-def by_hand(groups, rows):
+def sums_by_group(groups, rows):
     groupers = {
         "day": lambda row: row.created_at.date(),
         "hour": lambda row: row.created_at.replace(minute=0, second=0, microsecond=0),
@@ -54,7 +54,7 @@ def by_hand(groups, rows):
     parts = {}
     for row in rows:
         parts.setdefault(tuple(groupers[name](row) for name in groups), []).append(row)
-    return {group: counted(members) for group, members in parts.items()}
+    return {group: sums_of(members) for group, members in parts.items()}
 
 
 GROUPS = (
@@ -63,121 +63,121 @@ GROUPS = (
 )  # fmt: skip
 
 
-def assert_totals_are_those_of_the_ledger(scope=None, several=GROUPS, **filters):
+def assert_totals_match_the_ledger(scope=None, groupings=GROUPS, **filters):
     scope = scope or UsageScope()
     rows = list(KeyUsage.objects.filter(created_at__range=last_days(), **filters))
-    assert totals(scope, last_days()) == counted(rows)
-    for groups in several:
+    assert totals(scope, last_days()) == sums_of(rows)
+    for groups in groupings:
         parts = sums_by(groups, scope, last_days())
-        assert dict(parts) == by_hand(groups, rows)
-        assert add_up(sums for _, sums in parts) == counted(rows)
+        assert dict(parts) == sums_by_group(groups, rows)
+        assert add_up(sums for _, sums in parts) == sums_of(rows)
 
 
-def test_nothing_happened_nothing_is_counted(db):
+def test_totals_are_zero_without_events(db):
     assert totals(UsageScope(), last_days()) == Sums()
     assert sums_by(("day",), UsageScope(), last_days()) == []
     assert rollups.fold() == 0
 
 
-def test_an_event_counts_before_and_after_its_hour_is_folded(alice):
-    key = make_key(alice)
+def test_event_counts_before_and_after_its_hour_is_folded(alice):
+    key = issue_key_to(alice)
     event(key, 5 * HOURS, response_time_ms=30, tokens_used=7, cost_microcents=11)
     event(key)
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
     assert rollups.fold() == 1
     assert UsageHour.objects.count() == 1
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_the_running_hour_is_not_folded(alice):
-    event(make_key(alice))
+def test_current_hour_is_not_folded(alice):
+    event(issue_key_to(alice))
     assert rollups.fold() == 0
     assert not UsageHour.objects.exists()
 
 
 def test_folding_twice_changes_nothing(alice):
-    event(make_key(alice), 5 * HOURS)
+    event(issue_key_to(alice), 5 * HOURS)
     rollups.fold()
     before = list(UsageHour.objects.values())
     assert rollups.fold() == 0
     assert list(UsageHour.objects.values()) == before
 
 
-def test_a_late_report_counts_at_once_and_after_the_next_fold(alice):
-    key = make_key(alice)
+def test_late_report_counts_before_and_after_the_next_fold(alice):
+    key = issue_key_to(alice)
     row = event(key, 5 * HOURS)
     rollups.fold()
     KeyUsage.objects.filter(pk=row.pk).update(status_code=500, response_time_ms=120, tokens_used=9)
     assert totals(UsageScope(), last_days()).errors == 1
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
     assert rollups.fold() == 1
     assert not TouchedHour.objects.exists()
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_a_report_for_the_running_hour_leaves_no_note(alice):
-    row = event(make_key(alice))
+def test_report_for_the_current_hour_adds_no_touched_hour(alice):
+    row = event(issue_key_to(alice))
     KeyUsage.objects.filter(pk=row.pk).update(tokens_used=9)
     assert not TouchedHour.objects.exists()
 
 
-def test_a_back_dated_event_counts_at_once(alice):
-    key = make_key(alice)
+def test_backdated_event_counts_immediately(alice):
+    key = issue_key_to(alice)
     event(key, 5 * HOURS)
     rollups.fold()
     event(key, 30 * HOURS)
     event(key, 5 * HOURS)
     assert totals(UsageScope(), last_days()).requests == 3
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
     rollups.fold()
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_a_removed_event_no_longer_counts(alice):
-    key = make_key(alice)
+def test_removed_event_no_longer_counts(alice):
+    key = issue_key_to(alice)
     row = event(key, 5 * HOURS)
     event(key, 5 * HOURS)
     rollups.fold()
     row.delete()
     assert totals(UsageScope(), last_days()).requests == 1
     rollups.fold()
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_an_event_moved_to_another_hour_is_counted_there(alice):
-    row = event(make_key(alice), 5 * HOURS)
-    event(make_key(alice), 9 * HOURS)
+def test_event_moved_to_another_hour_counts_there(alice):
+    row = event(issue_key_to(alice), 5 * HOURS)
+    event(issue_key_to(alice), 9 * HOURS)
     rollups.fold()
     KeyUsage.objects.filter(pk=row.pk).update(created_at=NOW() - 9 * HOURS)
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
     rollups.fold()
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
 def test_many_touched_hours_are_read_from_the_ledger(alice, monkeypatch):
     monkeypatch.setattr("apikeys.usage.analytics.MAX_RANGES", 1)
-    key = make_key(alice)
+    key = issue_key_to(alice)
     for hours in (4, 8, 12, 16):
         event(key, hours * HOURS)
     rollups.fold()
     for hours in (8, 12):
         event(key, hours * HOURS)
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_a_key_that_is_purged_takes_its_sums_along(alice, bob):
-    key, other = make_key(alice), make_key(bob)
+def test_purging_a_key_removes_its_totals(alice, bob):
+    key, other = issue_key_to(alice), issue_key_to(bob)
     event(key, 5 * HOURS)
     event(other, 5 * HOURS)
     rollups.fold()
     key.hard_delete()
     assert totals(UsageScope(), last_days()).requests == 1
     rollups.fold()
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
 def test_pruned_events_keep_their_totals(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     for hours in (30, 29, 2):
         event(key, hours * HOURS, tokens_used=5)
     before = totals(UsageScope(), last_days())
@@ -190,7 +190,7 @@ def test_pruned_events_keep_their_totals(alice):
 
 
 def test_pruning_without_totals_removes_the_sums_too(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     event(key, 30 * HOURS)
     event(key, 2 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), keep_totals=False)
@@ -198,8 +198,8 @@ def test_pruning_without_totals_removes_the_sums_too(alice):
     assert EndpointHour.objects.filter(hour__lt=NOW() - 20 * HOURS).count() == 0
 
 
-def test_an_event_back_dated_into_a_pruned_time_does_not_undo_its_totals(alice):
-    key = make_key(alice)
+def test_event_backdated_into_a_pruned_hour_keeps_its_totals(alice):
+    key = issue_key_to(alice)
     event(key, 30 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
     event(key, 30 * HOURS)
@@ -207,24 +207,24 @@ def test_an_event_back_dated_into_a_pruned_time_does_not_undo_its_totals(alice):
     assert totals(UsageScope(), last_days()).requests == 1
 
 
-def test_pruning_again_earlier_does_not_move_the_mark_back(alice):
-    event(make_key(alice), 30 * HOURS)
+def test_pruning_an_earlier_time_does_not_reset_pruned_before(alice):
+    event(issue_key_to(alice), 30 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 10 * HOURS))
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS))
     assert rollups.fold_state().pruned_before == rollups.floor_to_hour(NOW() - 10 * HOURS)
 
 
-def test_pruning_works_in_batches_and_tells_of_each(alice, monkeypatch):
+def test_pruning_reports_each_batch(alice, monkeypatch):
     monkeypatch.setattr(rollups, "PRUNE_BATCH", 2)
-    key, lines = make_key(alice), []
+    key, lines = issue_key_to(alice), []
     for _ in range(5):
         event(key, 30 * HOURS)
     rollups.prune(rollups.floor_to_hour(NOW() - 20 * HOURS), lines.append)
     assert [line for line in lines if "events" in line] == ["Removed 2 events", "Removed 4 events", "Removed 5 events"]
 
 
-def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
-    mine, other, foreign = make_key(alice), make_key(alice), make_key(bob)
+def test_scopes_filter_by_user_tier_key_and_endpoint(alice, bob, free):
+    mine, other, foreign = issue_key_to(alice), issue_key_to(alice), issue_key_to(bob)
     for key, endpoint, count in ((mine, "/a", 3), (other, "/b", 4), (foreign, "/a", 5)):
         for number in range(count):
             event(key, (5 + number) * HOURS, endpoint=endpoint)
@@ -236,17 +236,23 @@ def test_scopes_narrow_to_one_user_tier_key_or_endpoint(alice, bob, free):
         assert totals(UsageScope(tier_id=free.pk + 1), last_days()).requests == 0
         assert totals(UsageScope(endpoint="/a"), last_days()).requests == 8
         assert dict(sums_by(("key",), UsageScope(endpoint="/a"), last_days()))[(foreign.pk,)].requests == 5
-        assert_totals_are_those_of_the_ledger(UsageScope(user_id=alice.pk), user=alice)
+        assert_totals_match_the_ledger(UsageScope(user_id=alice.pk), user=alice)
         rollups.fold()
 
 
-def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_range(alice):
-    key = make_key(alice)
+def test_totals_of_many_rows_are_limited_to_the_range(alice):
+    key = issue_key_to(alice)
     rows = [
         KeyUsage(
-            api_key=key, user=alice, endpoint="/x", method="GET", status_code=200, cost_microcents=3, created_at=moment
+            api_key=key,
+            user=alice,
+            endpoint="/x",
+            method="GET",
+            status_code=200,
+            cost_microcents=3,
+            created_at=created_at,
         )
-        for moment in [NOW() - 6 * HOURS] * 250 + [NOW() - timedelta(days=9)] * 50
+        for created_at in [NOW() - 6 * HOURS] * 250 + [NOW() - timedelta(days=9)] * 50
     ]
     KeyUsage.objects.bulk_create(rows)
     for _ in range(2):
@@ -255,8 +261,8 @@ def test_totals_are_right_beyond_a_hundred_rows_and_only_within_the_range(alice)
         rollups.fold()
 
 
-def test_the_busiest_endpoints_come_first(alice):
-    key = make_key(alice)
+def test_busiest_endpoints_come_first(alice):
+    key = issue_key_to(alice)
     for endpoint, count in (("/rare", 1), ("/busy", 5), ("/some", 3)):
         for number in range(count):
             event(key, number * 2 * HOURS, endpoint=endpoint)
@@ -265,8 +271,8 @@ def test_the_busiest_endpoints_come_first(alice):
     assert [(group[0], sums.requests) for group, sums in top] == [("/busy", 5), ("/some", 3)]
 
 
-def test_averages_are_over_the_reported_times_only(alice):
-    key = make_key(alice)
+def test_average_only_includes_reported_times(alice):
+    key = issue_key_to(alice)
     for milliseconds in (10, 30, None):
         event(key, 3 * HOURS, response_time_ms=milliseconds)
     sums = totals(UsageScope(), last_days())
@@ -274,8 +280,8 @@ def test_averages_are_over_the_reported_times_only(alice):
     assert Sums().ms_average is None
 
 
-def test_daily_requests_have_a_figure_for_each_day(alice):
-    busy, idle = make_key(alice), make_key(alice)
+def test_daily_requests_include_days_without_requests(alice):
+    busy, idle = issue_key_to(alice), issue_key_to(alice)
     event(busy)
     event(busy)
     event(busy, timedelta(days=2))
@@ -283,8 +289,8 @@ def test_daily_requests_have_a_figure_for_each_day(alice):
     assert counts == {busy.pk: [1, 0, 2], idle.pk: [0, 0, 0]}
 
 
-def test_a_fold_that_is_stopped_goes_on_where_it_was(alice):
-    key = make_key(alice)
+def test_interrupted_fold_continues_where_it_stopped(alice):
+    key = issue_key_to(alice)
     for hours in (3, 7, 20):
         event(key, hours * HOURS)
 
@@ -298,13 +304,13 @@ def test_a_fold_that_is_stopped_goes_on_where_it_was(alice):
     with pytest.raises(KeyboardInterrupt):
         rollups.fold(stop_after_two)
     assert UsageHour.objects.count() == 2
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
     assert rollups.fold() == 1
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
-def test_absurd_reports_do_not_break_the_totals(alice):
-    key = make_key(alice)
+def test_huge_reports_are_capped_in_totals(alice):
+    key = issue_key_to(alice)
     for _ in range(3):
         event(key, 5 * HOURS, tokens_used=2**63 - 1, cost_microcents=2**63 - 1)
     for _ in range(2):
@@ -312,12 +318,12 @@ def test_absurd_reports_do_not_break_the_totals(alice):
         rollups.fold()
 
 
-def test_events_of_a_key_that_is_gone_are_folded_all_the_same(alice):
-    key = make_key(alice)
+def test_events_of_a_purged_key_are_folded(alice):
+    key = issue_key_to(alice)
     event(key, 5 * HOURS)
     KeyUsage.objects.update(api_key_id=uuid7(), user_id=alice.pk + 1000)
     assert rollups.fold() == 1
-    assert_totals_are_those_of_the_ledger()
+    assert_totals_match_the_ledger()
 
 
 EVENTS = st.fixed_dictionaries(
@@ -339,7 +345,7 @@ STEPS = st.lists(
         st.tuples(st.just("report"), st.integers(0, 30)),
         st.tuples(st.just("remove"), st.integers(0, 30)),
         st.tuples(st.just("fold"), st.none()),
-        # As a release does that doesn't know hosts.
+        # As a release without hosts does.
         st.tuples(st.just("forget hosts"), st.none()),
     ),
     max_size=8,
@@ -350,7 +356,7 @@ STEPS = st.lists(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_totals_always_equal_the_ledger(alice, bob, steps):
     KeyUsage.objects.all().delete()
-    keys = [make_key(alice), make_key(bob)]
+    keys = [issue_key_to(alice), issue_key_to(bob)]
     for step, detail in steps:
         rows = list(KeyUsage.objects.order_by("pk"))
         if step == "add":
@@ -363,5 +369,5 @@ def test_totals_always_equal_the_ledger(alice, bob, steps):
         elif rows:
             one = KeyUsage.objects.filter(pk=rows[detail % len(rows)].pk)
             one.update(status_code=503, tokens_used=1) if step == "report" else one.delete()
-        assert_totals_are_those_of_the_ledger(several=GROUPS[:1])
-    assert_totals_are_those_of_the_ledger()
+        assert_totals_match_the_ledger(groupings=GROUPS[:1])
+    assert_totals_match_the_ledger()

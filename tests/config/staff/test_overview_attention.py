@@ -12,7 +12,7 @@ from apikeys.models import GatewayTest, Job, KeyUsage
 from apikeys.tools import views as tools
 from apikeys.tools.selftest import Unreachable
 from ratelimits.models import Denial, Outage
-from tests.apikeys.usage.usage_makers import event
+from tests.apikeys.usage.events import event
 from tests.conftest import make_user
 from tests.pages import text_of
 from tests.rows import make_key, make_limit, make_staff, make_usage

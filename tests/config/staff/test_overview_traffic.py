@@ -11,7 +11,7 @@ from apikeys.models import KeyUsage, UsageHour
 from apikeys.usage import rollups
 from apikeys.usage.busiest import busiest
 from config.staff.traffic import PERIODS, traffic
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 from tests.pages import text_of
 from tests.rows import make_limit, make_staff
 
@@ -40,7 +40,7 @@ def requests(alice, bob, free, pro):
     bob.tier = pro
     bob.save()
     orders, search = make_limit(free, "/orders/{id}"), make_limit(free, "/search")
-    first, second = make_key(alice, "first"), make_key(bob, "second")
+    first, second = issue_key_to(alice, "first"), issue_key_to(bob, "second")
     event(first, 2 * HOUR, endpoint="/orders/1", rate_limit=orders)
     deny(first, 2 * HOUR, endpoint="/orders/2", rate_limit=orders)
     deny(first, 3 * HOUR, reason="permission_denied", endpoint="/secret")
@@ -76,7 +76,7 @@ def test_totals_are_compared_to_the_previous_period(staff_client, requests, fold
 def test_trends_describe_the_change(staff_client, alice):
     changes = [trend.change for trend in staff_client.get("/admin/").context["trends"]]
     assert changes == ["as many as before"] * 3
-    key = make_key(alice)
+    key = issue_key_to(alice)
     event(key, HOUR)
     event(key, 25 * HOUR)
     event(key, 26 * HOUR)
@@ -102,7 +102,7 @@ def test_the_chart_shows_denials_by_reason_with_links_to_the_requests(staff_clie
 
 
 def test_rare_reasons_are_combined(staff_client, alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     reasons = ["rate_limited", "permission_denied", "expired_key", "ambiguous_path", "revoked_key", "disabled_key"]
     for number, reason in enumerate(reasons):
         for _ in range(len(reasons) - number):
@@ -212,7 +212,7 @@ def test_usage_requires_permission(client, requests):
 
 
 def test_a_changed_hour_is_recounted_in_its_day(alice):
-    key = make_key(alice)
+    key = issue_key_to(alice)
     row = event(key, 5 * HOUR)
     rollups.fold()
     deny(key, 5 * HOUR)
@@ -227,7 +227,7 @@ def test_a_changed_hour_is_recounted_in_its_day(alice):
 
 
 def test_totals_of_pruned_events_are_kept_unless_pruned_too(alice):
-    event(make_key(alice), 5 * DAY)
+    event(issue_key_to(alice), 5 * DAY)
     before = rollups.floor_to_hour(timezone.now() - DAY)
     rollups.prune(before)
     assert traffic(PERIODS["7d"]).total == 1

@@ -139,7 +139,7 @@ def test_an_export_is_easy_to_read(apply):
     assert "  - name: burst\n    path: /orders/{id}\n    limit: 100\n" in exported()
 
 
-def test_a_dry_run_changes_nothing(apply):
+def test_dry_run_changes_nothing(apply):
     before = state()
     said = apply(PLANS, dry_run=True)
     assert "+ tier 123" in said
@@ -391,7 +391,7 @@ def test_the_history_names_who_you_say(apply, alice):
     assert "There is no user with the username “nobody”." in apply("tiers: [{name: y}]", author="nobody")
 
 
-def test_without_a_superuser_there_is_no_history(apply, sue):
+def test_no_history_without_a_superuser(apply, sue):
     sue.delete()
     assert "+ tier x" in apply("tiers: [{name: x, limits: [{path: /a, limit: 1}]}]")
     assert "- tier x" in apply("tiers: [{name: free}]", prune=True)

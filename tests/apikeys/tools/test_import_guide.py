@@ -1,4 +1,4 @@
-"""Databases of other key stores, as_exported_csv as the guide says: every key verifies with its old secret."""
+"""Import keys from databases of other products, exported with the guide's queries. Keys work with their old secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.apikeys.importing import as_exported_csv, guide_queries, starter_hash
 from tests.conftest import make_user
 
 OLD_PACKAGE, STARTER_WITH_ROWS, STARTER_WITH_NAMES = guide_queries()
-LATER = "2100-01-01 00:00:00+00:00"
+FUTURE = "2100-01-01 00:00:00+00:00"
 PACKAGE_SCHEMA = """
 CREATE TABLE rest_framework_api_key_apikey (
     id varchar(150) NOT NULL PRIMARY KEY, prefix varchar(8) NOT NULL UNIQUE, hashed_key varchar(150) NOT NULL,
@@ -44,8 +44,8 @@ CREATE TABLE user_roles (user_id INTEGER NOT NULL, role_id INTEGER NOT NULL, PRI
 """
 
 
-class Joined:
-    """PostgreSQL's string_agg."""
+class StringAgg:
+    """PostgreSQL's string_agg for SQLite."""
 
     def __init__(self):
         self.parts = []
@@ -68,7 +68,7 @@ def package(tmp_path):
 @pytest.fixture
 def starter(tmp_path):
     database = sqlite3.connect(tmp_path / "starter.sqlite3")
-    database.create_aggregate("string_agg", 2, Joined)
+    database.create_aggregate("string_agg", 2, StringAgg)
     database.executescript(STARTER_SCHEMA)
     for number, (name, is_deleted) in enumerate([("alice", False), ("bob", False), ("gone", True)], start=1):
         row = (number, name, name, f"{name}@example.com", "x", is_deleted)
@@ -107,20 +107,20 @@ def add_starter_key(database, user=1, *, name="a key", permissions=(), rows=(), 
     return secret
 
 
-def may(verify, secret, action="read", resource="orders"):
+def ask(verify, secret, action="read", resource="orders"):
     verdict = verify(key=secret, action=action, resource=resource)
     return verdict["reason"] or "allowed"
 
 
-def test_keys_of_djangorestframework_api_key(package, import_keys, verify):
+def test_import_from_djangorestframework_api_key(package, import_keys, verify):
     make_user("partners")
     new = add_package_key(package, "new", expires="2100-01-01 00:00:00Z")
     old = add_package_key(package, "old", hasher=PBKDF2PasswordHasher())
     revoked = add_package_key(package, "revoked", revoked=True)
     add_package_key(package, "expired", expires="2020-01-01 00:00:00Z")
     assert "Imported 3 keys of 1 user." in import_keys(as_exported_csv(package, OLD_PACKAGE))
-    assert [may(verify, secret) for secret in (new, old, revoked)] == ["allowed", "allowed", "revoked_key"]
-    assert may(verify, new[:-1] + ("a" if new[-1] != "a" else "b")) == "unknown_key"
+    assert [ask(verify, secret) for secret in (new, old, revoked)] == ["allowed", "allowed", "revoked_key"]
+    assert ask(verify, new[:-1] + ("a" if new[-1] != "a" else "b")) == "unknown_key"
     key = APIKey.objects.get(name="new")
     assert (key.secret_hash, key.last4, str(key.expires_at)) == (
         hash_secret(new),
@@ -132,52 +132,54 @@ def test_keys_of_djangorestframework_api_key(package, import_keys, verify):
     assert not ImportedKey.objects.exclude(encoded="").exists()
 
 
-def test_keys_of_the_starter_with_permission_rows(starter, import_keys, verify, bob):
+def test_import_from_the_starter_with_permission_rows(starter, import_keys, verify, bob):
     rows = [("USER_PROFILE", "READ", True), ("BILLING", "WRITE", True), ("BILLING", "DELETE", False)]
     narrow = add_starter_key(starter, rows=rows, usage_limits='{"requests_per_hour": 50}', key_metadata='{"a": 1}')
-    full = add_starter_key(starter, user=2, rows=[("WILDCARD", "WILDCARD", True)], expires_at=LATER)
+    full = add_starter_key(starter, user=2, rows=[("WILDCARD", "WILDCARD", True)], expires_at=FUTURE)
     off = add_starter_key(starter, rows=[("WILDCARD", "READ", True)], is_active=False)
     bare = add_starter_key(starter)
     add_starter_key(starter, user=3)
     add_starter_key(starter, expires_at="2020-01-01 00:00:00+00:00")
-    said = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
-    assert "Imported 4 keys of 2 users." in said
-    assert "1 key without permissions" in said
-    assert may(verify, narrow, "read", "user_profile") == "allowed"
-    assert [may(verify, narrow, action, "billing") for action in ("create", "update")] == ["allowed", "allowed"]
-    assert [may(verify, narrow, action, "billing") for action in ("read", "delete")] == ["permission_denied"] * 2
-    assert [may(verify, secret) for secret in (full, off, bare)] == ["allowed", "disabled_key", "permission_denied"]
+    output = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
+    assert "Imported 4 keys of 2 users." in output
+    assert "1 key without permissions" in output
+    assert ask(verify, narrow, "read", "user_profile") == "allowed"
+    assert [ask(verify, narrow, action, "billing") for action in ("create", "update")] == ["allowed", "allowed"]
+    assert [ask(verify, narrow, action, "billing") for action in ("read", "delete")] == ["permission_denied"] * 2
+    assert [ask(verify, secret) for secret in (full, off, bare)] == ["allowed", "disabled_key", "permission_denied"]
     key = APIKey.objects.get(prefix=narrow[:12])
     assert (key.rate_limit, key.rate_period, key.metadata) == (50, 3600, {"a": 1})
     assert (key.shown_as, str(key.created_at)) == (f"{narrow[:12]}…{narrow[-4:]}", "2025-06-07 08:09:10.123456+00:00")
 
 
-def test_keys_of_the_starter_with_names_of_permissions(starter, import_keys, verify):
+def test_import_from_the_starter_with_permission_names(starter, import_keys, verify):
     starter.execute("INSERT INTO roles VALUES (1, 'support'), (2, 'billing')")
     starter.execute("INSERT INTO user_roles VALUES (1, 1), (1, 2)")
     secret = add_starter_key(starter, permissions=["user.read", "tier.update"])
-    said = import_keys(as_exported_csv(starter, STARTER_WITH_NAMES))
-    assert "The role “support” of 1 key isn't imported." in said
-    assert "The role “billing” of 1 key isn't imported." in said
-    assert [may(verify, secret, "read", "user"), may(verify, secret, "update", "tier")] == ["allowed", "allowed"]
-    assert may(verify, secret, "update", "user") == "permission_denied"
+    output = import_keys(as_exported_csv(starter, STARTER_WITH_NAMES))
+    assert "The role “support” of 1 key isn't imported." in output
+    assert "The role “billing” of 1 key isn't imported." in output
+    assert [ask(verify, secret, "read", "user"), ask(verify, secret, "update", "tier")] == ["allowed", "allowed"]
+    assert ask(verify, secret, "update", "user") == "permission_denied"
 
 
-def test_a_denial_that_narrows_a_permission_is_refused(starter, import_keys):
+def test_denial_that_narrows_a_permission_is_rejected(starter, import_keys):
     add_starter_key(starter, rows=[("WILDCARD", "WILDCARD", True), ("BILLING", "READ", False)])
-    said = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
-    assert re.search(r"Line [23], is_allowed: Line [23] allows “\* \*”, and this line takes a part of it away\.", said)
+    output = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
+    assert re.search(
+        r"Line [23], is_allowed: Line [23] allows “\* \*”, and this line takes a part of it away\.", output
+    )
     assert not APIKey.objects.exists()
 
 
-def test_a_denial_that_a_nearer_permission_outranks_is_fine(starter, import_keys, verify):
+def test_denial_overridden_by_a_more_specific_permission_is_accepted(starter, import_keys, verify):
     secret = add_starter_key(starter, rows=[("BILLING", "READ", True), ("WILDCARD", "READ", False)])
     assert "Imported 1 key" in import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
-    assert [may(verify, secret, "read", name) for name in ("billing", "orders")] == ["allowed", "permission_denied"]
+    assert [ask(verify, secret, "read", name) for name in ("billing", "orders")] == ["allowed", "permission_denied"]
 
 
-def test_a_random_secret_of_the_starter_has_the_accepted_form(starter, import_keys, verify):
+def test_random_starter_secrets_have_an_accepted_format(starter, import_keys, verify):
     secrets_given = [add_starter_key(starter, rows=[("WILDCARD", "WILDCARD", True)]) for _ in range(20)]
     import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
-    assert {may(verify, secret) for secret in secrets_given} == {"allowed"}
-    assert may(verify, f"fai_{secrets.token_urlsafe(6)}") == "malformed_key"
+    assert {ask(verify, secret) for secret in secrets_given} == {"allowed"}
+    assert ask(verify, f"fai_{secrets.token_urlsafe(6)}") == "malformed_key"

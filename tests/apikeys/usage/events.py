@@ -1,4 +1,4 @@
-"""Usage events for tests: `event()` adds one row to the ledger, for any time."""
+"""Create usage events at any time, and keys with an entry in the history."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from apikeys.services import issue_key
 from config.base.history import Author
 
 
-def make_key(owner, name="a key", **options):
+def issue_key_to(owner, name="a key", **options):
     return issue_key(owner, Author(owner), name=name, **options)[0]
 
 
 def event(key, ago=timedelta(0), *, at=None, **fields):
     defaults = {"endpoint": "/orders", "method": "GET", "status_code": 200}
-    moment = at or timezone.now() - ago
-    return KeyUsage.objects.create(api_key=key, user_id=key.user_id, created_at=moment, **(defaults | fields))
+    created_at = at or timezone.now() - ago
+    return KeyUsage.objects.create(api_key=key, user_id=key.user_id, created_at=created_at, **(defaults | fields))
 
 
 def day(*parts):

@@ -1,4 +1,4 @@
-"""Hygiene lists keys with permissions that their owner's tier doesn't cover, and keys that the tier wouldn't allow now."""
+"""Hygiene lists keys with permissions beyond their owner's tier, and keys beyond the tier's key policy."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def listed(staff_client):
-    def listed(problem):
+def listed_keys(staff_client):
+    def listed_keys(problem):
         response = staff_client.get("/admin/apikeys/hygiene/", {"show": problem})
         assert response.status_code == 200
         return {row.key.name for row, _ in response.context["rows"]}
 
-    return listed
+    return listed_keys
 
 
 def rule(text):
@@ -33,7 +33,7 @@ def rule(text):
 
 
 @pytest.mark.parametrize(
-    ("wide", "narrow", "covered"),
+    ("tier_rule", "permission", "covered"),
     [
         ("* *", "* *", True),
         ("* *", "* /*", True),
@@ -62,52 +62,52 @@ def rule(text):
         ("* *", "* * at api.example.com", True),
     ],
 )
-def test_a_rule_covers_a_permission_only_if_it_allows_all_of_it(wide, narrow, covered):
-    assert includes(rule(wide), rule(narrow)) is covered
+def test_tier_rule_must_cover_the_whole_permission(tier_rule, permission, covered):
+    assert includes(rule(tier_rule), rule(permission)) is covered
 
 
-def test_keys_with_permissions_that_the_tier_does_not_cover(listed, staff_client, alice, free, pro):
+def test_keys_with_permissions_beyond_the_tier_are_listed(listed_keys, staff_client, alice, free, pro):
     make_key(alice, "partly", allow=["read /orders/7", "read /reports"])
     make_key(alice, "covered", allow=["read /orders/7"])
     make_key(alice, "everything")
     make_key(make_user("petra", tier=pro), "of a tier with everything")
     make_key(make_user("nora", tier=None), "without a tier")
     APIKey.objects.filter(pk=make_key(alice, "revoked").pk).revoke("gone")
-    assert listed("beyond-tier") == set()
+    assert listed_keys("beyond-tier") == set()
     free.access.update(action="*", resource="/orders/*")
-    assert listed("beyond-tier") == {"partly", "everything"}
+    assert listed_keys("beyond-tier") == {"partly", "everything"}
     shown = staff_client.get("/admin/apikeys/hygiene/", {"show": "beyond-tier"}).text
     assert "read /reports" in shown
     assert "read /orders/7" not in shown
     free.access.all().delete()
-    assert listed("beyond-tier") == {"partly", "everything", "covered"}
+    assert listed_keys("beyond-tier") == {"partly", "everything", "covered"}
 
 
-def test_after_the_end_of_a_tier_the_default_one_counts(listed, free, pro):
+def test_default_tier_is_used_after_the_end_of_a_tier(listed_keys, free, pro):
     petra = make_user("petra", tier=pro, tier_until=timezone.now() + DAY)
     make_key(petra, "on pro")
     free.access.update(resource="/orders/*")
     Tier.objects.filter(pk=free.pk).update(max_key_days=1)
-    assert (listed("beyond-tier"), listed("beyond-policy")) == (set(), set())
+    assert (listed_keys("beyond-tier"), listed_keys("beyond-policy")) == (set(), set())
     type(petra).objects.filter(pk=petra.pk).update(tier_until=timezone.now() - DAY)
-    assert (listed("beyond-tier"), listed("beyond-policy")) == ({"on pro"}, {"on pro"})
+    assert (listed_keys("beyond-tier"), listed_keys("beyond-policy")) == ({"on pro"}, {"on pro"})
     Tier.objects.filter(pk=free.pk).update(name="no longer the default")
-    assert (listed("beyond-tier"), listed("beyond-policy")) == (set(), set())
+    assert (listed_keys("beyond-tier"), listed_keys("beyond-policy")) == (set(), set())
 
 
-def test_keys_beyond_the_key_policy(listed, alice, bob, free):
+def test_keys_beyond_the_key_policy_are_listed(listed_keys, alice, bob, free):
     now = timezone.now()
     make_key(alice, "oldest", expires_at=now + 5 * DAY)
     make_key(alice, "second", expires_at=now + 5 * DAY)
     make_key(alice, "third", expires_at=now + 5 * DAY)
     make_key(bob, "never expires")
     make_key(bob, "expires late", expires_at=now + 31 * DAY)
-    assert listed("beyond-policy") == set()
+    assert listed_keys("beyond-policy") == set()
     Tier.objects.filter(pk=free.pk).update(max_keys=2)
-    assert listed("beyond-policy") == {"third"}
+    assert listed_keys("beyond-policy") == {"third"}
     Tier.objects.filter(pk=free.pk).update(max_keys=None, max_key_days=30)
-    assert listed("beyond-policy") == {"never expires", "expires late"}
+    assert listed_keys("beyond-policy") == {"never expires", "expires late"}
     Tier.objects.filter(pk=free.pk).update(max_keys=1)
-    assert listed("beyond-policy") == {"second", "third", "never expires", "expires late"}
+    assert listed_keys("beyond-policy") == {"second", "third", "never expires", "expires late"}
     APIKey.objects.filter(name="oldest").revoke("gone")
-    assert listed("beyond-policy") == {"third", "never expires", "expires late"}
+    assert listed_keys("beyond-policy") == {"third", "never expires", "expires late"}

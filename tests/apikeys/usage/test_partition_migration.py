@@ -1,4 +1,4 @@
-"""The migration that partitions key_usage keeps its rows where they are, holds up nobody, and can be reversed or run again."""
+"""The migration that partitions key_usage moves no rows, doesn't block requests, and can be reversed or repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.utils import timezone
 from apikeys.models import KeyUsage, TouchedHour
 from apikeys.usage import partitions
 from config.base import backups
-from tests.apikeys.usage.usage_makers import event, make_key
+from tests.apikeys.usage.events import event, issue_key_to
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -61,8 +61,8 @@ def reader():
         yield
 
 
-def test_rows_stay_where_they_are_and_nothing_is_missing(before, alice):
-    key = make_key(alice)
+def test_migration_keeps_rows_indexes_and_triggers(before, alice):
+    key = issue_key_to(alice)
     rows = [event(key), event(key, timedelta(days=100)), event(key, id=uuid4())]
     file = value("SELECT pg_relation_filenode('key_usage')")
     indexes, triggers = column(INDEXES), column(TRIGGERS)
@@ -81,8 +81,8 @@ def test_rows_stay_where_they_are_and_nothing_is_missing(before, alice):
     assert TouchedHour.objects.filter(hour__lt=timezone.now() - timedelta(days=2)).exists()
 
 
-def test_the_way_back_keeps_the_rows_of_all_partitions(alice):
-    key = make_key(alice)
+def test_reverse_migration_keeps_rows_of_all_partitions(alice):
+    key = issue_key_to(alice)
     rows = [event(key), event(key, id=uuid4())]
     indexes, triggers = column(INDEXES), column(TRIGGERS)
     migrate("0021")
@@ -97,9 +97,9 @@ def test_the_way_back_keeps_the_rows_of_all_partitions(alice):
     assert KeyUsage.objects.count() == 3
 
 
-def test_an_attempt_that_gets_no_lock_leaves_no_trace_and_can_be_repeated(before, alice, settings):
+def test_migration_without_a_lock_changes_nothing_and_can_be_repeated(before, alice, settings):
     settings.MIGRATE_LOCK_TIMEOUT = "20ms"
-    key = make_key(alice)
+    key = issue_key_to(alice)
     with reader(), pytest.raises(OperationalError, match="lock timeout"):
         migrate("0022")
     assert not is_partitioned()
@@ -110,7 +110,7 @@ def test_an_attempt_that_gets_no_lock_leaves_no_trace_and_can_be_repeated(before
     assert KeyUsage.objects.count() == 1
 
 
-def test_an_attempt_that_fails_late_lets_later_ids_in_and_can_be_repeated(before, alice, monkeypatch):
+def test_failed_migration_accepts_new_rows_and_can_be_repeated(before, alice, monkeypatch):
     migration = import_module("apikeys.migrations.0022_partitioned_usage")
     monkeypatch.setattr(migration, "PAUSE_SECONDS", 0)
     swap = migration.swap
@@ -119,8 +119,8 @@ def test_an_attempt_that_fails_late_lets_later_ids_in_and_can_be_repeated(before
         swap(*arguments)
         raise OperationalError("Gone.")
 
-    key = make_key(alice)
-    stray = event(key, id=uuid4())
+    key = issue_key_to(alice)
+    early = event(key, id=uuid4())
     with monkeypatch.context() as patch:
         patch.setattr(migration, "swap", transaction.atomic(fail))
         with pytest.raises(OperationalError, match="Gone"):
@@ -129,4 +129,4 @@ def test_an_attempt_that_fails_late_lets_later_ids_in_and_can_be_repeated(before
     assert value(RANGES) == 0
     later = event(key, id=uuid4())
     migrate("0022")
-    assert set(KeyUsage.objects.all()) == {stray, later}
+    assert set(KeyUsage.objects.all()) == {early, later}
