@@ -45,7 +45,7 @@ from benchmarks.verification import python
 from tests.apikeys.gateway.clusters import Cluster, cluster
 from tests.config.nodes import nodes_behind_nginx
 from tests.config.upgrade import BASELINE, upgraded
-from tests.ratelimits.stores.refusing import redis_server
+from tests.ratelimits.stores.redis_faults import redis_server
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "nodes.json"

@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 
 from config import health
-from tests.ratelimits.stores.refusing import TROUBLES, in_trouble, redis_server
+from tests.ratelimits.stores.redis_faults import FAULTS, redis_server, with_fault
 
 
 def test_livez_works_without_a_database(client):
@@ -59,10 +59,10 @@ def test_readyz_reports_a_redis_that_cannot_count(client, settings, tmp_path):
     with redis_server(tmp_path) as server:
         port = server.port
         settings.REDIS_URL = f"redis://127.0.0.1:{port}/0"
-        for trouble in TROUBLES:
-            with in_trouble(port, trouble):
+        for fault in FAULTS:
+            with with_fault(port, fault):
                 response = client.get("/readyz")
-                assert (response.status_code, response.json()["failing"]) == (503, ["redis"]), trouble
+                assert (response.status_code, response.json()["failing"]) == (503, ["redis"]), fault
             assert client.get("/readyz").status_code == 200
 
 

@@ -16,7 +16,7 @@ import redis
 
 from tests.apikeys.gateway.servers import call, listens
 from tests.faults.installation import RESTART_AFTER, Place
-from tests.ratelimits.stores.refusing import in_trouble
+from tests.ratelimits.stores.redis_faults import with_fault
 from tests.waiting import wait_until
 
 CLUSTER = Place("two nodes, PostgreSQL and Redis", redis=True, nodes=2)
@@ -285,10 +285,10 @@ def redis_hung(site):
     yield
 
 
-def redis_refuses(trouble):
+def redis_refuses(fault):
     @contextmanager
     def cause(site):
-        with in_trouble(site.redis.port, trouble):
+        with with_fault(site.redis.port, trouble):
             time.sleep(FAULT_SECONDS)
         yield
 

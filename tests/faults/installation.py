@@ -22,7 +22,7 @@ import pytest
 from tests.apikeys.gateway.clusters import cluster
 from tests.apikeys.gateway.servers import ROOT, call, free_port, gatehouse, gateway, workers_of
 from tests.metrics import samples
-from tests.ratelimits.stores.refusing import redis_server
+from tests.ratelimits.stores.redis_faults import redis_server
 
 # nginx itself is the API. It returns the ID of the decision.
 API = """

@@ -14,7 +14,7 @@ from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.split import SplitStore
 from ratelimits.stores.sqlite import SQLiteStore
-from tests.ratelimits.hammering import PATIENCE
+from tests.ratelimits.processes import PATIENCE
 from tests.services import redis_url
 
 # The PostgreSQL store needs PostgreSQL as the database; all tests run on both (tests/run.py).
@@ -29,7 +29,7 @@ SHARED_STORES = STORES[1:]
 
 @pytest.fixture
 def make_store(request, tmp_path):
-    """Create a store by name, empty at first. Each further call returns another instance with the same counters.
+    """Create a store by name. The first is empty; each further call returns another instance with the same counters.
 
     "redis" keeps lasting budgets in a durable store, as the limiter does: in the database if that is PostgreSQL.
     """
@@ -43,7 +43,7 @@ def make_store(request, tmp_path):
         if name == "redis":
             durable = create("postgresql" if ON_POSTGRESQL else "sqlite")
             return SplitStore(RedisStore(redis_url(), timeout=PATIENCE), durable)
-        request.getfixturevalue("db")  # requested by name only: other stores don't need it
+        request.getfixturevalue("db")  # requested only here, because other stores don't need it
         return PostgreSQLStore(timeout=PATIENCE)
 
     def make(name):

@@ -20,7 +20,7 @@ def errors():
     return [error.id for error in limiter_can_count()]
 
 
-def test_the_default_settings_pass(db):
+def test_default_settings_pass(db):
     assert errors() == []
 
 
@@ -36,20 +36,20 @@ def test_the_default_settings_pass(db):
         ({"RATE_LIMITED_PATHS": ["/ok", "shop"]}, "E007"),
     ],
 )
-def test_what_could_not_count_does_not_start(settings, db, changes, expected):
+def test_invalid_settings_fail_the_check(settings, db, changes, expected):
     for name, value in changes.items():
         setattr(settings, name, value)
     assert errors() == [f"ratelimits.{expected}"]
 
 
-def test_memory_with_several_workers_does_not_start_even_when_debugging(settings, monkeypatch, db):
+def test_memory_store_with_several_workers_fails_the_check(settings, monkeypatch, db):
     settings.RATE_LIMIT_STORE, settings.DEBUG = "memory", True
     assert errors() == []
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     assert errors() == ["ratelimits.E002"]
 
 
-def test_the_postgresql_store_needs_postgresql(settings, db):
+def test_postgresql_store_needs_postgresql(settings, db):
     settings.RATE_LIMIT_STORE = "postgresql"
     assert errors() == ([] if connection.vendor == "postgresql" else ["ratelimits.E004"])
 
@@ -64,7 +64,7 @@ def test_sweep_counters_removes_expired_counters(memory, db):
     assert memory.store.count() == 1
 
 
-def test_sweep_counters_reports_while_it_works(memory, db):
+def test_sweep_counters_reports_progress(memory, db):
     for number in range(250):
         memory.store.hit([Budget(f"expired:{number}", 1, 1)], clock=1)
     out = StringIO()
@@ -83,25 +83,25 @@ def test_sweep_counters_prunes_old_records(memory, db):
 
 
 @pytest.mark.parametrize("batch", ["0", "-5"])
-def test_a_batch_is_one_or_more(memory, batch):
+def test_batch_must_be_one_or_more(memory, batch):
     with pytest.raises(CommandError, match="1 or more"):
         call_command("sweep_counters", "--batch", batch)
 
 
-def test_sweep_counters_fails_when_the_store_is_away(use_store):
-    class Away(MemoryStore):
+def test_sweep_counters_fails_without_the_store(use_store):
+    class UnavailableStore(MemoryStore):
         def count(self):
-            raise StoreUnavailable("taken away")
+            raise StoreUnavailable("connection lost")
 
-    use_store(Away())
-    with pytest.raises(CommandError, match="taken away"):
+    use_store(UnavailableStore())
+    with pytest.raises(CommandError, match="connection lost"):
         call_command("sweep_counters")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_counters_migration_reverses():
+def test_counters_migration_can_be_reversed():
     executor = MigrationExecutor(connection)
-    leaves = executor.loader.graph.leaf_nodes()  # of all apps, because others depend on the counters
+    leaves = executor.loader.graph.leaf_nodes()  # of all apps, because other migrations depend on the counters
     executor.migrate([("ratelimits", "0001_initial")])
     assert "rate_counters" not in connection.introspection.table_names()
     MigrationExecutor(connection).migrate(leaves)

@@ -1,4 +1,4 @@
-"""Lasting budgets are counted in the database: what happens to Redis changes nothing about them."""
+"""Lasting budgets are counted in the database, so that Redis failures don't affect them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def remaining(outcome: Outcome):
     return {state.budget.name: state.remaining for state in outcome.states}
 
 
-def test_a_flushed_redis_hands_out_no_fresh_month(split):
+def test_flushing_redis_does_not_reset_monthly_quotas(split):
     for _ in range(3):
         assert limiter().hit([MINUTE, MONTH]).allowed
     with redis.Redis.from_url(redis_url()) as client:
@@ -70,7 +70,7 @@ def test_a_flushed_redis_hands_out_no_fresh_month(split):
 
 
 @pytest.mark.parametrize("full", [MINUTE, DAY])
-def test_a_denied_request_is_charged_to_neither(split, full):
+def test_denied_request_is_charged_to_neither_store(split, full):
     other = MONTH if full == MINUTE else MINUTE
     while split.hit([full], clock=NOON).allowed:
         pass
@@ -79,25 +79,25 @@ def test_a_denied_request_is_charged_to_neither(split, full):
     assert used(split, other) == 0
 
 
-def test_requests_of_a_batch_are_charged_one_after_the_other(split):
-    """The second is denied by its day, so that the third finds the last place of the minute."""
-    minute, day, reserve = MINUTE._replace(limit=2), DAY._replace(limit=1), MONTH._replace(limit=1)
+def test_requests_of_a_batch_are_charged_in_order(split):
+    """The second is denied by its daily limit, so the third gets the last request of the minute."""
+    minute, day, last = MINUTE._replace(limit=2), DAY._replace(limit=1), MONTH._replace(limit=1)
     readings = split.hit_many(
-        [Charge([minute, day]), Charge([day, minute]), Charge([reserve, minute]), Charge([reserve]), Charge([minute])],
+        [Charge([minute, day]), Charge([day, minute]), Charge([last, minute]), Charge([last]), Charge([minute])],
         clock=NOON,
     )
     assert [reading.allowed for reading in readings] == [True, False, True, False, False]
     assert [reading.fits for reading in readings] == [(True, True), (False, True), (True, True), (False,), (False,)]
 
 
-def test_a_cost_and_a_look_count_as_in_one_store(split):
+def test_cost_and_cost_0_count_as_in_one_store(split):
     assert split.hit([MINUTE, MONTH], 5, clock=NOON).allowed
     assert split.hit([MINUTE, MONTH], 0, clock=NOON).counters[1].used == 5
     assert not split.hit([MINUTE._replace(key="other"), MONTH], 4, clock=NOON).allowed
     assert used(split, MONTH) == 5
 
 
-def test_what_is_reset_swept_and_counted_is_in_both(split):
+def test_reset_sweep_and_count_cover_both_stores(split):
     split.hit([MINUTE, MONTH], clock=NOON)
     assert split.count() == 2
     split.reset([MONTH.key])
@@ -107,7 +107,7 @@ def test_what_is_reset_swept_and_counted_is_in_both(split):
     assert not split.ping()
 
 
-def test_without_redis_quotas_are_counted_and_enforced(without_redis, durable):
+def test_quotas_are_enforced_without_redis(without_redis, durable):
     assert [without_redis.hit([MINUTE, DAY]).allowed for _ in range(5)] == [True] * 3 + [False] * 2
     outcome = without_redis.hit([MINUTE, DAY])
     assert (outcome.degraded, remaining(outcome)) == (True, {"day": 0})
@@ -115,7 +115,7 @@ def test_without_redis_quotas_are_counted_and_enforced(without_redis, durable):
     assert without_redis.hit([MINUTE]) == Outcome(allowed=True, degraded=True)
 
 
-def test_a_request_with_quotas_only_needs_no_redis(without_redis, settings):
+def test_request_with_only_quotas_needs_no_redis(without_redis, settings):
     settings.RATE_LIMIT_FAIL_OPEN = False
     outcomes = without_redis.hit_many([Charge([MINUTE, DAY]), Charge([DAY])])
     assert [(outcome.allowed, outcome.degraded) for outcome in outcomes] == [(False, True), (True, False)]
@@ -123,31 +123,31 @@ def test_a_request_with_quotas_only_needs_no_redis(without_redis, settings):
     assert remaining(outcomes[1]) == {"day": 2}
 
 
-def test_quotas_beside_redis_are_waited_for_longer_than_redis(settings, transactional_db):
+def test_quotas_have_a_longer_timeout_than_redis(settings, transactional_db):
     settings.REDIS_URL, settings.RATE_LIMIT_STORE_TIMEOUT = redis_url(), 40
     store = make_limiter_store("redis")
     assert (store.short._timeout, store.lasting._timeout) == (0.04, QUOTA_TIMEOUT)
 
 
-def test_while_redis_fails_nothing_is_charged(durable):
+def test_nothing_is_charged_if_redis_fails(durable):
     store = SplitStore(RedisStore("redis://127.0.0.1:1/0"), durable)
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="Redis"):
             store.hit([MINUTE, DAY], clock=NOON)
     assert used(durable, DAY) == 0
-    # Nor is anything locked.
+    # And nothing stays locked.
     assert durable.hit([DAY], clock=NOON).allowed
     store.close()
 
 
-def test_a_durable_store_that_fails_in_the_end_is_unavailable(durable):
+def test_durable_store_that_fails_on_write_is_unavailable(durable):
     with pytest.raises(StoreUnavailable), durable.held([DAY.counter_key], clock=NOON) as held:
         held.counters[DAY.counter_key] = Counter(None, 1, 1)
     assert used(durable, DAY) == 0
 
 
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL")
-def test_a_held_quota_is_waited_for_and_then_not_charged(make_store, monkeypatch):
+def test_quota_locked_for_too_long_is_not_charged(make_store, monkeypatch):
     monkeypatch.setattr("ratelimits.stores.postgresql.MAX_WAIT", 0.1)
     store, other = make_store("postgresql"), PostgreSQLStore()
     with (
@@ -161,7 +161,7 @@ def test_a_held_quota_is_waited_for_and_then_not_charged(make_store, monkeypatch
 
 
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="needs PostgreSQL")
-def test_a_connection_lost_while_waiting_for_a_quota_is_an_outage(make_store, monkeypatch):
+def test_connection_lost_while_waiting_for_a_quota_is_an_outage(make_store, monkeypatch):
     store = make_store("postgresql")
     store.hit([DAY])
     monkeypatch.setattr(

@@ -19,7 +19,7 @@ def parsed(text):
 
 
 @pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month"])
-def test_the_figures_are_true_at_every_step_of_a_count_down(memory, db, window):
+def test_headers_are_correct_for_every_request_up_to_the_limit(memory, db, window):
     budget, w = Budget("k", 5, 60, window, "five"), {"week": 7 * 86400, "month": 28 * 86400}.get(window, 60)
     for used in range(1, 6):
         outcome = memory.hit([budget], clock=NOON)
@@ -41,7 +41,7 @@ def test_the_figures_are_true_at_every_step_of_a_count_down(memory, db, window):
     assert memory.peek([budget], clock=NOON + retry * 1_000_000).allowed
 
 
-def test_the_month_of_a_billing_day_is_as_long_as_it_is(memory, db):
+def test_window_of_a_billing_month_has_its_actual_length(memory, db):
     budget = Budget("k", 5, 60, "month", "five", billing_day=31)
     headers = rate_limit_headers(memory.hit([budget], clock=NOON))
     # From 31 January to 28 February.
@@ -49,7 +49,7 @@ def test_the_month_of_a_billing_day_is_as_long_as_it_is(memory, db):
     assert parsed(headers["RateLimit"]) == [("five", {"r": 4, "t": 27 * 43200})]
 
 
-def test_a_total_has_neither_window_nor_reset(memory, db):
+def test_total_has_no_window_or_reset(memory, db):
     budget = Budget("k", 1, 60, "total", "prepaid")
     memory.hit([budget], clock=NOON)
     headers = rate_limit_headers(memory.hit([budget], clock=NOON))
@@ -81,7 +81,7 @@ def test_the_older_fields_tell_a_total_in_tokens_only_if_there_is_nothing_in_req
     assert rate_limit_headers(memory.hit([tokens], clock=NOON))["X-RateLimit-Reset"] == "2147483647"
 
 
-def test_all_budgets_are_told_and_the_tightest_in_the_older_fields(memory, db):
+def test_headers_list_all_budgets_and_x_ratelimit_the_tightest(memory, db):
     budgets = [Budget("a", 10, 1, name="burst"), Budget("b", 3, 86400, "fixed", "quota")]
     headers = rate_limit_headers(memory.hit(budgets, clock=NOON))
     assert headers["RateLimit-Policy"] == '"burst";q=10;w=1, "quota";q=3;w=86400'
@@ -89,32 +89,33 @@ def test_all_budgets_are_told_and_the_tightest_in_the_older_fields(memory, db):
     assert headers["X-RateLimit-Limit"] == "3"
 
 
-def test_browsers_may_read_all_of_them(memory, db):
+def test_all_headers_are_exposed_to_browsers(memory, db):
     headers = rate_limit_headers(memory.hit([Budget("a", 1, 60)]))
     exposed = headers.pop("Access-Control-Expose-Headers").split(", ")
     assert set(headers) | {"Retry-After"} == set(exposed)
 
 
-def test_a_budget_that_only_observes_is_not_told(memory, db):
-    watched = Budget("a", 1, 60, name="watched", observe=True)
-    assert rate_limit_headers(memory.hit([watched])) == {}
-    assert "watched" not in rate_limit_headers(memory.hit([watched, Budget("b", 5, 60)]))["RateLimit"]
+def test_observed_budget_is_not_in_headers(memory, db):
+    observed = Budget("a", 1, 60, name="observed", observe=True)
+    assert rate_limit_headers(memory.hit([observed])) == {}
+    assert "observed" not in rate_limit_headers(memory.hit([observed, Budget("b", 5, 60)]))["RateLimit"]
 
 
-def test_without_limits_there_is_nothing_to_tell(memory, db):
+def test_no_headers_without_limits(memory, db):
     assert rate_limit_headers(memory.hit([])) == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [('a"b\\c', 'a"b\\c'), ("größe", "gr??e"), ("a\nb", "a?b"), ("", "limit"), ("x" * 100, "x" * 100)]
+    ("name", "expected"),
+    [('a"b\\c', 'a"b\\c'), ("größe", "gr??e"), ("a\nb", "a?b"), ("", "limit"), ("x" * 100, "x" * 100)],
 )
-def test_any_name_makes_a_valid_field(memory, db, name, told):
+def test_any_name_gives_a_valid_header(memory, db, name, expected):
     headers = rate_limit_headers(memory.hit([Budget("a", 1, 60, name=name)]))
-    assert parsed(headers["RateLimit"])[0][0] == told
-    assert parsed(headers["RateLimit-Policy"])[0][0] == told
+    assert parsed(headers["RateLimit"])[0][0] == expected
+    assert parsed(headers["RateLimit-Policy"])[0][0] == expected
 
 
-def test_a_refusal_is_a_problem_that_names_the_policies(memory, db):
+def test_quota_exceeded_response_names_the_policies(memory, db):
     budgets = [
         Budget("a", 1, 60, name="one"),
         Budget("b", 5, 60, name="five"),

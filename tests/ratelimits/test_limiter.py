@@ -20,7 +20,7 @@ from ratelimits.stores import StoreUnavailable
 from ratelimits.stores.memory import MemoryStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import SQLiteStore
-from tests.ratelimits.stores.refusing import redis_server
+from tests.ratelimits.stores.redis_faults import redis_server
 from tests.waiting import wait_until
 
 ONE = [Budget("user:1/rule:1", 1, 60, name="one")]
@@ -32,10 +32,10 @@ def timed(work):
     return result, (time.perf_counter() - began) * 1000
 
 
-# --- Answers ---
+# --- Outcomes ---
 
 
-def test_an_outcome_tells_how_each_budget_stands(memory, db):
+def test_outcome_has_the_state_of_each_budget(memory, db):
     budgets = [Budget("a", 2, 60, name="two"), Budget("b", 10, 3600, "fixed", "ten")]
     outcome = memory.hit(budgets)
     assert outcome.allowed
@@ -47,7 +47,7 @@ def test_an_outcome_tells_how_each_budget_stands(memory, db):
     assert outcome.retry_after == 0
 
 
-def test_a_refusal_waits_for_the_slowest_budget(memory, db):
+def test_retry_after_is_that_of_the_slowest_budget(memory, db):
     budgets = [Budget("a", 1, 60), Budget("b", 1, 600)]
     memory.hit(budgets)
     outcome = memory.hit(budgets)
@@ -56,37 +56,37 @@ def test_a_refusal_waits_for_the_slowest_budget(memory, db):
     assert outcome.retry_after == 600
 
 
-def test_an_observed_budget_does_not_make_a_refusal_wait_longer(memory, db):
+def test_observed_budget_does_not_affect_retry_after(memory, db):
     budgets = [Budget("a", 1, 60), Budget("b", 1, 600, observe=True)]
     memory.hit(budgets)
     assert memory.hit(budgets).retry_after == 60
 
 
-def test_cost_nothing_is_always_allowed_and_charges_nothing(memory, db):
+def test_cost_0_is_always_allowed_and_not_charged(memory, db):
     memory.hit(ONE)
     assert memory.hit(ONE, 0).allowed
     assert not memory.hit(ONE, 0).states[0].exceeded
     assert memory.hit([Budget("other", 1, 60)], 0).states[0].remaining == 1
 
 
-def test_a_negative_cost_is_an_error(memory):
+def test_negative_cost_is_an_error(memory):
     with pytest.raises(ValueError, match="0 or more"):
         memory.hit(ONE, -1)
 
 
-def test_no_budgets_no_limit(memory):
+def test_no_budgets_means_no_limit(memory):
     assert memory.hit([]).allowed
     assert memory.peek([]).states == ()
     memory.reset([])
 
 
-def test_reset_gives_all_back(memory, db):
+def test_reset_clears_a_budget(memory, db):
     memory.hit(ONE)
     memory.reset([ONE[0].key])
     assert memory.hit(ONE).allowed
 
 
-def test_the_switch_lets_all_through_but_not_at_sign_in(memory, settings, db):
+def test_disabled_limiter_still_limits_sign_in(memory, settings, db):
     settings.RATE_LIMITER_ENABLED = False
     assert [memory.hit(ONE).allowed for _ in range(3)] == [True] * 3
     assert memory.peek(ONE).states == ()
@@ -100,12 +100,12 @@ def test_the_switch_lets_all_through_but_not_at_sign_in(memory, settings, db):
     ("named", "redis_url", "expected"),
     [("", "redis://localhost/1", "redis"), ("sqlite", "redis://localhost/1", "sqlite"), ("memory", "", "memory")],
 )
-def test_the_store_is_the_one_that_is_set(settings, named, redis_url, expected):
+def test_store_is_chosen_by_settings(settings, named, redis_url, expected):
     settings.RATE_LIMIT_STORE, settings.REDIS_URL = named, redis_url
     assert store_name() == expected
 
 
-def test_without_redis_the_store_is_the_kind_of_the_database(settings, db):
+def test_default_store_depends_on_the_database(settings, db):
     settings.RATE_LIMIT_STORE = settings.REDIS_URL = ""
     assert store_name() == (
         "postgresql" if configured.DATABASES["default"]["ENGINE"].endswith("postgresql") else "sqlite"
@@ -113,12 +113,12 @@ def test_without_redis_the_store_is_the_kind_of_the_database(settings, db):
 
 
 @pytest.mark.parametrize("name", ["redis", "postgresql", "sqlite", "memory"])
-def test_a_store_knows_its_name(settings, name):
+def test_stores_have_their_name(settings, name):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     assert make_store(name).name == name
 
 
-def test_one_limiter_a_process_until_it_is_forgotten(db):
+def test_limiter_is_reused_until_forgotten(db):
     forget_limiter()
     assert limiter_module._limiters == []
     forget_limiter()
@@ -134,7 +134,7 @@ def test_one_limiter_a_process_until_it_is_forgotten(db):
 class FlakyStore(MemoryStore):
     """A memory store with outages on demand."""
 
-    away = False
+    is_down = False
 
     def hit_many(self, *args, **options):
         self.ping()
@@ -145,8 +145,8 @@ class FlakyStore(MemoryStore):
         return super().peek(*args, **options)
 
     def ping(self):
-        if self.away:
-            raise StoreUnavailable("taken away")
+        if self.is_down:
+            raise StoreUnavailable("connection lost")
 
 
 @pytest.fixture
@@ -154,14 +154,14 @@ def flaky(use_store):
     store = FlakyStore()
     use_store(store)
     yield store
-    store.away = False
+    store.is_down = False
     wait_until(lambda: not limiter().breaker.is_open)
 
 
 @pytest.mark.parametrize("fail_open", [True, False])
-def test_while_the_store_is_away_the_setting_decides(flaky, settings, fail_open, transactional_db):
+def test_fail_open_setting_decides_while_the_store_is_down(flaky, settings, fail_open, transactional_db):
     settings.RATE_LIMIT_FAIL_OPEN = fail_open
-    flaky.away = True
+    flaky.is_down = True
     for ask in (limiter().hit, limiter().peek):
         outcome = ask(ONE)
         assert (outcome.allowed, outcome.degraded, outcome.states) == (fail_open, True, ())
@@ -172,73 +172,73 @@ QUOTA = Budget("user:1/rule:9", 5, 2_678_400, "month", name="month")
 
 
 def test_quotas_never_fail_open(flaky, settings, transactional_db):
-    flaky.away = True
+    flaky.is_down = True
     for charges in ([Charge([QUOTA])], [Charge(ONE), Charge([QUOTA])]):
-        with pytest.raises(OperationalError, match="The database can't count quotas: taken away"):
+        with pytest.raises(OperationalError, match="The database can't count quotas: connection lost"):
             limiter().hit_many(charges)
-    # A look changes nothing, and others don't wait for it.
+    # Peeking charges nothing, so it doesn't have to fail.
     assert limiter().peek([QUOTA]).degraded
     assert limiter().hit(ONE).degraded
     settings.RATE_LIMIT_FAIL_OPEN = False
     assert not limiter().hit([QUOTA]).allowed
 
 
-def test_quotas_count_as_soon_as_the_store_is_back(flaky, transactional_db):
-    flaky.away = True
+def test_quotas_count_when_the_store_is_back(flaky, transactional_db):
+    flaky.is_down = True
     limiter().hit(ONE)
-    flaky.away = False
+    flaky.is_down = False
     outcome = limiter().hit([QUOTA])
     assert (outcome.degraded, outcome.states[0].remaining) == (False, 4)
 
 
-def test_sign_in_is_refused_while_the_store_is_away(flaky, settings):
+def test_sign_in_is_denied_while_the_store_is_down(flaky, settings):
     settings.RATE_LIMIT_FAIL_OPEN = True
-    flaky.away = True
+    flaky.is_down = True
     assert not limiter().hit(ONE, fail_closed=True).allowed
     assert not limiter().peek(ONE, fail_closed=True).allowed
     assert limiter().hit(ONE).allowed
 
 
-def test_it_recovers_by_itself(flaky, caplog):
-    flaky.away = True
+def test_limiter_recovers_when_the_store_is_back(flaky, caplog):
+    flaky.is_down = True
     assert limiter().hit(ONE).degraded
     assert limiter().breaker.is_open
-    flaky.away = False
+    flaky.is_down = False
     wait_until(lambda: not limiter().breaker.is_open)
     assert not limiter().hit(ONE).degraded
     messages = [record.getMessage() for record in caplog.records if record.name == "ratelimits.stores.breaker"]
-    assert messages[0] == "The rate limit store (memory) is unavailable: taken away"
+    assert messages[0] == "The rate limit store (memory) is unavailable: connection lost"
     wait_until(lambda: "is available again" in caplog.text)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_staff_can_see_an_outage_and_what_was_allowed(outages_written, flaky, settings):
-    flaky.away = True
+def test_outage_is_recorded_with_its_counts(outages_written, flaky, settings):
+    flaky.is_down = True
     for _ in range(3):
         limiter().hit(ONE)
     limiter().hit(ONE, fail_closed=True)
     wait_until(lambda: Outage.objects.filter(ended_at=None).exists())
-    flaky.away = False
+    flaky.is_down = False
     wait_until(lambda: not Outage.objects.filter(ended_at=None).exists())
     outage = Outage.objects.get()
     assert (outage.allowed, outage.denied) == (3, 1)
-    assert (outage.store, outage.error) == ("memory", "taken away")
+    assert (outage.store, outage.error) == ("memory", "connection lost")
     assert str(os.getpid()) in outage.node
     assert str(outage) == f"memory unavailable to {outage.node}"
 
 
-def test_an_outage_that_cannot_be_noted_still_ends(outages_written, flaky, caplog):
-    """This test has no database, so the breaker's thread can't write."""
-    flaky.away = True
+def test_outage_that_cannot_be_recorded_still_ends(outages_written, flaky, caplog):
+    """Without database access, the breaker's thread can't write the outage."""
+    flaky.is_down = True
     limiter().hit(ONE)
     wait_until(lambda: "could not be recorded" in caplog.text)
-    flaky.away = False
+    flaky.is_down = False
     wait_until(lambda: not limiter().breaker.is_open)
 
 
-def test_a_stopped_breaker_leaves_the_store_alone(use_store):
+def test_stopped_breaker_does_not_probe_the_store(use_store):
     store = FlakyStore()
-    store.away = True
+    store.is_down = True
     stopped = use_store(store)
     stopped.hit(ONE)
     stopped.breaker.stop()
@@ -256,26 +256,26 @@ def threads():
 
 @pytest.fixture
 def own_redis(tmp_path):
-    """A Redis that a test can stop and kill."""
+    """A Redis server that a test can stop and kill."""
     with redis_server(tmp_path) as server:
         yield server
 
 
-def hang_for_a_while(server, use_store, connected):
-    """Milliseconds of the first hit after the server stopped; the following ones don't wait."""
+def hang_and_recover(server, use_store, connected):
+    """Stop the server for a while. Returns the milliseconds of the first hit, after which hits don't wait."""
     store = RedisStore(url_of(server))
     if connected:
         store.ping()
-    counting = use_store(store)
+    limiter_in_use = use_store(store)
     server.send_signal(signal.SIGSTOP)
-    outcome, milliseconds = timed(lambda: counting.hit(ONE))
+    outcome, milliseconds = timed(lambda: limiter_in_use.hit(ONE))
     assert outcome.degraded
     wait_until(lambda: timed(lambda: limiter().hit(ONE))[1] < 5, every=0)
-    assert not counting.hit(ONE, fail_closed=True).allowed
+    assert not limiter_in_use.hit(ONE, fail_closed=True).allowed
     server.send_signal(signal.SIGCONT)
-    wait_until(lambda: not counting.breaker.is_open)
+    wait_until(lambda: not limiter_in_use.breaker.is_open)
     fresh = [Budget(f"fresh:{time.time_ns()}", 1, 60)]
-    assert [counting.hit(fresh).allowed for _ in range(2)] == [True, False]
+    assert [limiter_in_use.hit(fresh).allowed for _ in range(2)] == [True, False]
     return milliseconds
 
 
@@ -285,34 +285,34 @@ def url_of(server):
 
 @pytest.mark.redis
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_hung_redis_delays_one_request_by_60_ms_and_then_none(own_redis, use_store, connected, transactional_db):
-    # The best of several, because a busy machine is slower.
-    wait_until(lambda: hang_for_a_while(own_redis, use_store, connected) <= 60)
+def test_hanging_redis_delays_one_request_by_at_most_60_ms(own_redis, use_store, connected, transactional_db):
+    # Repeated until it is fast enough once, because a busy machine is slower.
+    wait_until(lambda: hang_and_recover(own_redis, use_store, connected) <= 60)
 
 
 @pytest.mark.redis
-def test_a_restarted_redis_costs_no_request(own_redis, use_store):
-    counting = use_store(RedisStore(url_of(own_redis)))
-    counting.hit(ONE)
+def test_restarting_redis_causes_no_outage(own_redis, use_store):
+    limiter_in_use = use_store(RedisStore(url_of(own_redis)))
+    limiter_in_use.hit(ONE)
     with redis.Redis(port=own_redis.port) as client:
         client.client_kill_filter(skipme=True, _type="normal")
         client.script_flush()
-    outcome = counting.hit([Budget("x", 100, 60)])
+    outcome = limiter_in_use.hit([Budget("x", 100, 60)])
     assert (outcome.allowed, outcome.degraded) == (True, False)
 
 
 @pytest.mark.redis
-def test_a_dead_redis_is_noticed_and_its_return_too(own_redis, use_store):
-    counting = use_store(RedisStore(url_of(own_redis)))
-    counting.hit(ONE)
+def test_killed_redis_is_an_outage(own_redis, use_store):
+    limiter_in_use = use_store(RedisStore(url_of(own_redis)))
+    limiter_in_use.hit(ONE)
     own_redis.kill()
     own_redis.wait()
-    assert counting.hit(ONE).degraded
-    assert counting.breaker.is_open
+    assert limiter_in_use.hit(ONE).degraded
+    assert limiter_in_use.breaker.is_open
 
 
 @pytest.mark.redis
-def test_a_redis_that_answers_with_an_error_is_away(own_redis):
+def test_redis_error_response_makes_the_store_unavailable(own_redis):
     store = RedisStore(url_of(own_redis))
     with redis.Redis(port=own_redis.port) as client:
         client.lpush("gatehouse:limit:wrong", 1)
@@ -321,7 +321,7 @@ def test_a_redis_that_answers_with_an_error_is_away(own_redis):
     store.close()
 
 
-def test_a_locked_sqlite_file_delays_a_request_by_60_ms(tmp_path):
+def test_locked_sqlite_file_delays_a_request_by_at_most_60_ms(tmp_path):
     other = sqlite3.connect(tmp_path / "counters.sqlite3", isolation_level=None)
     store = SQLiteStore(tmp_path / "counters.sqlite3")
     store.ping()
@@ -338,40 +338,34 @@ def milliseconds_until_unavailable(store):
     return (time.perf_counter() - began) * 1000
 
 
-def test_a_locked_sqlite_file_is_an_outage_that_ends(tmp_path, use_store):
-    counting = use_store(SQLiteStore(tmp_path / "counters.sqlite3"))
-    counting.hit([Budget("x", 100, 60)])
+def test_locked_sqlite_file_is_an_outage_until_unlocked(tmp_path, use_store):
+    limiter_in_use = use_store(SQLiteStore(tmp_path / "counters.sqlite3"))
+    limiter_in_use.hit([Budget("x", 100, 60)])
     other = sqlite3.connect(tmp_path / "counters.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    assert counting.hit(ONE).degraded
-    wait_until(lambda: timed(lambda: counting.hit(ONE))[1] < 5)
+    assert limiter_in_use.hit(ONE).degraded
+    wait_until(lambda: timed(lambda: limiter_in_use.hit(ONE))[1] < 5)
     other.execute("COMMIT")
     other.close()
-    wait_until(lambda: not counting.breaker.is_open)
-    assert not counting.hit(ONE).degraded
+    wait_until(lambda: not limiter_in_use.breaker.is_open)
+    assert not limiter_in_use.hit(ONE).degraded
 
 
-def test_a_sqlite_file_that_is_none_is_away(tmp_path):
-    (tmp_path / "counters.sqlite3").write_bytes(b"not a database, not a database, not a database" * 100)
-    with pytest.raises(StoreUnavailable, match=r"counters\.sqlite3"):
-        SQLiteStore(tmp_path / "counters.sqlite3").hit(ONE)
+# --- Recorded denials ---
 
 
-# --- What staff see ---
-
-
-def test_a_refusal_is_noted_once_and_counted_up(memory, db):
+def test_repeated_denials_are_recorded_in_one_row(memory, db):
     for _ in range(4):
         memory.hit(ONE)
-    refusal = Denial.objects.get()
-    assert (refusal.owner, refusal.key, refusal.name, refusal.count) == ("user:1", "user:1/rule:1", "one", 1)
-    assert refusal.in_words == "1 per minute"
-    assert refusal.budget == ONE[0]
-    assert str(refusal) == "user:1 at one"
-    assert list(Denial.objects.recent()) == [refusal]
+    denial = Denial.objects.get()
+    assert (denial.owner, denial.key, denial.name, denial.count) == ("user:1", "user:1/rule:1", "one", 1)
+    assert denial.in_words == "1 per minute"
+    assert denial.budget == ONE[0]
+    assert str(denial) == "user:1 at one"
+    assert list(Denial.objects.recent()) == [denial]
 
 
-def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypatch):
+def test_pending_denials_are_written_with_the_next_one(memory, db, monkeypatch):
     for _ in range(4):
         memory.hit(ONE)
     monkeypatch.setattr("ratelimits.recorder.WRITE_INTERVAL", -1.0)
@@ -379,27 +373,27 @@ def test_what_was_not_written_yet_is_written_with_the_next(memory, db, monkeypat
     assert Denial.objects.get().count == 4
 
 
-def test_an_observed_limit_reports_whom_it_would_refuse(memory, db):
-    watched = [Budget("user:2/rule:9", 1, 60, name="watched", observe=True)]
-    assert [memory.hit(watched).allowed for _ in range(2)] == [True, True]
+def test_observed_limit_records_whom_it_would_deny(memory, db):
+    observed = [Budget("user:2/rule:9", 1, 60, name="observed", observe=True)]
+    assert [memory.hit(observed).allowed for _ in range(2)] == [True, True]
     assert Denial.objects.get().observed
 
 
-def test_a_flood_of_refused_addresses_does_not_become_a_flood_of_writes(memory, db, monkeypatch):
+def test_writes_of_denials_are_limited(memory, db, monkeypatch):
     monkeypatch.setattr("ratelimits.recorder.MAX_WRITES", 3)
-    noting = Recorder()
+    own_recorder = Recorder()
     for number in range(10):
         budget = [Budget(f"addr:10.0.0.{number}/default", 1, 60)]
         memory.store.hit(budget)
-        noting.record(limiter_module.outcome_of(budget, memory.store.hit(budget)))
+        own_recorder.record(limiter_module.outcome_of(budget, memory.store.hit(budget)))
     assert Denial.objects.count() == 3
 
 
 def fail_to_write(*_):
-    raise OperationalError("the disk is full")
+    raise OperationalError("disk full")
 
 
-def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memory, db, caplog):
+def test_denial_that_cannot_be_recorded_is_logged_and_stays_denied(memory, db, caplog):
     too_long = [Budget("user:1/" + "x" * 100_000, 2**62, 60, name="n" * 100_000)]
     memory.hit(too_long, 2**62)
     with connection.execute_wrapper(fail_to_write):
@@ -407,7 +401,7 @@ def test_a_refusal_that_cannot_be_noted_is_logged_and_refused_all_the_same(memor
     assert "could not be recorded" in caplog.text
 
 
-def test_hits_sweep_now_and_then(memory, db, monkeypatch):
+def test_hits_sweep_occasionally(memory, db, monkeypatch):
     monkeypatch.setattr(limiter_module, "SWEEP_EVERY", 1)
     memory.hit([Budget("dead", 1, 1)], clock=1)
     memory.hit(ONE)
@@ -415,16 +409,16 @@ def test_hits_sweep_now_and_then(memory, db, monkeypatch):
 
 
 def fail_to_sweep(store, *, batch):
-    raise StoreUnavailable("taken away")
+    raise StoreUnavailable("connection lost")
 
 
-def test_a_sweep_that_fails_harms_no_request(flaky, db, monkeypatch):
+def test_failed_sweep_does_not_affect_the_request(flaky, db, monkeypatch):
     monkeypatch.setattr(limiter_module, "SWEEP_EVERY", 1)
     monkeypatch.setattr(FlakyStore, "sweep", fail_to_sweep)
     assert limiter().hit(ONE).allowed
 
 
-def test_a_sqlite_file_without_its_table_is_away(tmp_path):
+def test_sqlite_file_without_its_table_is_unavailable(tmp_path):
     store = SQLiteStore(tmp_path / "counters.sqlite3")
     store.hit(ONE)
     other = sqlite3.connect(store.path, isolation_level=None)
@@ -435,8 +429,8 @@ def test_a_sqlite_file_without_its_table_is_away(tmp_path):
     store.close()
 
 
-def test_a_hit_waits_as_long_as_others_get_their_turn(tmp_path):
-    """Longer than the timeout: the file changes, so this is a queue and not an outage."""
+def test_hit_waits_while_others_make_progress(tmp_path):
+    """It waits longer than the timeout, because changes to the file mean that others are making progress."""
     store = SQLiteStore(tmp_path / "counters.sqlite3", timeout=1)
     store.ping()
     holding = threading.Event()

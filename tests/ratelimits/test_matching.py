@@ -48,7 +48,7 @@ from ratelimits.matching import (
         ("/a\u200cb\u200d", "/a\u200cb\u200d"),
     ],
 )
-def test_a_path_has_one_form(raw, path):
+def test_path_is_normalized(raw, path):
     if path is None:
         with pytest.raises(AmbiguousPath):
             canonical_path(raw)
@@ -137,19 +137,19 @@ def test_a_path_has_one_form(raw, path):
         "/%EF%BB%BFa",
     ],
 )
-def test_an_ambiguous_path_is_refused_with_a_reason(raw):
+def test_ambiguous_path_is_rejected_with_a_reason(raw):
     with pytest.raises(AmbiguousPath, match=r"^The path .*\.$"):
         canonical_path(raw)
 
 
-def test_a_header_is_read_as_the_bytes_that_were_sent():
+def test_header_is_decoded_from_the_bytes_sent():
     assert canonical_path(target_from_header("/caf\xc3\xa9/%41?q")) == "/café/A"
     with pytest.raises(AmbiguousPath, match="UTF-8"):
         canonical_path(target_from_header("/caf\xe9"))
 
 
 @given(st.text(max_size=40))
-def test_the_form_of_a_path_is_final_or_the_path_is_refused(text):
+def test_normalizing_a_path_is_idempotent(text):
     try:
         path = canonical_path("/" + text)
     except AmbiguousPath:
@@ -170,7 +170,7 @@ def test_the_form_of_a_path_is_final_or_the_path_is_refused(text):
     ["/", "/*", "/orders", "/orders/", "/orders/{id}", "/orders/{id}/lines/{line_2}", "/a/*", "/{a}/{b}/*", "/v1.0/~x-y_z",
      "/a=c,d@e:f!$&'()+", "/" + "a" * 254],
 )  # fmt: skip
-def test_a_pattern_is_accepted(text):
+def test_valid_pattern_is_accepted(text):
     validate_pattern(text)
 
 
@@ -203,17 +203,17 @@ def test_a_pattern_is_accepted(text):
         ("/" + "a" * 4096, "at most 255 characters. This path has 4,097."),
     ],
 )
-def test_a_bad_pattern_is_refused_in_words(text, message):
-    with pytest.raises(ValidationError) as refusal:
+def test_invalid_pattern_is_rejected_with_a_message(text, message):
+    with pytest.raises(ValidationError) as caught:
         validate_pattern(text)
-    assert message in refusal.value.messages[0]
+    assert message in caught.value.messages[0]
 
 
-def test_a_pattern_is_stored_without_its_last_slash():
+def test_trailing_slash_of_a_pattern_is_removed():
     assert [normal_pattern(text) for text in ("/", "/a", "/a/", "/a/*")] == ["/", "/a", "/a", "/a/*"]
 
 
-def test_patterns_that_differ_in_names_only_have_one_shape():
+def test_patterns_that_only_differ_in_names_have_the_same_shape():
     assert pattern_shape("/orders/{id}/*") == pattern_shape("/orders/{order}/*") != pattern_shape("/orders/x/*")
 
 
@@ -231,7 +231,7 @@ def test_patterns_that_differ_in_names_only_have_one_shape():
         ("/{a}/x/*", ["/1/x", "/1/x/y"], ["/1", "/1/y"]),
     ],
 )
-def test_what_a_pattern_matches(pattern, matching, others):
+def test_pattern_matches(pattern, matching, others):
     trie = PatternTrie()
     trie.add(pattern, 1)
     for path in matching:
@@ -242,7 +242,7 @@ def test_what_a_pattern_matches(pattern, matching, others):
         assert trie.match(path) is None
 
 
-def winner(patterns, path, method="GET"):
+def best_match(patterns, path, method="GET"):
     trie = PatternTrie()
     for entry in patterns:
         name, _, pattern = entry.rpartition(" ")
@@ -251,44 +251,47 @@ def winner(patterns, path, method="GET"):
     return match and list(match.values)
 
 
-def test_a_literal_beats_a_name_and_a_name_beats_a_star():
+def test_literal_precedes_placeholder_precedes_wildcard():
     patterns = ["/*", "/orders/*", "/orders/{id}", "/orders/new", "/{x}/new"]
-    assert winner(patterns, "/orders/new") == ["/orders/new"]
-    assert winner(patterns, "/orders/5") == ["/orders/{id}"]
-    assert winner(patterns, "/orders/5/lines") == ["/orders/*"]
-    assert winner(patterns, "/orders") == ["/orders/*"]
-    assert winner(patterns, "/users/new") == ["/{x}/new"]
-    assert winner(patterns, "/users/5") == ["/*"]
+    assert best_match(patterns, "/orders/new") == ["/orders/new"]
+    assert best_match(patterns, "/orders/5") == ["/orders/{id}"]
+    assert best_match(patterns, "/orders/5/lines") == ["/orders/*"]
+    assert best_match(patterns, "/orders") == ["/orders/*"]
+    assert best_match(patterns, "/users/new") == ["/{x}/new"]
+    assert best_match(patterns, "/users/5") == ["/*"]
 
 
-def test_the_leftmost_difference_decides():
-    assert winner(["/{a}/b/c", "/a/{b}/{c}"], "/a/b/c") == ["/a/{b}/{c}"]
+def test_leftmost_difference_decides():
+    assert best_match(["/{a}/b/c", "/a/{b}/{c}"], "/a/b/c") == ["/a/{b}/{c}"]
 
 
-def test_a_dead_end_is_left_again():
-    assert winner(["/a/b/c", "/a/{x}/d"], "/a/b/d") == ["/a/{x}/d"]
-    assert winner(["/a/b/{x}/z", "/a/*"], "/a/b/c/d") == ["/a/*"]
+def test_matching_backtracks():
+    assert best_match(["/a/b/c", "/a/{x}/d"], "/a/b/d") == ["/a/{x}/d"]
+    assert best_match(["/a/b/{x}/z", "/a/*"], "/a/b/c/d") == ["/a/*"]
 
 
-def test_a_named_method_beats_any_on_the_same_pattern_only():
+def test_method_only_decides_between_equal_patterns():
     patterns = ["/orders/{id}", "POST /orders/{id}", "GET /orders/*"]
-    assert winner(patterns, "/orders/5", "POST") == ["POST /orders/{id}"]
-    assert winner(patterns, "/orders/5", "GET") == ["/orders/{id}"]
-    assert winner(patterns, "/orders", "GET") == ["GET /orders/*"]
-    assert winner(patterns, "/orders", "PUT") is None
+    assert best_match(patterns, "/orders/5", "POST") == ["POST /orders/{id}"]
+    assert best_match(patterns, "/orders/5", "GET") == ["/orders/{id}"]
+    assert best_match(patterns, "/orders", "GET") == ["GET /orders/*"]
+    assert best_match(patterns, "/orders", "PUT") is None
 
 
-def test_a_more_specific_pattern_for_another_method_does_not_stand_in_the_way():
-    assert winner(["POST /orders/{id}", "/orders/*"], "/orders/5", "GET") == ["/orders/*"]
+def test_pattern_for_another_method_is_skipped():
+    assert best_match(["POST /orders/{id}", "/orders/*"], "/orders/5", "GET") == ["/orders/*"]
 
 
 def test_head_counts_as_get():
-    assert winner(["GET /orders"], "/orders", "HEAD") == ["GET /orders"]
-    assert winner(["GET /orders"], "/orders", "head") is winner(["GET /orders"], "/orders", "get") is None
+    assert best_match(["GET /orders"], "/orders", "HEAD") == ["GET /orders"]
+    assert best_match(["GET /orders"], "/orders", "head") is best_match(["GET /orders"], "/orders", "get") is None
 
 
-def test_values_on_one_shape_and_method_stay_together():
-    assert winner(["/orders/{id}", "/orders/{order}", "/orders/*"], "/orders/5") == ["/orders/{id}", "/orders/{order}"]
+def test_values_with_the_same_shape_and_method_are_combined():
+    assert best_match(["/orders/{id}", "/orders/{order}", "/orders/*"], "/orders/5") == [
+        "/orders/{id}",
+        "/orders/{order}",
+    ]
 
 
 # --- Compared with a naive implementation ---
@@ -318,7 +321,7 @@ def naive_match(rules, path, method):
 
 
 @given(RULES, PATHS, st.sampled_from(["GET", "POST", "PUT"]))
-def test_the_trie_finds_what_a_naive_search_finds(rules, path, method):
+def test_trie_agrees_with_a_naive_search(rules, path, method):
     trie = PatternTrie()
     for name, pattern in rules:
         trie.add(pattern, (name, pattern), name)
@@ -327,7 +330,7 @@ def test_the_trie_finds_what_a_naive_search_finds(rules, path, method):
 
 
 @given(RULES, PATHS)
-def test_candidates_are_all_matches_the_winner_first(rules, path):
+def test_candidates_are_all_matches_best_first(rules, path):
     trie = PatternTrie()
     for name, pattern in rules:
         trie.add(pattern, (name, pattern), name)

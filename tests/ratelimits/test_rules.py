@@ -19,7 +19,7 @@ def names(budgets):
 # --- Budgets ---
 
 
-def test_the_limits_of_the_winning_pattern_apply_together(free):
+def test_all_limits_of_the_best_pattern_apply(free):
     second = make_limit(free, "/orders/{id}", period=1, name="burst")
     make_limit(free, "/orders/{id}", period=86400, window="fixed", name="quota", limit=1000)
     make_limit(free, "/orders/*", name="wide")
@@ -29,12 +29,12 @@ def test_the_limits_of_the_winning_pattern_apply_together(free):
     assert budgets[0].key == f"user:7/rule:{second.pk}"
 
 
-def test_the_counter_is_the_same_whatever_stands_for_the_name(free):
+def test_placeholder_values_share_a_counter(free):
     make_limit(free, "/orders/{id}")
     assert budgets_for("user:7", free.pk, "GET", "/orders/5") == budgets_for("user:7", free.pk, "GET", "/orders/6")
 
 
-def test_changing_the_limit_does_not_change_the_counter(free):
+def test_changing_a_limit_keeps_its_counter(free):
     row = make_limit(free, "/orders")
     before = budgets_for("user:7", free.pk, "GET", "/orders")[0].key
     row.limit = 20
@@ -44,7 +44,7 @@ def test_changing_the_limit_does_not_change_the_counter(free):
     assert (after.key, after.limit) == (before, 20)
 
 
-def test_what_no_limit_matches_shares_one_default_budget(free, settings):
+def test_unmatched_requests_share_the_default_budget(free, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT, settings.DEFAULT_RATE_LIMIT_PERIOD = 5, 30
     make_limit(free, "/orders")
     first, second = (budgets_for("user:7", free.pk, "GET", path)[0] for path in ("/a", "/b"))
@@ -52,12 +52,12 @@ def test_what_no_limit_matches_shares_one_default_budget(free, settings):
     assert (first.key, first.limit, first.period, first.name) == ("user:7/default", 5, 30, "default")
 
 
-def test_without_a_tier_the_default_applies(db):
+def test_default_applies_without_a_tier(db):
     assert names(budgets_for("user:7", None, "GET", "/orders")) == ["default"]
 
 
 @pytest.mark.parametrize("end", ["the limit", "the tier"])
-def test_a_deleted_limit_or_tier_no_longer_applies(free, end):
+def test_deleted_limit_or_tier_no_longer_applies(free, end):
     row = make_limit(free, "/orders", name="orders")
     if end == "the limit":
         row.delete()
@@ -66,7 +66,7 @@ def test_a_deleted_limit_or_tier_no_longer_applies(free, end):
     assert names(budgets_for("user:7", free.pk, "GET", "/orders")) == ["default"]
 
 
-def test_a_change_is_seen_within_seconds_and_costs_one_query_meanwhile(free, monkeypatch, django_assert_num_queries):
+def test_rules_are_cached_for_a_few_seconds(free, monkeypatch, django_assert_num_queries):
     now = [1000.0]
     monkeypatch.setattr(rules.time, "monotonic", lambda: now[0])
     row = make_limit(free, "/orders", name="orders")
@@ -83,7 +83,7 @@ def test_a_change_is_seen_within_seconds_and_costs_one_query_meanwhile(free, mon
     assert rules_for_tier(free.pk).specific.match("/orders", "GET") is None
 
 
-def test_a_change_by_a_machine_whose_clock_is_behind_is_seen(free, monkeypatch):
+def test_change_with_an_older_timestamp_is_noticed(free, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(rules.time, "monotonic", lambda: now[0])
     forget_rules()
@@ -109,7 +109,7 @@ def test_a_change_by_a_machine_whose_clock_is_behind_is_seen(free, monkeypatch):
         ("nonsense", "addr:unknown"),
     ],
 )
-def test_who_an_address_is(address, owner):
+def test_owner_of_address(address, owner):
     assert owner_of_address(address) == owner
 
 
@@ -136,7 +136,7 @@ def test_limits_in_words(figures, words):
 # --- Validation ---
 
 
-def refusal(tier, path, **fields):
+def validation_errors(tier, path, **fields):
     row = RateLimit(**{"tier": tier, "path": path, "limit": 5, "period": 60} | fields)
     with pytest.raises(ValidationError) as error:
         row.full_clean()
@@ -145,29 +145,29 @@ def refusal(tier, path, **fields):
 
 @pytest.mark.parametrize(("field", "value"), [("limit", 0), ("limit", -1), ("limit", 2**63), ("period", 0),
                                               ("period", 2_678_401), ("period", -5)])  # fmt: skip
-def test_a_number_out_of_range_is_refused_at_its_field(free, field, value):
-    assert field in refusal(free, "/orders", **{field: value})
+def test_number_out_of_range_is_a_field_error(free, field, value):
+    assert field in validation_errors(free, "/orders", **{field: value})
 
 
-def test_a_bad_pattern_is_refused_at_the_path(free):
-    assert "only as the last segment" in refusal(free, "/a/*/b")["path"][0]
+def test_invalid_pattern_is_a_field_error(free):
+    assert "only as the last segment" in validation_errors(free, "/a/*/b")["path"][0]
 
 
-def test_a_limit_that_would_never_apply_is_refused_and_says_why(free):
+def test_limit_that_would_never_apply_is_rejected_with_a_reason(free):
     for path in ("/orders", "/orders/{id}/*"):
         make_limit(free, path)
-    message = refusal(free, "/orders/*")["path"][0]
+    message = validation_errors(free, "/orders/*")["path"][0]
     assert "would never apply" in message
     assert "/orders, /orders/{id}/*" in message
 
 
-def test_the_same_pattern_under_another_name_is_refused(free):
+def test_pattern_that_only_differs_in_names_is_rejected(free):
     make_limit(free, "/orders/{id}")
-    assert "matches the same requests as /orders/{id}" in refusal(free, "/orders/{order}")["path"][0]
+    assert "matches the same requests as /orders/{id}" in validation_errors(free, "/orders/{order}")["path"][0]
     RateLimit(tier=free, path="/orders/{order}", limit=5, period=3600).full_clean()
 
 
-def test_a_limit_can_be_saved_again_unchanged(free):
+def test_unchanged_limit_is_valid(free):
     row = make_limit(free, "/orders/")
     row.full_clean()
     assert row.path == "/orders"
@@ -186,11 +186,11 @@ def test_a_limit_can_be_saved_again_unchanged(free):
         (("", "/*"), [], []),
     ],
 )  # fmt: skip
-def test_what_never_wins(rule, others, beaten_by):
+def test_never_wins(rule, others, beaten_by):
     assert never_wins(rule, others) == beaten_by
 
 
-def test_what_is_taken_over():
+def test_takes_over_from():
     others = [("", "/orders/*"), ("", "/users/*"), ("GET", "/orders/5"), ("", "/orders")]
     assert takes_over_from(("", "/orders/{id}"), others) == {"/orders/*": False}
     assert takes_over_from(("", "/orders/{id}/*"), others) == {"/orders/*": True}

@@ -1,4 +1,4 @@
-"""Several workers of a real gunicorn share one budget, and allow exactly as many requests as the limit."""
+"""Several gunicorn workers share one budget and allow exactly as many requests as the limit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def port(transactional_db, tmp_path):
         yield process.port
 
 
-def test_workers_share_one_budget_exactly(port):
+def test_workers_share_one_budget(port):
     with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(lambda _: call(port, path="/").status, range(160)))
+        statuses = list(clients.map(lambda _: call(port, path="/").status, range(160)))
     # The home page redirects allowed requests to sign-in.
-    assert answers.count(302) == LIMIT
-    assert answers.count(429) == 160 - LIMIT
+    assert statuses.count(302) == LIMIT
+    assert statuses.count(429) == 160 - LIMIT

@@ -1,4 +1,4 @@
-"""Top up a user's prepaid limit: by the command, and by many at once."""
+"""Top up a user's prepaid limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepaid(user, **fields):
     )
 
 
-def test_the_command_raises_the_limit_and_leaves_history(alice, capsys):
+def test_command_raises_the_limit_and_is_logged(alice, capsys):
     limit = prepaid(alice)
     call_command("top_up", "alice", "prepaid", "25")
     assert capsys.readouterr().out == "Topped up prepaid: 125 tokens in total.\n"
@@ -37,7 +37,7 @@ def test_the_command_raises_the_limit_and_leaves_history(alice, capsys):
     assert '"old": "100", "new": "125"' in entry.change_message
 
 
-def test_the_username_may_be_in_upper_case(alice):
+def test_username_is_case_insensitive(alice):
     limit = prepaid(alice)
     call_command("top_up", "ALICE", "prepaid", "25", stdout=StringIO())
     limit.refresh_from_db()
@@ -65,17 +65,17 @@ def test_the_username_may_be_in_upper_case(alice):
         (("alice", "prepaid", str(MAX_AMOUNT - 99)), "The limit can be at most 999,999,999,999,999: "),
     ],
 )
-def test_what_cannot_be_topped_up_is_refused_and_changes_nothing(alice, bob, arguments, message):
+def test_invalid_top_up_is_rejected_and_changes_nothing(alice, bob, arguments, message):
     limit = prepaid(alice)
     RateLimit.objects.create(user=alice, name="monthly", path="/*", window="month", limit=5)
-    with pytest.raises(CommandError) as refused:
+    with pytest.raises(CommandError) as caught:
         call_command("top_up", *arguments)
-    assert message in str(refused.value)
+    assert message in str(caught.value)
     limit.refresh_from_db()
     assert limit.limit == 100
 
 
-def test_as_much_as_a_limit_can_be_is_accepted(alice):
+def test_limit_can_be_topped_up_to_its_maximum(alice):
     tokens = prepaid(alice)
     requests = prepaid(alice, name="requests", unit="requests")
     assert top_up(tokens, MAX_AMOUNT - 100, Author(alice)).limit == MAX_AMOUNT
@@ -85,7 +85,7 @@ def test_as_much_as_a_limit_can_be_is_accepted(alice):
 
 
 @pytest.mark.parametrize("is_over", ["deleted", "ended"])
-def test_a_limit_that_is_over_is_not_topped_up(alice, is_over):
+def test_deleted_or_ended_limit_cannot_be_topped_up(alice, is_over):
     limit = prepaid(alice)
     now = timezone.now()
     if is_over == "deleted":
@@ -97,7 +97,7 @@ def test_a_limit_that_is_over_is_not_topped_up(alice, is_over):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_parallel_top_ups_are_all_added(alice):
+def test_concurrent_top_ups_are_all_added(alice):
     limit = prepaid(alice)
     in_parallel(20, lambda number: top_up(limit, 10, Author(alice)))
     limit.refresh_from_db()

@@ -1,4 +1,4 @@
-"""The match tester and the list know own limits, overall ones and hosts."""
+"""Own limits, overall limits and hosts in the match tester and the list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ask_tester(client, **question):
     return names, text_of(found)
 
 
-def test_the_tester_shows_what_a_users_own_limits_replace(staff_client, alice, free):
+def test_match_tester_shows_limits_replaced_by_own_limits(staff_client, alice, free):
     make_limit(free, "/orders/{id}", name="one order")
     make_limit(free, "/orders/*", name="orders")
     make_limit(free, "/*", name="plan", overall=True)
@@ -47,14 +47,14 @@ def test_the_tester_shows_what_a_users_own_limits_replace(staff_client, alice, f
     assert "5 of 5" in page
 
 
-def test_the_tester_shows_overall_limits_beside_the_default(staff_client, free):
+def test_match_tester_shows_overall_limits_and_the_default(staff_client, free):
     make_limit(free, "/*", name="plan", overall=True)
     names, page = ask_tester(staff_client, tier=free.pk)
     assert names == {"matches": [], "overall": ["plan"], "replaced": []}
     assert "No rate limit matches, so the default applies" in page
 
 
-def test_the_tester_takes_a_host(staff_client, free):
+def test_match_tester_accepts_a_host(staff_client, free):
     make_limit(free, "/orders/*", name="any")
     make_limit(free, "/orders/*", name="live", host="api.example.com")
     assert ask_tester(staff_client, tier=free.pk)[0]["matches"] == ["any"]
@@ -67,12 +67,12 @@ def test_the_tester_takes_a_host(staff_client, free):
         ]
 
 
-def test_the_tester_says_that_a_total_never_resets(staff_client, alice):
+def test_match_tester_says_that_totals_never_reset(staff_client, alice):
     make_own_limit(alice, window="total")
     assert "never" in ask_tester(staff_client, user="alice")[1]
 
 
-def test_the_list_tells_and_filters_whose_limits_they_are(staff_client, alice, free):
+def test_list_shows_owners_and_can_be_filtered(staff_client, alice, free):
     make_limit(free, "/of-tier", name="of the tier")
     make_own_limit(alice, "/of-user", host="api.example.com")
     make_own_limit(alice, "/past", ends_at=timezone.now() - dt.timedelta(hours=1))
@@ -86,7 +86,7 @@ def test_the_list_tells_and_filters_whose_limits_they_are(staff_client, alice, f
     assert found == {"tier": {"of the tier"}, "user": {"own /of-user", "own /past"}, "ended": {"own /past"}}
 
 
-def test_the_admin_form_takes_a_user_instead_of_a_tier(staff_client, alice, free):
+def test_admin_form_accepts_a_user_instead_of_a_tier(staff_client, alice, free):
     posted = {"path": "/a", "method": "", "limit": 5, "period": 60, "window": "total", "mode": "enforce", "name": ""}
     add = reverse("admin:ratelimits_ratelimit_add")
     page = staff_client.post(add, posted)
@@ -99,7 +99,7 @@ def test_the_admin_form_takes_a_user_instead_of_a_tier(staff_client, alice, free
     assert alice.rate_limits.get().window == "total"
 
 
-def test_an_overall_limit_takes_no_requests_from_others(staff_client, free):
+def test_overall_limit_does_not_warn_about_other_limits(staff_client, free):
     make_limit(free, "/*", name="all")
     posted = {"tier": free.pk, "path": "/a", "method": "", "limit": 5, "period": 60, "window": "fixed", "mode": "enforce",
               "name": "", "overall": "on"}  # fmt: skip
@@ -107,7 +107,7 @@ def test_an_overall_limit_takes_no_requests_from_others(staff_client, free):
     assert "no longer count" not in text_of(page)
 
 
-def test_a_limit_of_one_host_never_loses_to_one_of_another(free):
+def test_limit_is_only_compared_with_limits_for_the_same_host(free):
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         make_limit(free, "/a", method=method, host="api.example.com")
     RateLimit(tier=free, path="/a", limit=5).full_clean()

@@ -38,21 +38,21 @@ def exhaust(user, path="/x"):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_only_staff_open_the_staff_pages(client, alice, page):
+def test_only_staff_can_open_the_pages(client, alice, page):
     assert client.get(url(page))["Location"] == f"/accounts/login/?next={url(page)}"
     client.force_login(alice)
     assert client.get(url(page)).status_code == 403
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_staff_without_the_right_are_refused(client, alice, page):
+def test_staff_without_permission_cannot_open_the_pages(client, alice, page):
     alice.is_staff = True
     alice.save()
     client.force_login(alice)
     assert client.get(url(page)).status_code == 403
 
 
-def test_a_viewer_looks_and_changes_nothing(client, alice, free):
+def test_view_permission_does_not_allow_changes(client, alice, free):
     alice.is_staff = True
     alice.save()
     alice.user_permissions.add(Permission.objects.get(codename="view_ratelimit"))
@@ -62,14 +62,14 @@ def test_a_viewer_looks_and_changes_nothing(client, alice, free):
     assert client.post(url("reset"), {"owner": "user:1"}).status_code == 403
 
 
-def test_a_reset_takes_a_post(staff_client):
+def test_reset_requires_post(staff_client):
     assert staff_client.get(url("reset")).status_code == 405
 
 
 # --- Match tester ---
 
 
-def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
+def test_match_tester_shows_matching_limits_in_order(staff_client, free):
     for path in ("/orders/{id}", "/orders/*", "/*"):
         make_limit(free, path, name=f"limit on {path}")
     page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders//5/?x=1", "tier": free.pk}))
@@ -79,15 +79,15 @@ def test_the_match_tester_shows_the_winner_and_the_order(staff_client, free):
     assert "10 per minute" in page
 
 
-def test_the_match_tester_takes_a_user_and_shows_what_is_left(staff_client, alice, free):
+def test_match_tester_accepts_a_user_and_shows_what_remains(staff_client, alice, free):
     make_limit(free, "/orders", name="orders")
     limiter().hit(budgets_for(f"user:{alice.pk}", free.pk, "GET", "/orders"))
-    for typed in ("alice", "ALICE@example.com"):
-        page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders", "user": typed}))
+    for username in ("alice", "ALICE@example.com"):
+        page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/orders", "user": username}))
         assert "9 of 10" in page
 
 
-def test_the_match_tester_says_when_only_the_default_applies(staff_client, free):
+def test_match_tester_says_if_only_the_default_applies(staff_client, free):
     page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "tier": free.pk}))
     assert "so the default applies" in page
     assert "100 per minute" in page
@@ -106,13 +106,13 @@ def test_the_match_tester_says_when_only_the_default_applies(staff_client, free)
         ({"path": "/" + "x" * 3000}, "at most 2000"),
     ],
 )
-def test_bad_input_to_the_match_tester_is_an_error_at_the_field(staff_client, query, message):
+def test_invalid_input_to_the_match_tester_is_a_field_error(staff_client, query, message):
     response = staff_client.get(url("match_tester"), {"method": "GET"} | query)
     assert response.status_code == (200 if message else 400)
     assert message is None or message in text_of(response)
 
 
-def test_a_user_without_a_tier_meets_the_default(staff_client, sue):
+def test_default_applies_to_a_user_without_a_tier(staff_client, sue):
     type(sue).objects.update(tier=None)
     page = text_of(staff_client.get(url("match_tester"), {"method": "GET", "path": "/x", "user": "sue"}))
     assert "<dt>Tier</dt><dd>None</dd>" in page
@@ -122,7 +122,7 @@ def test_a_user_without_a_tier_meets_the_default(staff_client, sue):
 # --- Recently rate limited ---
 
 
-def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, settings):
+def test_rate_limited_users_are_listed(staff_client, alice, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT = 2
     exhaust(alice)
     page = text_of(staff_client.get(url("limited_now")))
@@ -131,13 +131,13 @@ def test_who_is_being_limited_is_listed_with_the_state(staff_client, alice, sett
     assert "denied for 30 seconds" in page
 
 
-def test_an_empty_list_says_so(staff_client):
+def test_empty_list_of_rate_limited_users(staff_client):
     page = text_of(staff_client.get(url("limited_now")))
     assert "Nobody was rate limited in the last 5 minutes" in page
     assert "No outages in the last 7 days" in page
 
 
-def test_an_address_is_listed_as_such_and_old_refusals_are_not(staff_client):
+def test_addresses_are_listed_and_old_denials_are_not(staff_client):
     now = timezone.now()
     row = {"name": "default", "limit": 5, "period": 60, "window": "rolling", "first_at": now, "count": 3}
     Denial.objects.create(key="addr:192.0.2.1/default", owner="addr:192.0.2.1", last_at=now, **row)
@@ -149,7 +149,7 @@ def test_an_address_is_listed_as_such_and_old_refusals_are_not(staff_client):
 
 
 @pytest.mark.parametrize("number", [1, 50])
-def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, django_assert_num_queries, number):
+def test_number_of_queries_does_not_grow_with_denials(staff_client, free, django_assert_num_queries, number):
     rule, now = make_limit(free, "/x"), timezone.now()
     for one in range(number):
         user = make_user(f"user{one}")
@@ -162,7 +162,7 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(staff_client, free, 
         assert "user0" in text_of(staff_client.get(url("limited_now")))
 
 
-def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_client, alice, free, settings):
+def test_reset_clears_all_limits_of_a_user_and_is_logged(staff_client, alice, free, settings):
     settings.DEFAULT_RATE_LIMIT_LIMIT = 2
     make_limit(free, "/orders", limit=1)
     exhaust(alice)
@@ -175,19 +175,19 @@ def test_a_reset_gives_a_person_everything_back_and_is_in_the_history(staff_clie
     assert not Denial.objects.exists()
 
 
-def test_a_reset_while_the_store_is_away_says_so_and_changes_nothing(staff_client, alice, monkeypatch):
+def test_reset_without_the_store_shows_an_error(staff_client, alice, monkeypatch):
     exhaust(alice)
 
-    def away(keys):
+    def unavailable(keys):
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(limiter().store, "reset", away)
+    monkeypatch.setattr(limiter().store, "reset", unavailable)
     response = staff_client.post(url("reset"), {"owner": f"user:{alice.pk}"}, follow=True)
     assert "nothing was reset" in text_of(response)
     assert Denial.objects.exists()
 
 
-def test_an_address_can_be_reset_too(staff_client):
+def test_limits_of_an_address_can_be_reset(staff_client):
     budgets = budgets_for("addr:192.0.2.1", None, "GET", "/x")
     while limiter().hit(budgets).allowed:
         pass
@@ -196,7 +196,7 @@ def test_an_address_can_be_reset_too(staff_client):
 
 
 @pytest.mark.parametrize("owner", ["", "user:1", "user:99999999999999999999999", "x" * 10_000])
-def test_whoever_is_not_limited_cannot_be_reset(staff_client, owner):
+def test_owner_that_is_not_limited_cannot_be_reset(staff_client, owner):
     assert staff_client.post(url("reset"), {"owner": owner}).status_code == 404
 
 
@@ -213,7 +213,7 @@ def test_outages_are_shown(staff_client):
 # --- Copying ---
 
 
-def test_copying_shows_first_and_then_adds_what_is_missing(staff_client, free, pro):
+def test_copy_is_previewed_and_adds_missing_limits(staff_client, free, pro):
     make_limit(free, "/orders/{id}", name="orders")
     make_limit(free, "/users", name="users")
     make_limit(pro, "/users", limit=99)
@@ -239,7 +239,7 @@ def test_copying_twice_changes_nothing(staff_client, free, pro):
     )
 
 
-def test_a_name_that_is_taken_or_too_long_is_made_up(staff_client, free, pro):
+def test_copy_generates_a_name_if_it_is_taken_or_too_long(staff_client, free, pro):
     make_limit(free, "/a", name="a")
     make_limit(free, "/b", name="b" * 99)
     make_limit(free, "/c", name="a-pro")
@@ -250,7 +250,7 @@ def test_a_name_that_is_taken_or_too_long_is_made_up(staff_client, free, pro):
     ]
 
 
-def test_what_would_never_apply_there_is_left_out(staff_client, free, pro):
+def test_copy_skips_limits_that_would_never_apply(staff_client, free, pro):
     make_limit(free, "/a/*")
     make_limit(pro, "/a")
     make_limit(pro, "/a/{x}/*")
@@ -260,7 +260,7 @@ def test_what_would_never_apply_there_is_left_out(staff_client, free, pro):
 
 
 @pytest.mark.parametrize("target", ["same", "999", "x", ""])
-def test_bad_tiers_are_an_error_at_the_field(staff_client, free, target):
+def test_copy_with_invalid_tiers_is_a_field_error(staff_client, free, target):
     tiers = {"source": free.pk, "target": free.pk if target == "same" else target}
     for response in (staff_client.get(url("copy"), tiers), staff_client.post(url("copy"), tiers)):
         assert response.status_code == 200
@@ -275,7 +275,7 @@ def admin_form(tier, **fields):
             "mode": "enforce", "name": ""} | fields  # fmt: skip
 
 
-def test_saving_tells_which_limits_lose_requests(staff_client, free):
+def test_saving_warns_about_limits_that_lose_requests(staff_client, free):
     make_limit(free, "/orders/*")
     make_limit(free, "/orders")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free), follow=True)
@@ -287,7 +287,7 @@ def test_saving_tells_which_limits_lose_requests(staff_client, free):
     assert "doesn&#x27;t limit those requests at all" in text_of(response)
 
 
-def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):
+def test_form_explains_a_limit_that_would_never_apply(staff_client, free):
     make_limit(free, "/orders")
     make_limit(free, "/orders/{id}/*")
     response = staff_client.post(reverse("admin:ratelimits_ratelimit_add"), admin_form(free, path="/orders/*"))
@@ -295,12 +295,12 @@ def test_the_form_explains_a_limit_that_can_never_win(staff_client, free):
     assert "/orders/*" in text_of(response)
 
 
-def test_the_list_shows_limits_as_people_say_them(staff_client, free):
+def test_list_shows_limits_in_words(staff_client, free):
     make_limit(free, "/orders", limit=100)
     assert "100 per minute" in text_of(staff_client.get(reverse("admin:ratelimits_ratelimit_changelist")))
 
 
-def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free):
+def test_mode_actions_ask_for_confirmation_and_are_logged(staff_client, free):
     row = make_limit(free, "/orders")
     changelist = reverse("admin:ratelimits_ratelimit_changelist")
     for mode in ("observe", "enforce"):
@@ -315,14 +315,14 @@ def test_observe_and_enforce_ask_once_and_are_in_the_history(staff_client, free)
     )
 
 
-def test_deleting_in_the_admin_is_in_force_at_once_in_this_process(staff_client, free):
+def test_deletion_applies_immediately_in_this_process(staff_client, free):
     row = make_limit(free, "/orders", name="orders")
     assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "orders"
     staff_client.post(reverse("admin:ratelimits_ratelimit_delete", args=[row.pk]), {"post": "yes"})
     assert budgets_for("user:1", free.pk, "GET", "/orders")[0].name == "default"
 
 
-def test_a_limit_that_has_the_mode_already_leaves_no_history(sue, free, rf):
+def test_unchanged_mode_is_not_logged(sue, free, rf):
     first, second = make_limit(free, "/a"), make_limit(free, "/b")
     second.mode = "observe"
     second.save()

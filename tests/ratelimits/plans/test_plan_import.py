@@ -41,7 +41,7 @@ def errors(response):
     return [tuple(problem) for problem in response.context["problems"]]
 
 
-def test_the_preview_shows_every_change_and_makes_none(staff_client, free):
+def test_preview_shows_changes_and_makes_none(staff_client, free):
     response = upload(staff_client)
     page = text_of(response)
     assert "+ tier gold: description: For partners, keys per user: 5" in page
@@ -52,7 +52,7 @@ def test_the_preview_shows_every_change_and_makes_none(staff_client, free):
     assert not LogEntry.objects.exists()
 
 
-def test_an_import_creates_tiers_with_their_rate_limits(staff_client, sue):
+def test_import_creates_tiers_and_rate_limits(staff_client, sue):
     response = submit(staff_client, upload(staff_client), **{"import": "all"})
     assert response["Location"] == "/admin/tiers/tier/"
     gold, silver = Tier.objects.get(name="gold"), Tier.objects.get(name="silver")
@@ -69,7 +69,7 @@ def test_an_import_creates_tiers_with_their_rate_limits(staff_client, sue):
     assert "Nothing. Everything in the file already exists." in text_of(upload(staff_client))
 
 
-def test_what_exists_is_changed_and_the_rest_stays(staff_client, free):
+def test_import_changes_existing_limits_and_keeps_others(staff_client, free):
     limit = make_limit(free, "/orders/*", limit=10, name="orders", period=60)
     kept = make_limit(free, "/reports/*", limit=3)
     text = "tier,name,path,limit,period\nfree,orders,/orders/*,20,60\n"
@@ -82,7 +82,7 @@ def test_what_exists_is_changed_and_the_rest_stays(staff_client, free):
 
 
 @pytest.mark.parametrize(
-    ("row", "found"),
+    ("row", "expected"),
     [
         (",x,/a,1", (2, "Plan", "This cell is empty.")),
         ("gold,x,/a,-1", (2, "Requests", "Ensure this value is greater than or equal to 1.")),
@@ -95,17 +95,17 @@ def test_what_exists_is_changed_and_the_rest_stays(staff_client, free):
         ("x" + "x" * 50 + ",x,/a,5", None),
     ],
 )
-def test_an_error_has_its_row_and_column(staff_client, row, found):
+def test_errors_have_row_and_column(staff_client, row, expected):
     response = upload(staff_client, f"Plan,Name,Path,Requests\n{row}\nsilver,,,\n")
     assert errors(response)[0][0] == 2
-    if found:
-        assert errors(response) == [found]
+    if expected:
+        assert errors(response) == [expected]
     assert "Import 1" not in text_of(response)
     assert "Nothing was imported" in text_of(submit(staff_client, response, **{"import": "all"}))
     assert not Tier.objects.filter(name="silver").exists()
 
 
-def test_rows_that_contradict_or_repeat_each_other_are_errors(staff_client):
+def test_conflicting_or_repeated_rows_are_errors(staff_client):
     text = "tier,max keys,name,path,limit\ngold,5,a,/a,1\ngold,6,b,/b,1\n"
     assert errors(upload(staff_client, text)) == [(3, "max keys", "Row 2 has another value for this tier.")]
     text = "tier,max keys,name,path,limit\ngold,5,a,/a,1\ngold,5,b,/b,1\n"
@@ -116,7 +116,7 @@ def test_rows_that_contradict_or_repeat_each_other_are_errors(staff_client):
     assert errors(upload(staff_client, text)) == [(2, "overall", "Enter true or false.")]
 
 
-def test_many_errors_are_counted(staff_client, monkeypatch):
+def test_number_of_listed_errors_is_limited(staff_client, monkeypatch):
     monkeypatch.setattr("config.base.import_views.MAX_LISTED", 2)
     response = upload(staff_client, "tier,path,limit\n" + "gold,/a,x\n" * 5)
     assert len(errors(response)) == 2
@@ -124,7 +124,7 @@ def test_many_errors_are_counted(staff_client, monkeypatch):
     assert "and 2 other changes" in text_of(upload(staff_client))
 
 
-def test_columns_can_be_chosen_and_others_are_ignored(staff_client):
+def test_columns_can_be_chosen_and_others_ignored(staff_client):
     response = upload(staff_client, "Kind,What,Note\ngold,For partners,x\n")
     page = text_of(response)
     assert "There is no column for tiers. Choose one." in page
@@ -135,7 +135,7 @@ def test_columns_can_be_chosen_and_others_are_ignored(staff_client):
     assert Tier.objects.get(name="gold").description == "For partners"
 
 
-def test_an_import_that_would_do_something_else_is_shown_again(staff_client):
+def test_import_is_previewed_again_after_other_changes(staff_client):
     response = upload(staff_client)
     Tier.objects.create(name="gold")
     response = submit(staff_client, response, **{"import": "all"})
@@ -144,7 +144,7 @@ def test_an_import_that_would_do_something_else_is_shown_again(staff_client):
     assert not Tier.objects.filter(name="silver").exists()
 
 
-def test_a_file_that_is_no_table_or_a_page_that_is_too_old_is_an_error(staff_client, monkeypatch):
+def test_invalid_file_or_expired_preview_is_an_error(staff_client, monkeypatch):
     assert "This isn&#x27;t a CSV or XLSX file." in upload(staff_client, b"\0\0").content.decode()
     assert "This field is required." in staff_client.post(URL, {"encoding": "utf-8"}).content.decode()
     response = upload(staff_client)
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_table_or_a_page_that_is_too_old_is_an_error(staff_cli
     assert "Select a valid choice." in text_of(invalid)
 
 
-def test_a_spreadsheet_is_read_as_well(staff_client):
+def test_xlsx_file_can_be_imported(staff_client):
     book, file = openpyxl.Workbook(), BytesIO()
     book.active.append(["tier", "path", "limit", "overall"])
     book.active.append(["gold", "/a", 5, True])
@@ -169,7 +169,7 @@ def test_a_spreadsheet_is_read_as_well(staff_client):
     assert RateLimit.objects.get().overall
 
 
-def test_all_four_permissions_are_needed():
+def test_import_needs_all_four_permissions():
     client = Client()
     client.force_login(make_staff("olu", *import_views.RIGHTS[:3]))
     assert client.get(URL).status_code == 403

@@ -1,4 +1,4 @@
-"""Plans are exported to a file and applied from it: everything or nothing, and the second time nothing."""
+"""Plans can be exported to a file and applied from it, completely or not at all. Applying a file again changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ tiers:
 
 @pytest.fixture
 def apply(tmp_path, free, sue):
-    """Apply a file; returns what the command prints, with its error if it fails."""
+    """Apply a file. Returns what the command prints, with its error if it fails."""
 
     def apply(content, **options):
         path, out = tmp_path / "plans.yaml", StringIO()
@@ -60,7 +60,7 @@ def apply(tmp_path, free, sue):
     return apply
 
 
-def exported():
+def export():
     out = StringIO()
     call_command("export_plans", stdout=out)
     return out.getvalue()
@@ -76,13 +76,13 @@ def state():
     return list(limits), list(access), list(Tier.objects.order_by("pk").values("name", "updated_at", "deleted_at"))
 
 
-def test_a_file_is_applied(apply, free, sue):
-    said = apply(PLANS)
-    assert "~ tier free: description: – → To try things out, keys per user: – → 2" in said
-    assert "access: everything → create orders, read /orders/* at *.example.com" in said
-    assert "+ rate limit burst of free: path: /orders/{id}, " in said
-    assert "+ tier 123" in said
-    assert "4 changes made." in said
+def test_file_is_applied(apply, free, sue):
+    output = apply(PLANS)
+    assert "~ tier free: description: – → To try things out, keys per user: – → 2" in output
+    assert "access: everything → create orders, read /orders/* at *.example.com" in output
+    assert "+ rate limit burst of free: path: /orders/{id}, " in output
+    assert "+ tier 123" in output
+    assert "4 changes made." in output
     free.refresh_from_db()
     assert (free.description, free.max_keys, free.max_key_days) == ("To try things out", 2, 90)
     assert access_of(free) == {"read /orders/* at *.example.com", "create orders"}
@@ -110,7 +110,7 @@ def test_a_file_is_applied(apply, free, sue):
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_the_second_time_nothing_changes(apply, start, end):
+def test_applying_a_file_again_changes_nothing(apply, start, end):
     content = start + PLANS.encode().replace(b"\n", end)
     assert "4 changes made." in apply(content)
     before, entries = state(), LogEntry.objects.count()
@@ -118,47 +118,45 @@ def test_the_second_time_nothing_changes(apply, start, end):
     assert (state(), LogEntry.objects.count()) == (before, entries)
 
 
-def test_what_is_exported_changes_nothing(apply, tmp_path):
+def test_applying_an_export_changes_nothing(apply, tmp_path):
     apply(PLANS)
     Tier.objects.create(name="Ünï: #1 'x'", description="no\nyes: [1]")
     make_limit(Tier.objects.create(name="old")).tier.rate_limits.all().delete()
-    before, entries, text = state(), LogEntry.objects.count(), exported()
+    before, entries, text = state(), LogEntry.objects.count(), export()
     assert apply(text, prune=True) == "No differences.\n"
-    assert (state(), LogEntry.objects.count(), exported()) == (before, entries, text)
+    assert (state(), LogEntry.objects.count(), export()) == (before, entries, text)
     call_command("export_plans", str(tmp_path / "out.yaml"))
     assert (tmp_path / "out.yaml").read_text(encoding="utf-8") == text
     with pytest.raises(CommandError, match=r"Couldn't write .*: No such file"):
         call_command("export_plans", str(tmp_path / "no" / "out.yaml"))
 
 
-def test_an_export_is_easy_to_read(apply):
+def test_export_is_readable(apply):
     apply(PLANS)
-    assert (
-        "    access:\n    - create orders\n    - read /orders/* at *.example.com\n".replace("    ", "  ") in exported()
-    )
-    assert "  - name: burst\n    path: /orders/{id}\n    limit: 100\n" in exported()
+    assert "    access:\n    - create orders\n    - read /orders/* at *.example.com\n".replace("    ", "  ") in export()
+    assert "  - name: burst\n    path: /orders/{id}\n    limit: 100\n" in export()
 
 
 def test_dry_run_changes_nothing(apply):
     before = state()
-    said = apply(PLANS, dry_run=True)
-    assert "+ tier 123" in said
-    assert "4 differences. Nothing was changed." in said
+    output = apply(PLANS, dry_run=True)
+    assert "+ tier 123" in output
+    assert "4 differences. Nothing was changed." in output
     assert (state(), LogEntry.objects.count()) == (before, 0)
 
 
-def test_what_a_file_does_not_give_stays(apply, free):
+def test_values_missing_in_the_file_are_kept(apply, free):
     apply(PLANS)
     before = state()
     assert (
         apply("tiers: [{name: free}]") == "  tier 123 isn't in the file. Add --prune to delete it.\nNo differences.\n"
     )
-    said = apply("tiers: [{name: free, limits: }, {name: '123'}]")
-    assert "  rate limit burst of free isn't in the file. Add --prune to delete it.\n" in said
+    output = apply("tiers: [{name: free, limits: }, {name: '123'}]")
+    assert "  rate limit burst of free isn't in the file. Add --prune to delete it.\n" in output
     assert state() == before
 
 
-def test_null_empties_a_field_and_an_empty_list_takes_all_access(apply, free):
+def test_null_clears_a_field_and_an_empty_list_removes_all_access(apply, free):
     apply(PLANS)
     assert "2 → –" in apply("tiers: [{name: free, max_keys: null, description: ~, access: []}]")
     free.refresh_from_db()
@@ -167,36 +165,38 @@ def test_null_empties_a_field_and_an_empty_list_takes_all_access(apply, free):
 
 def test_prune_deletes_what_is_not_in_the_file(apply, free, pro):
     kept, gone, with_tier = make_limit(free, "/a"), make_limit(free, "/b"), make_limit(pro, "/c")
-    said = apply(f"tiers: [{{name: free, limits: [{{name: {kept.name}, path: /a, limit: 10}}]}}]", prune=True)
-    assert f"- rate limit {gone} of free" in said
-    assert f"- rate limit {with_tier} of pro" in said
-    assert "- tier pro" in said
+    output = apply(f"tiers: [{{name: free, limits: [{{name: {kept.name}, path: /a, limit: 10}}]}}]", prune=True)
+    assert f"- rate limit {gone} of free" in output
+    assert f"- rate limit {with_tier} of pro" in output
+    assert "- tier pro" in output
     assert list(RateLimit.objects.live()) == [kept]
     assert list(Tier.objects.live()) == [free]
     assert LogEntry.objects.filter(change_message__contains="Not in the file.").count() == 3
 
 
-def test_prune_deletes_no_tier_in_use(apply, free, pro, alice):
+def test_prune_does_not_delete_tiers_in_use(apply, free, pro, alice):
     type(alice).objects.filter(pk=alice.pk).update(tier=pro)
     before = state()
-    said = apply("tiers: [{name: free}]", prune=True)
-    assert "The tier “pro” can't be deleted because 1 user" in said
-    assert "Nothing was changed." in said
-    said = apply("tiers: [{name: pro}]", prune=True)
-    assert "New users get the tier “free”" in said
+    output = apply("tiers: [{name: free}]", prune=True)
+    assert "The tier “pro” can't be deleted because 1 user" in output
+    assert "Nothing was changed." in output
+    output = apply("tiers: [{name: pro}]", prune=True)
+    assert "New users get the tier “free”" in output
     assert state() == before
 
 
 def test_limits_keep_their_row_when_they_change(apply, free):
     one, two = make_limit(free, "/a", name="one"), make_limit(free, "/b", name="two")
-    said = apply("tiers: [{name: free, limits: [{name: one, path: /b, limit: 10}, {name: two, path: /a, limit: 10}]}]")
-    assert "~ rate limit one of free: path: /a → /b" in said
+    output = apply(
+        "tiers: [{name: free, limits: [{name: one, path: /b, limit: 10}, {name: two, path: /a, limit: 10}]}]"
+    )
+    assert "~ rate limit one of free: path: /a → /b" in output
     one.refresh_from_db()
     two.refresh_from_db()
     assert (one.path, two.path) == ("/b", "/a")
 
 
-def test_a_limit_can_be_renamed_or_left_without_a_name(apply, free):
+def test_limit_can_be_renamed_or_have_no_name(apply, free):
     limit = make_limit(free, "/a/{id}", name="one")
     assert "~ rate limit two of free: name: one → two" in apply(
         "tiers: [{name: free, limits: [{name: two, path: '/a/{id}', limit: 10}]}]"
@@ -207,7 +207,7 @@ def test_a_limit_can_be_renamed_or_left_without_a_name(apply, free):
     assert "+ rate limit /new of free" in apply("tiers: [{name: free, limits: [{path: /new, limit: 20}]}]")
 
 
-BAD = [
+INVALID = [
     (
         "tiers: [{name: free, limits: [{path: /a, limit: 1, unit: pounds}]}]",
         "limits[0].unit",
@@ -326,58 +326,60 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    ("content", "place", "said"), BAD, ids=[f"{number} {said[:30]}" for number, (_, _, said) in enumerate(BAD)]
+    ("content", "place", "output"),
+    INVALID,
+    ids=[f"{number} {output[:30]}" for number, (_, _, output) in enumerate(INVALID)],
 )
-def test_a_wrong_line_is_named_and_nothing_changes(apply, pro, content, place, said):
+def test_error_has_its_line_and_nothing_changes(apply, pro, content, place, output):
     make_limit(pro, "/taken", name="taken")
     before = state()
     printed = apply(content)
-    assert said in printed
+    assert output in printed
     assert place in printed
     assert "Line " in printed
     assert "Nothing was changed." in printed
     assert (state(), LogEntry.objects.count()) == (before, 0)
 
 
-def test_the_line_and_column_are_those_in_the_file(apply):
-    said = apply("tiers:\n  - name: free\n    limits:\n      - path: /a\n        limit: 1\n        unit: pounds\n")
-    assert "Line 6, column 15 (tiers[0].limits[0].unit): “pounds” isn't a valid unit." in said
+def test_error_has_line_and_column_of_the_file(apply):
+    output = apply("tiers:\n  - name: free\n    limits:\n      - path: /a\n        limit: 1\n        unit: pounds\n")
+    assert "Line 6, column 15 (tiers[0].limits[0].unit): “pounds” isn't a valid unit." in output
 
 
-def test_all_problems_are_named_in_their_order(apply):
-    said = apply("tiers:\n- name: free\n  limits:\n  - {path: /a, limit: x}\n- name: b\n  max_keys: x\n- colour: x\n")
-    assert [line.partition(",")[0] for line in said.splitlines()[:-1]] == ["Line 4", "Line 6", "Line 7", "Line 7"]
+def test_all_errors_are_listed_in_order(apply):
+    output = apply("tiers:\n- name: free\n  limits:\n  - {path: /a, limit: x}\n- name: b\n  max_keys: x\n- colour: x\n")
+    assert [line.partition(",")[0] for line in output.splitlines()[:-1]] == ["Line 4", "Line 6", "Line 7", "Line 7"]
 
 
-def test_a_limit_that_would_never_apply_is_refused(apply):
-    said = apply(
+def test_limit_that_would_never_apply_is_rejected(apply):
+    output = apply(
         "tiers: [{name: free, limits: [{path: /a/*, limit: 1}, {path: /a, limit: 1}, {path: '/a/{x}/*', limit: 1}]}]"
     )
-    assert "Line 1, column 38 (tiers[0].limits[0].path): This rate limit would never apply" in said
+    assert "Line 1, column 38 (tiers[0].limits[0].path): This rate limit would never apply" in output
     assert not RateLimit.objects.exists()
 
 
-def test_hosts_are_written_in_one_form(apply, free):
+def test_hosts_are_normalized(apply, free):
     text = "tiers: [{name: free, limits: [{path: /a, limit: 1, host: Bücher.Example.}]}]"
     apply(text)
     assert RateLimit.objects.get().host == "xn--bcher-kva.example"
     assert apply(text) == "No differences.\n"
 
 
-def test_a_file_with_very_many_limits_is_refused(apply, monkeypatch):
+def test_file_with_too_many_limits_is_rejected(apply, monkeypatch):
     monkeypatch.setattr(files, "MAX_LIMITS", 1)
     text = "tiers: [{name: free, limits: [{path: /a, limit: 1}]}, {name: x, limits: [{path: /a, limit: 1}]}]"
     assert "Line 1, column 1: A file can have at most 1 rate limits." in apply(text)
     assert not RateLimit.objects.exists()
 
 
-def test_a_large_file_is_rejected(apply, monkeypatch):
+def test_large_file_is_rejected(apply, monkeypatch):
     monkeypatch.setattr("ratelimits.management.commands.apply_plans.MAX_FILE_SIZE", 2**20)
     assert "is too large. A file can have up to 1 MB." in apply(b"#" * (2**20 + 1))
     assert "too large" not in apply(b"#" * 2**20)
 
 
-def test_standard_input_is_a_file(free, sue, monkeypatch, capsys):
+def test_plans_can_be_read_from_standard_input(free, sue, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"tiers: [{name: x}]")))
     call_command("apply_plans", "-")
     assert "+ tier x" in capsys.readouterr().out
@@ -385,7 +387,7 @@ def test_standard_input_is_a_file(free, sue, monkeypatch, capsys):
         call_command("apply_plans", "none.yaml")
 
 
-def test_the_history_names_who_you_say(apply, alice):
+def test_history_has_the_given_author(apply, alice):
     apply("tiers: [{name: x}]", author="ALICE")
     assert LogEntry.objects.get().user == alice
     assert "There is no user with the username “nobody”." in apply("tiers: [{name: y}]", author="nobody")
@@ -398,22 +400,22 @@ def test_no_history_without_a_superuser(apply, sue):
     assert not LogEntry.objects.exists()
 
 
-def test_what_the_database_refuses_is_said(apply, monkeypatch):
+def test_database_error_is_reported(apply, monkeypatch):
     def refuse(*arguments, **options):
         raise IntegrityError("no")
 
     monkeypatch.setattr(RateLimit, "save", refuse)
-    said = apply("tiers: [{name: free, limits: [{path: /a, limit: 1}]}]")
-    assert "Line 1, column 1: The database refused this file: no" in said
+    output = apply("tiers: [{name: free, limits: [{path: /a, limit: 1}]}]")
+    assert "Line 1, column 1: The database refused this file: no" in output
 
 
-def test_a_limit_of_a_pruned_tier_can_move(apply, free, pro):
+def test_limit_of_a_pruned_tier_can_be_moved(apply, free, pro):
     make_limit(pro, "/a", name="mine")
     assert "3 changes made." in apply("tiers: [{name: free, limits: [{name: mine, path: /a, limit: 10}]}]", prune=True)
     assert RateLimit.objects.live().get().tier == free
 
 
-def test_access_is_narrowed_in_place(apply, free):
+def test_unchanged_access_keeps_its_row(apply, free):
     first = TierAccess.objects.get(tier=free)
     apply("tiers: [{name: free, access: ['* *', 'read /a']}]")
     assert TierAccess.objects.filter(tier=free).count() == 2

@@ -1,5 +1,5 @@
-"""A store's clock that steps back or forward and returns: every store keeps what was used in the window that it returns to, or
-starts it again, and locks nobody out.
+"""If a store's clock steps back or forward and returns, every store keeps what was used in the window it returns to, or
+starts that window again. No one is locked out.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SATURDAY = dt.datetime(2026, 3, 14, 12, 0, 30, tzinfo=dt.UTC)
 
 
 class Case(NamedTuple):
-    """within: a step back from SATURDAY that stays in the window, but for the second that clocks may differ. before: one that
-    doesn't. ends: after SATURDAY, when all is left again.
+    """within: a step back from SATURDAY that stays in the window, less the second by which clocks may differ. before: one that
+    doesn't. ends: how long after SATURDAY the window ends.
     """
 
     window: str
@@ -44,47 +44,47 @@ def budget_of(window, period=60):
     return Budget(key="user:1/rule:1", limit=LIMIT, period=period, window=window)
 
 
-def admitted(store, budget, moment):
+def count_allowed(store, budget, moment):
     return sum(store.hit([budget], clock=microseconds(moment)).allowed for _ in range(LIMIT + 1))
 
 
 @EACH
-def test_within_its_window_a_budget_stays_used(store, case):
+def test_budget_stays_used_after_a_step_within_its_window(store, case):
     budget = budget_of(case.window, case.period)
-    assert admitted(store, budget, SATURDAY) == LIMIT
-    assert admitted(store, budget, SATURDAY - case.within) == 0
-    assert admitted(store, budget, SATURDAY) == 0
-    assert admitted(store, budget, SATURDAY + case.ends) == LIMIT
+    assert count_allowed(store, budget, SATURDAY) == LIMIT
+    assert count_allowed(store, budget, SATURDAY - case.within) == 0
+    assert count_allowed(store, budget, SATURDAY) == 0
+    assert count_allowed(store, budget, SATURDAY + case.ends) == LIMIT
 
 
 @EACH
-def test_before_its_window_a_budget_starts_again(store, case):
+def test_budget_restarts_after_a_step_before_its_window(store, case):
     budget = budget_of(case.window, case.period)
-    assert admitted(store, budget, SATURDAY) == LIMIT
-    assert admitted(store, budget, SATURDAY - case.before) == LIMIT
-    assert admitted(store, budget, SATURDAY - case.before) == 0
+    assert count_allowed(store, budget, SATURDAY) == LIMIT
+    assert count_allowed(store, budget, SATURDAY - case.before) == LIMIT
+    assert count_allowed(store, budget, SATURDAY - case.before) == 0
     # The clock returns. One counter can't remember both windows.
-    assert admitted(store, budget, SATURDAY) == (0 if case.window == "rolling" else LIMIT)
-    assert admitted(store, budget, SATURDAY) == 0
-    assert admitted(store, budget, SATURDAY + case.ends) == LIMIT
+    assert count_allowed(store, budget, SATURDAY) == (0 if case.window == "rolling" else LIMIT)
+    assert count_allowed(store, budget, SATURDAY) == 0
+    assert count_allowed(store, budget, SATURDAY + case.ends) == LIMIT
 
 
 @EACH
 @pytest.mark.parametrize("ahead", [2 * HOUR, 62 * DAY])
-def test_what_was_used_by_a_clock_that_was_ahead_locks_nobody_out(store, case, ahead):
+def test_clock_that_was_ahead_does_not_lock_anyone_out(store, case, ahead):
     budget = budget_of(case.window, case.period)
-    assert admitted(store, budget, SATURDAY) == LIMIT
+    assert count_allowed(store, budget, SATURDAY) == LIMIT
     same_window = ahead < case.ends
-    assert admitted(store, budget, SATURDAY + ahead) == (0 if same_window else LIMIT)
-    assert admitted(store, budget, SATURDAY) == (0 if same_window else LIMIT)
-    assert admitted(store, budget, SATURDAY) == 0
-    assert admitted(store, budget, SATURDAY + 2 * case.ends) == LIMIT
+    assert count_allowed(store, budget, SATURDAY + ahead) == (0 if same_window else LIMIT)
+    assert count_allowed(store, budget, SATURDAY) == (0 if same_window else LIMIT)
+    assert count_allowed(store, budget, SATURDAY) == 0
+    assert count_allowed(store, budget, SATURDAY + 2 * case.ends) == LIMIT
 
 
 @pytest.mark.parametrize("moves", [[-400 * DAY, 400 * DAY], [400 * DAY, -400 * DAY]])
-def test_a_total_stays_used_whatever_the_clock_does(store, moves):
+def test_total_stays_used_after_any_step(store, moves):
     budget, moment = budget_of("total"), SATURDAY
-    assert admitted(store, budget, moment) == LIMIT
+    assert count_allowed(store, budget, moment) == LIMIT
     for move in moves:
         moment += move
-        assert admitted(store, budget, moment) == 0
+        assert count_allowed(store, budget, moment) == 0

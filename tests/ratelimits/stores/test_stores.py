@@ -1,4 +1,4 @@
-"""The same tests for every store."""
+"""Tests that every store must pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ratelimits.budgets import Budget, microseconds
 from ratelimits.limiter import Limiter, outcome_of
 from ratelimits.stores.memory import MemoryStore
-from tests.ratelimits.hammering import address_of, hammer, open_and_hammer
+from tests.ratelimits.processes import address_of, hit_repeatedly, open_and_hit_repeatedly
 from tests.waiting import wait_until
 
 SECOND = 1_000_000
@@ -23,11 +23,11 @@ NOON = microseconds(dt.datetime(2026, 3, 14, 12, tzinfo=dt.UTC))
 EACH_WINDOW = pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month", "total"])
 
 
-def hundred(**changes):
+def make_budget(**changes):
     return Budget(**{"key": "user:1/rule:1", "limit": 100, "period": 60} | changes)
 
 
-def admitted(store, budgets, times, clock):
+def count_allowed(store, budgets, times, clock):
     return sum(store.hit(budgets, clock=clock).allowed for _ in range(times))
 
 
@@ -35,29 +35,29 @@ def admitted(store, budgets, times, clock):
 
 
 @EACH_WINDOW
-def test_as_many_as_the_limit_are_admitted_and_no_more(store, window):
-    assert admitted(store, [hundred(limit=7, window=window)], 10, NOON) == 7
+def test_limit_is_enforced_exactly(store, window):
+    assert count_allowed(store, [make_budget(limit=7, window=window)], 10, NOON) == 7
 
 
 @EACH_WINDOW
-def test_budgets_with_different_keys_do_not_share(store, window):
-    admitted(store, [hundred(limit=2, window=window)], 2, NOON)
-    assert store.hit([hundred(key="user:2/rule:1", limit=2, window=window)], clock=NOON).allowed
+def test_budgets_with_different_keys_are_independent(store, window):
+    count_allowed(store, [make_budget(limit=2, window=window)], 2, NOON)
+    assert store.hit([make_budget(key="user:2/rule:1", limit=2, window=window)], clock=NOON).allowed
 
 
-def test_a_rolling_budget_refills_evenly(store):
-    budget = hundred(limit=6)  # one every 10 seconds
-    admitted(store, [budget], 6, NOON)
+def test_rolling_budget_refills_evenly(store):
+    budget = make_budget(limit=6)  # one every 10 seconds
+    count_allowed(store, [budget], 6, NOON)
     assert not store.hit([budget], clock=NOON + 10 * SECOND - 1).allowed
     assert store.hit([budget], clock=NOON + 10 * SECOND).allowed
     assert not store.hit([budget], clock=NOON + 10 * SECOND).allowed
 
 
-def test_a_fixed_window_ends_at_a_multiple_of_its_period(store):
-    budget = hundred(limit=2, window="fixed")
-    assert admitted(store, [budget], 3, NOON + 59 * SECOND) == 2
-    assert admitted(store, [budget], 3, NOON + 60 * SECOND) == 2
-    assert admitted(store, [budget], 3, NOON + 119_999_999) == 0
+def test_fixed_window_ends_at_a_multiple_of_its_period(store):
+    budget = make_budget(limit=2, window="fixed")
+    assert count_allowed(store, [budget], 3, NOON + 59 * SECOND) == 2
+    assert count_allowed(store, [budget], 3, NOON + 60 * SECOND) == 2
+    assert count_allowed(store, [budget], 3, NOON + 119_999_999) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,65 +69,65 @@ def test_a_fixed_window_ends_at_a_multiple_of_its_period(store):
         ("2026-04-30T23:59:59.999999", "2026-05-01T00:00:00"),
     ],
 )
-def test_a_month_ends_with_the_calendar_month_in_utc(store, last, first):
-    budget = hundred(limit=2, window="month")
+def test_month_ends_with_the_calendar_month_in_utc(store, last, first):
+    budget = make_budget(limit=2, window="month")
     last, first = (microseconds(dt.datetime.fromisoformat(f"{text}+00:00")) for text in (last, first))
-    assert admitted(store, [budget], 3, last) == 2
-    assert admitted(store, [budget], 3, first) == 2
+    assert count_allowed(store, [budget], 3, last) == 2
+    assert count_allowed(store, [budget], 3, first) == 2
     assert not store.hit([budget], clock=first + 20 * 24 * HOUR).allowed
 
 
 @EACH_WINDOW
-def test_a_cost_counts_as_that_many_requests(store, window):
-    budget = hundred(limit=10, window=window)
+def test_cost_counts_as_that_many_requests(store, window):
+    budget = make_budget(limit=10, window=window)
     assert store.hit([budget], 7, clock=NOON).allowed
     assert not store.hit([budget], 4, clock=NOON).allowed
     assert store.hit([budget], 3, clock=NOON).allowed
 
 
 @EACH_WINDOW
-def test_a_cost_above_the_limit_never_fits_and_costs_nothing(store, window):
-    budget = hundred(limit=10, window=window)
+def test_cost_above_the_limit_is_denied_and_not_charged(store, window):
+    budget = make_budget(limit=10, window=window)
     assert not store.hit([budget], 11, clock=NOON).allowed
     assert not store.hit([budget], 2**62, clock=NOON).allowed
     assert store.hit([budget], 10, clock=NOON).allowed
 
 
 @EACH_WINDOW
-def test_a_refused_request_costs_nothing(store, window):
-    budget = hundred(limit=2, window=window)
-    admitted(store, [budget], 2, NOON)
+def test_denied_request_is_not_charged(store, window):
+    budget = make_budget(limit=2, window=window)
+    count_allowed(store, [budget], 2, NOON)
     before = store.peek([budget], clock=NOON).counters
-    admitted(store, [budget], 50, NOON)
+    count_allowed(store, [budget], 50, NOON)
     assert store.peek([budget], clock=NOON).counters == before
 
 
 @EACH_WINDOW
-def test_a_look_costs_nothing(store, window):
-    budget = hundred(limit=1, window=window)
+def test_peek_is_not_charged(store, window):
+    budget = make_budget(limit=1, window=window)
     assert [store.peek([budget], clock=NOON).allowed for _ in range(3)] == [True] * 3
     assert store.hit([budget], clock=NOON).allowed
     assert not store.peek([budget], clock=NOON).allowed
 
 
 @EACH_WINDOW
-def test_a_reset_gives_all_back(store, window):
-    budget = hundred(limit=1, window=window)
+def test_reset_clears_a_counter(store, window):
+    budget = make_budget(limit=1, window=window)
     store.hit([budget], clock=NOON)
-    store.reset(["somebody else", budget.key])
+    store.reset(["another key", budget.key])
     assert store.hit([budget], clock=NOON).allowed
 
 
 @EACH_WINDOW
 def test_largest_limit_and_period_are_counted(store, window):
-    budget = hundred(limit=2**31 - 1, period=2_678_400, window=window)
+    budget = make_budget(limit=2**31 - 1, period=2_678_400, window=window)
     assert store.hit([budget], clock=NOON).allowed
     assert store.hit([budget], 2**31 - 2, clock=NOON).allowed
     assert not store.hit([budget], clock=NOON).allowed
 
 
-def test_the_key_may_hold_anything(store):
-    budget = hundred(key="addr:2001:db8::/64/%s'; DROP TABLE counter; -- {} é \\ \" \n", limit=1)
+def test_key_can_contain_any_characters(store):
+    budget = make_budget(key="addr:2001:db8::/64/%s'; DROP TABLE counter; -- {} é \\ \" \n", limit=1)
     assert store.hit([budget], clock=NOON).allowed
     assert not store.hit([budget], clock=NOON).allowed
 
@@ -138,11 +138,11 @@ def test_the_key_may_hold_anything(store):
 @pytest.mark.parametrize(
     ("limit", "period", "window"), [(100, 60, "rolling"), (7, 61, "rolling"), (5, 60, "fixed"), (3, 1, "month")]
 )
-def test_a_retry_at_the_promised_second_succeeds_and_one_second_earlier_fails(store, limit, period, window):
-    budget, clock, lucky = hundred(limit=limit, period=period, window=window), NOON + 123_457, random.Random(4)
+def test_retry_after_is_exact_to_the_second(store, limit, period, window):
+    budget, clock, rng = make_budget(limit=limit, period=period, window=window), NOON + 123_457, random.Random(4)
     for _ in range(20):
         while (reading := store.hit([budget], clock=clock)).allowed:
-            clock += lucky.randrange(1000)
+            clock += rng.randrange(1000)
         promised = outcome_of([budget], reading).retry_after
         assert promised >= 1
         assert not store.peek([budget], clock=clock + (promised - 1) * SECOND).allowed
@@ -151,47 +151,47 @@ def test_a_retry_at_the_promised_second_succeeds_and_one_second_earlier_fails(st
 
 
 @EACH_WINDOW
-def test_what_is_said_to_remain_is_what_remains(store, window):
-    budget = hundred(limit=5, window=window)
-    said = [outcome_of([budget], store.hit([budget], clock=NOON)).states[0].remaining for _ in range(6)]
-    assert said == [4, 3, 2, 1, 0, 0]
+def test_remaining_counts_down_to_zero(store, window):
+    budget = make_budget(limit=5, window=window)
+    reported = [outcome_of([budget], store.hit([budget], clock=NOON)).states[0].remaining for _ in range(6)]
+    assert reported == [4, 3, 2, 1, 0, 0]
 
 
-# --- The guarantee over time ---
+# --- Guarantees over time ---
 
 
-def test_no_stretch_of_time_admits_more_than_the_promise(make_store):
-    """Never more than N + ceil(N·Δ/P) in any interval Δ, for a client that makes requests all the time."""
+def test_rolling_limit_holds_in_every_interval(make_store):
+    """At most N + ceil(N·Δ/P) in any interval Δ, for a client that makes requests all the time."""
     store, limit, period = make_store("memory"), 20, 10
-    budget, clock, times, lucky = hundred(limit=limit, period=period), NOON, [], random.Random(1)
+    budget, clock, times, rng = make_budget(limit=limit, period=period), NOON, [], random.Random(1)
     for _ in range(20_000):
-        clock += lucky.choice([0, 1000, 20_000, 700_000])
+        clock += rng.choice([0, 1000, 20_000, 700_000])
         if store.hit([budget], clock=clock).allowed:
             times.append(clock)
     for first in range(0, len(times), 7):
         for last in range(first, min(first + 200, len(times))):
-            stretch = times[last] - times[first]
-            assert last - first + 1 <= limit + -(-limit * stretch // (period * SECOND))
+            interval = times[last] - times[first]
+            assert last - first + 1 <= limit + -(-limit * interval // (period * SECOND))
 
 
 @pytest.mark.parametrize(("burst", "every"), [(30, 20.7), (50, 30.5), (100, 60.5)])
-def test_a_bursty_client_that_keeps_the_rule_is_never_refused(make_store, burst, every):
-    store, budget, lucky = make_store("memory"), hundred(), random.Random(2)
+def test_bursts_within_the_limit_are_never_denied(make_store, burst, every):
+    store, budget, rng = make_store("memory"), make_budget(), random.Random(2)
     refused = 0
     for number in range(100_000 // burst):
         clock = NOON + round(number * every * SECOND)
         for _ in range(burst):
             refused += not store.hit([budget], clock=clock).allowed
-            clock += lucky.randrange(1000)
+            clock += rng.randrange(1000)
     assert refused == 0
 
 
 @pytest.mark.parametrize("window", ["fixed", "week", "month"])
-def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
-    store, budget, lucky = make_store("memory"), hundred(limit=10, period=3600, window=window), random.Random(3)
+def test_quota_is_never_exceeded_in_a_window(make_store, window):
+    store, budget, rng = make_store("memory"), make_budget(limit=10, period=3600, window=window), random.Random(3)
     clock, counted = NOON, {}
     for _ in range(5000):
-        clock += lucky.choice([0, SECOND, 200 * SECOND, 5 * HOUR])
+        clock += rng.choice([0, SECOND, 200 * SECOND, 5 * HOUR])
         if store.hit([budget], clock=clock).allowed:
             counted[budget.bounds(clock)] = counted.get(budget.bounds(clock), 0) + 1
     assert max(counted.values()) == 10
@@ -202,26 +202,26 @@ def test_a_quota_never_exceeds_its_limit_in_a_window(make_store, window):
 
 @pytest.mark.parametrize("window", ["rolling", "fixed", "week", "month"])
 @pytest.mark.parametrize("back", [1, SECOND, 60 * SECOND, HOUR, 400 * 24 * HOUR])
-def test_a_clock_that_steps_back_locks_nobody_out(store, window, back):
-    budget = hundred(limit=3, window=window)
-    admitted(store, [budget], 3, NOON)
+def test_clock_stepping_back_does_not_lock_anyone_out(store, window, back):
+    budget = make_budget(limit=3, window=window)
+    count_allowed(store, [budget], 3, NOON)
     patience = 2 * max(60 * SECOND, 31 * 24 * HOUR if window in {"week", "month"} else 0)
     clock = NOON - back
     assert store.hit([budget], clock=clock).allowed or store.hit([budget], clock=clock + patience).allowed
 
 
-def test_after_an_hour_back_a_minute_suffices(store):
+def test_budget_recovers_one_minute_after_a_step_back_of_an_hour(store):
     for window in ("rolling", "fixed"):
-        budget = hundred(key=window, limit=3, window=window)
-        admitted(store, [budget], 3, NOON)
-        assert admitted(store, [budget], 4, NOON - HOUR + 60 * SECOND) == 3
+        budget = make_budget(key=window, limit=3, window=window)
+        count_allowed(store, [budget], 3, NOON)
+        assert count_allowed(store, [budget], 4, NOON - HOUR + 60 * SECOND) == 3
 
 
-def test_a_small_step_back_hands_nothing_out(store):
+def test_small_step_back_does_not_reset_a_budget(store):
     for window in ("rolling", "fixed"):
-        budget = hundred(key=window, limit=3, window=window)
-        admitted(store, [budget], 3, NOON)
-        assert admitted(store, [budget], 3, NOON - SECOND // 2) == 0
+        budget = make_budget(key=window, limit=3, window=window)
+        count_allowed(store, [budget], 3, NOON)
+        assert count_allowed(store, [budget], 3, NOON - SECOND // 2) == 0
 
 
 # --- Limits that change ---
@@ -229,29 +229,29 @@ def test_a_small_step_back_hands_nothing_out(store):
 
 @EACH_WINDOW
 @pytest.mark.parametrize("new", [1, 50, 99, 101, 200])
-def test_a_changed_limit_hands_out_no_fresh_quota(store, window, new):
-    admitted(store, [hundred(window=window)], 100, NOON)
-    at_once = admitted(store, [hundred(window=window, limit=new)], new + 1, NOON)
+def test_changing_the_limit_does_not_reset_the_quota(store, window, new):
+    count_allowed(store, [make_budget(window=window)], 100, NOON)
+    at_once = count_allowed(store, [make_budget(window=window, limit=new)], new + 1, NOON)
     assert at_once == (0 if window == "rolling" else max(0, new - 100))
-    assert admitted(store, [hundred(window=window)], 100, NOON) == 0
+    assert count_allowed(store, [make_budget(window=window)], 100, NOON) == 0
 
 
-def test_a_rolling_limit_keeps_the_share_that_is_used(store):
-    admitted(store, [hundred()], 50, NOON)
-    assert outcome_of([hundred(limit=10)], store.peek([hundred(limit=10)], clock=NOON)).states[0].remaining == 5
-    longer = hundred(limit=10, period=3600)
+def test_rolling_limit_keeps_the_used_share_after_a_change(store):
+    count_allowed(store, [make_budget()], 50, NOON)
+    assert outcome_of([make_budget(limit=10)], store.peek([make_budget(limit=10)], clock=NOON)).states[0].remaining == 5
+    longer = make_budget(limit=10, period=3600)
     assert outcome_of([longer], store.peek([longer], clock=NOON)).states[0].remaining in {4, 5}
-    assert admitted(store, [longer], 10, NOON) in {4, 5}
+    assert count_allowed(store, [longer], 10, NOON) in {4, 5}
 
 
 @pytest.mark.parametrize(("old", "new"), [(60, 3600), (3600, 60), (86400, 60), (60, 86400)])
 @pytest.mark.parametrize("window", ["rolling", "fixed"])
-def test_a_changed_period_hands_out_no_fresh_quota(store, window, old, new):
+def test_changing_the_period_does_not_reset_the_quota(store, window, old, new):
     if window == "fixed" and {old, new} == {60, 86400}:
         # Quotas of a day or more use another kind of counter, which survives a crash.
         old, new = min(old, 7200), min(new, 7200)
-    admitted(store, [hundred(limit=10, period=old, window=window)], 10, NOON)
-    assert admitted(store, [hundred(limit=10, period=new, window=window)], 1, NOON) == 0
+    count_allowed(store, [make_budget(limit=10, period=old, window=window)], 10, NOON)
+    assert count_allowed(store, [make_budget(limit=10, period=new, window=window)], 1, NOON) == 0
 
 
 # --- Several budgets ---
@@ -259,23 +259,23 @@ def test_a_changed_period_hands_out_no_fresh_quota(store, window, old, new):
 
 def per_second_and_day(**changes):
     return [
-        hundred(key="user:1/rule:1", limit=3, period=1, **changes),
-        hundred(key="user:1/rule:2", limit=5, period=86400, window="fixed"),
-        hundred(key="user:1/rule:3", limit=100, window="month"),
+        make_budget(key="user:1/rule:1", limit=3, period=1, **changes),
+        make_budget(key="user:1/rule:2", limit=5, period=86400, window="fixed"),
+        make_budget(key="user:1/rule:3", limit=100, window="month"),
     ]
 
 
-def test_several_budgets_admit_what_the_tightest_admits(store):
+def test_tightest_of_several_budgets_decides(store):
     budgets = per_second_and_day()
-    assert admitted(store, budgets, 5, NOON) == 3
-    assert admitted(store, budgets, 5, NOON + 2 * SECOND) == 2
-    assert admitted(store, budgets, 5, NOON + 4 * SECOND) == 0
+    assert count_allowed(store, budgets, 5, NOON) == 3
+    assert count_allowed(store, budgets, 5, NOON + 2 * SECOND) == 2
+    assert count_allowed(store, budgets, 5, NOON + 4 * SECOND) == 0
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_when_one_budget_refuses_no_other_is_charged(store, reverse):
-    full = hundred(key="b", limit=1)
-    others = [hundred(key="a"), hundred(key="c", window="fixed"), hundred(key="d", window="month")]
+def test_denial_by_one_budget_charges_no_other(store, reverse):
+    full = make_budget(key="b", limit=1)
+    others = [make_budget(key="a"), make_budget(key="c", window="fixed"), make_budget(key="d", window="month")]
     store.hit([full], clock=NOON)
     store.hit(others, clock=NOON)
     before = outcome_of(others, store.peek(others, clock=NOON)).states
@@ -286,8 +286,8 @@ def test_when_one_budget_refuses_no_other_is_charged(store, reverse):
     assert outcome_of(others, store.peek(others, clock=NOON)).states == before
 
 
-def test_readings_come_in_the_order_of_the_budgets(store):
-    budgets = [hundred(key=key, limit=limit) for key, limit in (("z", 5), ("a", 7), ("m", 3))]
+def test_readings_have_the_order_of_the_budgets(store):
+    budgets = [make_budget(key=key, limit=limit) for key, limit in (("z", 5), ("a", 7), ("m", 3))]
     states = outcome_of(budgets, store.hit(budgets, clock=NOON)).states
     assert [(state.budget.key, state.remaining) for state in states] == [("z", 4), ("a", 6), ("m", 2)]
 
@@ -296,46 +296,46 @@ def test_readings_come_in_the_order_of_the_budgets(store):
 
 
 @EACH_WINDOW
-def test_an_observed_budget_counts_and_never_refuses(store, window):
-    watched, enforced = hundred(key="w", limit=2, observe=True, window=window), hundred(key="e", limit=4)
-    fits = [store.hit([watched, enforced], clock=NOON).fits for _ in range(4)]
+def test_observed_budget_counts_and_never_denies(store, window):
+    observed, enforced = make_budget(key="w", limit=2, observe=True, window=window), make_budget(key="e", limit=4)
+    fits = [store.hit([observed, enforced], clock=NOON).fits for _ in range(4)]
     assert fits == [(True, True), (True, True), (False, True), (False, True)]
-    assert not store.hit([watched, enforced], clock=NOON).allowed
-    assert store.hit([watched], 5, clock=NOON).allowed
+    assert not store.hit([observed, enforced], clock=NOON).allowed
+    assert store.hit([observed], 5, clock=NOON).allowed
 
 
-def test_a_refused_request_is_not_counted_where_it_is_observed(store):
-    watched, enforced = hundred(key="a", observe=True), hundred(key="e", limit=1)
-    admitted(store, [watched, enforced], 5, NOON)
-    assert outcome_of([watched], store.peek([watched], clock=NOON)).states[0].remaining == 99
+def test_denied_request_is_not_charged_to_observed_budgets(store):
+    observed, enforced = make_budget(key="a", observe=True), make_budget(key="e", limit=1)
+    count_allowed(store, [observed, enforced], 5, NOON)
+    assert outcome_of([observed], store.peek([observed], clock=NOON)).states[0].remaining == 99
 
 
 # --- Sweeping ---
 
 
-def test_dead_counters_are_swept_in_batches_and_live_ones_kept(store):
+def test_expired_counters_are_swept_in_batches(store):
     if store.name == "redis":
         pytest.skip("Redis expires its keys itself.")
     for number in range(50):
-        store.hit([hundred(key=f"dead:{number}", period=1)], clock=NOON)
-        store.hit([hundred(key=f"live:{number}", limit=1, period=3600)], clock=NOON)
+        store.hit([make_budget(key=f"dead:{number}", period=1)], clock=NOON)
+        store.hit([make_budget(key=f"live:{number}", limit=1, period=3600)], clock=NOON)
     removed = [store.sweep(batch=30, clock=NOON + 60 * SECOND) for _ in range(4)]
     assert sum(removed) == 50
     assert max(removed) <= 30
     assert store.count() == 50
-    assert not store.hit([hundred(key="live:7", limit=1, period=3600)], clock=NOON + 60 * SECOND).allowed
+    assert not store.hit([make_budget(key="live:7", limit=1, period=3600)], clock=NOON + 60 * SECOND).allowed
 
 
 @pytest.mark.redis
-def test_redis_forgets_dead_counters_by_itself(make_store):
+def test_redis_expires_counters_itself(make_store):
     store = make_store("redis")
-    store.hit([hundred(limit=1, period=1), hundred(key="longer", limit=1)])
+    store.hit([make_budget(limit=1, period=1), make_budget(key="longer", limit=1)])
     assert store.count() == 2
     wait_until(lambda: store.count() == 1)
     assert store.sweep() == 0
 
 
-# --- All stores calculate the same ---
+# --- Agreement between stores ---
 
 
 @st.composite
@@ -362,7 +362,7 @@ def histories(draw):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
-def test_every_store_answers_as_the_reference(shared_store, history):
+def test_stores_agree_with_the_memory_store(shared_store, history):
     shared_store.clear()
     reference, clock = MemoryStore(), NOON
     for move, budgets, cost in history:
@@ -377,38 +377,40 @@ def test_every_store_answers_as_the_reference(shared_store, history):
         )
 
 
-# --- Many at once ---
+# --- Concurrency ---
 
 
-def test_the_store_has_a_clock_of_its_own(store):
+def test_store_has_its_own_clock(store):
     before = time.time_ns() // 1000
-    now = store.hit([hundred()]).now
+    now = store.hit([make_budget()]).now
     assert before - SECOND <= now <= time.time_ns() // 1000 + SECOND
 
 
-def test_threads_share_a_budget_exactly(store):
-    budget = hundred(limit=60, period=3600)
+def test_threads_share_a_budget(store):
+    budget = make_budget(limit=60, period=3600)
     with ThreadPoolExecutor(6) as threads:
         work = [threads.submit(lambda: [store.hit([budget]).allowed for _ in range(40)]) for _ in range(6)]
         assert sum(sum(done.result()) for done in work) == 60
 
 
 @EACH_WINDOW
-def test_eight_processes_hammering_one_budget_admit_exactly_its_limit(shared_store, eight_processes, window):
+def test_eight_processes_do_not_exceed_one_budget(shared_store, eight_processes, window):
     for run in range(5):
-        budget = hundred(key=f"run:{run}", limit=100, period=36000, window=window)
+        budget = make_budget(key=f"run:{run}", limit=100, period=36000, window=window)
         start_at = time.time() + 0.1
-        work = [eight_processes.submit(hammer, address_of(shared_store), [budget], 40, start_at) for _ in range(8)]
+        work = [
+            eight_processes.submit(hit_repeatedly, address_of(shared_store), [budget], 40, start_at) for _ in range(8)
+        ]
         assert sum(done.result() for done in work) == 100
 
 
-def test_eight_processes_with_budgets_in_any_order_neither_deadlock_nor_leak(shared_store, eight_processes):
-    wide, narrow = hundred(key="a", limit=1000, period=36000), hundred(key="b", limit=100, period=36000)
-    quota = hundred(key="c", limit=1000, window="month")
+def test_eight_processes_with_budgets_in_any_order_do_not_deadlock(shared_store, eight_processes):
+    wide, narrow = make_budget(key="a", limit=1000, period=36000), make_budget(key="b", limit=100, period=36000)
+    quota = make_budget(key="c", limit=1000, window="month")
     orders = [[wide, narrow, quota], [quota, narrow, wide]]
     start_at = time.time() + 0.1
     work = [
-        eight_processes.submit(hammer, address_of(shared_store), orders[number % 2], 40, start_at)
+        eight_processes.submit(hit_repeatedly, address_of(shared_store), orders[number % 2], 40, start_at)
         for number in range(8)
     ]
     assert sum(done.result() for done in work) == 100
@@ -416,9 +418,12 @@ def test_eight_processes_with_budgets_in_any_order_neither_deadlock_nor_leak(sha
     assert [state.remaining for state in states] == [900, 900]
 
 
-def test_processes_that_make_the_sqlite_file_at_once_count_exactly(tmp_path, eight_processes):
+def test_processes_that_create_the_sqlite_file_concurrently_count_exactly(tmp_path, eight_processes):
     for run in range(5):
         address = "sqlite", str(tmp_path / f"run{run}.sqlite3")
         start_at = time.time() + 0.1
-        work = [eight_processes.submit(open_and_hammer, address, hundred(limit=50), 30, start_at) for _ in range(8)]
+        work = [
+            eight_processes.submit(open_and_hit_repeatedly, address, make_budget(limit=50), 30, start_at)
+            for _ in range(8)
+        ]
         assert sum(done.result() for done in work) == 50

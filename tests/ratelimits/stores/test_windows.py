@@ -1,4 +1,4 @@
-"""Every store agrees with a plain model of each window: days, weeks, months from a billing day, totals, a bucket that drains."""
+"""Every store agrees with a simple model of each window: days, weeks, months with a billing day, totals, rolling windows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def utc(text):
     return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
 
 
-def admitted(store, budget, moment, times=3):
+def count_allowed(store, budget, moment, times=3):
     return sum(store.hit([budget], clock=microseconds(moment)).allowed for _ in range(times))
 
 
@@ -45,31 +45,31 @@ def admitted(store, budget, moment, times=3):
         (1, "2026-03-01"),
     ],
 )
-def test_a_month_begins_on_the_billing_day_or_on_the_last_of_a_shorter_month(store, day, first):
+def test_month_begins_on_the_billing_day_or_the_last_day_of_a_shorter_month(store, day, first):
     budget, first = budget_of("month", billing_day=day), utc(first)
-    assert admitted(store, budget, first - TICK) == 2
-    assert admitted(store, budget, first) == 2
-    assert admitted(store, budget, first + 27 * ONE_DAY) == 0
-    assert admitted(store, budget, first + 31 * ONE_DAY) == 2
+    assert count_allowed(store, budget, first - TICK) == 2
+    assert count_allowed(store, budget, first) == 2
+    assert count_allowed(store, budget, first + 27 * ONE_DAY) == 0
+    assert count_allowed(store, budget, first + 31 * ONE_DAY) == 2
 
 
-def test_a_week_begins_on_monday(store):
+def test_week_begins_on_monday(store):
     budget, monday = budget_of("week"), utc("2026-03-16")
     assert monday.strftime("%A") == "Monday"
-    assert admitted(store, budget, monday - TICK) == 2
-    assert admitted(store, budget, monday) == 2
-    assert admitted(store, budget, monday + 7 * ONE_DAY - TICK) == 0
-    assert admitted(store, budget, monday + 7 * ONE_DAY) == 2
+    assert count_allowed(store, budget, monday - TICK) == 2
+    assert count_allowed(store, budget, monday) == 2
+    assert count_allowed(store, budget, monday + 7 * ONE_DAY - TICK) == 0
+    assert count_allowed(store, budget, monday + 7 * ONE_DAY) == 2
 
 
-def test_a_total_never_resets(store):
+def test_total_never_resets(store):
     budget = budget_of("total")
-    assert admitted(store, budget, utc("2026-03-16")) == 2
-    assert admitted(store, budget, utc("2126-03-16")) == 0
-    assert admitted(store, budget._replace(limit=5), utc("2126-03-16"), 9) == 3
+    assert count_allowed(store, budget, utc("2026-03-16")) == 2
+    assert count_allowed(store, budget, utc("2126-03-16")) == 0
+    assert count_allowed(store, budget._replace(limit=5), utc("2126-03-16"), 9) == 3
 
 
-def test_two_users_with_different_billing_days_are_counted_in_one_batch(store):
+def test_users_with_different_billing_days_are_counted_separately(store):
     first, last = (budget_of("month", key=f"user:{day}", billing_day=day) for day in (1, 31))
     for moment, expected in (("2026-04-29", (2, 2)), ("2026-04-30", (0, 2)), ("2026-05-01", (2, 0))):
         found = [0, 0]
@@ -84,23 +84,23 @@ def test_two_users_with_different_billing_days_are_counted_in_one_batch(store):
     (15, 1, "2026-03-15", "2026-04-01"),
     (31, 10, "2026-03-31", "2026-04-10"),
 ])  # fmt: skip
-def test_under_another_billing_day_the_month_that_is_running_ends_as_before(store, old, new, end, next_end):
+def test_current_month_keeps_its_end_after_a_billing_day_change(store, old, new, end, next_end):
     moment = utc("2026-03-12T12:00")
-    assert admitted(store, budget_of("month", billing_day=old), moment) == 2
+    assert count_allowed(store, budget_of("month", billing_day=old), moment) == 2
     changed = budget_of("month", billing_day=new)
     for resets_at in (utc(end), utc(next_end)):
         reading = store.hit([changed], clock=microseconds(moment))
         assert outcome_of([changed], reading).states[0].resets_at == resets_at.timestamp()
-        assert admitted(store, changed, resets_at - TICK) == 0
-        assert admitted(store, changed, resets_at) == 2
+        assert count_allowed(store, changed, resets_at - TICK) == 0
+        assert count_allowed(store, changed, resets_at) == 2
         moment = resets_at
 
 
-# --- A plain model ---
+# --- A simple model ---
 
 
 def window_begin(window, moment, billing_day):
-    """The day the window began, found by walking back day by day."""
+    """The day on which the window began, found by going back day by day."""
     day = moment.date()
     if window == "total":
         return None
@@ -116,7 +116,7 @@ def is_billing_day(day, billing_day):
     return day.day == billing_day or (is_last and day.day < billing_day)
 
 
-START = dt.datetime(2024, 1, 1)  # noqa: DTZ001  (Hypothesis wants it so)
+START = dt.datetime(2024, 1, 1)  # noqa: DTZ001  (Hypothesis needs naive datetimes)
 moves = st.one_of(
     st.timedeltas(dt.timedelta(0), dt.timedelta(hours=3)),
     st.timedeltas(dt.timedelta(0), dt.timedelta(days=40)),
@@ -132,7 +132,7 @@ moves = st.one_of(
     limit=st.integers(1, 4),
     history=st.lists(st.tuples(moves, st.integers(1, 2)), min_size=1, max_size=30),
 )
-def test_every_store_admits_what_a_plain_model_admits(store, window, start, billing_day, limit, history):
+def test_stores_agree_with_a_simple_model(store, window, start, billing_day, limit, history):
     store.clear()
     budget, used, moment = (
         budget_of(window, limit=limit, period=86_400, billing_day=billing_day),
@@ -156,7 +156,7 @@ def test_every_store_admits_what_a_plain_model_admits(store, window, start, bill
         st.tuples(st.timedeltas(dt.timedelta(0), dt.timedelta(seconds=40)), st.integers(1, 2)), min_size=1, max_size=30
     ),
 )
-def test_every_store_drains_a_rolling_budget_like_a_plain_bucket(store, limit, history):
+def test_rolling_budget_agrees_with_a_leaky_bucket(store, limit, history):
     """Each request fills the bucket by its cost, and it drains by `limit` in a minute."""
     store.clear()
     budget, level, moment = budget_of("rolling", limit=limit, period=60), Fraction(), utc("2026-03-16")

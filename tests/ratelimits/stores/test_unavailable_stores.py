@@ -1,4 +1,4 @@
-"""A store that is down always raises the same error, and works again once it's back."""
+"""A store that is down raises StoreUnavailable, and works again when it's back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ratelimits.stores.postgresql import PostgreSQLStore
 from ratelimits.stores.redis import RedisStore
 from ratelimits.stores.sqlite import LockWait, SQLiteStore
 from tests.ratelimits.conftest import ON_POSTGRESQL
-from tests.ratelimits.hammering import PATIENCE
+from tests.ratelimits.processes import PATIENCE
 from tests.services import redis_url
 
 BUDGET = [Budget("user:1/rule:1", 5, 60)]
@@ -32,7 +32,7 @@ OPERATIONS = {
 }
 each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
 pytestmark = pytest.mark.postgresql
-on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="about counters in the project's PostgreSQL")
+on_postgresql = pytest.mark.skipif(not ON_POSTGRESQL, reason="counters in PostgreSQL")
 
 
 def remaining(store):
@@ -41,12 +41,12 @@ def remaining(store):
 
 
 @each_operation
-def test_a_store_that_answers_takes_every_question(store, operation):
+def test_available_store_supports_every_operation(store, operation):
     store.hit(BUDGET)
     operation(store)
 
 
-def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
+def test_closed_store_reopens_with_its_counters(store):
     store.hit(BUDGET)
     store.close()
     store.close()
@@ -55,7 +55,7 @@ def test_a_closed_store_opens_again_by_itself_and_has_kept_its_counters(store):
 
 
 @each_operation
-def test_redis_that_is_not_there_is_unavailable(operation):
+def test_unreachable_redis_is_unavailable(operation):
     store = RedisStore("redis://127.0.0.1:1/0")
     if operation is OPERATIONS["sweep"]:
         assert operation(store) == 0  # Redis expires counters itself, so no command is sent
@@ -65,25 +65,25 @@ def test_redis_that_is_not_there_is_unavailable(operation):
 
 
 @each_operation
-def test_a_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path, operation):
+def test_sqlite_file_that_cannot_be_opened_is_unavailable(tmp_path, operation):
     folder = tmp_path / "counters.sqlite3"
     folder.mkdir()
     with pytest.raises(StoreUnavailable, match=r"counters\.sqlite3"):
         operation(SQLiteStore(folder))
 
 
-def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path):
+def test_file_that_is_not_a_database_is_unavailable_and_kept(tmp_path):
     path = tmp_path / "counters.sqlite3"
-    path.write_text("Dear diary, today the counters went away. " * 100)
+    path.write_text("Not a SQLite database. " * 100)
     with pytest.raises(StoreUnavailable, match="not a database"):
         SQLiteStore(path).hit(BUDGET)
-    assert path.read_text().startswith("Dear diary")
+    assert path.read_text().startswith("Not a SQLite database.")
 
 
 @on_postgresql
 @pytest.mark.django_db
 @each_operation
-def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, operation):
+def test_unreachable_postgresql_is_unavailable(monkeypatch, operation):
     def refuse(timeout):
         raise psycopg.OperationalError("connection refused")
 
@@ -94,7 +94,7 @@ def test_postgresql_that_is_not_there_is_unavailable(monkeypatch, operation):
 
 @on_postgresql
 @pytest.mark.django_db
-def test_housekeeping_that_takes_too_long_is_given_up_and_hits_stay_impatient(make_store, monkeypatch):
+def test_long_operation_times_out_and_keeps_the_timeout_of_hits(make_store, monkeypatch):
     store = make_store("postgresql")
     monkeypatch.setattr(postgresql_module, "MAX_WAIT", 0.05)
     with pytest.raises(StoreUnavailable, match="timeout"):
@@ -104,7 +104,7 @@ def test_housekeeping_that_takes_too_long_is_given_up_and_hits_stay_impatient(ma
 
 @on_postgresql
 @pytest.mark.django_db
-def test_a_connection_that_the_server_ended_is_replaced_without_an_error(make_store):
+def test_connection_terminated_by_the_server_is_replaced(make_store):
     store = make_store("postgresql")
     store.hit(BUDGET)
     with postgresql_module.connect(PATIENCE) as other:
@@ -115,7 +115,7 @@ def test_a_connection_that_the_server_ended_is_replaced_without_an_error(make_st
 
 @on_postgresql
 @pytest.mark.django_db
-def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_store):
+def test_late_response_of_a_hanging_server_is_discarded(make_store):
     store = make_store("postgresql")
     store.hit(BUDGET)
     hung = PostgreSQLStore(timeout=PATIENCE)
@@ -129,25 +129,25 @@ def test_a_server_that_hangs_is_given_up_and_its_late_answer_thrown_away(make_st
 
 @on_postgresql
 @pytest.mark.django_db
-def test_a_counter_in_other_hands_is_waited_for_longer_than_the_server_waits_at_a_time(make_store, monkeypatch):
+def test_locked_counter_is_waited_for_beyond_the_statement_timeout(make_store, monkeypatch):
     store = make_store("postgresql")
     store.hit(BUDGET)
     monkeypatch.setattr(postgresql_module, "MAX_WAIT", 0.3)
-    impatient = PostgreSQLStore(timeout=0.05)
-    impatient._connection()[0].timeout = PATIENCE  # the server keeps its own, shorter timeout
+    short_timeout = PostgreSQLStore(timeout=0.05)
+    short_timeout._connection()[0].timeout = PATIENCE  # the server keeps its own, shorter timeout
     with postgresql_module.connect(PATIENCE) as other, other.transaction():
         other.execute("SELECT FROM rate_counters FOR UPDATE")
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="statement timeout"):
-            impatient._run("UPDATE rate_counters SET used = used RETURNING 1")
+            short_timeout._run("UPDATE rate_counters SET used = used RETURNING 1")
         assert time.monotonic() - began >= 0.3
-    impatient.hit(BUDGET)
-    impatient.close()
+    short_timeout.hit(BUDGET)
+    short_timeout.close()
     assert remaining(store) == 3
 
 
 @pytest.mark.redis
-def test_a_script_that_redis_has_forgotten_is_sent_again(make_store):
+def test_script_flushed_from_redis_is_sent_again(make_store):
     store = make_store("redis")
     store.hit(BUDGET)
     with redis.Redis.from_url(redis_url()) as client:
@@ -157,7 +157,7 @@ def test_a_script_that_redis_has_forgotten_is_sent_again(make_store):
 
 
 @pytest.mark.redis
-def test_counting_and_clearing_go_through_all_of_redis_page_by_page(make_store):
+def test_count_and_clear_scan_all_of_redis(make_store):
     store = make_store("redis")
     for number in range(2500):
         store.hit([Budget(f"user:{number}/rule:1", 5, 60)])
@@ -167,28 +167,28 @@ def test_counting_and_clearing_go_through_all_of_redis_page_by_page(make_store):
 
 
 @pytest.mark.redis
-def test_clearing_leaves_what_is_not_ours(make_store):
+def test_clear_keeps_keys_of_other_applications(make_store):
     store = make_store("redis")
     store.hit(BUDGET)
     with redis.Redis.from_url(redis_url()) as client:
-        client.set("of:somebody:else", "1", ex=60)
+        client.set("another:application", "1", ex=60)
         store.clear()
-        assert client.get("of:somebody:else") == b"1"
-        client.delete("of:somebody:else")
+        assert client.get("another:application") == b"1"
+        client.delete("another:application")
 
 
 class Unreadable:
-    """A connection to a file that is being created: even its version can't be read."""
+    """A connection to a file that is being created, so that even its version can't be read."""
 
     def execute(self, statement):
         raise sqlite3.OperationalError("database is locked")
 
 
-def test_a_file_that_is_just_being_made_is_waited_for():
+def test_file_being_created_is_waited_for():
     wait = LockWait(Unreadable(), timeout=60)
     assert all(wait.is_worthwhile() for _ in range(16))
 
 
-def test_nobody_waits_for_a_file_in_which_nothing_moves():
+def test_unchanged_file_is_not_waited_for():
     wait = LockWait(Unreadable(), timeout=0)
     assert not all(wait.is_worthwhile() for _ in range(100))

@@ -1,4 +1,4 @@
-"""What a limit of a tier and a limit of one user can say; what else is an error at its field."""
+"""Validation of rate limits of tiers and of single users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def errors_of(limit):
     return caught.value.message_dict
 
 
-def test_a_limit_belongs_to_a_tier_or_a_user_but_not_to_both(alice, free):
+def test_limit_belongs_to_either_a_tier_or_a_user(alice, free):
     assert errors_of(RateLimit(path="/a", limit=1)) == {"tier": ["Choose a tier or a user."]}
     both = RateLimit(path="/a", limit=1, tier=free, user=alice)
     assert errors_of(both) == {"user": ["Choose a tier or a user, not both."]}
@@ -45,7 +45,7 @@ def test_a_limit_belongs_to_a_tier_or_a_user_but_not_to_both(alice, free):
 
 
 @pytest.mark.parametrize("field", ["window", "ends_at"])
-def test_only_an_own_limit_ends_or_is_a_total(alice, free, field):
+def test_only_own_limits_can_end_or_be_totals(alice, free, field):
     value = {"window": "total", "ends_at": timezone.now() + HOUR}[field]
     own_limit(alice, **{field: value}).full_clean()
     limit = own_limit(None, tier=free, **{field: value})
@@ -54,7 +54,7 @@ def test_only_an_own_limit_ends_or_is_a_total(alice, free, field):
         limit.save()
 
 
-def test_the_end_lies_in_the_future_when_it_is_set(alice):
+def test_end_must_be_in_the_future_when_set(alice):
     limit = own_limit(alice, ends_at=timezone.now() - HOUR)
     assert errors_of(limit) == {"ends_at": ["Enter a time in the future. To end this rate limit now, delete it."]}
     limit.save()
@@ -64,7 +64,7 @@ def test_the_end_lies_in_the_future_when_it_is_set(alice):
     assert "ends_at" in errors_of(limit)
 
 
-def test_a_limit_that_ended_or_whose_user_is_deleted_is_not_effective(alice, bob):
+def test_ended_limits_and_limits_of_deleted_users_are_not_effective(alice, bob):
     lasting, ended = own_limit(alice, "/a"), own_limit(alice, "/b", ends_at=timezone.now())
     of_deleted = own_limit(bob)
     for limit in (lasting, ended, of_deleted):
@@ -92,11 +92,11 @@ def test_tokens_and_microcents_need_a_window_that_resets(alice, unit):
         ({"window": "fortnight"}, "window"),
     ],
 )
-def test_unknown_words_and_numbers_out_of_range_are_errors(alice, fields, field):
+def test_unknown_choices_and_numbers_out_of_range_are_errors(alice, fields, field):
     assert field in errors_of(own_limit(alice, **fields))
 
 
-def test_one_owner_has_one_limit_for_each_host_path_window_and_unit(alice, bob, free):
+def test_limits_of_an_owner_must_differ_in_host_path_window_or_unit(alice, bob, free):
     make_limit(free, "/orders/*", window="month")
     for limit in (
         own_limit(alice, window="month"),
@@ -116,7 +116,7 @@ def test_one_owner_has_one_limit_for_each_host_path_window_and_unit(alice, bob, 
     assert "this user already has" in errors_of(own_limit(alice, "/orders/{number}", window="month"))["path"][0]
 
 
-def test_windows_that_have_their_own_period_store_it(alice):
+def test_windows_with_a_fixed_period_store_it(alice):
     periods = {}
     for window in ("rolling", "week", "month", "total"):
         limit = own_limit(alice, window=window, period=30)
@@ -125,14 +125,14 @@ def test_windows_that_have_their_own_period_store_it(alice):
     assert periods == {"rolling": 30, "week": WEEK, "month": MAX_PERIOD, "total": MAX_PERIOD}
 
 
-def test_an_overall_limit_applies_although_others_are_more_specific(free):
+def test_overall_limit_applies_beside_more_specific_limits(free):
     for method in COUNTED_METHODS:
         make_limit(free, "/orders", method=method)
     RateLimit(tier=free, path="/orders", limit=5, overall=True).full_clean()
     assert "path" in errors_of(RateLimit(tier=free, path="/orders", limit=5))
 
 
-def test_copied_limits_keep_what_they_count(free, pro):
+def test_copied_limits_keep_window_unit_and_host(free, pro):
     make_limit(free, "/*", window="month", unit="tokens", overall=True, host="api.example.com")
     author = type("Nobody", (), {"record": lambda self, *args, **options: None})()
     copied = copy_limits(free, pro, author).new[0]
@@ -141,20 +141,20 @@ def test_copied_limits_keep_what_they_count(free, pro):
 
 
 @pytest.mark.parametrize("day", [0, 32, -1, 2**63])
-def test_a_billing_day_is_a_day_of_a_month(alice, day):
+def test_billing_day_must_be_1_to_31(alice, day):
     alice.billing_day = day
     with pytest.raises(ValidationError) as caught:
         alice.full_clean()
     assert caught.value.message_dict["billing_day"][0] == "Enter a day of the month, from 1 to 31."
 
 
-def test_the_database_refuses_a_billing_day_outside_of_a_month(alice):
+def test_database_rejects_an_invalid_billing_day(alice):
     assert alice.billing_day == 1
     with pytest.raises(IntegrityError), transaction.atomic():
         User.objects.filter(pk=alice.pk).update(billing_day=32)
 
 
-def test_a_key_has_any_window_but_a_total(alice):
+def test_key_limit_cannot_be_a_total(alice):
     key = make_key(alice, rate_limit=10, rate_period=60)
     assert key.rate_window == "rolling"
     for window, period in (("fixed", 60), ("week", WEEK), ("month", MAX_PERIOD)):
@@ -170,7 +170,7 @@ def test_a_key_has_any_window_but_a_total(alice):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_going_back_keeps_what_the_previous_version_cannot_hold_as_deleted():
+def test_reverse_migration_deletes_limits_the_previous_version_does_not_support():
     tier = Tier.objects.get_or_create(name="free")[0]
     kept = make_limit(tier, "/kept")
     make_limit(tier, "/week", window="week")

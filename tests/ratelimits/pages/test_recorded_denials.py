@@ -1,4 +1,4 @@
-"""“Recently rate limited” shows every rate limited request soon, whether or not another one follows."""
+"""“Recently rate limited” counts every rate limited request within seconds, even if no other request follows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DENIED = 42
 
 @pytest.fixture
 def quick_thread(monkeypatch):
-    """The thread that records denials does so at once, not after some seconds."""
+    """The thread writes denials immediately instead of after some seconds."""
     monkeypatch.setattr(recorder_module, "WRITE_INTERVAL", 0.02)
 
 
@@ -34,32 +34,32 @@ def budget(owner="user:1"):
 
 
 def deny(times, budgets=None):
-    """Make this many requests over the limit of `budgets`, which were unused before."""
+    """Make this many requests beyond the limit of `budgets`, which must be unused."""
     outcomes = [limiter().hit(budgets or budget()).allowed for _ in range(times + 1)]
     assert outcomes == [True] + [False] * times
 
 
-def counted():
+def recorded_count():
     return sum(Denial.objects.values_list("count", flat=True))
 
 
-def test_the_page_shows_all_of_a_burst(memory, staff_client):
+def test_page_shows_all_denials_of_a_burst(memory, staff_client):
     deny(DENIED)
     page = staff_client.get(reverse("ratelimits:limited_now")).content.decode()
     assert re.findall(r'<td class="num">([\d,]+)</td>', page)[0] == str(DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_burst_is_in_the_database_soon_without_another_event(memory):
+def test_burst_is_written_without_another_request(memory):
     deny(DENIED)
-    wait_until(lambda: counted() == DENIED)
-    # More of them, after the thread was idle.
+    wait_until(lambda: recorded_count() == DENIED)
+    # And again after the thread was idle.
     deny(DENIED, budget("user:2"))
-    wait_until(lambda: counted() == 2 * DENIED)
+    wait_until(lambda: recorded_count() == 2 * DENIED)
 
 
 @pytest.mark.django_db
-def test_more_limits_than_requests_may_write_at_a_time_are_all_counted(memory, monkeypatch):
+def test_denials_beyond_the_write_limit_are_all_counted(memory, monkeypatch):
     monkeypatch.setattr(recorder_module, "MAX_WRITES", 2)
     for number in range(5):
         deny(3, budget(f"addr:10.0.0.{number}"))
@@ -68,7 +68,7 @@ def test_more_limits_than_requests_may_write_at_a_time_are_all_counted(memory, m
 
 
 @pytest.mark.django_db
-def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
+def test_number_of_pending_denials_is_limited(memory, monkeypatch):
     monkeypatch.setattr(recorder_module, "MAX_HELD", 3)
     for number in range(5):
         deny(2, budget(f"addr:10.0.0.{number}"))
@@ -77,18 +77,18 @@ def test_a_flood_of_addresses_does_not_fill_the_memory(memory, monkeypatch):
 
 
 @pytest.mark.django_db
-def test_what_was_written_makes_room_for_other_addresses(memory, monkeypatch):
+def test_written_denials_make_room_for_others(memory, monkeypatch):
     monkeypatch.setattr(recorder_module, "MAX_HELD", 1)
     for number in (1, 2):
         deny(1, budget(f"addr:10.0.0.{number}"))
     assert [denial.owner for denial in Denial.objects.all()] == ["addr:10.0.0.1"]
-    monkeypatch.setattr(recorder_module, "WRITE_INTERVAL", -1)  # it has passed
+    monkeypatch.setattr(recorder_module, "WRITE_INTERVAL", -1)  # as if it had passed
     deny(1, budget("addr:10.0.0.3"))
     assert Denial.objects.filter(owner="addr:10.0.0.3").exists()
 
 
 @pytest.mark.django_db
-def test_what_came_before_a_reset_does_not_come_back(memory, rf):
+def test_pending_denials_are_dropped_by_a_reset(memory, rf):
     deny(DENIED)
     reset_owner("user:1", Author(None))
     recorder.flush()
@@ -97,45 +97,45 @@ def test_what_came_before_a_reset_does_not_come_back(memory, rf):
     recorder.flush()
 
 
-def refuse(*_):
+def reject(*_):
     raise OperationalError("cannot execute INSERT in a read-only transaction")
 
 
 @pytest.mark.django_db
-def test_counts_that_the_database_refuses_are_kept_until_it_takes_them(memory, caplog):
-    with connection.execute_wrapper(refuse):
+def test_counts_are_kept_until_the_database_accepts_them(memory, caplog):
+    with connection.execute_wrapper(reject):
         deny(DENIED)
         recorder.flush()
     assert "could not be recorded" in caplog.text
-    assert counted() == 0
+    assert recorded_count() == 0
     recorder.flush()
-    assert counted() == DENIED
+    assert recorded_count() == DENIED
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_thread_tries_again_until_the_database_takes_them(memory, monkeypatch, quick_thread):
-    refused = []
+def test_thread_retries_until_the_database_accepts_the_counts(memory, monkeypatch, quick_thread):
+    rejected = []
 
-    def refuse_at_first(due, write=recorder_module.write):
-        if due and len(refused) < 3:
-            refused.append(due)
+    def reject_at_first(due, write=recorder_module.write):
+        if due and len(rejected) < 3:
+            rejected.append(due)
             return due
         return write(due)
 
-    monkeypatch.setattr(recorder_module, "write", refuse_at_first)
+    monkeypatch.setattr(recorder_module, "write", reject_at_first)
     monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)  # requests leave all writing to the thread
     deny(DENIED)
-    wait_until(lambda: counted() == DENIED)
+    wait_until(lambda: recorded_count() == DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog, quick_thread):
+def test_thread_survives_unexpected_errors(memory, monkeypatch, caplog, quick_thread):
     failures = []
 
     def fail_at_first(due, write=recorder_module.write):
         if due and not failures:
             failures.append(due)
-            raise RuntimeError("something nobody thought of")
+            raise RuntimeError("unexpected")
         return write(due)
 
     monkeypatch.setattr(recorder_module, "write", fail_at_first)
@@ -143,11 +143,11 @@ def test_the_thread_survives_whatever_happens(memory, monkeypatch, caplog, quick
     deny(1)
     wait_until(lambda: "Denials could not be recorded" in caplog.text)
     deny(DENIED, budget("user:2"))
-    wait_until(lambda: counted() == DENIED)
+    wait_until(lambda: recorded_count() == DENIED)
 
 
 @pytest.mark.django_db
-def test_one_that_cannot_be_stored_takes_no_other_with_it(memory, monkeypatch, caplog):
+def test_denial_that_cannot_be_stored_does_not_affect_others(memory, monkeypatch, caplog):
     monkeypatch.setattr(recorder_module, "MAX_WRITES", 0)
     nameless = [Budget("user:3/rule:1", 1, 36_000, name=None)]
     for budgets in (budget("user:2"), nameless, budget("user:4")):
@@ -158,14 +158,14 @@ def test_one_that_cannot_be_stored_takes_no_other_with_it(memory, monkeypatch, c
 
 
 @pytest.mark.django_db
-def test_a_rule_that_is_gone_by_now_does_not_keep_its_refusals_from_being_counted(memory):
+def test_denials_of_a_deleted_rule_are_counted(memory):
     deny(DENIED, [Budget("user:1/rule:999", 1, 36_000, name="gone", rule_id=999)])
     recorder.flush()
     assert Denial.objects.get().count == DENIED
 
 
 @pytest.mark.django_db
-def test_an_outage_that_the_process_does_not_survive_is_noted_at_its_end():
+def test_ongoing_outage_is_recorded_when_the_process_ends():
     log = OutageRecorder("redis", "gone")
     log.allowed = DENIED
     log._end_with_the_process()
@@ -181,7 +181,7 @@ LIMITS = {"RATE_LIMITED_PATHS": "/", "DEFAULT_RATE_LIMIT_LIMIT": "5", "DEFAULT_R
 
 @pytest.fixture
 def no_counters(transactional_db):
-    """On PostgreSQL, workers count in the test database, where another test's workers may have counted before."""
+    """On PostgreSQL, workers count in the test database, which can have counters of another test's workers."""
     limiter().store.clear()
 
 
@@ -191,36 +191,36 @@ def statuses(port, number):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_counts_of_all_workers_add_up_without_another_event(tmp_path, no_counters):
+def test_counts_of_all_workers_add_up(tmp_path, no_counters):
     with gatehouse(tmp_path, workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
-        wait_until(lambda: counted() == DENIED)
+        wait_until(lambda: recorded_count() == DENIED)
 
 
-ENDS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}
+SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("sent", ENDS.values(), ids=ENDS)
-def test_nothing_is_lost_when_the_workers_end(tmp_path, no_counters, sent):
+@pytest.mark.parametrize("sent", SIGNALS.values(), ids=SIGNALS)
+def test_no_denials_are_lost_when_workers_end(tmp_path, no_counters, sent):
     with gatehouse(tmp_path, workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
         process.send_signal(sent)
         process.wait(60)
-    assert counted() == DENIED
+    assert recorded_count() == DENIED
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_is_lost_when_workers_wear_out(tmp_path, no_counters):
+def test_no_denials_are_lost_at_max_requests(tmp_path, no_counters):
     with gatehouse(tmp_path, "--max-requests", "7", "--max-requests-jitter", "0", workers=WORKERS, **LIMITS) as process:
         assert statuses(process.port, 5 + DENIED).count(429) == DENIED
-        wait_until(lambda: counted() == DENIED)
+        wait_until(lambda: recorded_count() == DENIED)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_outage_ends_with_the_process_that_saw_it(tmp_path):
-    away = {"RATE_LIMIT_STORE": "redis", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    with gatehouse(tmp_path, **LIMITS, **away) as process:
+def test_outage_ends_with_its_process(tmp_path):
+    unavailable = {"RATE_LIMIT_STORE": "redis", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    with gatehouse(tmp_path, **LIMITS, **unavailable) as process:
         statuses(process.port, DENIED)
         process.send_signal(signal.SIGTERM)
         process.wait(60)

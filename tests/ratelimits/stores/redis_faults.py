@@ -1,4 +1,4 @@
-"""Stores that respond but can't count."""
+"""Redis servers that tests can break."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.waiting import wait_until
 
 @contextmanager
 def redis_server(directory, *arguments, port=None):
-    """A Redis that a test can break in any way; its port is `.port`."""
+    """A Redis server on `.port` that a test can break."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
-    require(program, "No redis-server here: install redis-server or valkey.")
+    require(program, "Install redis-server or valkey.")
     port = port or free_port()
     command = [program, "--port", str(port), "--save", "", "--dir", directory, "--bind", "127.0.0.1", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     server.port = port
     try:
-        wait_until(lambda: pongs(port))
+        wait_until(lambda: responds(port))
         yield server
     finally:
         server.send_signal(signal.SIGCONT)
@@ -33,7 +33,7 @@ def redis_server(directory, *arguments, port=None):
         server.wait()
 
 
-def pongs(port):
+def responds(port):
     try:
         with redis.Redis(port=port, socket_timeout=1) as client:
             return client.ping()
@@ -41,38 +41,38 @@ def pongs(port):
         return False
 
 
-class Trouble:
-    """A way to make Redis reject writes: commands to start and to end it."""
+class Fault:
+    """A reason why Redis can't count: commands that cause it and commands that end it."""
 
     def __init__(self, begin, end):
         self.begin, self.end = begin, end
 
 
-TROUBLES = {
-    "a replica": Trouble(["REPLICAOF 127.0.0.1 1"], ["REPLICAOF NO ONE"]),
-    "full": Trouble(["CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
-    "without its replicas": Trouble(["CONFIG SET min-replicas-to-write 1"], ["CONFIG SET min-replicas-to-write 0"]),
-    "not allowed to write": Trouble(["ACL SETUSER default -set"], ["ACL SETUSER default +set"]),
-    "not allowed to run scripts": Trouble(["ACL SETUSER default -@scripting"], ["ACL SETUSER default +@scripting"]),
+FAULTS = {
+    "a replica": Fault(["REPLICAOF 127.0.0.1 1"], ["REPLICAOF NO ONE"]),
+    "full": Fault(["CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
+    "without its replicas": Fault(["CONFIG SET min-replicas-to-write 1"], ["CONFIG SET min-replicas-to-write 0"]),
+    "not allowed to write": Fault(["ACL SETUSER default -set"], ["ACL SETUSER default +set"]),
+    "not allowed to run scripts": Fault(["ACL SETUSER default -@scripting"], ["ACL SETUSER default +@scripting"]),
 }
 
 
 @contextmanager
-def in_trouble(port, name):
-    """Redis can't count until the block ends."""
+def with_fault(port, name):
+    """Redis can't count until the block ends. name: a key of FAULTS."""
     with redis.Redis(port=port) as client:
-        for command in TROUBLES[name].begin:
+        for command in FAULTS[name].begin:
             client.execute_command(*command.split())
         try:
             yield
         finally:
-            for command in TROUBLES[name].end:
+            for command in FAULTS[name].end:
                 client.execute_command(*command.split())
 
 
 @contextmanager
 def busy(port):
-    """Redis runs an endless script and answers BUSY to everyone else."""
+    """Redis runs an endless script and responds with BUSY to other clients."""
     endless = threading.Thread(target=run_forever, args=(port,))
     with redis.Redis(port=port, socket_timeout=10) as client:
         client.config_set("busy-reply-threshold", 50)

@@ -1,4 +1,4 @@
-"""What the processes of a concurrency test run; they only share a store with the test."""
+"""Functions that run in other processes, which only share a store with the test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 5.0
 
 
 def address_of(store):
-    """What another process needs to open this store."""
+    """The name and address with which another process can open this store."""
     if store.name == "sqlite":
         return store.name, str(store.path)
     if store.name == "redis":
@@ -25,30 +25,30 @@ def address_of(store):
     return store.name, connections["default"].settings_dict["NAME"]
 
 
-def opened(name, address):
+def open_store(name, address):
     if name == "sqlite":
         return SQLiteStore(Path(address), timeout=PATIENCE)
     if name == "redis":
         url, durable = address
-        return SplitStore(RedisStore(url, timeout=PATIENCE), opened(*durable))
+        return SplitStore(RedisStore(url, timeout=PATIENCE), open_store(*durable))
     connections["default"].settings_dict["NAME"] = address
     return PostgreSQLStore(timeout=PATIENCE)
 
 
-def hammer(address, budgets, hits, start_at):
-    """Hit the budgets `hits` times, starting at `start_at`; returns how many hits were allowed."""
-    store = opened(*address)
+def hit_repeatedly(address, budgets, hits, start_at):
+    """Hit the budgets `hits` times, starting at `start_at`. Returns how many hits were allowed."""
+    store = open_store(*address)
     store.ping()
     time.sleep(max(0, start_at - time.time()))
-    admitted = sum(store.hit(budgets).allowed for _ in range(hits))
+    allowed = sum(store.hit(budgets).allowed for _ in range(hits))
     store.close()
-    return admitted
+    return allowed
 
 
-def open_and_hammer(address, budget, hits, start_at):
-    """Like `hammer`, but the store is opened when all processes start."""
-    store = opened(*address)
+def open_and_hit_repeatedly(address, budget, hits, start_at):
+    """Like `hit_repeatedly`, but all processes open the store at the same time."""
+    store = open_store(*address)
     time.sleep(max(0, start_at - time.time()))
-    admitted = sum(store.hit([budget]).allowed for _ in range(hits))
+    allowed = sum(store.hit([budget]).allowed for _ in range(hits))
     store.close()
-    return admitted
+    return allowed
