@@ -1,9 +1,9 @@
-"""How do idle connections and staff who browse affect the p99 of decisions?
+"""How do idle connections and staff browsing pages affect the p99 of decisions?
 
     python -m benchmarks.conditions                                                    SQLite
     python -m benchmarks.conditions --database postgres://… [--redis redis://…]
 
-64 clients ask at 70% of the load that the server can take, in turns with nothing else, with 500 connections of which half have sent
+64 clients make requests at 70% of the server's capacity: in turns with no other load, with 500 connections of which half have sent
 half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause: from the
 same service, and from a second one with a lower priority, as in compose.yaml. Each service has two worker processes. A ratio is the
 median of the ratios of each round. The database named must be one that may be filled.
@@ -54,7 +54,7 @@ print(f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_N
 
 
 def main() -> None:
-    options = parsed()
+    options = parse_arguments()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # DEBUG, because without it sessions need HTTPS.
@@ -64,11 +64,11 @@ def main() -> None:
         arguments = [*OURS, "config.asgi"]
         pages = stack.enter_context(serving(Target("pages"), arguments, environment, niceness=NICENESS))
         cookie = python(["-c", SIGN_IN], environment | {"DJANGO_SETTINGS_MODULE": "config.settings"})
-        rows = measured(target, pages, cookie, options)
+        rows = measure(target, pages, cookie, options)
     write(remember("conditions", place_of(options.database, options.redis), rows))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
@@ -77,7 +77,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(target: Target, pages: Target, cookie: str, options: argparse.Namespace) -> Rows:
+def measure(target: Target, pages: Target, cookie: str, options: argparse.Namespace) -> Rows:
     flood(target, 2, CLIENTS)  # warm caches, connections and prepared statements
     rate = statistics.median(flood(target, 3, CLIENTS).rate for _ in range(3))
     pause = max(1, round(CLIENTS / (rate * SHARE_OF_LOAD) * 1000))
@@ -105,14 +105,14 @@ def address_of(target: Target) -> Address:
 
 def conditions(gate: Address, pages: Address, cookie: str) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
     yield ALONE, nullcontext()
-    yield f"{CONNECTIONS} idle or half-open connections", connected(gate)
-    yield f"{STAFF} staff who browse", browsed(gate, cookie)
-    yield f"{STAFF} staff who browse a second service", browsed(pages, cookie)
+    yield f"{CONNECTIONS} idle or half-open connections", idle_connections(gate)
+    yield f"{STAFF} staff who browse", browsing_staff(gate, cookie)
+    yield f"{STAFF} staff who browse a second service", browsing_staff(pages, cookie)
 
 
 @contextmanager
-def connected(place: Address) -> Iterator[None]:
-    """Open for a turn only: the server closes a connection whose first request doesn't come."""
+def idle_connections(place: Address) -> Iterator[None]:
+    """Only open for one turn, because the server closes connections that send no request."""
     with ExitStack() as stack:
         for number in range(CONNECTIONS):
             connection = stack.enter_context(socket.create_connection(place))
@@ -122,25 +122,25 @@ def connected(place: Address) -> Iterator[None]:
 
 
 @contextmanager
-def browsed(place: Address, cookie: str) -> Iterator[None]:
-    is_over = threading.Event()
+def browsing_staff(place: Address, cookie: str) -> Iterator[None]:
+    is_finished = threading.Event()
     statuses: set[int] = set()
-    threads = [threading.Thread(target=browse, args=(place, cookie, is_over, statuses)) for _ in range(STAFF)]
+    threads = [threading.Thread(target=browse, args=(place, cookie, is_finished, statuses)) for _ in range(STAFF)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        is_over.set()
+        is_finished.set()
         for thread in threads:
             thread.join()
     if statuses != {200}:
-        sys.exit(f"Pages were answered with {statuses}.")
+        sys.exit(f"Pages responded with {statuses}.")
 
 
-def browse(place: Address, cookie: str, is_over: threading.Event, statuses: set[int]) -> None:
+def browse(place: Address, cookie: str, is_finished: threading.Event, statuses: set[int]) -> None:
     connection = http.client.HTTPConnection(*place)
-    while not is_over.is_set():
+    while not is_finished.is_set():
         for page in PAGES:
             connection.request("GET", page, headers={"Cookie": cookie})
             response = connection.getresponse()

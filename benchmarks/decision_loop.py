@@ -1,4 +1,4 @@
-"""Processes that decide in a loop, for benchmarks that compare the processor time of decisions without HTTP."""
+"""Processes that make decisions in a loop, to compare the processor time of decisions without HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.verification import environment_of, keys_at, python
 from benchmarks.verification_load import backends, redis_server
 
 SIZES = (1, 8, 32, 128)
-# Reads "size turns" and answers with the nanoseconds of processor time that these took.
+# Reads "size turns", decides that many batches, and prints the nanoseconds of processor time.
 LOOP = """
 import sys, time
 import django
@@ -49,18 +49,18 @@ class Loop:
 
     def cost(self, size: int, turns: int) -> float:
         """Microseconds of processor time of one decision in batches of `size`."""
-        others = {*backends(self.database), *redis_server(self.redis)}
-        before = {pid: nanoseconds_of(pid) for pid in others}
+        other_costs = {*backends(self.database), *redis_server(self.redis)}
+        before = {pid: nanoseconds_of(pid) for pid in other_costs}
         self.requests.write(f"{size} {turns}\n")
         self.requests.flush()
         own = int(self.answers.readline())
-        # One that ended meanwhile isn't counted.
-        rest = sum(max(0, nanoseconds_of(pid) - before[pid]) for pid in others)
+        # Processes that ended in the meantime aren't counted.
+        rest = sum(max(0, nanoseconds_of(pid) - before[pid]) for pid in other_costs)
         return (own + rest) / (size * turns) / 1000
 
 
 def nanoseconds_of(pid: int) -> int:
-    """Processor time of the main thread: the only one of a PostgreSQL backend, and the one that runs Redis's commands."""
+    """Processor time of the main thread. PostgreSQL backends have only this one, and Redis runs commands on it."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
     except OSError:
@@ -69,7 +69,7 @@ def nanoseconds_of(pid: int) -> int:
 
 @contextmanager
 def deciding(root: Path, database: str, redis: str, directory: Path) -> Iterator[Loop]:
-    """A loop of the checkout at `root`, with keys of its own. directory: for its files."""
+    """A loop that runs the checkout at `root`, with its own keys. directory: for its files."""
     metrics = directory / "metrics"
     metrics.mkdir(parents=True)
     environment = environment_of(database, redis, directory) | {
@@ -92,20 +92,20 @@ def deciding(root: Path, database: str, redis: str, directory: Path) -> Iterator
 
 
 def warm_up(loop: Loop) -> None:
-    """Caches, connections, prepared statements."""
+    """Fill caches, open connections and prepare statements."""
     for size in SIZES:
         loop.cost(size, 100)
 
 
-def compared(ours: Loop, other: Loop, size: int, rounds: int) -> dict[str, float]:
-    """In turns of a fraction of a second, so that whatever else the machine does meets both alike."""
+def compare(ours: Loop, other: Loop, size: int, rounds: int) -> dict[str, float]:
+    """Run both in turns of a fraction of a second, so that other load on the machine affects both alike."""
     turns = max(10, 200 // size)
     costs = [(ours.cost(size, turns), other.cost(size, turns)) for _ in range(rounds)]
-    mine, others = zip(*costs, strict=True)
+    own_costs, other_costs = zip(*costs, strict=True)
     row = {
         "batch": size,
-        "microseconds": round(statistics.median(mine), 1),
-        "other": round(statistics.median(others), 1),
+        "microseconds": round(statistics.median(own_costs), 1),
+        "other": round(statistics.median(other_costs), 1),
         "ratio": round(statistics.median(one / two for one, two in costs), 3),
     }
     print(row, flush=True)

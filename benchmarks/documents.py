@@ -1,4 +1,4 @@
-"""Figures in the documentation, written by the benchmark that measured them."""
+"""Write figures from benchmarks into the documentation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def replace_figures(document: Path, benchmark: str, lines: Iterable[str]) -> None:
-    """Put `lines` between the benchmark's marks in the document: its name, and “end”, each in a comment."""
+    """Replace the text between the comments with the benchmark's name and “end” in the document."""
     text, begin, end = document.read_text(), f"<!-- {benchmark} -->", "<!-- end -->"
     head, rest = text.split(begin)
     document.write_text("\n".join([head + begin, "", *lines, "", rest[rest.index(end) :]]))

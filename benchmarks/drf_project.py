@@ -1,9 +1,9 @@
-"""For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle, as their documentation shows them, in a new
-Django project, but for connections that persist, and SQLite's faster settings.
+"""For comparison: djangorestframework-api-key's HasAPIKey with a DRF throttle as in their documentation, in a new
+Django project with persistent connections and faster SQLite settings.
 
-It looks up the key, and counts per key: no owner, no tier, no permission, no usage row; the throttle is not exact.
-Environment: DATABASE_URL as for Gatehouse; REDIS_URL, else the cache is each process's own memory.
-`python -m benchmarks.drf_project` makes the tables and prints a key.
+It looks up the key and counts per key, without owner, tier, permissions or usage rows. The throttle isn't exact.
+Environment: DATABASE_URL as for Gatehouse; REDIS_URL, without which each process caches in its own memory.
+`python -m benchmarks.drf_project` creates the tables and prints a key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one view of benchmarks/drf_project.py."""
+"""The view of benchmarks/drf_project.py."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rest_framework_api_key.permissions import KeyParser
 
 
 class KeyThrottle(SimpleRateThrottle):
-    """Keeps a list of the timestamps in the window, which it reads and writes whole for each request.
+    """Keeps a list of the timestamps in the window, which each request reads and writes completely.
 
-    The window is 50 ms, so that the list is as long as that of a usual key, some 50 requests: at the speed of a benchmark a
-    usual window would hold thousands.
+    The window is 50 ms, so that the list has about 50 entries, as for a typical key. At the rate of a benchmark, a
+    typical window would have thousands.
     """
 
     rate = "all"

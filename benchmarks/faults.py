@@ -1,9 +1,9 @@
-"""What fails, for how long, and what is lost, if something breaks under load? All faults of tests/faults, behind a real nginx.
+"""Measure what fails, for how long, and what is lost during each fault of tests/faults, under load behind a real nginx.
 
-    python -m benchmarks.faults               all
-    python -m benchmarks.faults Redis full    those with one of these words in their name
+    python -m benchmarks.faults               all faults
+    python -m benchmarks.faults Redis full    faults with one of these words in their name
 
-Starts PostgreSQL, Redis, nginx and Gatehouse on ports of their own, and breaks nothing else. As root, because two faults need a
+Starts its own PostgreSQL, Redis, nginx and Gatehouse, and affects nothing else. Run it as root, because two faults need a
 small disk. Writes benchmarks/results/faults.json, and the tables in docs/reliability.md from it. Exits with 1 if something was
 lost, wrongly allowed, over a limit, or didn't recover in time.
 """
@@ -39,39 +39,39 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 
 
 def main() -> int:
-    words = parsed().words
+    words = parse_arguments().words
     chosen = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
-    wrong = 0
+    problem_count = 0
     for place, faults in groupby(chosen, lambda fault: fault.place):
-        results = dict(measured(place, list(faults)))
-        wrong += sum(map(tell, results, results.values()))
+        results = dict(measure(place, list(faults)))
+        problem_count += sum(map(report, results, results.values()))
         write({fault.name: result for fault, result in results.items()})
-    return 1 if wrong else 0
+    return 1 if problem_count else 0
 
 
-def tell(fault: Fault, result: dict[str, Any]) -> int:
-    """Print a result; returns how many promises it breaks."""
+def report(fault: Fault, result: dict[str, Any]) -> int:
+    """Print a result. Returns the number of problems."""
     found = problems(result, fault)
-    print(f"{fault.name}: {', '.join(found) or 'all well'}\n    {result}", flush=True)
+    print(f"{fault.name}: {', '.join(found) or 'no problems'}\n    {result}", flush=True)
     return len(found)
 
 
-def write(measured: dict[str, dict[str, Any]]) -> None:
-    """Put new results in the place of earlier ones."""
+def write(measure: dict[str, dict[str, Any]]) -> None:
+    """Replace earlier results by new ones."""
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    known = {result["fault"]: result for result in earlier} | measured
+    known = {result["fault"]: result for result in earlier} | measure
     results = [known[fault.name] for fault in FAULTS if fault.name in known]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     replace_figures(DOCUMENT, "benchmarks.faults", tables(results))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only faults with one of these in their name")
     return parser.parse_args()
 
 
-def measured(place: Place, faults: list[Fault]) -> Iterator[tuple[Fault, dict[str, Any]]]:
+def measure(place: Place, faults: list[Fault]) -> Iterator[tuple[Fault, dict[str, Any]]]:
     with tempfile.TemporaryDirectory() as directory, installed(place, Path(directory)) as site:
         for fault in faults:
             yield fault, watch(site, fault)
@@ -82,7 +82,7 @@ def tables(results: list[dict[str, Any]]) -> Iterator[str]:
         yield f"**{place[0].upper()}{place[1:]}**"
         yield ""
         yield (
-            "| | failed requests | longest time without an allowed one | slowest answer | works again after | lost | "
+            "| | failed requests | longest time without an allowed one | slowest response | works again after | lost | "
             "bad keys allowed | over quota | over a short limit |"
         )
         yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"

@@ -1,4 +1,4 @@
-"""gunicorn's settings for benchmarks: the product's own with two workers, without its check of settings for production."""
+"""gunicorn's settings for benchmarks: config/gunicorn.py with two workers, without the check of settings for production."""
 
 from __future__ import annotations
 

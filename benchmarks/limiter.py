@@ -1,10 +1,10 @@
-"""What a decision of the limiter costs, compared to other limiters on the same machine in the same run.
+"""Compare the cost of the limiter's decisions with other limiters on the same machine in the same run.
 
     python -m benchmarks.limiter            # about a minute
-    python -m benchmarks.limiter --million  # and with 10^6 live counters, some minutes more
+    python -m benchmarks.limiter --million  # also with 10^6 live counters, some minutes more
 
-BENCH_DATABASE_URL names a PostgreSQL whose role may create databases, BENCH_REDIS_URL a Redis database that may be emptied;
-what doesn't answer is skipped with a notice. On a busy machine, trust ratios more than rates.
+BENCH_DATABASE_URL is a PostgreSQL whose role can create databases, BENCH_REDIS_URL a Redis database that is emptied.
+Servers that don't respond are skipped with a message. On a busy machine, ratios are more reliable than rates.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def main() -> None:
 
 
 def configure(directory: Path) -> bool:
-    """Set Django up on a scratch database; returns whether that is PostgreSQL."""
+    """Set up Django with a scratch database. Returns whether that is PostgreSQL."""
     url = ""
     with suppress(psycopg.OperationalError), psycopg.connect(POSTGRESQL, autocommit=True, connect_timeout=3) as server:
         server.execute(f"DROP DATABASE IF EXISTS {SCRATCH}")
         server.execute(f"CREATE DATABASE {SCRATCH}")
         url = f"{POSTGRESQL.rpartition('/')[0]}/{SCRATCH}"
     if not url:
-        print(f"!!! LEFT OUT: PostgreSQL. No server answers at {POSTGRESQL}.")
+        print(f"!!! SKIPPED: PostgreSQL. No server responds at {POSTGRESQL}.")
     os.environ.update(
         DJANGO_SETTINGS_MODULE="config.settings",
         ENV_FILE=os.devnull,
@@ -72,7 +72,7 @@ def configure(directory: Path) -> bool:
     from django.conf import settings
     from django.core.management import call_command
 
-    settings.DEBUG = False  # or Django keeps every query
+    settings.DEBUG = False  # otherwise Django stores every query
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
         "table": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "bench_cache"},
@@ -102,14 +102,14 @@ def make_stores(directory: Path, *, has_postgresql: bool) -> dict:
     stores = {"memory": MemoryStore(), "SQLite": SQLiteStore(directory / "counters.sqlite3", timeout=1)}
     if has_postgresql:
         stores["PostgreSQL"] = PostgreSQLStore(timeout=1)
-    if redis_answers():
+    if redis_responds():
         stores["Redis"] = RedisStore(REDIS, timeout=1)
     else:
-        print(f"!!! LEFT OUT: Redis. No server answers at {REDIS}.")
+        print(f"!!! SKIPPED: Redis. No server responds at {REDIS}.")
     return stores
 
 
-def redis_answers() -> bool:
+def redis_responds() -> bool:
     try:
         with redis.Redis.from_url(REDIS, socket_connect_timeout=1) as client:
             return bool(client.ping())
@@ -121,18 +121,18 @@ def redis_answers() -> bool:
 
 
 def decisions(stores: dict, *, has_postgresql: bool) -> dict[str, float]:
-    contenders = {f"Gatehouse, {name}": ours(store) for name, store in stores.items()}
-    contenders |= {f"Gatehouse, {name}, 2 budgets": ours(store, budgets=2) for name, store in stores.items()}
-    contenders |= limits_library("memory://", "memory")
+    limiters = {f"Gatehouse, {name}": ours(store) for name, store in stores.items()}
+    limiters |= {f"Gatehouse, {name}, 2 budgets": ours(store, budgets=2) for name, store in stores.items()}
+    limiters |= limits_library("memory://", "memory")
     database = "PostgreSQL" if has_postgresql else "SQLite"
-    contenders |= {f"DatabaseCache.incr, {database}": database_cache(), f"DRF throttle, {database}": drf("table")}
-    contenders["DRF throttle, LocMem"] = drf("default")
+    limiters |= {f"DatabaseCache.incr, {database}": database_cache(), f"DRF throttle, {database}": drf("table")}
+    limiters["DRF throttle, LocMem"] = drf("default")
     if "Redis" in stores:
-        contenders |= limits_library(REDIS, "Redis") | {"DRF throttle, Redis": drf("redis")}
-    print(f"\n{'one decision after the other':44}{'per second':>12}{'p50 µs':>10}{'p99 µs':>10}")
+        limiters |= limits_library(REDIS, "Redis") | {"DRF throttle, Redis": drf("redis")}
+    print(f"\n{'sequential decisions':44}{'per second':>12}{'p50 µs':>10}{'p99 µs':>10}")
     rates = {}
-    # Twice, in turns, and the better figure of each, because other load affects all of them.
-    timings = {name: min((measure(work) for _ in range(2)), key=median) for name, work in contenders.items()}
+    # The better of two runs, in turns, because other load affects all of them.
+    timings = {name: min((measure(work) for _ in range(2)), key=median) for name, work in limiters.items()}
     for name, times in timings.items():
         rates[name] = len(times) / sum(times)
         print(f"{name:44}{rates[name]:12,.0f}{median(times) * 1e6:10.0f}{percentile(times, 99) * 1e6:10.0f}")
@@ -174,7 +174,7 @@ def drf(alias: str) -> Work:
     from rest_framework.throttling import AnonRateThrottle
 
     class Throttle(AnonRateThrottle):
-        # 100 a minute, as most have it: its list of times makes larger limits slower still.
+        # 100 per minute, a typical limit. Larger ones are even slower, because of the list of timestamps.
         rate = "100/min"
         cache = caches[alias]
 
@@ -202,16 +202,16 @@ def percentile(times: list[float], share: int) -> float:
 
 
 def ratios(rates: dict[str, float]) -> None:
-    print(f"\n{'ratio':60}{'is':>8}{'wanted':>8}")
+    print(f"\n{'ratio':60}{'actual':>8}{'wanted':>8}")
     sliding = "limits, Redis, sliding window counter"
-    for mine, other, wanted in (
+    for ours_name, other, wanted in (
         ("Gatehouse, Redis", sliding, 1),
         ("Gatehouse, SQLite", sliding, 5),
         ("Gatehouse, PostgreSQL", "DatabaseCache.incr, PostgreSQL", 4),
         ("Gatehouse, Redis", "DRF throttle, Redis", 1),
     ):
-        if mine in rates and other in rates:
-            print(f"{mine + ' / ' + other:60}{rates[mine] / rates[other]:8.1f}{wanted:8}")
+        if ours_name in rates and other in rates:
+            print(f"{ours_name + ' / ' + other:60}{rates[ours_name] / rates[other]:8.1f}{wanted:8}")
 
 
 # --- At a steady pace ---
@@ -259,8 +259,8 @@ def matching_cost(number: int) -> tuple[float, float]:
     for rule in range(number):
         trie.add(f"/v1/service{rule // 10}/things{rule % 10}/{{id}}", rule, ("GET", "")[rule % 2])
     compiling = time.perf_counter() - began
-    lucky = random.Random(1)
-    paths = [f"/v1/service{lucky.randrange(-(-number // 10))}/things{lucky.randrange(10)}/{n}" for n in range(1000)]
+    rng = random.Random(1)
+    paths = [f"/v1/service{rng.randrange(-(-number // 10))}/things{rng.randrange(10)}/{n}" for n in range(1000)]
     for path in paths:
         trie.match(path, "GET")
     times = []
@@ -291,15 +291,15 @@ def million(stores: dict) -> None:
 def filled(store: object, number: int) -> float:
     """The p99 of a hit on one of `number` live counters."""
     fill(store, number)
-    lucky = random.Random(1)
-    times = measure(lambda: store.hit([budget(lucky.randrange(number))]), seconds=3)
+    rng = random.Random(1)
+    times = measure(lambda: store.hit([budget(rng.randrange(number))]), seconds=3)
     return percentile(times, 99)
 
 
 def budget(number: int) -> object:
     from ratelimits.limiter import Budget
 
-    # A long period, so that all stay live.
+    # A long period, so that no counter expires.
     return Budget(f"user:{number}/rule:1", 100, 86_000)
 
 
@@ -328,7 +328,7 @@ def fill(store: object, number: int) -> None:
 
 
 def longest_sweep(store: object) -> float:
-    """The longest of 200 batches, all of whose counters have expired."""
+    """The longest of 200 batches in which all counters have expired."""
     late, longest = time.time_ns() // 1000 + 10**12, 0.0
     for _ in range(200):
         began = time.perf_counter()

@@ -1,10 +1,10 @@
-"""How much processor time lists and searches take with a million users and a million keys, beside the stock Django admin on the same rows.
+"""Measure the processor time of lists and searches with a million users and keys, compared to the stock Django admin.
 
     DEBUG=1 DATABASE_URL=… python -m benchmarks.lists [ROWS] [--keep]
 
-Rows are made by SQL in a database of its own (test_…), which --keep leaves for the next run. Pages are requested from the Django
-application in this process by a superuser, each several times; the best counts. Times are processor time, of this process and of
-PostgreSQL's for its connection, on this machine and without parallel queries: whatever else the machine does changes them little.
+Rows are created by SQL in a test database (test_…), which --keep leaves for the next run. A superuser requests pages from the Django
+application in this process several times, and the best time counts. Times are processor time of this process and of
+PostgreSQL's process for its connection, on this machine and without parallel queries, so other load affects them little.
 Writes benchmarks/results/lists.json, and the tables in docs/data-layer.md from it.
 """
 
@@ -105,7 +105,7 @@ STOCK_PAGES = {
     "stock admin, keys: last page": "/admin/apikeys/apikey/?p={last_page}",
     "stock admin, keys: search, few results": "/admin/apikeys/apikey/?q=99876",
 }
-# Static files needn't be collected.
+# Works without collected static files.
 STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 STOCK = {
     "ROOT_URLCONF": "benchmarks.lists_urls",
@@ -150,7 +150,7 @@ def milliseconds(client, url):
 
 
 def processor_time():
-    """Seconds that this process and the database's process for its connection have used."""
+    """Seconds used by this process and by the database's process for its connection."""
     used = time.process_time()
     if connection.vendor == "postgresql":
         nanoseconds = Path(f"/proc/{connection.connection.info.backend_pid}/schedstat").read_text().split()[0]
@@ -179,18 +179,18 @@ def publish(found, rows):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
-    parser.add_argument("--keep", action="store_true", help="Keep the database, and use it if it's full.")
+    parser.add_argument("--keep", action="store_true", help="Keep the database, and reuse it.")
     parser.add_argument("--no-results", action="store_true", help="Only print the times.")
     options = parser.parse_args()
     setup_test_environment(debug=False)
-    if connection.vendor == "sqlite":  # whose test databases are named by process
+    if connection.vendor == "sqlite":  # SQLite's test databases are named after the process
         connection.settings_dict["TEST"]["NAME"] = f"{connection.settings_dict['NAME']}.test"
     databases = setup_databases(verbosity=0, interactive=False, keepdb=options.keep, serialized_aliases=())
     try:
         if User.objects.count() < options.rows:
             start = time.perf_counter()
             fill(options.rows)
-            print(f"{options.rows:,} users and keys filled in {time.perf_counter() - start:.0f} s")
+            print(f"{options.rows:,} users and keys created in {time.perf_counter() - start:.0f} s")
         found = measure(options.rows)
         if not options.no_results:
             publish(found, options.rows)

@@ -1,6 +1,6 @@
-"""Several machines in one: each node has a network namespace with an address of its own, on one bridge.
+"""Several virtual machines: each node has a network namespace with its own address, on one bridge.
 
-Only root can create namespaces, and not in every container. Elsewhere, the nodes have different addresses of loopback.
+Only root can create namespaces, and not in every container. Otherwise, nodes have different loopback addresses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.apikeys.gateway.servers import HERE, Machine
 
-# Set aside for benchmarks of networks (RFC 2544), so nothing else on this machine has such an address.
+# Reserved for network benchmarks (RFC 2544), so nothing else on this machine uses it.
 NETWORK = "198.18.0"
 BRIDGE = "gatehouse-bench"
 
@@ -26,7 +26,7 @@ class Network(NamedTuple):
 
 @contextmanager
 def network(count: int) -> Iterator[Network]:
-    """A hub, for PostgreSQL, Redis, nginx and the load, and `count` nodes."""
+    """`count` nodes, and a hub for PostgreSQL, Redis, nginx and the clients."""
     with ExitStack() as stack:
         if has_namespaces():
             stack.callback(ip, "link", "delete", BRIDGE)
@@ -64,5 +64,5 @@ def namespace(number: int) -> Iterator[Machine]:
         ip(*inside, "link", "set", "lo", "up")
         yield Machine(f"{NETWORK}.{number + 10}", ("ip", "netns", "exec", name))
     finally:
-        # Its end of the cable goes with it, and so does the other end.
+        # This also deletes both ends of the cable.
         ip("netns", "delete", name)

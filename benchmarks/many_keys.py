@@ -1,10 +1,10 @@
-"""Does a decision cost more with a million keys and ten million usage rows than with a thousand? PostgreSQL only.
+"""Compare the cost of decisions with a million keys and ten million usage rows to a thousand of each. PostgreSQL only.
 
     python -m benchmarks.many_keys --database postgres://…
 
-Compares the processor time of `decide_many` with two databases beside the named one, in turns. They're filled when they aren't there
-yet, which takes minutes for the large one, and kept: drop NAME_few and NAME_many when you're done. `--keys` and `--rows` make smaller
-ones. The role must be a superuser: rows are copied without triggers and checks of foreign keys.
+Compares the processor time of `decide_many` in turns with two databases, NAME_few and NAME_many next to the given NAME. They're
+created if missing, which takes minutes for the large one, and kept: drop them when you're done. `--keys` and `--rows` create smaller
+ones. The role must be a superuser, because rows are copied without triggers and foreign key checks.
 
 Writes benchmarks/results/many_keys.json, and the table in docs/decision.md from it.
 """
@@ -21,13 +21,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from benchmarks.decision_loop import SIZES, compared, deciding, warm_up
+from benchmarks.decision_loop import SIZES, compare, deciding, warm_up
 from benchmarks.report import ROOT, remember, write_comparison
 
 FEW = 1_000
 KEYS_OF_A_USER = 10
 AT_ONCE = 500_000
-# Above all ids that a sequence has reached. {n} counts the copies.
+# Higher than all existing ids. {n} is the number of the copy.
 ID = "1000000000 + {n}"
 COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND is_generated = 'NEVER'"
 USERS = {"id": ID, "username": "'many_' || {n}", "email": "'many_' || {n} || '@example.com'"}
@@ -38,7 +38,7 @@ KEYS = {
     "last4": "right(md5('a' || {n}), 4)",
 }
 PERMISSIONS = {"id": ID, "api_key_id": "md5('key' || {n})::uuid"}
-# Those of the last 20 days, in the order of time, as ids are.
+# In the last 20 days, sorted by time, as ids are.
 USAGE = {
     "id": "lpad(to_hex({n}), 32, '0')::uuid",
     "created_at": "now() - interval '20 days' * ({rows} - {n}) / {rows}",
@@ -48,13 +48,13 @@ USAGE = {
 
 
 def main() -> None:
-    options = parsed()
+    options = parse_arguments()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sizes = {"few": (FEW, FEW), "many": (options.keys, options.rows)}
         loops = {}
         for name, (keys, rows) in sizes.items():
-            url = kept(options.database, name)
+            url = database_beside(options.database, name)
             loops[name] = stack.enter_context(deciding(ROOT, url, "", directory / name))
             fill(url, keys, rows)
         for loop in loops.values():
@@ -63,12 +63,12 @@ def main() -> None:
         for size in SIZES:
             for loop in loops.values():
                 vacuum(loop.database)
-            rows.append(compared(loops["many"], loops["few"], size, options.rounds))
+            rows.append(compare(loops["many"], loops["few"], size, options.rounds))
     size = f"{options.keys:,} keys, {options.rows:,} usage rows"
     write_comparison("many_keys", "many | 1,000 of each", remember("many_keys", size, rows))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", required=True, help="DATABASE_URL")
     parser.add_argument("--keys", type=int, default=1_000_000)
@@ -77,8 +77,8 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def kept(url: str, name: str) -> str:
-    """The database of this name beside that in `url`; made if it isn't there."""
+def database_beside(url: str, name: str) -> str:
+    """The URL of a database named after the one in `url`, which is created if it's missing."""
     server, _, database = url.rpartition("/")
     name = f"{database}_{name}"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -88,12 +88,12 @@ def kept(url: str, name: str) -> str:
 
 
 def fill(url: str, keys: int, rows: int) -> None:
-    """Copy a row of each table until there are this many. Does nothing the second time."""
+    """Copy a row of each table until there are this many, unless that was done before."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET synchronous_commit = off")
         if connection.execute("SELECT FROM api_keys WHERE id = md5('key' || 1)::uuid").fetchone() is None:
-            with connection.transaction():  # all of it or nothing, if this is stopped
+            with connection.transaction():  # so that nothing remains if this is interrupted
                 copy(connection, "user", USERS, keys // KEYS_OF_A_USER + 1)
                 copy(connection, "api_keys", KEYS, keys)
                 copy(connection, "key_permissions", PERMISSIONS, keys)
@@ -102,7 +102,7 @@ def fill(url: str, keys: int, rows: int) -> None:
 
 
 def vacuum(url: str) -> None:
-    """As autovacuum does in time: these loops count faster than it notices, if it's on at all."""
+    """As autovacuum does, which may be off or too slow for these loops."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("VACUUM rate_counters")
 

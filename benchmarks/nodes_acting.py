@@ -1,4 +1,4 @@
-"""What four nodes must do as one: exact budgets, changes in force on the next request, jobs that run once, one session."""
+"""Check that four nodes act as one: exact budgets, changes in force on the next request, jobs that run once, shared sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 from tiers.models import Tier
 
 BUDGET = 500
-# How often the changes of tests.config.node_checks are made, each time to another key.
+# How many times each change of tests.config.node_checks is made, each time to another key.
 REPEATS = 5
 
 
@@ -65,7 +65,7 @@ def budgets(front: Any) -> Iterator[tuple[str, dict[str, int]]]:
 
 
 def changed(front: Any, nodes: list[Any]) -> dict[str, int]:
-    """Each node is asked right after each change, while all are busy."""
+    """Ask each node right after each change, under load."""
     made = asked = wrong = 0
     for _ in range(REPEATS):
         key = new_key(new_user())
@@ -85,7 +85,7 @@ def pages(front: Any, times: int) -> dict[str, int]:
 
 
 def jobs(nodes: list[Any]) -> dict[str, int]:
-    """Every node looks for jobs that are due, but each runs on one."""
+    """All nodes look for due jobs, but each job runs on one of them."""
     wait_until(lambda: Job.objects.filter(is_ok=True).count() == Job.objects.count() > 0)
     logs = "".join(Path(each.log).read_text() for each in nodes)
     return {"due": Job.objects.count(), "runs": len(re.findall(r"^\w+: ", logs, re.MULTILINE))}

@@ -1,4 +1,4 @@
-"""Throughput of 1, 2 and 4 nodes, and what a decision costs each part, from the operating system's and PostgreSQL's accounts."""
+"""The throughput of 1, 2 and 4 nodes, and what a decision costs each component, by statistics of the kernel and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from benchmarks.verification_load import Target, family, flood, seconds_of
 from tests.apikeys.gateway.servers import database_url
 from tests.config.nodes import proxy
 
-# How many nodes, and how many clients they all have. The last one shows what smaller batches cost.
+# The number of nodes and of all clients. The last one shows the cost of smaller batches.
 LOADS = ((1, 32), (2, 64), (4, 128), (4, 32))
 ABOUT = {"X-Original-Method": "GET", "X-Original-URI": "/orders/7", "X-Real-IP": "203.0.113.9"}
-# Bytes of WAL, commits, and how often WAL was flushed to disk (newer versions of PostgreSQL count that elsewhere).
-ACCOUNTS = """
+# Bytes of WAL, commits, and flushes of WAL to disk (which newer versions of PostgreSQL count elsewhere).
+STATISTICS = """
 SELECT pg_current_wal_lsn() - '0/0', (SELECT sum(xact_commit) FROM pg_stat_database),
     (SELECT (to_jsonb(wal) ->> 'wal_sync')::bigint FROM pg_stat_wal AS wal)
 """
-# Of a usage row, with its indexes; the table may have partitions.
+# The size of a usage row with its indexes. The table may have partitions.
 SIZE = """
 SELECT (
     pg_total_relation_size('key_usage')
@@ -54,15 +54,15 @@ def costs(
                 servers = {"nodes": [node.pid for node in nodes], "nginx": [front.pid]}
                 servers |= {part: [pid] for part, pid in parts.items()}
                 target = Target("Gatehouse", f"http://{host}:{front.port}/authz/nginx", ABOUT, "X-API-Key", secrets)
-                row = measured(target, servers, seconds, load[1])
+                row = measure(target, servers, seconds, load[1])
                 if number:  # the first round warms caches, connections and prepared statements
                     found[load].append(row)
                     print(*load, row, flush=True)
     rows = [{"nodes": count, "clients": clients, **medians(each)} for (count, clients), each in found.items()]
     return {
         "rows": rows,
-        "bytes of a usage row": int(account(SIZE)[0]),
-        "connections of a node": (account(CONNECTIONS)[0] - 1) / len(nodes),  # ours isn't one of theirs
+        "bytes of a usage row": int(query_row(SIZE)[0]),
+        "connections of a node": (query_row(CONNECTIONS)[0] - 1) / len(nodes),  # without the connection of this process
         "events folded per second": folded_per_second(),
     }
 
@@ -80,13 +80,13 @@ def make_keys() -> tuple[str, ...]:
     return tuple(python(["-c", MAKE_KEYS.replace("MANY", str(MANY))], environment).split())
 
 
-def measured(target: Target, parts: dict[str, list[int]], seconds: float, clients: int) -> dict[str, Any]:
-    before, accounts = {name: processor_times(pids) for name, pids in parts.items()}, account(ACCOUNTS)
+def measure(target: Target, parts: dict[str, list[int]], seconds: float, clients: int) -> dict[str, Any]:
+    before, statistics_before = {name: processor_times(pids) for name, pids in parts.items()}, query_row(STATISTICS)
     load = flood(target, seconds, clients)
     times = {name: used_since(before[name], pids) * 1e6 / load.requests for name, pids in parts.items()}
     wal, commits, flushes = (
         None if now is None else float(now - then) / load.requests
-        for now, then in zip(account(ACCOUNTS), accounts, strict=True)
+        for now, then in zip(query_row(STATISTICS), statistics_before, strict=True)
     )
     return {"rate": load.rate, "p99": load.p99, "µs": times, "WAL": wal, "commits": commits, "flushes": flushes}
 
@@ -96,18 +96,18 @@ def processor_times(pids: list[int]) -> dict[int, float]:
 
 
 def used_since(before: dict[int, float], pids: list[int]) -> float:
-    """Seconds; without what processes used that have ended meanwhile."""
+    """In seconds, without processes that ended in the meantime."""
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in processor_times(pids).items())
 
 
-def account(sql: str) -> tuple[Any, ...]:
+def query_row(sql: str) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchone()
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of each figure, to three digits."""
+    """The median of each figure, to three digits."""
     return {name: medians_of([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 STORES = {"PostgreSQL": "counters in PostgreSQL", "PostgreSQL and Redis": "counters in Redis"}
 PARTS = ("nodes", "PostgreSQL", "Redis", "nginx")
 RATES = (1_000, 10_000, 30_000, 100_000)
-# The share of a core that is planned to be busy.
+# The planned utilization of a core.
 BUSY = 0.6
 
 
@@ -27,8 +27,8 @@ def tables(results: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def paper(results: dict[str, Any]) -> Iterator[str]:
-    """What the figures of one node mean at other rates, if the cost of a decision stays the same."""
+def extrapolated_table(results: dict[str, Any]) -> Iterator[str]:
+    """Extrapolate the figures of one node to other rates, assuming that the cost of a decision stays the same."""
     figures = [results[store]["cost"] for store in STORES]
     own, redis = (cost["rows"][0] for cost in figures)
     yield f"| decisions/s | {' | '.join(f'{rate:,}' for rate in RATES)} |"

@@ -1,4 +1,4 @@
-"""Keep the results of benchmarks, and write their tables into docs/decision.md."""
+"""Store the results of benchmarks, and write their tables into docs/decision.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def place_of(database: str, redis: str) -> str:
 
 
 def remember(benchmark: str, place: str, rows: Rows) -> dict[str, Rows]:
-    """Write benchmarks/results/`benchmark`.json, and return all that it has now, by place."""
+    """Add results to benchmarks/results/`benchmark`.json. Returns all its results by place."""
     path = ROOT / "benchmarks" / "results" / f"{benchmark}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     path.parent.mkdir(exist_ok=True)
@@ -32,7 +32,7 @@ def write_table(benchmark: str, lines: Sequence[str]) -> None:
 
 
 def write_comparison(benchmark: str, header: str, results: dict[str, Rows]) -> None:
-    """header: of the two columns that are compared, as “now | before”."""
+    """header: the titles of the two columns, such as “now | before”."""
     lines = [f"| | batch of | {header} | ratio |", "|---|---:|---:|---:|---:|"]
     for label, rows in results.items():
         lines += [

@@ -1,6 +1,6 @@
 """Take the screenshots in docs/ in Chromium: `make screenshots`.
 
-Starts a server of its own, with sample data, and signs in as its superuser.
+Starts a server with sample data, and signs in as its superuser.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.verification_load import Target
 PICTURES = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 ADMIN, PASSWORD = "ada", "only for screenshots"
 HEIGHT = 1000
-# The file's name, the page, and the first link to follow there by a part of its address.
+# The file's name, the page, and part of the URL of the first link to follow there.
 WIDE = (
     ("overview", "/admin/", ""),
     ("users", "/users/", ""),

@@ -1,12 +1,12 @@
-"""What signing in costs, and whether its time tells which names exist.
+"""Measure what signing in costs, and whether its time reveals which names exist.
 
     .venv/bin/python -m benchmarks.signin
 
-Starts the real server (gunicorn, one worker with 16 threads) on a database of its own and prints
-  - the median time of a rejected sign-in for a known, an unknown, a suspended and a deleted name, and how far apart they are
-    (15% is allowed);
-  - the peak of the server's memory during 16 sign-ins at once (500 MiB is allowed).
-The limits are for two cores; run it on a quiet machine. Exit status 1 if one of them is missed.
+Starts a server (gunicorn, one worker with 16 threads) with its own database and prints
+  - the median time of a rejected sign-in for a known, an unknown, a suspended and a deleted name, and how much they differ
+    (up to 15% is fine);
+  - the peak of the server's memory during 16 concurrent sign-ins (up to 500 MiB is fine).
+The limits are for two cores; run it on an idle machine. Exits with 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ User.objects.get(username="suspended").suspend()
 User.objects.get(username="deleted").delete()
 """
 
-# Every request comes from another client, as the trusted proxy tells: otherwise the throttle would be what is measured.
+# Every request has another client address. Otherwise, sign-ins would be rate limited.
 clients = (f"198.18.{number // 250}.{number % 250 + 1}" for number in count())
 
 
@@ -62,7 +62,7 @@ class Browser:
         return response.read().decode(), response.headers
 
     def sign_in(self, name: str, password: str) -> float:
-        """Seconds that the answer took."""
+        """Returns the response time in seconds."""
         form = urlencode({"csrfmiddlewaretoken": self.token, "login": name, "password": password})
         began = time.perf_counter()
         self.ask("POST", "/accounts/login/", form, Cookie=self.cookie)
@@ -121,12 +121,12 @@ def wait_for_server() -> None:
 
 
 def measure_times() -> dict[str, list[float]]:
-    """Refused sign-ins, one after another, the names in turn, so that a busy moment hits all of them."""
+    """Times of rejected sign-ins, with the names in turn, so that other load affects all of them."""
     browser = Browser()
     times: dict[str, list[float]] = {name: [] for name in NAMES}
     for round_number in range(ROUNDS):
         for name in NAMES:
-            # The right password for suspended and deleted: knowing it must not show either.
+            # Suspended and deleted users have the right password: its time mustn't show that, either.
             password = PASSWORD if name in {"suspended", "deleted"} else "wrong"
             seconds = browser.sign_in(name, password)
             assert browser.status == 200, browser.status
@@ -139,13 +139,13 @@ def report_times(times: dict[str, list[float]]) -> bool:
     medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:10} {median:7.1f} ms median of {ROUNDS - 1}")
-    apart = max(medians.values()) / min(medians.values()) - 1
-    print(f"apart      {apart:7.1%}    (15% is allowed)")
-    return apart <= 0.15
+    difference = max(medians.values()) / min(medians.values()) - 1
+    print(f"difference {difference:7.1%}    (up to 15% is fine)")
+    return difference <= 0.15
 
 
 def measure_parallel() -> float:
-    """Sixteen people sign in at the same moment; seconds until the last one is in."""
+    """Sign in 16 users at the same time. Returns the seconds until the last one is signed in."""
     browsers = [Browser() for _ in range(PARALLEL)]
     began = time.perf_counter()
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -157,7 +157,7 @@ def measure_parallel() -> float:
 def report_memory(master: int, seconds: float) -> bool:
     children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
     peak = sum(peak_mib(int(pid)) for pid in (master, *children))
-    print(f"{PARALLEL} at once {seconds * 1000:7.0f} ms; the server's peak was {peak:.0f} MiB (500 MiB is allowed)")
+    print(f"{PARALLEL} at once {seconds * 1000:7.0f} ms; the server's peak was {peak:.0f} MiB (up to 500 MiB is fine)")
     return peak < 500
 
 

@@ -1,4 +1,4 @@
-"""What `django-admin startproject` puts into settings.py: both baselines start from it."""
+"""The settings of `django-admin startproject`, which both baselines use."""
 
 from __future__ import annotations
 

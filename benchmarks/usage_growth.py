@@ -1,10 +1,10 @@
-"""The effect of ten million usage events: the processor time of pages and decisions, and dropping their month during decisions.
+"""Measure the effect of ten million usage events on pages and decisions, and of dropping their month on decisions.
 
     DEBUG=1 DATABASE_URL=postgresql://… python -m benchmarks.usage_growth [EVENTS]
 
-The events of last month are made by SQL in a database of its own (test_…), first a thousand of them, then EVENTS. Times of pages
-and decisions are processor time, as in benchmarks/lists.py. Then prune_usage drops the month while other processes decide, one
-request after the other: the slowest decision counts. Writes benchmarks/results/usage_growth.json, and the table in docs/usage.md
+Events of last month are created by SQL in a test database (test_…), first a thousand of them, then EVENTS. Times of pages
+and decisions are processor time, as in benchmarks/lists.py. Then prune_usage drops the month while other processes make decisions, one
+at a time, of which the slowest counts. Writes benchmarks/results/usage_growth.json, and the table in docs/usage.md
 from it.
 """
 
@@ -54,7 +54,7 @@ DOCUMENT = ROOT / "docs" / "usage.md"
 FEW, KEYS, ENDPOINTS, DENIED_PERCENT = 1_000, 20, 50, 5
 DECISIONS, DECIDERS, ROUNDS = 300, 2, 10
 
-# As ids are made (config/base/models.py): the milliseconds, the version, random bits.
+# Ids as in config/base/models.py: milliseconds, version, random bits.
 INSERT = """
 INSERT INTO key_usage (id, api_key_id, user_id, endpoint, method, status_code, reason, tokens_used, response_time_ms, created_at)
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(hash, 1, 3) || '8' || substr(hash, 4, 15))::uuid,
@@ -83,7 +83,7 @@ class Bench:
         self.create_months()
 
     def create_months(self):
-        """As if the database were older: with partitions for both months."""
+        """Create partitions for both months, as in an older database."""
         first, *later = partitions()
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {first.name}")
@@ -100,12 +100,12 @@ class Bench:
         values = {"keys": self.keys, "user": self.user.pk, "start": self.start, "end": self.end, "count": count}
         began = time.perf_counter()
         with connection.cursor() as cursor:
-            # Without the triggers: none of these hours has been folded.
+            # Without triggers, because none of these hours has been folded.
             cursor.execute("SET session_replication_role = replica")
             cursor.execute(statement, values)
             cursor.execute("SET session_replication_role = DEFAULT")
             cursor.execute("VACUUM ANALYZE key_usage")
-        print(f"{count:,} events filled in {time.perf_counter() - began:.0f} s", flush=True)
+        print(f"{count:,} events created in {time.perf_counter() - began:.0f} s", flush=True)
         began = time.perf_counter()
         hours = rollups.fold()
         with connection.cursor() as cursor:
@@ -152,13 +152,13 @@ def decision_milliseconds(secret):
     return best * 1000
 
 
-def keep_deciding(database, secret, over, results):
-    """In a process of its own: when each decision began and ended. Linux has one such clock for all processes."""
+def keep_deciding(database, secret, finished, results):
+    """Runs in a separate process and returns when each decision began and ended. Linux has one such clock for all processes."""
     connection.settings_dict["NAME"] = database
     facts, times = facts_of(secret), []
     decide(facts)
     results.put(None)
-    while not over.is_set():
+    while not finished.is_set():
         began = time.perf_counter()
         assert decide(facts).allowed
         times.append((began, time.perf_counter()))
@@ -166,10 +166,10 @@ def keep_deciding(database, secret, over, results):
 
 
 def beside_decisions(secret, action):
-    """When each decision that others made meanwhile began and ended."""
+    """Run `action`. Returns when each decision that other processes made in the meantime began and ended."""
     spawn = multiprocessing.get_context("spawn")
-    over, results = spawn.Event(), spawn.Queue()
-    arguments = (connection.settings_dict["NAME"], secret, over, results)
+    finished, results = spawn.Event(), spawn.Queue()
+    arguments = (connection.settings_dict["NAME"], secret, finished, results)
     deciders = [spawn.Process(target=keep_deciding, args=arguments) for _ in range(DECIDERS)]
     for decider in deciders:
         decider.start()
@@ -178,11 +178,11 @@ def beside_decisions(secret, action):
     time.sleep(1)
     action()
     time.sleep(1)
-    over.set()
+    finished.set()
     found = [results.get() for _ in deciders]
     for decider in deciders:
         decider.join()
-    return [times for several in found for times in several]
+    return [times for part in found for times in part]
 
 
 def slowest(times):
@@ -212,13 +212,13 @@ def drop_month(bench):
     with timed("detach") as detaching, timed("drop_detached") as dropping:
         decisions = beside_decisions(bench.secret, lambda: call_command("prune_usage", **prune))
     assert detaching, prune["stdout"].getvalue()
-    met = [
+    overlapping = [
         (began, ended) for began, ended in decisions if any(began < last and first < ended for first, last in detaching)
     ]
     return {
         "taking the month out of the ledger": slowest(detaching),
         "removing its files": slowest(dropping),
-        "slowest decision that met the first": slowest(met),
+        "slowest decision during the first": slowest(overlapping),
         "slowest of all decisions meanwhile": slowest(decisions),
         "slowest decision in 5 seconds before": slowest(usual),
         "attempts": len(detaching),
@@ -261,7 +261,7 @@ def main():
         if not options.no_results:
             publish(found, options.events)
     finally:
-        with connection.cursor() as cursor:  # such as of the limiter's threads
+        with connection.cursor() as cursor:  # for example those of the limiter's threads
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                            "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
         teardown_databases(databases, verbosity=0)

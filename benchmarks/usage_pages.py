@@ -1,8 +1,8 @@
-"""How long the figures of the usage page take, over ledgers of growing size, folded and not: one row of a table for each.
+"""Measure the figures of the usage page with ledgers of growing size, folded and not. Prints a row for each.
 
     DEBUG=1 DATABASE_URL=… python benchmarks/usage_pages.py 10000 1000000
 
-The events of 30 days are made by one INSERT … SELECT for 20 keys and 50 endpoints, in a database of its own (test_…).
+Events of 30 days for 20 keys and 50 endpoints are created by one INSERT … SELECT in a test database (test_…).
 """
 
 from __future__ import annotations

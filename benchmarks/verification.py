@@ -1,15 +1,15 @@
-"""What does a full verification cost, beside an empty Django view and djangorestframework-api-key?
+"""Compare the cost of a full verification with an empty Django view and djangorestframework-api-key.
 
     python -m benchmarks.verification                                        SQLite
     python -m benchmarks.verification --database postgres://… [--redis redis://…]
-    python -m benchmarks.verification --before DIRECTORY                     also an earlier version, checked out there
+    python -m benchmarks.verification --before DIRECTORY                     also with an earlier version, checked out there
 
-A full verification: key, owner, tier, permission, limits, and a durable usage row. All servers have two worker processes on this
-machine and are measured in turns, round by round. A ratio is the median over the rounds, so whatever else the machine does meets
-all alike. Processor time comes from the operating system's accounting: of all server processes, with PostgreSQL and Redis.
+A full verification checks key, owner, tier, permissions and limits, and writes a usage row. All servers have two worker processes on this
+machine and are measured in turns. A ratio is the median of all rounds, so other load on the machine affects
+all alike. Processor time is measured by the operating system for all server processes, with PostgreSQL and Redis.
 
-The empty view is in a project as `startproject` creates it. djangorestframework-api-key is in one, too, whose connections persist.
-The database named must be one that may be filled.
+The empty view and djangorestframework-api-key are in projects as `startproject` creates them, the latter with persistent connections.
+The benchmark adds rows to the given database.
 
 Writes benchmarks/results/verification.json, and the table in docs/decision.md from it.
 """
@@ -61,8 +61,8 @@ if django.db.connection.vendor == "postgresql":
     django.db.connection.cursor().execute("ANALYZE")  # as autovacuum does within a minute
 """
 MANY = 200
-# What to measure: its name, how many clients, whether they keep their connections, and how many keys they have.
-MANNERS = (
+# What to measure: a name, the number of clients, whether connections persist, and the number of keys.
+LOADS = (
     *((f"{clients} clients", clients, True, MANY) for clients in CLIENTS),
     ("64 clients, one key", 64, True, 1),
     ("64 clients, a connection for each request", 64, False, MANY),
@@ -70,17 +70,17 @@ MANNERS = (
 
 
 def main() -> None:
-    options = parsed()
+    options = parse_arguments()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [stack.enter_context(server) for server in servers(options, directory)]
         for target in targets:
             flood(target, 2, 64)  # warm caches, connections and prepared statements
-        rows = [row for manner in MANNERS for row in measured(targets, options, *manner)]
+        rows = [row for manner in LOADS for row in measure(targets, options, *manner)]
     write(remember("verification", place_of(options.database, options.redis), rows))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
@@ -96,7 +96,7 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
     yield serving(Target("empty view"), [*THEIRS, "benchmarks.empty_view"], {})
     yield ours_at(ROOT, "Gatehouse", [*OURS, "config.asgi"], ours, options)
     if options.before:
-        # The earlier version has tables of its own, in a file or a database beside ours.
+        # The earlier version has its own SQLite file or PostgreSQL database.
         database = beside(options.database, "before")
         before = environment_of(database, options.redis, directory / "before")
         yield ours_at(Path(options.before), "before", [*THEIRS, "config.wsgi"], before, options)
@@ -111,7 +111,7 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[Any]:
 
 
 def environment_of(database: str, redis: str, directory: Path) -> dict[str, str]:
-    """How Gatehouse is configured for benchmarks. directory: for its files."""
+    """Gatehouse's settings for benchmarks. directory: for its files."""
     return {
         "ENV_FILE": os.devnull,
         "SECRET_KEY": "only-for-benchmarks-" + "x" * 50,
@@ -124,7 +124,7 @@ def environment_of(database: str, redis: str, directory: Path) -> dict[str, str]
 
 
 def keys_at(root: Path, environment: dict[str, str]) -> list[str]:
-    """Make keys in the database of this checkout."""
+    """Create keys in the database of this checkout."""
     environment = environment | {"DJANGO_SETTINGS_MODULE": "config.settings"}
     return python(["-c", MAKE_KEYS.replace("MANY", str(MANY))], environment, root).split()
 
@@ -144,7 +144,7 @@ def ours_at(root: Path, name: str, command: list[str], environment: dict[str, st
 
 
 def beside(url: str, name: str) -> str:
-    """A new database on the same PostgreSQL, whose name begins with that in `url`; empty for SQLite."""
+    """The URL of a new database named after the one in `url`; empty for SQLite."""
     if not url:
         return ""
     import psycopg
@@ -159,10 +159,12 @@ def beside(url: str, name: str) -> str:
 
 def python(arguments: list[str], environment: dict[str, str], root: Path = ROOT) -> str:
     command = [sys.executable, "-W", "ignore", *arguments]
-    done = subprocess.run(command, cwd=root, env=os.environ | environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout.strip()
+    completed = subprocess.run(
+        command, cwd=root, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    if completed.returncode:
+        sys.exit(completed.stderr)
+    return completed.stdout.strip()
 
 
 @contextmanager
@@ -191,10 +193,10 @@ def wait_for(port: int) -> None:
                 time.sleep(3)  # gunicorn listens before its workers are ready
                 return
         time.sleep(0.1)
-    sys.exit(f"nothing listens on port {port}")
+    sys.exit(f"No server listens on port {port}.")
 
 
-def measured(
+def measure(
     targets: list[Target], options: argparse.Namespace, name: str, clients: int, kept: bool, keys: int
 ) -> list[dict[str, Any]]:
     asked = [
@@ -229,7 +231,7 @@ def measured(
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
     """The median of the ratios of each round."""
-    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+    return statistics.median(own / other for own, other in zip(ours, theirs, strict=True))
 
 
 def write(results: dict[str, Rows]) -> None:

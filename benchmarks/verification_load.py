@@ -1,4 +1,4 @@
-"""Load for benchmarks, made by wrk (Debian: apt-get install wrk), and the processor time it costs the servers."""
+"""Create load with wrk (Debian: apt-get install wrk), and measure the processor time that the servers use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-# Clients send the keys in turn, and think for `pause` ms on average before each request; 0 for as fast as they can.
+# Clients send the keys in turn and wait `pause` ms on average before each request; 0 means as fast as they can.
 SCRIPT = """
 local keys, number, most = {{ {keys} }}, 0, 2 * {pause}
 local headers = {{ {headers} }}
@@ -31,7 +31,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Target:
-    """A server. key_header and keys: the header that names the key, and its values, taken in turn."""
+    """A server. key_header and keys: the header for the key, and its values, used in turn."""
 
     name: str
     url: str = "/"
@@ -51,9 +51,9 @@ class Load:
 
 
 def flood(target: Target, seconds: float, clients: int, pause: int = 0) -> Load:
-    """Ask as fast as `clients` can, or with pauses (ms). Exits if a request gets anything but 200."""
+    """Make requests as fast as `clients` can, or with pauses (ms). Exits if a response isn't 200."""
     if not shutil.which("wrk"):
-        sys.exit("Install wrk, which makes the load (Debian: apt-get install wrk).")
+        sys.exit("Install wrk (Debian: apt-get install wrk).")
     script = SCRIPT.format(
         keys=", ".join(f'"{key}"' for key in target.keys),
         pause=pause,
@@ -78,18 +78,18 @@ def flood(target: Target, seconds: float, clients: int, pause: int = 0) -> Load:
 def found(pattern: str, report: str) -> re.Match[str]:
     match = re.search(pattern, report)
     if match is None:
-        sys.exit(f"wrk printed something else:\n{report}")
+        sys.exit(f"Unexpected output of wrk:\n{report}")
     return match
 
 
 def processor_times(target: Target) -> dict[int, float]:
-    """Seconds of processor time of each process of the server so far, with PostgreSQL's and Redis's for it."""
+    """Seconds of processor time used so far, by process of the server, PostgreSQL and Redis."""
     processes = {*family(target.pid), *backends(target.database), *redis_server(target.redis)}
     return {pid: seconds_of(pid) for pid in processes}
 
 
 def used_since(before: dict[int, float], target: Target) -> float:
-    """Seconds; without what processes used that have ended meanwhile."""
+    """In seconds, without processes that ended in the meantime."""
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in processor_times(target).items())
 
 
@@ -102,7 +102,7 @@ def seconds_of(pid: int) -> float:
 
 
 def family(pid: int) -> set[int]:
-    """A process and all that it started."""
+    """A process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     known = {int(child) for child in children.read_text().split()} if children.exists() else set()
     return {pid}.union(*map(family, known)) if pid else set()

@@ -288,7 +288,7 @@ def redis_hung(site):
 def redis_refuses(fault):
     @contextmanager
     def cause(site):
-        with with_fault(site.redis.port, trouble):
+        with with_fault(site.redis.port, fault):
             time.sleep(FAULT_SECONDS)
         yield
 
