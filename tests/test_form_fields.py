@@ -16,7 +16,7 @@ from config.base.renderer import PROSE
 from tests.accounts.signin.steps import ask_for_reset, confirm_identity, enrol, link_in, make_verified, sign_in
 from tests.pages import opened
 from tests.rows import make_key
-from tests.test_urls_access import expected, filled, read_to_the_end, world  # noqa: F401  (world is a fixture)
+from tests.test_urls_access import expected, filled, read_to_the_end, site  # noqa: F401  (site is a fixture)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_formsets")]
 
@@ -101,13 +101,13 @@ def read(response: Any) -> Reader:
     return reader
 
 
-def pages_of_the_list(world) -> list[Any]:  # noqa: F811
+def pages_of_the_list(site) -> list[Any]:  # noqa: F811
     """What a superuser and a visitor see, as far as it's a page."""
     pages = []
     for pattern, answers in expected().items():
         for person, wanted in (("superuser", answers[-1]), ("visitor", answers[0])):
             if wanted == "ok" and "export" not in pattern:
-                response = world["people"][person].get(filled(pattern, world))
+                response = site["clients"][person].get(filled(pattern, site))
                 read_to_the_end(response)
                 if response.get("Content-Type", "").startswith("text/html"):
                     pages.append(response)
@@ -134,13 +134,13 @@ def pages_of_steps() -> list[Any]:
 
 
 @pytest.fixture
-def readers(world):  # noqa: F811
-    pages = [*pages_of_the_list(world), *pages_of_steps()]
+def readers(site):  # noqa: F811
+    pages = [*pages_of_the_list(site), *pages_of_steps()]
     assert {page.status_code for page in pages} == {200}
     return [read(page) for page in pages]
 
 
-def test_every_field_tells_what_it_is_for(readers):
+def test_every_field_has_the_right_attributes(readers):
     # Pages are only rendered once for all of these: that takes seconds.
     fields = [field for reader in readers for field in reader.fields]
     assert len(fields) > 500
@@ -197,7 +197,7 @@ EMPTY_OR_WRONG = (
 
 
 @pytest.mark.parametrize(("person", "path", "changes"), EMPTY_OR_WRONG)
-def test_what_is_wrong_is_part_of_the_description_of_the_field(client, sue, free, person, path, changes):
+def test_errors_are_part_of_the_description_of_the_field(client, sue, free, person, path, changes):
     if person:
         client.force_login(sue)
     reader = read(client.post(path, opened(client, path, next(iter(changes))) | changes))

@@ -1,4 +1,4 @@
-"""Edits of a user, by staff and by themselves, can be undone, by whoever could make them, as far as nothing speaks against it."""
+"""Edits of users, by staff or by themselves, can be undone by everyone who has permission to make them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.addresses import is_verified, set_address
 from accounts.models import User
 from config.base.stale import TOKEN
-from tests.accounts.people import EVERY_RIGHT, history, messages, signed_in
+from tests.accounts.people import ALL_USER_PERMISSIONS, history, messages, signed_in
 from tests.accounts.signin.steps import ask_for_reset, is_signed_in, link_in, verified
 from tests.conftest import make_user
 from tests.pages import forms_in, opened, press_undo
@@ -46,7 +46,7 @@ CHANGED_BACK = "Undone: user “{}” changed back."
 # --- By staff ---
 
 
-def test_an_edited_user_gets_all_former_values_back(staff_client, alice, free, pro):
+def test_editing_a_user_can_be_undone(staff_client, alice, free, pro):
     until = timezone.now() + timedelta(days=3, microseconds=7)
     User.objects.filter(pk=alice.pk).update(tier_until=until)
     was = values_of(alice, "name", "username", "tier", "tier_until", "billing_day")
@@ -62,7 +62,7 @@ def test_an_edited_user_gets_all_former_values_back(staff_client, alice, free, p
     assert User.objects.filter(name_folded="alice", pk=alice.pk).exists()
 
 
-def test_an_edit_is_undone_later_from_the_page_of_the_user(staff_client, alice):
+def test_an_edit_can_be_undone_on_the_users_page(staff_client, alice):
     edit(staff_client, alice, name="Ally")
     staff_client.get(f"/users/{alice.pk}/")  # the message is gone
     page = staff_client.get(f"/users/{alice.pk}/")
@@ -73,11 +73,11 @@ def test_an_edit_is_undone_later_from_the_page_of_the_user(staff_client, alice):
     assert buttons(staff_client.get(f"/users/{alice.pk}/")) == []
 
 
-def test_saving_unchanged_offers_nothing(staff_client, alice):
+def test_saving_unchanged_offers_no_undo(staff_client, alice):
     assert buttons(edit(staff_client, alice)) == []
 
 
-def test_an_edit_in_the_admin_is_undone_there_too(staff_client, alice):
+def test_an_edit_in_the_admin_can_be_undone(staff_client, alice):
     url = f"/admin/accounts/user/{alice.pk}/"
     response = save(staff_client, f"{url}change/", name="Ally", is_active=[])
     assert values_of(alice, "name", "is_active") == ("Ally", False)
@@ -88,7 +88,7 @@ def test_an_edit_in_the_admin_is_undone_there_too(staff_client, alice):
     assert values_of(alice, "name") == ("Alice",)
 
 
-def test_staff_access_is_as_before_with_its_groups(staff_client, alice):
+def test_changing_staff_access_can_be_undone(staff_client, alice):
     old, new = (Group.objects.create(name=name) for name in ("old", "new"))
     alice.groups.add(old)
     response = save(staff_client, f"/users/{alice.pk}/access/", is_staff="on", groups=[str(new.pk)])
@@ -97,7 +97,7 @@ def test_staff_access_is_as_before_with_its_groups(staff_client, alice):
     assert (values_of(alice, "is_staff"), list(alice.groups.all())) == ((False,), [old])
 
 
-def test_a_group_that_was_removed_since_does_not_come_back(staff_client, alice):
+def test_a_group_removed_since_is_not_restored(staff_client, alice):
     old = Group.objects.create(name="old")
     alice.groups.add(old)
     response = save(staff_client, f"/users/{alice.pk}/access/", groups=[])
@@ -110,7 +110,7 @@ def test_a_group_that_was_removed_since_does_not_come_back(staff_client, alice):
 
 
 @pytest.mark.django_db(transaction=True)  # the emails are sent when the transaction ends
-def test_an_address_comes_back_unverified_and_both_are_told(staff_client, alice, mailoutbox):
+def test_a_restored_address_is_unverified_and_both_addresses_are_notified(staff_client, alice, mailoutbox):
     set_address(alice, verified=True)
     response = edit(staff_client, alice, email="new@example.com")
     mailoutbox.clear()
@@ -122,7 +122,7 @@ def test_an_address_comes_back_unverified_and_both_are_told(staff_client, alice,
     assert [message.to for message in mailoutbox] == [["new@example.com"], ["alice@example.com"]]
 
 
-def test_no_link_that_died_with_the_edit_works_again(staff_client, alice, mailoutbox):
+def test_links_stay_invalid_after_undoing_an_edit(staff_client, alice, mailoutbox):
     verified(alice)
     owner = signed_in(alice)
     _, reset = ask_for_reset(Client())
@@ -135,9 +135,9 @@ def test_no_link_that_died_with_the_edit_works_again(staff_client, alice, mailou
     assert not is_signed_in(owner)
 
 
-def test_staff_who_may_not_change_an_address_do_not_change_it_back(staff_client, alice):
+def test_staff_without_permission_cannot_change_an_address_back(staff_client, alice):
     edit(staff_client, alice, email="new@example.com")
-    steve = make_staff("steve", *EVERY_RIGHT)
+    steve = make_staff("steve", *ALL_USER_PERMISSIONS)
     client = signed_in(steve)
     assert buttons(client.get(f"/users/{alice.pk}/")) == []
     page = client.get(f"/admin/accounts/user/{alice.pk}/history/")
@@ -149,8 +149,8 @@ def test_staff_who_may_not_change_an_address_do_not_change_it_back(staff_client,
 # --- Reasons not to ---
 
 
-def test_a_user_who_became_staff_is_not_changed_back_by_other_staff(alice):
-    client = signed_in(make_staff("steve", *EVERY_RIGHT))
+def test_staff_cannot_undo_edits_of_a_user_who_became_staff(alice):
+    client = signed_in(make_staff("steve", *ALL_USER_PERMISSIONS))
     response = edit(client, alice, name="Ally")
     User.objects.filter(pk=alice.pk).update(is_staff=True)
     assert messages(press_undo(client, response)) == ["Only superusers can change “alice”, who is staff."]
@@ -160,7 +160,7 @@ def test_a_user_who_became_staff_is_not_changed_back_by_other_staff(alice):
 @pytest.mark.parametrize(
     ("field", "new", "label"), [("username", "ally", "username"), ("email", "ally@example.com", "email address")]
 )
-def test_what_another_user_has_by_now_is_said(staff_client, alice, bob, field, new, label):
+def test_values_taken_by_another_user_are_an_error(staff_client, alice, bob, field, new, label):
     former = getattr(alice, field)
     response = edit(staff_client, alice, **{field: new})
     User.objects.filter(pk=bob.pk).update(**{field: former})
@@ -171,7 +171,7 @@ def test_what_another_user_has_by_now_is_said(staff_client, alice, bob, field, n
 
 
 @pytest.mark.parametrize("deletion", ["soft", "hard"])
-def test_nobody_is_put_back_on_a_deleted_tier(staff_client, alice, pro, deletion):
+def test_a_user_is_not_moved_back_to_a_deleted_tier(staff_client, alice, pro, deletion):
     User.objects.filter(pk=alice.pk).update(tier=pro)
     response = edit(staff_client, alice, tier="")
     pro.delete() if deletion == "soft" else pro.hard_delete()
@@ -179,14 +179,14 @@ def test_nobody_is_put_back_on_a_deleted_tier(staff_client, alice, pro, deletion
     assert messages(press_undo(staff_client, response)) == [f"{noun} has been deleted, so “alice” wasn't changed back."]
 
 
-def test_a_time_that_is_over_does_not_come_back(staff_client, alice):
+def test_an_end_in_the_past_is_not_restored(staff_client, alice):
     User.objects.filter(pk=alice.pk).update(tier_until=timezone.now() - timedelta(days=1))
     response = edit(staff_client, alice, tier_until="")
     message = "The time on the previous tier is over, so “alice” wasn't changed back."
     assert messages(press_undo(staff_client, response)) == [message]
 
 
-def test_what_someone_changed_since_stays_and_is_named(staff_client, alice, bob):
+def test_later_changes_are_not_overwritten(staff_client, alice, bob):
     response = edit(staff_client, alice, name="Ally")
     root = make_user("root", is_staff=True, is_superuser=True)
     edit(signed_in(root), alice, name="Alison", billing_day="7")
@@ -195,7 +195,7 @@ def test_what_someone_changed_since_stays_and_is_named(staff_client, alice, bob)
     assert values_of(alice, "name", "billing_day") == ("Alison", 7)
 
 
-def test_a_promotion_is_taken_back_but_not_from_the_last_superuser(staff_client, alice, monkeypatch):
+def test_a_promotion_can_be_undone_but_not_for_the_last_superuser(staff_client, alice, monkeypatch):
     url = f"/users/{alice.pk}/access/"
     response = save(staff_client, url, is_staff="on", is_superuser="on")
     press_undo(staff_client, response)
@@ -211,7 +211,7 @@ def test_a_promotion_is_taken_back_but_not_from_the_last_superuser(staff_client,
 # --- By the user ---
 
 
-def test_users_undo_an_edit_of_their_profile(alice):
+def test_users_can_undo_an_edit_of_their_profile(alice):
     client = signed_in(alice)
     response = save(client, "/account/", name="Ally", username="ally")
     response = press_undo(client, response)
@@ -221,7 +221,7 @@ def test_users_undo_an_edit_of_their_profile(alice):
     assert history(alice)[0].via == "undo"
 
 
-def test_users_do_not_undo_the_edits_of_others_or_of_other_fields(staff_client, alice, sue):
+def test_users_cannot_undo_edits_by_others_or_of_other_fields(staff_client, alice, sue):
     response = edit(staff_client, sue, billing_day="7")
     form = buttons(response)[0]
     assert messages(staff_client.post("/account/undo/", form.sent, follow=True)) == ["You can't undo this here."]
