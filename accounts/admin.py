@@ -27,7 +27,8 @@ from tiers.models import Tier
 
 
 class UserAdminForm(PrivilegesForm, PlanForm):
-    pass
+    class Meta(PrivilegesForm.Meta, PlanForm.Meta):
+        fields = PlanForm.Meta.fields
 
 
 class UserChangeList(GatehouseChangeList):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
+from django.core import validators
 from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -19,6 +20,7 @@ class GatehouseAdminConfig(AdminConfig):
 
     def ready(self) -> None:
         super().ready()
+        reword_validators()
         from config import checks  # noqa: F401, PLC0415  (system checks register themselves when apps are ready)
 
         for signal in (request_started, request_finished):
@@ -26,6 +28,14 @@ class GatehouseAdminConfig(AdminConfig):
         connection_created.connect(limit_idle_transactions, dispatch_uid="limit_idle_transactions")
         pre_migrate.connect(limit_lock_waits, dispatch_uid="limit_lock_waits")
         post_migrate.connect(lift_lock_limit, dispatch_uid="lift_lock_limit")
+
+
+def reword_validators() -> None:
+    """Say what to enter, where Django says what to ensure."""
+    validators.MinValueValidator.message = "Enter %(limit_value)s or more."
+    validators.MaxValueValidator.message = "Enter %(limit_value)s or less."
+    validators.MinLengthValidator.message = "Enter at least %(limit_value)d characters."
+    validators.MaxLengthValidator.message = "Use at most %(limit_value)d characters. This has %(show_value)d."
 
 
 def limit_lock_waits(using: str, **kwargs: Any) -> None:

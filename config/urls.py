@@ -9,6 +9,7 @@ from accounts.profile.views import home
 from apikeys.gateway.whoami import whoami
 from config.base import branding_views
 
+handler400 = "config.base.views.bad_request"
 handler500 = "config.base.unavailable.server_error"
 
 urlpatterns = [

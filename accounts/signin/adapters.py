@@ -40,6 +40,7 @@ EPOCH_AT_PASSWORD = "epoch_at_password"  # noqa: S105  (a session key)
 ADDRESS_IS_TAKEN = "Another user has this email address. Sign in and choose another one."
 LINK_IS_INVALID = "This link has expired. Request a new one."
 WRONG_PASSWORD = "Incorrect password. Try again."  # noqa: S105  (a message)
+TOO_MANY = "Too many attempts. Wait a moment, then try again."
 
 # The history has an entry for each of these emails.
 NOTES = {
@@ -63,6 +64,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         "username_taken": User._meta.get_field("username").error_messages["unique"],
         "incorrect_password": WRONG_PASSWORD,
         "enter_current_password": WRONG_PASSWORD,
+        "account_inactive": "Your account is suspended. Contact the people who run this service.",
+        "too_many_login_attempts": TOO_MANY,
+        "rate_limited": TOO_MANY,
+        "username_blacklisted": "This username isn't available. Choose another one.",
     }
 
     def get_client_ip(self, request: HttpRequest) -> str:
@@ -198,6 +203,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    error_messages = DefaultMFAAdapter.error_messages | {
+        "incorrect_code": "Incorrect code. Enter the one that your app shows now.",
+        "cannot_generate_recovery_codes": "Set up an authenticator app or a passkey first.",
+        "unverified_email": "Verify your email address before you set up two-factor authentication.",
+        "add_email_blocked": "Remove your authenticator app and your passkeys before you change your email address.",
+    }
+
     def encrypt(self, text: str) -> str:
         return encrypt(text)
 

@@ -34,6 +34,12 @@ STORED_KEYS = ("login", "name", "email")
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    error_messages = DefaultSocialAccountAdapter.error_messages | {
+        "email_taken": "There is an account with this email address. Sign in to it, then connect your %s account.",
+        "no_password": "Set a password before you disconnect this account, or you couldn't sign in any more.",
+        "connected_other": "Another user is connected to this account.",
+    }
+
     def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]) -> User:
         """As allauth's; what doesn't fit is cut or left out. Raises ProviderException for an id that can't be stored."""
         validate_uid(sociallogin.account.uid)

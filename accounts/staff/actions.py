@@ -47,7 +47,8 @@ def summary_of(limit: RateLimit) -> str:
 
 
 def counted_keys(keys: Any) -> str:
-    return counted(keys.count(), "API key")
+    count = keys.count()
+    return counted(count, "API key") if count else "No API keys"
 
 
 class UserAction(Action):

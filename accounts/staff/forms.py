@@ -86,6 +86,16 @@ class UserEditForm(EditForm, UserForm):
 class PrivilegesForm(EditForm):
     """Doesn't let the last superuser lose their privileges or access."""
 
+    class Meta:
+        model = User
+        fields: Sequence[str] = ()
+        labels = {"is_superuser": "Superuser", "user_permissions": "Permissions"}
+        help_texts = {
+            "is_superuser": "Can do everything, without any permission below.",
+            "groups": "They get the permissions of all their groups.",
+            "user_permissions": "In addition to those of their groups.",
+        }
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()
         self.removes_superuser = self.instance.is_superuser and any(
@@ -102,15 +112,8 @@ class PrivilegesForm(EditForm):
 
 
 class AccessForm(PrivilegesForm):
-    class Meta:
-        model = User
-        fields = ("is_staff", "is_superuser", "groups", "user_permissions")
-        labels = {"is_superuser": "Superuser", "user_permissions": "Permissions"}
-        help_texts = {
-            "is_superuser": "Can do everything, without any permission below.",
-            "groups": "They get the permissions of all their groups.",
-            "user_permissions": "In addition to those of their groups.",
-        }
+    class Meta(PrivilegesForm.Meta):
+        fields: Sequence[str] = ("is_staff", "is_superuser", "groups", "user_permissions")
         widgets = {"groups": forms.CheckboxSelectMultiple, "user_permissions": forms.CheckboxSelectMultiple}
 
     def __init__(self, *args: Any, actor: Any, **options: Any) -> None:

@@ -18,7 +18,11 @@ MAX_SEALED_LENGTH = 2_400_000
 
 
 class UploadForm(forms.Form):
-    file = forms.FileField(label="CSV or XLSX file", widget=forms.FileInput(attrs={"accept": ".csv,.xlsx,.txt,.tsv"}))
+    file = forms.FileField(
+        label="CSV or XLSX file",
+        widget=forms.FileInput(attrs={"accept": ".csv,.xlsx,.txt,.tsv"}),
+        error_messages={"required": "Choose a file.", "empty": "This file is empty. Choose another one."},
+    )
     encoding = forms.ChoiceField(label="Encoding of a CSV file", choices=ENCODINGS, initial="utf-8", required=False)
 
     def __init__(self, *args: Any, importable: Importable) -> None:

@@ -7,11 +7,19 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from django.contrib import admin
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import DataError, IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.views import defaults
 
 from config.base.models import ConcurrentDeletion
 from config.base.stale import ConcurrentChange
@@ -87,6 +95,13 @@ class BadRequestFor:
 
 # For values the database can't store, such as an id of 10^30.
 reject_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out of range.")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """413 for what is over a limit of Django's, where Django answers 400 to that, too."""
+    if isinstance(exception, (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent)):
+        return HttpResponse(render_to_string("413.html"), status=413)
+    return defaults.bad_request(request, exception)
 
 
 def staff_render(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:

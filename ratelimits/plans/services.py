@@ -186,7 +186,8 @@ class PlanWriter:
 
     def note(self, row: Any, what: str, changes: list[Change], *, is_new: bool) -> None:
         if is_new:
-            self.differences.append(f"+ {what}{': ' if changes else ''}{described(changes, is_new=True)}")
+            values = described(changes, is_new=True)
+            self.differences.append(f"+ {what}: {values}" if values else f"+ {what}")
         elif changes:
             self.differences.append(f"~ {what}: {described(changes)}")
         if self.author and (is_new or changes):
@@ -215,7 +216,9 @@ def set_values(row: RateLimit, values: dict[str, Any]) -> bool:
 def described(changes: Iterable[Change], *, is_new: bool = False) -> str:
     """“limit: 10 → 20”."""
     hidden = {"ID", "id", "created", "tier", "user", "name"} if is_new else set()
-    shown = [change for change in changes if change["field"] not in hidden and not (is_new and change["new"] == "–")]
+    shown = [
+        change for change in changes if change["field"] not in hidden and not (is_new and change["new"] in {"", "–"})
+    ]
     return ", ".join(
         f"{change['field']}: {change['new']}" if is_new else f"{change['field']}: {change['old']} → {change['new']}"
         for change in shown

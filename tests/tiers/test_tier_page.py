@@ -92,7 +92,7 @@ def test_unchanged_form_changes_nothing(staff_client, pro):
     ("rows", "field", "error"),
     [
         (limit(0, "orders"), "path", "Start the path with a slash"),
-        (limit(0, "/a", 0), "limit", "greater than or equal to 1"),
+        (limit(0, "/a", 0), "limit", "Enter 1 or more."),
         (limit(0, "/a", "x"), "limit", "Enter a whole number."),
         (limit(0, "/a", period="32", period_unit="86400"), "period", "Enter a period from 1 second to 31 days"),
         (limit(0, "/a", unit="tokens"), "window", "Choose a fixed window"),

@@ -48,8 +48,8 @@ def test_staff_can_add_an_own_limit_that_ends(staff_client, alice):
     ("changes", "message"),
     [
         ({"path": "orders"}, "Start the path with a slash"),
-        ({"limit": "0"}, "Ensure this value is greater than or equal to 1."),
-        ({"limit": str(2**63)}, "Ensure this value is less than or equal to"),
+        ({"limit": "0"}, "Enter 1 or more."),
+        ({"limit": str(2**63)}, "9223372036854775807 or less."),
         ({"ends_at": "2020-01-01T00:00"}, "Enter a time in the future."),
         ({"ends_at": "soon"}, "Enter a valid date and time, for example 2027-01-31 00:00."),
         ({"window": "fortnight"}, "Select a valid choice."),

@@ -39,7 +39,7 @@ def test_the_confirmation_page_shows_what_will_happen_and_changes_nothing(staff_
         ("suspend", User.refresh_from_db, "will be signed out everywhere and won&#x27;t be able to sign in"),
         ("reactivate", User.suspend, "They can sign in again."),
         ("delete", User.refresh_from_db, "Other people can use their username and email address."),
-        ("restore", User.delete, "0 API keys will work again."),
+        ("restore", User.delete, "No API keys will work again."),
         ("sign-out", User.refresh_from_db, "All sessions will end, and password reset links will stop working."),
         ("send-reset", User.refresh_from_db, "They&#x27;ll get an email with a link to set a new password."),
         (

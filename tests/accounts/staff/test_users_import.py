@@ -118,7 +118,7 @@ def test_a_conflict_is_retried(staff_client, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "The submitted file is empty."),
+        ("", "This file is empty."),
         (b"\x89PNG\0", "This isn&#x27;t a CSV or XLSX file."),
         ("username,name\nzoe,Zoë\n".encode("latin-1"), "Line 2 isn&#x27;t in the encoding you chose."),
         ("username\n", "This file has a header, but no rows."),
@@ -135,7 +135,7 @@ def test_a_file_is_read_in_the_chosen_encoding(staff_client):
 
 
 def test_a_missing_file_or_unknown_encoding_is_a_field_error(staff_client):
-    assert "This field is required." in text_of(staff_client.post(URL))
+    assert "Choose a file." in text_of(staff_client.post(URL))
     assert "Select a valid choice." in text_of(upload(staff_client, "username\nada\n", encoding="ebcdic"))
 
 

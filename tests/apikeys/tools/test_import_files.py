@@ -135,7 +135,7 @@ INVALID_CELLS = [
     ({"username": ""}, "username: This cell is empty."),
     ({"username": "nobody"}, "username: There is no user with the username “nobody”."),
     ({"name": ""}, "name: This cell is empty."),
-    ({"name": "x" * 101}, "name: Ensure this value has at most 100"),
+    ({"name": "x" * 101}, "name: Use at most 100 characters. This has 101."),
     ({"name": "a\u202eb"}, "name: Remove the control or invisible character"),
     ({"algorithm": "md5"}, "algorithm: “md5” isn't supported. Use sha256"),
     ({"hash": DIGEST[:-1]}, "hash: A sha256 hash has 64 hexadecimal digits."),

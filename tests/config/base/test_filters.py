@@ -61,7 +61,7 @@ def test_an_invalid_choice_is_an_error_in_its_menu(staff_client):
 
 def test_a_long_search_is_a_field_error(staff_client):
     page = staff_client.get("/users/", {"q": "x" * 201})
-    assert "Ensure this value has at most 200 characters" in page.content.decode()
+    assert "Use at most 200 characters" in page.content.decode()
     assert "x" * 201 in page.content.decode()
 
 

@@ -85,7 +85,7 @@ def test_import_changes_existing_limits_and_keeps_others(staff_client, free):
     ("row", "expected"),
     [
         (",x,/a,1", (2, "Plan", "This cell is empty.")),
-        ("gold,x,/a,-1", (2, "Requests", "Ensure this value is greater than or equal to 1.")),
+        ("gold,x,/a,-1", (2, "Requests", "Enter 1 or more.")),
         ("gold,x,/a,many", (2, "Requests", "Enter a whole number.")),
         ("gold,x,/a,", (2, "–", "“limit” is missing.")),
         ("gold,x,,5", (2, "–", "“path” is missing.")),
@@ -146,7 +146,7 @@ def test_import_is_previewed_again_after_other_changes(staff_client):
 
 def test_invalid_file_or_expired_preview_is_an_error(staff_client, monkeypatch):
     assert "This isn&#x27;t a CSV or XLSX file." in upload(staff_client, b"\0\0").content.decode()
-    assert "This field is required." in staff_client.post(URL, {"encoding": "utf-8"}).content.decode()
+    assert "Choose a file." in staff_client.post(URL, {"encoding": "utf-8"}).content.decode()
     response = upload(staff_client)
     monkeypatch.setattr(import_forms, "MAX_AGE", -1)
     assert submit(staff_client, response)["Location"] == URL
