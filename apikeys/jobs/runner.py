@@ -44,7 +44,7 @@ def node() -> str:
 
 
 def clock() -> datetime:
-    """The database's. A node whose own is wrong would otherwise take a running job over, or leave a job undone."""
+    """The database's time. A node whose own is wrong could otherwise take over a running job, or leave a job undone."""
     if connection.vendor == "sqlite":
         return timezone.now()
     with connection.cursor() as cursor:

@@ -98,7 +98,7 @@ def masked(text: str) -> str:
 
 @lru_cache(maxsize=4)
 def large_part(prefix: str) -> re.Pattern[str]:
-    """Such as a secret without its last characters, which anybody could complete: they're a checksum."""
+    """Such as a secret without its last characters, which anyone could complete: they're a checksum."""
     letter = "[0-9A-Za-z]"
     return re.compile(
         rf"({re.escape(prefix)}(?:_|%5[Ff]){letter}{{{SHOWN_LENGTH}}}){letter}{{{MIN_PARTIAL_LENGTH - SHOWN_LENGTH},}}"

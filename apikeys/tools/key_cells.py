@@ -192,7 +192,7 @@ def read_usage_limits(text: str) -> tuple[int, int] | None:
         if found and type(limit) is int and 1 <= limit <= MAX_NUMBER:
             return limit, PERIODS[found[1]]
     raise ValidationError(
-        'Only one limit such as {"requests_per_minute": 60} can be taken over. Empty this cell, and use rate_limit and '
+        'Only one limit such as {"requests_per_minute": 60} can be imported. Empty this cell, and use rate_limit and '
         "rate_period."
     )
 

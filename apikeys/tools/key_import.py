@@ -1,4 +1,4 @@
-"""Take over keys from another key store: all keys of a file, or none.
+"""Import keys from another key store: all keys of a file, or none.
 
 A key keeps its secret. It's found by our hash of the foreign one (apikeys/secrets/foreign.py) until its first use.
 """
@@ -129,7 +129,7 @@ def read_cells(plan: KeyPlan, line: Line) -> dict[str, Any] | None:
             except ValidationError as error:
                 plan.refuse(line.number, error, column)
     if values.get("conditions"):
-        plan.problems.append(LineProblem(line.number, "conditions", "Permissions with conditions can't be taken over."))
+        plan.problems.append(LineProblem(line.number, "conditions", "Permissions with conditions can't be imported."))
     return values if len(plan.problems) == found else None
 
 
@@ -223,7 +223,7 @@ def complete(plan: KeyPlan, draft: Draft) -> None:
 def complete_permissions(plan: KeyPlan, draft: Draft) -> None:
     for denial, grant in lost_denials(draft.grants):
         message = (
-            f"Line {grant.line} allows “{grant.permission}”, and this line takes a part of it away. Gatehouse "
+            f"Line {grant.line} allows “{grant.permission}”, and this line denies a part of it. Gatehouse "
             "only knows what a key may do: list that instead."
         )
         plan.problems.append(LineProblem(denial.line, "is_allowed", message))

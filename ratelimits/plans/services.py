@@ -51,7 +51,7 @@ def apply_entries(
                 accept(plan.differences)
             transaction.set_rollback(dry_run)
     except IntegrityError as error:
-        raise Problems([InvalidDocument(f"The database refused this file: {error}", 1)]) from None
+        raise Problems([InvalidDocument(f"The database rejected this file: {error}", 1)]) from None
     forget_rules()
     return AppliedPlans(plan.differences, plan.kept)
 

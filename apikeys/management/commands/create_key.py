@@ -44,7 +44,7 @@ class Command(BaseCommand):
             help="An action (read, create, update, delete or *), a path pattern or resource name, and perhaps “at” and a host, "
             "such as api.example.com or *.example.com. Can be repeated. By default the key may do everything.",
         )
-        parser.add_argument("--host", default="", help="The host of those that name none. By default any.")
+        parser.add_argument("--host", default="", help="The host of permissions that don't name one. By default any.")
         parser.add_argument(
             "--expires", type=int, metavar="DAYS", help="Days until the key expires. By default it never expires."
         )
@@ -53,10 +53,13 @@ class Command(BaseCommand):
             "--limit", type=int, metavar="N", help="A rate limit of the key's own. By default it has none."
         )
         parser.add_argument(
-            "--period", type=int, metavar="SECONDS", help="Of --limit. By default 60. Weeks and months have none."
+            "--period",
+            type=int,
+            metavar="SECONDS",
+            help="The period of --limit. By default 60. Weeks and months have none.",
         )
         parser.add_argument(
-            "--window", choices=[value for value, _ in KEY_WINDOWS], help="Of --limit. By default rolling."
+            "--window", choices=[value for value, _ in KEY_WINDOWS], help="The window of --limit. By default rolling."
         )
 
     @sensitive_variables()

@@ -8,9 +8,7 @@ from apikeys.tools import demo
 
 
 class Command(BaseCommand):
-    help = (
-        "Create sample users, tiers, rate limits, API keys their history, and three months of usage. Safe to run again."
-    )
+    help = "Create sample users, tiers, rate limits, API keys, their history, and three months of usage. Safe to run again."
 
     def handle(self, *args: Any, **options: Any) -> None:
         for kind, number in demo.fill().items():

@@ -110,7 +110,7 @@ def test_denial_cannot_narrow_what_another_line_allows(import_keys, denied, narr
     denying = {"host": "", **denied, "is_allowed": "no"}
     rows = [hash_row(**cells) for cells in (*({**cells, "is_allowed": "yes"} for cells in allowing), denying)]
     output = import_keys(as_csv(*rows))
-    assert ("takes a part of it away" in output) is narrows
+    assert ("denies a part of it" in output) is narrows
     assert APIKey.objects.exists() is not narrows
 
 
@@ -174,7 +174,7 @@ INVALID_CELLS = [
     ({"permissions": "read /a at https://api.example.com"}, "host: Remove the scheme"),
     ({"permissions": "read /a at api.example.com/v1"}, "host: Remove the path."),
     ({"permissions": "read /a at api.*.example.com"}, "host: Use * only as the first label"),
-    ({"conditions": '{"a": 1}'}, "conditions: Permissions with conditions can't be taken over."),
+    ({"conditions": '{"a": 1}'}, "conditions: Permissions with conditions can't be imported."),
     ({"algorithm": "scrypt", "hash": starter_hash("x"), "prefix": "short"}, "prefix: Enter the key's key_prefix"),
     ({"algorithm": "scrypt", "hash": "scrypt$16$8$1$?$?", "prefix": "abcdefgh"}, "hash: This isn't a scrypt hash"),
     ({"algorithm": "scrypt", "hash": "scrypt$15$8$1$YWI=$YWI=", "prefix": "abcdefgh"}, "hash: This isn't a scrypt hash"),

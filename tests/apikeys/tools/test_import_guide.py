@@ -166,9 +166,7 @@ def test_import_from_the_starter_with_permission_names(starter, import_keys, ver
 def test_denial_that_narrows_a_permission_is_rejected(starter, import_keys):
     add_starter_key(starter, rows=[("WILDCARD", "WILDCARD", True), ("BILLING", "READ", False)])
     output = import_keys(as_exported_csv(starter, STARTER_WITH_ROWS))
-    assert re.search(
-        r"Line [23], is_allowed: Line [23] allows “\* \*”, and this line takes a part of it away\.", output
-    )
+    assert re.search(r"Line [23], is_allowed: Line [23] allows “\* \*”, and this line denies a part of it\.", output)
     assert not APIKey.objects.exists()
 
 

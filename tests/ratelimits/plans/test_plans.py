@@ -406,7 +406,7 @@ def test_database_error_is_reported(apply, monkeypatch):
 
     monkeypatch.setattr(RateLimit, "save", refuse)
     output = apply("tiers: [{name: free, limits: [{path: /a, limit: 1}]}]")
-    assert "Line 1, column 1: The database refused this file: no" in output
+    assert "Line 1, column 1: The database rejected this file: no" in output
 
 
 def test_limit_of_a_pruned_tier_can_be_moved(apply, free, pro):
