@@ -60,7 +60,7 @@ def test_a_deleted_user_and_a_deleted_key_are_found(staff_client, alice):
 def test_there_are_a_few_at_most_in_a_fixed_number_of_queries(staff_client, alice, django_assert_max_num_queries):
     for number in range(12):
         make_key(make_user(f"person{number}"), f"person {number}")
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(16):
         assert len(suggested(staff_client, USERS, "person")) == 8
         assert len(suggested(staff_client, KEYS, "person")) == 8
 
