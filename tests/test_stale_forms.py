@@ -328,7 +328,7 @@ class TestManyToMany:
         group.permissions.remove(Permission.objects.get(codename="view_user"))
         assert send(staff_client, url, fields, name="renamed").status_code == 302
         group.refresh_from_db()
-        assert (group.name, self.rights(group)) == ("renamed", {"view_tier"})
+        assert (group.name, self.codenames(group)) == ("renamed", {"view_tier"})
 
     def test_permissions_that_both_changed_are_a_conflict(self, staff_client, group):
         url = ADMIN.format("auth/group", group.pk)
@@ -338,11 +338,11 @@ class TestManyToMany:
         group.permissions.set([kept])
         response = send(staff_client, url, fields, permissions=[added.pk])
         assert f"Someone changed this to “{kept}”" in shown(response)
-        assert self.rights(group) == {"view_user"}
+        assert self.codenames(group) == {"view_user"}
         again = opened_in(response, "name")
         assert again["permissions"] == [str(added.pk)]
         assert staff_client.post(url, again).status_code == 302
-        assert self.rights(group) == {"view_ratelimit"}
+        assert self.codenames(group) == {"view_ratelimit"}
 
     def test_a_group_added_meanwhile_is_kept(self, staff_client, alice, group):
         url = ADMIN.format("accounts/user", alice.pk)
@@ -389,7 +389,7 @@ class TestOwnKeyPermissions:
         fields = opened(client, url)
         keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
         assert send(client, url, fields, name="renamed").status_code == 302
-        assert self.held(key) == {"read /orders/*"}
+        assert self.permissions_of(key) == {"read /orders/*"}
         assert stored(key, "name") == "renamed"
 
     def test_permissions_changed_by_both_are_a_conflict(self, alice, key, sue):
@@ -398,11 +398,11 @@ class TestOwnKeyPermissions:
         keys.edit_key(key, Author(sue), permissions=[("read", "/orders/*")])
         response = send(client, url, fields, **{"permissions-1-actions": ["read", "create"]})
         assert "sue changed this to “read /orders/*” just now" in shown(response)
-        assert self.held(key) == {"read /orders/*"}
+        assert self.permissions_of(key) == {"read /orders/*"}
         again = opened_in(response, "name")
         assert again["permissions-1-actions"] == ["read", "create"]
         assert client.post(url, again).status_code == 302
-        assert self.held(key) == {"read /orders/*", "read /reports", "create /reports"}
+        assert self.permissions_of(key) == {"read /orders/*", "read /reports", "create /reports"}
 
     def test_the_same_change_by_both_is_no_conflict(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
@@ -410,7 +410,7 @@ class TestOwnKeyPermissions:
         keys.edit_key(key, Author(sue), permissions=[("*", "*")])
         fields = {name: value for name, value in fields.items() if not name.startswith("permissions-")}
         assert send(client, url, fields, allow="everything").status_code == 302
-        assert self.held(key) == {"* *"}
+        assert self.permissions_of(key) == {"* *"}
 
     def test_the_form_with_other_errors_shows_current_permissions(self, alice, key, sue):
         client, url = signed_in(alice), f"/account/keys/{key.pk}/edit/"
@@ -419,7 +419,7 @@ class TestOwnKeyPermissions:
         again = opened_in(send(client, url, fields, name=""), "name")
         assert again["allow"] == ["everything"]
         assert client.post(url, again | {"name": "renamed"}).status_code == 302
-        assert self.held(key) == {"* *"}
+        assert self.permissions_of(key) == {"* *"}
 
 
 class TestInlineRows:
@@ -433,7 +433,7 @@ class TestInlineRows:
     def url(self, tier):
         return ADMIN.format("tiers/tier", tier.pk)
 
-    def permissions_of(self, tier):
+    def limits_of(self, tier):
         return {f"{row.limit} {row.path}" for row in tier.rate_limits.live()}
 
     def row(self, fields, resource):
@@ -444,20 +444,20 @@ class TestInlineRows:
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").delete()
         assert send(staff_client, url, fields, name="renamed").status_code == 302
-        assert (self.held(tier), stored(tier, "name")) == ({"1 /b"}, "renamed")
+        assert (self.limits_of(tier), stored(tier, "name")) == ({"1 /b"}, "renamed")
 
     def test_a_row_changed_meanwhile_is_kept(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         assert send(staff_client, url, fields, name="renamed").status_code == 302
-        assert self.held(tier) == {"3 /a", "1 /b"}
+        assert self.limits_of(tier) == {"3 /a", "1 /b"}
 
     def test_a_row_added_meanwhile_is_kept(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         make_limit(tier, "/c", limit=4, name="c")
         fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(tier) == {"1 /a", "2 /b", "4 /c"}
+        assert self.limits_of(tier) == {"1 /a", "2 /b", "4 /c"}
 
     def test_a_row_that_both_changed_is_a_conflict(self, staff_client, tier, url, alice):
         fields = opened(staff_client, url)
@@ -466,16 +466,16 @@ class TestInlineRows:
         fields[self.row(fields, "/a") + "limit"] = "2"
         response = staff_client.post(url, fields)
         assert "alice changed a row to “a” while you had this page open." in shown(response)
-        assert self.held(tier) == {"3 /a", "1 /b"}
+        assert self.limits_of(tier) == {"3 /a", "1 /b"}
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(tier) == {"2 /a", "1 /b"}
+        assert self.limits_of(tier) == {"2 /a", "1 /b"}
 
     def test_the_same_change_of_a_row_is_no_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").update(limit=3)
         fields[self.row(fields, "/a") + "limit"] = "3"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(tier) == {"3 /a", "1 /b"}
+        assert self.limits_of(tier) == {"3 /a", "1 /b"}
 
     def test_removing_a_row_changed_meanwhile_is_a_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
@@ -484,14 +484,14 @@ class TestInlineRows:
         response = staff_client.post(url, fields)
         assert "Someone changed a row to “a”" in shown(response)
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(tier) == {"1 /b"}
+        assert self.limits_of(tier) == {"1 /b"}
 
     def test_removing_a_row_removed_meanwhile_is_no_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
         RateLimit.objects.filter(path="/a").delete()
         fields[self.row(fields, "/a") + "DELETE"] = "on"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(tier) == {"1 /b"}
+        assert self.limits_of(tier) == {"1 /b"}
 
     def test_changing_a_row_removed_meanwhile_is_a_conflict(self, staff_client, tier, url):
         fields = opened(staff_client, url)
@@ -499,9 +499,9 @@ class TestInlineRows:
         fields[self.row(fields, "/a") + "limit"] = "2"
         response = staff_client.post(url, fields)
         assert "Someone removed the row that is now “/a" in shown(response)
-        assert self.held(tier) == {"1 /b"}
+        assert self.limits_of(tier) == {"1 /b"}
         assert staff_client.post(url, opened_in(response, "name")).status_code == 302
-        assert self.held(tier) == {"2 /a", "1 /b"}
+        assert self.limits_of(tier) == {"2 /a", "1 /b"}
 
     @pytest.mark.parametrize("count", ["x", "", "-1"])
     def test_an_invalid_form_count_is_handled(self, staff_client, url, count):
@@ -527,7 +527,7 @@ class TestInlineRows:
         monkeypatch.setattr(StaleRows, "save", change_then_lock)
         fields[self.row(fields, "/b") + "limit"] = "2"
         assert staff_client.post(url, fields).status_code == 302
-        assert self.held(tier) == {"2 /b"} or calls == [1, 1]
+        assert self.limits_of(tier) == {"2 /b"} or calls == [1, 1]
 
 
 def test_a_change_between_validation_and_saving_is_validated_again(staff_client, pro, monkeypatch):
