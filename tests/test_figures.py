@@ -24,7 +24,7 @@ def test_ten_million_events_make_pages_and_decisions_little_slower(what):
 
 def test_dropping_a_month_of_usage_hardly_delays_decisions():
     assert GROWTH["drop"]["taking the month out of the ledger"] < 1000
-    assert GROWTH["drop"]["slowest decision that met the first"] < 100
+    assert GROWTH["drop"]["slowest decision during the first"] < 100
 
 
 def test_four_nodes_allow_exactly_the_limit_and_apply_each_change():
