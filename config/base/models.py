@@ -146,7 +146,7 @@ class TimestampedModel(models.Model):
             for name, found in errors.error_dict.items():
                 for error in found:
                     if error.code == "invalid_choice":
-                        error.message = choices_in_words(self._meta.get_field(name), error)
+                        error.message, error.params = choices_in_words(self._meta.get_field(name), error), None
             raise
 
 

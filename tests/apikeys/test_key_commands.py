@@ -80,6 +80,7 @@ def test_create_key_accepts_rate_limit_and_host(alice):
             {"allow": ["fly /a"]},
             r"^--allow: “fly” isn't a valid action. Enter one of read, create, update, delete, \*\.$",
         ),
+        ("alice", {"allow": ["50%s /a"]}, "^--allow: “50%s” isn't a valid action"),
         ("alice", {"allow": ["read /a b"]}, "an action and a resource"),
         ("alice", {"allow": ["read /a at https://b"]}, "Remove the scheme"),
         ("alice", {"allow": ["read /a*"]}, "only as the last segment"),
