@@ -77,7 +77,11 @@ class UsageForm(forms.Form):
         return BarOfForm(self, self.given).bar(self.layout, chips=self.key_chips())
 
     def key_chips(self) -> Iterator[Chip]:
-        keys: list[APIKey] = list(self.cleaned_data.get("key") or ()) if self.is_valid() else []
+        """One for each key, or one for all if there are unknown ones among them."""
+        if "key" in self.errors:
+            given = ", ".join(self.given.getlist("key"))
+            yield Chip("API key", given[:60], query_without(self.given, "key"))
+        keys: list[APIKey] = list(self.cleaned_data.get("key") or ())
         for key in keys:
             query = QueryDict(query_without(self.given, "key"), mutable=True)
             query.setlist("key", [str(other.pk) for other in keys if other != key])

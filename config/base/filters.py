@@ -155,7 +155,7 @@ class BarOfForm:
     def chips(self, names: Iterable[str], words: str = "") -> Iterator[Chip]:
         """words: for the value, if it isn't shown as such. An invalid one stays as it was typed."""
         for name in names:
-            if typed := self.data.get(name):
+            if typed := self.data.get(name, "").strip():
                 value = words or in_words(self.form.cleaned_data.get(name), typed)
                 yield Chip(str(self.form[name].label), value[:60], query_without(self.data, name))
 

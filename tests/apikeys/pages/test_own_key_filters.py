@@ -59,6 +59,20 @@ def test_search_covers_names_and_secrets(page):
     assert names(page(q="revoked", show="all")) == {"revoked"}
 
 
+def test_spaces_are_no_search(page):
+    answer = page(q="  ")
+    assert names(answer) == {"active", "disabled"}
+    assert not answer.context["filter"].bar.chips
+
+
+def test_everything_is_offered_if_nothing_is_found(page):
+    APIKey.objects.filter(name__in=["active", "disabled"]).delete()
+    answer = page()
+    assert 'href="?show=all">Show all' in answer.content.decode()
+    assert "Revoked and expired keys are hidden." in answer.content.decode()
+    assert "are hidden" not in page(show="active").content.decode()
+
+
 def test_the_file_has_what_the_list_shows(page):
     rows = page(format="csv", show="ended", q="exp").getvalue().decode().splitlines()
     assert len(rows) == 2

@@ -200,6 +200,20 @@ def test_at_most_12_keys_can_be_chosen(staff_client, traffic):
     assert "Choose at most 12 keys." in text(response)
 
 
+def test_an_unknown_key_can_be_removed(staff_client, traffic):
+    response = staff_client.get(STAFF, {"key": [traffic[0].pk, "x"], "host": "api.example.com"})
+    chip = response.context["form"].bar.chips[0]
+    assert (chip.label, chip.value, chip.query) == ("API key", f"{traffic[0].pk}, x", "host=api.example.com")
+
+
+def test_keys_stay_chosen_while_another_filter_is_invalid(staff_client, traffic):
+    response = staff_client.get(STAFF, {"key": traffic[0].pk, "first": "x"})
+    assert [(chip.label, chip.value) for chip in response.context["form"].bar.chips] == [
+        ("API key", "first"),
+        ("From", "x"),
+    ]
+
+
 def test_first_or_last_day_is_enough(staff_client, traffic):
     day = (timezone.now() - 2 * DAY).date()
     assert stats(staff_client.get(STAFF, {"first": day}))["requests"] == "7"
