@@ -145,6 +145,13 @@ def test_the_default_view_opens_first(staff_client, sue, page, address):
     assert staff_client.get(address).status_code == 200
 
 
+def test_removing_the_last_filter_does_not_open_the_default_view(staff_client, sue):
+    staff_client.post(url(make_view(sue, query="q=bob"), "default"))
+    page = text_of(staff_client.get("/users/?state=active"))
+    assert '<a class="chip" href="?view=all">' in page
+    assert 'href="?"' not in page
+
+
 def test_a_default_view_that_is_no_longer_shared_is_ignored(sue):
     view = make_view(sue, is_shared=True)
     client = signed_in(make_staff("vera", "view_user"))
