@@ -200,7 +200,7 @@ def purge(user: User) -> bool:
     restored since `user` was loaded are left alone.
     """
     with transaction.atomic():
-        validate_superuser_remains([user])
+        validate_superuser_remains([user])  # locks superusers before the user, as `erase` does
         if not lock_deleted(user):
             return False
         if LogEntry.objects.filter(user=user).exists():

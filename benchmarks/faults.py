@@ -56,10 +56,10 @@ def report(fault: Fault, result: dict[str, Any]) -> int:
     return len(found)
 
 
-def write(measure: dict[str, dict[str, Any]]) -> None:
+def write(new: dict[str, dict[str, Any]]) -> None:
     """Replace earlier results by new ones."""
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    known = {result["fault"]: result for result in earlier} | measure
+    known = {result["fault"]: result for result in earlier} | new
     results = [known[fault.name] for fault in FAULTS if fault.name in known]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     replace_figures(DOCUMENT, "benchmarks.faults", tables(results))

@@ -32,17 +32,17 @@ COUNTED = re.compile(r'^gatehouse_decisions_total\{gateway="nginx",reason="allow
 
 
 def main() -> None:
-    options = parsed()
+    options = parse_arguments()
     with tempfile.TemporaryDirectory() as directory:
         environment = environment_of(options.database, options.redis, Path(directory))
         command = [*OURS, "-w", str(options.workers), "config.asgi"]
         with ours_at(ROOT, "Gatehouse", command, environment, options) as target:
-            rows = [{"workers": options.workers, **measured(target, options)}]
+            rows = [{"workers": options.workers, **measure(target, options)}]
     print(*rows)
     write(remember("metrics_scrape", place_of(options.database, options.redis), rows))
 
 
-def parsed() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
     parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
@@ -52,7 +52,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(target: Target, options: argparse.Namespace) -> dict[str, float]:
+def measure(target: Target, options: argparse.Namespace) -> dict[str, float]:
     decisions = flood(target, options.seconds, CLIENTS).requests
     connection = http.client.HTTPConnection(str(urlsplit(target.url).netloc), timeout=60)
     counted, size = scrape(connection)

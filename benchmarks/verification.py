@@ -76,7 +76,7 @@ def main() -> None:
         targets = [stack.enter_context(server) for server in servers(options, directory)]
         for target in targets:
             flood(target, 2, 64)  # warm caches, connections and prepared statements
-        rows = [row for manner in LOADS for row in measure(targets, options, *manner)]
+        rows = [row for load in LOADS for row in measure(targets, options, *load)]
     write(remember("verification", place_of(options.database, options.redis), rows))
 
 

@@ -31,7 +31,10 @@ class GatehouseAdminConfig(AdminConfig):
 
 
 def reword_validators() -> None:
-    """Say what to enter, where Django says what to ensure."""
+    """Say what to enter, where Django says what to ensure.
+
+    On the classes, because fields of models and forms, also Django's and allauth's, create these validators themselves.
+    """
     validators.MinValueValidator.message = "Enter %(limit_value)s or more."
     validators.MaxValueValidator.message = "Enter %(limit_value)s or less."
     validators.MinLengthValidator.message = "Enter at least %(limit_value)d characters."

@@ -239,7 +239,7 @@ class BudgetState(NamedTuple):
         return dt.datetime.fromtimestamp(self.resets_at, dt.UTC) if self.reset_after else None
 
     @property
-    def resets(self) -> str:
+    def reset_in_words(self) -> str:
         """“in 40 seconds”, “in 12 days”; “never”; “–” if the whole limit is available."""
         time = self.resets_at_time
         if time is None:

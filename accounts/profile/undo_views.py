@@ -1,4 +1,4 @@
-"""/account/undo/: take back the last edit of one's own profile."""
+"""/account/undo/: undo the last edit of your own profile."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_what_a_limit_counts(rule, words):
 )
 def test_when_a_budget_resets(window, seconds, words):
     state = BudgetState(Budget("k", 5, MINUTE, window), 4, seconds, 0, exceeded=False, resets_at=NOON + seconds)
-    assert state.resets == words
+    assert state.reset_in_words == words
     assert state.resets_at_time == (dt.datetime.fromtimestamp(NOON + seconds, dt.UTC) if seconds else None)
 
 
