@@ -102,7 +102,7 @@ def check_former(user: User, former: Mapping[str, Any]) -> None:
         noun = f"The tier “{tier}”" if tier else "The previous tier"
         raise ValidationError(f"{noun} has been deleted, so “{user}” wasn't changed back.")
     if until and datetime.fromisoformat(until) <= timezone.now():
-        raise ValidationError(f"The time on the previous tier is over, so “{user}” wasn't changed back.")
+        raise ValidationError(f"The time on the previous tier has ended, so “{user}” wasn't changed back.")
 
 
 def set_picture(user: User, picture: ContentFile[bytes] | None, author: Author) -> None:

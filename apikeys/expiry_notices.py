@@ -95,7 +95,7 @@ def owner_message(key: APIKey) -> EmailMessage:
     )
     links = links_to(reverse("keys:detail", args=[key.pk]), f"{reverse('usage:account')}?key={key.pk}")
     with timezone.override(key.user.zone):
-        return message(subject(key), f"Hello {key.user.name},", facts(key), advice, *links, to=key.user.email)
+        return message(subject(key), f"Hi {key.user.name},", facts(key), advice, *links, to=key.user.email)
 
 
 def team_message(key: APIKey, *, owner_notified: bool) -> EmailMessage:

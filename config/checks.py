@@ -89,8 +89,8 @@ def protected_paths_make_sense() -> Iterator[CheckMessage]:
     for start in settings.API_KEY_REQUIRED:
         if not PATH_START.fullmatch(start):
             yield Error(
-                f"API_KEY_REQUIRED has “{start}”, so it would protect nothing: it isn't how paths start.",
-                hint="Start it with a slash, and use no * or {name}: /api/ includes everything below.",
+                f"API_KEY_REQUIRED has “{start}”, which protects nothing: no path starts with it.",
+                hint="Start it with a slash, and leave out * and {name}: /api/ includes everything below.",
                 id="gatehouse.E041",
             )
 

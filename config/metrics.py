@@ -37,7 +37,7 @@ OLDEST_TRANSACTION = """
 def metrics(request: HttpRequest) -> HttpResponse:
     if not may_read(request):
         logger.warning("A peer that is not in METRICS_TRUSTED asked for /metrics")
-        return problem(403, "Forbidden", "Only addresses in METRICS_TRUSTED may read metrics.")
+        return problem(403, "Forbidden", "Only addresses in METRICS_TRUSTED can read metrics.")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector())
     registry.register(DatabaseCollector())
@@ -73,8 +73,10 @@ def jobs() -> list[GaugeMetricFamily]:
         "gatehouse_job_last_run_timestamp_seconds", "When the job last began.", labels=["job_name"]
     )
     duration = GaugeMetricFamily("gatehouse_job_duration_seconds", "How long its last run took.", labels=["job_name"])
-    succeeded = GaugeMetricFamily("gatehouse_job_succeeded", "Whether its last run did: 1 or 0.", labels=["job_name"])
-    overdue = GaugeMetricFamily("gatehouse_job_overdue", "Whether nothing runs it when it's due.", labels=["job_name"])
+    succeeded = GaugeMetricFamily(
+        "gatehouse_job_succeeded", "Whether its last run succeeded: 1 or 0.", labels=["job_name"]
+    )
+    overdue = GaugeMetricFamily("gatehouse_job_overdue", "Whether it's overdue: 1 or 0.", labels=["job_name"])
     for job in schedule.rows():
         overdue.add_metric([job.name], int(job.is_overdue(schedule.GRACE)))
         if job.began_at is not None and job.duration is not None:
@@ -98,7 +100,7 @@ def oldest_transaction() -> GaugeMetricFamily:
 
 def keys_expiring() -> GaugeMetricFamily:
     family = GaugeMetricFamily(
-        "gatehouse_keys_expiring", "API keys in use that expire within so many days.", labels=["days"]
+        "gatehouse_keys_expiring", "API keys in use that expire within this many days.", labels=["days"]
     )
     now = timezone.now()
     ends = {str(days): now + dt.timedelta(days=days) for days in EXPIRY_DAYS}

@@ -36,7 +36,7 @@ STORED_KEYS = ("login", "name", "email")
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     error_messages = DefaultSocialAccountAdapter.error_messages | {
         "email_taken": "There is an account with this email address. Sign in to it, then connect your %s account.",
-        "no_password": "Set a password before you disconnect this account, or you couldn't sign in any more.",
+        "no_password": "Set a password before you disconnect this account. Otherwise, you couldn't sign in.",
         "connected_other": "Another user is connected to this account.",
     }
 

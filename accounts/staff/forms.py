@@ -65,7 +65,7 @@ class UserForm(PlanForm):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         tier: Any = self.fields["tier"]
-        tier.empty_label = "No tier (the default limit applies)"
+        tier.empty_label = "No tier (the default rate limit applies)"
         if self.instance.pk is None:
             tier.initial = Tier.objects.default()
 
@@ -128,7 +128,7 @@ class AccessForm(PrivilegesForm):
 
 class UserTierForm(StaleGuard, ActionForm):
     tier = forms.ModelChoiceField(
-        Tier.objects.live(), required=False, empty_label="No tier (the default limit applies)", label="New tier"
+        Tier.objects.live(), required=False, empty_label="No tier (the default rate limit applies)", label="New tier"
     )
     tier_until = TimeField(
         required=False,

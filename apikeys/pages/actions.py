@@ -118,7 +118,7 @@ class Expire(KeyAction):
 
 class ExpireMany(KeyAction):
     name, label, done = "expire", "Expire in 30 days", "{} will expire in 30 days."
-    phrase = "Let {} expire in 30 days"
+    phrase = "Expire {} in 30 days"
     sentences = ("You can't move the expiry later again. Keys that expire sooner don't change.",)
 
     def change(self, key: APIKey, author: Author, data: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from config.base.views import reject_bad_values
 class Delete(Action):
     name, label, done, undo, matching = "delete", "Delete", "{} deleted.", "restore", "live"
     permissions = ("delete",)
-    sentences: Sequence[str] = ("Nothing is removed: you can restore it at any time.",)
+    sentences: Sequence[str] = ("Nothing is removed: you can restore it until it's purged.",)
     harmful = True
     flag, note = DELETION, "Deleted."
 

@@ -47,7 +47,7 @@ class Checkpoints(threading.Thread):
                 checkpoint(path)
             except sqlite3.Error as error:
                 # The next write fails too, if it has to, and says so to its client.
-                logger.warning("No checkpoint of %s: %s", path, error)
+                logger.warning("The write-ahead log of %s could not be copied into its file: %s", path, error)
 
 
 def checkpoint_soon(path: str) -> None:

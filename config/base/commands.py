@@ -33,5 +33,5 @@ def find_user(username: str) -> Any:
         return users.get_by_natural_key(username if is_encodable(username) else "")
     except users.model.DoesNotExist:
         raise CommandError(
-            f"There is no user with the username {quoted(username)}. Restore them first if they were deleted."
+            f"There is no user with the username {quoted(username)}. If they were deleted, restore them first."
         ) from None

@@ -53,12 +53,12 @@ DECISION_SECONDS = BatchHistogram(
 )
 BATCH_SIZE = Histogram(
     "gatehouse_batch_size",
-    "Requests decided at once.",
+    "Requests per batch.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
     registry=registry,
 )
 QUEUE_DEPTH = Gauge(
-    "gatehouse_queue_depth", "Requests that wait to be decided.", multiprocess_mode="livesum", registry=registry
+    "gatehouse_queue_depth", "Requests waiting to be decided.", multiprocess_mode="livesum", registry=registry
 )
 DATABASE_SECONDS = Summary(
     "gatehouse_database_seconds", "Time that decisions spend in the database.", ("statement",), registry=registry
@@ -71,12 +71,12 @@ LIMITER_ERRORS = Counter(
 )
 BREAKER_OPEN = Gauge(
     "gatehouse_limiter_breaker_open",
-    "Processes that can't reach the rate limit store and don't ask it.",
+    "Processes whose circuit breaker for the rate limit store is open.",
     multiprocess_mode="livesum",
     registry=registry,
 )
 USAGE_REPORTS = Counter(
-    "gatehouse_usage_reports", "Events that services reported, by what became of them.", ("result",), registry=registry
+    "gatehouse_usage_reports", "Events in usage reports, by result.", ("result",), registry=registry
 )
 
 

@@ -60,7 +60,7 @@ PAGES = (
     Page("Connect a gateway", "tools:connect", ("apikeys.view_apikey",), "nginx traefik caddy envoy self-test"),
     Page("Requests", "usage:staff_requests", ("apikeys.view_keyusage",), "log denied"),
     Page("Test a path", "ratelimits:match_tester", ("ratelimits.view_ratelimit",), "match tester rate limit"),
-    Page("Rate limited now", "ratelimits:limited_now", ("ratelimits.view_ratelimit",), "denied 429"),
+    Page("Recently rate limited", "ratelimits:limited_now", ("ratelimits.view_ratelimit",), "denied 429"),
     Page("Help", "help:help", (), "documentation shortcuts keyboard"),
     Page("Your account", "account:profile", (), "profile"),
     Page("Password and security", "account_change_password", (), "sessions passkey"),

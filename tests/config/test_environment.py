@@ -201,7 +201,7 @@ def test_safe_settings_have_no_findings(settings):
         ({"TRUSTED_PROXY_HOPS": -1}, "TRUSTED_PROXY_HOPS must be 0 or more"),
         ({"GATEWAY_TRUSTED": ["10.0.0.0/8", "gateway"]}, "isn't an address or a network"),
         ({"METRICS_TRUSTED": ["prometheus"]}, "METRICS_TRUSTED has “prometheus”"),
-        ({"API_KEY_REQUIRED": ["/api/", "v2/"]}, "API_KEY_REQUIRED has “v2/”, so it would protect nothing"),
+        ({"API_KEY_REQUIRED": ["/api/", "v2/"]}, "API_KEY_REQUIRED has “v2/”, which protects nothing"),
         ({"API_KEY_REQUIRED": ["/api/*"]}, "API_KEY_REQUIRED has “/api/*”"),
         ({"KEEP_USAGE_DAYS": -1}, "KEEP_USAGE_DAYS must be a number from 0"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be text or json"),

@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--days", type=int, default=90, help="Keep what was deleted in the last N days (default 90)."
+            "--days", type=int, default=90, help="Keep what was deleted in the last N days (default: 90)."
         )
         parser.add_argument("--yes", action="store_true", help="Remove the rows instead of counting them.")
 

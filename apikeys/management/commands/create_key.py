@@ -41,25 +41,22 @@ class Command(BaseCommand):
             "--allow",
             action="append",
             metavar='"ACTION RESOURCE [at HOST]"',
-            help="An action (read, create, update, delete or *), a path pattern or resource name, and perhaps “at” and a host, "
-            "such as api.example.com or *.example.com. Can be repeated. By default the key may do everything.",
+            help="An action (read, create, update, delete or *), a path pattern or resource name, and optionally “at” and a "
+            "host, such as api.example.com or *.example.com. Can be repeated. Default: everything.",
         )
-        parser.add_argument("--host", default="", help="The host of permissions that don't name one. By default any.")
+        parser.add_argument("--host", default="", help="The host of permissions that don't name one. Default: any.")
         parser.add_argument(
-            "--expires", type=int, metavar="DAYS", help="Days until the key expires. By default it never expires."
+            "--expires", type=int, metavar="DAYS", help="Days until the key expires. Default: it never expires."
         )
-
-        parser.add_argument(
-            "--limit", type=int, metavar="N", help="A rate limit of the key's own. By default it has none."
-        )
+        parser.add_argument("--limit", type=int, metavar="N", help="A rate limit for this key. Default: none.")
         parser.add_argument(
             "--period",
             type=int,
             metavar="SECONDS",
-            help="The period of --limit. By default 60. Weeks and months have none.",
+            help="The period of --limit. Default: 60. Weeks and months have none.",
         )
         parser.add_argument(
-            "--window", choices=[value for value, _ in KEY_WINDOWS], help="The window of --limit. By default rolling."
+            "--window", choices=[value for value, _ in KEY_WINDOWS], help="The window of --limit. Default: rolling."
         )
 
     @sensitive_variables()

@@ -12,7 +12,7 @@ from ratelimits.stores.balances import sweep_balances
 
 
 class Command(BaseCommand):
-    help = "Remove expired rate limit counters and old records of denials, in batches. Can be stopped and run again."
+    help = "Remove expired rate limit counters and old records of denials, in batches. You can stop it and run it again at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         try:
             removed = self.sweep(batch)
         except StoreUnavailable as error:
-            raise CommandError(f"Could not sweep the counters: {error}") from error
+            raise CommandError(f"Couldn't sweep the counters: {error}") from error
         self.stdout.write(f"Removed {counted(removed, 'expired counter')} and {counted(prune(), 'old record')}.")
 
     def sweep(self, batch: int) -> int:

@@ -182,7 +182,7 @@ def test_a_user_is_not_moved_back_to_a_deleted_tier(staff_client, alice, pro, de
 def test_an_end_in_the_past_is_not_restored(staff_client, alice):
     User.objects.filter(pk=alice.pk).update(tier_until=timezone.now() - timedelta(days=1))
     response = edit(staff_client, alice, tier_until="")
-    message = "The time on the previous tier is over, so “alice” wasn't changed back."
+    message = "The time on the previous tier has ended, so “alice” wasn't changed back."
     assert messages(press_undo(staff_client, response)) == [message]
 
 
