@@ -26,7 +26,7 @@ from config.base.models import lock_deleted
 
 ERASED = "(erased)"
 # What the history says where there was no value, or none is left.
-NO_NAMES = frozenset({"", "–", ERASED})
+PLACEHOLDERS = frozenset({"", "–", ERASED})
 
 
 def verbose_names(*fields: str) -> frozenset[str]:
@@ -34,10 +34,10 @@ def verbose_names(*fields: str) -> frozenset[str]:
 
 
 # The verbose names, which the history uses.
-NAMES = verbose_names("name", "username", "email")
-PERSONAL_FIELDS = NAMES | verbose_names("profile_image", "google_id", "github_id")
+NAME_FIELDS = verbose_names("name", "username", "email")
+PERSONAL_FIELDS = NAME_FIELDS | verbose_names("profile_image", "google_id", "github_id")
 # How a sentence names a user; the second one is in old entries about keys.
-NAMED = ("“{}”", "Created for {}.")
+MENTIONS = ("“{}”", "Created for {}.")
 PERSONAL_MODELS: tuple[Any, ...] = (EmailAddress, SocialAccount, Authenticator, ListSetting, SavedView)
 
 
@@ -114,8 +114,8 @@ def names_of(user: User) -> set[str]:
     changes = [
         change for entry in entries.iterator() for part in parts_of(entry) for change in dicts_in(part.get("values"))
     ]
-    former = {change.get(key) for change in changes if change.get("field") in NAMES for key in ("old", "new")}
-    return {user.username, user.email, user.name} | {name for name in former if isinstance(name, str)} - NO_NAMES
+    former = {change.get(key) for change in changes if change.get("field") in NAME_FIELDS for key in ("old", "new")}
+    return {user.username, user.email, user.name} | {name for name in former if isinstance(name, str)} - PLACEHOLDERS
 
 
 def about(rows: Any) -> models.Q:
@@ -183,7 +183,7 @@ def scrub_value(value: Any, names: Collection[str]) -> Any:
     if not isinstance(value, str):
         return value
     # An email address can be recognized anywhere in a text, but a name can't.
-    spelled = [form.format(name) for name in names for form in (("{}",) if "@" in name else NAMED)]
+    spelled = [form.format(name) for name in names for form in (("{}",) if "@" in name else MENTIONS)]
     return ERASED if value in names or any(text in value for text in spelled) else value
 
 

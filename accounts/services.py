@@ -81,12 +81,12 @@ def change_back(user: User, former: dict[str, Any], author: Author) -> None:
     Raises ValidationError if the user can't have them any more.
     """
     check_former(user, former)
-    left = user.email
+    address = user.email
     put_back(user, former, author)
     if "email" in former:
         user.end_sessions()  # links to this address, which the edit made invalid, stay so
         set_address(user, verified=False)
-        transaction.on_commit(lambda: tell_moved(author.request, user, left))
+        transaction.on_commit(lambda: tell_moved(author.request, user, address))
 
 
 def check_former(user: User, former: Mapping[str, Any]) -> None:

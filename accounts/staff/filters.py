@@ -11,7 +11,7 @@ from django.utils.functional import cached_property
 
 from accounts.managers import UserQuerySet
 from accounts.models import User
-from config.base.filters import MAX_SEARCH_LENGTH, BarOfForm, FilterBar, SearchInput
+from config.base.filters import MAX_SEARCH_LENGTH, FilterBar, FilterBarBuilder, SearchInput
 from config.base.forms import DayInput
 from config.base.text import start_of_day
 from tiers.models import Tier
@@ -118,7 +118,7 @@ class UserFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @cached_property
     def bar(self) -> FilterBar:
-        return BarOfForm(self.form, self.data).bar(LAYOUT, search="q")
+        return FilterBarBuilder(self.form, self.data).build(LAYOUT, search="q")
 
 
 def date_column(name: str) -> str:

@@ -28,7 +28,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from config.base.checkpoints import RARELY, checkpoint_soon
+from config.base.checkpoints import RARE_CHECKPOINTS, checkpoint_soon
 from config.base.metrics import DATABASE_SECONDS
 
 # Seconds. The longest wait for a lock is that of settings.sqlite.
@@ -124,7 +124,7 @@ def impatient_connection(database: Any) -> sqlite3.Connection:
     made: sqlite3.Connection = database.get_new_connection(database.get_connection_params())
     made.isolation_level = None  # each statement commits on its own
     made.execute("PRAGMA busy_timeout=0")
-    made.execute(RARELY)
+    made.execute(RARE_CHECKPOINTS)
     age = database.settings_dict["CONN_MAX_AGE"]
     _impatient.connection, _impatient.process = made, process
     _impatient.expires = math.inf if age is None else now + age

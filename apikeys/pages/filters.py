@@ -8,7 +8,7 @@ import django_filters
 from django.utils.functional import cached_property
 
 from apikeys.models import APIKey, APIKeyQuerySet, KeyState
-from config.base.filters import MAX_SEARCH_LENGTH, BarOfForm, FilterBar, SearchInput
+from config.base.filters import MAX_SEARCH_LENGTH, FilterBar, FilterBarBuilder, SearchInput
 
 IN_USE, ENDED, ALL = "in_use", "ended", "all"
 SHOWN = (
@@ -49,4 +49,4 @@ class OwnKeyFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @cached_property
     def bar(self) -> FilterBar:
-        return BarOfForm(self.form, self.data).bar(["show"], search="q")
+        return FilterBarBuilder(self.form, self.data).build(["show"], search="q")

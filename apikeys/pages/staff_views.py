@@ -25,7 +25,7 @@ from apikeys.pages.mixins import StaffKeysMixin
 from apikeys.pages.rows import EXPORTED, export_keys, key_rows
 from apikeys.pages.views import CreateKeyView, EditKeyView, KeyActionView, status_of
 from config.base.actions import SelectionView
-from config.base.filters import BarOfForm, SearchForm, query_without
+from config.base.filters import FilterBarBuilder, SearchForm, query_without
 from config.base.paginator import rows_per_page
 from config.base.views import staff_required
 
@@ -43,7 +43,7 @@ class HygieneView(StaffKeysMixin, View):
             "apikeys/pages/hygiene.html",
             problems=[(problem, lists[problem.slug].count()) for problem in hygiene.PROBLEMS],
             chosen=chosen,
-            bar=BarOfForm(search, request.GET).bar(search="q"),
+            bar=FilterBarBuilder(search, request.GET).build(search="q"),
             query=query_without(request.GET, "show"),
             page=page,
             rows=[(row, permissions.get(row.key.pk, [])) for row in key_rows(page)],

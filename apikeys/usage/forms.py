@@ -14,7 +14,7 @@ from accounts.models import User
 from apikeys.models import APIKey, APIKeyQuerySet
 from apikeys.usage.analytics import TimeRange, UsageScope
 from apikeys.usage.fields import UserField, UserInput
-from config.base.filters import BarOfForm, Chip, FilterBar, Layout, query_without
+from config.base.filters import Chip, FilterBar, FilterBarBuilder, Layout, query_without
 from config.base.forms import DayInput, HostField
 from config.base.hosts import MAX_GIVEN_LENGTH
 from tiers.models import Tier
@@ -74,7 +74,7 @@ class UsageForm(forms.Form):
 
     @cached_property
     def bar(self) -> FilterBar:
-        return BarOfForm(self, self.given).bar(self.layout, chips=self.key_chips())
+        return FilterBarBuilder(self, self.given).build(self.layout, chips=self.key_chips())
 
     def key_chips(self) -> Iterator[Chip]:
         """One for each key, or one for all if there are unknown ones among them."""

@@ -22,7 +22,7 @@ from django.utils.functional import cached_property
 from apikeys.models import APIKey, KeyUsage
 from apikeys.models.usage import DENIED, REASONS
 from apikeys.usage.fields import KeyField, KeyInput, UserField, UserInput
-from config.base.filters import BarOfForm, FilterBar, Layout, SearchInput
+from config.base.filters import FilterBar, FilterBarBuilder, Layout, SearchInput
 from config.base.forms import AddressField, HostField, TimeField, TimeInput
 from config.base.hosts import MAX_GIVEN_LENGTH
 from ratelimits.matching import MAX_METHOD_LENGTH
@@ -126,7 +126,7 @@ class RequestFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     @cached_property
     def bar(self) -> FilterBar:
-        return BarOfForm(self.form, self.data, NOTES).bar(self.layout, search="path")
+        return FilterBarBuilder(self.form, self.data, NOTES).build(self.layout, search="path")
 
     @property
     def qs(self) -> QuerySet[KeyUsage]:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 logger = logging.getLogger(__name__)
 
 # For connections whose writes end with `checkpoint_soon`: if the thread can't keep up, SQLite does it itself.
-RARELY = "PRAGMA wal_autocheckpoint = 128000"
+RARE_CHECKPOINTS = "PRAGMA wal_autocheckpoint = 128000"
 # Seconds in which writes share a checkpoint.
 INTERVAL = 0.25
 # Without a pause between writes, the log never empties. At this many pages, writers wait until it has.

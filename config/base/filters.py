@@ -16,7 +16,7 @@ from django.http import QueryDict
 from django.utils import timezone
 
 # Parameters of a URL that say where in the list a page is, or what to answer with.
-PLACES = ("page", "p", "before", "after", "format")
+POSITION = ("page", "p", "before", "after", "format")
 MAX_SEARCH_LENGTH = 200
 # The names of fields, or a label and the names of the fields in one menu.
 Layout = Sequence[str | tuple[str, ...]]
@@ -56,8 +56,7 @@ class Menu:
         return bool(self.errors) or any(field.errors for field in self.fields)
 
     @property
-    def mark(self) -> str:
-        """Its CSS class."""
+    def css_class(self) -> str:
         return "filter-invalid" if self.is_invalid else "filter-active" if self.is_active else ""
 
 
@@ -102,7 +101,7 @@ class SearchInput(forms.TextInput):
 def query_without(data: Any, *names: str) -> str:
     """The query string of `data` without `names` and without the place in the list."""
     query = data.copy() if isinstance(data, QueryDict) else QueryDict(mutable=True)
-    for name in (*names, *PLACES):
+    for name in (*names, *POSITION):
         query.pop(name, None)
     return str(query.urlencode())
 
@@ -113,15 +112,15 @@ def query_with(data: Any, name: str, value: str) -> str:
     return str(rest.urlencode())
 
 
-class BarOfForm:
-    """Makes the bar of a list that `form` filters. data: of the URL; the form may have defaults besides."""
+class FilterBarBuilder:
+    """For a list that `form` filters. data: of the URL, without the form's defaults."""
 
     def __init__(self, form: Any, data: QueryDict, notes: Mapping[str, str] | None = None) -> None:
         """notes: what the menus with these labels also say."""
         self.form, self.data, self.notes = form, data, notes or {}
         form.is_valid()
 
-    def bar(self, layout: Layout = (), *, search: str = "", chips: Iterable[Chip] = ()) -> FilterBar:
+    def build(self, layout: Layout = (), *, search: str = "", chips: Iterable[Chip] = ()) -> FilterBar:
         """search: the field that is always in sight. chips: further ones."""
         menus = [self.menu(part) for part in layout]
         typed = {field.name for menu in menus for field in menu.fields} | {search}
@@ -181,5 +180,5 @@ def in_words(value: Any, typed: str) -> str:
 
 def hidden_values(data: QueryDict, typed: Iterable[str]) -> list[tuple[str, str]]:
     """The parameters of a URL for which a form has no field, without the place in the list."""
-    left_out = {*typed, *PLACES}
+    left_out = {*typed, *POSITION}
     return [(name, value) for name, values in data.lists() if name not in left_out for value in values if value]

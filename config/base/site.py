@@ -42,7 +42,7 @@ def site_problem(url: str) -> str:
         return "Use only scheme, host and port, such as https://gatehouse.example.com."
     if settings.HTTPS_ONLY and parts.scheme != "https":
         return "Start it with https://, or set HTTPS_ONLY=false."
-    if not is_ours(parts.netloc):
+    if not is_allowed_host(parts.netloc):
         return "Its host isn't in ALLOWED_HOSTS, so its links wouldn't work."
     return ""
 
@@ -56,5 +56,5 @@ def urlsplit_or_none(url: str) -> SplitResult | None:
     return parts if url.isprintable() and " " not in url else None
 
 
-def is_ours(netloc: str) -> bool:
+def is_allowed_host(netloc: str) -> bool:
     return validate_host(split_domain_port(netloc)[0], settings.ALLOWED_HOSTS)

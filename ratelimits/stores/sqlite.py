@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from config.base.checkpoints import RARELY, checkpoint_soon
+from config.base.checkpoints import RARE_CHECKPOINTS, checkpoint_soon
 from config.base.files import create_private
 from ratelimits.budgets import Budget, Charge, Counter, Reading, charge_in_turn, counter_keys, reading_of
 from ratelimits.stores import TIMEOUT, DurableStore, Held, StoreUnavailable, close_connection, machine_clock
@@ -126,7 +126,7 @@ SETUP = (
     "PRAGMA page_size = 1024",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
-    RARELY,
+    RARE_CHECKPOINTS,
     SCHEMA,
 )
 

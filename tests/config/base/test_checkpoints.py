@@ -23,7 +23,7 @@ def database(tmp_path):
     path = tmp_path / "some %file?.sqlite3"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(checkpoints.RARELY)
+        connection.execute(checkpoints.RARE_CHECKPOINTS)
         connection.execute("CREATE TABLE notes (text)")
         yield connection, path
 
