@@ -109,7 +109,7 @@ def revoke_keys(user: User) -> None:
 
 
 def names_of(user: User) -> set[str]:
-    """Present and, from the history, former ones."""
+    """The user's names, including former ones in the history."""
     entries = LogEntry.objects.filter(about(User.objects.filter(pk=user.pk)))
     changes = [
         change for entry in entries.iterator() for part in parts_of(entry) for change in dicts_in(part.get("values"))

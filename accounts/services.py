@@ -84,7 +84,7 @@ def change_back(user: User, former: dict[str, Any], author: Author) -> None:
     address = user.email
     put_back(user, former, author)
     if "email" in former:
-        user.end_sessions()  # links to this address, which the edit made invalid, stay so
+        user.end_sessions()  # earlier links to this address stay invalid
         set_address(user, verified=False)
         transaction.on_commit(lambda: tell_moved(author.request, user, address))
 

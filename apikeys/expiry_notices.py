@@ -111,7 +111,7 @@ def message(title: str, *paragraphs: str, to: str) -> EmailMessage:
 
 
 def links_to(key_page: str, usage_page: str) -> list[str]:
-    """Paragraphs that html_mail makes buttons of. None without SITE_URL."""
+    """Paragraphs that html_mail turns into buttons. None without SITE_URL."""
     pages = {"Open this key": key_page, "See its usage": usage_page}
     return [f"{label}:\n{site_link(page)}" for label, page in pages.items() if settings.SITE_URL]
 

@@ -79,7 +79,7 @@ class Environment(environ.Env):  # type: ignore[misc]
             raise ImproperlyConfigured(str(error)) from None
 
     def one_of(self, name: str, choices: Collection[str], default: str) -> str:
-        """One of `choices`, which are in capital letters, in any case."""
+        """One of `choices`, which are in upper case. The setting can be in any case."""
         text = str(self.get_value(name, str, default))
         if text.strip().upper() not in choices:
             raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, but is “{text}”.")

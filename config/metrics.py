@@ -87,7 +87,7 @@ def jobs() -> list[GaugeMetricFamily]:
 
 
 def oldest_transaction() -> GaugeMetricFamily:
-    """Without a sample on SQLite, which doesn't know."""
+    """Has no sample on SQLite, which doesn't have this figure."""
     family = GaugeMetricFamily(
         "gatehouse_database_oldest_transaction_seconds", "How long the oldest open transaction has been open."
     )

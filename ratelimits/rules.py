@@ -229,7 +229,7 @@ def line_of_limit(limit: RateLimit, budget: Budget, state: BudgetState | None = 
 
 
 def lines_of(states: Iterable[BudgetState], key: Any = None) -> list[LimitLine]:
-    """The budgets of one request. key: its row or record, for the budget of the key's own limit."""
+    """The lines for the budgets of one request. key: its row or record, for the key's own limit."""
     states = list(states)
     pks = [state.budget.rule_id for state in states if state.budget.rule_id is not None]
     limits = RateLimit.objects.select_related("tier").in_bulk(pks)

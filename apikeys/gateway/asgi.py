@@ -96,7 +96,7 @@ def environ_of(scope: Scope) -> Environ:
 
 
 def joined(variable: str, first: str, second: str) -> str:
-    """The value of a header that was sent twice. A URI may contain commas, so two make an ambiguous one, with a space."""
+    """The value of a header that was sent twice. URIs may contain commas, so two get a space between them: that's denied as ambiguous."""
     return f"{first} {second}" if variable.endswith("_URI") else f"{first},{second}"
 
 

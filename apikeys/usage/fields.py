@@ -47,12 +47,12 @@ class KeyInput(forms.TextInput):
         super().__init__(attrs | {"data-suggest": reverse_lazy("usage:suggest_keys")})
 
 
-# Who may see the suggestions of a field.
+# The permission that the suggestions of a field need.
 SUGGESTED = {"user": "accounts.view_user", "key": "apikeys.view_apikey"}
 
 
 def leave_out_suggestions(form: Any, user: Any) -> None:
-    """Of those fields whose suggestions `user` may not see."""
+    """Remove suggestions that `user` has no permission to see."""
     for name, permission in SUGGESTED.items():
         if name in form.fields and not user.has_perm(permission):
             form.fields[name].widget.attrs.pop("data-suggest", None)

@@ -26,7 +26,7 @@ LONGEST_WAIT = 1.0
 
 
 class Checkpoints(threading.Thread):
-    """For all files of a process."""
+    """One thread for all files of a process."""
 
     def __init__(self) -> None:
         super().__init__(name="checkpoints", daemon=True)
@@ -46,7 +46,7 @@ class Checkpoints(threading.Thread):
             try:
                 checkpoint(path)
             except sqlite3.Error as error:
-                # The next write fails too, if it has to, and says so to its client.
+                # If this persists, the next write fails, too, and its client gets an error.
                 logger.warning("The write-ahead log of %s could not be copied into its file: %s", path, error)
 
 

@@ -24,7 +24,7 @@ Layout = Sequence[str | tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Chip:
-    """An active filter. query: that of the list without it."""
+    """An active filter. query: of the list without it."""
 
     label: str
     value: str
@@ -33,7 +33,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Choice:
-    """query: that of the list with it."""
+    """query: of the list with this choice."""
 
     label: str
     query: str
@@ -62,7 +62,7 @@ class Menu:
 
 @dataclass(frozen=True)
 class FilterBar:
-    """hidden: the parameters that the form keeps although it has no field for them."""
+    """hidden: parameters that have no field, but are kept."""
 
     search: BoundField | None
     menus: Sequence[Menu]
@@ -116,12 +116,12 @@ class FilterBarBuilder:
     """For a list that `form` filters. data: of the URL, without the form's defaults."""
 
     def __init__(self, form: Any, data: QueryDict, notes: Mapping[str, str] | None = None) -> None:
-        """notes: what the menus with these labels also say."""
+        """notes: help texts, by the label of the menu."""
         self.form, self.data, self.notes = form, data, notes or {}
         form.is_valid()
 
     def build(self, layout: Layout = (), *, search: str = "", chips: Iterable[Chip] = ()) -> FilterBar:
-        """search: the field that is always in sight. chips: further ones."""
+        """search: the field that is always visible. chips: additional ones."""
         menus = [self.menu(part) for part in layout]
         typed = {field.name for menu in menus for field in menu.fields} | {search}
         return FilterBar(
@@ -152,7 +152,7 @@ class FilterBarBuilder:
             yield from self.chips(names_in(part), chosen)
 
     def chips(self, names: Iterable[str], words: str = "") -> Iterator[Chip]:
-        """words: for the value, if it isn't shown as such. An invalid one stays as it was typed."""
+        """words: to show instead of the value. An invalid value is shown as it was typed."""
         for name in names:
             if typed := self.data.get(name, "").strip():
                 value = words or in_words(self.form.cleaned_data.get(name), typed)

@@ -1,4 +1,4 @@
-"""Numbers in settings, for processes that haven't loaded Django, too."""
+"""Numbers in settings, also for processes that haven't loaded Django."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def whole_number(name: str, value: str | float, smallest: int, largest: int) -> 
 
 
 def seconds(name: str, value: str | float, longest: int) -> float:
-    """As `whole_number`, from 0 to `longest`, perhaps with a fraction."""
+    """Like `whole_number`, but from 0 to `longest`, and fractions are allowed."""
     try:
         number = float(value)
     except ValueError:
@@ -22,7 +22,7 @@ def seconds(name: str, value: str | float, longest: int) -> float:
 
 
 def within(name: str, number: float, smallest: int, largest: int) -> float:
-    # Refuses nan, too, which is neither.
+    # Also refuses nan.
     if not smallest <= number <= largest:
         raise ValueError(f"{name} must be from {smallest:,} to {largest:,}, but is {number:,}.")
     return number

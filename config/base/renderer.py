@@ -1,4 +1,4 @@
-"""What browsers and phones are told about every field, in forms of ours, of the admin and of allauth."""
+"""Hints for browsers and phones about every field, in our forms, the admin's and allauth's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PICKED = (forms.DateInput, forms.DateTimeInput)
 
 
 class HintedField(BoundField):
-    """Adds hints for the keyboard and for what the browser may fill in, as far as the widget has none of its own."""
+    """Adds hints for the keyboard and for autofill, unless the widget has its own."""
 
     def build_widget_attrs(self, attrs: dict[str, Any], widget: Any = None) -> dict[str, Any]:
         widget = widget or self.field.widget

@@ -32,7 +32,7 @@ def site_request() -> SiteRequest | None:
 
 
 def site_problem(url: str) -> str:
-    """Why `url` can't be SITE_URL."""
+    """Why `url` can't be SITE_URL, as a sentence; empty if it can."""
     if not url:
         return ""
     parts = urlsplit_or_none(url)

@@ -31,7 +31,7 @@ LIFE = timedelta(hours=1)
 # The most rows that an action can change and still be undone.
 MAX_ROWS = 5_000
 BATCH = 500
-# Of the fields that someone else changed.
+# How many of the fields that someone else changed are listed.
 MAX_NAMED = 5
 # What the extra tags of a message with a button begin with.
 TAG = "undo"

@@ -98,7 +98,7 @@ reject_bad_values = BadRequestFor(OverflowError, DataError, text="A value is out
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """413 for what is over a limit of Django's, where Django answers 400 to that, too."""
+    """Answer 413 if a request exceeds one of Django's limits. Django answers 400."""
     if isinstance(exception, (RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent)):
         return HttpResponse(render_to_string("413.html"), status=413)
     return defaults.bad_request(request, exception)

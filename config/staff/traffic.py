@@ -35,7 +35,7 @@ MAX_REASONS = 4
 OTHER = "Other reasons"
 # Path and host where no rate limit decided.
 NO_PLACE = ("", "")
-# Told of a rate limit without a host if others on its path have one.
+# Shown for a rate limit without a host if others on its path have one.
 ANY_HOST = "any host"
 LINKS = RequestLinks("usage:staff_requests", {})
 

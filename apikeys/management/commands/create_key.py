@@ -19,7 +19,7 @@ from config.base.history import Author
 
 DEFAULT_PERIOD = 60
 MAX_DAYS = 100 * 365 - 1
-# By field of a key. A host may be from --allow or --host.
+# The option for each field of a key, except a host, which may be from --allow or --host.
 OPTIONS = {
     "name": "--name",
     "expires_at": "--expires",
