@@ -60,6 +60,7 @@ def erase(user: User, author: Author) -> None:
             model.objects.filter(user=user).delete()
         scrub_history(user, names)
         scrub_bulk_changes(names)
+        BulkChange.objects.filter(author=user).update(address=None)
         # A command's author is the user: use the overwritten one.
         by = user if author.user.pk == user.pk else author.user
         replace(author, user=by).record(user, DELETION, note="Erased.")
@@ -133,11 +134,12 @@ def scrub_history(user: User, names: Collection[str]) -> None:
 
 
 def scrub_bulk_changes(names: Collection[str]) -> None:
-    """Remove the names from the reasons why users couldn't be changed."""
-    for change in BulkChange.objects.exclude(reasons=[]):
-        reasons = scrub_value(change.reasons, names)
-        if reasons != change.reasons:
-            BulkChange.objects.filter(pk=change.pk).update(reasons=reasons)
+    """Remove the names from what they say about users who couldn't be changed, and about who stopped them."""
+    for change in BulkChange.objects.exclude(reasons=[], error=""):
+        texts = {"reasons": change.reasons, "error": change.error}
+        scrubbed = scrub_value(texts, names)
+        if scrubbed != texts:
+            BulkChange.objects.filter(pk=change.pk).update(**scrubbed)
 
 
 def content_type(model: type[models.Model]) -> ContentType:

@@ -113,7 +113,7 @@ def perform(change: BulkChange, step: BulkStep) -> tuple[int, ActionOutcome]:
     user: Any = change.author
     action = action_of(change)
     if not (user.is_effective and user.is_staff and action.may(user, User)):
-        raise ValidationError(f"{user} no longer has permission to do this.")
+        raise ValidationError(f"“{user}” no longer has permission to do this.")
     via = "bulk change" if change.undoes_id is None else "undo"
     author = Author(user, via=via, operation=change.operation, address=change.address or "")
     if step.undoes is not None:
@@ -169,5 +169,5 @@ def stop(pk: int, name: str) -> bool:
     change = BulkChange.objects.select_for_update().get(pk=pk)
     if change.is_finished:
         return False
-    change.finish(f"Stopped by {name}.")
+    change.finish(f"Stopped by “{name}”.")
     return True

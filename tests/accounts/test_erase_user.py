@@ -25,6 +25,7 @@ from PIL import Image
 from accounts.addresses import set_address
 from accounts.erasure import erase, purge
 from accounts.models import BulkChange, User
+from accounts.staff.bulk import stop
 from apikeys.services import issue_key
 from config.base.history import ADDITION, CHANGE, Author, initial_values
 from ratelimits.models import RateLimit
@@ -130,6 +131,14 @@ def test_history_and_bulk_changes_no_longer_name_the_user(alice, sue, remove):
     left = whole_database()
     assert [left[max(0, left.index(name) - 200) :][:300] for name in ("alice", "wonder_2") if name in left] == []
     assert all(text in left for text in ("more orders", "bob", "not of the name.", "(erased)"))
+
+
+def test_bulk_changes_by_the_user_stay_without_their_name_and_address(alice, sue):
+    change = BulkChange.objects.create(author=alice, title="Suspend 2 users", total=2, address="203.0.113.9")
+    assert stop(change.pk, str(alice))
+    erase(alice, Author(sue))
+    change.refresh_from_db()
+    assert (change.address, change.error) == (None, "(erased)")
 
 
 def test_the_user_usage_and_history_stay_without_personal_data(user_with_traces, sue):

@@ -154,7 +154,7 @@ def test_permissions_are_checked_again_for_each_step(movers, pro, data):
     run()
     change.refresh_from_db()
     assert (change.state, change.done) == ("stopped", 2)
-    assert change.error == "steve no longer has permission to do this."
+    assert change.error == "“steve” no longer has permission to do this."
     assert User.objects.filter(tier=pro).count() == 2
 
 
@@ -237,7 +237,7 @@ def test_a_change_can_be_stopped(staff_client, movers, pro, data):
     bulk.take_step(change.pk)
     response = staff_client.post(f"/users/changes/{change.pk}/stop/", follow=True)
     assert messages(response) == ["Stopped. Users who were already changed stay changed."]
-    assert "Stopped by sue. The other users weren't changed." in response.content.decode()
+    assert "Stopped by “sue”. The other users weren't changed." in response.content.decode()
     assert not bulk.take_step(change.pk)
     assert User.objects.filter(tier=pro).count() == 2
     again = staff_client.post(f"/users/changes/{change.pk}/stop/", follow=True)
