@@ -221,7 +221,7 @@ document.querySelectorAll("input[data-suggest]").forEach((field) => {
     clearTimeout(waiting);
     request?.abort();
     mark(null);
-    list.replaceChildren(); // the arrow keys don't choose what isn't shown
+    [...list.children].forEach((item) => { item.hidden = true; }); // from the arrow keys, too
     list.hidden = true;
     field.setAttribute("aria-expanded", "false");
   }

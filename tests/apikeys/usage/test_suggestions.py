@@ -107,9 +107,16 @@ def test_a_key_is_chosen_by_keyboard(visit, sue):
     page.wait_for_url(f"**key={key.pk}*")
     assert page.locator(".chip").first.inner_text().startswith("API key: web shop")
     page.locator("details.filter > summary", has_text="User").click()
+    page.wait_for_selector("input[name=user]:focus")
     page.keyboard.type("sue")
     page.get_by_role("option", name="sue").click()
     assert page.locator("input[name=user]").input_value() == "sue"
+    assert page.locator("input[name=user]").is_visible()
+    page.locator("input[name=user]").fill("su")
+    page.get_by_role("option", name="sue").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("input[name=user]").get_attribute("aria-activedescendant") is None
     page.locator("input[name=user]").fill("nobody at all")
     page.wait_for_timeout(300)
     page.keyboard.press("Escape")
