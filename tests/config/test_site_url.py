@@ -27,6 +27,13 @@ def test_valid_urls_are_accepted(strict, url):
     assert site_problem(url) == ""
 
 
+def test_a_url_that_cannot_work_is_an_error(strict):
+    strict.SITE_URL = "ftp://gatehouse.test"
+    assert "gatehouse.E009" in {message.id for message in run_checks()}
+    strict.SITE_URL = SITE
+    assert "gatehouse.E009" not in {message.id for message in run_checks()}
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [

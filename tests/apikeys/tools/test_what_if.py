@@ -183,6 +183,14 @@ def test_requests_without_tier_access_do_not_count(staff_client, busy_alice, fre
     assert staff_client.get(URL, for_tier(free)).context["replay"].denied_requests == 15
 
 
+def test_named_resource_without_tier_access_does_not_count(staff_client, busy_alice, free):
+    KeyUsage.objects.filter(endpoint="/orders/5").update(endpoint="invoices")
+    free.access.update(resource="/users")
+    assert staff_client.get(URL, for_tier(free, path="/*")).context["replay"].requests == 1
+    free.access.update(resource="invoices", action="delete")
+    assert staff_client.get(URL, for_tier(free, path="/*")).context["replay"].requests == 20
+
+
 def test_users_count_for_the_default_tier_after_their_tier_ended(staff_client, busy_alice, free, pro):
     busy_alice.tier, busy_alice.tier_until = pro, timezone.now() - dt.timedelta(hours=23)
     busy_alice.save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
 from django.core import signing
 from django.core.exceptions import ValidationError
@@ -14,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from apikeys.models import APIKey
 from config.base import undo
+from config.base.admin_soft_delete import SoftDeleteAdmin
 from config.base.history import CHANGE, Author, describe
 from ratelimits.models import RateLimit
 from tests.accounts.people import history, messages, signed_in
@@ -35,6 +37,11 @@ def buttons(response):
 
 
 # --- Actions that can be undone ---
+
+
+def test_deleting_and_restoring_undo_each_other():
+    admin = SoftDeleteAdmin(Tier, site)
+    assert admin.undo_actions == admin.row_actions
 
 
 def test_a_bulk_deletion_can_be_undone(staff_client):
