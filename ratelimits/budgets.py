@@ -59,7 +59,9 @@ class Budget(NamedTuple):
 
     @property
     def is_lasting(self) -> bool:
-        """Whether the counter must survive a crash of its store: for windows of a day or more, and units but requests."""
+        """Whether the counter must survive a crash of its store: weeks, months, totals, fixed windows of a day or more, and all
+        units but requests.
+        """
         return self.window in LASTING or self.unit != REQUESTS or (self.window == "fixed" and self.period >= DAY)
 
     @property

@@ -49,7 +49,7 @@ def tightest(users: Iterable[User]) -> dict[int, Used]:
 
 
 def near_quota(users: Iterable[User]) -> list[Used]:
-    """Quotas of a day or more that are used up, or nearly; the fullest first."""
+    """Quotas that are used up, or nearly; the fullest first."""
     near = [used for used in used_limits(users, lasting=True) if used.percent >= NEAR]
     return sorted(near, key=lambda used: (-used.percent, used.user.username))
 
