@@ -116,7 +116,8 @@ def names_of(user: User) -> set[str]:
         change for entry in entries.iterator() for part in parts_of(entry) for change in dicts_in(part.get("values"))
     ]
     former = {change.get(key) for change in changes if change.get("field") in NAME_FIELDS for key in ("old", "new")}
-    return {user.username, user.email, user.name} | {name for name in former if isinstance(name, str)} - PLACEHOLDERS
+    present = {user.username, user.email, user.name}
+    return (present | {name for name in former if isinstance(name, str)}) - PLACEHOLDERS
 
 
 def about(rows: Any) -> models.Q:
