@@ -79,8 +79,7 @@ class UsageForm(forms.Form):
     def key_chips(self) -> Iterator[Chip]:
         """One for each key, or one for all if there are unknown ones among them."""
         if "key" in self.errors:
-            given = ", ".join(self.given.getlist("key"))
-            yield Chip("API key", given[:60], query_without(self.given, "key"))
+            yield Chip("API key", ", ".join(self.given.getlist("key")), query_without(self.given, "key"))
         keys: list[APIKey] = list(self.cleaned_data.get("key") or ())
         for key in keys:
             query = QueryDict(query_without(self.given, "key"), mutable=True)

@@ -59,7 +59,7 @@ class GatehouseChangeList(ChangeList):
 
     def chips(self, found: Sequence[tuple[Any, Menu]]) -> Iterator[Chip]:
         if self.query:
-            yield Chip("Search", self.query[:60], self.query_without("q"))
+            yield Chip("Search", self.query, self.query_without("q"))
         for spec, menu in found:
             if menu.is_active:
                 value = ", ".join(choice.label for choice in menu.choices if choice.is_selected) or "set"

@@ -156,7 +156,7 @@ class FilterBarBuilder:
         for name in names:
             if typed := self.data.get(name, "").strip():
                 value = words or in_words(self.form.cleaned_data.get(name), typed)
-                yield Chip(str(self.form[name].label), value[:60], query_without(self.data, name))
+                yield Chip(str(self.form[name].label), value, query_without(self.data, name))
 
 
 def names_in(part: str | tuple[str, ...]) -> Sequence[str]:

@@ -65,6 +65,10 @@ def test_spaces_are_no_search(page):
     assert not answer.context["filter"].bar.chips
 
 
+def test_a_long_search_is_cut_in_its_chip(page):
+    assert f"Search: <strong>{'x' * 59}…</strong>" in page(q="x" * 100).content.decode()
+
+
 def test_everything_is_offered_if_nothing_is_found(page):
     APIKey.objects.filter(name__in=["active", "disabled"]).delete()
     answer = page()
