@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 RARE_CHECKPOINTS = "PRAGMA wal_autocheckpoint = 128000"
 # Seconds in which writes share a checkpoint.
 INTERVAL = 0.25
-# Without a pause between writes, the log never empties. At this many pages, writers wait until it has.
+# Without a pause between writes, the log only grows. At this many pages, it's started again as soon as nobody reads it.
 LONGEST_LOG = 8_000
-LONGEST_WAIT = 1.0
+# Seconds between attempts. SQLite could wait by itself, but would keep all writers out until the last reader ends.
+ATTEMPTS, PAUSE = 5, 0.002
 
 
 class Checkpoints(threading.Thread):
@@ -64,12 +65,15 @@ def thread_of(process: int) -> Checkpoints:
 
 
 def checkpoint(path: str) -> None:
-    """Copy what the log contains by now. Writers only wait if it has become too long."""
+    """Copy what the log contains by now, and start it again if it has become too long. Nobody waits for readers."""
     # With mode=rw, a file that was deleted isn't created again.
-    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=LONGEST_WAIT, isolation_level=None)
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0, isolation_level=None)
     try:
         _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if pages > LONGEST_LOG:
-            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        for _ in range(ATTEMPTS if pages > LONGEST_LOG else 0):
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if not is_busy:
+                break
+            time.sleep(PAUSE)
     finally:
         connection.close()

@@ -58,22 +58,41 @@ def test_many_writes_share_a_checkpoint():
     assert thread._queue.qsize() == 2
 
 
-@pytest.mark.parametrize(("longest", "starts_again"), [(0, True), (1_000, False)])
-def test_long_log_starts_again(database, monkeypatch, longest, starts_again):
-    connection, path = database
-    monkeypatch.setattr(checkpoints, "LONGEST_LOG", longest)
-    restarts = []
+@pytest.fixture
+def restarts(monkeypatch):
+    """The statements of checkpoints that start a log again."""
+    statements = []
     connect = sqlite3.connect
 
-    def connected(*args, **kwargs):
+    def traced(*args, **kwargs):
         made = connect(*args, **kwargs)
-        made.set_trace_callback(restarts.append)
+        made.set_trace_callback(lambda text: statements.append(text) if "RESTART" in text else None)
         return made
 
-    monkeypatch.setattr(checkpoints.sqlite3, "connect", connected)
+    monkeypatch.setattr(checkpoints.sqlite3, "connect", traced)
+    return statements
+
+
+@pytest.mark.parametrize(("longest", "times"), [(0, 1), (1_000, 0)])
+def test_long_log_starts_again(database, monkeypatch, restarts, longest, times):
+    connection, path = database
+    monkeypatch.setattr(checkpoints, "LONGEST_LOG", longest)
     connection.execute("INSERT INTO notes VALUES ('first')")
     checkpoints.checkpoint(str(path))
-    assert any("RESTART" in statement for statement in restarts) == starts_again
+    assert len(restarts) == times
+
+
+def test_writers_do_not_wait_for_readers_of_a_long_log(database, monkeypatch, restarts):
+    connection, path = database
+    monkeypatch.setattr(checkpoints, "LONGEST_LOG", 0)
+    connection.execute("INSERT INTO notes VALUES ('first')")
+    connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM notes").fetchall()
+        checkpoints.checkpoint(str(path))
+        connection.execute("INSERT INTO notes VALUES ('second')")
+    assert len(restarts) == checkpoints.ATTEMPTS
 
 
 def test_deleted_file_is_not_created_again(tmp_path, caplog, database):
