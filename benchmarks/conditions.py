@@ -5,7 +5,7 @@
 
 64 clients make requests at 70% of the server's capacity: in turns with no other load, with 500 connections of which half have sent
 half a request and the others nothing, and while four staff load /users/ and /admin/usage/ one after the other without pause: from the
-same service, and from a second one with a lower priority, as in compose.yaml. Each service has two worker processes. A ratio is the
+same service, and from a second one with a lower priority. Each service has two worker processes. A ratio is the
 median of the ratios of each round. The database named must be one that may be filled.
 
 Writes benchmarks/results/conditions.json, and the table in docs/decision.md from it.

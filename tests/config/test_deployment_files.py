@@ -174,7 +174,8 @@ def test_compose_runs_decisions_and_pages_as_two_services_of_one_image():
     app, gate = services["app"], services["gate"]
     differing = {name for name, value in gate["environment"].items() if app["environment"][name] != value}
     assert differing == {"WEB_CONCURRENCY", "WEB_THREADS"}
-    assert {**gate, "environment": None} == {**app, "environment": None}
+    assert {**gate, "environment": None, "cpu_shares": None} == {**app, "environment": None, "cpu_shares": None}
+    assert gate["cpu_shares"] > app["cpu_shares"]
     # Both run the image's own command. The proxy only knows the pages' service.
     assert "command" not in gate
     assert 'CMD ["gunicorn", "-c", "python:config.gunicorn", "config.asgi"]' in (ROOT / "Dockerfile").read_text()
