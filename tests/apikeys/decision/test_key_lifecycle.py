@@ -149,7 +149,7 @@ class KeyMachine(RuleBasedStateMachine):
     def set_tier(self, person, tier):
         users.set_tier(self.rows(person), self.author, tier and Tier.objects.get(pk=tier.pk))
         if not person.is_deleted:
-            person.tier = tier
+            person.tier, person.tier_until = tier, None
 
     @rule(person=people, hours=HOURS)
     def end_tier(self, person, hours):
