@@ -12,7 +12,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -143,15 +143,12 @@ class ActionView(View):
     def allowed(self, rows: Any) -> Any:
         return self.action.allowed(self.request.user, rows)
 
+    @method_decorator(retry_on_conflict)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         # Before the row is looked up: without permission, you can't find out which exist.
         if not self.may():
             raise PermissionDenied
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except ObjectDoesNotExist:
-            # Someone has just removed the row, or changed it so that this no longer applies. Say so.
-            return super().dispatch(request, *args, **kwargs)
+        return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         self.row = self.get_object()
@@ -318,7 +315,7 @@ class Undoing:
                 yield self.action.why_unfit(rows[pk])
 
 
-@method_decorator([require_POST, retry_on_conflict], name="dispatch")
+@method_decorator(require_POST, name="dispatch")
 class UndoView(ActionView):
     """Undoes the changes that the token names, with the permission checks of the action that undoes them."""
 

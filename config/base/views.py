@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from django.contrib import admin
 from django.core.exceptions import (
     BadRequest,
+    ObjectDoesNotExist,
     PermissionDenied,
     RequestDataTooBig,
     TooManyFieldsSent,
@@ -53,10 +54,10 @@ def staff_required(*permissions: str) -> Callable[[View], View]:
 
 
 def retry_on_conflict(view: View) -> View:
-    """Run a view again after a conflict with another request, so that it shows the conflict as a form error.
+    """Run a view again after a conflict with another request, so that it shows the conflict.
 
-    Once for a unique value or a deleted choice. A row that changed during validation may change again, so that is tried
-    more often.
+    Once for a unique value, a deleted choice, or a row that has gone or no longer fits since it was looked up. A row that
+    changed during validation may change again, so that is tried more often.
     """
 
     @wraps(view)
@@ -65,7 +66,7 @@ def retry_on_conflict(view: View) -> View:
         while True:
             try:
                 return view(request, *args, **kwargs)
-            except (IntegrityError, ConcurrentDeletion) as error:
+            except (IntegrityError, ConcurrentDeletion, ObjectDoesNotExist) as error:
                 attempts += 1
                 if attempts >= (MAX_ATTEMPTS if isinstance(error, ConcurrentChange) else 2):
                     raise
