@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connection, connections
@@ -77,10 +78,15 @@ def drop_read_only_connection(**signal: Any) -> None:
         drop_connection()
 
 
+_limited: WeakSet[psycopg.Connection[Any]] = WeakSet()
+
+
 def limit_idle_transactions(connection: BaseDatabaseWrapper, **signal: Any) -> None:
     """End a transaction whose process hangs: others wait for its locks, and PostgreSQL keeps old versions of rows for it."""
-    if connection.vendor == "postgresql":
+    # A pool hands out the same connections for every request.
+    if connection.vendor == "postgresql" and connection.connection not in _limited:
         connection.connection.execute(LIMIT_IDLE, [IDLE_LIMIT])
+        _limited.add(connection.connection)
 
 
 def release_connection() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+from django.db.backends.signals import connection_created
 
 from config.base import database
 from ratelimits.stores.postgresql import connect
@@ -43,6 +44,13 @@ def test_connections_limit_idle_transactions(monkeypatch):
         assert timeout_setting() == "1min"
     with connect(1) as limiter:
         assert limiter.execute("SHOW idle_in_transaction_session_timeout").fetchone()[0] == "30s"
+
+
+def test_a_connection_of_a_pool_is_limited_once(monkeypatch):
+    with new_connection():
+        connection.ensure_connection()
+        monkeypatch.setattr(connection.connection, "execute", lambda *args: pytest.fail("The limit was set again."))
+        connection_created.send(type(connection), connection=connection)
 
 
 def test_a_limit_set_in_the_database_takes_precedence(monkeypatch):
