@@ -81,6 +81,7 @@ def run_on_sqlite(raw: sqlite3.Connection, sql: str, parameters: Mapping[str, An
 def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Wait for a lock as SQLite does, but sleep for as long as an insert takes instead of 1 to 100 ms at a time."""
     raw, pause, deadline = impatient_connection(database), SHORTEST_PAUSE, 0.0
+    changes = raw.total_changes
     while True:
         try:
             rows = run_on_sqlite(raw, sql, parameters)
@@ -90,7 +91,8 @@ def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, An
                 _impatient.expires = 0.0  # the connection may be broken, so the next call gets a new one
                 raise
         else:
-            checkpoint_soon(database.settings_dict["NAME"])
+            if raw.total_changes != changes:
+                checkpoint_soon(database.settings_dict["NAME"])
             return rows
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
