@@ -30,11 +30,15 @@ from config.base.paginator import rows_per_page
 from config.base.views import staff_required
 
 
+def search_of(request: HttpRequest) -> SearchForm:
+    return SearchForm(request.GET, nouns="these keys")
+
+
 @method_decorator([require_safe, staff_required("apikeys.view_apikey")], name="dispatch")
 class HygieneView(StaffKeysMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         chosen = hygiene.problem(request.GET.get("show", "")) or hygiene.PROBLEMS[0]
-        search = SearchForm(request.GET, nouns="these keys")
+        search = search_of(request)
         lists = {problem.slug: problem.keys().matching(search.text) for problem in hygiene.PROBLEMS}
         keys = lists[chosen.slug].select_related("user").prefetch_related("permissions").order_by("last_used_at", "pk")
         page = Paginator(keys, rows_per_page(request)).get_page(request.GET.get("page"))
@@ -117,7 +121,7 @@ class KeyBulkView(StaffKeysMixin, SelectionView):
         # `everything` is the name of a list of the hygiene page.
         found = hygiene.problem(self.data["everything"])
         keys = (
-            found.keys().matching(self.request.GET.get("q", ""))
+            found.keys().matching(search_of(self.request).text)
             if found
             else super().get_queryset().filter(pk__in=self.data["pk"])
         )
