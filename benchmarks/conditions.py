@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.report import ROOT, Rows, place_of, remember, write_table
+from benchmarks.report import ROOT, Rows, parser_with_stores, place_of, remember, write_table
 from benchmarks.verification import OURS, SHARE_OF_LOAD, environment_of, ours_at, python, serving
 from benchmarks.verification_load import Target, flood
 
@@ -69,9 +69,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
-    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser = parser_with_stores(__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=5, help="for each condition in each round")
     return parser.parse_args()

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.decision_loop import SIZES, compare, deciding
-from benchmarks.report import ROOT, Rows, place_of, remember, write_comparison
+from benchmarks.report import ROOT, Rows, parser_with_stores, place_of, remember, write_comparison
 from benchmarks.verification import beside
 
 
@@ -38,10 +38,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_with_stores(__doc__)
     parser.add_argument("before", type=Path, help="a checkout of an earlier version")
-    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
-    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
     parser.add_argument("--rounds", type=int, default=40)
     return parser.parse_args()
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.documents import replace_figures
-from benchmarks.report import ROOT, Rows, place_of, remember
+from benchmarks.report import ROOT, Rows, parser_with_stores, place_of, remember
 from benchmarks.verification import OURS, environment_of, ours_at
 from benchmarks.verification_load import Target, flood
 
@@ -43,9 +43,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
-    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser = parser_with_stores(__doc__)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5, help=f"of {SCRAPES_OF_A_ROUND} scrapes")
     parser.add_argument("--seconds", type=float, default=5, help="of decisions before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,14 @@ from benchmarks.documents import replace_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 Rows = list[dict[str, Any]]
+
+
+def parser_with_stores(description: str | None) -> argparse.ArgumentParser:
+    """Its --database and --redis name the place of the results."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
+    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    return parser
 
 
 def place_of(database: str, redis: str) -> str:

@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import ROOT, Rows, place_of, remember, write_table
+from benchmarks.report import ROOT, Rows, parser_with_stores, place_of, remember, write_table
 from benchmarks.verification_load import Target, flood, processor_times, used_since
 
 SHARE_OF_LOAD = 0.7
@@ -81,9 +81,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", default="", help="DATABASE_URL; SQLite in a temporary directory when empty")
-    parser.add_argument("--redis", default="", help="REDIS_URL for the counters")
+    parser = parser_with_stores(__doc__)
     parser.add_argument("--before", default="", help="a checkout of an earlier version, to compare with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="for each server in each round")
