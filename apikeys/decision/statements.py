@@ -81,9 +81,9 @@ def run_on_sqlite(raw: sqlite3.Connection, sql: str, parameters: Mapping[str, An
 def run_patiently_on_sqlite(database: Any, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Wait for a lock as SQLite does, but sleep for as long as an insert takes instead of 1 to 100 ms at a time."""
     raw, pause, deadline = impatient_connection(database), SHORTEST_PAUSE, 0.0
-    changes = raw.total_changes
     while True:
         try:
+            changes = raw.total_changes
             rows = run_on_sqlite(raw, sql, parameters)
         except sqlite3.Error as error:
             deadline = deadline or time.monotonic() + LONGEST_WAIT
