@@ -1,7 +1,9 @@
 """Decide all waiting requests as one batch. While a thread decides it, the next batch fills up.
 
-There is no timer: a request that finds the thread idle is decided immediately, alone or with those that arrived in the same turn
-of the event loop. A batch looks up its keys after all of its requests have arrived, so each sees every earlier change.
+There is no timer. A batch begins as soon as the event loop has nothing else to do: once it has written the last batch's answers and
+read what clients sent next, which takes a few turns. Otherwise, half of the clients would always miss the batch of the others, and
+PostgreSQL would have twice as many batches to settle. A batch looks up its keys after all of its requests have arrived, so
+each sees every earlier change.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from apikeys.gateway import observed
 from config.base.database import release_connection
 from config.base.metrics import QUEUE_DEPTH
 
-BATCHES_AT_ONCE = 1
 LARGEST_BATCH = 128
+# A batch begins after this many turns in a row without a new request: one to write an answer, one to read the next request, and one
+# for its task to ask.
+QUIET_TURNS = 3
+# Seconds after which it begins in any case. Threads that render pages can make a turn take milliseconds.
+LONGEST_GATHERING = 0.005
 # With more, requests would wait longer than any gateway does.
 MOST_WAITING = 2_000
 # For imported keys whose hash is slow to check, one at a time in a separate thread.
@@ -49,9 +55,10 @@ class BatchQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[Ticket] = deque()
-        self._running = 0
+        self._is_deciding = False
+        self._is_gathering = False
         self._slow_hashes = 0
-        self.threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="decisions")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="decisions")
         self.slow_thread = ThreadPoolExecutor(1, thread_name_prefix="slow-hashes")
 
     async def decide(self, facts: Facts, is_gone: Callable[[], bool], gateway: str) -> Verdict:
@@ -86,20 +93,31 @@ class BatchQueue:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         ticket = Ticket(facts, loop.create_future(), is_gone, gateway, time.perf_counter())
-        if not self._waiting:
-            # At the end of this turn, so that requests that arrived together are decided together.
-            loop.call_soon(self._start, loop)
         self._waiting.append(ticket)
+        if not self._is_deciding:
+            self._gather(loop)
         return await ticket.verdict
 
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_gathering:
+            self._is_gathering = True
+            loop.call_soon(self._start_once_quiet, loop, 0, 0, time.perf_counter() + LONGEST_GATHERING)
+
+    def _start_once_quiet(self, loop: asyncio.AbstractEventLoop, known: int, quiet: int, deadline: float) -> None:
+        waiting = len(self._waiting)
+        quiet = quiet + 1 if waiting == known else 0
+        if quiet < QUIET_TURNS and waiting < LARGEST_BATCH and time.perf_counter() < deadline:
+            loop.call_soon(self._start_once_quiet, loop, waiting, quiet, deadline)
+        else:
+            self._is_gathering = False
+            self._start(loop)
+
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting and self._running < BATCHES_AT_ONCE:
-            QUEUE_DEPTH.set(len(self._waiting))
-            batch = self._next_batch()
-            if batch:
-                self._running += 1
-                self.threads.submit(self._decide, loop, batch)
-        if not self._running:
+        QUEUE_DEPTH.set(len(self._waiting))
+        if batch := self._next_batch():
+            self._is_deciding = True
+            self.thread.submit(self._decide, loop, batch)
+        else:
             QUEUE_DEPTH.set(0)
 
     def _next_batch(self) -> list[Ticket]:
@@ -122,11 +140,11 @@ class BatchQueue:
         release_connection()
 
     def _finish(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket], verdicts: list[Verdict]) -> None:
-        self._running -= 1
+        self._is_deciding = False
         for ticket, verdict in zip(batch, verdicts, strict=True):
             if not ticket.verdict.done():  # its task may have been cancelled
                 ticket.verdict.set_result(verdict)
-        self._start(loop)
+        self._gather(loop)
 
 
 def observe(batch: list[Ticket], verdicts: list[Verdict]) -> None:

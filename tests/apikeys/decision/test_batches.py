@@ -213,8 +213,29 @@ def test_waiting_requests_are_decided_together_in_order(slow, monkeypatch):
         await asyncio.gather(*first, *others)
 
     asyncio.run(run())
-    queue.threads.shutdown()
+    queue.thread.shutdown()
     assert batch_paths == [["/0"], ["/1", "/2", "/3"], ["/4"]]
+
+
+def test_clients_that_ask_again_join_the_clients_that_waited(slow):
+    """Otherwise, two halves of the clients would take turns in twice as many batches."""
+    batch_paths, may_go_on = slow
+    queue = BatchQueue()
+
+    async def ask_twice(number):
+        await queue.decide(question(number), never, "nginx")
+        await queue.decide(question(number), never, "nginx")
+
+    async def run():
+        early = asyncio.ensure_future(ask_twice(0))
+        await asyncio.sleep(0.05)
+        waiting = await started(queue, [1])
+        may_go_on.set()
+        await asyncio.gather(early, *waiting)
+
+    asyncio.run(run())
+    queue.thread.shutdown()
+    assert batch_paths == [["/0"], ["/1", "/0"]]
 
 
 def test_full_queue_rejects_immediately(slow, monkeypatch):
@@ -230,7 +251,7 @@ def test_full_queue_rejects_immediately(slow, monkeypatch):
         await asyncio.gather(*waiting)
 
     asyncio.run(run())
-    queue.threads.shutdown()
+    queue.thread.shutdown()
 
 
 def test_disconnected_client_is_not_decided(slow):
@@ -247,7 +268,7 @@ def test_disconnected_client_is_not_decided(slow):
             await gone
 
     asyncio.run(run())
-    queue.threads.shutdown()
+    queue.thread.shutdown()
     assert batch_paths == [["/0"], ["/2"]]
 
 
@@ -262,4 +283,4 @@ def test_cancelled_task_does_not_affect_other_verdicts(slow):
         assert (await stays).allowed
 
     asyncio.run(run())
-    queue.threads.shutdown()
+    queue.thread.shutdown()

@@ -65,16 +65,16 @@ def ask_asgi(path, headers=(), *, body=b"", before=None, after=None, pages=None,
     application = in_origin_form(gateways_first(pages, queue, reports))
     try:
         if before is not None:
-            queue.threads.submit(before).result()
+            queue.thread.submit(before).result()
         # As in a deployment, the event loop can't use the database.
         with patch.dict(os.environ, DJANGO_ALLOW_ASYNC_UNSAFE=""):
             response = asyncio.run(
                 response_of(application, scope_of(path, [("Host", "localhost"), *headers], **scope), body)
             )
         if after is not None:
-            queue.threads.submit(after).result()
+            queue.thread.submit(after).result()
         return response
     finally:
-        for threads in (queue.threads, queue.slow_thread, reports):
+        for threads in (queue.thread, queue.slow_thread, reports):
             threads.submit(connections.close_all).result()
             threads.shutdown()
