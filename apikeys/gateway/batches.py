@@ -1,9 +1,8 @@
 """Decide all waiting requests as one batch. While a thread decides it, the next batch fills up.
 
-There is no timer. A batch begins as soon as the event loop has nothing else to do: once it has written the last batch's answers and
-read what clients sent next, which takes a few turns. Otherwise, half of the clients would always miss the batch of the others, and
-PostgreSQL would have twice as many batches to settle. A batch looks up its keys after all of its requests have arrived, so
-each sees every earlier change.
+There is no timer. A batch begins once the event loop has written the last batch's answers and read what clients sent next, which takes
+a few turns. Otherwise, clients that were just answered would always miss the next batch, and more, smaller batches cost more. A
+batch looks up its keys after all of its requests have arrived, so each sees every earlier change.
 """
 
 from __future__ import annotations
