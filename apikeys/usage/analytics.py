@@ -1,11 +1,12 @@
 """Usage totals, in one statement: folded hours from the roll-ups, everything else from the ledger.
 
-Totals always equal those of the ledger. Their cost depends on the number of hours and keys, not of events.
+Totals always equal those of the ledger. Their cost depends on the number of hours and keys, and on the events since the last
+folded hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from django.utils import timezone
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, LimitHour, TouchedHour, UsageHour
 from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state, without_hosts
+from config.base.database import grouping_by_hash
 
 # Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
 MAX_RANGES = 40
@@ -110,10 +112,26 @@ def add_up_by(index: int, rows: Iterable[SumsRow]) -> dict[Any, Sums]:
     return {value: add_up(several) for value, several in parts.items()}
 
 
+class UtcDay(TruncDate):
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        return cut(self, compiler, "SUBSTR({}, 1, 10)")
+
+
+class UtcHour(TruncHour):
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        return cut(self, compiler, "SUBSTR({}, 1, 13) || ':00:00'")
+
+
+def cut(time: Any, compiler: Any, form: str) -> tuple[str, Any]:
+    """Text in UTC, which SQLite stores. Django would call a function in Python for every row."""
+    sql, parameters = compiler.compile(time.lhs)
+    return form.format(sql), parameters
+
+
 # Each group's expression in the roll-ups and in the ledger.
 GROUPS: dict[str, tuple[Any, Any]] = {
-    "day": (TruncDate("hour", tzinfo=UTC), TruncDate("created_at", tzinfo=UTC)),
-    "hour": (models.F("hour"), TruncHour("created_at", tzinfo=UTC)),
+    "day": (UtcDay("hour", tzinfo=UTC), UtcDay("created_at", tzinfo=UTC)),
+    "hour": (models.F("hour"), UtcHour("created_at", tzinfo=UTC)),
     "key": (models.F("api_key_id"), models.F("api_key_id")),
     "user": (models.F("user_id"), models.F("user_id")),
     "reason": (models.F("reason"), models.F("reason")),
@@ -126,74 +144,96 @@ GROUPS: dict[str, tuple[Any, Any]] = {
 ENDPOINT_GROUPS = {"endpoint", "method", "host"}
 
 
+class Breakdown(NamedTuple):
+    """A row for each combination of `groups` (names in GROUPS) that has events, or only the `limit` busiest.
+
+    By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
+    """
+
+    groups: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def table(self, scope: UsageScope) -> type[Figures]:
+        if "limit" in self.groups:
+            return LimitHour
+        return EndpointHour if scope.endpoint or scope.host or ENDPOINT_GROUPS & set(self.groups) else UsageHour
+
+
 def totals(scope: UsageScope, time_range: TimeRange) -> Sums:
     rows = sums_by((), scope, time_range)
     return rows[0][1] if rows else Sums()
 
 
-def sums_by(
-    groups: Sequence[str], scope: UsageScope, time_range: TimeRange, *, limit: int | None = None
-) -> list[SumsRow]:
-    """((value, …), Sums) for each combination of `groups` (names in GROUPS) that has events, the busiest first.
+def sums_by(groups: Sequence[str], scope: UsageScope, time_range: TimeRange) -> list[SumsRow]:
+    return breakdowns({"only": Breakdown(tuple(groups))}, scope, time_range)["only"]
 
-    By limit, the scope must be empty, and the groups can't be of keys, users or endpoints.
+
+def breakdowns(wanted: Mapping[str, Breakdown], scope: UsageScope, time_range: TimeRange) -> dict[str, list[SumsRow]]:
+    """By the names in `wanted`: ((value, …), Sums) for each row, the busiest first.
+
+    In one statement, which reads each roll-up, and the events that are not in it yet, only once.
     """
-    return [as_row(groups, values) for values in select(groups, scope, time_range, limit=limit)]
+    numbered = list(wanted.values())
+    found: list[list[SumsRow]] = [[] for _ in numbered]
+    statement, parameters = statement_of(numbered, scope, time_range)
+    if statement:
+        with grouping_by_hash(), connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            for number, *values in cursor.fetchall():
+                found[number].append(as_row(numbered[number].groups, values))
+    return dict(zip(wanted, found, strict=True))
 
 
 def as_row(groups: Sequence[str], values: Sequence[Any]) -> SumsRow:
-    sums = values[len(groups) : len(groups) + len(LEDGER_SUMS)]
+    sums = values[-len(LEDGER_SUMS) :]
     return tuple(map(group_value, groups, values)), Sums(*(int(value or 0) for value in sums))
 
 
-def sums_by_endpoint(scope: UsageScope, time_range: TimeRange, *, limit: int) -> tuple[list[SumsRow], bool]:
-    """The busiest endpoints, by host, and whether there's more than one host, among the other endpoints perhaps."""
-    groups = ("endpoint", "host")
-    several = "MIN(g1) OVER () <> MAX(g1) OVER ()"
-    rows = select(groups, scope, time_range, limit=limit, more=(several,))
-    return [as_row(groups, values) for values in rows], any(values[-1] for values in rows)
+def group_value(group: str, value: str | None) -> Any:
+    return FROM_TEXT.get(group, str)(value) if value is not None else None
 
 
-def select(
-    groups: Sequence[str], scope: UsageScope, time_range: TimeRange, *, limit: int | None, more: Sequence[str] = ()
-) -> list[tuple[Any, ...]]:
-    """The values of `groups`, the sums, and `more` expressions over the groups, which are named g0, g1, …"""
-    parts = list(compiled(querysets(table_for(groups, scope), groups, scope, time_range)))
-    if not parts:
-        return []
-    with connection.cursor() as cursor:
-        statement = statement_of([sql for sql, _ in parts], len(groups), limit, more)
-        cursor.execute(statement, [parameter for _, parameters in parts for parameter in parameters])
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+def utc_from_text(value: str) -> datetime:
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-def table_for(groups: Sequence[str], scope: UsageScope) -> type[Figures]:
-    if "limit" in groups:
-        return LimitHour
-    return EndpointHour if scope.endpoint or scope.host or ENDPOINT_GROUPS & set(groups) else UsageHour
+FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "day": date.fromisoformat,
+    "hour": utc_from_text,
+    "key": UUID,
+    "user": int,
+    "limit": int,
+}
 
 
-def statement_of(parts: Sequence[str], groups: int, limit: int | None, more: Sequence[str]) -> str:
-    """Adds up the rows of all parts. All names are ours, and all values are parameters."""
-    names = [f"g{number}" for number in range(groups)]
-    sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name})" for name in LEDGER_SUMS]
+def statement_of(wanted: Sequence[Breakdown], scope: UsageScope, time_range: TimeRange) -> tuple[str, list[Any]]:
+    """Adds up each breakdown. All names are ours, and all values are parameters. Empty if there is nothing to read."""
+    width = max(len(breakdown.groups) for breakdown in wanted)
+    queries, selects, parameters = [], [], []
+    for table in {breakdown.table(scope): None for breakdown in wanted}:
+        of_table = {number: one for number, one in enumerate(wanted) if one.table(scope) is table}
+        groups = list(dict.fromkeys(name for breakdown in of_table.values() for name in breakdown.groups))
+        parts = list(compiled(querysets(table, groups, scope, time_range)))
+        if parts:
+            queries.append(f"{table.__name__} AS ({' UNION ALL '.join(sql for sql, _ in parts)})")
+            selects += [select(number, one, table.__name__, width) for number, one in of_table.items()]
+            parameters += [value for _, values in parts for value in values]
+    if not selects:
+        return "", []
+    order = ", ".join(["number", "requests DESC", *(f"g{place}" for place in range(width))])
+    return f"WITH {', '.join(queries)} {' UNION ALL '.join(selects)} ORDER BY {order}", parameters
+
+
+def select(number: int, breakdown: Breakdown, source: str, width: int) -> str:
+    """`width` groups, as text: in a union, each column has one type."""
+    names = [f"by_{group}" for group in breakdown.groups]
+    padded = [*names, *["NULL"] * (width - len(names))]
+    groups = [f"CAST({name} AS text) AS g{place}" for place, name in enumerate(padded)]
+    sums = [f"{'MAX' if name == 'ms_max' else 'SUM'}({name}) AS {name}" for name in LEDGER_SUMS]
+    columns = ", ".join([f"{number} AS number", *groups, *sums])
     by = f"GROUP BY {', '.join(names)}" if names else "HAVING COUNT(*) > 0"
-    return (
-        f"SELECT {', '.join([*names, *sums, *more])} FROM ({' UNION ALL '.join(parts)}) AS figures {by} "  # noqa: S608
-        f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} {f'LIMIT {limit:d}' if limit else ''}"
-    )
-
-
-def group_value(group: str, value: Any) -> Any:
-    # SQLite returns text.
-    if not isinstance(value, str):
-        return value.astimezone(UTC) if isinstance(value, datetime) else value
-    if group == "key":
-        return UUID(value)
-    if group == "day":
-        return date.fromisoformat(value)
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if group == "hour" else value
+    limit = f"ORDER BY {', '.join(['SUM(requests) DESC', *names])} LIMIT {breakdown.limit:d}" if breakdown.limit else ""
+    return f"SELECT * FROM (SELECT {columns} FROM {source} {by} {limit}) AS breakdown{number}"  # noqa: S608
 
 
 def compiled(rows: Iterable[Any]) -> Iterable[tuple[str, tuple[Any, ...]]]:
@@ -219,11 +259,21 @@ def querysets(table: type[Figures], groups: Sequence[str], scope: UsageScope, ti
         rolled = table._default_manager.filter(scope.condition, hour__gte=start, hour__lt=boundary)
         for first, end in ranges:
             rolled = rolled.exclude(hour__gte=first, hour__lt=end)
-        yield grouped(rolled, [GROUPS[name][0] for name in groups], rolled_sums())
+        yield grouped(rolled, {name: GROUPS[name][0] for name in groups}, rolled_sums())
     for first, end in [*ranges, (boundary, time_range.end)]:
         if first < end:
             events = KeyUsage.objects.filter(scope.condition, created_at__gte=first, created_at__lt=end)
-            yield grouped(events, [GROUPS[name][1] for name in groups], LEDGER_SUMS)
+            yield grouped(events, {name: GROUPS[name][1] for name in groups}, LEDGER_SUMS)
+
+
+def grouped(rows: Any, groups: dict[str, Any], sums: dict[str, Any]) -> Any:
+    names = {f"by_{name}": expression for name, expression in groups.items()}
+    one = {} if names else {"whole": models.Value(1)}
+    return rows.order_by().values(**names, **one).annotate(**sums)
+
+
+def rolled_sums() -> dict[str, Any]:
+    return {name: models.Max(name) if name == "ms_max" else models.Sum(name) for name in LEDGER_SUMS}
 
 
 def boundary_of(state: FoldState, time_range: TimeRange) -> datetime:
@@ -253,16 +303,6 @@ def joined(ranges: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, 
         else:
             result.append((first, end))
     return result
-
-
-def rolled_sums() -> dict[str, Any]:
-    return {name: models.Max(name) if name == "ms_max" else models.Sum(name) for name in LEDGER_SUMS}
-
-
-def grouped(rows: Any, groups: Sequence[Any], sums: dict[str, Any]) -> Any:
-    names = {f"g{number}": group for number, group in enumerate(groups)}
-    one = {} if names else {"whole": models.Value(1)}
-    return rows.order_by().values(**names, **one).annotate(**sums)
 
 
 def daily_requests(keys: Sequence[UUID], days: int) -> dict[UUID, list[int]]:

@@ -14,14 +14,15 @@ from accounts.models import User
 from apikeys.models import APIKey
 from apikeys.models.usage import verdict_in_words
 from apikeys.usage.analytics import (
+    Breakdown,
     Sums,
     SumsRow,
     TimeRange,
     UsageScope,
     add_up,
     add_up_by,
+    breakdowns,
     sums_by,
-    sums_by_endpoint,
 )
 from apikeys.usage.fields import leave_out_suggestions
 from apikeys.usage.forms import StaffUsageForm, UsageForm
@@ -69,9 +70,8 @@ def figures(form: UsageForm) -> dict[str, Any]:
     unit, labels = time_slots(time_range)
     chosen = list(form.cleaned_data["key"])
     links = links_of(form)
-    # The cards, the chart and the reasons share a query: each query reads the unfolded hours again.
-    by_time = sums_by((unit, "reason"), scope, time_range)
-    endpoints, several_hosts = sums_by_endpoint(scope, time_range, limit=MAX_ROWS)
+    found = breakdowns(wanted_figures(unit, chosen), scope, time_range)
+    by_time = found["time"]
     return {
         "time_range": time_range,
         "last_day": time_range.days[-1],
@@ -79,28 +79,29 @@ def figures(form: UsageForm) -> dict[str, Any]:
         "chart": allowed_and_denied(by_time, labels),
         # The log has no filter for several keys.
         "chart_urls": [links.verdicts(slot) for slot in labels] if len(chosen) <= 1 else [],
-        "by_key": requests_by_key(scope, time_range, chosen, links) if len(chosen) > 1 else None,
+        "by_key": requests_by_key(found["time and key"], labels, chosen, links) if len(chosen) > 1 else None,
         "reasons": [
             (verdict_in_words(reason), links.url(*time_range, verdict=reason), sums)
             for reason, sums in denials_by_reason(by_time)
         ],
-        "endpoints": [(*group, sums) for group, sums in endpoints],
-        "hosts": busiest("host", scope, time_range) if several_hosts else [],
-        "keys": busiest_rows("key", APIKey.objects.select_related("user"), scope, time_range),
-        "users": busiest_rows("user", User.objects, scope, time_range) if isinstance(form, StaffUsageForm) else [],
+        "endpoints": [(*group, sums) for group, sums in found["endpoint and host"]],
+        "hosts": [(host, sums) for (host,), sums in found["host"]] if len(found["host"]) > 1 else [],
+        "keys": with_rows(found["key"], APIKey.objects.select_related("user")),
+        "users": with_rows(found["user"], User.objects) if isinstance(form, StaffUsageForm) else [],
         "max_rows": MAX_ROWS,
     }
 
 
-def busiest(group: str, scope: UsageScope, time_range: TimeRange) -> list[tuple[Any, Sums]]:
-    return [(value, sums) for (value,), sums in sums_by((group,), scope, time_range, limit=MAX_ROWS)]
+def wanted_figures(unit: str, chosen: list[APIKey]) -> dict[str, Breakdown]:
+    wanted = {"time": Breakdown((unit, "reason")), "endpoint and host": Breakdown(("endpoint", "host"), MAX_ROWS)}
+    wanted |= {group: Breakdown((group,), MAX_ROWS) for group in ("host", "key", "user")}
+    return wanted | ({"time and key": Breakdown((unit, "key"))} if len(chosen) > 1 else {})
 
 
-def busiest_rows(group: str, rows: Any, scope: UsageScope, time_range: TimeRange) -> list[tuple[Any, Sums]]:
-    """As `busiest`, with the row of each id; None if it was removed."""
-    found = busiest(group, scope, time_range)
-    by_id = rows.in_bulk([pk for pk, _ in found])
-    return [(by_id.get(pk), sums) for pk, sums in found]
+def with_rows(found: list[SumsRow], rows: Any) -> list[tuple[Any, Sums]]:
+    """The row of each id; None if it was removed."""
+    by_id = rows.in_bulk([pk for (pk,), _ in found])
+    return [(by_id.get(pk), sums) for (pk,), sums in found]
 
 
 def links_of(form: UsageForm) -> RequestLinks:
@@ -136,10 +137,9 @@ def denials_by_reason(by_time: list[SumsRow]) -> list[tuple[str, Sums]]:
 
 
 def requests_by_key(
-    scope: UsageScope, time_range: TimeRange, keys: list[APIKey], links: RequestLinks
+    by_time_and_key: list[SumsRow], labels: dict[Any, str], keys: list[APIKey], links: RequestLinks
 ) -> dict[str, Any]:
-    unit, labels = time_slots(time_range)
-    counts = {group: sums.requests for group, sums in sums_by((unit, "key"), scope, time_range)}
+    counts = {group: sums.requests for group, sums in by_time_and_key}
     rows = [(label, *(counts.get((slot, key.pk), 0) for key in keys)) for slot, label in labels.items()]
     urls = [[links.slot_url(slot, key=str(key.pk)) for key in keys] for slot in labels]
     return {"figures": rows, "names": [key.name for key in keys], "urls": urls}

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apikeys.models import EndpointHour, KeyUsage
 from apikeys.usage import rollups
-from apikeys.usage.analytics import TimeRange, UsageScope, sums_by, sums_by_endpoint, totals
+from apikeys.usage.analytics import Breakdown, TimeRange, UsageScope, breakdowns, sums_by, totals
 from tests.apikeys.usage.events import event, issue_key_to
 from tests.apikeys.usage.test_usage_pages import ACCOUNT, HOUR, STAFF, lines, stats, table, text
 from tests.rows import make_user
@@ -62,11 +62,11 @@ def test_hosts_are_counted_separately(both_hosts, folded):
     assert by_host() == {API: 4, SANDBOX: 2, "": 1}
     assert totals(UsageScope(host=API), last_days()).requests == 4
     assert totals(UsageScope(host=SANDBOX, endpoint="/orders"), last_days()).tokens == 20
-    rows, several = sums_by_endpoint(UsageScope(), last_days(), limit=1)
-    assert [(group, sums.requests) for group, sums in rows] == [(("/orders", API), 3)]
-    assert several
-    assert not sums_by_endpoint(UsageScope(host=API), last_days(), limit=1)[1]
-    assert sums_by_endpoint(UsageScope(keys=()), last_days(), limit=1) == ([], False)
+    busiest = {"endpoint": Breakdown(("endpoint", "host"), 1), "host": Breakdown(("host",), 2)}
+    found = breakdowns(busiest, UsageScope(), last_days())
+    assert [(group, sums.requests) for group, sums in found["endpoint"]] == [(("/orders", API), 3)]
+    assert [(group, sums.requests) for group, sums in found["host"]] == [((API,), 4), ((SANDBOX,), 2)]
+    assert breakdowns(busiest, UsageScope(keys=()), last_days()) == {"endpoint": [], "host": []}
 
 
 def test_hours_folded_by_the_previous_release_are_folded_again(both_hosts):

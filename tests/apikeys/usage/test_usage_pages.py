@@ -7,6 +7,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apikeys.models import APIKey, KeyPermission
@@ -266,8 +268,14 @@ def test_number_of_queries_is_constant(staff_client, alice, count, folded, djang
         event(issue_key_to(alice, f"key {number}"), 5 * HOUR, endpoint=f"/{number}")
     if folded:
         rollups.fold()
-    with django_assert_max_num_queries(36):
+    with django_assert_max_num_queries(28):
         assert stats(staff_client.get(STAFF))["requests"] == str(count)
+
+
+def test_recent_events_are_read_in_one_statement(staff_client, traffic):
+    with CaptureQueriesContext(connection) as captured:
+        assert stats(staff_client.get(STAFF, {"key": [str(key.pk) for key in traffic]}))["requests"] == "7"
+    assert len([query for query in captured if '"key_usage"."created_at"' in query["sql"]]) == 1
 
 
 def test_hostile_names_are_escaped(staff_client, alice):
