@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+import threading
 
 import pytest
 from django.db import connection
@@ -201,6 +204,21 @@ def test_page_gets_complete_body_and_safe_names():
     assert seen["QUERY_STRING"] == "next=%FF&a=%20b"
     assert seen["RAW_URI"] == "/a%2Fb?next=%FF&a=%20b"
     assert seen["HTTP_X_FORWARDED_FOR"] == "203.0.113.9"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of single threads")
+def test_pages_give_way_to_decisions():
+    seen = []
+
+    def page(environ, start_response):
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert ask_asgi("/users/", pages=in_threads(page))[0] == "200 OK"
+    assert seen == [min(before + threads.NICENESS, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 def test_incomplete_and_oversized_forms_do_not_reach_pages(monkeypatch):
