@@ -38,7 +38,9 @@ def in_threads(application: WSGIApplication) -> Application:
     """`application` for an ASGI server. A thread only gets complete requests, so a slow client doesn't hold one."""
     wsgi: Any = with_raw_uri(application)
     middleware = WSGIMiddleware(wsgi)
-    middleware.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="pages", initializer=give_way)
+    # Other systems don't have priorities of single threads.
+    initializer = give_way if sys.platform == "linux" else None
+    middleware.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="pages", initializer=initializer)
     pages = cast("Application", middleware)
 
     async def threaded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,10 +59,9 @@ def in_threads(application: WSGIApplication) -> Application:
 
 
 def give_way() -> None:
-    """Lower the priority of the calling thread. Only Linux has priorities of single threads."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
+    """Lower the priority of the calling thread."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def with_raw_uri(application: WSGIApplication) -> WSGIApplication:
