@@ -10,7 +10,6 @@ import os
 import re
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -38,9 +37,11 @@ def in_threads(application: WSGIApplication) -> Application:
     """`application` for an ASGI server. A thread only gets complete requests, so a slow client doesn't hold one."""
     wsgi: Any = with_raw_uri(application)
     middleware = WSGIMiddleware(wsgi)
-    # Other systems don't have priorities of single threads.
-    initializer = give_way if sys.platform == "linux" else None
-    middleware.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="pages", initializer=initializer)
+    # On other systems, this would lower the priority of the whole process.
+    niceness = NICENESS if sys.platform == "linux" else 0
+    middleware.executor = ThreadPoolExecutor(
+        THREADS, thread_name_prefix="pages", initializer=os.nice, initargs=(niceness,)
+    )
     pages = cast("Application", middleware)
 
     async def threaded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,12 +57,6 @@ def in_threads(application: WSGIApplication) -> Application:
             await asyncio.shield(asyncio.ensure_future(pages(cleaned(scope), reader(body), send)))
 
     return threaded
-
-
-def give_way() -> None:
-    """Lower the priority of the calling thread."""
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def with_raw_uri(application: WSGIApplication) -> WSGIApplication:
