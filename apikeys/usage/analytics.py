@@ -20,7 +20,6 @@ from django.utils import timezone
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, LimitHour, TouchedHour, UsageHour
 from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state, without_hosts
-from config.base.database import grouping_by_hash
 
 # Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
 MAX_RANGES = 40
@@ -177,7 +176,7 @@ def breakdowns(wanted: Mapping[str, Breakdown], scope: UsageScope, time_range: T
     found: list[list[SumsRow]] = [[] for _ in numbered]
     statement, parameters = statement_of(numbered, scope, time_range)
     if statement:
-        with grouping_by_hash(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             for number, *values in cursor.fetchall():
                 found[number].append(as_row(numbered[number].groups, values))

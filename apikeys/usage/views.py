@@ -27,7 +27,7 @@ from apikeys.usage.analytics import (
 from apikeys.usage.fields import leave_out_suggestions
 from apikeys.usage.forms import StaffUsageForm, UsageForm
 from apikeys.usage.request_links import RequestLinks
-from config.base.database import in_batches
+from config.base.database import grouping_by_hash, in_batches
 from config.base.export import export, wanted_format
 from config.base.views import staff_required
 
@@ -70,7 +70,8 @@ def figures(form: UsageForm) -> dict[str, Any]:
     unit, labels = time_slots(time_range)
     chosen = list(form.cleaned_data["key"])
     links = links_of(form)
-    found = breakdowns(wanted_figures(unit, chosen), scope, time_range)
+    with grouping_by_hash():
+        found = breakdowns(wanted_figures(unit, chosen), scope, time_range)
     by_time = found["time"]
     return {
         "time_range": time_range,

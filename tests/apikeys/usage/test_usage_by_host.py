@@ -66,6 +66,7 @@ def test_hosts_are_counted_separately(both_hosts, folded):
     found = breakdowns(busiest, UsageScope(), last_days())
     assert [(group, sums.requests) for group, sums in found["endpoint"]] == [(("/orders", API), 3)]
     assert [(group, sums.requests) for group, sums in found["host"]] == [((API,), 4), ((SANDBOX,), 2)]
+    assert len(breakdowns(busiest, UsageScope(host=API), last_days())["host"]) == 1
     assert breakdowns(busiest, UsageScope(keys=()), last_days()) == {"endpoint": [], "host": []}
 
 
