@@ -228,10 +228,16 @@ def verdict_of(inquiry: Inquiry, reason: str, line: ledger.LedgerLine, result: O
 
 def keep_up(inquiries: Sequence[Inquiry], verdicts: Sequence[Verdict]) -> None:
     """Record the last use of the keys of allowed requests. If that fails, the verdicts stand."""
-    for inquiry, verdict in zip(inquiries, verdicts, strict=True):
-        if verdict.allowed and verdict.key is not None:
-            try:
-                upkeep.note_use(inquiry.known_key, inquiry.facts.address)
-                upkeep.rehash(inquiry.known_key, inquiry.facts.credential.secret)
-            except DatabaseError:
-                logger.exception("The last use of a key could not be written")
+    used = [
+        inquiry
+        for inquiry, verdict in zip(inquiries, verdicts, strict=True)
+        if verdict.allowed and inquiry.key is not None and (inquiry.key.use_is_due or inquiry.key.is_outdated)
+    ]
+    if not used:
+        return
+    try:
+        upkeep.note_uses([(inquiry.known_key, inquiry.facts.address) for inquiry in used])
+        for inquiry in used:
+            upkeep.rehash(inquiry.known_key, inquiry.facts.credential.secret)
+    except DatabaseError:
+        logger.exception("The last use of keys could not be written")

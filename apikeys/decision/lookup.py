@@ -84,8 +84,8 @@ SELECT k.secret_hash, k.previous_hash,
        k.rate_limit, k.rate_period, k.rate_window, k.allowed_ips,
        u.id, u.username, u.is_active, u.deleted_at IS NULL,
        t.id, t.name, u.billing_day, {own_limits}, {permissions}, {access}
-FROM api_keys k {user} {tier}
-WHERE k.deleted_at IS NULL AND {condition}
+FROM {keys} {user} {tier}
+WHERE k.deleted_at IS NULL
 """
 # The few keys first, then their owners by id. Otherwise, PostgreSQL reads up to thousands of users to find one: OFFSET 0
 # keeps it from rewriting the subquery, and CROSS JOIN keeps SQLite's order.
@@ -117,13 +117,17 @@ OWN_LIMITS = {
 }
 OWN_LIMITS_SOURCE = """FROM rate_limits r
     WHERE r.user_id = u.id AND r.deleted_at IS NULL AND (r.ends_at IS NULL OR r.ends_at > :now)"""
-BY_SECRET = {
-    "postgresql": "(k.secret_hash = ANY(:hashes::text[]) OR k.previous_hash = ANY(:hashes::text[]))",
-    # With statistics in which no key has a previous secret, SQLite would read all keys for an OR.
-    "sqlite": """k.rowid IN (
-    SELECT f.rowid FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.secret_hash = h.value
-    UNION ALL SELECT f.rowid FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.previous_hash = h.value
-)""",
+# Each hash by its index. For “= ANY”, PostgreSQL would read all of a thousand keys and compare each with each hash. For an OR,
+# SQLite would read all keys if none had a previous secret when it made its statistics.
+KEYS_BY_SECRET = {
+    "postgresql": """unnest(:hashes::text[]) AS asked (hash) CROSS JOIN LATERAL (
+    SELECT * FROM api_keys WHERE secret_hash = asked.hash
+    UNION ALL SELECT * FROM api_keys WHERE previous_hash = asked.hash OFFSET 0
+) k""",
+    "sqlite": """(
+    SELECT f.* FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.secret_hash = h.value
+    UNION ALL SELECT f.* FROM json_each(:hashes) h CROSS JOIN api_keys f ON f.previous_hash = h.value
+) k""",
 }
 
 
@@ -157,12 +161,12 @@ def find_key_by_id(key_id: UUID) -> KeyRecord | None:
 
 @lru_cache(maxsize=2)
 def sql_by_secret(vendor: str) -> str:
-    return select(vendor, BY_SECRET[vendor])
+    return select(vendor, KEYS_BY_SECRET[vendor])
 
 
 @lru_cache(maxsize=2)
 def sql_by_id(vendor: str) -> str:
-    return select(vendor, "k.id = :id")
+    return select(vendor, "(SELECT * FROM api_keys WHERE id = :id) k")
 
 
 @lru_cache(maxsize=2)
@@ -171,7 +175,8 @@ def sql_of_tier(vendor: str) -> str:
     return f"SELECT t.id, t.name, {access} FROM tiers t WHERE t.name = :name AND t.deleted_at IS NULL"  # noqa: S608  (ours)
 
 
-def select(vendor: str, condition: str) -> str:
+def select(vendor: str, keys: str) -> str:
+    """keys: a source of rows of api_keys, named k."""
     permissions = LIST[vendor].format(text=TEXT, table="key_permissions", condition="api_key_id = k.id")
     access = LIST[vendor].format(text=TEXT, table="tier_access", condition="tier_id = t.id")
     values = ", ".join(f'r."{column}"' for column in COLUMNS)
@@ -182,7 +187,7 @@ def select(vendor: str, condition: str) -> str:
         access=access,
         user=USER[vendor],
         tier=TIER[vendor],
-        condition=condition,
+        keys=keys,
     )
 
 

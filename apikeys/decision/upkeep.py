@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from django.utils import timezone
 
 from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
-from apikeys.decision.statements import database_time, identifier, run
+from apikeys.decision.statements import database_time, identifier, run, vendor
 from apikeys.secrets import candidate_hashes, last4, newest_pepper_id
 from config.base.http import plain_address
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
-NOTE_USE = """
+NOTE_USES = {
+    # Skips keys that are locked, such as by a bulk edit, because decisions would wait for it: the next use is a minute late at
+    # most. Doesn't wait for the disk: the usage rows are durable already.
+    "postgresql": """
 UPDATE api_keys SET
     last_used_at = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :now ELSE last_used_at END,
-    last_used_ip = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :address ELSE last_used_ip END,
+    last_used_ip = CASE WHEN COALESCE(last_used_at <= :due, true) THEN used.address ELSE last_used_ip END,
     {column} = :now
-WHERE id = :id AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <= :due, true))
-"""
-NOTE_USE_OF_CURRENT = NOTE_USE.format(column="secret_last_used_at")
-NOTE_USE_OF_PREVIOUS = NOTE_USE.format(column="previous_last_used_at")
+FROM unnest(:ids::uuid[], :addresses::inet[]) AS used (key, address) CROSS JOIN LATERAL (
+    SELECT ctid AS place FROM api_keys
+    WHERE id = used.key AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <= :due, true))
+    FOR UPDATE SKIP LOCKED
+) AS locked, set_config('synchronous_commit', 'off', true)
+WHERE ctid = locked.place
+""",
+    "sqlite": """
+UPDATE api_keys SET
+    last_used_at = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :now ELSE last_used_at END,
+    last_used_ip = CASE WHEN COALESCE(last_used_at <= :due, true) THEN json_extract(used.value, '$[1]') ELSE last_used_ip END,
+    {column} = :now
+FROM json_each(:rows) AS used WHERE api_keys.id = json_extract(used.value, '$[0]')
+    AND (COALESCE(last_used_at <= :due, true) OR COALESCE({column} <= :due, true))
+""",
+}
 # An imported key shows the end of its secret from its first use.
 REHASH = """
 UPDATE api_keys SET
@@ -28,18 +46,23 @@ WHERE id = :id AND secret_hash = :old
 REHASH_PREVIOUS = "UPDATE api_keys SET previous_hash = :new WHERE id = :id AND previous_hash = :old"
 
 
-def note_use(key: KeyRecord, address: str) -> None:
-    """Update the last use of the key and its secret, if either is a minute or more ago."""
-    if not key.use_is_due:
-        return
+def note_uses(uses: Iterable[tuple[KeyRecord, str]]) -> None:
+    """Update the last use of keys and their secrets where it is a minute or more ago. uses: each key, and the client's address."""
+    due: dict[str, dict[str, str | None]] = {"secret_last_used_at": {}, "previous_last_used_at": {}}
+    for key, address in uses:
+        if key.use_is_due:
+            column = "previous_last_used_at" if key.is_previous else "secret_last_used_at"
+            due[column][identifier(key.id)] = plain_address(address) or None
     now = timezone.now()
-    parameters = {
-        "id": identifier(key.id),
-        "now": database_time(now),
-        "due": database_time(now - USE_INTERVAL),
-        "address": plain_address(address) or None,
-    }
-    run(NOTE_USE_OF_PREVIOUS if key.is_previous else NOTE_USE_OF_CURRENT, parameters)
+    times = {"now": database_time(now), "due": database_time(now - USE_INTERVAL)}
+    for column, addresses in due.items():
+        if addresses:
+            rows = (
+                {"ids": list(addresses), "addresses": list(addresses.values())}
+                if vendor() == "postgresql"
+                else {"rows": json.dumps(list(addresses.items()))}
+            )
+            run(NOTE_USES[vendor()].format(column=column), {**rows, **times})
 
 
 def rehash(key: KeyRecord, secret: str) -> None:

@@ -1,7 +1,7 @@
 """Counters in the project's PostgreSQL: a hit is one statement, committed at once.
 
 It uses a connection per thread, not Django's: in the request's transaction, a hit would lock the counter for everyone else
-until the request ends. Migration 0002 creates the tables, 0008 and 0010 the procedure.
+until the request ends. Migration 0002 creates the tables, 0014 the procedure.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SELECT key, 0, 0, 0 FROM unnest(%s::text[]) AS key ORDER BY key COLLATE "C" ON C
 WRITE_HELD = """
 UPDATE rate_quotas AS c SET at = held.at, span = held.span, used = held.used
 FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) AS held (key, at, span, used)
-WHERE c.key = held.key
+WHERE c.key = held.key AND c.key = ANY(%s::text[])
 """
 SWEEP = f"""
 WITH page AS (SELECT key, at FROM %(table)s WHERE key > %%s ORDER BY key LIMIT %%s),
@@ -69,7 +69,7 @@ SELECT EXISTS (
 
 
 class ChargeParameters(TypedDict):
-    """What rate_limit_charge takes (migration 0008), and the rule of each budget."""
+    """What rate_limit_charge takes (migration 0014), and the rule of each budget."""
 
     keys: list[str]
     shorts: int
@@ -123,7 +123,7 @@ class PostgreSQLStore(DurableStore):
             changed = {key: counter for key, counter in counters.items() if counter != before.get(key)}
             if changed:
                 columns = zip(*changed.values(), strict=True)
-                connection.execute(WRITE_HELD, [list(changed), *map(list, columns)])
+                connection.execute(WRITE_HELD, [list(changed), *map(list, columns), list(changed)])
             connection.execute("COMMIT")
         except (psycopg.Error, errors._WaitTimeout) as error:
             connection.close()
@@ -203,7 +203,9 @@ class PostgreSQLStore(DurableStore):
             connection.timeout = max(MAX_WAIT, self._timeout)
             try:
                 with connection.transaction():
-                    connection.execute(f"SET LOCAL statement_timeout = {MAX_WAIT * 1000:.0f}")
+                    connection.execute(
+                        f"SET LOCAL statement_timeout = {MAX_WAIT * 1000:.0f}; SET LOCAL enable_seqscan = on"
+                    )
                     return connection.execute(sql).fetchall()
             finally:
                 connection.timeout = self._timeout
@@ -249,7 +251,8 @@ def connect(timeout: float) -> TimeoutConnection:
         parameters.pop(django_only)
     # A hit doesn't wait for the disk: if PostgreSQL crashes, quotas may lose what they counted in the last second.
     limits = f"-c statement_timeout={timeout * SERVER_SHARE * 1000:.0f} -c idle_in_transaction_session_timeout={MAX_IDLE * 1000:.0f}"
-    options = f"{parameters.pop('options', '')} {limits} -c synchronous_commit=off"
+    # Statements are planned once, often while the tables are empty, and would then read all of them when they aren't any more.
+    options = f"{parameters.pop('options', '')} {limits} -c synchronous_commit=off -c enable_seqscan=off"
     connection = TimeoutConnection.connect(
         **{"connect_timeout": 2, **parameters}, options=options, autocommit=True, application_name="gatehouse limiter"
     )

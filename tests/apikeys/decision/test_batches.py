@@ -154,9 +154,9 @@ def test_failure_to_write_last_use_keeps_the_verdict(key, monkeypatch, caplog):
     def locked(*arguments):
         raise OperationalError("locked")
 
-    monkeypatch.setattr("apikeys.decision.upkeep.note_use", locked)
+    monkeypatch.setattr("apikeys.decision.upkeep.note_uses", locked)
     assert statuses(decide_many([facts(key)] * 2)) == {200: 2}
-    assert "last use of a key could not be written" in caplog.text
+    assert "last use of keys could not be written" in caplog.text
 
 
 def test_only_requests_with_budgets_are_degraded_without_the_store(key, monkeypatch):

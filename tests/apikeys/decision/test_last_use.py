@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from apikeys.decision import upkeep
+from apikeys.decision.checks import Facts
+from apikeys.decision.credentials import Credential
+from apikeys.decision.decide import decide_many
 from apikeys.decision.lookup import find_keys
-from apikeys.decision.upkeep import note_use
+from apikeys.decision.upkeep import note_uses
 from apikeys.models import APIKey
 from apikeys.secrets import hash_secret, new_secret, pepper_id
 from apikeys.services import rotate_key
@@ -54,8 +60,32 @@ def test_later_last_use_of_another_worker_is_kept(ask, key):
     backdate(key, minutes=5)
     found = find_keys([key.secret])[key.secret]
     noted = backdate(key, seconds=1)
-    note_use(found, "203.0.113.9")
+    note_uses([(found, "203.0.113.9")])
     assert last_use(key) == (noted, "192.0.2.1")
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_last_uses_of_a_batch_are_one_statement(alice, counters, monkeypatch, number):
+    run, statements = upkeep.run, []
+    monkeypatch.setattr(upkeep, "run", lambda sql, values: statements.append(sql) or run(sql, values))
+    keys = [make_key(alice, f"key {each}") for each in range(number)]
+    facts = [Facts(Credential(key.secret), "GET", "/", f"203.0.113.{each}") for each, key in enumerate(keys)]
+    assert all(verdict.allowed for verdict in decide_many(facts + facts[:1]))
+    assert len(statements) == 1
+    assert [last_use(key)[1] for key in keys] == [f"203.0.113.{each}" for each in range(number)]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+@pytest.mark.django_db(transaction=True)
+def test_locked_key_keeps_nobody_waiting(alice, counters):
+    keys = [make_key(alice, name) for name in ("locked", "free")]
+    facts = [Facts(Credential(key.secret), "GET", "/", "203.0.113.9") for key in keys]
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as other:
+        other.execute("SELECT FROM api_keys WHERE id = %s FOR UPDATE", [keys[0].pk])
+        assert all(verdict.allowed for verdict in decide_many(facts))
+        assert [last_use(key)[1] for key in keys] == [None, "203.0.113.9"]
+    decide_many(facts)
+    assert last_use(keys[0])[1] == "203.0.113.9"
 
 
 def test_unknown_address_is_recorded_as_null(verify, key):
