@@ -193,6 +193,13 @@ class TestPeppers:
         assert old_key.pepper_id == pepper_id(self.NEW)
         assert ask(old_key.secret).status_code == 200
 
+    def test_old_hash_is_replaced_while_the_last_use_is_recent(self, ask, old_key):
+        used_at = backdate(old_key, seconds=10)
+        APIKey.objects.filter(pk=old_key.pk).update(secret_last_used_at=used_at)
+        assert ask(old_key.secret).status_code == 200
+        assert last_use(old_key) == (used_at, "192.0.2.1")
+        assert old_key.secret_hash == hash_secret(old_key.secret, self.NEW)
+
     def test_old_pepper_can_be_removed_after_use(self, ask, old_key, settings):
         ask(old_key.secret)
         settings.API_KEY_PEPPERS = [self.NEW]
