@@ -12,6 +12,7 @@ from apikeys.models.keys import APIKey
 from config.base.hosts import MAX_HOST_LENGTH
 from config.base.models import TimestampedModel, TimestampedQuerySet, UUIDModel
 from config.base.text import duration
+from ratelimits.budgets import dollars
 from ratelimits.matching import MAX_METHOD_LENGTH
 
 # Why a request with a known key was denied.
@@ -128,6 +129,11 @@ class KeyUsage(UUIDModel, TimestampedModel):
         """Whether a service reported what became of the request."""
         figures = (self.reported_at, self.tokens_used, self.cost_microcents, self.response_time_ms)
         return any(figure is not None for figure in figures) or bool(self.error_message)
+
+    @property
+    def cost_in_dollars(self) -> str:
+        """Empty without a reported cost."""
+        return "" if self.cost_microcents is None else dollars(self.cost_microcents)
 
     @property
     def metadata_items(self) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from apikeys.models import KeyUsage
 from apikeys.models.rollups import EndpointHour, Figures, FoldState, LimitHour, TouchedHour, UsageHour
 from apikeys.usage.rollups import HOUR, LEDGER_SUMS, fold_state, without_hosts
+from ratelimits.budgets import dollars
 
 # Each range of touched hours is a condition. If there are more, everything from the first on is read from the ledger.
 MAX_RANGES = 40
@@ -89,6 +90,10 @@ class Sums(NamedTuple):
     @property
     def allowed(self) -> int:
         return self.requests - self.denied
+
+    @property
+    def cost_in_dollars(self) -> str:
+        return dollars(self.cost)
 
     @property
     def ms_average(self) -> int | None:

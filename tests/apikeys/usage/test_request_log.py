@@ -59,7 +59,7 @@ def test_row_shows_reported_usage(staff_client, alice):
         issue_key_to(alice), response_time_ms=1234, tokens_used=5678, cost_microcents=91_000, error_message="no stock"
     )
     page = text_of(staff_client.get(STAFF))
-    for words in ("1,234 ms", "5,678 tokens", "91,000 microcents", "no stock"):
+    for words in ("1,234 ms", "5,678 tokens", "$0.00091", "no stock"):
         assert words in page
 
 

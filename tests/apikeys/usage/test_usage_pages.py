@@ -62,7 +62,7 @@ def test_staff_see_totals_of_all_users(staff_client, traffic, folded):
         "errors (4xx and 5xx)": "1",
         "average": "200 ms",
         "tokens": "1,000",
-        "cost in microcents": "7",
+        "cost": "$0.00000007",
     }
     assert table(response, "Denials by reason") == [["Rate", "limited", "1"]]
     assert table(response, "Usage by endpoint")[0][:3] == ["/orders", "4", "0"]
@@ -97,7 +97,7 @@ def test_all_figures_are_zero_without_events(staff_client, db):
         "errors (4xx and 5xx)": "0",
         "average": "–",
         "tokens": "0",
-        "cost in microcents": "0",
+        "cost": "$0.00",
     }
     assert "No requests were denied." in text(response)
     assert "No data for this period." in text(response)
