@@ -27,6 +27,7 @@ from config.base import metric_files
 from config.base.asgi import IS_CLOSED, Application, Receive, Scope, Send, send_response
 from config.base.logs import JSONFormatter, SafeFormatter
 from config.base.numbers import seconds, whole_number
+from config.workers import BOOTING, GONE, SERVING, WORN, set_state, state_of, surplus_of
 
 bind = (os.environ.get("BIND") or "127.0.0.1:8000").replace(" ", "").split(",")
 # The mode of a unix socket: anyone who can write to it can ask, so only its owner and group can.
@@ -103,6 +104,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
+    set_state(worker, GONE)
     metric_files.add_up_dead(worker.pid)
 
 
@@ -144,18 +146,6 @@ def on_reload(server: Any) -> None:
 
 # --- Replacing workers: SIGHUP, max_requests ---
 
-BOOTING, SERVING, WORN = 0, 1, 2
-# What each worker, by its number, tells the master.
-states = mmap.mmap(-1, 4096)
-
-
-def set_state(worker: Any, state: int) -> None:
-    states[worker.age % len(states)] = state
-
-
-def state_of(worker: Any) -> int:
-    return int(states[worker.age % len(states)])
-
 
 def manage_workers(server: Any, by_gunicorn: Callable[[], None]) -> None:
     """As gunicorn does, but only stop a worker once its replacement serves: until then, requests would wait."""
@@ -182,6 +172,8 @@ def is_replacing(server: Any) -> bool:
 SETTLED = 5
 # Seconds before gunicorn kills a worker, in which it ends itself.
 RESERVE = 2
+# Seconds between looks at which connections are busy.
+BALANCED_EVERY = 0.25
 
 # One byte that the master and its workers share; 1 while the node drains.
 draining = mmap.mmap(-1, 1)
@@ -205,9 +197,15 @@ def drain(server: Any) -> None:
 
 
 class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
-    """A client's connection, which a worker that shuts down closes as soon as it's idle."""
+    """A client's connection.
+
+    A worker that shuts down closes it as soon as it's idle, and one with too many closes it after a response, so that the client
+    opens another one, perhaps to another worker.
+    """
 
     idle_since = math.inf
+    is_surplus = False
+    counted_requests = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -221,6 +219,11 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
 
     def is_closed(self) -> bool:
         return bool(self._closed)
+
+    def was_busy(self) -> bool:
+        """Whether a request has come since the last call."""
+        before, self.counted_requests = self.counted_requests, self.req_count
+        return bool(self.counted_requests != before)
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
         # Gateways pass on a client's Upgrade, which isn't meant for us.
@@ -236,7 +239,11 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
         self.idle_since = math.inf
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        return bool(draining[0]) or self.worker.is_retiring or super()._will_close(request, response_requires_close)
+        if self.worker.surplus and not self.is_surplus:
+            self.worker.surplus -= 1
+            self.is_surplus = True
+        will_close = bool(draining[0]) or self.worker.is_retiring or self.is_surplus
+        return will_close or super()._will_close(request, response_requires_close)
 
     def close_if_settled(self) -> None:
         if self.idle_since < self.worker.loop.time() - SETTLED:
@@ -260,6 +267,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     """
 
     is_retiring = False
+    surplus = 0  # connections to close
     max_requests: int
     ppid: int
 
@@ -270,6 +278,7 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
         self.max_requests = sys.maxsize
 
     async def _serve(self) -> None:
+        self.balance()
         await super()._serve()
         if not self.servers:  # someone else listens on this port
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -277,6 +286,10 @@ class DrainingWorker(gasgi.ASGIWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         super().load_wsgi()
         self.asgi: Application = ready_unless_draining(self.asgi)
+
+    def balance(self) -> None:
+        self.surplus = surplus_of(self, sum(connection.was_busy() for connection in self.connections))
+        self.loop.call_later(BALANCED_EVERY, self.balance)
 
     def notify(self) -> None:
         """Called about once a second, from when this worker serves."""

@@ -47,7 +47,14 @@ LAYERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     # Imported before Django is set up, or by a process that must not load the application.
     "start": (
-        ("config.settings", "config.databases", "config.environment", "config.gunicorn", "config.write_env"),
+        (
+            "config.settings",
+            "config.databases",
+            "config.environment",
+            "config.gunicorn",
+            "config.workers",
+            "config.write_env",
+        ),
         ("bare",),
     ),
     "server": (("config.threads", "config.wsgi"), ("bare",)),
