@@ -205,6 +205,7 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
 
     idle_since = math.inf
     is_surplus = False
+    answered: Any = None  # the last request
     counted_requests = 0
 
     def connection_made(self, transport: Any) -> None:
@@ -239,9 +240,11 @@ class Connection(gasgi.ASGIProtocol):  # type: ignore[misc]
         self.idle_since = math.inf
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        if self.worker.surplus and not self.is_surplus:
+        # gunicorn can ask again after the response, which has already said what happens.
+        if request is not self.answered and self.worker.surplus:
             self.worker.surplus -= 1
             self.is_surplus = True
+        self.answered = request
         will_close = bool(draining[0]) or self.worker.is_retiring or self.is_surplus
         return will_close or super()._will_close(request, response_requires_close)
 
