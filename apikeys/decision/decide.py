@@ -236,8 +236,11 @@ def keep_up(inquiries: Sequence[Inquiry], verdicts: Sequence[Verdict]) -> None:
     if not used:
         return
     try:
-        upkeep.note_uses([(inquiry.known_key, inquiry.facts.address) for inquiry in used])
-        for inquiry in used:
-            upkeep.rehash(inquiry.known_key, inquiry.facts.credential.secret)
+        upkeep.note_uses((inquiry.known_key, inquiry.facts.address) for inquiry in used)
     except DatabaseError:
         logger.exception("The last use of keys could not be written")
+    for inquiry in used:
+        try:
+            upkeep.rehash(inquiry.known_key, inquiry.facts.credential.secret)
+        except DatabaseError:
+            logger.exception("The hash of a key could not be replaced")

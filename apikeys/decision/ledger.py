@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from apikeys.decision.lookup import KeyRecord
-from apikeys.decision.statements import can_commit, identifier, run, vendor
+from apikeys.decision.statements import can_commit, identifier, listed_rows, run, vendor
 from apikeys.secrets import masked
 from config.base.database import unavailable_error
 from config.base.http import plain_address
@@ -152,7 +152,7 @@ def settle_at_once(lines: Sequence[LedgerLine]) -> list[Outcome | Exception | No
     unwritten: set[int] = set()
 
     def call(parameters: Any) -> Sequence[int]:
-        columns = {**columns_of([row_of(line, None) for line in lines]), **parameters}
+        columns = {**listed_rows(COLUMNS, [row_of(line, None) for line in lines]), **parameters}
         answer: list[int] = run(SETTLE, columns)[0][0]
         # What the procedure adds to the store's own answer.
         length = 1 + len(parameters["ends"]) + 4 * len(parameters["rules"])
@@ -197,12 +197,8 @@ def row_of(line: LedgerLine, outcome: Outcome | None) -> tuple[Any, ...]:
     )
 
 
-def columns_of(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
-    return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-
-
 def write(rows: Sequence[tuple[Any, ...]]) -> None:
-    run(INSERTS[vendor()], columns_of(rows) if vendor() == "postgresql" else {"rows": json.dumps(rows)})
+    run(INSERTS[vendor()], listed_rows(COLUMNS, rows))
 
 
 def write_alone(row: tuple[Any, ...]) -> Exception | None:
@@ -228,11 +224,7 @@ def note_denials(lines: Sequence[LedgerLine], results: Sequence[Outcome | Except
         if isinstance(outcome, Outcome) and not outcome.allowed and (note := denied_by(outcome))
     ]
     if notes:
-        ids, texts = zip(*notes, strict=True)
-        parameters = (
-            {"ids": list(ids), "notes": list(texts)} if vendor() == "postgresql" else {"rows": json.dumps(notes)}
-        )
-        run(NOTE_DENIALS[vendor()], parameters)
+        run(NOTE_DENIALS[vendor()], listed_rows(("ids", "notes"), notes))
 
 
 def denied_by(outcome: Outcome) -> dict[str, Any] | None:

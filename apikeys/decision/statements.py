@@ -14,7 +14,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -177,7 +177,7 @@ def new_session(raw: psycopg.Connection[Any]) -> Session:
     """Have PostgreSQL plan each statement once, for pages that are in memory.
 
     It assumes ten elements in an array that it doesn't know yet, so it would rather plan the lookup of one key each time, which
-    takes several times as long as the lookup itself. And as if each page came from a turning disk, it would rather read a
+    takes several times as long as the lookup itself. And as if each page came from a spinning disk, it would rather read a
     table of a few hundred rows than use its index.
     """
     checked(raw.pgconn.exec_(b"SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1"))
@@ -256,3 +256,10 @@ def identifier(value: UUID) -> str:
 def listed(values: Iterable[str]) -> list[str] | str:
     """Texts as one parameter: an array, on SQLite for json_each."""
     return list(values) if vendor() == "postgresql" else json.dumps(list(values))
+
+
+def listed_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows as parameters: on PostgreSQL an array for each column, for unnest, and on SQLite `rows`, for json_each."""
+    if vendor() == "postgresql":
+        return dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    return {"rows": json.dumps(rows)}

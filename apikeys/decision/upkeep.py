@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from django.utils import timezone
 
 from apikeys.decision.lookup import USE_INTERVAL, KeyRecord
-from apikeys.decision.statements import database_time, identifier, run, vendor
+from apikeys.decision.statements import database_time, identifier, listed_rows, run, vendor
 from apikeys.secrets import candidate_hashes, last4, newest_pepper_id
 from config.base.http import plain_address
 
 # Conditional, so that of many requests in the same minute one writes. `updated_at` stays: nobody changed the key.
 NOTE_USES = {
-    # Skips keys that are locked, such as by a bulk edit, because decisions would wait for it: the next use is a minute late at
-    # most. Doesn't wait for the disk: the usage rows are durable already.
+    # Skips keys that are locked, such as by a bulk edit, because decisions would wait for it: their next use is written instead.
+    # Doesn't wait for the disk: the usage rows are durable already.
     "postgresql": """
 UPDATE api_keys SET
     last_used_at = CASE WHEN COALESCE(last_used_at <= :due, true) THEN :now ELSE last_used_at END,
@@ -57,11 +56,7 @@ def note_uses(uses: Iterable[tuple[KeyRecord, str]]) -> None:
     times = {"now": database_time(now), "due": database_time(now - USE_INTERVAL)}
     for column, addresses in due.items():
         if addresses:
-            rows = (
-                {"ids": list(addresses), "addresses": list(addresses.values())}
-                if vendor() == "postgresql"
-                else {"rows": json.dumps(list(addresses.items()))}
-            )
+            rows = listed_rows(("ids", "addresses"), list(addresses.items()))
             run(NOTE_USES[vendor()].format(column=column), {**rows, **times})
 
 

@@ -70,13 +70,12 @@ def test_connections_move_to_a_worker_that_has_none(tmp_path):
         idle, _ = workers_of(node)
         before = sockets_of(idle)
         os.kill(idle, signal.SIGSTOP)
-        try:
-            clients = Clients(node.port, [""], threads=THREADS, asking=(as_health_check,)).__enter__()
+        with Clients(node.port, [""], threads=THREADS, asking=(as_health_check,)) as clients:
+            try:
+                clients.wait_for(5 * THREADS)
+            finally:
+                os.kill(idle, signal.SIGCONT)
+            wait_until(lambda: sockets_of(idle) - before > THREADS // 4)
             clients.wait_for(5 * THREADS)
-        finally:
-            os.kill(idle, signal.SIGCONT)
-        wait_until(lambda: sockets_of(idle) - before > THREADS // 4)
-        clients.wait_for(5 * THREADS)
-        clients.stop()
         assert clients.errors == []
         assert {answer.status for answer in clients.answers} == {200}

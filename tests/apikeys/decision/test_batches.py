@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from django.db import OperationalError, connections
 
-from apikeys.decision import ledger
+from apikeys.decision import ledger, upkeep
 from apikeys.decision.checks import Facts
 from apikeys.decision.credentials import MISSING, Credential, read_credential
 from apikeys.decision.decide import Verdict, decide, decide_many
@@ -157,6 +157,28 @@ def test_failure_to_write_last_use_keeps_the_verdict(key, monkeypatch, caplog):
     monkeypatch.setattr("apikeys.decision.upkeep.note_uses", locked)
     assert statuses(decide_many([facts(key)] * 2)) == {200: 2}
     assert "last use of keys could not be written" in caplog.text
+
+
+def test_failure_to_replace_one_hash_keeps_the_verdicts_and_replaces_others(
+    alice, counters, settings, monkeypatch, caplog
+):
+    settings.API_KEY_PEPPERS = ["old" * 14]
+    keys = [make_key(alice, name) for name in ("stuck", "other")]
+    settings.API_KEY_PEPPERS = ["new" * 14, "old" * 14]
+    rehash = upkeep.rehash
+
+    def locked(key, secret):
+        if key.name == "stuck":
+            raise OperationalError("locked")
+        rehash(key, secret)
+
+    monkeypatch.setattr(upkeep, "rehash", locked)
+    assert statuses(decide_many(list(map(facts, keys)))) == {200: 2}
+    assert "hash of a key could not be replaced" in caplog.text
+    hashes = [key.secret_hash for key in keys]
+    for key in keys:
+        key.refresh_from_db()
+    assert [key.secret_hash == before for key, before in zip(keys, hashes, strict=True)] == [True, False]
 
 
 def test_only_requests_with_budgets_are_degraded_without_the_store(key, monkeypatch):
